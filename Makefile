@@ -1,0 +1,95 @@
+# `make help` lists the targets. Nothing is needed but Python >= 3.11, make and a package index;
+# uv is used where it is present.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+SHELL := /bin/bash
+
+# A command on the PATH may be a shim that starts nothing, so each one is tried. `make PYTHON=...` chooses.
+MODERN := -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$each $(MODERN) 2>/dev/null && echo $$each && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv)
+
+ifdef UV
+make-venv = uv venv --quiet --clear --seed --python '$(PYTHON)' $(VENV)
+install = uv pip install --quiet --python $(BIN)/python --editable
+else
+make-venv = $(PYTHON) -m venv --clear $(VENV)
+install = $(BIN)/python -m pip install --quiet --editable
+endif
+
+BENCH := .venv-bench
+BENCHES := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help demo test test-slow test-matrix lint bench $(BENCHES) clean
+
+help: ## this list
+	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
+	@printf 'make bench-X        one benchmark: %s\n' '$(BENCHES)'
+
+demo: $(VENV)/.demo ## train an ODE network on handwritten digits, print its claims and where the report lies
+	$(BIN)/pullback run neural-ode
+
+test: $(VENV)/.test ## the tests and the examples of the docs, on two processes
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+test-slow: $(VENV)/.test ## the longer proofs
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python docs/make_reproduction.py --check
+
+test-matrix: ## the tests on every interpreter present: on the PATH, or installed by pyenv
+	@table='' failed=0; \
+	for minor in 11 12 13 14; do \
+		for python in python3.$$minor ~/.pyenv/versions/3.$$minor.*/bin/python3.$$minor; do \
+			$$python $(MODERN) 2>/dev/null || continue; \
+			venv=.venv-3.$$minor; \
+			if $(MAKE) --no-print-directory test VENV=$$venv PYTHON=$$python; \
+			then verdict=passed; else verdict=FAILED failed=1; fi; \
+			jax=$$($$venv/bin/python -c 'from importlib.metadata import version as v; print(v("jax"))'); \
+			table+="Python 3.$$minor  jax $$jax  $$verdict"$$'\n'; \
+			break; \
+		done; \
+	done; \
+	printf '%s' "$$table"; [[ -n $$table ]] && exit $$failed
+
+bench: $(BENCHES) ## every benchmark; on a machine with nothing else to do
+
+$(BENCHES): bench-%: $(BENCH)/.bench
+	$(BENCH)/bin/python -W ignore benchmarks/bench_$*.py
+
+clean: ## remove the environments and the caches; runs/ is yours and stays
+	rm -rf .venv .venv-* .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# An environment is made once, and installed into again when pyproject.toml changes.
+$(VENV)/bin/python:
+	@[[ -n '$(PYTHON)' ]] || { echo 'No Python 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3' >&2; exit 1; }
+	$(make-venv)
+
+$(VENV)/.demo: extras := .
+$(VENV)/.test: extras := .[test]
+$(VENV)/.dev: extras := .[test,dev]
+$(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(install) '$(extras)'
+	@touch $@
+
+# Always pip: torch's CPU wheel is wanted, without gigabytes of CUDA. torchode's torchtyping asks for
+# a typeguard older than tyro's, or (0.1.4) does not import with this torch, so it goes in by itself.
+$(BENCH)/.bench: pyproject.toml
+	@[[ -n '$(PYTHON)' ]] || { echo 'No Python 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3' >&2; exit 1; }
+	[[ -x $(BENCH)/bin/pip ]] || $(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/pip install --quiet --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
+	$(BENCH)/bin/pip install --quiet --editable '.[bench]'
+	$(BENCH)/bin/pip install --quiet --no-deps torchode==1.0.1 torchtyping==0.1.5
+	@touch $@

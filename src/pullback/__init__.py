@@ -1,0 +1,25 @@
+"""Gradients through what cannot be seen inside, and the models built on them.
+
+Rooms are imported when first used, so that `import pullback` costs nothing and makes no array:
+
+>>> import pullback as pb
+>>> pb.ode.Replay
+<class 'pullback.ode._replay.Replay'>
+"""
+
+import importlib
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+_ROOMS = ("analysis", "calculus", "data", "models", "nn", "ode", "recipes", "report", "train")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _ROOMS:
+        return importlib.import_module(f"pullback.{name}")
+    raise AttributeError(f"module 'pullback' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*_ROOMS, "__version__"]

@@ -1,0 +1,282 @@
+"""The `pullback` command.
+
+Exit status: 0 done; 1 a claim does not hold, or the run broke; 2 bad usage or bad data; 130 stopped
+with Ctrl-C. Nothing here imports jax before a recipe is loaded.
+"""
+
+import itertools
+import json
+import os
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pullback import __version__, recipes, report
+from pullback._files import atomic_write_text
+
+_DESCRIPTION = """Measure the claims of a paper again: `pullback list` shows the papers, and \
+`pullback run NAME` measures one. Exit status: 0 done, 1 a claim does not hold, 2 bad usage \
+or bad data."""
+
+
+class _BadUsage(Exception):
+    """What the user asked for cannot be done; the message says why and what to try."""
+
+
+# tyro would show `{None}|PATH` and "(default: None)", or "(default: True)" beside --no-progress.
+_Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+_Path = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+_Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class _RunOptions:
+    preset: Literal["smoke", "desk", "paper"] = "desk"
+    """How large: smoke takes seconds, desk minutes on two cores, paper needs a GPU."""
+    seed: int = 0
+    """The base seed; every other seed follows from it."""
+    out: _Path = None
+    """The run's folder (default: runs/NAME/PRESET-seedSEED)."""
+    resume: _Flag = False
+    """Go on with the run in the folder, to the result that it would have had, or start one."""
+    overwrite: _Flag = False
+    """Replace the run in the folder."""
+    data: _Path = None
+    """A file or folder with data of your own, for recipes that take it."""
+    progress: _Flag = True
+    """Show no progress bars."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command, and return its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        if argv == ["--version"]:
+            print(f"pullback {__version__}")
+            return 0
+        if argv[0] == "run" and not {"-h", "--help"} & set(argv[1:2]):
+            return _run(argv[1:])
+        commands = {
+            "list": _list,
+            "run": _run_help,
+            "gallery": _gallery,
+            "record": _record,
+            "data": _data,
+            "cite": _cite,
+        }
+        return tyro.extras.subcommand_cli_from_dict(
+            commands, prog="pullback", description=_DESCRIPTION, args=argv
+        )
+    except _BadUsage as error:
+        print(f"pullback: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\npullback: stopped", file=sys.stderr)
+        if argv[0] == "run":
+            again = [word for word in argv if word not in ("--resume", "--overwrite")]
+            print(f"go on with: {shlex.join(['pullback', *again, '--resume'])}", file=sys.stderr)
+        return 130
+    except SystemExit as stop:  # how tyro ends after --help (0) and after bad usage (2)
+        return stop.code if isinstance(stop.code, int) else 2
+
+
+def _list() -> int:
+    """Show the recipes: name, paper, and what is done."""
+    width = max(map(len, recipes.TABLE)) + 2
+    for name, entry in recipes.TABLE.items():
+        print(f"{name:{width}}{entry.title} (arXiv {entry.arxiv})\n{'':{width}}{entry.summary}")
+    return 0
+
+
+def _run_help(
+    name: _Name,
+    options: Annotated[_RunOptions, tyro.conf.arg(name="")] = _RunOptions(),
+) -> int:
+    """Measure a recipe's claims and write its report; `run NAME --help` shows NAME's own flags too.
+
+    Args:
+        name: A recipe that `pullback list` shows; it comes first.
+        options: What every recipe takes.
+    """
+    raise NotImplementedError("`_run` parses this command; the signature is what --help shows")
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0].startswith("-"):
+        raise _BadUsage(
+            "the recipe's name comes first: pullback run NAME [flags] "
+            f"(recipes: {', '.join(recipes.TABLE)})"
+        )
+    name, flags = argv[0], argv[1:]
+    try:
+        recipes.find(name)
+    except ValueError as error:
+        raise _BadUsage(str(error)) from error
+    _set_up_jax()
+    recipe = recipes.load(name)
+    options, config = _parse(recipe, flags)
+    if options.data and not options.data.exists():
+        raise _BadUsage(f"--data {options.data}: there is no such file or folder")
+    folder = options.out or Path("runs") / name / f"{options.preset}-seed{options.seed}"
+    from pullback.data import DataError
+    from pullback.train import TrainingError
+
+    try:
+        record = recipes.run(
+            recipe,
+            config,
+            preset=options.preset,
+            folder=folder,
+            seed=options.seed,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            progress=options.progress,
+            data=options.data,
+        )
+    except (recipes.RunError, DataError) as error:
+        raise _BadUsage(str(error)) from error
+    except TrainingError as error:
+        print(f"pullback: {error}", file=sys.stderr)
+        return 1
+    _print_claims(record)
+    print(f"report: {folder / 'report.html'}")
+    return 0 if all(claim["holds"] for claim in record["claims"]) else 1
+
+
+def _parse(recipe: recipes.Recipe, flags: list[str]) -> tuple[_RunOptions, Any]:
+    """The options, and the preset's configuration with the fields that were given as flags."""
+    preset = "desk"  # read ahead, because the other flags' defaults follow from it
+    for flag, value in itertools.pairwise([*flags, ""]):
+        name, equals, inline = flag.partition("=")
+        if name == "--preset" and (inline if equals else value) in recipe.presets:
+            preset = inline if equals else value
+
+    def gather(
+        run: _RunOptions = _RunOptions(),
+        config: recipe.config = recipe.presets[preset],  # pyright: ignore[reportInvalidTypeForm]
+    ) -> tuple[_RunOptions, Any]:
+        return run, config
+
+    return tyro.cli(
+        gather,
+        prog=f"pullback run {recipe.name}",
+        description=f"{recipe.summary} From {recipe.title} (arXiv {recipe.arxiv}). "
+        f"The defaults are those of the preset {preset}.",
+        args=flags,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _set_up_jax() -> None:
+    """Keep compiled programs between runs; JAX reads these when it is imported."""
+    import pooch
+
+    settings = {
+        # A program with an error check calls back to Python, and JAX does not cache such a program.
+        "EQX_ON_ERROR": "nan",
+        "JAX_COMPILATION_CACHE_DIR": str(pooch.os_cache("pullback") / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+
+
+def _print_claims(record: dict[str, Any]) -> None:
+    table = Table("", "Claim", "Measured", "Bound", show_lines=True)
+    for claim in record["claims"]:
+        table.add_row(
+            Text("✓ held", "green") if claim["holds"] else Text("✗ FAILED", "bold red"),
+            Text.assemble(claim["sentence"], (f"\nheld against: {claim['reference']}", "dim")),
+            Text(report.measured(claim["value"], claim["spread"], claim["unit"])),
+            Text(claim["bound"], no_wrap=True),
+        )
+    Console().print(table)
+
+
+def _gallery(runs: Path = Path("runs"), out: _Path = None) -> int:
+    """Write an index page of the finished runs.
+
+    Args:
+        runs: The folder under which the runs lie.
+        out: The page to write (default: index.html in that folder).
+    """
+    try:
+        print(f"gallery: {report.write_gallery(runs, out)}")
+    except ValueError as error:
+        raise _BadUsage(str(error)) from error
+    return 0
+
+
+def _record(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_FOLDER")],
+    results: Path = Path("results"),
+    name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None,
+) -> int:
+    """Keep the claims of a finished desk run as a result, for docs/reproduction.md.
+
+    Args:
+        folder: The run's folder.
+        results: The folder of results.
+        name: The result's name, when not the recipe's; needed for other runs than a plain desk one.
+    """
+    try:
+        record = report.read_record(folder)
+    except ValueError as error:
+        raise _BadUsage(str(error)) from error
+    plain = record["preset"] == "desk" and not record["changed"] and not record["own_data"]
+    if name is None and not plain:
+        raise _BadUsage(
+            f"{folder} is not a run of the desk preset as it stands (preset {record['preset']}, "
+            f"changed: {', '.join(record['changed']) or 'nothing'}, "
+            f"own data: {'yes' if record['own_data'] else 'no'}); give the result its own --name"
+        )
+    name = name or str(record["recipe"])
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise _BadUsage(f"--name {name!r} is no file name; use letters, digits, '.', '_' and '-'")
+    path = results / f"{name}.json"
+    atomic_write_text(path, json.dumps(record, indent=2) + "\n")
+    print(f"recorded: {path}")
+    return 0
+
+
+def _data(action: tyro.conf.Positional[Literal["fetch"]], name: _Name, out: _Path = None) -> int:
+    """Download a public data set, and check that it is the right one.
+
+    Args:
+        action: What to do.
+        name: The data set, such as mnist.
+        out: The folder for its files (default: the user's cache, where recipes look).
+    """
+    from pullback.data import fetch
+
+    try:
+        print(f"{action}ed: {fetch(name, out)}")
+    except ValueError as error:  # an unknown name, or a DataError
+        raise _BadUsage(str(error)) from error
+    return 0
+
+
+def _cite(name: _Name) -> int:
+    """Print a recipe's paper as a BibTeX entry.
+
+    Args:
+        name: A recipe that `pullback list` shows.
+    """
+    try:
+        print(recipes.find(name).bibtex)
+    except ValueError as error:
+        raise _BadUsage(str(error)) from error
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Data: small real sets, toys with a known density, images from idx files, and the user's own CSV.
+
+Every loader returns NumPy arrays. Images are float32; what is generated or read from text is
+float64, which JAX takes as float32 unless `jax_enable_x64` is set.
+"""
+
+from pullback.data._csv import Table as Table
+from pullback.data._csv import read_csv as read_csv
+from pullback.data._digits import digits as digits
+from pullback.data._errors import DataError as DataError
+from pullback.data._fetch import fetch as fetch
+from pullback.data._idx import read_idx as read_idx
+from pullback.data._mnist import fashion_mnist as fashion_mnist
+from pullback.data._mnist import mnist as mnist
+from pullback.data._series import Series as Series
+from pullback.data._series import spiral_series as spiral_series
+from pullback.data._standardise import Scaler as Scaler
+from pullback.data._standardise import standardise as standardise
+from pullback.data._toys import checkerboard as checkerboard
+from pullback.data._toys import eight_gaussians as eight_gaussians
+from pullback.data._toys import eight_gaussians_log_prob as eight_gaussians_log_prob
+from pullback.data._toys import pinwheel as pinwheel
+from pullback.data._toys import spirals as spirals
+from pullback.data._toys import two_circles as two_circles
+from pullback.data._toys import two_moons as two_moons
+from pullback.data._types import Labelled as Labelled
+from pullback.data._types import Split as Split

@@ -1,0 +1,114 @@
+"""MNIST and Fashion-MNIST from idx files that lie somewhere on this machine."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from pullback.data._errors import DataError
+from pullback.data._fetch import cache_folder
+from pullback.data._idx import read_idx
+from pullback.data._types import Labelled, Split
+
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def mnist(folder: str | os.PathLike[str] | None = None) -> Split:
+    """The MNIST database: 60,000 and 10,000 handwritten digits of 28 x 28 pixels.
+
+    Args:
+        folder: where the four idx files lie, gzipped or not, or the folder above `mnist`. None:
+            the folder that the environment variable `PULLBACK_DATA` names, then the cache that
+            `fetch("mnist")` fills.
+
+    Returns:
+        `x` float32 images `[n, 28, 28]` in [0, 1], `y` int32 classes 0 to 9.
+
+    Raises:
+        DataError: a file is missing, cut off or malformed.
+
+    Example:
+        >>> train, test = mnist("data")  # doctest: +SKIP
+        >>> train.x.shape  # doctest: +SKIP
+        (60000, 28, 28)
+
+    Source: Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits.
+    """
+    return _load("mnist", folder)
+
+
+def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Split:
+    """Fashion-MNIST: 60,000 and 10,000 pictures of clothes of 28 x 28 pixels, in ten classes.
+
+    The files have the names of MNIST's, so `PULLBACK_DATA` has to hold them in a folder
+    `fashion-mnist`.
+
+    Args:
+        folder: as for `mnist`, with `fashion-mnist` as the name of the folder.
+
+    Returns:
+        `x` float32 images `[n, 28, 28]` in [0, 1], `y` int32 classes 0 to 9.
+
+    Raises:
+        DataError: a file is missing, cut off or malformed.
+
+    Example:
+        >>> train, test = fashion_mnist("data")  # doctest: +SKIP
+
+    Source: H. Xiao, K. Rasul and R. Vollgraf, arXiv 1708.07747.
+    """
+    return _load("fashion-mnist", folder)
+
+
+def _load(name: str, folder: str | os.PathLike[str] | None) -> Split:
+    places = _places(name, folder)
+    parts = []
+    for files in _FILES.values():
+        images, labels = (_find(name, file, places) for file in files)
+        parts.append(_labelled(images, labels))
+    return Split(*parts)
+
+
+def _places(name: str, folder: str | os.PathLike[str] | None) -> list[Path]:
+    if folder is not None:
+        return [Path(folder) / name, Path(folder)]
+    places = [cache_folder(name)]
+    if named := os.environ.get("PULLBACK_DATA"):
+        # Not the folder itself for Fashion-MNIST: MNIST's files, of the same names, may lie there.
+        itself = [Path(named)] if name == "mnist" else []
+        places = [Path(named) / name, *itself, *places]
+    return places
+
+
+def _find(name: str, file: str, places: list[Path]) -> Path:
+    for place in places:
+        for candidate in (place / f"{file}.gz", place / file):
+            if candidate.is_file():
+                return candidate
+    raise DataError(
+        f"{file}.gz",
+        f"not found in {', '.join(map(str, places))}. Name the folder that holds it, set "
+        f"PULLBACK_DATA to the folder above `{name}`, or run `pullback data fetch {name}`.",
+    )
+
+
+def _labelled(images_file: Path, labels_file: Path) -> Labelled:
+    images, labels = read_idx(images_file), read_idx(labels_file)
+    if images.shape[1:] != (28, 28) or images.dtype != np.uint8:
+        raise DataError(
+            images_file,
+            f"expected images of 28 x 28 bytes, got {images.dtype} of shape {images.shape}.",
+        )
+    if labels.shape != images.shape[:1] or labels.dtype != np.uint8:
+        raise DataError(
+            labels_file,
+            f"expected one byte for each of the {len(images)} images in {images_file.name}, got "
+            f"{labels.dtype} of shape {labels.shape}.",
+        )
+    if labels.size and labels.max() > 9:
+        where = int(np.argmax(labels > 9))
+        raise DataError(labels_file, f"expected classes 0 to 9, got {labels[where]} at {where}.")
+    return Labelled(images.astype(np.float32) / np.float32(255), labels.astype(np.int32))

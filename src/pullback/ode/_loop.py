@@ -1,0 +1,459 @@
+"""The stepping loop: joint or per-sample steps, adaptive or fixed, recording or not.
+
+The same loop serves every mode, because a joint solve is one lane with a time of shape `[]`, and a
+per-sample solve has a lane for each entry of the leading axis. A lane that has finished, failed or
+had its step refused takes a step of size zero, which changes nothing; so the batch stays one
+matrix product, and one record of step sizes replays all lanes.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from ._control import PID, Norm, first_step, scaled
+from ._result import RUNNING, Result
+from ._runge_kutta import (
+    Field,
+    State,
+    Tableau,
+    combination,
+    interpolation,
+    spread,
+    stages,
+)
+
+
+class Method(eqx.Module):
+    """All that is fixed about a solve except the field, the state and the times."""
+
+    tableau: Tableau = eqx.field(static=True)
+    control: PID = eqx.field(static=True)
+    norm: Norm = eqx.field(static=True)
+    rtol: Float[Array, ""]
+    atol: Float[Array, ""]
+    steps: int | None = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+    per_sample: bool = eqx.field(static=True)
+
+    def lane_norm(self, x: PyTree) -> Float[Array, "*lanes"]:
+        """The error norm of each lane."""
+        return jax.vmap(self.norm)(x) if self.per_sample else self.norm(x)
+
+    def lane_all(self, x: PyTree) -> Bool[Array, "*lanes"]:
+        """Whether every entry of a lane is finite."""
+        axes = lambda leaf: tuple(range(1, leaf.ndim)) if self.per_sample else None
+        each = [jnp.all(jnp.isfinite(leaf), axis=axes(leaf)) for leaf in jax.tree.leaves(x)]
+        return jnp.all(jnp.stack(each), axis=0)
+
+    def outputs(self, times: int) -> str:
+        """Where the outputs come from: the end alone, the grid's nodes, or dense output."""
+        if times == 2:
+            return "end"
+        return "dense" if self.steps is None else "nodes"
+
+
+class Recorder(NamedTuple):
+    """How much of the path is kept (see `Replay`)."""
+
+    segment: int
+    checkpoints: int
+
+
+class Record(NamedTuple):
+    """The path: the last `segment` states, `checkpoints` earlier ones, and every step's size."""
+
+    ring_t: Array
+    ring_y: State
+    held_step: Int[Array, " checkpoints"]
+    held_t: Array
+    held_y: State
+    stride: Int[Array, ""]
+    h: Array
+
+
+class Carry(NamedTuple):
+    """The state of the loop."""
+
+    t: Array
+    h: Array
+    y: State
+    k1: State
+    errors: tuple[Array, Array]
+    code: Array
+    accepted: Array
+    rejected: Array
+    slot: Int[Array, ""]
+    cursor: Array
+    ys: State | None
+    record: Record | None
+
+
+class Path(NamedTuple):
+    """What the loop returns."""
+
+    t: Array
+    y: State
+    code: Array
+    accepted: Array
+    rejected: Array
+    nfe: Array
+    ys: State | None
+    record: Record | None
+    slots: Int[Array, ""]
+
+
+def put(buffer: PyTree, value: PyTree, index: Array) -> PyTree:
+    """`buffer` with `value` at `index` of its leading axis."""
+    return jax.tree.map(lambda b, v: lax.dynamic_update_index_in_dim(b, v, index, 0), buffer, value)
+
+
+def take(buffer: PyTree, index: Array) -> PyTree:
+    """The entry of `buffer` at `index` of its leading axis."""
+    return jax.tree.map(lambda b: lax.dynamic_index_in_dim(b, index, 0, keepdims=False), buffer)
+
+
+def select(mask: Array, x: State, y: State) -> State:
+    """`x` for the lanes in `mask`, `y` for the others."""
+
+    def one(a: Array, b: Array) -> Array:
+        m = mask if mask.ndim == 0 else jnp.reshape(mask, mask.shape + (1,) * (a.ndim - 1))
+        return jnp.where(m, a, b)
+
+    return jax.tree.map(one, x, y)
+
+
+def pinned(t: Array, h: Array, t0: Array, t1: Array) -> tuple[Array, Array]:
+    """`t` and `h`, differentiable in `t0` and `t1` with their place between the two held.
+
+    The controller's choice of a step is not differentiated; where the steps lie, relative to the
+    two ends, is what a solve fixes. The terms added are zero.
+    """
+    still = lax.stop_gradient
+    d0, d1 = t0 - still(t0), t1 - still(t1)
+    width = still(jnp.where(t1 == t0, 1.0, t1 - t0))
+    u, w = still((t - t0) / width), still(h / width)
+    return still(t) + (1 - u) * d0 + u * d1, still(h) + w * (d1 - d0)
+
+
+def integrate(
+    method: Method,
+    field: Field,
+    y0: State,
+    ts: Float[Array, "*lanes times"],
+    params: PyTree,
+    recorder: Recorder | None = None,
+) -> Path:
+    """Step from the first of `ts` to the last. `ys` is None when only the ends were asked for."""
+    carry = _start(method, field, y0, ts, params, recorder)
+    # Two evaluations start an adaptive solve, one a fixed one.
+    first = 2 if method.steps is None else int(method.tableau.fsal)
+    step = lambda c: _attempt(method, field, ts, params, recorder, c)
+
+    def running(c: Carry) -> Bool[Array, ""]:
+        return jnp.any(c.code == RUNNING)
+
+    if recorder is None:
+        carry = lax.while_loop(running, step, carry)
+    else:
+
+        def segment(c: Carry) -> Carry:
+            end = c.slot + recorder.segment
+            c = c._replace(record=_checkpoint(recorder, c))
+            return lax.while_loop(lambda c: running(c) & (c.slot < end), step, c)
+
+        carry = lax.while_loop(running, segment, carry)
+    attempts = carry.accepted + carry.rejected
+    return Path(
+        t=carry.t,
+        y=carry.y,
+        code=carry.code,
+        accepted=carry.accepted,
+        rejected=carry.rejected,
+        nfe=first + method.tableau.evaluations * attempts,
+        ys=carry.ys,
+        record=carry.record,
+        slots=carry.slot,
+    )
+
+
+def _start(
+    method: Method,
+    field: Field,
+    y0: State,
+    ts: Array,
+    params: PyTree,
+    recorder: Recorder | None,
+) -> Carry:
+    t, t1, times = ts[..., 0], ts[..., -1], ts.shape[-1]
+    lanes = t.shape
+    zero = jnp.zeros(lanes, jnp.int32)
+    gaps = jnp.diff(ts, axis=-1) * jnp.sign(t1 - t)[..., None]
+    ordered = jnp.all(jnp.isfinite(ts), axis=-1) & jnp.all(gaps >= 0, axis=-1)
+    # Repeated times are fine; going out and coming back is not.
+    ordered &= (t1 != t) | jnp.all(ts == t[..., None], axis=-1)
+    code = jnp.where(ordered, jnp.where(t1 == t, Result.SUCCESSFUL, RUNNING), 4).astype(jnp.int32)
+    if method.steps is None or method.tableau.fsal:
+        k1 = field(t, y0, params)
+        code = jnp.where((code == RUNNING) & ~method.lane_all(k1), Result.NON_FINITE, code)
+    else:
+        k1 = y0
+    if method.steps is None:
+        still = lax.stop_gradient
+        h = first_step(
+            field,
+            method.lane_norm,
+            spread,
+            method.tableau.order,
+            *still((t, t1, y0, k1, params, method.rtol, method.atol)),
+        )
+    else:
+        h = jnp.zeros_like(t)
+    ys = None
+    if method.outputs(times) != "end":
+        ys = jax.tree.map(lambda y: jnp.full((times, *y.shape), jnp.nan, y.dtype), y0)
+        ys = put(ys, y0, jnp.zeros((), jnp.int32))
+        # Where nothing moves, every time asked for is the first one.
+        still_lane = jnp.all(ts == t[..., None], axis=-1)
+        ys = jax.tree.map(lambda b, y: jax.vmap(lambda row: select(still_lane, y, row))(b), ys, y0)
+    record = None if recorder is None else _empty_record(method, recorder, t, y0)
+    ones = jnp.ones_like(t, shape=lanes)
+    return Carry(
+        t=t,
+        h=h,
+        y=y0,
+        k1=k1,
+        errors=(ones, ones),
+        code=code,
+        accepted=zero,
+        rejected=zero,
+        slot=jnp.zeros((), jnp.int32),
+        cursor=zero + 1,
+        ys=ys,
+        record=record,
+    )
+
+
+def _empty_record(method: Method, recorder: Recorder, t: Array, y: State) -> Record:
+    def many(n: int, x: Array) -> Array:
+        return jnp.zeros((n, *x.shape), x.dtype)
+
+    return Record(
+        ring_t=many(recorder.segment, t),
+        ring_y=jax.tree.map(lambda x: many(recorder.segment, x), y),
+        held_step=jnp.full(recorder.checkpoints, -1, jnp.int32),
+        held_t=many(recorder.checkpoints, t),
+        held_y=jax.tree.map(lambda x: many(recorder.checkpoints, x), y),
+        stride=jnp.asarray(recorder.segment, jnp.int32),
+        h=many(method.max_steps, t),
+    )
+
+
+def _checkpoint(recorder: Recorder, c: Carry) -> Record:
+    """Hold the state at this multiple of `segment` steps.
+
+    When all places are taken the stride doubles, and every other state held gives up its place.
+    """
+    record = c.record
+    if record is None:
+        raise ValueError("a checkpoint needs a record")
+    full = jnp.all((record.held_step >= 0) & (record.held_step % record.stride == 0))
+    stride = jnp.where(full, 2 * record.stride, record.stride)
+    free = (record.held_step < 0) | (record.held_step % stride != 0)
+    place = jnp.argmax(free)
+    wanted = c.slot % stride == 0
+    keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(wanted, n, o), new, old)
+    return record._replace(
+        stride=stride,
+        held_step=record.held_step.at[place].set(
+            jnp.where(wanted, c.slot, record.held_step[place])
+        ),
+        held_t=put(record.held_t, keep(c.t, take(record.held_t, place)), place),
+        held_y=put(record.held_y, keep(c.y, take(record.held_y, place)), place),
+    )
+
+
+def _attempt(
+    method: Method,
+    field: Field,
+    ts: Array,
+    params: PyTree,
+    recorder: Recorder | None,
+    c: Carry,
+) -> Carry:
+    tableau, active = method.tableau, c.code == RUNNING
+    t, h, t_next, k1 = _propose(method, field, ts, params, c)
+    h = jnp.where(active, h, 0.0)
+    ks, y1 = stages(tableau, field, t, h, c.y, k1, params)
+    error = _error(method, h, c.y, y1, ks)
+    finite = jnp.isfinite(error)
+    accept = active & (error <= 1)
+    moved = jnp.where(accept, h, 0.0)
+
+    record = c.record
+    if record is not None and recorder is not None:
+        place = c.slot % recorder.segment
+        record = record._replace(
+            ring_t=put(record.ring_t, t, place),
+            ring_y=put(record.ring_y, c.y, place),
+            h=put(record.h, moved, c.slot),
+        )
+    ys, cursor = _emit(method, ts, c, t, t_next, accept, y1, ks)
+
+    accepted = c.accepted + accept.astype(jnp.int32)
+    rejected = c.rejected + (active & ~accept).astype(jnp.int32)
+    t_new = jnp.where(accept, t_next, c.t)
+    slot = c.slot + jnp.any(accept).astype(jnp.int32)
+    code = _judge(method, ts, c, slot, t_new, h, accepted + rejected, accept, finite)
+    h_new, errors = c.h, c.errors
+    if method.steps is None:
+        factor = method.control.factor(tableau.order, error, *c.errors, accept)
+        h_new = jnp.where(active, h * factor, c.h)
+        # The step that was cut to end at the last time is no guide, but the solve is over then.
+        errors = (
+            jnp.where(accept, error, c.errors[0]),
+            jnp.where(accept, c.errors[0], c.errors[1]),
+        )
+        errors = tuple(jnp.maximum(e, 1e-10) for e in errors)
+    return Carry(
+        t=t_new,
+        h=h_new,
+        y=select(accept, y1, c.y),
+        k1=select(accept, ks[-1], k1) if tableau.fsal else k1,
+        errors=errors,
+        code=code,
+        accepted=accepted,
+        rejected=rejected,
+        slot=slot,
+        cursor=cursor,
+        ys=ys,
+        record=record,
+    )
+
+
+def _propose(
+    method: Method, field: Field, ts: Array, params: PyTree, c: Carry
+) -> tuple[Array, Array, Array, State]:
+    """Start, size and end of the next step, and the first stage there."""
+    if method.steps is None:
+        t0, t1 = ts[..., 0], ts[..., -1]
+        # Stretching the last step by up to 1 % spares a sliver of a step after it.
+        last = jnp.abs(t1 - c.t) <= 1.01 * jnp.abs(c.h)
+        t, h = pinned(c.t, jnp.where(last, t1 - c.t, c.h), t0, t1)
+        t_next = jnp.where(last, t1, t + h)
+    else:
+        interval, within = c.slot // method.steps, c.slot % method.steps
+        left, right = (
+            lax.dynamic_index_in_dim(ts, interval + i, -1, keepdims=False) for i in (0, 1)
+        )
+        share = (right - left) / method.steps
+        t, h = left + within.astype(ts.dtype) * share, share
+        t_next = jnp.where(within + 1 == method.steps, right, t + h)
+    k1 = c.k1 if method.tableau.fsal else field(t, c.y, params)
+    return t, h, t_next, k1
+
+
+def _error(method: Method, h: Array, y0: State, y1: State, ks: list[State]) -> Array:
+    """The error over its tolerance; for fixed steps 0, or NaN when a value is not finite."""
+    y0, y1, ks, h = lax.stop_gradient((y0, y1, ks, h))
+    if method.steps is not None:
+        return jnp.where(method.lane_all(y1), 0.0, jnp.nan).astype(h.dtype)
+    if method.tableau.b_error is None:
+        raise ValueError("a method without an error estimate needs fixed steps")
+    error = combination(h, method.tableau.b_error, ks)
+    return method.lane_norm(scaled(error, y0, y1, method.rtol, method.atol)).astype(h.dtype)
+
+
+def _judge(
+    method: Method,
+    ts: Array,
+    c: Carry,
+    slot: Array,
+    t: Array,
+    h: Array,
+    attempts: Array,
+    accept: Array,
+    finite: Array,
+) -> Array:
+    """Whether a lane goes on, has arrived, or has failed."""
+    if method.steps is None:
+        arrived = accept & (t == ts[..., -1])
+        # Below this a step cannot be told from rounding in the time (at time zero, of the span).
+        eps = float(jnp.finfo(t.dtype).eps)
+        resolution = 4 * eps * (jnp.abs(t) + eps * jnp.abs(ts[..., -1] - ts[..., 0]))
+        stuck = ~accept & (jnp.abs(h) <= resolution)
+        spent = attempts >= method.max_steps
+    else:
+        arrived = accept & (slot == method.steps * (ts.shape[-1] - 1))
+        stuck = ~finite
+        spent = jnp.zeros_like(accept)
+    failure = jnp.where(finite, Result.STEP_UNDERFLOW, Result.NON_FINITE)
+    code = jnp.where(spent, Result.MAX_STEPS_REACHED, RUNNING)
+    code = jnp.where(stuck, failure, code)
+    code = jnp.where(arrived, Result.SUCCESSFUL, code)
+    return jnp.where(c.code == RUNNING, code, c.code).astype(jnp.int32)
+
+
+def _emit(
+    method: Method,
+    ts: Array,
+    c: Carry,
+    t: Array,
+    t_next: Array,
+    accept: Array,
+    y1: State,
+    ks: list[State],
+) -> tuple[State | None, Array]:
+    """Write the outputs that lie in an accepted step."""
+    times = ts.shape[-1]
+    mode = method.outputs(times)
+    if mode == "end":
+        return c.ys, c.cursor
+    if mode == "nodes":
+        # Each step writes; the last of an interval is the one that stays.
+        at = c.slot // (method.steps or 1) + 1
+        return put(c.ys, select(accept, y1, take(c.ys, at)), at), c.cursor
+    direction = jnp.sign(ts[..., -1] - ts[..., 0])
+    h = t_next - t
+
+    def wanted(cursor: Array) -> Bool[Array, "*lanes"]:
+        at = time_at(ts, jnp.minimum(cursor, times - 1))
+        return accept & (cursor < times) & (direction * at <= direction * t_next)
+
+    def write(loop: tuple[Array, State]) -> tuple[Array, State]:
+        cursor, ys = loop
+        due, index = wanted(cursor), jnp.minimum(cursor, times - 1)
+        at = time_at(ts, index)
+        value = interpolation(method.tableau, t, h, c.y, y1, ks, at)
+        value = select(at == t_next, y1, value)
+        return cursor + due.astype(jnp.int32), set_rows(ys, index, due, value)
+
+    cursor, ys = lax.while_loop(lambda loop: jnp.any(wanted(loop[0])), write, (c.cursor, c.ys))
+    return ys, cursor
+
+
+def time_at(ts: Float[Array, "*lanes times"], index: Int[Array, "*lanes"]) -> Array:
+    """Each lane's time number `index`."""
+    if index.ndim == 0:
+        return lax.dynamic_index_in_dim(ts, index, -1, keepdims=False)
+    return jnp.take_along_axis(ts, index[:, None], axis=1)[:, 0]
+
+
+def rows_at(ys: State, index: Int[Array, "*lanes"]) -> State:
+    """Each lane's row number `index` of `ys`, whose leading axis is time."""
+    if index.ndim == 0:
+        return take(ys, index)
+    lanes = jnp.arange(index.shape[0])
+    return jax.tree.map(lambda y: y[index, lanes], ys)
+
+
+def set_rows(ys: State, index: Int[Array, "*lanes"], mask: Array, value: State) -> State:
+    """`ys` with each lane's row number `index` set to `value` where `mask`."""
+    value = select(mask, value, rows_at(ys, index))
+    if index.ndim == 0:
+        return put(ys, value, index)
+    lanes = jnp.arange(index.shape[0])
+    return jax.tree.map(lambda y, v: y.at[index, lanes].set(v), ys, value)

@@ -1,0 +1,152 @@
+"""What a solve returns, and how it says that it failed."""
+
+import enum
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+
+class Result(enum.IntEnum):
+    """How a solve ended. `Result(code).sentence` says what went wrong and what to try.
+
+    Example:
+        >>> import pullback as pb
+        >>> pb.ode.Result(1).sentence
+        'the limit of `max_steps` steps was reached; raise `max_steps`, ...'
+    """
+
+    SUCCESSFUL = 0
+    MAX_STEPS_REACHED = 1
+    STEP_UNDERFLOW = 2
+    NON_FINITE = 3
+    TIMES_NOT_MONOTONE = 4
+    SOLVER_FAILED = 5
+
+    @property
+    def sentence(self) -> str:
+        """The cause, and what to try."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Result.SUCCESSFUL: "the solve reached the last time",
+    Result.MAX_STEPS_REACHED: (
+        "the limit of `max_steps` steps was reached; raise `max_steps`, loosen `rtol` and `atol`, "
+        "or, if the problem is stiff, use an implicit solver such as `diffrax.Kvaerno5()`"
+    ),
+    Result.STEP_UNDERFLOW: (
+        "the step size fell below the resolution of the time; the problem may be stiff or singular "
+        "there: loosen `rtol` and `atol`, use float64, a smoother `f` (tanh or softplus instead of "
+        "relu), weight decay, or an implicit solver such as `diffrax.Kvaerno5()`"
+    ),
+    Result.NON_FINITE: (
+        "`f` gave a value that is not finite; look for overflow, log or sqrt of a negative number, "
+        "or parameters that have diverged, at the state where the solve stopped"
+    ),
+    Result.TIMES_NOT_MONOTONE: "`ts` must be finite and all increasing or all decreasing",
+    Result.SOLVER_FAILED: (
+        "the inner solver of the method failed (Diffrax reported it); loosen the tolerances or "
+        "shorten the steps"
+    ),
+}
+
+RUNNING = -1
+
+
+class Stats(eqx.Module):
+    """What a solve cost: scalars, or one entry a sample when steps are per sample.
+
+    `nfe` counts evaluations of `f` (for a backward pass: evaluations of `f` or of its
+    vector-Jacobian product, whichever are more); it is -1 where a Diffrax solver does not tell.
+    """
+
+    nfe: Int[Array, "..."]
+    accepted: Int[Array, "..."]
+    rejected: Int[Array, "..."]
+
+
+class Solution(eqx.Module):
+    """The solution of an ODE at the times asked for.
+
+    Attributes:
+        ts: the times, `[T]` (or `[batch, T]` where every sample has its own).
+        ys: the values, with a time axis added to every leaf: `[T, ...]` for joint steps,
+            `[batch, T, ...]` for per-sample steps. What a failed solve did not reach is NaN.
+        stats: evaluations and steps.
+        result: a `Result` code; one for each sample when steps are per sample.
+        t_reached: the time at which the solve ended.
+    """
+
+    ts: Float[Array, "..."]
+    ys: PyTree[Float[Array, "..."]]
+    stats: Stats
+    result: Int[Array, "..."]
+    t_reached: Float[Array, "..."]
+
+    @property
+    def ok(self) -> Bool[Array, "..."]:
+        """Whether the solve reached the last time."""
+        return self.result == int(Result.SUCCESSFUL)
+
+    def explain(self) -> str:
+        """A line for each way in which the solve failed: which samples, where, what to try."""
+        return _explain(np.asarray(self.result), np.asarray(self.t_reached))
+
+
+class SolveError(RuntimeError):
+    """A solve failed. The message has the reason, the time it reached, and what to try."""
+
+
+def _explain(result: np.ndarray, t_reached: np.ndarray) -> str:
+    if result.ndim == 0:
+        code = Result(int(result))
+        return f"t = {float(t_reached):.6g}: {code.sentence}"
+    lines = []
+    for code in sorted(set(result.ravel().tolist())):
+        (samples,) = np.nonzero(result == code)
+        if code == Result.SUCCESSFUL:
+            continue
+        shown = ", ".join(map(str, samples[:8])) + (", ..." if len(samples) > 8 else "")
+        times = t_reached[samples]
+        lines.append(
+            f"{len(samples)} of {result.size} samples (index {shown}), stopped between "
+            f"t = {times.min():.6g} and {times.max():.6g}: {Result(code).sentence}"
+        )
+    return "\n".join(lines) or Result.SUCCESSFUL.sentence
+
+
+def raise_if_failed(solution: Solution) -> Solution:
+    """Raise `SolveError` if any solve failed: at once where values are known, else at run time."""
+    if not isinstance(solution.result, jax.core.Tracer):
+        if not bool(np.all(np.asarray(solution.result) == Result.SUCCESSFUL)):
+            raise SolveError(solution.explain())
+        return solution
+
+    zero = _zero_or_raise(solution.result, solution.t_reached)
+    # Added to the values, so that no compiler can drop the check.
+    ys = jax.tree.map(lambda y: y + zero.astype(y.dtype), solution.ys)
+    return eqx.tree_at(lambda s: s.ys, solution, ys)
+
+
+# A callback has no derivative, so the check is told that its own is zero.
+@jax.custom_jvp
+def _zero_or_raise(result: Array, t_reached: Array) -> Array:
+    def fail(result: Array, t_reached: Array) -> np.ndarray:
+        raise SolveError(_explain(np.asarray(result), np.asarray(t_reached)))
+
+    shape = jax.ShapeDtypeStruct((), t_reached.dtype)
+    return jax.lax.cond(
+        jnp.all(result == int(Result.SUCCESSFUL)),
+        lambda: jnp.zeros((), t_reached.dtype),
+        lambda: jax.pure_callback(fail, shape, result, t_reached, vmap_method="sequential"),
+    )
+
+
+@_zero_or_raise.defjvp
+def _zero_or_raise_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    del tangents
+    zero = _zero_or_raise(*primals)
+    return zero, jnp.zeros_like(zero)

@@ -1,0 +1,129 @@
+"""One step of an explicit Runge-Kutta method, for one time or for a time per lane.
+
+A *lane* is what has its own time and step: the whole state when steps are joint (`t` has shape
+`[]`), or each entry of the leading axis when they are per sample (`t` has shape `[lanes]`).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+Time = Float[Array, "*lanes"]
+State = PyTree[Float[Array, "..."]]
+Field = Callable[[Time, State, PyTree], State]
+
+
+class Tableau(NamedTuple):
+    """The coefficients of an explicit method, as Python floats so that they take any dtype."""
+
+    a: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+    b_error: tuple[float, ...] | None
+    c: tuple[float, ...]
+    order: int
+    # The last stage is f at the end of the step, so it is the first stage of the next.
+    fsal: bool
+    # From the ends of a step and its stages to Diffrax's interpolation of it.
+    dense: Callable
+
+    @property
+    def stages(self) -> int:
+        """The number of stages, the shared one included."""
+        return len(self.b)
+
+    @property
+    def evaluations(self) -> int:
+        """New evaluations of `f` that an accepted step costs."""
+        return self.stages - self.fsal
+
+
+def tableau_of(solver: diffrax.AbstractSolver) -> Tableau | None:
+    """The tableau of an explicit Diffrax method, or None when it is of another kind."""
+    term = diffrax.ODETerm(lambda t, y, args: y)
+    if isinstance(solver, diffrax.Euler):
+        return Tableau((), (1.0,), None, (0.0,), 1, False, _linear)
+    if not isinstance(solver, diffrax.AbstractERK) or isinstance(
+        solver.tableau, diffrax.MultiButcherTableau
+    ):
+        return None
+    t = solver.tableau
+    a = tuple(tuple(map(float, row)) for row in t.a_lower)
+    fsal = bool(t.fsal and t.ssal)
+    return Tableau(
+        a=a,
+        # Tsit5's two copies of these weights differ in the thirteenth digit.
+        b=(*a[-1], 0.0) if fsal else tuple(map(float, t.b_sol)),
+        b_error=tuple(map(float, t.b_error)),
+        c=(0.0, *map(float, t.c)),
+        order=int(solver.order(term) or 1),
+        fsal=fsal,
+        dense=solver.interpolation_cls,
+    )
+
+
+def _linear(
+    *, t0: Array, t1: Array, y0: State, y1: State, k: State
+) -> diffrax.LocalLinearInterpolation:
+    del k
+    return diffrax.LocalLinearInterpolation(t0=t0, t1=t1, y0=y0, y1=y1)
+
+
+def spread(h: Time, leaf: Array) -> Array:
+    """`h` in the dtype of `leaf`, with axes added so that it multiplies `leaf` lane by lane."""
+    h = h.astype(leaf.dtype)
+    return h if h.ndim == 0 else jnp.reshape(h, h.shape + (1,) * (leaf.ndim - h.ndim))
+
+
+def _weighted(coefficients: Sequence[float], ks: Sequence[Array]) -> Array:
+    terms = [c * k for c, k in zip(coefficients, ks, strict=True) if c != 0.0]
+    return sum(terms[1:], terms[0]) if terms else jnp.zeros_like(ks[0])
+
+
+def combination(h: Time, coefficients: Sequence[float], ks: Sequence[State]) -> State:
+    """`h * sum_j coefficients_j k_j`."""
+    return jax.tree.map(
+        lambda *k: spread(h, k[0]) * _weighted(coefficients, k), *ks[: len(coefficients)]
+    )
+
+
+def add(x: State, y: State) -> State:
+    """The sum of two states."""
+    return jax.tree.map(jnp.add, x, y)
+
+
+def stages(
+    tableau: Tableau, field: Field, t: Time, h: Time, y: State, k1: State, params: PyTree
+) -> tuple[list[State], State]:
+    """All stages `k_i = f(t + c_i h, y + h sum_j a_ij k_j)` of a step, and its end `y1`."""
+    ks, argument = [k1], y
+    for row, c in zip(tableau.a, tableau.c[1:], strict=True):
+        argument = add(y, combination(h, row, ks))
+        ks.append(field(t + c * h, argument, params))
+    y1 = argument if tableau.fsal else add(y, combination(h, tableau.b, ks))
+    return ks, y1
+
+
+def advance(tableau: Tableau, field: Field, t: Time, h: Time, y: State, params: PyTree) -> State:
+    """The end of a step from `y`, without the stage that only the error estimate needs."""
+    ks = [field(t, y, params)]
+    last = len(tableau.a) - tableau.fsal
+    for row, c in zip(tableau.a[:last], tableau.c[1 : last + 1], strict=True):
+        ks.append(field(t + c * h, add(y, combination(h, row, ks)), params))
+    return add(y, combination(h, tableau.b[: len(ks)], ks))
+
+
+def interpolation(
+    tableau: Tableau, t: Time, h: Time, y: State, y1: State, ks: Sequence[State], at: Time
+) -> State:
+    """The dense output at time `at` of the step of size `h` that starts at `t`."""
+    k = jax.tree.map(lambda *k: jnp.stack([spread(h, ki) * ki for ki in k]), *ks)
+
+    def one(t0: Array, t1: Array, y0: State, y1: State, k: State, at: Array) -> State:
+        return tableau.dense(t0=t0, t1=t1, y0=y0, y1=y1, k=k).evaluate(at)
+
+    each = one if t.ndim == 0 else jax.vmap(one, in_axes=(0, 0, 0, 0, 1, 0))
+    return each(t, t + h, y, y1, k, at)

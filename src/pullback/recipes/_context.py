@@ -1,0 +1,180 @@
+"""What a recipe writes while it runs, and how a stopped run goes on."""
+
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pullback._files import atomic_write
+from pullback.recipes._stage import load_stage, save_stage
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+Cell = str | float | int | None
+
+
+class Context:
+    """A run's folder and settings, handed to `Recipe.run`.
+
+    What a run shows (figures, tables, notes, metrics) is gathered here in the order in which it is
+    made. Work that takes long goes into `stage`, or into a training loop that keeps its checkpoint
+    in `folder(name)`; a run that was killed at any moment then goes on where it stood.
+
+    Args:
+        root: The run's folder.
+        seed: The base seed.
+        resume: Whether stages and checkpoints that lie in `root` are taken up.
+        progress: Whether to show progress bars.
+        data: The file or folder that the user named with `--data`.
+
+    Example:
+        >>> import tempfile
+        >>> context = Context(Path(tempfile.mkdtemp()))
+        >>> context.stage("squares", lambda count: [i**2 for i in range(count)], 4)
+        [0, 1, 4, 9]
+        >>> context.table("squares", ["i", "i squared"], [[2, 4], [3, 9]], "Squares.")
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        seed: int = 0,
+        resume: bool = False,
+        progress: bool = False,
+        data: Path | None = None,
+    ):
+        self.root = Path(root)
+        self.seed = seed
+        self.resume = resume
+        self.progress = progress
+        self.data = data
+        self.contents: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
+        self._names: set[str] = set()
+        self.root.mkdir(parents=True, exist_ok=True)
+        # Finished stages put their rows back: a resumed run ends with the file of an unbroken one.
+        (self.root / "metrics.jsonl").write_text("")
+
+    def figure(
+        self, name: str, fig: "matplotlib.figure.Figure", caption: str, *, alt: str = ""
+    ) -> None:
+        """Save `fig` as `figures/NAME.png`, show it in the report, and close it.
+
+        Args:
+            name: The file's name, without an ending; used once a run.
+            fig: A Matplotlib figure, best made by `pullback.report.figure`.
+            caption: What is seen and what it means, in a sentence or two.
+            alt: The picture in words, for who cannot see it; the caption when empty.
+        """
+        file = f"figures/{self._claim_name('figure', name)}.png"
+        image = io.BytesIO()
+        fig.savefig(image, format="png", dpi=200, metadata={"Software": None})
+        with atomic_write(self.root / file) as target:
+            target.write(image.getvalue())
+        if pyplot := sys.modules.get("matplotlib.pyplot"):
+            pyplot.close(fig)
+        self.contents.append({"kind": "figure", "file": file, "caption": caption, "alt": alt})
+
+    def table(
+        self, name: str, header: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str
+    ) -> None:
+        """Show a table in the report; a cell is text, a Python number, or `None` for a gap.
+
+        Raises:
+            ValueError: A row is not as long as the header.
+        """
+        self._claim_name("table", name)
+        for index, row in enumerate(rows):
+            if len(row) != len(header):
+                raise ValueError(
+                    f"row {index} of table {name!r} has {len(row)} cells; "
+                    f"the header has {len(header)}"
+                )
+        self.contents.append(
+            {
+                "kind": "table",
+                "header": list(header),
+                "rows": [list(row) for row in rows],
+                "caption": caption,
+            }
+        )
+
+    def note(self, text: str) -> None:
+        """Show a paragraph of plain text in the report, where it was made."""
+        self.contents.append({"kind": "note", "text": text})
+
+    def metrics(self, row: Mapping[str, Cell]) -> None:
+        """Append one row to `metrics.jsonl`."""
+        self._append_metrics([dict(row)])
+
+    def folder(self, name: str) -> Path:
+        """A sub-folder for one training run's checkpoint and metrics; made when it is not there."""
+        path = self.root / "training" / _checked("folder", name)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def stage(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """The result of `function(*args)`, computed once in the life of a run.
+
+        The result is kept in `stages/NAME.npz` with the figures, tables, notes and metrics that the
+        stage made; a resumed run reads it instead of calling `function`. It may hold dictionaries
+        with text keys, lists, tuples, text, Python numbers, `None` and arrays. Arrays come back as
+        NumPy arrays, from the file or not, so that a resumed run sees what an unbroken one saw.
+
+        Args:
+            name: The stage's name; used once a run.
+            function: What to compute. It must depend on nothing but the configuration, the base
+                seed and `args`, which depend on nothing else: the file is known by its name alone.
+            *args: Handed to `function`.
+
+        Raises:
+            TypeError: The result holds something that cannot be kept.
+            ValueError: The name is used twice, or the stage's file is damaged.
+        """
+        path = self.root / "stages" / f"{self._claim_name('stage', name)}.npz"
+        if self.resume and path.exists():
+            kept = load_stage(path)
+            self.contents += kept["contents"]
+            self._names |= set(kept["names"])
+            self._append_metrics(kept["rows"])
+        else:
+            with self._collected() as made:
+                made["result"] = function(*args)
+            kept = save_stage(path, made)
+        return kept["result"]
+
+    @contextmanager
+    def _collected(self) -> Iterator[dict[str, Any]]:
+        contents, rows, names = len(self.contents), len(self._rows), set(self._names)
+        made: dict[str, Any] = {}
+        yield made
+        made["contents"] = self.contents[contents:]
+        made["rows"] = self._rows[rows:]
+        made["names"] = sorted(self._names - names)
+
+    def _append_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
+        self._rows += rows
+        with (self.root / "metrics.jsonl").open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def _claim_name(self, kind: str, name: str) -> str:
+        label = f"{kind} {_checked(kind, name)}"
+        if label in self._names:
+            raise ValueError(f"this run has a {kind} named {name!r} already; choose another name")
+        self._names.add(label)
+        return name
+
+
+def _checked(kind: str, name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"a {kind} is named {name!r}; use letters, digits, '.', '_' and '-', as for a file"
+        )
+    return name

@@ -1,0 +1,97 @@
+"""The recipes that there are, in a form that costs nothing to read."""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+
+from pullback.recipes._base import Recipe
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the table of recipes; reading it imports no recipe and no jax.
+
+    Args:
+        module: The module whose `RECIPE` is the recipe.
+        arxiv: The paper's arXiv identifier.
+        title: The paper's title.
+        summary: One line about what the recipe does.
+        authors: The paper's authors.
+        year: The year of its first version.
+    """
+
+    module: str
+    arxiv: str
+    title: str
+    summary: str
+    authors: tuple[str, ...]
+    year: int
+
+    @property
+    def bibtex(self) -> str:
+        """The paper as a BibTeX entry."""
+        surname = self.authors[0].split()[-1].lower()
+        word = self.title.split()[0].strip(":").lower()
+        return (
+            f"@misc{{{surname}{self.year}{word},\n"
+            f"  title = {{{{{self.title}}}}},\n"
+            f"  author = {{{' and '.join(self.authors)}}},\n"
+            f"  year = {{{self.year}}},\n"
+            f"  eprint = {{{self.arxiv}}},\n"
+            "  archivePrefix = {arXiv},\n"
+            f"  url = {{https://arxiv.org/abs/{self.arxiv}}},\n"
+            "}"
+        )
+
+
+TABLE: dict[str, Entry] = {
+    "neural-ode": Entry(
+        module="pullback.recipes.neural_ode",
+        arxiv="1806.07366",
+        title="Neural Ordinary Differential Equations",
+        summary="An ODE network reads handwritten digits, and what its gradients cost.",
+        authors=("Ricky T. Q. Chen", "Yulia Rubanova", "Jesse Bettencourt", "David Duvenaud"),
+        year=2018,
+    ),
+    "cnf": Entry(
+        module="pullback.recipes.cnf",
+        arxiv="1810.01367",
+        title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",
+        summary="A continuous normalising flow learns the density of points in the plane.",
+        authors=(
+            "Will Grathwohl",
+            "Ricky T. Q. Chen",
+            "Jesse Bettencourt",
+            "Ilya Sutskever",
+            "David Duvenaud",
+        ),
+        year=2018,
+    ),
+}
+
+
+def find(name: str) -> Entry:
+    """The table's entry for the recipe `name`.
+
+    Raises:
+        ValueError: There is no such recipe; the message gives the nearest name.
+
+    Example:
+        >>> find("neural_ode")
+        Traceback (most recent call last):
+        ValueError: there is no recipe 'neural_ode'; did you mean 'neural-ode'? (recipes: ...)
+    """
+    if name in TABLE:
+        return TABLE[name]
+    near = difflib.get_close_matches(name.lower(), TABLE, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"there is no recipe {name!r}{hint} (recipes: {', '.join(TABLE)})")
+
+
+def load(name: str) -> Recipe:
+    """Import the recipe `name`.
+
+    Raises:
+        ValueError: There is no such recipe; the message gives the nearest name.
+    """
+    return importlib.import_module(find(name).module).RECIPE

@@ -1,0 +1,98 @@
+"""The few kinds of plot that many recipes draw."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.image
+
+
+def line_with_spread(
+    ax: "matplotlib.axes.Axes",
+    x: Any,
+    values: Any,
+    *,
+    label: str | None = None,
+    colour: str | None = None,
+    marker: str | None = "o",
+) -> None:
+    """Draw the mean over seeds as a line, and a band of one standard deviation on either side.
+
+    Args:
+        ax: Where to draw.
+        x: Positions, an array of shape `(points,)`.
+        values: One row a seed, an array of shape `(seeds, points)`.
+        label: The line's name in the legend.
+        colour: The line's colour; the next of the palette when `None`.
+        marker: Marks the points that were measured; `None` for a smooth curve.
+
+    Raises:
+        ValueError: The shapes do not fit together.
+
+    Example:
+        >>> from pullback.report import figure, house_style
+        >>> with house_style():
+        ...     fig, ax = figure()
+        ...     line_with_spread(ax, [1, 2], [[3.0, 4.0], [3.2, 4.4]], label="two seeds")
+    """
+    import numpy as np
+
+    x, values = np.asarray(x), np.asarray(values)
+    if values.ndim != 2 or x.shape != values.shape[1:]:
+        raise ValueError(
+            f"x has shape {x.shape} and values {values.shape}; "
+            "give x of shape (points,) and values of shape (seeds, points)"
+        )
+    mean = values.mean(axis=0)
+    (line,) = ax.plot(x, mean, label=label, color=colour, marker=marker)
+    if len(values) > 1:
+        spread = values.std(axis=0, ddof=1)
+        ax.fill_between(
+            x, mean - spread, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0
+        )
+
+
+def density_image(
+    ax: "matplotlib.axes.Axes",
+    density: Any,
+    extent: Sequence[float | int],
+    *,
+    points: Any = None,
+    title: str = "",
+) -> "matplotlib.image.AxesImage":
+    """Draw a density in the plane as an image, and samples over it as dots.
+
+    Args:
+        ax: Where to draw.
+        density: Values on a grid, shape `(rows, columns)`; row 0 lies at the bottom.
+        extent: Left, right, bottom and top of the grid.
+        points: Samples of shape `(samples, 2)`, or `None`.
+        title: The title of the axes.
+
+    Returns:
+        The image, for a colour bar or a shared colour scale.
+
+    Example:
+        >>> from pullback.report import figure, house_style
+        >>> with house_style():
+        ...     fig, ax = figure(width=3, height=3)
+        ...     image = density_image(ax, [[0.0, 1.0], [2.0, 3.0]], (-1, 1, -1, 1))
+    """
+    import numpy as np
+
+    left, right, bottom, top = extent
+    image = ax.imshow(
+        np.asarray(density),
+        extent=(left, right, bottom, top),
+        origin="lower",
+        interpolation="bilinear",
+        cmap="cividis",
+    )
+    if points is not None:
+        x, y = np.asarray(points).T
+        ax.scatter(x, y, s=3, color="white", alpha=0.5, linewidths=0)
+    ax.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[], title=title)
+    ax.grid(False)
+    ax.set_aspect("equal")
+    return image

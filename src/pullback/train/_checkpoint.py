@@ -1,0 +1,195 @@
+"""Checkpoints: the arrays of a PyTree and a JSON header in one npz file, and no pickle."""
+
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+
+from pullback import __version__
+from pullback._files import atomic_write
+
+T = TypeVar("T")
+
+_FORMAT = 1
+_HEADER = "header"
+# What the readers of zip, npy and JSON raise for bytes that are not theirs. RuntimeError is
+# zipfile's word for a flag or a compression method that it does not know.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, broken, or does not fit what it is loaded into."""
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], tree: Any, header: dict[str, Any] | None = None
+) -> None:
+    """Write the arrays of a PyTree to one file, whole or not at all.
+
+    The file is an npz archive of the array leaves with a JSON header: their paths, shapes and
+    dtypes, the versions that wrote them, and what the caller adds. Typed PRNG keys are stored as
+    their data. Leaves that are no arrays (functions, strings) are not stored.
+
+    Args:
+        path: where the file appears, by convention `*.npz`.
+        tree: any PyTree.
+        header: further entries, made of what JSON can hold.
+
+    Raises:
+        TypeError: `header` holds something that JSON cannot.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import jax.numpy as jnp
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "model.npz"
+        >>> save_checkpoint(file, {"w": jnp.arange(3.0)}, {"step": 7})
+        >>> tree, header = load_checkpoint(file, {"w": jnp.zeros(3)})
+        >>> print(tree["w"], header)
+        [0. 1. 2.] {'step': 7}
+    """
+    described, arrays = [], {}
+    for number, (name, leaf) in enumerate(_array_leaves(tree)):
+        described.append(_describe(name, leaf))
+        arrays[f"leaf_{number}"] = _to_numpy(leaf)
+    text = json.dumps(
+        {
+            "format": _FORMAT,
+            "versions": {"pullback": __version__, "jax": jax.__version__, "numpy": np.__version__},
+            "leaves": described,
+            "user": {} if header is None else header,
+        }
+    )
+    arrays[_HEADER] = np.frombuffer(text.encode(), np.uint8)
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+
+
+def load_checkpoint(path: str | os.PathLike[str], like: T) -> tuple[T, dict[str, Any]]:
+    """Read what `save_checkpoint` wrote into the structure of `like`.
+
+    Args:
+        path: the file.
+        like: a PyTree of the structure that was saved. Its array leaves may be
+            `jax.ShapeDtypeStruct`, as `eqx.filter_eval_shape` makes them. Its other leaves are
+            returned as they are.
+
+    Returns:
+        The PyTree with the stored arrays, and the header that the caller had given.
+
+    Raises:
+        CheckpointError: the file is missing, cut off or damaged, or a leaf of `like` has another
+            name, shape or dtype than the one stored; the first such leaf is named.
+
+    Example:
+        See `save_checkpoint`.
+    """
+    path = Path(path)
+    header, arrays = _read(path)
+    wanted = [_describe(name, leaf) for name, leaf in _array_leaves(like)]
+    _check_leaves(path, stored=header["leaves"], wanted=wanted)
+    stored = iter(zip(header["leaves"], arrays, strict=True))
+
+    def restore(leaf: Any) -> Any:
+        if not _is_array(leaf):
+            return leaf
+        described, array = next(stored)
+        if "key" in described:
+            return jr.wrap_key_data(jnp.asarray(array), impl=described["key"])
+        array = array.view(np.dtype(described["dtype"]))
+        return array if isinstance(leaf, np.ndarray | np.generic) else jnp.asarray(array)
+
+    return jax.tree.map(restore, like), header["user"]
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _array_leaves(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jtu.tree_leaves_with_path(tree)
+    return [(jtu.keystr(path), leaf) for path, leaf in leaves if _is_array(leaf)]
+
+
+def _describe(name: str, leaf: Any) -> dict[str, Any]:
+    described = {"name": name, "shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+    if _is_key(leaf) and isinstance(leaf, jax.Array):
+        described["key"] = str(jr.key_impl(leaf))
+    return described
+
+
+def _to_numpy(leaf: Any) -> np.ndarray:
+    array = np.asarray(jr.key_data(leaf) if _is_key(leaf) else leaf)
+    # npz knows NumPy's own dtypes only; bfloat16 and its kin travel as unsigned integers.
+    return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the caller of `save_checkpoint` put in the header, without the arrays."""
+    return _read(Path(path), arrays=False)[0]["user"]
+
+
+def _read(path: Path, *, arrays: bool = True) -> tuple[dict[str, Any], list[np.ndarray]]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            header = json.loads(archive[_HEADER].tobytes().decode())
+            count = len(header["leaves"]) if arrays else 0
+            leaves = [archive[f"leaf_{number}"] for number in range(count)]
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such checkpoint.") from None
+    except _DAMAGE as error:
+        raise CheckpointError(
+            f"{path}: not a whole checkpoint of pullback ({error}). It was cut off or damaged, or "
+            "something else wrote it; delete it and start again."
+        ) from error
+    if header["format"] != _FORMAT:
+        raise CheckpointError(
+            f"{path}: written in format {header['format']} by pullback "
+            f"{header['versions']['pullback']}; this version reads format {_FORMAT}."
+        )
+    return header, leaves
+
+
+def _check_leaves(
+    path: Path, *, stored: list[dict[str, Any]], wanted: list[dict[str, Any]]
+) -> None:
+    for old, new in zip(stored, wanted, strict=False):
+        if old["name"] != new["name"]:
+            raise CheckpointError(
+                f"{path}: the checkpoint has leaf {old['name']} where the structure to load into "
+                f"has {new['name']}."
+            )
+        for what in ("shape", "dtype"):
+            if old[what] != new[what]:
+                raise CheckpointError(
+                    f"{path}: leaf {old['name']} has {what} {old[what]} in the checkpoint and "
+                    f"{new[what]} in the structure to load into."
+                )
+    if len(stored) != len(wanted):
+        more, leaves = (
+            ("the checkpoint", stored) if len(stored) > len(wanted) else ("the structure", wanted)
+        )
+        raise CheckpointError(
+            f"{path}: the checkpoint has {len(stored)} arrays and the structure to load into has "
+            f"{len(wanted)}; the first that only {more} has is "
+            f"{leaves[min(len(stored), len(wanted))]['name']}."
+        )

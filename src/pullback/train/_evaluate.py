@@ -1,0 +1,120 @@
+"""The mean of a loss over a whole set, in batches of bounded size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from pullback.train._loop import check_loss, split_over, sum_dtype
+
+
+def evaluate(
+    model: PyTree,
+    loss: Callable[..., Any],
+    data: PyTree,
+    *,
+    batch_size: int,
+    mesh: jax.sharding.Mesh | None = None,
+    key: PRNGKeyArray,
+) -> dict[str, float]:
+    r"""The mean of a loss and of its metrics over a set of examples.
+
+    $$\bar L = \frac{1}{N} \sum_b |b|\, L(\text{model}, b)$$
+
+    over batches $b$ of at most `batch_size` examples, so a short last batch has its right weight,
+    and where `loss` is a mean over its batch the result is the mean over the set. The model is put
+    in inference mode (`eqx.nn.inference_mode`: no dropout). One program does the whole pass; `loss`
+    is compiled once where some number between half of `batch_size` and `batch_size` divides `N`,
+    and twice where none does.
+
+    Args:
+        model: any PyTree.
+        loss: `loss(model, batch, *, key) -> (scalar, dict of scalar metrics)`.
+        data: a PyTree of arrays that share their leading axis, of length `N`.
+        batch_size: the most examples that one call of `loss` gets.
+        mesh: spreads each batch over its devices where their number divides the batch; else every
+            device does the whole of it.
+        key: batch number `b` gets `fold_in(key, b)`.
+
+    Returns:
+        `{"loss": ..., name of a metric: ...}`, means over the set.
+
+    Raises:
+        ValueError: the arrays of `data` differ in their leading axis, or `batch_size < 1`.
+        TypeError: `loss` returns something else.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def loss(model, batch, *, key):
+        ...     return jnp.mean((batch - model) ** 2), {"largest": jnp.max(batch)}
+        >>> evaluate(jnp.asarray(1.0), loss, jnp.arange(3.0), batch_size=3, key=jax.random.key(0))
+        {'loss': 0.666..., 'largest': 2.0}
+    """
+    leading_axis(data, name="data")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+    data = jax.tree.map(jnp.asarray, data)
+    means = jax.tree.map(float, jax.device_get(_mean(model, loss, data, batch_size, mesh, key)))
+    return {"loss": means.pop("loss"), **means}
+
+
+def leading_axis(data: PyTree, *, name: str) -> int:
+    """The length of the leading axis that all arrays of `data` share."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(data)]
+    if not shapes or not all(shape and shape[0] == shapes[0][0] for shape in shapes):
+        raise ValueError(
+            f"`{name}` must be a PyTree of arrays with the same leading axis, the examples; got "
+            f"arrays of the shapes {shapes}."
+        )
+    if shapes[0][0] == 0:
+        raise ValueError(f"`{name}` must hold at least one example, got none.")
+    return shapes[0][0]
+
+
+@eqx.filter_jit
+def _mean(
+    model: PyTree,
+    loss: Callable[..., Any],
+    data: PyTree,
+    batch_size: int,
+    mesh: jax.sharding.Mesh | None,
+    key: PRNGKeyArray,
+) -> dict[str, Array]:
+    model = eqx.nn.inference_mode(model)
+    size = leading_axis(data, name="data")
+    batch_size = _even_batch_size(size, batch_size)
+
+    def total(batch: PyTree, number: Array) -> dict[str, Array]:
+        weight = jax.tree.leaves(batch)[0].shape[0]
+        value, metrics = check_loss(
+            *loss(model, split_over(mesh, batch), key=jr.fold_in(key, number))
+        )
+        dtype = sum_dtype(value)
+        means = {**metrics, "loss": value}
+        return {name: weight * mean.astype(dtype) for name, mean in means.items()}
+
+    batches, rest = divmod(size, batch_size)
+
+    def body(numbered: tuple[PyTree, Array]) -> dict[str, Array]:
+        return total(*numbered)
+
+    whole = jax.tree.map(
+        lambda leaf: leaf[: size - rest].reshape(batches, batch_size, *leaf.shape[1:]), data
+    )
+    totals = jax.lax.map(body, (whole, jnp.arange(batches, dtype=jnp.int32)))
+    sums = {name: jnp.sum(values) for name, values in totals.items()}
+    if rest:
+        last = total(
+            jax.tree.map(lambda leaf: leaf[size - rest :], data), jnp.asarray(batches, jnp.int32)
+        )
+        sums = {name: sums[name] + last[name] for name in sums}
+    return {name: value / size for name, value in sums.items()}
+
+
+def _even_batch_size(size: int, batch_size: int) -> int:
+    largest = min(size, batch_size)
+    return next((b for b in range(largest, largest // 2, -1) if size % b == 0), largest)

@@ -1,0 +1,249 @@
+"""`fit`: train a model, log it, check it on held-out data, and survive whatever stops it."""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import PRNGKeyArray, PyTree
+
+from pullback.train._batches import batches
+from pullback.train._evaluate import evaluate, leading_axis
+from pullback.train._info import Ending, FitInfo, TrainingError
+from pullback.train._interrupt import deferred_interrupt
+from pullback.train._log import append_line
+from pullback.train._loop import REASONS, Chunk, Report, Setup, run_chunk
+from pullback.train._progress import progress_bar
+from pullback.train._run import (
+    Plan,
+    Run,
+    begin,
+    check_plan,
+    ending_of,
+    info_of,
+    place,
+    save,
+    save_as_failed,
+    split_key,
+    update_best,
+)
+
+M = TypeVar("M")
+
+
+def fit(
+    model: M,
+    loss: Callable[..., Any],
+    data: PyTree,
+    *,
+    optimiser: optax.GradientTransformation,
+    steps: int,
+    batch_size: int,
+    validation: PyTree = None,
+    patience: int | None = None,
+    clip_norm: float | None = None,
+    log_every: int = 100,
+    evaluate_every: int | None = None,
+    checkpoint_every: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    key: PRNGKeyArray,
+) -> tuple[M, FitInfo]:
+    r"""Train a model with an Optax optimiser.
+
+    $$\theta_{s+1} = \theta_s + \text{update}\big(\nabla_\theta L(\theta_s, b_s)\big)$$
+
+    The real floating arrays of `model` are its parameters $\theta$; all else in it stays as it is.
+    The batch $b_s$ is places $sB$ to $(s+1)B - 1$ of the epochs' permutations laid end to end, so
+    every example is seen once an epoch, and the last batch of an epoch is filled up from the next.
+    Batches and keys depend on `key` and the step alone: not on the devices, nor on interruptions.
+
+    `log_every` steps run as one compiled program without a word to the host. The program is kept:
+    another call with the same `loss` and `optimiser` objects and the same shapes does not compile
+    again, so make both once outside a loop over seeds.
+
+    Args:
+        model: any PyTree. It is copied, so the caller's stays valid.
+        loss: `loss(model, batch, *, key) -> (scalar, dict of scalar metrics)`. Metrics are averaged
+            over a chunk. One named `result` is a solver's result code: an integer, zero where all
+            went well; any other value stops the run as a loss that is not finite does.
+        data: a PyTree of arrays that share their leading axis, of length N. It is put on the device
+            once, whole; on a mesh, on each device.
+        optimiser: an Optax gradient transformation. It is given `value=` the loss, too.
+        steps: how many steps in all, those before a resume included.
+        batch_size: examples a step, B; at most N.
+        validation: held-out data, like `data`; evaluated whole by `evaluate`, in inference mode and
+            with the same key each time.
+        patience: stop after so many evaluations in a row without a lower validation loss, and
+            return the model of the lowest. None: no early stop, and the last model is returned.
+        clip_norm: the largest global norm of the gradient; a larger gradient is scaled down to it.
+        log_every: steps between two log lines, and from one look of the host to the next.
+        evaluate_every: steps between evaluations, a multiple of `log_every`; default `log_every`.
+        checkpoint_every: the same for checkpoints.
+        folder: where `metrics.jsonl` and `checkpoint.npz` are written. None: nowhere.
+        resume: go on from the checkpoint in `folder`, if there is one. The parameters come out bit
+            for bit as those of a run that was never stopped, on the same machine.
+        progress: show a bar on stderr. None: where stderr is a terminal.
+        mesh: spread each batch over these devices, as
+            `jax.make_mesh((n,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))` gives them.
+        key: a typed PRNG key. Step s passes a key made from it and s to `loss`.
+
+    Returns:
+        The trained model and a `FitInfo`.
+
+    Raises:
+        ValueError: an argument does not fit; the message says which and how.
+        TypeError: `loss` returns something else, or a parameter is complex.
+        CheckpointError: `resume` found a broken checkpoint, or one of another run.
+        TrainingError: the loss, the gradient or the parameters became non-finite, or a solver
+            failed. The state before that step is in the error and, with `folder`, in the
+            checkpoint.
+        KeyboardInterrupt: on Ctrl-C, at the next log line and after a checkpoint.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> def loss(mean, batch, *, key):
+        ...     return jnp.mean((batch - mean) ** 2), {}
+        >>> model, info = fit(jnp.asarray(0.0), loss, jnp.asarray([1.0, 2.0, 3.0]), steps=50,
+        ...                   optimiser=optax.sgd(0.1), batch_size=3, key=jax.random.key(0))
+        >>> print(f"{model:.3f}", info.step, info.ending.value)
+        2.000 50 All steps were taken.
+    """
+    plan = Plan(
+        steps=steps,
+        batch_size=batch_size,
+        log_every=log_every,
+        evaluate_every=log_every if evaluate_every is None else evaluate_every,
+        checkpoint_every=log_every if checkpoint_every is None else checkpoint_every,
+        patience=patience,
+        clip_norm=clip_norm,
+        folder=None if folder is None else Path(folder),
+        resume=resume,
+        size=leading_axis(data, name="data"),
+        keys=split_key(key),
+    )
+    check_plan(plan, mesh=mesh, has_validation=validation is not None)
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
+        raise TypeError("`model` has complex parameters; store real and imaginary parts apart.")
+    data, validation, rest, loss_key = place((data, validation, rest, plan.keys.loss), mesh)
+    setup = Setup(loss, optimiser, rest, data, loss_key, clip_norm, mesh)
+    run = begin(plan, params, optimiser, mesh)
+    with (
+        progress_bar(progress, steps=steps, done=int(run.state.step)) as show,
+        deferred_interrupt() as interrupted,
+    ):
+        ending, run = _train(plan, setup, validation, run, show, interrupted)
+    params = run.state.params if patience is None else run.best.params
+    return eqx.combine(params, rest), info_of(plan, run, ending)
+
+
+def _train(
+    plan: Plan,
+    setup: Setup,
+    validation: PyTree,
+    run: Run,
+    show: Callable[[int, float, float], None],
+    interrupted: Callable[[], bool],
+) -> tuple[Ending, Run]:
+    ending = ending_of(plan, run)
+    while ending is None:
+        tick, before = time.perf_counter(), int(run.state.step)
+        step = min(plan.steps, (before // plan.log_every + 1) * plan.log_every)
+        state, report = run_chunk((setup, _chunk(plan, before, step)), run.state)
+        run, report = dataclasses.replace(run, state=state), jax.device_get(report)
+        if report.reason != 0:
+            raise _failed_step(plan, setup, run, report)
+        rate = (step - before) / (time.perf_counter() - tick)
+        entry = {"step": step, **_means(report, step - before), "steps_per_second": rate}
+        if validation is not None and (step % plan.evaluate_every == 0 or step == plan.steps):
+            held_out = _evaluate(plan, setup, run, validation)
+            if not math.isfinite(held_out["loss"]):
+                raise _failed_evaluation(plan, setup, run, held_out)
+            entry |= {f"validation_{name}": value for name, value in held_out.items()}
+            run = dataclasses.replace(run, best=update_best(plan, run, held_out["loss"]))
+        run = dataclasses.replace(run, history=(*run.history, entry))
+        if plan.log is not None:
+            append_line(plan.log, entry)
+        show(step, rate, entry["loss"])
+        ending = ending_of(plan, run)
+        if ending is not None or step % plan.checkpoint_every == 0 or interrupted():
+            save(plan, run)
+        if interrupted():
+            raise KeyboardInterrupt
+    return ending, run
+
+
+def _chunk(plan: Plan, start: int, end: int) -> Chunk:
+    examples = np.zeros((plan.log_every, plan.batch_size), np.int32)
+    examples[: end - start] = batches(
+        start, end, size=plan.size, batch_size=plan.batch_size, seed=plan.keys.seed
+    )
+    return Chunk(jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32), jnp.asarray(examples))
+
+
+def _means(report: Report, steps: int) -> dict[str, float]:
+    means = {"loss": report.loss_sum, **report.metrics_sum}
+    return {name: float(total) / steps for name, total in means.items()}
+
+
+def _evaluate(plan: Plan, setup: Setup, run: Run, validation: PyTree) -> dict[str, float]:
+    return evaluate(
+        eqx.combine(run.state.params, setup.rest),
+        setup.loss,
+        validation,
+        batch_size=plan.batch_size,
+        mesh=setup.mesh,
+        key=plan.keys.evaluation,
+    )
+
+
+def _failed_step(plan: Plan, setup: Setup, run: Run, report: Report) -> TrainingError:
+    step = int(run.state.step)
+    return _failure(
+        f"Training stopped at step {step + 1}: {REASONS[int(report.reason)]}. Try a smaller "
+        f"learning rate, `clip_norm`, or float64. The state after step {step} is kept",
+        step=step + 1,
+        values={"loss": float(report.loss), **jax.tree.map(float, report.metrics)},
+        model=eqx.combine(run.state.params, setup.rest),
+        info=save_as_failed(plan, run),
+    )
+
+
+def _failed_evaluation(
+    plan: Plan, setup: Setup, run: Run, values: dict[str, float]
+) -> TrainingError:
+    step = int(run.state.step)
+    return _failure(
+        f"Training stopped after step {step}: the loss on the validation data is not finite. "
+        "The state is kept",
+        step=step,
+        values=values,
+        model=eqx.combine(run.state.params, setup.rest),
+        info=save_as_failed(plan, run),
+    )
+
+
+def _failure(
+    text: str, *, step: int, values: dict[str, float], model: PyTree, info: FitInfo
+) -> TrainingError:
+    shown = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+    file = "" if info.checkpoint is None else f" and in {info.checkpoint}"
+    return TrainingError(
+        f"{text} in the `model` of this error{file}. What was measured: {shown}.",
+        step=step,
+        loss=values["loss"],
+        metrics={name: value for name, value in values.items() if name != "loss"},
+        model=model,
+        info=info,
+    )

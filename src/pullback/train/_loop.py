@@ -1,0 +1,190 @@
+"""The compiled training loop: many steps, one program, one answer to the host."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
+
+REASONS = {
+    1: "a solver failed (the metric `result` is not zero)",
+    2: "the loss is not finite",
+    3: "the gradient is not finite",
+    4: "the updated parameters are not finite",
+}
+
+_RESERVED = ("step", "loss", "steps_per_second")
+
+
+class Setup(eqx.Module):
+    """What stays the same during a run. Two runs with an equal static part share one program."""
+
+    loss: Callable[..., Any]
+    optimiser: Any
+    rest: PyTree
+    data: PyTree
+    key: PRNGKeyArray
+    clip_norm: float | None = eqx.field(static=True)
+    mesh: jax.sharding.Mesh | None = eqx.field(static=True)
+
+
+class State(eqx.Module):
+    """What a step changes."""
+
+    params: PyTree
+    optimiser: PyTree
+    step: Int[Array, ""]
+
+
+class Chunk(eqx.Module):
+    """The steps to take: from where, to where, and on which examples (rows beyond are unused)."""
+
+    start: Int[Array, ""]
+    end: Int[Array, ""]
+    examples: Int[Array, "steps batch"]
+
+
+class Report(eqx.Module):
+    """What a chunk tells the host: sums over its good steps, and the last step taken or refused."""
+
+    loss_sum: Array
+    metrics_sum: PyTree
+    loss: Array
+    metrics: PyTree
+    reason: Int[Array, ""]
+
+
+@eqx.filter_jit(donate="all-except-first")
+def run_chunk(fixed: tuple[Setup, Chunk], state: State) -> tuple[State, Report]:
+    """Take steps until `chunk.end` or until one fails; a failed step leaves no trace.
+
+    A while loop and not a scan: its length is a run-time value, so that one program serves every
+    chunk, and a run cut at another step goes through the same machine code.
+    """
+    setup, chunk = fixed
+    # The loss is traced once here, and not again for the report's shapes and the loop's body.
+    step = eqx.filter_closure_convert(lambda state: _step(setup, chunk, state), state)
+
+    def go_on(carry: tuple[State, Report]) -> Bool[Array, ""]:
+        state, report = carry
+        return (state.step < chunk.end) & (report.reason == 0)
+
+    def body(carry: tuple[State, Report]) -> tuple[State, Report]:
+        old, report = carry
+        new, *told = step(old)
+        # What the loss returns as a constant comes back as a number, not as an array.
+        loss, metrics, reason = jax.tree.map(jnp.asarray, told)
+        good = reason == 0
+
+        def keep(new: Array, old: Array) -> Array:
+            return jnp.where(good, new, old)
+
+        def add(total: Array, value: Array) -> Array:
+            return jnp.where(good, total + value.astype(total.dtype), total)
+
+        return jax.tree.map(keep, new, old), Report(
+            loss_sum=add(report.loss_sum, loss),
+            metrics_sum=jax.tree.map(add, report.metrics_sum, metrics),
+            loss=loss,
+            metrics=metrics,
+            reason=reason,
+        )
+
+    _, loss, metrics, _ = eqx.filter_eval_shape(step, state)
+    return jax.lax.while_loop(go_on, body, (state, _empty_report(loss, metrics)))
+
+
+def _empty_report(loss: jax.ShapeDtypeStruct, metrics: PyTree) -> Report:
+    total = sum_dtype(loss)
+    return Report(
+        loss_sum=jnp.zeros((), total),
+        metrics_sum=jax.tree.map(lambda _: jnp.zeros((), total), metrics),
+        loss=jnp.zeros((), loss.dtype),
+        metrics=jax.tree.map(lambda m: jnp.zeros((), m.dtype), metrics),
+        reason=jnp.zeros((), jnp.int32),
+    )
+
+
+def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTree, Array]:
+    indices = chunk.examples[state.step - chunk.start]
+    batch = split_over(setup.mesh, jax.tree.map(lambda leaf: leaf[indices], setup.data))
+
+    def objective(params: PyTree) -> tuple[Array, dict[str, Array]]:
+        model = eqx.combine(params, setup.rest)
+        loss, metrics = setup.loss(model, batch, key=jr.fold_in(setup.key, state.step))
+        return check_loss(loss, metrics)
+
+    (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+    finite_gradient = _finite(gradient)
+    params, optimiser_state = _update(setup, state, gradient, loss)
+    params, optimiser_state = _copy_to_all(setup.mesh, (params, optimiser_state))
+    solver_failed = jnp.asarray(metrics.get("result", 0)) != 0
+    reason = jnp.select(
+        [solver_failed, ~jnp.isfinite(loss), ~finite_gradient, ~_finite(params)],
+        [jnp.asarray(number, jnp.int32) for number in REASONS],
+        jnp.asarray(0, jnp.int32),
+    )
+    return State(params, optimiser_state, state.step + 1), loss, metrics, reason
+
+
+def _update(setup: Setup, state: State, gradient: PyTree, loss: Array) -> tuple[PyTree, PyTree]:
+    # Optax raises floats to integer powers, which strict promotion forbids; the code is not ours.
+    with jax.numpy_dtype_promotion("standard"):
+        if setup.clip_norm is not None:
+            clip = optax.clip_by_global_norm(setup.clip_norm)
+            gradient, _ = clip.update(gradient, optax.EmptyState())
+        optimiser = optax.with_extra_args_support(setup.optimiser)
+        updates, optimiser_state = optimiser.update(
+            gradient, state.optimiser, state.params, value=loss
+        )
+        return optax.apply_updates(state.params, updates), optimiser_state
+
+
+def check_loss(loss: Any, metrics: Any) -> tuple[Array, dict[str, Array]]:
+    """The loss and metrics as arrays, or an error that says what a loss function has to return."""
+    loss = jnp.asarray(loss)
+    floating = jnp.issubdtype(loss.dtype, jnp.floating)
+    if loss.shape != () or not floating or not isinstance(metrics, dict):
+        raise TypeError(
+            "`loss` must return a floating scalar and a dictionary of scalar metrics, as in "
+            f"`return value, {{}}`; it returned shape {loss.shape}, dtype {loss.dtype} and "
+            f"{type(metrics).__name__}."
+        )
+    for name, value in metrics.items():
+        if name in _RESERVED or name.startswith("validation_"):
+            raise ValueError(f"metric {name!r} has a name that the log uses itself; rename it.")
+        if jnp.shape(value) != ():
+            raise TypeError(
+                f"metric {name!r} must be a scalar, got shape {jnp.shape(value)}. Take its mean."
+            )
+    return loss, {name: jnp.asarray(value) for name, value in metrics.items()}
+
+
+def _finite(*trees: PyTree) -> Bool[Array, ""]:
+    leaves = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(trees)]
+    return functools.reduce(jnp.logical_and, leaves, jnp.asarray(True))
+
+
+def sum_dtype(loss: Array | jax.ShapeDtypeStruct) -> jnp.dtype:
+    """The dtype to add losses up in: theirs, or float32 where theirs is a half."""
+    return jnp.dtype(jnp.float32) if loss.dtype.itemsize < 4 else loss.dtype
+
+
+def split_over(mesh: jax.sharding.Mesh | None, batch: PyTree) -> PyTree:
+    """The batch with its leading axis spread over all devices of the mesh, where that divides."""
+    if mesh is None or jax.tree.leaves(batch)[0].shape[0] % mesh.size != 0:
+        return batch
+    split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return jax.lax.with_sharding_constraint(batch, split)
+
+
+def _copy_to_all(mesh: jax.sharding.Mesh | None, state: PyTree) -> PyTree:
+    if mesh is None:
+        return state
+    return jax.lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec()))

@@ -1,0 +1,241 @@
+"""Where a run stands on the host: its numbers, its best model, and how both are kept on disk."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import PRNGKeyArray, PyTree
+
+from pullback.train._checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
+from pullback.train._info import Ending, FitInfo
+from pullback.train._log import restart_log
+from pullback.train._loop import State
+
+
+class Keys(NamedTuple):
+    """The caller's key, and what it is split into."""
+
+    whole: PRNGKeyArray
+    order: PRNGKeyArray
+    loss: PRNGKeyArray
+    evaluation: PRNGKeyArray
+
+    @property
+    def seed(self) -> tuple[int, ...]:
+        """The seed of the examples' order, which NumPy draws."""
+        return tuple(jr.key_data(self.order).ravel().tolist())
+
+
+def split_key(key: PRNGKeyArray) -> Keys:
+    """Keys for the order of the examples, for the loss, and for the evaluations."""
+    # One split for all three: fold_in(key, 1) can equal split(key)[1].
+    return Keys(key, *jr.split(key, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The numbers of a run."""
+
+    steps: int
+    batch_size: int
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+    patience: int | None
+    clip_norm: float | None
+    folder: Path | None
+    resume: bool
+    size: int
+    keys: Keys
+
+    @property
+    def checkpoint(self) -> Path | None:
+        return None if self.folder is None else self.folder / "checkpoint.npz"
+
+    @property
+    def log(self) -> Path | None:
+        return None if self.folder is None else self.folder / "metrics.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The lowest validation loss so far, its model, and the evaluations since."""
+
+    params: PyTree
+    loss: float | None = None
+    step: int | None = None
+    stale: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Where a run has come to."""
+
+    state: State
+    best: Best
+    history: tuple[dict[str, Any], ...]
+    started: float
+
+
+def check_plan(plan: Plan, *, mesh: jax.sharding.Mesh | None, has_validation: bool) -> None:
+    """Raise a ValueError for what does not fit together."""
+    for name in ("steps", "batch_size", "log_every", "evaluate_every", "checkpoint_every"):
+        if getattr(plan, name) < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {getattr(plan, name)}.")
+    for name in ("evaluate_every", "checkpoint_every"):
+        if getattr(plan, name) % plan.log_every != 0:
+            raise ValueError(
+                f"`{name}` must be a multiple of `log_every` ({plan.log_every}), since the host "
+                f"looks in only then; got {getattr(plan, name)}."
+            )
+    if plan.batch_size > plan.size:
+        raise ValueError(
+            f"`batch_size` is {plan.batch_size}, but `data` holds {plan.size} examples. Take "
+            f"{plan.size} or less."
+        )
+    if plan.patience is not None and (plan.patience < 1 or not has_validation):
+        raise ValueError(
+            f"`patience` must be at least 1 and needs `validation` data; got {plan.patience} "
+            f"{'with' if has_validation else 'without'} validation data."
+        )
+    if plan.clip_norm is not None and not plan.clip_norm > 0:
+        raise ValueError(f"`clip_norm` must be above 0, got {plan.clip_norm}.")
+    if plan.resume and plan.folder is None:
+        raise ValueError("`resume` needs the `folder` that holds the checkpoint.")
+    if mesh is None:
+        return
+    if any(kind != AxisType.Auto for kind in mesh.axis_types):
+        raise ValueError(
+            f"`mesh` must have Auto axes, got {mesh.axis_types}. Make it with "
+            "jax.make_mesh(shape, names, axis_types=(jax.sharding.AxisType.Auto,) * len(shape))."
+        )
+    if plan.batch_size % mesh.size != 0:
+        raise ValueError(
+            f"`batch_size` ({plan.batch_size}) must be a multiple of the number of devices in "
+            f"`mesh` ({mesh.size})."
+        )
+
+
+def place(tree: PyTree, mesh: jax.sharding.Mesh | None) -> PyTree:
+    """Arrays to the device, or to every device of the mesh; other leaves stay as they are."""
+
+    def move(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf
+        if mesh is None:
+            return jnp.asarray(leaf)
+        return jax.device_put(leaf, NamedSharding(mesh, PartitionSpec()))
+
+    return jax.tree.map(move, tree)
+
+
+def _identity(plan: Plan) -> dict[str, Any]:
+    """What has to be the same for a run to go on from a checkpoint as if it had never stopped."""
+    return {
+        "batch_size": plan.batch_size,
+        "examples": plan.size,
+        "key": jr.key_data(plan.keys.whole).tolist(),
+        "clip_norm": plan.clip_norm,
+        "patience": plan.patience,
+    }
+
+
+def begin(
+    plan: Plan,
+    params: PyTree,
+    optimiser: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh | None,
+) -> Run:
+    """The start of a run, or the place where its checkpoint left off."""
+    tree = {
+        "params": params,
+        "optimiser": optimiser.init(params),
+        "best": None if plan.patience is None else params,
+    }
+    step, best = 0, {}
+    if plan.resume and plan.checkpoint is not None and plan.checkpoint.exists():
+        header = read_header(plan.checkpoint)
+        for name, value in _identity(plan).items():
+            before = header["identity"][name]
+            if before != value:
+                raise CheckpointError(
+                    f"{plan.checkpoint}: written by a run with {name} = {before}, and this one has "
+                    f"{value}. Resume with the same, or start again in another folder."
+                )
+        tree, _ = load_checkpoint(plan.checkpoint, tree)
+        step, best = header["step"], header["best"]
+    elif plan.checkpoint is not None:
+        # Else a run killed before its first checkpoint would resume from an older run's.
+        pass
+    # Donated buffers must be nobody else's: neither the caller's nor two leaves' at once.
+    tree = place(jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), tree), mesh)
+    counter = place(jnp.asarray(step, jnp.int32), mesh)
+    return Run(
+        state=State(tree["params"], tree["optimiser"], counter),
+        best=Best(tree["best"], **best),
+        history=() if plan.log is None else tuple(restart_log(plan.log, step=step)),
+        started=time.perf_counter(),
+    )
+
+
+def update_best(plan: Plan, run: Run, loss: float) -> Best:
+    """The best model so far, given the validation loss of the present one."""
+    if plan.patience is None:
+        return run.best
+    if run.best.loss is None or loss < run.best.loss:
+        return Best(jax.tree.map(jnp.copy, run.state.params), loss, int(run.state.step))
+    return dataclasses.replace(run.best, stale=run.best.stale + 1)
+
+
+def ending_of(plan: Plan, run: Run) -> Ending | None:
+    """Why the run is over, or None while it is not."""
+    if plan.patience is not None and run.best.stale >= plan.patience:
+        return Ending.EARLY
+    return Ending.DONE if int(run.state.step) >= plan.steps else None
+
+
+def save(plan: Plan, run: Run) -> None:
+    """Write the checkpoint, where there is a folder for it."""
+    if plan.checkpoint is None:
+        return
+    best = {"loss": run.best.loss, "step": run.best.step, "stale": run.best.stale}
+    save_checkpoint(
+        plan.checkpoint,
+        {
+            "params": run.state.params,
+            "optimiser": run.state.optimiser,
+            "best": run.best.params,
+        },
+        {"step": int(run.state.step), "best": best, "identity": _identity(plan)},
+    )
+
+
+def info_of(plan: Plan, run: Run, ending: Ending) -> FitInfo:
+    """What the run tells its caller."""
+    return FitInfo(
+        ending=ending,
+        step=int(run.state.step),
+        history=run.history,
+        seconds=time.perf_counter() - run.started,
+        best_step=run.best.step,
+        best_loss=run.best.loss,
+        checkpoint=plan.checkpoint,
+    )
+
+
+def save_as_failed(plan: Plan, run: Run) -> FitInfo:
+    """Save the last good state, and tell what had been done."""
+    save(plan, run)
+    return info_of(plan, run, Ending.FAILED)

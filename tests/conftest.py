@@ -1,0 +1,39 @@
+"""Strict JAX for every test: no silent promotion, four fake CPU devices, one compilation cache.
+
+float64 is on, because most oracles need it; a test of float32 makes float32 inputs, or takes the
+`x32` fixture, which is what a user who sets nothing has.
+"""
+
+import os
+import zlib
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+)
+
+import jax
+import jax.random as jr
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture
+def key(request):
+    """A key that depends only on the name of the test."""
+    return jr.key(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def x32():
+    """JAX as it is out of the box: float32, and ordinary promotion."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        yield

@@ -1,0 +1,302 @@
+import gzip
+import hashlib
+import http.server
+import os
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pullback.data import DataError, digits, fashion_mnist, fetch, mnist, read_csv, read_idx
+from pullback.data import _fetch as fetch_module
+
+
+def idx(array, code, format):
+    """The bytes of an idx file, written value by value from the format's description."""
+    sizes = b"".join(struct.pack(">I", size) for size in array.shape)
+    values = b"".join(struct.pack(">" + format, value) for value in array.ravel().tolist())
+    return bytes([0, 0, code, array.ndim]) + sizes + values
+
+
+@pytest.mark.parametrize(
+    ("code", "format", "dtype"),
+    [
+        (8, "B", "u1"),
+        (9, "b", "i1"),
+        (11, "h", "i2"),
+        (12, "i", "i4"),
+        (13, "f", "f4"),
+        (14, "d", "f8"),
+    ],
+)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_idx_of_every_type(code, format, dtype, zipped, tmp_path):
+    array = (np.arange(24).reshape(2, 3, 4) * 5 - (0 if code == 8 else 60)).astype(dtype)
+    content = idx(array, code, format)
+    (tmp_path / "a").write_bytes(gzip.compress(content) if zipped else content)
+    got = read_idx(tmp_path / "a")
+    assert got.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(got, array)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "begins with nothing"),
+        (b"\x89PNG\r\n", "begins with 89 50 4e 47"),
+        (b"\0\0\x07\x01\0\0\0\x01\0", "begins with 00 00 07 01"),
+        (b"\0\0\x08\x03\0\0\0\x01", "sizes of 3 dimensions, but the file ends"),
+        (idx(np.zeros((2, 3)), 13, "f")[:-1], "is cut off: .* 2 x 3 values, 24 bytes, and 23"),
+        (idx(np.zeros((2, 3)), 13, "f") + b"x", "is too long"),
+        (gzip.compress(idx(np.zeros(99), 13, "f"))[:-12], "gzip stream is cut off"),
+        (gzip.compress(idx(np.zeros(99), 13, "f"))[:10] + b"\xff" * 20, "gzip stream is damaged"),
+    ],
+)
+def test_a_broken_idx_file_is_named_with_the_reason(content, message, tmp_path):
+    (tmp_path / "broken").write_bytes(content)
+    with pytest.raises(DataError, match=f"broken: .*{message}") as caught:
+        read_idx(tmp_path / "broken")
+    assert caught.value.file == tmp_path / "broken"
+
+
+def test_idx_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="No such file"):
+        read_idx(tmp_path / "none")
+    with pytest.raises(DataError, match="directory"):
+        read_idx(tmp_path)
+
+
+def write_mnist(folder, *, train=3, test=2, shift=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, n in (("train", train), ("t10k", test)):
+        images = (np.arange(n * 784).reshape(n, 28, 28) + shift) % 256
+        labels = np.arange(n) % 10
+        (folder / f"{name}-images-idx3-ubyte.gz").write_bytes(
+            gzip.compress(idx(images.astype("u1"), 8, "B"))
+        )
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels.astype("u1"), 8, "B"))
+
+
+@pytest.fixture
+def no_data(monkeypatch, tmp_path):
+    monkeypatch.delenv("PULLBACK_DATA", raising=False)
+    monkeypatch.setattr(fetch_module, "cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr("pullback.data._mnist.cache_folder", lambda name: tmp_path / "cache" / name)
+
+
+def test_mnist_from_each_of_its_places(no_data, monkeypatch, tmp_path):
+    write_mnist(tmp_path / "named" / "mnist")
+    for folder in (tmp_path / "named", tmp_path / "named" / "mnist"):
+        train, test = mnist(folder)
+        assert (train.x.dtype, train.y.dtype) == (np.float32, np.int32)
+        expected = (np.arange(3 * 784).reshape(3, 28, 28) % 256) / 255
+        np.testing.assert_allclose(train.x, expected, rtol=1e-6)
+        assert (train.y.tolist(), test.y.tolist()) == ([0, 1, 2], [0, 1])
+    write_mnist(tmp_path / "cache" / "mnist", train=5)
+    assert len(mnist().train.x) == 5
+    monkeypatch.setenv("PULLBACK_DATA", str(tmp_path / "named"))
+    assert len(mnist().train.x) == 3
+    # The files have the same names: MNIST is not to be taken for Fashion-MNIST.
+    monkeypatch.setenv("PULLBACK_DATA", str(tmp_path / "named" / "mnist"))
+    with pytest.raises(DataError, match="pullback data fetch fashion-mnist"):
+        fashion_mnist()
+    write_mnist(tmp_path / "both" / "fashion-mnist", train=7)
+    monkeypatch.setenv("PULLBACK_DATA", str(tmp_path / "both"))
+    assert len(fashion_mnist().train.x) == 7
+
+
+def test_a_missing_file_lists_where_it_was_looked_for(no_data, tmp_path):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: not found in") as caught:
+        mnist(tmp_path / "nowhere")
+    assert str(tmp_path / "nowhere" / "mnist") in str(caught.value)
+    with pytest.raises(DataError, match="cache/mnist"):
+        mnist()
+
+
+@pytest.mark.parametrize(
+    ("file", "array", "message"),
+    [
+        ("train-images-idx3-ubyte.gz", np.zeros((3, 27, 28)), r"28 x 28 bytes, got .*27"),
+        ("train-labels-idx1-ubyte", np.zeros(4), "each of the 3 images"),
+        ("train-labels-idx1-ubyte", np.array([1, 10, 2]), "got 10 at 1"),
+    ],
+)
+def test_files_that_do_not_fit_together(no_data, file, array, message, tmp_path):
+    write_mnist(tmp_path)
+    content = idx(array.astype("u1"), 8, "B")
+    (tmp_path / file).write_bytes(gzip.compress(content) if file.endswith("gz") else content)
+    with pytest.raises(DataError, match=f"{file}: .*{message}"):
+        mnist(tmp_path)
+
+
+def test_the_real_mnist():
+    folder = os.environ.get("PULLBACK_DATA")
+    if folder is None or not (Path(folder) / "mnist").is_dir():
+        pytest.skip("PULLBACK_DATA names no folder with MNIST in it")
+    train, test = mnist()
+    assert (train.x.shape, test.x.shape) == ((60000, 28, 28), (10000, 28, 28))
+    # The published mean and standard deviation, and the published counts of the classes.
+    np.testing.assert_allclose(train.x.mean(dtype=float), 0.1307, atol=5e-5)
+    np.testing.assert_allclose(train.x.std(dtype=float), 0.3081, atol=5e-5)
+    assert np.bincount(test.y).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_digits_are_split_evenly_and_hold_the_bundled_images():
+    from sklearn.datasets import load_digits
+
+    train, test = digits(seed=3)
+    for part in (train, test):
+        share = np.bincount(part.y) / len(part.y)
+        np.testing.assert_allclose(share, np.bincount(load_digits().target) / 1797, atol=2e-3)
+    together = np.concatenate([train.x, test.x]).reshape(-1, 64)
+    order = np.lexsort(together.T)
+    bundled = load_digits().data / 16
+    np.testing.assert_array_equal(together[order], bundled[np.lexsort(bundled.T)])
+    assert not np.array_equal(digits(seed=4).test.y, test.y)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        digits(test_fraction=1.5)
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A web server on this machine, and a data set of two files that it has."""
+    served = tmp_path / "served"
+    write_mnist(served / "good")
+    write_mnist(served / "bad", shift=1)
+    monkeypatch.delenv("PULLBACK_DATA", raising=False)
+    # A proxy for the rest of the world is none for this machine.
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(served))
+
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    digests = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in (served / "good").iterdir()
+    }
+
+    def use(*mirrors):
+        source = fetch_module._Source(tuple(f"{url}/{name}/" for name in mirrors), digests)
+        monkeypatch.setattr(fetch_module, "_SOURCES", {"mnist": source})
+
+    yield use
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_fetch_takes_the_first_mirror_whose_file_is_right(mirror, tmp_path):
+    mirror("missing", "bad", "good")
+    folder = fetch("mnist", tmp_path / "fetched")
+    assert sorted(file.name for file in folder.iterdir())[0] == "t10k-images-idx3-ubyte.gz"
+    assert len(mnist(folder).train.x) == 3
+    # What is there and right is not fetched again; what was damaged is.
+    damaged = folder / "t10k-labels-idx1-ubyte"
+    damaged.write_bytes(b"damaged")
+    fetch("mnist", folder)
+    assert mnist(folder).test.y.tolist() == [0, 1]
+    mirror("missing")
+    assert fetch("mnist", folder) == folder
+
+
+def test_fetch_says_what_each_mirror_answered_and_leaves_nothing(mirror, tmp_path):
+    mirror("missing", "bad")
+    with pytest.raises(DataError) as caught:
+        fetch("mnist", tmp_path / "fetched")
+    text = str(caught.value)
+    assert "missing/: 404" in text
+    assert "does not match the known hash" in text
+    assert "SHA-256 must be" in text
+    left = [file.name for file in (tmp_path / "fetched").iterdir()]
+    # Only what both mirrors have alike, the labels.
+    assert not [name for name in left if "images" in name]
+
+
+def test_fetch_of_an_unknown_name():
+    with pytest.raises(ValueError, match="one of mnist, fashion-mnist; got 'minst'"):
+        fetch("minst")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "values"),
+    [
+        ("a,b\n1,2\n3,4\n", ("a", "b"), [[1, 2], [3, 4]]),
+        ("1,2\n3,4.5e-1", ("x1", "x2"), [[1, 2], [3, 0.45]]),
+        ('\ufeff"a b";c\r\n-1;+2\r\n\r\n3;4\r\n', ("a b", "c"), [[-1, 2], [3, 4]]),
+        ("a\tb\n 1 \t2\n", ("a", "b"), [[1, 2]]),
+        ("a\n1\n2\n", ("a",), [[1], [2]]),
+    ],
+)
+def test_csv_as_people_write_it(text, columns, values, tmp_path):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    table = read_csv(tmp_path / "t.csv")
+    assert table.columns == columns
+    np.testing.assert_array_equal(table.values, np.array(values, float))
+
+
+def test_csv_takes_the_columns_asked_for_and_looks_at_no_other(tmp_path):
+    (tmp_path / "t.csv").write_text("name,b,c\nx,2,3\ny,5,6\n")
+    table = read_csv(tmp_path / "t.csv", ["c", "b"])
+    np.testing.assert_array_equal(table.values, [[3.0, 2.0], [6.0, 5.0]])
+    with pytest.raises(DataError, match="no column 'naem'; did you mean 'name'"):
+        read_csv(tmp_path / "t.csv", ["naem"])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", None, "is empty"),
+        ("\n\n", None, "is empty"),
+        ("a,b\n", None, "after the header; there is none"),
+        ("a,b\n1,2\n\n3,x\n", 4, "number in column 'b'; got 'x'"),
+        ("a,b\n1,2\n3,\n", 3, "the cell is empty"),
+        ("1,x\n", 1, "number in column 'x2'; got 'x'"),
+        ("a,b\n1,2,3\n", 2, "expected 2 cells, got 3"),
+        ("a,b\n1\n", 2, "expected 2 cells, got 1"),
+        ("a,b\n1,nan\n", 2, "finite number in column 'b'; got nan"),
+        ("a,b\n1,-inf\n", 2, "finite"),
+        ("a,b\n1,1e999\n", 2, "finite"),
+        ("a,b\n1,1_000\n", 2, "got '1_000'"),
+        (",b\n1,2\n", 1, "column 1 of the header has no name"),
+        ("a,a\n1,2\n", 1, "'a' twice"),
+        ('a,b\n"1,2\n', None, "not a CSV file"),
+    ],
+)
+def test_a_broken_csv_file_is_named_with_its_line(text, line, message, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_csv(tmp_path / "t.csv")
+    assert caught.value.line == line
+    assert str(caught.value).startswith(str(tmp_path / "t.csv"))
+    assert ("line" in str(caught.value).split(":")[0]) == (line is not None)
+
+
+def test_csv_that_is_no_text_or_not_there(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\xfe\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_csv(tmp_path / "t.csv")
+    with pytest.raises(DataError, match="No such file"):
+        read_csv(tmp_path / "none.csv")
+
+
+def test_importing_the_room_loads_neither_jax_nor_scikit_learn():
+    code = (
+        "import sys, pullback.data; "
+        "print([name for name in ('jax', 'sklearn', 'pooch', 'matplotlib') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,128 @@
+"""Claims decide for themselves whether they hold; recipes are checked when they are made."""
+
+import json
+import math
+import statistics
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fake_recipe
+from pullback.recipes import TABLE, Claim, Recipe, find, load
+
+ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
+NUMBER = st.floats(allow_nan=False)
+
+
+@given(ANY_FLOAT, NUMBER, NUMBER)
+def test_a_claim_holds_exactly_when_the_value_is_between_its_bounds(value, a, b):
+    low, high = min(a, b), max(a, b)
+    number = not math.isnan(value)
+    # Sorting is the oracle: where the value comes to stand among the bounds.
+    between = number and sorted([low, value, high])[1] == value
+    assert Claim("s", value=value, at_least=low, at_most=high, reference="r").holds == between
+    below = number and sorted([value, high])[1] == high
+    assert Claim("s", value=value, at_most=high, reference="r").holds == below
+    above = number and sorted([low, value])[0] == low
+    assert Claim("s", value=value, at_least=low, reference="r").holds == above
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"at_most": 1}, {"at_least": -1}, {"at_least": 0, "at_most": 1}]
+)
+def test_nan_never_holds(bounds):
+    assert not Claim("s", value=math.nan, reference="r", **bounds).holds
+
+
+@pytest.mark.parametrize(
+    "bounds", [{}, {"at_most": math.nan}, {"at_least": 2, "at_most": 1}, {"at_least": math.nan}]
+)
+def test_a_claim_without_a_sensible_bound_is_refused(bounds):
+    with pytest.raises(ValueError, match="at least one bound"):
+        Claim("s", value=1.0, reference="r", **bounds)
+
+
+def test_holds_cannot_be_given():
+    with pytest.raises(TypeError):
+        Claim("s", value=2.0, at_most=1.0, reference="r", holds=True)  # pyright: ignore
+    with pytest.raises(AttributeError):
+        Claim("s", value=2.0, at_most=1.0, reference="r").holds = True  # pyright: ignore
+
+
+def test_bounds_as_text():
+    def bound(**bounds):
+        return Claim("s", value=0.0, reference="r", **bounds).bound
+
+    assert bound(at_most=1.5) == "<= 1.5"
+    assert bound(at_least=1e-7) == ">= 1e-07"
+    assert bound(at_least=1.61, at_most=1.71) == "1.61 to 1.71"
+
+
+def test_over_seeds_takes_mean_and_sample_standard_deviation():
+    claim = Claim.over_seeds("s", [1.0, 2.0, 6.0], at_most=3, unit="nats", reference="r")
+    assert (claim.value, claim.seeds, claim.unit) == (3.0, 3, "nats")
+    assert claim.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    assert Claim.over_seeds("s", [1.0], at_most=3, reference="r").spread is None
+    with pytest.raises(statistics.StatisticsError):
+        Claim.over_seeds("s", [], at_most=3, reference="r")
+
+
+@pytest.mark.parametrize("value", [1.25, math.nan, math.inf, -math.inf])
+def test_json_of_a_claim_is_strict_and_keeps_the_value(value):
+    claim = Claim("s", value=value, spread=value, at_most=2, reference="r")
+    kept = json.loads(json.dumps(claim.to_json(), allow_nan=False))
+    assert float(kept["value"]) == pytest.approx(value, nan_ok=True)
+    assert float(kept["spread"]) == pytest.approx(value, nan_ok=True)
+    assert kept["holds"] is claim.holds
+
+
+def _recipe(config, presets):
+    return Recipe("r", "0", "t", "s", config, presets, fake_recipe.run)
+
+
+def test_a_recipe_needs_its_three_presets_of_one_type():
+    config = fake_recipe.Config
+    with pytest.raises(ValueError, match="smoke, desk, paper"):
+        _recipe(config, {"smoke": config(), "desk": config()})
+    with pytest.raises(ValueError, match="'desk' of recipe 'r' is a int"):
+        _recipe(config, {"smoke": config(), "desk": 3, "paper": config()})
+
+
+def test_a_field_may_not_hide_a_flag():
+    @dataclass(frozen=True)
+    class Config:
+        seed: int = 0
+
+    with pytest.raises(ValueError, match="field named 'seed'"):
+        _recipe(Config, dict.fromkeys(Recipe.PRESETS, Config()))
+
+
+def test_unknown_names_suggest_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'neural-ode'"):
+        find("neuralode")
+    with pytest.raises(ValueError, match="did you mean 'cnf'"):
+        load("CNF")
+    with pytest.raises(ValueError, match=r"there is no recipe 'xyzzy' \(recipes: "):
+        find("xyzzy")
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_table_says_what_the_recipes_say(name):
+    entry, recipe = TABLE[name], load(name)
+    assert (name, entry.arxiv, entry.title, entry.summary) == (
+        recipe.name, recipe.arxiv, recipe.title, recipe.summary,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_bibtex_is_balanced_and_names_the_paper(name):
+    entry = TABLE[name]
+    depth = 0
+    for letter in entry.bibtex:
+        depth += (letter == "{") - (letter == "}")
+        assert depth >= 0
+    assert depth == 0
+    assert f"{{{{{entry.title}}}}}" in entry.bibtex
+    assert entry.bibtex.count(" and ") == len(entry.authors) - 1

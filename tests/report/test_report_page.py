@@ -1,0 +1,200 @@
+"""Pages are whole, escaped, and need no other file."""
+
+import base64
+import json
+import os
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from pullback.recipes import Context
+from pullback.report import figure, read_record, write_gallery, write_page
+
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its tags, its text, and its links."""
+
+    def __init__(self, path: Path):
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict]] = []
+        self.words = ""
+        self.stack: list[str] = []
+        self.feed(path.read_text())
+        self.close()
+        assert not self.stack, f"not closed: {self.stack}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] != "style":
+            self.words += data
+
+    def attributes(self, name):
+        return [attrs[name] for _, attrs in self.tags if name in attrs]
+
+
+def evil(field):
+    return f'<script>alert("{field}")</script>&amp;\'</style>-->'
+
+
+def claim(holds, **fields):
+    plain = {
+        "sentence": "Something is so",
+        "value": 1.5,
+        "spread": 0.25,
+        "seeds": 3,
+        "unit": "nats",
+    }
+    return plain | {"bound": "<= 2", "reference": "the paper", "holds": holds} | fields
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    def make_run(name="run", claims=None, **fields):
+        folder = tmp_path / name
+        context = Context(folder)
+        fig, ax = figure(width=1, height=1)
+        ax.plot([0, 1])
+        context.figure("first", fig, "The first figure.", alt="A line that rises.")
+        context.table("t", ["what", "how many"], [["spoons", 12345], ["forks", None]], "Cutlery.")
+        context.note("A note.")
+        record = {
+            "recipe": "spoons", "title": "On Spoons", "arxiv": "1234.56789", "summary": "Counts.",
+            "preset": "desk", "seed": 7, "config": {"width": 3}, "changed": [], "own_data": False,
+            "claims": [claim(True)] if claims is None else claims,
+            "versions": {"jax": "9.9.9"}, "machine": {"cpu": "abacus", "cores": 2},
+            "wall_seconds": 75.2, "resumed": False, "finished": "2026-01-02 03:04 UTC",
+        }  # fmt: skip
+        (folder / "contents.json").write_text(json.dumps(context.contents))
+        (folder / "claims.json").write_text(json.dumps(record | fields))
+        (folder / "config.json").write_text("{}")
+        return folder
+
+    return make_run
+
+
+def test_everything_a_stranger_asks_is_on_the_page_and_the_claims_come_first(make_run):
+    page = Page(write_page(make_run(claims=[claim(True), claim(False, sentence="Other")])))
+    order = [
+        "On Spoons", "arXiv 1234.56789", "desk", "1 min 15 s", "1 of 2 held",
+        "✓ held", "Something is so", "1.50 ± 0.25 nats", "3 seeds", "≤ 2", "the paper",
+        "✗ FAILED", "Other",
+        "The first figure.", "Cutlery.", "12,345", "–", "A note.",
+        "width", "abacus", "9.9.9",
+    ]  # fmt: skip
+    at = 0
+    for words in order:
+        assert words in page.words[at:], words
+        at = page.words.index(words, at)
+    assert page.attributes("alt") == ["A line that rises."]
+    assert page.attributes("href") == ["https://arxiv.org/abs/1234.56789"]
+
+
+def test_the_page_carries_its_pictures(make_run):
+    folder = make_run()
+    page = Page(write_page(folder))
+    [source] = page.attributes("src")
+    head, _, data = source.partition(",")
+    assert head == "data:image/png;base64"
+    assert base64.b64decode(data, validate=True) == (folder / "figures" / "first.png").read_bytes()
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert "url(" not in (folder / "report.html").read_text()
+
+
+def test_every_field_is_escaped(make_run):
+    texts = ("recipe", "title", "arxiv", "summary", "preset", "finished")
+    parts = ("sentence", "unit", "bound", "reference")
+    folder = make_run(
+        **{name: evil(name) for name in texts},
+        claims=[claim(True, **{name: evil(name) for name in parts})],
+        config={evil("key"): evil("value")},
+        changed=[evil("key")],
+        seed=evil("seed"),
+        versions={evil("package"): evil("version")},
+        machine={evil("part"): evil("model")},
+    )
+    contents = json.loads((folder / "contents.json").read_text())
+    contents[0] |= {"caption": evil("caption"), "alt": evil("alt")}
+    contents[1] |= {
+        "header": [evil("header")], "rows": [[evil("cell")]], "caption": evil("table"),
+    }  # fmt: skip
+    contents[2] |= {"text": evil("note")}
+    (folder / "contents.json").write_text(json.dumps(contents))
+
+    page = Page(write_page(folder))
+    assert "script" not in {tag for tag, _ in page.tags}
+    shown = {*texts, *parts, "key", "value", "seed", "package", "version", "part", "model"}
+    shown = (shown - {"bound"}) | {"caption", "header", "cell", "table", "note"}
+    for name in shown:
+        assert evil(name) in page.words, name
+    assert page.attributes("alt") == [evil("alt")]
+    assert unquote(page.attributes("href")[0]) == "https://arxiv.org/abs/" + evil("arxiv")
+    # Only these attributes may carry what comes from outside.
+    for tag, attrs in page.tags:
+        assert set(attrs) <= {
+            "lang", "charset", "name", "content", "class", "href", "src", "alt", "data-label",
+        }, tag  # fmt: skip
+
+
+def test_a_claim_that_is_no_number_is_shown(make_run):
+    page = Page(write_page(make_run(claims=[claim(False, value="nan", spread=None, seeds=1)])))
+    assert "nan nats" in page.words
+    assert "✗ FAILED" in page.words
+
+
+def test_a_run_without_claims_or_figures_has_a_page(make_run):
+    folder = make_run(claims=[])
+    (folder / "contents.json").write_text("[]")
+    assert "makes no claim" in Page(write_page(folder)).words
+
+
+def test_what_was_changed_and_resumed_is_said(make_run):
+    page = Page(write_page(make_run(changed=["width"], own_data=True, resumed=True)))
+    assert "with width = 3, on data of the user's own" in page.words
+    assert "took at least 1 min" in page.words
+
+
+def test_no_run_and_damaged_runs_are_named(make_run, tmp_path):
+    with pytest.raises(ValueError, match=r"no finished run here: .*nowhere"):
+        write_page(tmp_path / "nowhere")
+    folder = make_run()
+    (folder / "claims.json").write_text('{"recipe": ')
+    with pytest.raises(ValueError, match=r"claims\.json is damaged"):
+        write_page(folder)
+    (folder / "claims.json").write_text("[1]")
+    with pytest.raises(ValueError, match="not the record of a run"):
+        read_record(folder)
+
+
+def test_the_gallery_counts_claims_and_its_links_lead_somewhere(make_run, tmp_path):
+    write_page(make_run("spoons/desk 1#%/x", claims=[claim(True), claim(False)]))
+    write_page(make_run("forks", claims=[claim(True)], title=evil("title")))
+    (make_run("stopped") / "claims.json").unlink()
+    for out in (None, tmp_path / "elsewhere" / "deep" / "index.html"):
+        path = write_gallery(tmp_path, out)
+        page = Page(path)
+        assert "✓ 1 of 1 held" in page.words
+        assert "✗ 1 of 2 FAILED" in page.words
+        assert evil("title") in page.words
+        assert "script" not in {tag for tag, _ in page.tags}
+        links = page.attributes("href") + page.attributes("src")
+        assert len(links) == 4
+        for link in links:
+            assert (path.parent / unquote(urlsplit(link).path)).is_file(), link
+        assert page.words.index("Not finished") < page.words.index("stopped")
+
+
+def test_a_gallery_of_nothing_says_how_to_make_a_run(tmp_path):
+    with pytest.raises(ValueError, match="pullback run NAME"):
+        write_gallery(tmp_path)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,269 @@
+"""The command, used as a new user would use it, wrong arguments included."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pullback import __version__, cli, recipes
+
+FAKE = recipes.Entry(
+    "fake_recipe",
+    "0000.00000",
+    "A Fake of Little Worth",
+    "Sums random numbers.",
+    ("Ann Onym",),
+    2020,
+)
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """An empty working folder, one recipe more, and an environment that is put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(recipes.TABLE, "fake", FAKE)
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def pullback(capsys):
+    def pullback(*argv: str) -> tuple[int, str, str]:
+        status = cli.main(list(argv))
+        return status, *capsys.readouterr()
+
+    return pullback
+
+
+def in_new_process(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with the fake recipe in its table."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
+        f"from pullback import cli, recipes\n"
+        f"recipes.TABLE['fake'] = recipes.{FAKE!r}\n"
+        f"status = cli.main({list(argv)!r})\n"
+        "print('loaded', *sys.modules, file=sys.stderr)\n"
+        "sys.exit(status)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | environment
+    )
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("list",), ("--help",), ("run", "--help"), ("cite", "cnf"), ("--version",), ("run", "zzz")],
+)
+def test_what_only_informs_does_not_load_jax(argv):
+    done = in_new_process(*argv)
+    assert done.returncode == (2 if "zzz" in argv else 0), done.stderr
+    loaded = set(done.stderr.split("loaded ")[1].split())
+    assert not {"jax", "numpy", "matplotlib", "sklearn"} & loaded
+
+
+def test_list_and_version(pullback):
+    status, out, _ = pullback("list")
+    assert status == 0
+    for name, entry in recipes.TABLE.items():
+        assert re.search(rf"^{name} +{re.escape(entry.title)} \(arXiv {entry.arxiv}\)$", out, re.M)
+        assert entry.summary in out
+    assert pullback("--version") == (0, f"pullback {__version__}\n", "")
+
+
+def test_cite_is_bibtex(pullback):
+    status, out, _ = pullback("cite", "fake")
+    assert status == 0
+    assert out.startswith("@misc{")
+    assert "author = {Ann Onym}" in out
+
+
+def test_no_argument_shows_the_help(pullback):
+    status, out, _ = pullback()
+    assert status == 0
+    for command in ("list", "run", "gallery", "record", "data", "cite"):
+        assert f"• {command} " in out
+
+
+def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullback):
+    status, out, _ = pullback("run", "fake", "--preset=smoke", "--help")
+    assert status == 0
+    assert re.search(r"--parts INT +How many parts to sum\. \(default: 2\)", out)
+    for flag in {*recipes.Recipe.FLAGS, "no-progress", "widths"} - {"progress"}:
+        assert f"--{flag} " in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["run"], "name comes first"),
+        (["run", "--preset", "smoke", "fake"], "name comes first"),
+        (["run", "neural_ode"], "did you mean 'neural-ode'"),
+        (["cite", "cfn"], "did you mean 'cnf'"),
+        (["run", "fake", "--part", "3"], "--parts"),
+        (["run", "fake", "--parts", "three"], "'three'"),
+        (["run", "fake", "--parts", "0"], "parts must be at least 1, got 0"),
+        (["run", "fake", "--preset", "big"], "Expected one of ('smoke', 'desk', 'paper')"),
+        (["run", "fake", "--data", "nowhere.csv"], "no such file or folder"),
+        (["run", "fake", "--resume", "--overwrite"], "give one of them"),
+        (["run", "fake", "stray"], "stray"),
+        (["lst"], "list, run, gallery, record, data, cite"),
+        (["gallery"], "holds no run"),
+        (["gallery", "--runs", "nowhere"], "holds no run"),
+        (["record", "nowhere"], "no finished run here"),
+        (["data", "fetch", "no-such-data"], "no-such-data"),
+        (["data", "burn", "mnist"], "fetch"),
+        (["--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_bad_usage_ends_with_2_and_says_what_to_do(pullback, argv, message, tmp_path):
+    status, _, err = pullback(*argv)
+    assert status == 2
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_prints_its_claims_and_where_the_report_lies(pullback, tmp_path):
+    status, out, _ = pullback("run", "fake", "--seed", "4", "--no-progress")
+    assert status == 0
+    assert "✓ held" in out
+    assert "The sum is not large" in out
+    folder = Path("runs/fake/desk-seed4")
+    assert f"report: {folder / 'report.html'}" in out
+    assert (tmp_path / folder / "report.html").exists()
+
+
+def test_a_claim_that_fails_ends_with_1(pullback):
+    status, out, _ = pullback("run", "fake", "--bound=0.001", "--out", "x")
+    assert status == 1
+    assert "✗ FAILED" in out
+    assert "FAILED" in Path("x/report.html").read_text()
+
+
+def test_flags_change_the_preset_and_are_recorded(pullback):
+    flags = ["--preset", "smoke", "--widths", "1", "2", "3", "--name", "[red]not markup[/]"]
+    assert pullback("run", "fake", *flags, "--out", "x")[0] == 0
+    record = json.loads(Path("x/claims.json").read_text())
+    assert record["changed"] == ["widths", "name"]
+    assert record["config"] == {
+        "parts": 2, "bound": 100.0, "widths": [1, 2, 3], "name": "[red]not markup[/]",
+    }  # fmt: skip
+
+
+def test_bad_data_ends_with_2_and_the_reason(pullback, monkeypatch):
+    import fake_recipe
+    from pullback.data import DataError
+
+    def refuse(*_):
+        raise DataError("my.csv", "'x' is not a number", line=3)
+
+    monkeypatch.setattr(fake_recipe, "RECIPE", _with_run(fake_recipe.RECIPE, refuse))
+    status, _, err = pullback("run", "fake")
+    assert (status, err) == (2, "pullback: my.csv, line 3: 'x' is not a number\n")
+
+
+def test_a_training_that_fails_ends_with_1_and_the_reason(pullback, monkeypatch):
+    import fake_recipe
+    from pullback.train import FitInfo, TrainingError
+
+    def diverge(*_):
+        info = FitInfo.__new__(FitInfo)
+        raise TrainingError("loss nan at step 3", step=3, loss=0.0, metrics={}, model=0, info=info)
+
+    monkeypatch.setattr(fake_recipe, "RECIPE", _with_run(fake_recipe.RECIPE, diverge))
+    status, _, err = pullback("run", "fake")
+    assert (status, err) == (1, "pullback: loss nan at step 3\n")
+
+
+def test_other_errors_are_not_swallowed(pullback, monkeypatch):
+    import fake_recipe
+
+    def defect(*_):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(fake_recipe, "RECIPE", _with_run(fake_recipe.RECIPE, defect))
+    with pytest.raises(ValueError, match="a defect"):
+        pullback("run", "fake")
+
+
+def _with_run(recipe, run):
+    from dataclasses import replace
+
+    return replace(recipe, run=run)
+
+
+def test_ctrl_c_says_how_to_go_on_and_going_on_gives_the_same_result(pullback, monkeypatch):
+    assert pullback("run", "fake", "--out", "unbroken")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setenv("FAKE_INTERRUPT_AT", "2")
+        status, _, err = pullback("run", "fake", "--overwrite", "--out", "my run")
+    assert status == 130
+    assert "go on with: pullback run fake --out 'my run' --resume" in err
+    assert pullback("run", "fake", "--out", "my run", "--resume")[0] == 0
+    _assert_same_run("my run", "unbroken")
+
+
+def test_a_killed_run_resumes_to_the_same_result():
+    argv = ("run", "fake", "--seed", "3", "--out")
+    killed = in_new_process(*argv, "killed", FAKE_KILL_AT="1")
+    assert killed.returncode == -signal.SIGKILL
+    assert not Path("killed/claims.json").exists()
+    assert in_new_process(*argv, "killed").returncode == 2
+    assert in_new_process(*argv, "killed", "--resume").returncode == 0
+    assert cli.main([*argv, "unbroken"]) == 0
+    _assert_same_run("killed", "unbroken")
+
+
+def _assert_same_run(first, second):
+    claims = [json.loads(Path(x, "claims.json").read_text())["claims"] for x in (first, second)]
+    assert claims[0] == claims[1]
+    # `calls.txt` has a line for each part that was computed: none was computed twice.
+    for name in ("metrics.jsonl", "contents.json", "config.json", "figures/total.png", "calls.txt"):
+        assert Path(first, name).read_bytes() == Path(second, name).read_bytes(), name
+
+
+def test_gallery_and_record(pullback):
+    pullback("run", "fake")
+    pullback("run", "fake", "--preset", "smoke")
+    status, out, _ = pullback("gallery")
+    assert (status, out) == (0, f"gallery: {Path('runs/index.html')}\n")
+    assert Path("runs/index.html").read_text().count("2 of 2 held") == 2
+
+    status, out, _ = pullback("record", "runs/fake/desk-seed0")
+    assert (status, out) == (0, f"recorded: {Path('results/fake.json')}\n")
+    kept, made = Path("results/fake.json"), Path("runs/fake/desk-seed0/claims.json")
+    assert json.loads(kept.read_text()) == json.loads(made.read_text())
+
+    status, _, err = pullback("record", "runs/fake/smoke-seed0")
+    assert status == 2
+    assert "--name" in err
+    assert pullback("record", "runs/fake/smoke-seed0", "--name", "../x")[0] == 2
+    assert pullback("record", "runs/fake/smoke-seed0", "--name", "small", "--results", "r")[0] == 0
+    assert Path("r/small.json").exists()
+
+
+def test_a_changed_desk_run_is_not_recorded_as_the_desk_result(pullback):
+    pullback("run", "fake", "--parts", "2", "--out", "x")
+    status, _, err = pullback("record", "x")
+    assert status == 2
+    assert "changed: parts" in err
+
+
+def test_jax_keeps_its_programs_where_the_user_says(pullback, monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("JAX_", "EQX_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").resolve()))
+    pullback("run", "fake", "--help")
+    assert os.environ["EQX_ON_ERROR"] == "nan"
+    assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "0"
+    assert os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] == "-1"
+    assert "pullback" in os.environ["JAX_COMPILATION_CACHE_DIR"]
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/mine")
+    pullback("run", "fake", "--help")
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/mine"

@@ -1,0 +1,67 @@
+"""The README's code runs, and the commands that it names exist."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(*languages: str) -> list[str]:
+    """The fenced code blocks in these languages."""
+    fence = rf"^```(?:{'|'.join(languages)})\n(.*?)^```$"
+    return re.findall(fence, README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(program: str) -> list[str]:
+    """The lines of the shell blocks that run `program`: no prompt, variables or comment."""
+    lines = "".join(blocks("bash", "sh", "console")).splitlines()
+    bare = [re.sub(r"^\s*(\$ )?([A-Z_]+=\S* )*|\s+#.*$", "", line).strip() for line in lines]
+    return sorted({line for line in bare if line.split(" ")[0] == program})
+
+
+PYTHON = blocks("python")
+
+
+def test_the_readme_has_an_example():
+    assert PYTHON
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_example_runs(number, x32, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PYTHON[number], f"README.md, python block {number}", "exec"), {})
+
+
+def test_the_readme_names_the_two_commands_of_the_set_up():
+    assert {"make demo", "make test"} <= set(commands("make"))
+
+
+@pytest.mark.parametrize("command", commands("make"))
+def test_make_target_exists(command):
+    dry = [*shlex.split(command), "--dry-run"]
+    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    done = subprocess.run(dry, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", commands("pullback"))
+def test_command_and_its_flags_exist(command):
+    words = shlex.split(command)[1:]
+    flags = {word.split("=")[0] for word in words if word.startswith("--")}
+    names = words[: next((i for i, word in enumerate(words) if word.startswith("-")), None)]
+    run = "import sys; from pullback.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", run, *names, "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    # An unknown subcommand with --help shows the help of the whole command instead.
+    assert not names or f"pullback {names[0]}" in done.stdout.splitlines()[0]
+    missing = [flag for flag in flags if flag not in done.stdout]
+    assert not missing, done.stdout

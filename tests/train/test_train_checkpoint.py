@@ -1,0 +1,127 @@
+import json
+import pickle
+import zipfile
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from pullback.train import CheckpointError, load_checkpoint, save_checkpoint
+
+
+def tree_of_everything():
+    return {
+        "double": jnp.asarray([1 / 3, -0.0, jnp.inf]),
+        "half": jnp.asarray([1.5, -2.25], jnp.bfloat16),
+        "count": jnp.asarray(7, jnp.int32),
+        "flag": jnp.asarray([True, False]),
+        "key": jr.key(3),
+        "keys": jr.split(jr.key(4), 2),
+        "rbg": jr.key(5, impl="rbg"),
+        "numpy": np.arange(3),
+        "function": jnp.tanh,
+        "name": "kept",
+    }
+
+
+def bits(leaf):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jr.key_data(leaf)
+    return np.asarray(leaf).tobytes()
+
+
+def test_every_kind_of_leaf_comes_back_bit_for_bit(tmp_path):
+    tree = tree_of_everything()
+    save_checkpoint(tmp_path / "c.npz", tree, {"step": 3, "loss": 0.1})
+    loaded, header = load_checkpoint(tmp_path / "c.npz", tree)
+    assert header == {"step": 3, "loss": 0.1}
+    assert loaded["function"] is jnp.tanh
+    assert loaded["name"] == "kept"
+    assert isinstance(loaded["numpy"], np.ndarray)
+    for name in tree.keys() - {"function", "name"}:
+        assert loaded[name].dtype == tree[name].dtype, name
+        assert loaded[name].shape == tree[name].shape, name
+        assert bits(loaded[name]) == bits(tree[name]), name
+    # A key that came back draws what the original draws.
+    assert jnp.array_equal(jr.normal(loaded["rbg"], (3,)), jr.normal(tree["rbg"], (3,)))
+
+
+def test_loads_into_a_skeleton_of_shapes(tmp_path, key):
+    model = eqx.nn.Linear(2, 3, key=key)
+    save_checkpoint(tmp_path / "c.npz", model)
+    skeleton = eqx.filter_eval_shape(eqx.nn.Linear, 2, 3, key=key)
+    loaded, _ = load_checkpoint(tmp_path / "c.npz", skeleton)
+    assert jnp.array_equal(loaded.weight, model.weight)
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        ({"a": jnp.zeros(2), "b": jnp.zeros((3, 2))}, r"\['b'\] has shape \[2, 3\] .* \[3, 2\]"),
+        ({"a": jnp.zeros(2, jnp.float32), "b": jnp.zeros((2, 3))}, r"\['a'\] has dtype float64"),
+        ({"a": jnp.zeros(2), "c": jnp.zeros((2, 3))}, r"leaf \['b'\] where .* has \['c'\]"),
+        ({"a": jnp.zeros(2)}, r"only the checkpoint has is \['b'\]"),
+        (
+            {"a": jnp.zeros(2), "b": jnp.zeros((2, 3)), "c": jnp.zeros(1)},
+            r"only the structure has is \['c'\]",
+        ),
+    ],
+)
+def test_another_structure_is_refused_by_the_first_leaf_that_differs(tmp_path, like, message):
+    save_checkpoint(tmp_path / "c.npz", {"a": jnp.zeros(2), "b": jnp.zeros((2, 3))})
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "c.npz", like)
+
+
+def test_no_damage_passes_unseen(tmp_path):
+    """Cut the file at many places and flip single bits: an error, or the same numbers."""
+    tree = {"w": jnp.arange(20.0)}
+    file = tmp_path / "c.npz"
+    save_checkpoint(file, tree)
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 37):
+        file.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=r"c\.npz"):
+            load_checkpoint(file, tree)
+    refused = 0
+    for place in np.random.default_rng(0).integers(len(whole), size=60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (int(place) % 8)
+        file.write_bytes(damaged)
+        try:
+            loaded, _ = load_checkpoint(file, tree)
+        except CheckpointError:
+            refused += 1
+        else:
+            # A bit that no reader looks at, such as a time stamp.
+            assert jnp.array_equal(loaded["w"], tree["w"])
+    assert refused > 30
+
+
+def test_a_missing_file_and_a_foreign_file(tmp_path):
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.npz", {})
+    (tmp_path / "p.npz").write_bytes(pickle.dumps({"w": 1}))
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        load_checkpoint(tmp_path / "p.npz", {})
+    np.savez(tmp_path / "n.npz", w=np.zeros(2))
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        load_checkpoint(tmp_path / "n.npz", {"w": jnp.zeros(2)})
+
+
+def test_the_file_is_arrays_and_json_and_is_replaced_whole(tmp_path):
+    file = tmp_path / "c.npz"
+    save_checkpoint(file, {"w": jnp.arange(3.0)}, {"step": 1})
+    before = file.read_bytes()
+    with pytest.raises(TypeError):
+        save_checkpoint(file, {"w": jnp.arange(4.0)}, {"step": object()})
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
+    with np.load(file, allow_pickle=False) as archive:
+        assert set(archive) == {"leaf_0", "header"}
+        header = json.loads(archive["header"].tobytes())
+    assert header["leaves"] == [{"name": "['w']", "shape": [3], "dtype": "float64"}]
+    assert zipfile.ZipFile(file).testzip() is None
