@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from pullback.data import DataError, digits, fashion_mnist, fetch, mnist, read_csv, read_idx
 from pullback.data import _fetch as fetch_module
@@ -146,16 +147,16 @@ def test_the_real_mnist():
 
 
 def test_digits_are_split_evenly_and_hold_the_bundled_images():
-    from sklearn.datasets import load_digits
-
+    pixels, classes = map(np.asarray, load_digits(return_X_y=True))
     train, test = digits(seed=3)
     for part in (train, test):
         share = np.bincount(part.y) / len(part.y)
-        np.testing.assert_allclose(share, np.bincount(load_digits().target) / 1797, atol=2e-3)
-    together = np.concatenate([train.x, test.x]).reshape(-1, 64)
-    order = np.lexsort(together.T)
-    bundled = load_digits().data / 16
-    np.testing.assert_array_equal(together[order], bundled[np.lexsort(bundled.T)])
+        np.testing.assert_allclose(share, np.bincount(classes) / 1797, atol=2e-3)
+    got = np.concatenate([train.x, test.x]).reshape(-1, 64)
+    labels = np.concatenate([train.y, test.y])
+    order, bundled = np.lexsort(got.T), np.lexsort(pixels.T)
+    np.testing.assert_array_equal(16 * got[order], pixels[bundled])
+    np.testing.assert_array_equal(labels[order], classes[bundled])
     assert not np.array_equal(digits(seed=4).test.y, test.y)
     with pytest.raises(ValueError, match="between 0 and 1"):
         digits(test_fraction=1.5)

@@ -101,6 +101,8 @@ def test_series_without_noise_are_pieces_of_the_two_spirals():
         turned = np.abs(angle - angle[0])
         np.testing.assert_allclose(turned, series.ts, atol=1e-9)
         assert np.all(np.diff(radius) > 0)
+        first = (stop + 1 - angle[0] if clockwise else angle[0]) / (stop / 499)
+        np.testing.assert_allclose(first, np.clip(np.round(first), 0, 440), atol=1e-7)
 
 
 def test_the_noise_of_the_series_has_the_size_asked_for():

@@ -30,7 +30,7 @@ model, info = fit(
     loss,
     (generator.normal(size=(40, 3)), generator.normal(size=40)),
     optimiser=optax.adamw(0.01),
-    steps=3000,
+    steps=2000,
     batch_size=7,
     log_every=10,
     checkpoint_every=30,
@@ -73,18 +73,18 @@ def leaves(folder: Path) -> list[bytes]:
         return [archive[name].tobytes() for name in sorted(archive) if name != "header"]
 
 
-def test_killed_twice_and_resumed_ends_in_the_same_bits(tmp_path):
+def test_killed_and_resumed_ends_in_the_same_bits(tmp_path):
     straight, killed, cache = (tmp_path / name for name in ("straight", "killed", "cache"))
     whole = start(straight, cache)
-    moments = random.Random(7)
-    for _ in range(2):
-        kill_at_some_moment(killed, cache, delay=moments.uniform(0.0, 0.4))
-    assert whole.communicate()[0].strip() == "3000"
-    reached = (killed / "metrics.jsonl").read_text().count("\n")
-    assert 0 < reached < 300
-    assert start(killed, cache).communicate()[0].strip() == "3000"
-    # Parameters, both moments of AdamW, and the best model so far.
+    try:
+        kill_at_some_moment(killed, cache, delay=random.Random(7).uniform(0.0, 0.4))
+        assert whole.communicate()[0].strip() == "2000"
+    finally:
+        whole.kill()
+    assert 0 < (killed / "metrics.jsonl").read_text().count("\n") < 200
+    assert start(killed, cache).communicate()[0].strip() == "2000"
+    # Parameters, both moments of AdamW and its count, and the best model so far.
     assert leaves(killed) == leaves(straight)
     assert len(leaves(straight)) == 4 + 9 + 4
     steps = [line.split(",")[0] for line in (killed / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [f'{{"step": {step}' for step in range(10, 3001, 10)]
+    assert steps == [f'{{"step": {step}' for step in range(10, 2001, 10)]

@@ -22,7 +22,15 @@ from ._loop import (
     time_at,
 )
 from ._result import Result, Stats
-from ._runge_kutta import Field, State, add, advance, interpolation, stages
+from ._runge_kutta import (
+    Field,
+    State,
+    add,
+    advance,
+    advance_compactly,
+    interpolation,
+    stages,
+)
 
 
 class Replay(AbstractAdjoint):
@@ -117,9 +125,10 @@ class Replay(AbstractAdjoint):
             number = (slots - 1) // segment - k
             first = number * segment
             end = jnp.minimum(first + segment, slots)
-            refill = jnp.where((k == 0) & intact, 0, end - first)
-            record, replayed = _refill(method, field, params, record, first, refill)
-            loop = loop._replace(replayed=loop.replayed + replayed)
+            if method.max_steps > segment:
+                refill = jnp.where((k == 0) & intact, 0, end - first)
+                record, replayed = _refill(method, field, params, record, first, refill)
+                loop = loop._replace(replayed=loop.replayed + replayed)
 
             def one_step(j: Array, loop: _Loop) -> _Loop:
                 slot = end - 1 - j
@@ -169,21 +178,17 @@ def _refill(
     start = jnp.where(count == 0, first, record.held_step[place])
     t, y = take(record.held_t, place), take(record.held_y, place)
 
-    def step(slot: Array, at: tuple[Array, State]) -> tuple[Array, State]:
-        t, y = at
-        h = take(record.h, slot)
-        return t + h, advance(method.tableau, field, t, h, y, params)
-
-    def step_and_keep(slot: Array, carry: tuple) -> tuple:
-        at, ring_t, ring_y = carry
+    # States before the first wanted are kept too, and written over, so that one loop does.
+    def step(slot: Array, carry: tuple) -> tuple:
+        t, y, ring_t, ring_y = carry
         place = slot % segment
-        ring_t, ring_y = put(ring_t, at[0], place), put(ring_y, at[1], place)
-        return step(slot, at), ring_t, ring_y
+        ring_t, ring_y = put(ring_t, t, place), put(ring_y, y, place)
+        h = take(record.h, slot)
+        y = advance_compactly(method.tableau, field, t, h, y, params)
+        return t + h, y, ring_t, ring_y
 
-    at = lax.fori_loop(start, first, step, (t, y))
-    _, ring_t, ring_y = lax.fori_loop(
-        first, first + count, step_and_keep, (at, record.ring_t, record.ring_y)
-    )
+    carry = (t, y, record.ring_t, record.ring_y)
+    _, _, ring_t, ring_y = lax.fori_loop(start, first + count, step, carry)
     return record._replace(ring_t=ring_t, ring_y=ring_y), first - start + count
 
 

@@ -103,7 +103,7 @@ def fit(
 
     Raises:
         ValueError: an argument does not fit; the message says which and how.
-        TypeError: `loss` returns something else, or a parameter is complex.
+        TypeError: `loss` returns something else, or `model` has no parameters, or complex ones.
         CheckpointError: `resume` found a broken checkpoint, or one of another run.
         TrainingError: the loss, the gradient or the parameters became non-finite, or a solver
             failed. The state before that step is in the error and, with `folder`, in the
@@ -134,6 +134,8 @@ def fit(
     )
     check_plan(plan, mesh=mesh, has_validation=validation is not None)
     params, rest = eqx.partition(model, eqx.is_inexact_array)
+    if not jax.tree.leaves(params):
+        raise TypeError("`model` has no parameters: no leaf of it is a floating array.")
     if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
         raise TypeError("`model` has complex parameters; store real and imaginary parts apart.")
     data, validation, rest, loss_key = place((data, validation, rest, plan.keys.loss), mesh)
@@ -176,10 +178,10 @@ def _train(
         if plan.log is not None:
             append_line(plan.log, entry)
         show(step, rate, entry["loss"])
-        ending = ending_of(plan, run)
-        if ending is not None or step % plan.checkpoint_every == 0 or interrupted():
+        ending, stop = ending_of(plan, run), interrupted()
+        if ending is not None or stop or step % plan.checkpoint_every == 0:
             save(plan, run)
-        if interrupted():
+        if stop:
             raise KeyboardInterrupt
     return ending, run
 

@@ -167,6 +167,8 @@ def begin(
     step, best = 0, {}
     if plan.resume and plan.checkpoint is not None and plan.checkpoint.exists():
         header = read_header(plan.checkpoint)
+        if "identity" not in header:
+            raise CheckpointError(f"{plan.checkpoint}: not written by `fit`; use another folder.")
         for name, value in _identity(plan).items():
             before = header["identity"][name]
             if before != value:
@@ -178,7 +180,7 @@ def begin(
         step, best = header["step"], header["best"]
     elif plan.checkpoint is not None:
         # Else a run killed before its first checkpoint would resume from an older run's.
-        pass
+        plan.checkpoint.unlink(missing_ok=True)
     # Donated buffers must be nobody else's: neither the caller's nor two leaves' at once.
     tree = place(jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), tree), mesh)
     counter = place(jnp.asarray(step, jnp.int32), mesh)
