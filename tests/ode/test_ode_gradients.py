@@ -98,10 +98,11 @@ def unrolled(solver, hs, y0, ts, theta, steps=None):
 
 
 def recorded_sizes(solver, y0, ts, theta):
-    method = Method(
-        tableau_of(solver), PID(), rms_norm, jnp.array(1e-3), jnp.array(1e-3), None, 64, False
-    )
+    tableau = tableau_of(solver)
+    assert tableau is not None
+    method = Method(tableau, PID(), rms_norm, jnp.array(1e-3), jnp.array(1e-3), None, 64, False)
     path = integrate(method, pendulum, y0, ts, theta, Recorder(64, 1))
+    assert path.record is not None
     return path.record.h[: int(path.slots)]
 
 
@@ -345,7 +346,9 @@ def gradient_memory(steps, adjoint, batch=32, dim=16):
         return jnp.sum(solve(f, y0, ts, w, solver=diffrax.Heun(), **options).ys[-1])
 
     grad = jax.jit(jax.grad(scan if adjoint is None else ours, (0, 1)))
-    return grad.lower(y0, w).compile().memory_analysis().temp_size_in_bytes
+    analysis = grad.lower(y0, w).compile().memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
 
 
 def test_memory_of_the_backward_pass():

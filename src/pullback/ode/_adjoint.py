@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ._lanes import State
 from ._loop import Method, Path
 from ._result import Stats
-from ._runge_kutta import Field, State
+from ._runge_kutta import Field
 
 
 class Pulled(NamedTuple):

@@ -10,9 +10,10 @@ from jaxtyping import Array, PyTree
 
 from ._adjoint import AbstractAdjoint, Pulled
 from ._control import Norm, rms_norm
+from ._lanes import State
 from ._loop import Method, Path, integrate
 from ._result import Result, Stats
-from ._runge_kutta import Field, State, add
+from ._runge_kutta import Field, add
 
 
 class Backsolve(AbstractAdjoint):
@@ -203,7 +204,7 @@ def _lane_dot(method: Method, x: State, y: State) -> Array:
     """The inner product of two states, lane by lane."""
     axes = lambda v: tuple(range(1, v.ndim)) if method.per_sample else None
     products = jax.tree.map(lambda a, b: jnp.sum(a * b, axis=axes(a)), x, y)
-    return sum(jax.tree.leaves(products))
+    return jax.tree.reduce(jnp.add, products)
 
 
 def _poison(failed: Array, x: Array) -> Array:

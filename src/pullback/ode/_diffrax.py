@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
@@ -89,7 +88,7 @@ def _reached(sol: diffrax.Solution) -> Array:
     leaf = jax.tree.leaves(sol.ys)[0]
     finite = jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
     last = jnp.maximum(jnp.sum(jnp.cumprod(finite.astype(jnp.int32))) - 1, 0)
-    return sol.ts[last]
+    return jnp.asarray(sol.ts)[last]
 
 
 def _stats(solver: diffrax.AbstractSolver, stats: dict) -> Stats:
@@ -101,8 +100,3 @@ def _stats(solver: diffrax.AbstractSolver, stats: dict) -> Stats:
     else:
         nfe = 2 + tableau.evaluations * attempts
     return Stats(nfe=nfe, accepted=jnp.asarray(accepted), rejected=jnp.asarray(rejected))
-
-
-def is_forward_mode(adjoint: object) -> bool:
-    """Whether the adjoint is Diffrax's forward mode, which refuses reverse differentiation."""
-    return isinstance(adjoint, eqx.Module) and isinstance(adjoint, diffrax.ForwardMode)

@@ -15,16 +15,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._control import PID, Norm, first_step, scaled
+from ._lanes import State, put, select, set_rows, spread, take, time_at
 from ._result import RUNNING, Result
-from ._runge_kutta import (
-    Field,
-    State,
-    Tableau,
-    combination,
-    interpolation,
-    spread,
-    stages,
-)
+from ._runge_kutta import Field, Tableau, combination, interpolation, stages
 
 
 class Method(eqx.Module):
@@ -104,26 +97,6 @@ class Path(NamedTuple):
     ys: State | None
     record: Record | None
     slots: Int[Array, ""]
-
-
-def put(buffer: PyTree, value: PyTree, index: Array) -> PyTree:
-    """`buffer` with `value` at `index` of its leading axis."""
-    return jax.tree.map(lambda b, v: lax.dynamic_update_index_in_dim(b, v, index, 0), buffer, value)
-
-
-def take(buffer: PyTree, index: Array) -> PyTree:
-    """The entry of `buffer` at `index` of its leading axis."""
-    return jax.tree.map(lambda b: lax.dynamic_index_in_dim(b, index, 0, keepdims=False), buffer)
-
-
-def select(mask: Array, x: State, y: State) -> State:
-    """`x` for the lanes in `mask`, `y` for the others."""
-
-    def one(a: Array, b: Array) -> Array:
-        m = mask if mask.ndim == 0 else jnp.reshape(mask, mask.shape + (1,) * (a.ndim - 1))
-        return jnp.where(m, a, b)
-
-    return jax.tree.map(one, x, y)
 
 
 def pinned(t: Array, h: Array, t0: Array, t1: Array) -> tuple[Array, Array]:
@@ -312,12 +285,11 @@ def _attempt(
     if method.steps is None:
         factor = method.control.factor(tableau.order, error, *c.errors, accept)
         h_new = jnp.where(active, h * factor, c.h)
-        # The step that was cut to end at the last time is no guide, but the solve is over then.
+        last = jnp.maximum(error, 1e-10)
         errors = (
-            jnp.where(accept, error, c.errors[0]),
+            jnp.where(accept, last, c.errors[0]),
             jnp.where(accept, c.errors[0], c.errors[1]),
         )
-        errors = tuple(jnp.maximum(e, 1e-10) for e in errors)
     return Carry(
         t=t_new,
         h=h_new,
@@ -433,27 +405,3 @@ def _emit(
 
     cursor, ys = lax.while_loop(lambda loop: jnp.any(wanted(loop[0])), write, (c.cursor, c.ys))
     return ys, cursor
-
-
-def time_at(ts: Float[Array, "*lanes times"], index: Int[Array, "*lanes"]) -> Array:
-    """Each lane's time number `index`."""
-    if index.ndim == 0:
-        return lax.dynamic_index_in_dim(ts, index, -1, keepdims=False)
-    return jnp.take_along_axis(ts, index[:, None], axis=1)[:, 0]
-
-
-def rows_at(ys: State, index: Int[Array, "*lanes"]) -> State:
-    """Each lane's row number `index` of `ys`, whose leading axis is time."""
-    if index.ndim == 0:
-        return take(ys, index)
-    lanes = jnp.arange(index.shape[0])
-    return jax.tree.map(lambda y: y[index, lanes], ys)
-
-
-def set_rows(ys: State, index: Int[Array, "*lanes"], mask: Array, value: State) -> State:
-    """`ys` with each lane's row number `index` set to `value` where `mask`."""
-    value = select(mask, value, rows_at(ys, index))
-    if index.ndim == 0:
-        return put(ys, value, index)
-    lanes = jnp.arange(index.shape[0])
-    return jax.tree.map(lambda y, v: y.at[index, lanes].set(v), ys, value)

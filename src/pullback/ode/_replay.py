@@ -5,26 +5,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from ._adjoint import AbstractAdjoint, Pulled, zeros_like
-from ._loop import (
-    Method,
-    Path,
-    Record,
-    Recorder,
-    integrate,
-    pinned,
-    put,
-    rows_at,
-    select,
-    take,
-    time_at,
-)
+from ._lanes import State, add_time, put, rows_at, select, select_add, take, time_at
+from ._loop import Method, Path, Record, Recorder, integrate, pinned
 from ._result import Result, Stats
 from ._runge_kutta import (
     Field,
-    State,
     add,
     advance,
     advance_compactly,
@@ -302,21 +290,3 @@ def _pull_dense(
     return loop._replace(
         cotangent=add(y_bar, y_out), params=add(loop.params, params_bar), ts=ts_bar, cursor=cursor
     )
-
-
-def select_add(mask: Array, total: PyTree, new: PyTree) -> PyTree:
-    """`total + new`, where `new` counts for the lanes in `mask` only (elsewhere it may be NaN)."""
-    joint = mask.ndim == 0
-
-    def one(a: Array, b: Array) -> Array:
-        m = mask if joint else jnp.reshape(mask, mask.shape + (1,) * (a.ndim - 1))
-        return a + jnp.where(m, b, 0.0)
-
-    return jax.tree.map(one, total, new)
-
-
-def add_time(ts: Float[Array, "*lanes times"], index: Array, value: Array) -> Array:
-    """`ts` with `value` added at each lane's time number `index`."""
-    if index.ndim == 0:
-        return ts.at[index].add(value)
-    return ts.at[jnp.arange(index.shape[0]), index].add(value)

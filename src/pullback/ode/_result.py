@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 
@@ -120,7 +121,7 @@ def _explain(result: np.ndarray, t_reached: np.ndarray) -> str:
 
 def raise_if_failed(solution: Solution) -> Solution:
     """Raise `SolveError` if any solve failed: at once where values are known, else at run time."""
-    if not isinstance(solution.result, jax.core.Tracer):
+    if not isinstance(solution.result, Tracer):
         if not bool(np.all(np.asarray(solution.result) == Result.SUCCESSFUL)):
             raise SolveError(solution.explain())
         return solution

@@ -1,8 +1,4 @@
-"""One step of an explicit Runge-Kutta method, for one time or for a time per lane.
-
-A *lane* is what has its own time and step: the whole state when steps are joint (`t` has shape
-`[]`), or each entry of the leading axis when they are per sample (`t` has shape `[lanes]`).
-"""
+"""One step of an explicit Runge-Kutta method, for one time or for a time per lane."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
-Time = Float[Array, "*lanes"]
-State = PyTree[Float[Array, "..."]]
+from ._lanes import State, Time, spread
+
 Field = Callable[[Time, State, PyTree], State]
 
 
@@ -72,12 +68,6 @@ def _linear(
 ) -> diffrax.LocalLinearInterpolation:
     del k
     return diffrax.LocalLinearInterpolation(t0=t0, t1=t1, y0=y0, y1=y1)
-
-
-def spread(h: Time, leaf: Array) -> Array:
-    """`h` in the dtype of `leaf`, with axes added so that it multiplies `leaf` lane by lane."""
-    h = h.astype(leaf.dtype)
-    return h if h.ndim == 0 else jnp.reshape(h, h.shape + (1,) * (leaf.ndim - h.ndim))
 
 
 def _weighted(coefficients: Sequence[float], ks: Sequence[Array]) -> Array:
