@@ -334,6 +334,16 @@ def test_failure_inside_jit_is_raised_when_it_runs():
         jax.block_until_ready(end(START))
 
 
+def test_checks_survive_vmap():
+    end = lambda y0, stop: solve(lambda t, y, args: y**2, y0, jnp.stack([jnp.zeros(()), stop])).ys[
+        -1
+    ]
+    ends = jax.jit(jax.vmap(end, (0, None)))
+    np.testing.assert_allclose(ends(jnp.array([-1.0, 0.5]), jnp.array(1.0)), [-0.5, 1.0], rtol=1e-3)
+    with pytest.raises(Exception, match="t = 1: "):
+        jax.block_until_ready(ends(jnp.array([-1.0, 1.0]), jnp.array(2.0)))
+
+
 def test_failures_are_reported_when_not_thrown():
     sol = solve(lambda t, y, args: y**2, jnp.array(1.0), [0.0, 0.5, 2.0], throw=False)
     assert Result(int(sol.result)) in (Result.STEP_UNDERFLOW, Result.NON_FINITE)

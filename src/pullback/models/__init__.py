@@ -1,1 +1,4 @@
-""""""
+"""Models: what you fit. Each family has a room of its own."""
+
+from . import flows as flows
+from . import ode_net as ode_net

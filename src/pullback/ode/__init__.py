@@ -22,6 +22,7 @@ from ._result import Result as Result
 from ._result import Solution as Solution
 from ._result import SolveError as SolveError
 from ._result import Stats as Stats
+from ._result import raise_if_failed as raise_if_failed
 from ._solve import Gradients as Gradients
 from ._solve import solve as solve
 from ._solve import vjp as vjp

@@ -120,7 +120,11 @@ def _explain(result: np.ndarray, t_reached: np.ndarray) -> str:
 
 
 def raise_if_failed(solution: Solution) -> Solution:
-    """Raise `SolveError` if any solve failed: at once where values are known, else at run time."""
+    """Raise `SolveError` if any solve failed: at once where values are known, else at run time.
+
+    `solve(..., throw=True)` ends with it. It returns the solution, which must be used: what is not
+    used is not checked.
+    """
     if not isinstance(solution.result, Tracer):
         if not bool(np.all(np.asarray(solution.result) == Result.SUCCESSFUL)):
             raise SolveError(solution.explain())
@@ -136,7 +140,11 @@ def raise_if_failed(solution: Solution) -> Solution:
 @jax.custom_jvp
 def _zero_or_raise(result: Array, t_reached: Array) -> Array:
     def fail(result: Array, t_reached: Array) -> np.ndarray:
-        raise SolveError(_explain(np.asarray(result), np.asarray(t_reached)))
+        codes, times = np.asarray(result), np.asarray(t_reached)
+        # Under vmap both branches of a cond run.
+        if np.all(codes == Result.SUCCESSFUL):
+            return np.zeros((), times.dtype)
+        raise SolveError(_explain(codes, times))
 
     shape = jax.ShapeDtypeStruct((), t_reached.dtype)
     return jax.lax.cond(
