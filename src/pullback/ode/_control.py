@@ -125,7 +125,7 @@ def first_step(
     h1 = jnp.where(
         flat,
         jnp.maximum(1e-6, h0 * 1e-3),
-        (0.01 / jnp.where(flat, 1.0, largest)) ** (1 / (order + 1)),
+        (0.01 / jnp.where(flat, 1.0, largest)) ** (1 / order),
     )
     # A probe that was not finite says nothing: start small and let the controller find out.
     h = jnp.where(jnp.isfinite(d2), jnp.minimum(100 * h0, h1), 1e-3 * h0)
