@@ -33,7 +33,7 @@ help: ## this list
 	@printf 'make bench-X        one benchmark: %s\n' '$(BENCHES)'
 
 demo: $(VENV)/.demo ## train an ODE network on handwritten digits, print its claims and where the report lies
-	$(BIN)/pullback run neural-ode
+	$(BIN)/pullback run neural-ode --resume
 
 test: $(VENV)/.test ## the tests and the examples of the docs, on two processes
 	$(BIN)/python -m pytest -n 2 -m 'not slow'

@@ -1,0 +1,17 @@
+"""Every recipe at its desk size: its claims hold at a base seed that its author did not use."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pullback.recipes import TABLE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
+def test_the_claims_hold_at_another_seed(name, tmp_path):
+    run = "import sys; from pullback.cli import main; sys.exit(main())"
+    arguments = ["run", name, "--seed", "1", "--no-progress", "--out", str(tmp_path / name)]
+    done = subprocess.run([sys.executable, "-c", run, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
