@@ -305,10 +305,14 @@ def test_ctrl_c_saves_first_and_the_resumed_run_is_the_same(tmp_path, key):
         )
 
     # Adam's first moment makes `count` rise by 1 a step, for its gradient is always -1.
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "stopped")
-    assert signal.getsignal(signal.SIGINT) is handler
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "stopped")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == 2
     resumed, info = run(tmp_path / "stopped", resume=True)
     straight, info_straight = run(tmp_path / "straight")
