@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -205,6 +206,24 @@ def test_controllers_hold_the_tolerance(control):
         control=control,
     )
     np.testing.assert_allclose(sol.ys[-1], 1 / (1 + 9.0), rtol=1e-6)
+
+
+def test_pid_gives_diffraxs_factors():
+    """Errors of a run with a refusal; Diffrax never shrinks a passed step, and none asks for it."""
+    mine = PID(0.3, 0.4, 0.1)
+    theirs: Any = diffrax.PIDController(rtol=1.0, atol=1.0, pcoeff=0.3, icoeff=0.4, dcoeff=0.1)
+    term, y, h = diffrax.ODETerm(lambda t, y, args: y), jnp.zeros(1), jnp.array(0.1)
+    state = theirs.init(term, 0.0, 1.0, y, 0.1, None, lambda t, y, args: y, 5)[1]
+    errors = [jnp.array(1.0), jnp.array(1.0)]
+    for error in map(jnp.asarray, (0.5, 0.3, 1.7, 0.1, 0.05)):
+        left = jnp.array(0.0)
+        passed, start, end, _, state, _ = theirs.adapt_step_size(
+            left, left + h, y, y, None, error[None], 5, state
+        )
+        factor = mine.factor(5, error, errors[0], errors[1], error <= 1)
+        np.testing.assert_allclose(factor, (end - start) / h, rtol=1e-12)
+        assert bool(passed) == bool(error <= 1)
+        errors = [error, errors[0]] if passed else errors
 
 
 def test_pid_changes_the_steps_as_diffrax_does():
