@@ -1,0 +1,149 @@
+"""What multiplies the Brownian increments, and where these come from."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.extend.core import ClosedJaxpr
+from jax.extend.core import Literal as JaxprLiteral
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from pullback.ode._lanes import spread
+
+Noise = Literal["diagonal", "additive", "general"]
+
+
+def leaves_of(y: PyTree, tree: PyTree) -> list[Any]:
+    """What `tree` has in the place of each leaf of `y`: an array, or None for no noise."""
+    return jax.tree.structure(y).flatten_up_to(tree)
+
+
+def times_increment(y: PyTree, sigma: PyTree, increments: Sequence[Array | None]) -> list[Any]:
+    """Each leaf of the diffusion times its increment; None where there is no noise."""
+    products: list[Any] = []
+    for leaf, s, w in zip(jax.tree.leaves(y), leaves_of(y, sigma), increments, strict=True):
+        if s is None or w is None:
+            products.append(None)
+        elif s.ndim == leaf.ndim:
+            products.append(s * w)
+        else:
+            products.append(jnp.einsum("...dm,...m->...d", s, w))
+    return products
+
+
+def increment_shapes(y: PyTree, sigma: PyTree) -> tuple[jax.ShapeDtypeStruct | None, ...]:
+    """The shape of the Brownian motion that drives each leaf."""
+    shapes = []
+    for leaf, s in zip(jax.tree.leaves(y), leaves_of(y, sigma), strict=True):
+        if s is None:
+            shapes.append(None)
+        elif s.ndim == leaf.ndim:
+            shapes.append(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+        else:
+            shapes.append(jax.ShapeDtypeStruct((*leaf.shape[:-1], s.shape[-1]), leaf.dtype))
+    return tuple(shapes)
+
+
+class Counter(eqx.Module):
+    """Increments drawn from the number of the step: nothing is stored, and they come again."""
+
+    key: PRNGKeyArray
+    shapes: tuple[jax.ShapeDtypeStruct | None, ...] = eqx.field(static=True)
+
+    def __call__(self, step: Array, t: Array, dt: Array) -> list[Array | None]:
+        """The increments of all leaves over step number `step`."""
+        del t
+        key = jr.fold_in(self.key, step)
+        root = jnp.sqrt(dt)
+        drawn = [
+            None if s is None else jr.normal(jr.fold_in(key, i), s.shape, s.dtype)
+            for i, s in enumerate(self.shapes)
+        ]
+        return [None if x is None else spread(root, x) * x for x in drawn]
+
+
+class OnPath(eqx.Module):
+    """Increments of a Brownian path that the caller gave."""
+
+    path: diffrax.AbstractBrownianPath
+    shapes: tuple[jax.ShapeDtypeStruct | None, ...] = eqx.field(static=True)
+
+    def __call__(self, step: Array, t: Array, dt: Array) -> list[Array | None]:
+        """The increments of all leaves from `t` to `t + dt`."""
+        del step
+        drawn = iter(jax.tree.leaves(self.path.evaluate(t, t + dt)))
+        return [None if s is None else next(drawn) for s in self.shapes]
+
+
+def check_path(path: Any, shapes: Sequence[jax.ShapeDtypeStruct | None]) -> None:
+    """Raise unless `path` has the shape of the noise."""
+    if not isinstance(path, diffrax.AbstractBrownianPath):
+        raise TypeError(f"path must be a Diffrax Brownian path, got {type(path).__name__}")
+    zero = jnp.zeros(())
+    got = jax.tree.leaves(eqx.filter_eval_shape(path.evaluate, zero, zero + 1))
+    want = [s for s in shapes if s is not None]
+    if [g.shape for g in got] != [s.shape for s in want]:
+        raise ValueError(
+            f"path must have the shape of the noise, {[list(s.shape) for s in want]}, "
+            f"got {[list(g.shape) for g in got]}"
+        )
+
+
+def check_diffusion(y: PyTree, sigma: PyTree, noise: Noise) -> None:
+    """Raise unless the diffusion's value has the shape that `noise` says."""
+    try:
+        leaves = leaves_of(y, sigma)
+    except ValueError as error:
+        raise ValueError(
+            f"diffusion must return the structure of y, {jax.tree.structure(y)}, with an array or "
+            f"None (no noise) for each of its arrays, got {jax.tree.structure(sigma)}"
+        ) from error
+    for leaf, s in zip(jax.tree.leaves(y), leaves, strict=True):
+        if s is None:
+            continue
+        diagonal = hasattr(s, "shape") and s.shape == leaf.shape
+        matrix = hasattr(s, "shape") and leaf.ndim > 0 and s.shape[:-1] == leaf.shape
+        wanted = {
+            "diagonal": (diagonal, f"the shape of y, {list(leaf.shape)}"),
+            "general": (matrix, f"the shape of y and one axis more, {[*leaf.shape, 'm']}"),
+            "additive": (
+                diagonal or matrix,
+                f"the shape of y, {list(leaf.shape)}, or with one axis more",
+            ),
+        }
+        fits, sentence = wanted[noise]
+        if not fits:
+            got = list(s.shape) if hasattr(s, "shape") else type(s).__name__
+            raise ValueError(f"with noise={noise!r} diffusion must return {sentence}, got {got}")
+        if s.dtype != leaf.dtype:
+            raise ValueError(f"diffusion must have the dtype of y, {leaf.dtype}, got {s.dtype}")
+    if all(s is None for s in leaves):
+        raise ValueError("diffusion returned None for every array of y: use pullback.ode.solve")
+
+
+def reads_state(diffusion: Callable, t: Array, y: PyTree, arrays: PyTree) -> bool:
+    """Whether the value of the diffusion is computed from `y`, by its jaxpr."""
+    dynamic, static = eqx.partition(arrays, eqx.is_array)
+    closed = jax.make_jaxpr(lambda y, t, a: diffusion(t, y, eqx.combine(a, static)))(y, t, dynamic)
+    first = len(jax.tree.leaves(y))
+    return any(_tainted(closed, [i < first for i in range(len(closed.jaxpr.invars))]))
+
+
+def _tainted(closed: ClosedJaxpr, inputs: Sequence[bool]) -> list[bool]:
+    jaxpr = closed.jaxpr
+    marked = {v for v, mark in zip(jaxpr.invars, inputs, strict=True) if mark}
+    seen = lambda v: not isinstance(v, JaxprLiteral) and v in marked
+    for eqn in jaxpr.eqns:
+        marks = [seen(v) for v in eqn.invars]
+        inner = eqn.params.get("jaxpr")
+        # Only calls pass their arguments on one to one; any other mixture counts as reading all.
+        if isinstance(inner, ClosedJaxpr) and eqn.primitive.name in ("jit", "pjit"):
+            outputs = _tainted(inner, marks)
+        else:
+            outputs = [any(marks)] * len(eqn.outvars)
+        marked |= {v for v, mark in zip(eqn.outvars, outputs, strict=True) if mark}
+    return [seen(v) for v in jaxpr.outvars]

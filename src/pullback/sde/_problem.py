@@ -1,0 +1,240 @@
+"""The arguments of a solve, checked, and its functions, traced once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax
+import equinox as eqx
+import jax
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from pullback.ode import Replay
+from pullback.ode._problem import _checked_state as checked_state
+
+from ._equation import KL, Equation, kl_shape
+from ._grid import checked_times
+from ._methods import AbstractMethod, interpretation_of, method_of
+from ._noise import Noise, check_diffusion, check_path, increment_shapes, leaves_of, reads_state
+from ._stochastic_adjoint import StochasticAdjoint
+
+
+class Problem(eqx.Module):
+    """The arguments of a solve, checked. `method` is None when Diffrax is to run it."""
+
+    functions: tuple[Callable, Callable, Callable | None]
+    y0: PyTree
+    ts: Array
+    args: PyTree
+    key: PRNGKeyArray | None
+    path: diffrax.AbstractBrownianPath | None
+    solver: diffrax.AbstractSolver
+    adjoint: Any
+    method: AbstractMethod | None
+    dt: float | None = eqx.field(static=True)
+    steps: int | None = eqx.field(static=True)
+    rtol: float | None = eqx.field(static=True)
+    atol: float | None = eqx.field(static=True)
+    noise: Noise = eqx.field(static=True)
+    kl: KL = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+
+
+def problem_of(
+    drift: Any,
+    diffusion: Any,
+    y0: PyTree,
+    ts: Any,
+    args: PyTree,
+    key: Any,
+    path: Any,
+    solver: Any,
+    noise: Any,
+    interpretation: Any,
+    adjoint: Any,
+    prior: Any,
+    kl: Any,
+    dt: float | None,
+    steps: int | None,
+    rtol: float | None,
+    atol: float | None,
+    max_steps: int,
+) -> Problem:
+    for name, value in (("drift", drift), ("diffusion", diffusion), ("prior", prior)):
+        if not callable(value) and not (name == "prior" and value is None):
+            raise TypeError(f"{name} must be a function of (t, y, args), got {value!r}")
+    _check_choice("noise", noise, ("diagonal", "additive", "general"))
+    _check_choice("kl", kl, ("analytic", "monte_carlo", "sticking_the_landing"))
+    _check_choice("interpretation", interpretation, (None, "ito", "stratonovich"))
+    _check_steps(dt, steps, rtol, atol)
+    if not isinstance(solver, diffrax.AbstractSolver):
+        raise TypeError(f"solver must be a Diffrax solver such as Midpoint(), got {solver!r}")
+    adjoint = Replay(segment=128) if adjoint is None else adjoint
+    if not isinstance(adjoint, Replay | StochasticAdjoint):
+        raise TypeError(
+            "adjoint must be pullback.ode.Replay() or pullback.sde.StochasticAdjoint(), "
+            f"got {adjoint!r}"
+        )
+    _check_interpretation(solver, noise, interpretation, adjoint, drift)
+    if (key is None) == (path is None):
+        raise ValueError("give a key, or path=... and key=None: they both say what the noise is")
+    y0, dtype = checked_state(y0)
+    leading = [leaf.shape for leaf in jax.tree.leaves(y0)]
+    shared = 0
+    while all(len(s) > shared and s[shared] == leading[0][shared] for s in leading):
+        shared += 1
+    ts = checked_times(ts, dtype, leading[0][:shared])
+    # A changing weight of the KL or a traced step must not be mistaken for a setting.
+    dt, rtol, atol = (None if x is None else float(x) for x in (dt, rtol, atol))
+    method = None if rtol is not None else method_of(solver, noise)
+    if method is None and ts.ndim > 1:
+        raise ValueError("ts with a row for each path needs steps=N and a solver of pullback's own")
+    return Problem(
+        (drift, diffusion, prior),
+        y0,
+        ts,
+        args,
+        key,
+        path,
+        solver,
+        adjoint,
+        method,
+        dt,
+        steps,
+        rtol,
+        atol,
+        noise,
+        kl,
+        max_steps,
+    )
+
+
+def _check_choice(name: str, value: Any, choices: tuple) -> None:
+    if value not in choices:
+        listed = ", ".join(repr(c) for c in choices)
+        raise ValueError(f"{name} must be one of {listed}, got {value!r}")
+
+
+def _check_steps(
+    dt: float | None, steps: int | None, rtol: float | None, atol: float | None
+) -> None:
+    adaptive = rtol is not None or atol is not None
+    if (dt is not None) + (steps is not None) + adaptive != 1:
+        raise ValueError(
+            "say how to step, in one way: dt=... (the longest step), steps=... (so many between "
+            f"two times), or rtol=... and atol=...; got dt={dt}, steps={steps}, rtol={rtol}, "
+            f"atol={atol}"
+        )
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if adaptive and (value is None or not value > 0):
+            raise ValueError(f"steps that adapt need both rtol and atol, positive; {name}={value}")
+
+
+def _check_interpretation(
+    solver: diffrax.AbstractSolver, noise: str, declared: str | None, adjoint: Any, drift: Any
+) -> None:
+    name = type(solver).__name__
+    solves = interpretation_of(solver)
+    if solves is None:
+        raise ValueError(
+            f"{name} is not a solver for SDEs; for Stratonovich equations use diffrax.Midpoint() "
+            "or Heun(), for Ito ones diffrax.Euler() or ItoMilstein()"
+        )
+    # Where the noise does not depend on the state, the two integrals are the same.
+    if noise == "additive":
+        return
+    declared = declared or getattr(drift, "interpretation", None)
+    if declared not in (None, solves):
+        fits = "Midpoint() or Heun()" if declared == "stratonovich" else "Euler() or ItoMilstein()"
+        raise ValueError(
+            f"the equation is of {declared.capitalize()}'s kind, but {name} solves one of "
+            f"{solves.capitalize()}'s: use diffrax.{fits}, or convert the drift by "
+            f"pullback.sde.{'stratonovich_to_ito' if solves == 'ito' else 'ito_to_stratonovich'}"
+        )
+    if solves == "ito" and isinstance(adjoint, StochasticAdjoint):
+        raise ValueError(
+            f"StochasticAdjoint runs a Stratonovich equation backwards, and {name} solves Ito's: "
+            "convert the drift by pullback.sde.ito_to_stratonovich and use diffrax.Midpoint(), or "
+            "keep the solver and use adjoint=pullback.ode.Replay()"
+        )
+
+
+class Traced(NamedTuple):
+    """The functions of a solve, with all arrays that they read made explicit."""
+
+    params: PyTree
+    equation: Equation
+    # The diffusion's value, without its numbers.
+    sigma: PyTree
+    # None where no KL is wanted.
+    kl_shape: tuple[int, ...] | None
+
+
+def trace(problem: Problem) -> Traced:
+    """Trace drift, diffusion and prior, once each."""
+    y0, t = problem.y0, problem.ts[..., 0]
+    arrays, static = eqx.partition((problem.functions, problem.args), eqx.is_array)
+
+    def evaluate(which: int) -> Callable:
+        def call(t: Array, y: PyTree, arrays: PyTree) -> PyTree:
+            functions, args = eqx.combine(arrays, static)
+            return functions[which](t, y, args)
+
+        return call
+
+    prior = problem.functions[2]
+    sigma = jax.eval_shape(evaluate(1), t, y0, arrays)
+    check_diffusion(y0, sigma, problem.noise)
+    _check_drift("drift", jax.eval_shape(evaluate(0), t, y0, arrays), y0)
+    if problem.noise == "additive" and reads_state(evaluate(1), t, y0, arrays):
+        raise ValueError(
+            'noise="additive" says that the diffusion does not depend on y, but it reads y: use '
+            'noise="diagonal" or "general"'
+        )
+    over = None
+    if prior is not None:
+        _check_prior(jax.eval_shape(evaluate(2), t, y0, arrays), y0, sigma)
+        over = kl_shape(y0, sigma)
+    if problem.path is not None:
+        check_path(problem.path, increment_shapes(y0, sigma))
+    count = 2 if prior is None else 3
+    closed = tuple(eqx.filter_closure_convert(evaluate(i), t, y0, arrays) for i in range(count))
+    params, rest = eqx.partition((closed, arrays), eqx.is_array)
+
+    def function(which: int) -> Callable:
+        def call(t: Array, y: PyTree, params: PyTree) -> PyTree:
+            closed, arrays = eqx.combine(params, rest)
+            return closed[which](t, y, arrays)
+
+        return call
+
+    equation = Equation(
+        drift=function(0),
+        diffusion=function(1),
+        prior=None if prior is None else function(2),
+        kl=problem.kl,
+    )
+    return Traced(params, equation, sigma, over)
+
+
+def _check_drift(name: str, got: PyTree, y0: PyTree) -> None:
+    want = jax.eval_shape(lambda y: y, y0)
+    described = lambda tree: [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(tree)]
+    if jax.tree.structure(got) != jax.tree.structure(want) or described(got) != described(want):
+        raise ValueError(
+            f"{name} must return what y is, {jax.tree.structure(want)} of {described(want)}, got "
+            f"{jax.tree.structure(got)} of {described(got)}"
+        )
+
+
+def _check_prior(got: PyTree, y0: PyTree, sigma: PyTree) -> None:
+    try:
+        leaves = leaves_of(y0, got)
+    except ValueError as error:
+        raise ValueError(f"prior must return the structure of y, got {got}") from error
+    triples = zip(jax.tree.leaves(y0), leaves, leaves_of(y0, sigma), strict=True)
+    for leaf, h, s in triples:
+        if s is not None and getattr(h, "shape", None) != leaf.shape:
+            raise ValueError(
+                f"prior must return the shape of y, {list(leaf.shape)}, wherever there is noise, "
+                f"got {h}"
+            )

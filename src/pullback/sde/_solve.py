@@ -1,0 +1,322 @@
+"""`solve` for stochastic differential equations, and the Brownian path that it sees."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+
+from pullback import ode
+from pullback.ode import Replay, Result, Stats
+
+from ._diffrax import Answer, solve_with_diffrax
+from ._equation import KL
+from ._grid import blocks, grid_of, padded
+from ._loop import Outputs, Program, first, replay, run
+from ._methods import AbstractMethod, Interpretation
+from ._noise import Counter, Noise, OnPath, increment_shapes
+from ._problem import Problem, Traced, problem_of, trace
+from ._stochastic_adjoint import Residuals, StochasticAdjoint, pull_back
+
+
+class Solution(eqx.Module):
+    """The solution of an SDE at the times asked for.
+
+    Attributes:
+        ts: the times.
+        ys: the values, with a time axis in front of every leaf, `[T, ...]`.
+        kl: the path-space KL gathered from the first time on, `[T, ...]`: one number for each path,
+            that is for each index of the axes before the state's last. None without a prior.
+        stats: evaluations of the drift, and steps. Diffrax's solvers do not tell the former: -1.
+        result: a `pullback.ode.Result` code.
+        t_reached: the time at which the solve ended.
+    """
+
+    ts: Float[Array, "..."]
+    ys: PyTree[Float[Array, "..."]]
+    kl: Float[Array, "..."] | None
+    stats: Stats
+    result: Int[Array, ""]
+    t_reached: Float[Array, ""]
+
+
+def solve(
+    drift: Callable[[Array, PyTree, PyTree], PyTree],
+    diffusion: Callable[[Array, PyTree, PyTree], PyTree],
+    y0: PyTree[Float[ArrayLike, "..."]],
+    ts: Float[ArrayLike, "..."] | list | tuple,
+    args: PyTree = None,
+    *,
+    key: PRNGKeyArray | None,
+    solver: diffrax.AbstractSolver,
+    noise: Noise = "diagonal",
+    interpretation: Interpretation | None = None,
+    adjoint: Replay | StochasticAdjoint | None = None,
+    prior: Callable[[Array, PyTree, PyTree], PyTree] | None = None,
+    kl: KL = "analytic",
+    dt: float | None = None,
+    steps: int | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    path: diffrax.AbstractBrownianPath | None = None,
+    max_steps: int = 4096,
+    throw: bool = True,
+) -> Solution:
+    r"""Solve $dy = b(t, y)\,dt + \sigma(t, y)\,dW$ from $y(t_0) = y_0$.
+
+    The solver says whose integral it is: `diffrax.Euler` (Euler-Maruyama) and `ItoMilstein` solve
+    Ito equations; `Midpoint`, `Heun`, `Ralston`, `StratonovichMilstein` and `ReversibleHeun`
+    Stratonovich ones. These run in pullback's own loop when steps are fixed. Any other SDE solver
+    of Diffrax, and any solver with `rtol` and `atol`, runs in `diffrax.diffeqsolve`.
+
+    Gradients flow to `y0`, `args`, the parameters of the functions, and arrays that they close
+    over; not to `ts`. For many paths give `y0` leading axes, and functions that take them
+    (`jax.vmap` a function of one path): the noise of every path is its own, and the gradient of
+    shared parameters is summed step by step, which `jax.vmap` of `solve` would not do.
+
+    With a `prior` the KL divergence in path space between the solution's law and that of
+    $dy = h\,dt + \sigma\,dW$ is gathered on the way (Girsanov). With $\sigma u = b - h$ it is the
+    expectation of any of three forms, evaluated where each step starts:
+
+    $$ \text{analytic: } \int \tfrac12 \|u\|^2 dt, \qquad
+       \text{monte_carlo: } \int \tfrac12 \|u\|^2 dt + \int u \cdot dW, $$
+
+    and `sticking_the_landing`, which has the value of the second, but in whose second integral the
+    parameters count as constants. Where the solution's law is the true posterior, its gradient has
+    no variance but the steps'. The two laws must share $\sigma$: else the KL is infinite.
+
+    Args:
+        drift: `b(t, y, args)`; its value has the structure, shapes and dtype of `y`.
+        diffusion: `sigma(t, y, args)`: for each array of `y` an array as `noise` says, or None
+            where there is no noise.
+        y0: the start: any PyTree of floating arrays, all of one dtype.
+        ts: the times at which the solution is wanted, `[T]` with `T >= 2`, strictly increasing.
+            With `steps`, also `[batch, T]`, a row for each entry of the leading axis of `y0`; rows
+            may be padded by repeating their last time, and the functions get `t` of shape
+            `[batch]`.
+        args: any PyTree, handed to the functions.
+        key: the noise. With fixed steps the increment of step k is drawn from `key` and k, so that
+            nothing is stored, and a backward pass meets the same path.
+        solver: a Diffrax solver for SDEs.
+        noise: "diagonal": an array of the shape of `y`, whose entry i depends on entry i of `y`
+            alone; each entry of `y` has a Brownian motion of its own. "additive": it does not
+            depend on `y`; of the shape of `y`, or as for "general". "general": `[..., d, m]` for
+            `y` of `[..., d]`, with m Brownian motions for each path.
+        interpretation: whose equation this is. When given, a solver of the other kind is an error.
+        adjoint: `pullback.ode.Replay()` (the default, keeping 128 states: exact gradients of the
+            discrete solution), or `StochasticAdjoint()` (constant memory).
+        prior: the drift `h(t, y, args)` of the other law; where there is no noise it may have None.
+        kl: the form of the KL.
+        dt: take equal steps of at most this length between two successive `ts`, which must be
+            known when the program is compiled.
+        steps: take this many equal steps between two successive `ts`.
+        rtol: relative tolerance, for steps that adapt on a virtual Brownian tree.
+        atol: absolute tolerance, in the units of `y`.
+        path: a Brownian path of Diffrax's, with the shape of the noise, instead of `key`; for fixed
+            steps.
+        max_steps: the most steps, when they adapt.
+        throw: raise `pullback.ode.SolveError` when the solution is not finite or the steps do not
+            suffice. If False, look at `Solution.result`.
+
+    Returns:
+        A `Solution`: `ts`, `ys`, `kl`, `stats`, `result` and `t_reached`.
+
+    Raises:
+        ValueError: an argument has a wrong value, or two do not go together; the message says
+            which, and what fits.
+        TypeError: `y0` is not made of floating arrays of one dtype.
+        pullback.ode.SolveError: the solve failed and `throw` is True.
+
+    Example:
+        >>> import diffrax, jax, jax.numpy as jnp, jax.random as jr, pullback as pb
+        >>> sol = pb.sde.solve(
+        ...     lambda t, y, theta: -theta * y, lambda t, y, theta: 0.5 * jnp.ones_like(y),
+        ...     jnp.ones((1000, 2)), [0.0, 1.0], 1.0, key=jr.key(0), solver=diffrax.Euler(),
+        ...     noise="additive", dt=0.02, prior=lambda t, y, theta: jnp.zeros_like(y),
+        ... )
+        >>> sol.ys.shape, sol.kl.shape
+        ((2, 1000, 2), (2, 1000))
+        >>> bool(abs(jnp.mean(sol.ys[-1]) - jnp.exp(-1.0)) < 0.05)
+        True
+
+    Source: Li et al., Scalable Gradients for Stochastic Differential Equations (2020); the form
+    `sticking_the_landing` is Xu et al., Infinitely Deep Bayesian Neural Networks with SDEs (2022).
+    """
+    problem = problem_of(
+        drift,
+        diffusion,
+        y0,
+        ts,
+        args,
+        key,
+        path,
+        solver,
+        noise,
+        interpretation,
+        adjoint,
+        prior,
+        kl,
+        dt,
+        steps,
+        rtol,
+        atol,
+        max_steps,
+    )
+    # The number of steps may need the times themselves, which a compiled function does not have.
+    grid = None
+    if problem.method is not None:
+        grid = grid_of(problem.ts, problem.dt, problem.steps)
+    solution = _solve(problem, grid)
+    if not throw:
+        return solution
+    checked = ode.raise_if_failed(
+        ode.Solution(solution.ts, solution.ys, solution.stats, solution.result, solution.t_reached)
+    )
+    return eqx.tree_at(lambda s: s.ys, solution, checked.ys)
+
+
+def brownian_path(
+    key: PRNGKeyArray,
+    like: PyTree[Any],
+    ts: Float[ArrayLike, "..."] | list | tuple,
+    *,
+    dt: float | None = None,
+    steps: int | None = None,
+) -> PyTree[Float[Array, "..."]]:
+    """The Brownian motion that `solve` sees with this `key` and these fixed steps, at `ts`.
+
+    Args:
+        key: as given to `solve`.
+        like: an array, or a PyTree of them, of the shape and dtype of the noise: of `y0`, when
+            noise is diagonal.
+        ts: the times `[T]`; the path is zero at the first.
+        dt: as given to `solve`.
+        steps: as given to `solve`.
+
+    Returns:
+        The path, with a time axis in front of every leaf.
+
+    Raises:
+        ValueError: as `solve`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jax.random as jr, pullback as pb
+        >>> w = pb.sde.brownian_path(jr.key(0), jnp.zeros(500), [0.0, 2.0], dt=0.1)
+        >>> bool(abs(jnp.var(w[-1]) - 2.0) < 0.5)
+        True
+    """
+    return solve(
+        lambda t, y, args: jax.tree.map(jnp.zeros_like, y),
+        lambda t, y, args: jax.tree.map(jnp.ones_like, y),
+        jax.tree.map(jnp.zeros_like, like),
+        ts,
+        key=key,
+        solver=diffrax.Euler(),
+        noise="additive",
+        dt=dt,
+        steps=steps,
+    ).ys
+
+
+@eqx.filter_jit
+def _solve(problem: Problem, grid: Any) -> Solution:
+    traced = trace(problem)
+    if problem.method is None:
+        answer = solve_with_diffrax(problem, traced)
+    else:
+        answer = _on_fixed_steps(problem, problem.method, traced, grid)
+    return Solution(
+        problem.ts,
+        answer.ys,
+        answer.kl,
+        answer.stats,
+        lax.stop_gradient(answer.code),
+        lax.stop_gradient(answer.t_reached),
+    )
+
+
+def _on_fixed_steps(problem: Problem, method: AbstractMethod, traced: Traced, grid: Any) -> Answer:
+    ts, steps = problem.ts, grid.t.shape[0]
+    cuts: tuple[int, ...] = (steps,)
+    if isinstance(problem.adjoint, Replay):
+        cuts = blocks(steps, problem.adjoint.segment, problem.adjoint.checkpoints)
+        length = 1
+        for cut in cuts:
+            length *= cut
+        grid = padded(grid, length)
+    shapes = increment_shapes(problem.y0, traced.sigma)
+    path = problem.path
+    draw = (
+        Counter(cast(PRNGKeyArray, problem.key), shapes) if path is None else OnPath(path, shapes)
+    )
+    program = Program(traced.equation, method, grid, draw, ts.shape[-1])
+    outputs = _differentiable(
+        (traced.params, problem.y0), program, problem.adjoint, cuts, traced.kl_shape
+    )
+    finite = jnp.ones(ts.shape[-1], bool)
+    for leaf in jax.tree.leaves(outputs):
+        finite &= jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
+    last = jnp.sum(jnp.cumprod(finite.astype(jnp.int32))) - 1
+    row = ts[..., jnp.maximum(last, 0)]
+    code = jnp.where(jnp.all(finite), int(Result.SUCCESSFUL), int(Result.NON_FINITE))
+    count = jnp.asarray(steps, jnp.int32)
+    stats = Stats(method.evaluations * count, count, jnp.zeros_like(count))
+    return Answer(outputs.ys, outputs.kl, code.astype(jnp.int32), jnp.max(row), stats)
+
+
+@eqx.filter_custom_vjp
+def _differentiable(
+    inputs: tuple, program: Program, adjoint: Any, cuts: tuple, kl_shape: Any
+) -> Outputs:
+    params, y0 = inputs
+    return run(program, first(program, y0, kl_shape), params)[0]
+
+
+@_differentiable.def_fwd
+def _forward_rule(
+    perturbed: PyTree, inputs: tuple, program: Program, adjoint: Any, cuts: tuple, kl_shape: Any
+) -> tuple[Outputs, Any]:
+    del perturbed
+    params, y0 = inputs
+    carry = first(program, y0, kl_shape)
+    if isinstance(adjoint, StochasticAdjoint):
+        outputs, end, _ = run(program, carry, params)
+        return outputs, Residuals(outputs.ys, end.state)
+    steps = program.grid.t.shape[0]
+    outputs, _, kept = run(program, carry, params, every=steps // cuts[-1])
+    return outputs, kept
+
+
+@_differentiable.def_bwd
+def _backward_rule(
+    residuals: Any,
+    cotangent: Outputs,
+    perturbed: PyTree,
+    inputs: tuple,
+    program: Program,
+    adjoint: Any,
+    cuts: tuple,
+    kl_shape: Any,
+) -> tuple:
+    params, y0 = inputs
+    wanted, rest = eqx.partition(params, perturbed[0])
+    equation = program.equation.given(rest)
+    program = eqx.tree_at(lambda p: p.equation, program, equation)
+    like = jax.eval_shape(lambda: run(program, first(program, y0, kl_shape), wanted)[0])
+    # A cotangent that is None is zero.
+    bars = jax.tree.map(
+        lambda s, c: jnp.zeros(s.shape, s.dtype) if c is None else c,
+        like,
+        cotangent,
+    )
+    if isinstance(adjoint, StochasticAdjoint):
+        bar, grad = pull_back(program, wanted, residuals, bars)
+    else:
+        bar, grad = replay(program, wanted, residuals, cuts, bars)
+    _, pull = jax.vjp(program.method.start, y0)
+    (y0_bar,) = pull(bar.state)
+    return grad, jax.tree.map(lambda a, b: a + b[0], y0_bar, bars.ys)
