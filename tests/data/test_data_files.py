@@ -86,7 +86,9 @@ def write_mnist(folder, *, train=3, test=2, shift=0):
 def no_data(monkeypatch, tmp_path):
     monkeypatch.delenv("PULLBACK_DATA", raising=False)
     monkeypatch.setattr(fetch_module, "cache_folder", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setattr("pullback.data._mnist.cache_folder", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(
+        "pullback.data._places.cache_folder", lambda name: tmp_path / "cache" / name
+    )
 
 
 def test_mnist_from_each_of_its_places(no_data, monkeypatch, tmp_path):
@@ -272,7 +274,7 @@ def test_csv_takes_the_columns_asked_for_and_looks_at_no_other(tmp_path):
         ("a,b\n1,1_000\n", 2, "got '1_000'"),
         (",b\n1,2\n", 1, "column 1 of the header has no name"),
         ("a,a\n1,2\n", 1, "'a' twice"),
-        ('a,b\n"1,2\n', None, "not a CSV file"),
+        ('a,b\n"1,2\n', 2, "not a CSV file"),
     ],
 )
 def test_a_broken_csv_file_is_named_with_its_line(text, line, message, tmp_path):

@@ -1,4 +1,4 @@
-"""Data: small real sets, toys with a known density, images from idx files, and the user's own CSV.
+"""Data: small real sets, toys whose truth is known, irregular series, and the user's own files.
 
 Every loader returns NumPy arrays. Images are float32; what is generated or read from text is
 float64, which JAX takes as float32 unless `jax_enable_x64` is set.
@@ -10,8 +10,22 @@ from pullback.data._digits import digits as digits
 from pullback.data._errors import DataError as DataError
 from pullback.data._fetch import fetch as fetch
 from pullback.data._idx import read_idx as read_idx
+from pullback.data._irregular import IrregularSeries as IrregularSeries
+from pullback.data._irregular import SeriesSplit as SeriesSplit
+from pullback.data._irregular import irregular_series as irregular_series
+from pullback.data._long import read_long as read_long
 from pullback.data._mnist import fashion_mnist as fashion_mnist
 from pullback.data._mnist import mnist as mnist
+from pullback.data._mocap import mocap35 as mocap35
+from pullback.data._physionet import physionet2012 as physionet2012
+from pullback.data._processes import SyntheticSeries as SyntheticSeries
+from pullback.data._processes import cosine_points as cosine_points
+from pullback.data._processes import ornstein_uhlenbeck as ornstein_uhlenbeck
+from pullback.data._processes import poisson_events as poisson_events
+from pullback.data._processes import sinusoids as sinusoids
+from pullback.data._processes import stochastic_lorenz as stochastic_lorenz
+from pullback.data._rescale import SeriesScaler as SeriesScaler
+from pullback.data._rescale import rescale_series as rescale_series
 from pullback.data._series import Series as Series
 from pullback.data._series import spiral_series as spiral_series
 from pullback.data._standardise import Scaler as Scaler

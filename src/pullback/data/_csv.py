@@ -4,7 +4,7 @@ import csv
 import difflib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,15 +55,15 @@ def read_csv(path: str | os.PathLike[str], columns: Sequence[str] | None = None)
         Table(values=array([[68. ], [59.5]]), columns=('weight',))
     """
     path = Path(path)
-    rows = _rows(path)
+    rows = list(csv_rows(path))
     if not rows:
         raise DataError(path, "expected rows of numbers; the file is empty.")
     first_line, first = rows[0]
-    if any(_number(cell) is not None for cell in first):
-        names = tuple(f"x{number + 1}" for number in range(len(first)))
+    if any(to_number(cell) is not None for cell in first):
+        names = tuple(f"x{place + 1}" for place in range(len(first)))
     else:
         names = tuple(cell.strip() for cell in first)
-        _check_names(path, first_line, names)
+        check_names(path, first_line, names)
         rows = rows[1:]
     if not rows:
         raise DataError(path, "expected rows of numbers after the header; there is none.")
@@ -77,7 +77,8 @@ def read_csv(path: str | os.PathLike[str], columns: Sequence[str] | None = None)
     return Table(values, tuple(names[place] for place in chosen))
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the line that it ends on, from 1."""
     try:
         # utf-8-sig: spreadsheets put a byte order mark in front.
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -85,16 +86,19 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
             file.seek(0)
             delimiter = max(_DELIMITERS, key=first.count)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
-            return [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+            for cells in reader:
+                if cells and (cells[0].strip() or any(map(str.strip, cells))):
+                    yield reader.line_num, cells
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise DataError(path, f"expected text in UTF-8: {error}.") from error
     except csv.Error as error:
-        raise DataError(path, f"not a CSV file: {error}.") from error
+        raise DataError(path, f"not a CSV file: {error}.", line=reader.line_num) from error
 
 
-def _number(cell: str) -> float | None:
+def to_number(cell: str) -> float | None:
+    """The number in a cell, or None."""
     # Python takes 1_000 for a number; no spreadsheet does.
     if "_" in cell:
         return None
@@ -105,18 +109,19 @@ def _number(cell: str) -> float | None:
 
 
 def _finite(path: Path, line: int, name: str, cell: str) -> float:
-    number = _number(cell)
-    if number is None:
+    value = to_number(cell)
+    if value is None:
         got = f"got {cell.strip()!r}" if cell.strip() else "the cell is empty"
         raise DataError(path, f"expected a number in column {name!r}; {got}.", line=line)
-    if not math.isfinite(number):
+    if not math.isfinite(value):
         raise DataError(
             path, f"expected a finite number in column {name!r}; got {cell.strip()}.", line=line
         )
-    return number
+    return value
 
 
-def _check_names(path: Path, line: int, names: tuple[str, ...]) -> None:
+def check_names(path: Path, line: int, names: tuple[str, ...]) -> None:
+    """Every column has a name, and no two the same."""
     for place, name in enumerate(names):
         if not name:
             raise DataError(path, f"column {place + 1} of the header has no name.", line=line)

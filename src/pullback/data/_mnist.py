@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from pullback.data._errors import DataError
-from pullback.data._fetch import cache_folder
 from pullback.data._idx import read_idx
+from pullback.data._places import find, places
 from pullback.data._types import Labelled, Split
 
 _FILES = {
@@ -64,35 +64,13 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Split:
 
 
 def _load(name: str, folder: str | os.PathLike[str] | None) -> Split:
-    places = _places(name, folder)
+    folders = places(name, folder, itself=name == "mnist")
+    advice = f", or run `pullback data fetch {name}`"
     parts = []
     for files in _FILES.values():
-        images, labels = (_find(name, file, places) for file in files)
+        images, labels = (find((f"{file}.gz", file), folders, name, advice) for file in files)
         parts.append(_labelled(images, labels))
     return Split(*parts)
-
-
-def _places(name: str, folder: str | os.PathLike[str] | None) -> list[Path]:
-    if folder is not None:
-        return [Path(folder) / name, Path(folder)]
-    places = [cache_folder(name)]
-    if named := os.environ.get("PULLBACK_DATA"):
-        # Not the folder itself for Fashion-MNIST: MNIST's files, of the same names, may lie there.
-        itself = [Path(named)] if name == "mnist" else []
-        places = [Path(named) / name, *itself, *places]
-    return places
-
-
-def _find(name: str, file: str, places: list[Path]) -> Path:
-    for place in places:
-        for candidate in (place / f"{file}.gz", place / file):
-            if candidate.is_file():
-                return candidate
-    raise DataError(
-        f"{file}.gz",
-        f"not found in {', '.join(map(str, places))}. Name the folder that holds it, set "
-        f"PULLBACK_DATA to the folder above `{name}`, or run `pullback data fetch {name}`.",
-    )
 
 
 def _labelled(images_file: Path, labels_file: Path) -> Labelled:

@@ -19,6 +19,14 @@ class Scaler(NamedTuple):
     mean: Float[np.ndarray, "..."]
     scale: Float[np.ndarray, "..."]
 
+    def apply(self, x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """`(x - mean) / scale`."""
+        return (x - self.mean) / self.scale
+
+    def undo(self, z: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """`z * scale + mean`: back to the units of the data."""
+        return z * self.scale + self.mean
+
 
 def standardise(
     train: Float[np.ndarray, "n ..."], *others: Float[np.ndarray, "m ..."]
@@ -52,4 +60,5 @@ def standardise(
             )
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     scale = np.where(deviation > 0, deviation, np.ones_like(deviation))
-    return tuple((x - mean) / scale for x in (train, *others)), Scaler(mean, scale)
+    scaler = Scaler(mean, scale)
+    return tuple(scaler.apply(x) for x in (train, *others)), scaler

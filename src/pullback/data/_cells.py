@@ -1,0 +1,169 @@
+"""The cells of a long file: numbers, times, names and units, and the rows that cannot be used."""
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from pullback.data._csv import to_number
+from pullback.data._errors import DataError
+
+_SHOWN, _ENOUGH = 20, 1000
+_UNIT = re.compile(r"(.*?)\s*\[([^\[\]]*)\]")
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1)
+
+
+class BadRows:
+    """Rows that cannot be used, gathered for one message."""
+
+    def __init__(self, path: Path, word: str) -> None:
+        self.path, self.word = path, word
+        self.problems: dict[int, str] = {}
+
+    def add(self, place: int, problem: str) -> None:
+        self.problems.setdefault(place, problem)
+
+    def check(self, *, at_end: bool = True) -> None:
+        """Raise if there is one; before the end of the file, if there are enough of them."""
+        count = len(self.problems)
+        if not count or (not at_end and count < _ENOUGH):
+            return
+        shown = sorted(self.problems.items())[:_SHOWN]
+        more = "" if at_end else " or more, where reading stopped"
+        cut = f"; the first {_SHOWN} are" if count > _SHOWN else ""
+        lines = "".join(f"\n  {self.word} {place}: {problem}" for place, problem in shown)
+        rows = "row" if count == 1 else "rows"
+        error = DataError(self.path, f"{count} bad {rows}{more}{cut}:{lines}")
+        error.line = shown[0][0] if self.word == "line" else None
+        raise error
+
+
+def split_unit(name: str) -> tuple[str, str]:
+    """ "name [unit]" in its two parts; the unit is "" where there is none."""
+    match = _UNIT.fullmatch(name.strip())
+    return (match[1], match[2].strip()) if match else (name.strip(), "")
+
+
+def numbers(
+    cells: Sequence, places: Sequence[int], column: str, bad: BadRows
+) -> Float[np.ndarray, " n"]:
+    """The cells as finite float64; NaN, and a bad row, where one is not."""
+    try:
+        found = np.array(list(map(float, cells)), np.float64)
+    except (TypeError, ValueError):
+        found = None
+    # Python takes 1_000 for a number, so the quick way must not meet an underscore.
+    if found is not None and np.isfinite(found).all():
+        if not (isinstance(cells[0], str) and "_" in "".join(cells)):
+            return found
+    found = np.full(len(cells), np.nan)
+    for row, (cell, place) in enumerate(zip(cells, places, strict=True)):
+        value = to_number("" if cell is None else str(cell))
+        if value is not None and math.isfinite(value):
+            found[row] = value
+        else:
+            bad.add(place, f"expected a number in column {column!r}; {_got(cell)}.")
+    return found
+
+
+def moments(
+    cells: Sequence, places: Sequence[int], column: str, zoned: bool, bad: BadRows
+) -> Int[np.ndarray, " n"]:
+    """Dates and times as microseconds since 1970, in UTC if they have a zone; 0 in a bad row."""
+    found = np.zeros(len(cells), np.int64)
+    epoch = _EPOCH.replace(tzinfo=UTC) if zoned else _EPOCH
+    for row, (cell, place) in enumerate(zip(cells, places, strict=True)):
+        moment = to_moment(cell)
+        if moment is None:
+            wanted = "a date or time in ISO 8601, as in the first row,"
+            bad.add(place, f"expected {wanted} in column {column!r}; {_got(cell)}.")
+        elif (moment.tzinfo is not None) != zoned:
+            here, first = ("no zone", "one") if zoned else ("a zone", "none")
+            bad.add(place, f"{cell} in column {column!r} has {here}; the first time has {first}.")
+        else:
+            found[row] = (moment - epoch) // _MICROSECOND
+    return found
+
+
+def to_moment(cell: object) -> datetime | None:
+    """The date or time in a cell, or None."""
+    if isinstance(cell, str):
+        try:
+            return datetime.fromisoformat(cell.strip())
+        except ValueError:
+            return None
+    if isinstance(cell, datetime):
+        return cell
+    return datetime(cell.year, cell.month, cell.day) if isinstance(cell, date) else None
+
+
+class Names:
+    """Names in the order in which they first come, with the code of each cell seen."""
+
+    def __init__(self, column: str) -> None:
+        self.column = column
+        self.names: dict[str, int] = {}
+        self._codes: dict = {}
+
+    def codes(self, cells: Sequence, places: Sequence[int], bad: BadRows) -> Int[np.ndarray, " n"]:
+        """The code of each cell; -1, and a bad row, where it is empty."""
+        for cell in dict.fromkeys(cells):
+            if cell not in self._codes:
+                name = "" if cell is None else str(cell).strip()
+                self._codes[cell] = self.names.setdefault(name, len(self.names)) if name else -1
+        found = np.array([self._codes[cell] for cell in cells], np.int64)
+        for row in np.flatnonzero(found < 0).tolist():
+            bad.add(places[row], f"the cell in column {self.column!r} is empty.")
+        return found
+
+
+class Variables:
+    """Variables, with the one unit of each."""
+
+    def __init__(self, column: str, unit: str) -> None:
+        self.column, self.unit = column, unit
+        self.units: dict[str, str] = {}
+        self._known: dict[tuple, int | str] = {}
+        self._places: dict[str, int] = {}
+
+    def codes(
+        self, cells: Sequence, units: Sequence, places: Sequence[int], bad: BadRows
+    ) -> Int[np.ndarray, " n"]:
+        """The code of each cell; -1, and a bad row, where it is empty or has another unit."""
+        pairs = list(zip(cells, units, strict=True))
+        first = dict(zip(reversed(pairs), reversed(places), strict=True))
+        for pair in dict.fromkeys(pairs):
+            if pair not in self._known:
+                self._known[pair] = self._learn(*pair, first[pair], bad.word)
+        known = [self._known[pair] for pair in pairs]
+        found = np.array([code if isinstance(code, int) else -1 for code in known], np.int64)
+        for row in np.flatnonzero(found < 0).tolist():
+            bad.add(places[row], str(known[row]))
+        return found
+
+    def _learn(self, cell: object, beside: object, place: int, word: str) -> int | str:
+        name, inside = split_unit("" if cell is None else str(cell))
+        if not name:
+            return f"the cell in column {self.column!r} is empty."
+        stated = {inside, "" if beside is None else str(beside).strip()} - {""}
+        if len(stated) > 1:
+            return f"the variable {cell!r} stands beside another unit, {beside!r}."
+        unit = stated.pop() if stated else self.unit
+        if name not in self.units:
+            self.units[name], self._places[name] = unit, place
+        if self.units[name] != unit:
+            return (
+                f"the variable {name!r} is in {unit or 'no unit'} here and in "
+                f"{self.units[name] or 'no unit'} on {word} {self._places[name]}."
+            )
+        return list(self.units).index(name)
+
+
+def _got(cell: object) -> str:
+    text = "" if cell is None else str(cell).strip()
+    return f"got {text!r}" if text else "the cell is empty"

@@ -1,0 +1,278 @@
+"""Irregular series from a table with one row an observation."""
+
+import difflib
+import os
+import re
+from itertools import repeat
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from pullback.data._cells import (
+    BadRows,
+    Names,
+    Variables,
+    moments,
+    numbers,
+    split_unit,
+    to_moment,
+)
+from pullback.data._csv import to_number
+from pullback.data._errors import DataError
+from pullback.data._irregular import IrregularSeries
+from pullback.data._pack import Entries, average, order, pack
+from pullback.data._sources import Source, open_source
+
+_ORIGINS = ("series", "first")
+_ON_DUPLICATE = ("error", "mean", "last")
+_MICROSECONDS = {"s": 1e6, "min": 6e7, "h": 3.6e9, "d": 8.64e10}
+_USUAL = {
+    "series": "series series_id seriesid id subject subject_id patient patient_id patientid "
+    "record record_id recordid sample sample_id",
+    "time": "time times timestamp datetime date date_time",
+    "variable": "variable variable_name parameter feature channel signal sensor metric",
+    "value": "value values val measurement reading",
+    "unit": "unit units",
+}
+
+
+class _Places(NamedTuple):
+    """Which column holds what; `unit` is None where there is no such column."""
+
+    series: int
+    time: int
+    variable: int
+    value: int
+    unit: int | None
+
+
+def read_long(
+    path: str | os.PathLike[str],
+    *,
+    series: str | None = None,
+    time: str | None = None,
+    variable: str | None = None,
+    value: str | None = None,
+    unit: str | None = None,
+    time_unit: str | None = None,
+    origin: str = "series",
+    on_duplicate: str = "error",
+) -> IrregularSeries:
+    """Read irregular series from a long table: one row says series, time, variable and value.
+
+    Rows may come in any order. A unit is taken from a column of units, from a variable that is
+    called "name [unit]", or from the header of the values, "value [unit]"; the times' unit from
+    their header, "time [h]". Times are numbers, or dates and times in ISO 8601, which become
+    numbers from an origin on.
+
+    Args:
+        path: a CSV file with a header, in UTF-8, separated by commas, semicolons or tabs; or a
+            Parquet file, `.parquet` or `.pq`, which needs pyarrow (`pip install
+            'pullback[parquet]'`).
+        series: the name of the column with the series, its unit left out; so for the next four.
+            None: the one column with a usual name, such as series, id, subject or patient.
+        time: the column with the times. None: as above, such as time, timestamp or date.
+        variable: the column with the variables' names. None: such as variable or parameter.
+        value: the column with the numbers. None: such as value or measurement.
+        unit: the column with the units. None: unit or units, if there is one.
+        time_unit: of numbers, their unit, where the header does not say it; of dates, the unit to
+            turn them into: "s", "min", "h" or "d", where None means that of the header, else "h".
+        origin: what dates are counted from: "series" is the first time of each series, "first"
+            the first of all. Numbers stay as they are.
+        on_duplicate: where one variable of one series has several values at one time: "error",
+            "mean" takes their mean, "last" the one that stands last in the file.
+
+    Returns:
+        Series and variables in the order in which they first come, as float64, without targets.
+
+    Raises:
+        ValueError: an option is none of those above.
+        DataError: the file cannot be read; a column is missing, or several have a usual name; or
+            there are bad rows: a cell too many or too few, an empty cell, a value or time that is
+            no finite number or no date, dates with and without a zone, a variable in two units, a
+            duplicate. The message gives the line (of Parquet the row, from 1) and the reason for
+            the first 20, and counts them up to 1000. No row is ever left out.
+        ImportError: the file is Parquet and pyarrow is not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "ward.csv"
+        >>> _ = file.write_text(
+        ...     "patient,time [h],parameter,value\\n"
+        ...     "A,0,Temp [degC],36.6\\nA,0,HR [1/min],70\\nA,1.5,Temp [degC],36.9\\n"
+        ... )
+        >>> ward = read_long(file)
+        >>> ward.times, ward.time_unit, ward.variables, ward.units
+        (array([[0. , 1.5]]), 'h', ('Temp', 'HR'), ('degC', '1/min'))
+    """
+    _check_option("origin", origin, _ORIGINS)
+    _check_option("on_duplicate", on_duplicate, _ON_DUPLICATE)
+    path = Path(path)
+    source = open_source(path)
+    places = _Places(
+        _needed(path, source.names, "series", series),
+        _needed(path, source.names, "time", time),
+        _needed(path, source.names, "variable", variable),
+        _needed(path, source.names, "value", value),
+        _place(path, source.names, "unit", unit),
+    )
+    _check_apart(path, source.names, places)
+    bad = BadRows(path, source.word)
+    ids = Names(source.names[places.series])
+    variables = Variables(source.names[places.variable], split_unit(source.names[places.value])[1])
+    entries, rows, dated = _read(source, places, ids, variables, bad)
+    if not len(rows) and not bad.problems:
+        raise DataError(path, "expected rows after the header; there is none.")
+    entries = _once(entries, rows, ids, variables, on_duplicate, bad)
+    bad.check()
+    unit_of_time = _time_unit(path, time_unit, split_unit(source.names[places.time])[1], dated)
+    if dated:
+        entries = _since(entries, len(ids.names), origin, unit_of_time)
+    times, values, mask = pack(entries, len(ids.names), len(variables.units))
+    return IrregularSeries(
+        times,
+        values,
+        mask,
+        tuple(ids.names),
+        tuple(variables.units),
+        tuple(variables.units.values()),
+        unit_of_time,
+        None,
+    )
+
+
+def _check_option(argument: str, got: str, known: tuple[str, ...]) -> None:
+    if got not in known:
+        raise ValueError(f"`{argument}` must be one of {', '.join(known)}; got {got!r}.")
+
+
+def _needed(path: Path, names: tuple[str, ...], role: str, wanted: str | None) -> int:
+    place = _place(path, names, role, wanted)
+    if place is None:
+        near = difflib.get_close_matches(role, [split_unit(name)[0] for name in names], n=1)
+        hint = f"did you mean {role}={near[0]!r}" if near else f"which is it: {role}=..."
+        raise DataError(
+            path,
+            f"no column has a usual name for the {role}; {hint}? The columns are "
+            f"{', '.join(names)}.",
+        )
+    return place
+
+
+def _place(path: Path, names: tuple[str, ...], role: str, wanted: str | None) -> int | None:
+    plain = [split_unit(name)[0] for name in names]
+    listed = f"The columns are {', '.join(names)}."
+    if wanted is not None:
+        for known in (names, plain):
+            if wanted in known:
+                return list(known).index(wanted)
+        near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.0)[0]
+        raise DataError(path, f"there is no column {wanted!r}; did you mean {near!r}? {listed}")
+    usual = _USUAL[role].split()
+    found = [k for k, name in enumerate(plain) if re.sub("[ -]", "_", name.lower()) in usual]
+    if len(found) > 1:
+        several = " and ".join(repr(names[place]) for place in found)
+        raise DataError(path, f"{several} may each be the {role}; say {role}=.... {listed}")
+    return found[0] if found else None
+
+
+def _check_apart(path: Path, names: tuple[str, ...], places: _Places) -> None:
+    roles: dict[int, str] = {}
+    for role, place in places._asdict().items():
+        if place in roles:
+            raise DataError(
+                path, f"the column {names[place]!r} is named for {roles[place]} and for {role}."
+            )
+        if place is not None:
+            roles[place] = role
+
+
+def _read(
+    source: Source, places: _Places, ids: Names, variables: Variables, bad: BadRows
+) -> tuple[Entries, Int[np.ndarray, " n"], bool]:
+    """The rows that are not bad, the number of each in the file, and whether times are dates."""
+    chosen = [place for place in places if place is not None]
+    parts, numbers_of_rows, dated, zoned = [], [], None, False
+    for rows, columns in source.chunks(chosen, bad):
+        if dated is None:
+            dated, zoned = _kind_of_time(columns[1])
+        column = source.names[places.time]
+        time = (
+            moments(columns[1], rows, column, zoned, bad)
+            if dated
+            else numbers(columns[1], rows, column, bad)
+        )
+        units = columns[4] if places.unit is not None else repeat("", len(rows))
+        part = Entries(
+            ids.codes(columns[0], rows, bad),
+            time,
+            variables.codes(columns[2], list(units), rows, bad),
+            numbers(columns[3], rows, source.names[places.value], bad),
+        )
+        whole = np.array([row not in bad.problems for row in rows])
+        parts.append(part.take(whole))
+        numbers_of_rows.append(np.array(rows)[whole])
+        bad.check(at_end=False)
+    if not parts:
+        none = np.zeros(0, np.int64)
+        return Entries(none, np.zeros(0), none, np.zeros(0)), none, False
+    joined = Entries(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return joined, np.concatenate(numbers_of_rows), bool(dated)
+
+
+def _kind_of_time(cells) -> tuple[bool, bool]:
+    """Whether times are dates, and have a zone: by the first cell that can be read at all."""
+    for cell in cells:
+        if cell is not None and to_number(str(cell)) is not None:
+            return False, False
+        if (moment := to_moment(cell)) is not None:
+            return True, moment.tzinfo is not None
+    return False, False
+
+
+def _once(
+    entries: Entries,
+    rows: Int[np.ndarray, " n"],
+    ids: Names,
+    variables: Variables,
+    on_duplicate: str,
+    bad: BadRows,
+) -> Entries:
+    """Ordered entries, one a place."""
+    if on_duplicate == "mean":
+        return average(entries)
+    by_place, same = order(entries)
+    if on_duplicate == "last":
+        last = np.append(~same[1:], np.ones(min(1, len(same)), bool))
+        return entries.take(by_place[last])
+    for at in np.flatnonzero(same):
+        row, before = rows[by_place[at]], rows[by_place[at - 1]]
+        series = list(ids.names)[entries.series[by_place[at]]]
+        name = list(variables.units)[entries.variable[by_place[at]]]
+        bad.add(
+            int(row),
+            f"series {series!r} has a value of {name!r} at this time on {bad.word} {before} too; "
+            "on_duplicate='mean' or 'last' would settle it.",
+        )
+    return entries.take(by_place)
+
+
+def _time_unit(path: Path, given: str | None, header: str, dated: bool) -> str:
+    if not dated:
+        if given is not None and header not in ("", given):
+            raise DataError(path, f"`time_unit` is {given!r}, but the header says {header!r}.")
+        return header if given is None else given
+    unit = given or header or "h"
+    _check_option("time_unit", unit, tuple(_MICROSECONDS))
+    return unit
+
+
+def _since(entries: Entries, n_series: int, origin: str, unit: str) -> Entries:
+    """Microseconds as a time in `unit`, from the first of each series or of all."""
+    first = np.full(n_series, entries.time.min())
+    if origin == "series":
+        first = np.full(n_series, np.iinfo(np.int64).max)
+        np.minimum.at(first, entries.series, entries.time)
+    return entries._replace(time=(entries.time - first[entries.series]) / _MICROSECONDS[unit])

@@ -1,0 +1,120 @@
+"""Irregular series on the scale that networks like, and the way back."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pullback.data._irregular import IrregularSeries
+from pullback.data._standardise import Scaler
+
+_METHODS = ("standardise", "min-max")
+
+
+class SeriesScaler(NamedTuple):
+    """The affine maps of the times and of each variable, and the units they lead back to.
+
+    Attributes:
+        times: of the times; its numbers are scalars.
+        values: of the variables, `[variable]`. A predicted mean in the user's units is
+            `values.undo(mean)`, and a predicted standard deviation `deviation * values.scale`.
+        units: the units of the variables before the map.
+        time_unit: the unit of the times before the map.
+    """
+
+    times: Scaler
+    values: Scaler
+    units: tuple[str, ...]
+    time_unit: str
+
+    def apply(self, series: IrregularSeries) -> IrregularSeries:
+        """Series in the user's units, rescaled.
+
+        Raises:
+            ValueError: the units or the time unit are not those that the maps were made for.
+        """
+        if (series.units, series.time_unit) != (self.units, self.time_unit):
+            raise ValueError(
+                f"`series` must have the units {self.units} and the time unit "
+                f"{self.time_unit!r}, got {series.units} and {series.time_unit!r}."
+            )
+        plain = ("",) * len(series.units)
+        values = np.where(series.mask, self.values.apply(series.values), 0)
+        return _with(series, self.times.apply(series.times), values, plain, "")
+
+    def undo(self, series: IrregularSeries) -> IrregularSeries:
+        """Rescaled series, back in the user's units."""
+        values = np.where(series.mask, self.values.undo(series.values), 0)
+        return _with(series, self.times.undo(series.times), values, self.units, self.time_unit)
+
+
+def rescale_series(
+    train: IrregularSeries, *others: IrregularSeries, method: str = "standardise"
+) -> tuple[tuple[IrregularSeries, ...], SeriesScaler]:
+    """Bring times to [0, 1] and each variable to a common scale, by the training set's numbers.
+
+    Args:
+        train: the series that the maps are made from; only what was observed counts.
+        *others: further series, which get the same maps: no held-out number leaks into them, and
+            their times and values may lie outside the range of the training set.
+        method: "standardise": mean 0 and standard deviation 1; "min-max": least value 0 and
+            greatest 1.
+
+    Returns:
+        All the sets, rescaled, in the order given, with no units; and the maps. A variable that
+        does not vary is only shifted.
+
+    Raises:
+        ValueError: `method` is unknown, a variable is never observed in `train`, all its times are
+            the same, or another set has other variables or units.
+
+    Example:
+        >>> import numpy as np
+        >>> from pullback.data import irregular_series
+        >>> series = irregular_series([([0.0, 12.0], [36.5, 38.5])], units=["degC"], time_unit="h")
+        >>> (scaled,), scaler = rescale_series(series)
+        >>> scaled.times, scaled.values[0, :, 0]
+        (array([[0., 1.]]), array([-1.,  1.]))
+        >>> scaler.values.undo(np.array([0.0])), scaler.undo(scaled).units
+        (array([37.5]), ('degC',))
+    """
+    if method not in _METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(_METHODS)}; got {method!r}.")
+    for number, other in enumerate(others):
+        if other.variables != train.variables:
+            raise ValueError(
+                f"every set must have the variables of `train`, {train.variables}; the set after "
+                f"it number {number + 1} has {other.variables}."
+            )
+    observed = train.mask.any(axis=(0, 1))
+    if not observed.all():
+        never = ", ".join(repr(train.variables[k]) for k in np.flatnonzero(~observed))
+        raise ValueError(f"`train` has no observation of the variables {never}.")
+    first, last = train.times.min(), train.times.max()
+    if first == last:
+        raise ValueError(f"`train` must have more than one time, got only {first}.")
+    columns = [train.values[:, :, k][train.mask[:, :, k]] for k in range(len(train.units))]
+    if method == "standardise":
+        shift, scale = ([f(column) for column in columns] for f in (np.mean, np.std))
+    else:
+        shift, scale = ([f(column) for column in columns] for f in (np.min, np.ptp))
+    dtype = train.values.dtype
+    scale = np.asarray(scale, dtype)
+    values = Scaler(np.asarray(shift, dtype), np.where(scale > 0, scale, np.ones_like(scale)))
+    times = Scaler(np.asarray(first), np.asarray(last - first))
+    scaler = SeriesScaler(times, values, train.units, train.time_unit)
+    return tuple(scaler.apply(series) for series in (train, *others)), scaler
+
+
+def _with(
+    series: IrregularSeries,
+    times: np.ndarray,
+    values: np.ndarray,
+    units: tuple[str, ...],
+    time_unit: str,
+) -> IrregularSeries:
+    return series._replace(
+        times=times.astype(series.times.dtype),
+        values=values.astype(series.values.dtype),
+        units=units,
+        time_unit=time_unit,
+    )
