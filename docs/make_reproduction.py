@@ -28,7 +28,8 @@ def page(results: Path) -> str:
     """The page, as the results say it must be."""
     order = list(TABLE)
     records = {path.stem: read_record(path) for path in results.glob("*.json")}
-    names = sorted(records, key=lambda n: (order.index(n) if n in order else len(order), n))
+    place = lambda recipe: order.index(recipe) if recipe in order else len(order)
+    names = sorted(records, key=lambda n: (place(records[n]["recipe"]), n))
     sections = [section(name, records[name]) for name in names]
     return "\n".join([HEAD, *(sections or ["No result is recorded yet.\n"])])
 
@@ -43,8 +44,7 @@ def section(name: str, record: dict[str, Any]) -> str:
         f"{text(record['title'])} ([arXiv {text(record['arxiv'])}]"
         f"(https://arxiv.org/abs/{text(record['arxiv'])})). {text(record['summary'])}",
         "",
-        f"{held} of {len(record['claims'])} claims held. `pullback run {text(record['recipe'])} "
-        f"--preset {text(record['preset'])} --seed {record['seed']}` took "
+        f"{held} of {len(record['claims'])} claims held. `{command(record)}` took "
         f"{record['wall_seconds']:.0f} s on {text(machine['cpu'])}, {machine['cores']} cores, "
         f"device {text(machine['device'])}; jax {text(versions['jax'])}, "
         f"python {text(versions['python'])}, {text(record['finished'])}.",
@@ -63,6 +63,21 @@ def section(name: str, record: dict[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(text(cell) for cell in cells[:-1]) + f" | {cells[-1]} |")
     return "\n".join([*lines, ""])
+
+
+def command(record: dict[str, Any]) -> str:
+    """How to run it again."""
+    words = [f"pullback run {text(record['recipe'])} --preset {text(record['preset'])}"]
+    if record["own_data"]:
+        words.append("--data ...")
+    for name in record["changed"]:
+        value = record["config"][name]
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words.append(f"--{flag} {text(value)}")
+    return " ".join([*words, f"--seed {record['seed']}"])
 
 
 def text(words: str) -> str:

@@ -30,8 +30,11 @@ def _record(tmp_path, name, **claim):
         "bound": "<= 1.8", "reference": "1.66 in the paper", "holds": True,
     } | claim  # fmt: skip
     record = {
-        "recipe": "neural-ode", "title": "On Spoons", "arxiv": "1234.56789", "summary": "Counts.",
-        "preset": "desk", "seed": 7, "config": {}, "claims": [claim], "wall_seconds": 75.2,
+        "recipe": name if name != "zeta" else "unheard-of",
+        "title": "On Spoons", "arxiv": "1234.56789", "summary": "Counts.",
+        "preset": "desk", "seed": 7, "own_data": name == "zeta", "changed": ["epochs", "fast"],
+        "config": {"epochs": 9, "fast": False, "width": 3}, "claims": [claim],
+        "wall_seconds": 75.2,
         "versions": {"jax": "9.9.9", "python": "3.99"}, "finished": "2026-01-02 03:04 UTC",
         "machine": {"cpu": "abacus", "cores": 2, "device": "cpu"},
     }  # fmt: skip
@@ -50,6 +53,10 @@ def test_the_page_holds_every_claim_and_its_spread(script, arguments, tmp_path):
     # In the order of the table of recipes, what is not in it after it.
     assert page.index("## neural-ode") < page.index("## cnf") < page.index("## zeta")
     assert "0 of 1 claims held" in page
+    assert "`pullback run cnf --preset desk --epochs 9 --no-fast --seed 7`" in page
+    assert (
+        "`pullback run unheard-of --preset desk --data ... --epochs 9 --no-fast --seed 7`" in page
+    )
     assert "jax 9.9.9, python 3.99" in page
 
 
