@@ -6,7 +6,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.calculus import AbstractDivergence, ExactDivergence, HutchinsonDivergence
+from pullback.calculus import (
+    AbstractDivergence,
+    ExactDivergence,
+    HollowDivergence,
+    HutchinsonDivergence,
+)
 
 MATRIX = jr.normal(jr.key(3), (4, 4))
 Y = jnp.array([0.4, -1.0, 0.2, 0.9])
@@ -84,3 +89,17 @@ def test_errors_name_the_argument():
         HutchinsonDivergence(samples=0)
     with pytest.raises(ValueError, match="one of the same size"):
         ExactDivergence()(lambda y: y[:2], Y)
+
+
+def test_hollow_takes_what_the_field_finds_itself():
+    class Known:
+        def with_divergence(self, y):
+            return y**2, jnp.asarray(7.0)
+
+    method = HollowDivergence()
+    assert method.probe(Y, key=None) is None
+    value, divergence = method(Known(), Y, None)
+    np.testing.assert_array_equal(value, Y**2)
+    assert divergence == 7
+    with pytest.raises(TypeError, match="has its own `with_divergence`"):
+        method(f, Y, None)

@@ -44,6 +44,29 @@ def test_rotation(order):
     )
 
 
+def test_faster_rotation_costs_more():
+    """As R_K does, the number of evaluations rises with the frequency."""
+    f = lambda t, y, w: w * jnp.array([-y[1], y[0]])
+    y0 = jnp.array([0.6, 0.8])
+    nfe = [int(solve(f, y0, [0.0, 1.0], jnp.array(w)).stats.nfe) for w in (1.0, 4.0, 16.0)]
+    assert nfe == sorted(set(nfe))
+
+
+def test_both_methods_give_one_penalty_at_orders_2_to_7(key):
+    a = jr.normal(key, (3, 3))
+    f = lambda t, y, a: jnp.tanh(a @ y + t)
+    y = jnp.array([0.3, -0.8, 1.1])
+    taylor, nested = (
+        jax.jit(
+            lambda t, method=method: [
+                TaylorEnergy(k, method)(f, t, y, a, f(t, y, a)) for k in range(2, 8)
+            ]
+        )(jnp.array(0.4))
+        for method in ("taylor", "nested")
+    )
+    np.testing.assert_allclose(taylor, nested, rtol=1e-10)
+
+
 def test_jacobian_norm(key):
     """For f = A y the penalty is |e A|^2 / D, and its mean over probes is |A|_F^2 / D."""
     a = jr.normal(key, (3, 3))

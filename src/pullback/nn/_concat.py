@@ -8,12 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, ScalarLike
 
 from ._inputs import positive, time_like
 
 
-class _ConcatLinear(eqx.Module):
+class ConcatLinear(eqx.Module):
+    """An affine layer of the state and the time."""
+
     # The column of the weight that meets t is kept apart, `W [y, t] = W_y y + w_t t`: nothing is
     # concatenated, and under a vmap over y the time's part is computed once.
     weight: Float[Array, "out in"]
@@ -29,6 +31,12 @@ class _ConcatLinear(eqx.Module):
 
     def __call__(self, t: Float[Array, ""], y: Float[Array, " in"]) -> Float[Array, " out"]:
         return self.weight @ y + (self.time_weight * t + self.bias)
+
+    def masked(
+        self, mask: Bool[Array, "out in"], t: Float[Array, ""], y: Float[Array, " in"]
+    ) -> Float[Array, " out"]:
+        """The layer with the weights outside of the mask at zero."""
+        return jnp.where(mask, self.weight, 0) @ y + (self.time_weight * t + self.bias)
 
 
 class _ConcatSquashLinear(eqx.Module):
@@ -81,7 +89,7 @@ class ConcatMLP(eqx.Module):
         of Kelly et al., arXiv 2007.04504.
     """
 
-    layers: tuple[_ConcatLinear, ...]
+    layers: tuple[ConcatLinear, ...]
     activation: Callable[[Any], Any] = eqx.field(static=True)
 
     def __init__(
@@ -95,7 +103,7 @@ class ConcatMLP(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
-        self.layers = _stack(_ConcatLinear, dim, width, depth, zero_last, dtype, key)
+        self.layers = _stack(ConcatLinear, dim, width, depth, zero_last, dtype, key)
         self.activation = activation
 
     def __call__(

@@ -12,6 +12,9 @@ from ._backsolve import Backsolve as Backsolve
 from ._control import PID as PID
 from ._control import rms_norm as rms_norm
 from ._control import state_norm as state_norm
+from ._jacobi_newton import JacobiNewton as JacobiNewton
+from ._jacobi_newton import RootInfo as RootInfo
+from ._jacobi_newton import find_root as find_root
 from ._regularise import AbstractPenalty as AbstractPenalty
 from ._regularise import JacobianNorm as JacobianNorm
 from ._regularise import KineticEnergy as KineticEnergy
@@ -23,6 +26,8 @@ from ._result import Solution as Solution
 from ._result import SolveError as SolveError
 from ._result import Stats as Stats
 from ._result import raise_if_failed as raise_if_failed
+from ._sdirk import SDIRK as SDIRK
+from ._silent import Silent as Silent
 from ._solve import Gradients as Gradients
 from ._solve import solve as solve
 from ._solve import vjp as vjp

@@ -27,6 +27,10 @@ class AbstractAdjoint(eqx.Module):
     """How a solve is differentiated in reverse mode."""
 
     @abc.abstractmethod
+    def primal(self, method: Method, field: Field, y0: State, ts: Array, params: PyTree) -> Path:
+        """Solve where no gradient is asked for."""
+
+    @abc.abstractmethod
     def forward(
         self, method: Method, field: Field, y0: State, ts: Array, params: PyTree
     ) -> tuple[Path, Any]:

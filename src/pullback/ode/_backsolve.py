@@ -64,6 +64,10 @@ class Backsolve(AbstractAdjoint):
             if value is not None and not value > 0:
                 raise ValueError(f"Backsolve({name}=...) must be positive, got {value}")
 
+    def primal(self, method: Method, field: Field, y0: State, ts: Array, params: PyTree) -> Path:
+        """Solve, and keep nothing."""
+        return integrate(method, field, y0, ts, params)
+
     def forward(
         self, method: Method, field: Field, y0: State, ts: Array, params: PyTree
     ) -> tuple[Path, State]:

@@ -76,7 +76,7 @@ def problem_of(
     adjoint = Replay() if adjoint is None else adjoint
     if not isinstance(adjoint, AbstractAdjoint | diffrax.AbstractAdjoint):
         raise TypeError(
-            f"adjoint must be Replay(), Backsolve() or one of Diffrax's, got {adjoint!r}"
+            f"adjoint must be Replay(), Backsolve(), Silent() or one of Diffrax's, got {adjoint!r}"
         )
     tableau = tableau_of(solver)
     if tableau is not None and tableau.b_error is None and steps is None:

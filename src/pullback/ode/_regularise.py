@@ -68,11 +68,13 @@ class TaylorEnergy(AbstractPenalty):
 
     Attributes:
         order: K, at least 1.
+        method: how the derivative is found, as in `pb.calculus.total_derivatives`.
 
     Source: Kelly et al., Learning Differential Equations that are Easy to Solve (2020), equation 1.
     """
 
     order: int = 2
+    method: str = "auto"
 
     def __check_init__(self) -> None:
         if self.order < 1:
@@ -82,7 +84,8 @@ class TaylorEnergy(AbstractPenalty):
         self, f: Callable, t: Float[Array, ""], y: PyTree, args: PyTree, dy: PyTree
     ) -> Float[Array, ""]:
         """The rate at `(t, y)`."""
-        return _mean_square(total_derivatives(f, t, y, args, self.order)[-1])
+        rates = total_derivatives(f, t, y, args, self.order, method=self.method)
+        return _mean_square(rates[-1])
 
 
 class Regularised(eqx.Module):

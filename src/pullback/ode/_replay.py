@@ -69,6 +69,10 @@ class Replay(AbstractAdjoint):
                     f"Replay({name}=...) must be at least 1, got {getattr(self, name)}"
                 )
 
+    def primal(self, method: Method, field: Field, y0: State, ts: Array, params: PyTree) -> Path:
+        """Solve, and keep nothing."""
+        return integrate(method, field, y0, ts, params)
+
     def forward(
         self, method: Method, field: Field, y0: State, ts: Array, params: PyTree
     ) -> tuple[Path, tuple[Record, Array, Array]]:

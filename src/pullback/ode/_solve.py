@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from ._adjoint import AbstractAdjoint, split
 from ._control import PID, Norm, rms_norm
 from ._diffrax import solve_with_diffrax
-from ._loop import Method, Path, integrate
+from ._loop import Method, Path
 from ._problem import Problem, field_of, problem_of
 from ._replay import Replay
 from ._result import Result, Solution, Stats, raise_if_failed
@@ -57,7 +57,8 @@ def solve(
         atol: absolute tolerance of one step, in the units of `y`.
         steps: take this many equal steps between two successive `ts`, with no error control.
         adjoint: `Replay()` (the default: exact gradients of the discrete solution), `Backsolve()`
-            (constant memory), or one of Diffrax's.
+            (constant memory), `Silent()` (penalties in the backward pass only), or one of
+            Diffrax's.
         stepping: "joint": one step size for the whole state. "per_sample": each entry of the
             leading axis has its own time, step size and error control, so that its result does not
             depend on what else is in the batch; the batch still goes through `f` at once.
@@ -129,7 +130,7 @@ def vjp(
     Args:
         f, y0, ts, args, solver, rtol, atol, steps, stepping, control, norm, max_steps: as in
             `solve`.
-        adjoint: `Replay()` (the default) or `Backsolve()`.
+        adjoint: `Replay()` (the default), `Backsolve()` or `Silent()`.
 
     Returns:
         The solution, and a function from a cotangent shaped like `Solution.ys` to `Gradients` and
@@ -184,7 +185,7 @@ def _differentiable(
     inputs: tuple, method: Method, adjoint: AbstractAdjoint, field: _Static
 ) -> Path:
     params, y0, ts = inputs
-    path = integrate(method, field.value, y0, ts, params)
+    path = adjoint.primal(method, field.value, y0, ts, params)
     return _outputs(path, y0)
 
 

@@ -11,7 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback import ode
-from pullback.calculus import AbstractDivergence, ExactDivergence
+from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
 
 from ._base import Distribution
 
@@ -40,8 +40,8 @@ class CNF(eqx.Module):
     Attributes:
         field: the vector field `f(t, y, args)` of one point `[dim]`; `args` is None.
         base: a `Distribution` at `t0`. Arrays in it are parameters like any other.
-        divergence: how the trace is found. None is the exact trace: by the field's own
-            `with_divergence(t, y)` where it has one, else by `ExactDivergence`.
+        divergence: how the trace is found. None is the exact trace: by `HollowDivergence` where
+            the field has its own `with_divergence(t, y)`, else by `ExactDivergence`.
         t0: the time of the base.
         t1: the time of the data.
         solver: a Diffrax solver; `diffrax.Dopri5()` when None.
@@ -189,8 +189,9 @@ class CNF(eqx.Module):
             raise ValueError(f"`batch_size` must be at least 1, or None for all, got {batch_size}")
         rows = y.reshape(-1, y.shape[-1])
         divergence = self.divergence
-        if divergence is None and not hasattr(self.field, "with_divergence"):
-            divergence = ExactDivergence()
+        if divergence is None:
+            own = hasattr(self.field, "with_divergence")
+            divergence = HollowDivergence() if own else ExactDivergence()
         options = {
             "solver": self.solver,
             "rtol": self.rtol,
@@ -246,8 +247,14 @@ def negative_log_likelihood(
     return loss, {"result": jnp.max(solution.result), "nfe": nfe}
 
 
-class _AtTime(eqx.Module):
+def _at(field: Any, t: Array) -> Callable[[Any], Any]:
     """The field at one time: a function of one point, with what the field knows about itself."""
+    if hasattr(field, "with_divergence"):
+        return _AtTime(field, t)
+    return lambda y: field(t, y, None)
+
+
+class _AtTime(eqx.Module):
 
     field: Any
     t: Array
@@ -267,24 +274,19 @@ class _Rates(eqx.Module):
     """
 
     field: Any
-    divergence: AbstractDivergence | None
+    divergence: AbstractDivergence
 
     def __call__(self, t: Array, state: tuple, args: None) -> tuple:
         y, (log_det, probe) = state
-        at_time = _AtTime(self.field, t)
         if log_det is None:
-            return at_time(y), (None, None)
-        if self.divergence is None:
-            velocity, trace = at_time.with_divergence(y)
-        else:
-            velocity, trace = self.divergence(at_time, y, probe)
+            return self.field(t, y, None), (None, None)
+        velocity, trace = self.divergence(_at(self.field, t), y, probe)
         return velocity, (trace, jax.tree.map(jnp.zeros_like, probe))
 
     def start(self, y: Array, key: Any, *, log_det: bool) -> tuple:
         if not log_det:
             return y, (None, None)
-        probe = None if self.divergence is None else self.divergence.probe(y, key=key)
-        return y, (jnp.zeros((), y.dtype), probe)
+        return y, (jnp.zeros((), y.dtype), self.divergence.probe(y, key=key))
 
 
 def _norm(x: tuple) -> Array:
