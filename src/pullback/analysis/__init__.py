@@ -1,1 +1,9 @@
-""""""
+"""What you measure on a model: functions of arrays and callables, which know no model."""
+
+from ._calibration import ReliabilityCurve as ReliabilityCurve
+from ._calibration import brier_score as brier_score
+from ._calibration import expected_calibration_error as expected_calibration_error
+from ._calibration import negative_log_likelihood as negative_log_likelihood
+from ._calibration import reliability_curve as reliability_curve
+from ._gradient_variance import GradientMoments as GradientMoments
+from ._gradient_variance import gradient_moments as gradient_moments

@@ -1,0 +1,164 @@
+"""Whether predicted probabilities mean what they say."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Probs = Float[Array | np.ndarray, "n classes"]
+Labels = Int[Array | np.ndarray, " n"]
+
+
+class ReliabilityCurve(NamedTuple):
+    """How often a classifier is right, by how sure it is.
+
+    Attributes:
+        edges: of the bins of the confidence, equal parts of [0, 1].
+        count: examples in each bin.
+        confidence: their mean confidence, the largest of the probabilities; NaN in an empty bin.
+        accuracy: the share of them that is classified rightly; NaN in an empty bin.
+    """
+
+    edges: Float[Array, " edges"]
+    count: Int[Array, " bins"]
+    confidence: Float[Array, " bins"]
+    accuracy: Float[Array, " bins"]
+
+
+def reliability_curve(probs: Probs, labels: Labels, *, bins: int = 15) -> ReliabilityCurve:
+    """Accuracy against confidence, in bins of equal width.
+
+    A bin holds confidences above its left edge and up to its right one, as is usual.
+
+    Args:
+        probs: a probability for each class, `[n, classes]`.
+        labels: the classes, from 0, `[n]`.
+        bins: how many bins.
+
+    Raises:
+        ValueError: `bins` is below 1, or the probabilities are not such (checked outside of `jit`).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> probs = jnp.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+        >>> curve = reliability_curve(probs, jnp.array([0, 1, 0]), bins=2)
+        >>> curve.count.tolist(), [round(float(a), 3) for a in curve.accuracy]
+        ([0, 3], [nan, 0.667])
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv 1706.04599), section 2.
+    """
+    probs, labels = _checked(probs, labels)
+    if bins < 1:
+        raise ValueError(f"`bins` must be at least 1, got {bins}.")
+    edges = jnp.linspace(0, 1, bins + 1, dtype=probs.dtype)
+    confidence = jnp.max(probs, axis=1)
+    right = (jnp.argmax(probs, axis=1) == labels).astype(probs.dtype)
+    which = jnp.clip(jnp.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    total = lambda values: jnp.zeros(bins, values.dtype).at[which].add(values)
+    count = total(jnp.ones_like(which))
+    # 0 / 0 is the NaN of an empty bin.
+    size = count.astype(probs.dtype)
+    return ReliabilityCurve(edges, count, total(confidence) / size, total(right) / size)
+
+
+def expected_calibration_error(probs: Probs, labels: Labels, *, bins: int = 15) -> Float[Array, ""]:
+    r"""The mean gap between confidence and accuracy, over bins of equal width.
+
+    $$ \mathrm{ECE} = \sum_b \frac{n_b}{n} \,|\mathrm{accuracy}_b - \mathrm{confidence}_b| $$
+
+    Args:
+        probs: a probability for each class, `[n, classes]`.
+        labels: the classes, from 0, `[n]`.
+        bins: how many bins.
+
+    Returns:
+        A number between 0 and 1.
+
+    Raises:
+        ValueError: as `reliability_curve`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> always = jnp.array([[0.7, 0.3]] * 10)
+        >>> right_seven_times = jnp.array([0] * 7 + [1] * 3)
+        >>> round(float(expected_calibration_error(always, right_seven_times)), 6)
+        0.0
+
+    Source: Guo et al., arXiv 1706.04599, equation 3.
+    """
+    curve = reliability_curve(probs, labels, bins=bins)
+    share = curve.count.astype(curve.accuracy.dtype) / len(labels)
+    gap = jnp.where(curve.count > 0, jnp.abs(curve.accuracy - curve.confidence), 0)
+    return jnp.sum(share * gap)
+
+
+def brier_score(probs: Probs, labels: Labels) -> Float[Array, ""]:
+    r"""The mean squared distance of the probabilities from the truth.
+
+    $$ \frac1n \sum_i \sum_c (p_{ic} - [c = y_i])^2 $$
+
+    Args:
+        probs: a probability for each class, `[n, classes]`.
+        labels: the classes, from 0, `[n]`.
+
+    Returns:
+        A number between 0 and 2.
+
+    Raises:
+        ValueError: the probabilities are not such (checked outside of `jit`).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(brier_score(jnp.array([[0.9, 0.1]]), jnp.array([0]))), 6)
+        0.02
+
+    Source: G. W. Brier, Verification of forecasts expressed in terms of probability, 1950.
+    """
+    probs, labels = _checked(probs, labels)
+    truth = jax.nn.one_hot(labels, probs.shape[1], dtype=probs.dtype)
+    return jnp.mean(jnp.sum(jnp.square(probs - truth), axis=1))
+
+
+def negative_log_likelihood(probs: Probs, labels: Labels) -> Float[Array, ""]:
+    r"""The mean surprise, $-\frac1n \sum_i \log p_{i y_i}$, in nats.
+
+    A probability of zero counts as the smallest number of its dtype.
+
+    Args:
+        probs: a probability for each class, `[n, classes]`.
+        labels: the classes, from 0, `[n]`.
+
+    Raises:
+        ValueError: the probabilities are not such (checked outside of `jit`).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(negative_log_likelihood(jnp.array([[0.5, 0.5]]), jnp.array([0]))), 4)
+        0.6931
+    """
+    probs, labels = _checked(probs, labels)
+    of_truth = jnp.take_along_axis(probs, labels[:, None], axis=1)
+    return -jnp.mean(jnp.log(jnp.maximum(of_truth, jnp.finfo(probs.dtype).tiny)))
+
+
+def _checked(probs: Probs, labels: Labels) -> tuple[Array, Array]:
+    probs, labels = jnp.asarray(probs), jnp.asarray(labels)
+    if probs.ndim != 2 or labels.shape != probs.shape[:1] or not len(labels):
+        raise ValueError(
+            "`probs` must have shape [n, classes] and `labels` shape [n], with n at least 1; got "
+            f"{list(probs.shape)} and {list(labels.shape)}."
+        )
+    if isinstance(probs, jax.core.Tracer) or isinstance(labels, jax.core.Tracer):
+        return probs, labels
+    sums = jnp.sum(probs, axis=1)
+    # A sum of many float32 numbers is off by this much; logits or percents are off by far more.
+    if not bool(jnp.all(probs >= 0)) or not bool(jnp.all(jnp.abs(sums - 1) < 1e-3)):
+        raise ValueError("each row of `probs` must be probabilities that sum to 1.")
+    if not bool(jnp.all((labels >= 0) & (labels < probs.shape[1]))):
+        raise ValueError(
+            f"`labels` must lie between 0 and {probs.shape[1] - 1}, got {int(jnp.min(labels))} to "
+            f"{int(jnp.max(labels))}."
+        )
+    return probs, labels

@@ -1,0 +1,114 @@
+"""How noisy a stochastic gradient is."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+M = TypeVar("M")
+
+
+class GradientMoments(NamedTuple):
+    """The spread of a gradient over keys, entry by entry, in the structure of the parameters.
+
+    Attributes:
+        mean: of the gradient.
+        std: its standard deviation from one key to the next, not that of the mean.
+        value: the mean of the loss.
+    """
+
+    mean: PyTree
+    std: PyTree
+    value: Float[Array, ""]
+
+
+def gradient_moments(
+    loss: Callable[..., Float[Array, ""]],
+    model: PyTree,
+    keys: Key[Array, " n"],
+    *,
+    batch_size: int | None = None,
+) -> GradientMoments:
+    r"""Mean and standard deviation of a stochastic gradient, over keys.
+
+    $$ \hat g_k = \nabla_\theta L(\theta, k), \qquad
+       \mathrm{std}^2 = \frac{1}{n - 1} \sum_k (\hat g_k - \bar g)^2 $$
+
+    Args:
+        loss: `loss(model, *, key)` gives a scalar, drawn at random by the key.
+        model: any PyTree; its floating arrays are the parameters.
+        keys: one for each draw, `[n]` with n at least 2.
+        batch_size: the most draws held in memory at once; all of them when None.
+
+    Returns:
+        A `GradientMoments`, whose `mean` and `std` have None where `model` has no parameter.
+
+    Raises:
+        ValueError: there are fewer than two keys, or `batch_size` is below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def loss(theta, *, key):
+        ...     return theta * (1 + 2 * jax.random.normal(key))
+        >>> keys = jax.random.split(jax.random.key(0), 4000)
+        >>> found = gradient_moments(loss, jnp.asarray(3.0), keys)
+        >>> bool(abs(found.mean - 1) < 0.15), bool(abs(found.std - 2) < 0.1)
+        (True, True)
+    """
+    if keys.ndim != 1 or keys.shape[0] < 2:
+        raise ValueError(f"`keys` must be at least two keys, of shape [n], got {list(keys.shape)}.")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+    return _moments(loss, model, keys, min(batch_size or len(keys), len(keys)))
+
+
+class _Sums(NamedTuple):
+    count: Array
+    mean: PyTree
+    # The sum of squared distances from the mean.
+    spread: PyTree
+
+
+@eqx.filter_jit
+def _moments(loss: Callable, model: Any, keys: Array, batch_size: int) -> GradientMoments:
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+
+    def gradient(key: Array) -> tuple[Array, PyTree]:
+        return jax.value_and_grad(lambda p: loss(eqx.combine(p, rest), key=key))(params)
+
+    def of_chunk(keys: Array) -> _Sums:
+        draws = jax.vmap(gradient)(keys)
+        mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), draws)
+        spread = jax.tree.map(lambda x, m: jnp.sum(jnp.square(x - m[None]), axis=0), draws, mean)
+        return _Sums(jnp.asarray(len(keys), mean[0].dtype), mean, spread)
+
+    whole = len(keys) // batch_size * batch_size
+    total = of_chunk(keys[:batch_size])
+    if whole > batch_size:
+        chunks = keys[batch_size:whole].reshape(-1, batch_size)
+        total, _ = jax.lax.scan(lambda sums, k: (_merged(sums, of_chunk(k)), None), total, chunks)
+    if whole < len(keys):
+        total = _merged(total, of_chunk(keys[whole:]))
+    value, mean = total.mean
+    std = jax.tree.map(lambda s: jnp.sqrt(s / (len(keys) - 1)), total.spread[1])
+    return GradientMoments(mean, std, value)
+
+
+def _merged(a: _Sums, b: _Sums) -> _Sums:
+    """The sums over both sets, free of a mean of squares' cancellation (Chan et al., 1979)."""
+    count = a.count + b.count
+    weight = b.count / count
+    apart = jax.tree.map(jnp.subtract, b.mean, a.mean)
+    return _Sums(
+        count,
+        jax.tree.map(lambda m, d: m + weight.astype(m.dtype) * d, a.mean, apart),
+        jax.tree.map(
+            lambda s, r, d: s + r + (a.count * weight).astype(d.dtype) * jnp.square(d),
+            a.spread,
+            b.spread,
+            apart,
+        ),
+    )

@@ -1,0 +1,20 @@
+"""Bayesian networks of infinite depth: weights that follow an SDE, with calibrated predictions."""
+
+from ._block import BlockOutput as BlockOutput
+from ._block import SDEBNNBlock as SDEBNNBlock
+from ._block import sde_bnn_block as sde_bnn_block
+from ._conv_field import ConvField as ConvField
+from ._elbo_loss import ELBOLoss as ELBOLoss
+from ._elbo_loss import categorical_log_likelihood as categorical_log_likelihood
+from ._elbo_loss import laplace_log_likelihood as laplace_log_likelihood
+from ._priors import AbstractWeightPrior as AbstractWeightPrior
+from ._priors import BrownianPrior as BrownianPrior
+from ._priors import OUPrior as OUPrior
+from ._sde_bnn import SDEBNN as SDEBNN
+from ._sde_bnn import Outputs as Outputs
+from ._sde_bnn import conv_sde_bnn as conv_sde_bnn
+from ._sde_bnn import mlp_sde_bnn as mlp_sde_bnn
+from ._weight_process import KL as KL
+from ._weight_process import BottleneckDrift as BottleneckDrift
+from ._weight_process import WeightPaths as WeightPaths
+from ._weight_process import WeightProcess as WeightProcess

@@ -1,0 +1,217 @@
+"""Making a latent ODE, and the loss that trains it."""
+
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ._dynamics import TanhField, positive
+from ._encoder import Anchor, gaussian_encoder
+from ._latent_ode import LatentODE
+from ._likelihood import GaussianLikelihood
+from ._observations import Observations
+from ._poisson import PoissonHead, SoftplusRate
+
+
+def latent_ode(
+    variables: int,
+    *,
+    latent: int = 8,
+    encoder: Literal["ode", "rnn", "gated"] = "ode",
+    encoder_size: int = 20,
+    gate_width: int = 50,
+    width: int = 50,
+    depth: int = 1,
+    encoder_steps: int = 2,
+    noise: GaussianLikelihood | None = None,
+    poisson: int = 0,
+    rate_scale: float = 1.0,
+    classes: int = 0,
+    classifier_width: int = 300,
+    anchor: Anchor = "first",
+    steps: int | None = None,
+    rtol: float = 1e-3,
+    atol: float = 1e-4,
+    dtype: Any = None,
+    key: PRNGKeyArray,
+) -> LatentODE:
+    """A latent ODE of the paper's parts.
+
+    Args:
+        variables: of the series.
+        latent: size of the latent state.
+        encoder: "ode", or without an ODE "rnn" or "gated", as in `gaussian_encoder`.
+        encoder_size: of the encoder's mean, and of its spread.
+        gate_width: of the hidden layers of the encoder's gates and readout.
+        width: of the hidden layers of both vector fields.
+        depth: their number.
+        encoder_steps: of the encoder's ODE in each gap.
+        noise: how values scatter; standard deviation 0.1, fixed, when None.
+        poisson: size of the Poisson head's latent state; 0 for no head.
+        rate_scale: a typical intensity of observation times, in the unit of the times.
+        classes: number of classes of the classifier; 0 for none.
+        classifier_width: of its two hidden layers.
+        anchor: the end of the window at which the latent state lives.
+        steps: of the decoder between two times; None for steps adapted to the tolerances.
+        rtol: relative tolerance of the decoder's steps.
+        atol: absolute tolerance of the decoder's steps.
+        dtype: of the weights; JAX's default float if None.
+        key: for the weights.
+
+    Raises:
+        ValueError: a size is too small.
+
+    Example:
+        >>> import jax
+        >>> latent_ode(3, latent=4, poisson=2, key=jax.random.key(0)).encoder.readout.out_size
+        12
+
+    Source: Rubanova et al., arXiv 1907.03907, sections 3.2, 3.3 and 5.
+    """
+    positive(variables=variables, latent=latent)
+    keys = jr.split(key, 6)
+    head = None
+    if poisson:
+        head = PoissonHead(
+            TanhField(poisson, width=width, depth=depth, dtype=dtype, key=keys[0]),
+            SoftplusRate(poisson, variables, scale=rate_scale, dtype=dtype, key=keys[1]),
+            poisson,
+        )
+    classifier = None
+    if classes:
+        classifier = eqx.nn.MLP(
+            latent + poisson, classes, classifier_width, 2, dtype=dtype, key=keys[2]
+        )
+    return LatentODE(
+        encoder=gaussian_encoder(
+            variables,
+            latent + poisson,
+            flow=encoder,
+            size=encoder_size,
+            width=gate_width,
+            field_width=width,
+            field_depth=depth,
+            steps=encoder_steps,
+            dtype=dtype,
+            key=keys[3],
+        ),
+        field=TanhField(latent, width=width, depth=depth, dtype=dtype, key=keys[4]),
+        decoder=eqx.nn.Linear(latent, variables, dtype=dtype, key=keys[5]),
+        likelihood=GaussianLikelihood() if noise is None else noise,
+        poisson=head,
+        classifier=classifier,
+        anchor=anchor,
+        steps=steps,
+        rtol=rtol,
+        atol=atol,
+    )
+
+
+class TrainingSeries(NamedTuple):
+    """Series to train on.
+
+    Attributes:
+        observed: what the encoder sees.
+        target: what is scored; None is the same.
+        label: the class of each series, -1 where it is not known; None without classes.
+    """
+
+    observed: Observations
+    target: Observations | None = None
+    label: Int[Array, " batch"] | None = None
+
+
+class ELBOLoss(eqx.Module):
+    r"""The negative evidence lower bound, for `pb.train.fit`.
+
+    $$ L = \frac1n \sum_i \Big( -\mathrm{ELBO}_i + w\, \mathrm{CE}(y_i, \mathrm{classifier}(z_i))
+       \Big) $$
+
+    The mean is over the series of a batch; nothing is averaged over observations or latent
+    dimensions, so the loss is in nats a series. `beta` and the weights are arrays: another value
+    does not compile the training loop again.
+
+    Args:
+        beta: the weight of the KL; 1 for the true bound.
+        class_weight: the weight of the cross entropy, where the series have labels.
+        poisson_weight: the weight of the log-likelihood of when observations happened.
+        samples: of the latent state.
+
+    Returns:
+        Called as `loss(model, batch, *, key)`: the loss, and the metrics `log_likelihood`, `kl`,
+        `mse` (of the decoded values, for each observed value), `result` (see `pb.train.fit`), with
+        labels `cross_entropy`, and with a Poisson head `log_times`.
+
+    Example:
+        >>> import jax, numpy as np, pullback as pb
+        >>> from pullback.models.timeseries import latent_ode, observations
+        >>> series = pb.data.irregular_series([([0.0, 0.3, 1.0], [0.1, 0.4, 0.2])])
+        >>> model = latent_ode(1, latent=2, steps=1, key=jax.random.key(0))
+        >>> batch = TrainingSeries(observations(series))
+        >>> loss, metrics = ELBOLoss()(model, batch, key=jax.random.key(1))
+        >>> sorted(metrics)
+        ['kl', 'log_likelihood', 'mse', 'result']
+
+    Source: Rubanova et al., arXiv 1907.03907, sections 3.2 to 3.4.
+    """
+
+    beta: Float[Array, ""]
+    class_weight: Float[Array, ""]
+    poisson_weight: Float[Array, ""]
+    samples: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        beta: float = 1.0,
+        class_weight: float = 100.0,
+        poisson_weight: float = 1.0,
+        samples: int = 1,
+    ):
+        self.beta = jnp.asarray(beta)
+        self.class_weight = jnp.asarray(class_weight)
+        self.poisson_weight = jnp.asarray(poisson_weight)
+        self.samples = samples
+
+    def __call__(
+        self, model: LatentODE, batch: TrainingSeries, *, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        observed, target, label = batch
+        target = observed if target is None else target
+        found = model.evidence(
+            observed,
+            target,
+            beta=self.beta,
+            poisson_weight=self.poisson_weight,
+            samples=self.samples,
+            key=key,
+        )
+        loss = -jnp.mean(found.elbo)
+        number = jnp.maximum(jnp.sum(target.mask), 1).astype(loss.dtype)
+        metrics = {
+            "log_likelihood": jnp.mean(found.log_likelihood),
+            "kl": jnp.mean(found.kl),
+            "mse": jnp.sum(found.squared_error) / number,
+            "result": jnp.max(found.result),
+        }
+        if model.poisson is not None:
+            metrics["log_times"] = jnp.mean(found.log_times)
+        if label is not None:
+            entropy = cross_entropy(model.logits(found.z0), label)
+            loss += self.class_weight.astype(loss.dtype) * entropy
+            metrics["cross_entropy"] = entropy
+        return loss, metrics
+
+
+def cross_entropy(
+    logits: Float[Array, "sample batch classes"], label: Int[Array, " batch"]
+) -> Float[Array, ""]:
+    """The mean cross entropy in nats over samples and the series whose label is not -1."""
+    log_prob = jax.nn.log_softmax(logits, axis=-1)
+    known = label >= 0
+    picked = jnp.take_along_axis(log_prob, jnp.where(known, label, 0)[None, :, None], axis=-1)
+    total = jnp.sum(jnp.where(known[None], jnp.mean(picked[..., 0], axis=0)[None], 0.0))
+    return -total / jnp.maximum(jnp.sum(known), 1).astype(total.dtype)

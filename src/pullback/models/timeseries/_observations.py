@@ -1,0 +1,89 @@
+"""A batch of irregular series as arrays on the device."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from pullback.data import IrregularSeries
+
+
+class Observations(NamedTuple):
+    """What was observed of a batch of series; for one series, without the leading axis.
+
+    The first and the last entry of a series' `times` are the ends of its window, whether anything
+    was observed there or not. A row that is shorter than the others is padded by repeating its last
+    time under a false mask.
+
+    Attributes:
+        times: increasing along each row, `[batch, time]`.
+        values: `[batch, time, variable]`; entries under a false mask are not looked at.
+        mask: True where a value was observed, `[batch, time, variable]`.
+    """
+
+    times: Float[Array, "*batch time"]
+    values: Float[Array, "*batch time variable"]
+    mask: Bool[Array, "*batch time variable"]
+
+
+def observations(
+    series: IrregularSeries,
+    *,
+    window: tuple[float, float] | None = None,
+    dtype: Any = float,
+) -> Observations:
+    """The arrays of a batch of series, checked.
+
+    A series with nothing observed stays: its posterior is what the encoder says of no data.
+
+    Args:
+        series: from one of the loaders of `pb.data`.
+        window: the first and the last time of the window of every series, put in as times at which
+            nothing was observed. None: a series' window goes from its first to its last time.
+        dtype: of times and values; JAX's default float.
+
+    Returns:
+        The arrays on the device.
+
+    Raises:
+        ValueError: shapes that do not fit together, times that are not finite or that decrease, an
+            observed value that is not finite, or a time outside the window; the message has the
+            place.
+
+    Example:
+        >>> import numpy as np, pullback as pb
+        >>> series = pb.data.irregular_series([(np.arange(3.0), np.ones(3)), ([0.5], [2.0])])
+        >>> observed = observations(series)
+        >>> observed.times.tolist()
+        [[0.0, 1.0, 2.0], [0.5, 0.5, 0.5]]
+        >>> observations(series, window=(0.0, 3.0)).times[1].tolist()
+        [0.0, 0.5, 0.5, 0.5, 3.0]
+    """
+    times, values, mask = series.times, series.values, series.mask
+    if values.ndim != 3 or mask.shape != values.shape or times.shape != values.shape[:2]:
+        raise ValueError(
+            "`times`, `values` and `mask` must have shapes [series, time], [series, time, variable]"
+            f" and [series, time, variable], got {times.shape}, {values.shape} and {mask.shape}."
+        )
+    for what, wrong in (
+        ("a time that is not finite", ~np.isfinite(times)),
+        ("a time before the one ahead of it", np.diff(times, axis=1, prepend=times[:, :1]) < 0),
+        ("an observed value that is not finite", (mask & ~np.isfinite(values)).any(axis=2)),
+    ):
+        places = np.argwhere(wrong)
+        if len(places):
+            raise ValueError(
+                f"series {places[0, 0]}, place {places[0, 1]}: {what}; {len(places)} such places."
+            )
+    if window is not None:
+        outside = np.argwhere((times < window[0]) | (times > window[1]))
+        if len(outside) or not window[0] < window[1]:
+            where = f"; series {outside[0, 0]} does not" if len(outside) else ""
+            raise ValueError(f"every time must lie in `window`, got {window}{where}.")
+        times = np.pad(times, ((0, 0), (1, 1)))
+        times[:, 0], times[:, -1] = window
+        values, mask = (np.pad(a, ((0, 0), (1, 1), (0, 0))) for a in (values, mask))
+    return Observations(
+        jnp.asarray(times, dtype), jnp.asarray(np.where(mask, values, 0), dtype), jnp.asarray(mask)
+    )

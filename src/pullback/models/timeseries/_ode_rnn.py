@@ -1,0 +1,172 @@
+"""The autoregressive predictor: what comes next, from a recurrent state that flows."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from ._cells import AbstractCell, Kind, recurrent_cell, run_cell
+from ._likelihood import GaussianLikelihood
+from ._observations import Observations
+
+
+class Predictor(eqx.Module):
+    r"""Predicts each value from the observations before it, and from nothing at or after it.
+
+    $$ \hat x(t) = \mathrm{readout}(\mathrm{flow}(h_i; t_i \to t)) \qquad
+       t_i \text{ the last observation before } t $$
+
+    With a cell whose state follows an ODE this is the ODE-RNN. Everything is written for one
+    series; use `jax.vmap` for a batch. Beyond the last observation the state follows its flow:
+    predictions are not fed back.
+
+    Attributes:
+        cell: the recurrent cell.
+        readout: from the cell's features to one number for each variable.
+        likelihood: how values scatter about predictions.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> model = predictor("ode", 1, 8, key=jax.random.key(0))
+        >>> times, values = jnp.arange(4.0), jnp.ones((4, 1))
+        >>> mask = jnp.ones((4, 1), bool)
+        >>> model.predict(times, values, mask, jnp.array([0.5, 2.5])).shape
+        (2, 1)
+
+    Source: Rubanova et al., arXiv 1907.03907, sections 3.1 and 3.4.
+    """
+
+    cell: AbstractCell
+    readout: eqx.nn.Linear | eqx.nn.MLP
+    likelihood: GaussianLikelihood
+
+    def one_step(
+        self,
+        times: Float[Array, " time"],
+        values: Float[Array, "time variables"],
+        mask: Bool[Array, "time variables"],
+    ) -> Float[Array, "time variables"]:
+        """The prediction for each entry, made before the entry was seen."""
+        before = run_cell(self.cell, times, values, mask).before
+        return jax.vmap(lambda state: self.readout(self.cell.read(state)))(before)
+
+    def log_prob(
+        self,
+        times: Float[Array, " time"],
+        values: Float[Array, "time variables"],
+        mask: Bool[Array, "time variables"],
+    ) -> Float[Array, "time variables"]:
+        r"""The log-density of each observed value given the past, in nats; 0 elsewhere.
+
+        Their sum is $\log p(x_1, \ldots, x_T)$.
+        """
+        return self.likelihood.log_prob(self.one_step(times, values, mask), values, mask)
+
+    def predict(
+        self,
+        times: Float[Array, " time"],
+        values: Float[Array, "time variables"],
+        mask: Bool[Array, "time variables"],
+        queries: Float[Array, " query"],
+    ) -> Float[Array, "query variables"]:
+        """The prediction at each of `queries` from the observations before it.
+
+        Args:
+            times: of the series.
+            values: of the series.
+            mask: True where a value was observed.
+            queries: times, in any order.
+        """
+        path = run_cell(self.cell, times, values, mask)
+
+        def one(t: Array) -> Array:
+            last = jnp.searchsorted(times, t) - 1
+            some = (last >= 0) & path.seen[last]
+            state = jax.tree.map(
+                lambda after, start: jnp.where(some, after[last], start),
+                path.after,
+                self.cell.start(),
+            )
+            state = self.cell.flow(state, jnp.where(some, times[last], t), t)
+            return self.readout(self.cell.read(state))
+
+        return jax.vmap(one)(queries)
+
+
+def predictor(
+    kind: Kind,
+    variables: int,
+    size: int,
+    *,
+    width: int = 50,
+    depth: int = 1,
+    steps: int = 2,
+    noise: GaussianLikelihood | None = None,
+    dtype: Any = None,
+    key: PRNGKeyArray,
+) -> Predictor:
+    """An ODE-RNN, or one of the models that it is compared with.
+
+    Args:
+        kind: "ode", "decay", "gru-d", "gru-gap" or "gru", as in `recurrent_cell`.
+        variables: of the series.
+        size: of the hidden state.
+        width: of the hidden layers of the ODE-RNN's field.
+        depth: their number.
+        steps: the ODE-RNN's steps for each gap.
+        noise: how values scatter; standard deviation 0.1, fixed, when None.
+        dtype: of the weights; JAX's default float if None.
+        key: for the weights.
+
+    Raises:
+        ValueError: there is no such kind, or a size is below 1.
+
+    Example:
+        >>> import jax
+        >>> predictor("gru-d", 3, 8, key=jax.random.key(0)).readout.out_features
+        3
+
+    Source: Rubanova et al., arXiv 1907.03907, table 2.
+    """
+    cell_key, readout_key = jr.split(key)
+    cell = recurrent_cell(
+        kind, variables, size, width=width, depth=depth, steps=steps, dtype=dtype, key=cell_key
+    )
+    readout = eqx.nn.Linear(cell.features, variables, dtype=dtype, key=readout_key)
+    return Predictor(cell, readout, GaussianLikelihood() if noise is None else noise)
+
+
+def one_step_loss(
+    model: Predictor, batch: Observations, *, key: PRNGKeyArray
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    r"""The mean negative log-likelihood of an observed value given its past, for `pb.train.fit`.
+
+    $$ L = -\frac1N \sum_{n,i} \log p(x_i^{(n)} \mid x_{<i}^{(n)}) $$
+
+    Args:
+        model: the predictor.
+        batch: series.
+        key: not used.
+
+    Returns:
+        The loss in nats for each observed value, and the metric `mse` of the same predictions.
+
+    Example:
+        >>> import jax, numpy as np, pullback as pb
+        >>> series = pb.data.irregular_series([(np.arange(3.0), np.ones(3))])
+        >>> model = predictor("gru", 1, 4, key=jax.random.key(0))
+        >>> batch = pb.models.timeseries.observations(series)
+        >>> loss, metrics = one_step_loss(model, batch, key=jax.random.key(1))
+        >>> sorted(metrics)
+        ['mse']
+
+    Source: Rubanova et al., arXiv 1907.03907, section 3.4.
+    """
+    mean = jax.vmap(model.one_step)(*batch)
+    number = jnp.maximum(jnp.sum(batch.mask), 1).astype(mean.dtype)
+    log_prob = model.likelihood.log_prob(mean, batch.values, batch.mask)
+    error = jnp.where(batch.mask, mean - jnp.where(batch.mask, batch.values, 0.0), 0.0)
+    return -jnp.sum(log_prob) / number, {"mse": jnp.sum(jnp.square(error)) / number}

@@ -1,0 +1,263 @@
+"""What a latent model says of times that were not observed, with bands."""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from pullback import ode
+
+from ._likelihood import GaussianLikelihood
+from ._observations import Observations
+
+
+class Prediction(NamedTuple):
+    """Values that would be observed, with a central band.
+
+    Attributes:
+        times: `[batch, query]`.
+        mean: over posterior samples, `[batch, query, variable]`.
+        lower: the band's lower end, `[batch, query, variable]`.
+        upper: its upper end.
+        level: the probability that a new observation lies in the band, if the model is right.
+    """
+
+    times: Float[Array, "batch query"]
+    mean: Float[Array, "batch query variable"]
+    lower: Float[Array, "batch query variable"]
+    upper: Float[Array, "batch query variable"]
+    level: float
+
+
+@runtime_checkable
+class LatentModel(Protocol):
+    """What predictions are made of: paths of the posterior, and the noise about them."""
+
+    likelihood: GaussianLikelihood
+
+    def paths(
+        self, observed: Observations, times: Array, *, samples: int, keys: PRNGKeyArray
+    ) -> tuple[Array, ode.Solution]:
+        """Noiseless paths `[sample, batch, query, variable]`, and how their solves ended."""
+        ...
+
+
+def sample_paths(
+    model: LatentModel,
+    observed: Observations,
+    times: Float[Array, "batch query"],
+    *,
+    samples: int = 50,
+    batch_size: int | None = None,
+    key: PRNGKeyArray,
+) -> Float[Array, "sample batch query variable"]:
+    """Noiseless paths through `times`, one for each draw of the posterior.
+
+    Args:
+        model: a latent ODE, or another latent model.
+        observed: what the encoder sees.
+        times: increasing along each row; with the anchor "first", none before the window.
+        samples: draws for each series.
+        batch_size: the most series that are solved at once.
+        key: for the draws; each series has its own, whatever the batches.
+
+    Raises:
+        ValueError: `batch_size` or `samples` is below 1, or `times` has other rows than `observed`.
+        SolveError: a solve failed.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpy as np, pullback as pb
+        >>> from pullback.models.timeseries import latent_ode, observations
+        >>> series = pb.data.irregular_series([([0.0, 0.3, 1.0], [0.1, 0.4, 0.2])])
+        >>> model = latent_ode(1, latent=2, steps=1, key=jax.random.key(0))
+        >>> times = jnp.linspace(0.0, 2.0, 5)[None]
+        >>> sample_paths(
+        ...     model, observations(series), times, samples=3, key=jax.random.key(1)
+        ... ).shape
+        (3, 1, 5, 1)
+    """
+    (paths,) = _in_batches(model, observed, times, samples, None, batch_size, key)
+    return jnp.swapaxes(paths, 0, 1)
+
+
+def predict(
+    model: LatentModel,
+    observed: Observations,
+    times: Float[Array, "batch query"],
+    *,
+    level: float = 0.9,
+    samples: int = 100,
+    batch_size: int | None = None,
+    key: PRNGKeyArray,
+) -> Prediction:
+    r"""What would be observed at any times: between the observations, or beyond them.
+
+    The band holds a new observation with probability `level`: its ends are quantiles, over
+    posterior samples, of the decoded values with the likelihood's noise,
+
+    $$ x^{(k)} = \hat x(z_k) + s\, \varepsilon_k, \qquad z_k \sim q(z \mid \mathrm{observed}). $$
+
+    Args:
+        model: a latent ODE, or another latent model.
+        observed: what the encoder sees.
+        times: increasing along each row; with the anchor "first", none before the window.
+        level: the band's probability, in (0, 1).
+        samples: draws for each series.
+        batch_size: the most series that are solved at once.
+        key: for the draws; each series has its own, whatever the batches.
+
+    Raises:
+        ValueError: `level` is not in (0, 1), `batch_size` or `samples` is below 1, or `times` has
+            other rows than `observed`.
+        SolveError: a solve failed.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpy as np, pullback as pb
+        >>> from pullback.models.timeseries import latent_ode, observations
+        >>> series = pb.data.irregular_series([([0.0, 0.3, 1.0], [0.1, 0.4, 0.2])])
+        >>> model = latent_ode(1, latent=2, steps=1, key=jax.random.key(0))
+        >>> times = jnp.linspace(0.0, 2.0, 5)[None]
+        >>> found = predict(model, observations(series), times, key=jax.random.key(1))
+        >>> bool(jnp.all((found.lower < found.mean) & (found.mean < found.upper)))
+        True
+
+    Source: Rubanova et al., arXiv 1907.03907, section 4.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must be in (0, 1), got {level}.")
+    found = _in_batches(model, observed, times, samples, level, batch_size, key)
+    return Prediction(times, *found, level)
+
+
+def reconstruct(
+    model: LatentModel,
+    observed: Observations,
+    *,
+    level: float = 0.9,
+    samples: int = 100,
+    batch_size: int | None = None,
+    key: PRNGKeyArray,
+) -> Prediction:
+    """`predict` at the series' own times, for every variable, observed there or not."""
+    return predict(
+        model,
+        observed,
+        observed.times,
+        level=level,
+        samples=samples,
+        batch_size=batch_size,
+        key=key,
+    )
+
+
+def impute(
+    model: LatentModel,
+    observed: Observations,
+    *,
+    level: float = 0.9,
+    samples: int = 100,
+    batch_size: int | None = None,
+    key: PRNGKeyArray,
+) -> Prediction:
+    """`reconstruct`, with what was observed in its place: there mean and band are the value."""
+    found = reconstruct(
+        model, observed, level=level, samples=samples, batch_size=batch_size, key=key
+    )
+    put = lambda x: jnp.where(observed.mask, observed.values.astype(x.dtype), x)
+    return found._replace(mean=put(found.mean), lower=put(found.lower), upper=put(found.upper))
+
+
+def forecast(
+    model: LatentModel,
+    observed: Observations,
+    times: Float[Array, "batch query"],
+    *,
+    level: float = 0.9,
+    samples: int = 100,
+    batch_size: int | None = None,
+    key: PRNGKeyArray,
+) -> Prediction:
+    """`predict` at times after the end of each series' window.
+
+    Raises:
+        ValueError: a time is not after the end of its series' window; and as `predict`.
+    """
+    early = times[:, 0] <= observed.times[:, -1]
+    if bool(jnp.any(early)):
+        row = int(jnp.argmax(early))
+        raise ValueError(
+            f"`times` must be after the window of each series; series {row} ends at "
+            f"{float(observed.times[row, -1]):g} and is asked for {float(times[row, 0]):g}. "
+            "Between observations, use `predict` or `impute`."
+        )
+    return predict(
+        model, observed, times, level=level, samples=samples, batch_size=batch_size, key=key
+    )
+
+
+@eqx.filter_jit
+def _in_batches_compiled(
+    model: Any,
+    observed: Observations,
+    times: Array,
+    keys: Array,
+    samples: int,
+    level: Any,
+    size: int,
+) -> tuple[tuple[Array, ...], ode.Solution]:
+    n = times.shape[0]
+    number = -(-n // size)
+    # The last batch is filled up with the first rows, so that one program serves all.
+    index = jnp.arange(number * size).reshape(number, size) % n
+
+    def batch(index: Array) -> tuple[tuple[Array, ...], ode.Solution]:
+        mine, at, own = jax.tree.map(lambda a: a[index], (observed, times, keys))
+        found, solution = _of_batch(model, mine, at, own, samples, level)
+        return found, ode.Solution(at, None, solution.stats, solution.result, solution.t_reached)
+
+    found = (
+        jax.lax.map(batch, index)
+        if number > 1
+        else jax.tree.map(lambda a: a[None], batch(index[0]))
+    )
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], found)
+
+
+def _of_batch(
+    model: LatentModel, observed: Observations, times: Array, keys: Array, samples: int, level: Any
+) -> tuple[tuple[Array, ...], ode.Solution]:
+    """Paths `[batch, sample, ...]`, or the mean and the ends of the band; and the solves' ends."""
+    split = jax.vmap(jr.split)(keys)
+    paths, solution = model.paths(observed, times, samples=samples, keys=split[:, 0])
+    paths = jnp.swapaxes(paths, 0, 1)
+    if level is None:
+        return (paths,), solution
+    noise = jax.vmap(lambda k: jr.normal(k, paths.shape[1:], paths.dtype))(split[:, 1])
+    seen = paths + model.likelihood.std(paths) * noise
+    ends = jnp.asarray([(1 - level) / 2, (1 + level) / 2], paths.dtype)
+    lower, upper = jnp.quantile(seen, ends, axis=1)
+    return (jnp.mean(paths, axis=1), lower, upper), solution
+
+
+def _in_batches(
+    model: LatentModel,
+    observed: Observations,
+    times: Array,
+    samples: int,
+    level: float | None,
+    batch_size: int | None,
+    key: PRNGKeyArray,
+) -> tuple[Array, ...]:
+    for name, value in (("samples", samples), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be 1 or more, got {value}.")
+    n = observed.times.shape[0]
+    if times.ndim != 2 or times.shape[0] != n:
+        raise ValueError(f"`times` must have shape [{n}, query], got {list(times.shape)}.")
+    keys, size = jr.split(key, n), min(batch_size or n, n)
+    found, solution = _in_batches_compiled(model, observed, times, keys, samples, level, size)
+    ode.raise_if_failed(solution)
+    return found

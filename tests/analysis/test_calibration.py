@@ -1,0 +1,89 @@
+"""Calibration measures, against scikit-learn and a plain loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, log_loss
+
+from pullback.analysis import (
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability_curve,
+)
+
+
+@pytest.fixture
+def answers():
+    """Over-confident probabilities of four classes."""
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(500, 4)) * 2
+    labels = np.array([rng.choice(4, p=np.exp(x / 2) / np.exp(x / 2).sum()) for x in logits])
+    probs = np.exp(logits)
+    return probs / probs.sum(axis=1, keepdims=True), labels
+
+
+def by_hand(probs, labels, bins):
+    """Mean confidence and accuracy of each bin that is not empty, one example at a time."""
+    found = {}
+    for row, label in zip(probs, labels, strict=True):
+        b = next(b for b in range(bins) if row.max() <= (b + 1) / bins + 1e-15)
+        found.setdefault(b, []).append((row.max(), float(row.argmax() == label)))
+    return {b: (len(v), *np.mean(v, axis=0)) for b, v in found.items()}
+
+
+def test_brier_score_and_nll_are_those_of_scikit_learn(answers):
+    probs, labels = answers
+    assert float(brier_score(probs, labels)) == pytest.approx(brier_score_loss(labels, probs))
+    assert float(negative_log_likelihood(probs, labels)) == pytest.approx(log_loss(labels, probs))
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_ece_and_the_reliability_curve_are_those_of_a_loop(bins, answers):
+    probs, labels = answers
+    rows = by_hand(probs, labels, bins)
+    ece = sum(n * abs(c - a) for n, c, a in rows.values()) / len(labels)
+    assert float(expected_calibration_error(probs, labels, bins=bins)) == pytest.approx(ece)
+    curve = reliability_curve(probs, labels, bins=bins)
+    assert len(curve.edges) == bins + 1
+    for b in range(bins):
+        got = [float(x[b]) for x in (curve.count, curve.confidence, curve.accuracy)]
+        want = rows.get(b, (0, np.nan, np.nan))
+        np.testing.assert_allclose(got, want, rtol=1e-9)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    probs = np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]])
+    curve = reliability_curve(probs, np.array([0, 1, 0]), bins=4)
+    assert curve.count.tolist() == [0, 1, 1, 1]
+    assert curve.accuracy[1:].tolist() == [1.0, 0.0, 1.0]
+
+
+def test_certain_and_wrong_is_infinitely_surprising_but_stays_a_number():
+    probs = jnp.array([[1.0, 0.0]])
+    value = float(negative_log_likelihood(probs, jnp.array([1])))
+    assert value == pytest.approx(-np.log(np.finfo(float).tiny))
+    assert float(expected_calibration_error(probs, jnp.array([1]))) == 1.0
+
+
+def test_measures_work_compiled_and_in_float32(answers):
+    probs, labels = np.float32(answers[0]), answers[1]
+    for measure in (expected_calibration_error, brier_score, negative_log_likelihood):
+        value = jax.jit(measure)(probs, labels)
+        assert value.dtype == jnp.float32
+        assert float(value) == pytest.approx(float(measure(*answers)), rel=1e-4)
+
+
+def test_what_are_no_probabilities_is_refused(answers):
+    probs, labels = answers
+    with pytest.raises(ValueError, match="must be probabilities"):
+        brier_score(np.log(probs), labels)
+    with pytest.raises(ValueError, match="must be probabilities"):
+        brier_score(100 * probs, labels)
+    with pytest.raises(ValueError, match="`labels` must lie between 0 and 3, got 1 to 4"):
+        brier_score(probs[:2], np.array([1, 4]))
+    with pytest.raises(ValueError, match=r"n at least 1; got \[0, 4\] and \[0\]"):
+        negative_log_likelihood(probs[:0], labels[:0])
+    with pytest.raises(ValueError, match="`bins` must be at least 1, got 0"):
+        expected_calibration_error(probs, labels, bins=0)

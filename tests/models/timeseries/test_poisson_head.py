@@ -1,0 +1,114 @@
+"""Intensities with closed forms, and an intensity found from events."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+from pullback import data, train
+from pullback.models import timeseries as ts
+
+C, D, END = 2.0, 0.7, 5.0
+
+
+def oscillating():
+    """lambda = c + d sin t, read off a rotation."""
+    rotation = jnp.asarray([[0.0, -1.0], [1.0, 0.0]])
+    return ts.PoissonHead(lambda t, z, args: rotation @ z, lambda z: C + D * z[1:], 2)
+
+
+def test_the_integral_of_an_oscillating_rate_is_the_closed_form():
+    times = jnp.asarray([[0.0, 0.3, 2.0, END], [0.0, 1.0, 1.0, 1.0]])
+    start = jnp.asarray([[1.0, 0.0]] * 2)
+    found = oscillating().solve(start, times, rtol=1e-9, atol=1e-10, solver=diffrax.Dopri8())
+    t = np.asarray(times)
+    np.testing.assert_allclose(found.rate[:, :, 0], C + D * np.sin(t), atol=1e-7)
+    np.testing.assert_allclose(
+        found.integral[:, :, 0], C * t + D * (1 - np.cos(t)), rtol=0, atol=1e-7
+    )
+
+
+def test_the_log_likelihood_is_that_of_events_one_by_one():
+    """Of n events at known times, and of nothing in the rest of the window: by small bins."""
+    events, window = np.array([0.4, 1.3, 3.9]), (0.0, END)
+    times = jnp.asarray([[window[0], *events, window[1], window[1]]])
+    mask = jnp.asarray([[False, True, True, True, False, False]])[:, :, None]
+    found = oscillating().solve(jnp.asarray([[1.0, 0.0]]), times, rtol=1e-8, atol=1e-9)
+    log_prob = float(ts.poisson_log_prob(found.rate, found.integral, mask)[0])
+    edges = np.linspace(*window, 2_000_001)
+    middles, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+    chance = width * (C + D * np.sin(middles))
+    hit = np.searchsorted(edges, events) - 1
+    bins = np.log1p(-np.delete(chance, hit)).sum() + np.log(chance[hit] / width).sum()
+    assert log_prob == pytest.approx(bins, abs=1e-4)
+
+
+def test_where_nothing_happened_a_rate_of_zero_does_no_harm():
+    rate, integral = jnp.asarray([[0.0], [2.0]]), jnp.asarray([[0.0], [1.0]])
+    mask = jnp.asarray([[False], [True]])
+    value, slope = jax.value_and_grad(ts.poisson_log_prob)(rate, integral, mask)
+    assert float(value) == pytest.approx(np.log(2) - 1)
+    assert slope.tolist() == [[0.0], [0.5]]
+
+
+def test_a_constant_rate_is_found_as_events_over_time():
+    n = 7
+    times = np.concatenate([[0.0], np.sort(np.random.default_rng(0).uniform(0, END, n)), [END]])
+    mask = np.concatenate([[False], np.ones(n, bool), [False]])
+    head = ts.PoissonHead(lambda t, z, args: 0 * z, jnp.exp, 1)
+
+    def log_prob(level):
+        found = head.solve(level[None, None], jnp.asarray(times)[None])
+        return ts.poisson_log_prob(found.rate, found.integral, jnp.asarray(mask)[None, :, None])[0]
+
+    slope = jax.jit(jax.grad(log_prob))
+    best = jnp.log(jnp.asarray(n / END))
+    # The likelihood's slope vanishes at N / T, rises below it and falls above it.
+    assert abs(float(slope(best))) < 1e-8
+    assert float(slope(best - 0.1)) == pytest.approx(n - END * np.exp(best - 0.1), rel=1e-6)
+    assert float(slope(best + 0.1)) < 0 < float(slope(best - 0.1))
+
+
+def test_a_learned_process_comes_near_the_intensity_that_drew_the_events():
+    rate = lambda t: 4 + 3 * np.sin(2 * np.pi * t / END)
+    events = data.poisson_events(rate, 7.0, END, 100, seed=0)
+    series = data.irregular_series([(times, np.ones(len(times))) for times in events])
+    observed = ts.observations(series, window=(0.0, END))
+    model, _ = train.fit(
+        ts.PoissonProcess(1, latent=3, width=16, scale=4.0, key=jr.key(0)),
+        ts.event_loss,
+        observed,
+        optimiser=optax.adam(optax.cosine_decay_schedule(2e-2, 150)),
+        steps=150,
+        batch_size=100,
+        log_every=150,
+        key=jr.key(1),
+    )
+    grid = jnp.linspace(0.0, END, 21)
+    found = model.intensity(grid[None]).integral[0, :, 0]
+    t = np.asarray(grid)
+    truth = 4 * t + 3 * END / (2 * np.pi) * (1 - np.cos(2 * np.pi * t / END))
+    # The number of events in 100 series has a deviation of 1 / sqrt(2000), 2 %: four of them.
+    assert np.max(np.abs(found - truth)) / truth[-1] < 4 / np.sqrt(100 * truth[-1])
+
+
+def test_a_latent_ode_scores_when_it_was_observed(key):
+    """With a Poisson head the bound gains the log-likelihood of the times, with weight 1."""
+    rate = 1.7
+    model = ts.LatentODE(
+        encoder=lambda t, x, m, *, anchor: ts.Posterior(jnp.zeros(3), jnp.ones(3)),
+        field=lambda t, z, args: -z,
+        decoder=lambda z: z,
+        likelihood=ts.GaussianLikelihood(1.0),
+        poisson=ts.PoissonHead(lambda t, z, args: -z, lambda z: jnp.full(2, rate), 1),
+    )
+    times = jnp.asarray([[0.0, 1.0, 4.0]])
+    mask = jnp.asarray([[[False, False], [True, True], [True, False]]])
+    found = model.evidence(ts.Observations(times, jnp.zeros((1, 3, 2)), mask), key=key)
+    assert float(found.log_times[0]) == pytest.approx(3 * np.log(rate) - 2 * rate * 4, rel=1e-6)
+    assert float(found.elbo[0]) == pytest.approx(
+        float(found.log_likelihood[0] + found.log_times[0] - found.kl[0]), rel=1e-12
+    )
