@@ -14,7 +14,6 @@ from pullback.calculus import dimensionwise_derivatives
 
 from ._jacobi_newton import JacobiNewton, find_root
 
-
 _GAMMA = 1 - 1 / math.sqrt(2)
 # By the number of stages: gamma; the part that each base has of the stage before; its time.
 _TABLEAUS = {

@@ -4,11 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PyTree
 
 from ._adjoint import AbstractAdjoint, Pulled
 from ._backsolve import Backsolve
+from ._dependence import depends_on
 from ._lanes import State
 from ._loop import Method, Path
 from ._replay import Replay
@@ -127,6 +127,4 @@ def _quiet(field: Field, y0: State, ts: Array, params: PyTree) -> Field:
 
 def _reads_what_rides_along(field: Field, y0: State, ts: Array, params: PyTree) -> bool:
     y, rest = y0
-    closed = jax.make_jaxpr(lambda rest: field(ts[..., 0], (y, rest), params))(rest)
-    _, used = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
-    return any(used)
+    return depends_on(lambda rest: field(ts[..., 0], (y, rest), params), rest)

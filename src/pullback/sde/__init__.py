@@ -12,6 +12,7 @@ from diffrax import VirtualBrownianTree as VirtualBrownianTree
 from ._convert import ConvertedDrift as ConvertedDrift
 from ._convert import ito_to_stratonovich as ito_to_stratonovich
 from ._convert import stratonovich_to_ito as stratonovich_to_ito
+from ._equation import KL as KL
 from ._solve import Solution as Solution
 from ._solve import brownian_path as brownian_path
 from ._solve import solve as solve

@@ -1,6 +1,6 @@
 """What multiplies the Brownian increments, and where these come from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import diffrax
@@ -8,8 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jax.extend.core import ClosedJaxpr
-from jax.extend.core import Literal as JaxprLiteral
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback.ode._lanes import spread
@@ -123,27 +121,3 @@ def check_diffusion(y: PyTree, sigma: PyTree, noise: Noise) -> None:
             raise ValueError(f"diffusion must have the dtype of y, {leaf.dtype}, got {s.dtype}")
     if all(s is None for s in leaves):
         raise ValueError("diffusion returned None for every array of y: use pullback.ode.solve")
-
-
-def reads_state(diffusion: Callable, t: Array, y: PyTree, arrays: PyTree) -> bool:
-    """Whether the value of the diffusion is computed from `y`, by its jaxpr."""
-    dynamic, static = eqx.partition(arrays, eqx.is_array)
-    closed = jax.make_jaxpr(lambda y, t, a: diffusion(t, y, eqx.combine(a, static)))(y, t, dynamic)
-    first = len(jax.tree.leaves(y))
-    return any(_tainted(closed, [i < first for i in range(len(closed.jaxpr.invars))]))
-
-
-def _tainted(closed: ClosedJaxpr, inputs: Sequence[bool]) -> list[bool]:
-    jaxpr = closed.jaxpr
-    marked = {v for v, mark in zip(jaxpr.invars, inputs, strict=True) if mark}
-    seen = lambda v: not isinstance(v, JaxprLiteral) and v in marked
-    for eqn in jaxpr.eqns:
-        marks = [seen(v) for v in eqn.invars]
-        inner = eqn.params.get("jaxpr")
-        # Only calls pass their arguments on one to one; any other mixture counts as reading all.
-        if isinstance(inner, ClosedJaxpr) and eqn.primitive.name in ("jit", "pjit"):
-            outputs = _tainted(inner, marks)
-        else:
-            outputs = [any(marks)] * len(eqn.outvars)
-        marked |= {v for v, mark in zip(eqn.outvars, outputs, strict=True) if mark}
-    return [seen(v) for v in jaxpr.outvars]

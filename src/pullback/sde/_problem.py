@@ -9,12 +9,13 @@ import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback.ode import Replay
+from pullback.ode._dependence import depends_on
 from pullback.ode._problem import _checked_state as checked_state
 
 from ._equation import KL, Equation, kl_shape
 from ._grid import checked_times
 from ._methods import AbstractMethod, interpretation_of, method_of
-from ._noise import Noise, check_diffusion, check_path, increment_shapes, leaves_of, reads_state
+from ._noise import Noise, check_diffusion, check_path, increment_shapes, leaves_of
 from ._stochastic_adjoint import StochasticAdjoint
 
 
@@ -185,7 +186,7 @@ def trace(problem: Problem) -> Traced:
     sigma = jax.eval_shape(evaluate(1), t, y0, arrays)
     check_diffusion(y0, sigma, problem.noise)
     _check_drift("drift", jax.eval_shape(evaluate(0), t, y0, arrays), y0)
-    if problem.noise == "additive" and reads_state(evaluate(1), t, y0, arrays):
+    if problem.noise == "additive" and depends_on(lambda y: evaluate(1)(t, y, arrays), y0):
         raise ValueError(
             'noise="additive" says that the diffusion does not depend on y, but it reads y: use '
             'noise="diagonal" or "general"'
