@@ -12,7 +12,18 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_ROOMS = ("analysis", "calculus", "data", "models", "nn", "ode", "recipes", "report", "sde", "train")
+_ROOMS = (
+    "analysis",
+    "calculus",
+    "data",
+    "models",
+    "nn",
+    "ode",
+    "recipes",
+    "report",
+    "sde",
+    "train",
+)
 
 
 def __getattr__(name: str) -> ModuleType:

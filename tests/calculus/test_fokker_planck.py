@@ -1,4 +1,6 @@
-"""Dimension-wise derivatives, and the Fokker-Planck equation on diffusions solved in closed form."""
+"""Dimension-wise derivatives, and the Fokker-Planck equation of known diffusions."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,9 @@ TIMES = jr.uniform(jr.key(0), (64,), minval=0.2, maxval=2.0)
 
 def ou_moments(t):
     mean = START * jnp.exp(-RATE * t)
-    return mean, NOISE**2 * (1 - jnp.exp(-2 * RATE * t)) / (2 * RATE) + 0.01 * jnp.exp(-2 * RATE * t)
+    return mean, NOISE**2 * (1 - jnp.exp(-2 * RATE * t)) / (2 * RATE) + 0.01 * jnp.exp(
+        -2 * RATE * t
+    )
 
 
 def ou_log_prob(t, x):
@@ -37,7 +41,7 @@ def ou_squared(t, x, rate):
 
 
 def lognormal_log_prob(t, x):
-    """The density of dx = 0.4 x dt + 0.7 x dW from log x ~ N(0.1, 0.3): geometric Brownian motion."""
+    """The density of dx = 0.4 x dt + 0.7 x dW from log x ~ N(0.1, 0.3)."""
     mean, variance = 0.1 + (0.4 - 0.7**2 / 2) * t, 0.3 + 0.7**2 * t
     z = jnp.log(x)
     return jnp.sum(-((z - mean) ** 2) / (2 * variance) - jnp.log(2 * jnp.pi * variance) / 2 - z)
@@ -67,7 +71,8 @@ def test_a_lognormal_has_no_residual_so_the_derivatives_of_the_noise_are_right()
     found = residuals(lognormal_log_prob, *LOGNORMAL, xs)
     np.testing.assert_allclose(found, 0, atol=1e-10)
     # Stratonovich's drift, or a noise without its derivatives, is no match.
-    assert np.max(np.abs(residuals(lognormal_log_prob, lambda t, x, a: 0.645 * x, LOGNORMAL[1], xs))) > 0.1  # fmt: skip
+    wrong = lambda t, x, args: 0.645 * x
+    assert np.max(np.abs(residuals(lognormal_log_prob, wrong, LOGNORMAL[1], xs))) > 0.1
 
 
 def test_the_rate_is_that_of_the_density_itself():
@@ -127,9 +132,10 @@ def test_matching_recovers_the_drift_of_a_known_density():
 
 
 def test_the_loss_is_the_mean_of_the_squares_or_of_the_sizes():
+    penalties: tuple[Any, ...] = ("squared", "absolute")
     xs = ou_points()
     off = residuals(ou_log_prob, ou_drift, ou_squared, xs, RATE + 0.3)
-    for penalty, want in (("squared", np.mean(off**2)), ("absolute", np.mean(np.abs(off)))):
+    for penalty, want in zip(penalties, (np.mean(off**2), np.mean(np.abs(off))), strict=True):
         found = jax.jit(
             lambda rate, penalty=penalty: fokker_planck_loss(
                 ou_log_prob, ou_drift, ou_squared, TIMES, xs, rate, penalty=penalty

@@ -59,7 +59,7 @@ def jacobian_of_dense(y):
 
 
 def test_jacobi_newton_converges_linearly_where_functional_iteration_diverges(stiff):
-    field, y0 = stiff
+    _, y0 = stiff
     one = JacobiNewton(1e-15, 1e-15, jacobi_steps=1, krylov_steps=0)
     residual = jax.jit(lambda y: jnp.max(jnp.abs(implicit_euler(y, stiff)[0])))
     step = jax.jit(lambda y: find_root(implicit_euler, y, stiff, method=one, throw=False)[0])
@@ -208,10 +208,9 @@ def test_the_time_of_a_stage_is_the_right_one_in_both_directions():
 def test_the_order_on_a_nonlinear_field_is_two():
     # The logistic equation, y = 1 / (1 + 9 exp(-t)).
     logistic = lambda t, y, args: y * (1 - y)
-    exact = 1 / (1 + 9 * np.exp(-4.0))
+    start, exact = jnp.full(1, 0.1), 1 / (1 + 9 * np.exp(-4.0))
     errors = [
-        float(solve(logistic, jnp.full(1, 0.1), [0.0, 4.0], solver=SDIRK(2, TIGHT), steps=n).ys[-1, 0])
-        - exact
+        float(solve(logistic, start, [0.0, 4.0], solver=SDIRK(2, TIGHT), steps=n).ys[-1, 0]) - exact
         for n in (20, 40)
     ]  # fmt: skip
     assert np.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.12)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 Probs = Float[Array | np.ndarray, "n classes"]
@@ -150,7 +151,7 @@ def _checked(probs: Probs, labels: Labels) -> tuple[Array, Array]:
             "`probs` must have shape [n, classes] and `labels` shape [n], with n at least 1; got "
             f"{list(probs.shape)} and {list(labels.shape)}."
         )
-    if isinstance(probs, jax.core.Tracer) or isinstance(labels, jax.core.Tracer):
+    if isinstance(probs, Tracer) or isinstance(labels, Tracer):
         return probs, labels
     sums = jnp.sum(probs, axis=1)
     # A sum of many float32 numbers is off by this much; logits or percents are off by far more.

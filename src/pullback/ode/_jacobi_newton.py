@@ -125,7 +125,8 @@ def find_root(
     _check(function, y0, args)
     # What the function closes over is made an argument, so that it too can be differentiated.
     function = eqx.filter_closure_convert(function, y0, args)
-    root, info = lax.stop_gradient(_search(*_stopped((function, y0, args)), method))
+    fixed_function, start, fixed_args = _stopped((function, y0, args))
+    root, info = lax.stop_gradient(_search(fixed_function, start, fixed_args, method))
     root = _implicit(root, function, args)
     if throw:
         root = eqx.error_if(

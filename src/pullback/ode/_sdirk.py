@@ -30,14 +30,14 @@ class SDIRK(diffrax.AbstractAdaptiveSolver):
     $$ Y - \gamma h f(t, Y) = b, \qquad
        D_i = 1 - \gamma h \frac{\partial f_i}{\partial y_i}, $$
 
-    by `find_root`. The order is the number of stages. Both methods are L-stable: the length of a step is set by the accuracy, not by
-    the fastest rate. With a hollow net the diagonal is cheap, so that a stage costs a few
+    by `find_root`. The order is the number of stages. Both methods are L-stable: the length of a
+    step is set by the accuracy, not by the fastest rate. With a hollow net the diagonal is cheap, so that a stage costs a few
     evaluations and no linear solve; any other field works, at `dim` times the cost.
 
     Give it to `pb.ode.solve` as `solver`. The field must be one of a vector `[dim]`; give a batch
     with `stepping="per_sample"`. Gradients are exact for the discrete solution: by the implicit
-    function theorem within a step, by `Replay` from step to step. With two stages it can adapt its steps,
-    by the cautious estimate of a method of order 1 within it; between steps its values are
+    function theorem within a step, by `Replay` from step to step. With two stages it can adapt
+    its steps, by the cautious estimate of a method of order 1 within it; between steps its values are
     interpolated linearly. With one stage it needs `steps`.
 
     Attributes:
@@ -116,7 +116,9 @@ class SDIRK(diffrax.AbstractAdaptiveSolver):
         # taken again, shorter, when a stage has no solution.
         error = jnp.where(converged, rises[1] - rises[0], jnp.inf) if self.stages == 2 else None
         result = diffrax.RESULTS.where(
-            converged, diffrax.RESULTS.successful, diffrax.RESULTS.nonlinear_divergence
+            converged,
+            diffrax.RESULTS.successful,
+            diffrax.RESULTS.nonlinear_divergence,  # pyright: ignore[reportArgumentType]
         )
         return y1, error, {"y0": y0, "y1": y1}, None, result
 

@@ -67,6 +67,62 @@ TABLE: dict[str, Entry] = {
         ),
         year=2018,
     ),
+    "latent-ode": Entry(
+        module="pullback.recipes.latent_ode",
+        arxiv="1907.03907",
+        title="Latent ODEs for Irregularly-Sampled Time Series",
+        summary="Series with gaps: predicted, filled in and continued by ODEs, with bands.",
+        authors=("Yulia Rubanova", "Ricky T. Q. Chen", "David Duvenaud"),
+        year=2019,
+    ),
+    "taynode": Entry(
+        module="pullback.recipes.taynode",
+        arxiv="2007.04504",
+        title="Learning Differential Equations that are Easy to Solve",
+        summary=(
+            "An ODE network is trained so that an adaptive solver needs few evaluations to run it."
+        ),
+        authors=(
+            "Jacob Kelly",
+            "Jesse Bettencourt",
+            "Matthew James Johnson",
+            "David Duvenaud",
+        ),
+        year=2020,
+    ),
+    "hollow-net": Entry(
+        module="pullback.recipes.hollow_net",
+        arxiv="1912.03579",
+        title="Neural Networks with Cheap Differential Operators",
+        summary="Exact divergences at the cost of an evaluation: flows on digits, and stiff steps.",
+        authors=("Ricky T. Q. Chen", "David Duvenaud"),
+        year=2019,
+    ),
+    "sde-bnn": Entry(
+        module="pullback.recipes.sde_bnn",
+        arxiv="2102.06559",
+        title="Infinitely Deep Bayesian Neural Networks with Stochastic Differential Equations",
+        summary=(
+            "Networks whose weights follow an SDE in depth give calibrated answers from few data."
+        ),
+        authors=("Winnie Xu", "Ricky T. Q. Chen", "Xuechen Li", "David Duvenaud"),
+        year=2021,
+    ),
+    "latent-sde": Entry(
+        module="pullback.recipes.latent_sde",
+        arxiv="2001.01328",
+        title="Scalable Gradients for Stochastic Differential Equations",
+        summary=(
+            "A latent SDE finds a posterior over paths that is known exactly, and its evidence."
+        ),
+        authors=(
+            "Xuechen Li",
+            "Ting-Kam Leonard Wong",
+            "Ricky T. Q. Chen",
+            "David Duvenaud",
+        ),
+        year=2020,
+    ),
 }
 
 

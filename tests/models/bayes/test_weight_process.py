@@ -157,9 +157,8 @@ def test_the_martingale_is_taken_at_the_current_weights(key):
 )
 def test_the_prior_has_the_moments_of_its_closed_form(prior, mean, variance, key):
     process = WeightProcess(jnp.ones(1), prior, lambda t, w, args: 10 + w)
-    w = process.sample([0.0, 1.0], paths=10_000, law="prior", kl=None, steps=400, key=key).weights[
-        -1
-    ]
+    found = process.sample([0.0, 1.0], paths=10_000, law="prior", kl=None, steps=400, key=key)
+    w = found.weights[-1]
     # 4 standard errors, and Euler's bias, which is below 1 % of either at 400 steps.
     assert abs(jnp.mean(w) - mean) < 4 * np.sqrt(variance / 1e4) + 0.01 * mean
     assert abs(jnp.var(w) - variance) < 4 * variance * np.sqrt(2 / 1e4) + 0.01 * variance

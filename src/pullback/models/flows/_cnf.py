@@ -255,7 +255,6 @@ def _at(field: Any, t: Array) -> Callable[[Any], Any]:
 
 
 class _AtTime(eqx.Module):
-
     field: Any
     t: Array
 

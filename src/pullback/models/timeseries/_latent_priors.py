@@ -100,7 +100,8 @@ class OrnsteinUhlenbeck(AbstractLatentPrior):
     ) -> Float[Array, ""]:
         """The log-density of a series of one process, seen with noise of this deviation."""
         cov = self._seen(times, noise)
-        return jax.scipy.stats.multivariate_normal.logpdf(values, jnp.zeros_like(values), cov)
+        zero = jnp.zeros_like(values)
+        return jnp.asarray(jax.scipy.stats.multivariate_normal.logpdf(values, zero, cov))
 
     def posterior(
         self,

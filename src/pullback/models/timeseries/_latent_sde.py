@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import diffrax
 import equinox as eqx
@@ -251,7 +251,7 @@ class LatentSDE(eqx.Module):
         log_x = jnp.sum(self.likelihood.log_prob(mean, values, mask), axis=(-2, -1))
         error = jnp.where(mask, mean - jnp.where(mask, values, 0.0), 0.0)
         error = jnp.sum(jnp.square(error), axis=(-2, -1))
-        return log_x, sol.kl[-1], error, (posterior, sol.ys[0], sol.result)
+        return log_x, cast(Array, sol.kl)[-1], error, (posterior, sol.ys[0], sol.result)
 
     def _solve(
         self, observed: Observations, times: Array, samples: int, kl: sde.KL, key: PRNGKeyArray

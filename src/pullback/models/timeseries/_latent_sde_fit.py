@@ -73,12 +73,8 @@ class Control(eqx.Module):
             dtype=dtype,
             key=key,
         )
-        last = net.layers[-1]
-        self.net = eqx.tree_at(
-            lambda n: (n.layers[-1].weight, n.layers[-1].bias),
-            net,
-            (jnp.zeros_like(last.weight), jnp.zeros_like(last.bias)),
-        )
+        last = jax.tree.map(jnp.zeros_like, net.layers[-1])
+        self.net = eqx.tree_at(lambda n: n.layers[-1], net, last)
         self.harmonics, self.period = harmonics, period
 
     def __call__(

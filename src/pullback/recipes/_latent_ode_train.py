@@ -1,0 +1,382 @@
+"""The settings of the recipe `latent-ode`, and the models that it trains."""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from pullback import data, train
+from pullback.models import timeseries as ts
+from pullback.recipes._context import Context
+
+Encoder = Literal["ode", "rnn", "gated"]
+# Of the sinusoids, in their unit of time.
+WINDOW, BEYOND = 5.0, 7.5
+GRID, LATER = 100, 50
+
+
+@dataclass(frozen=True)
+class Config:
+    seeds: int = 3
+    """Models of each kind, with data, weights and batches of their own."""
+    series: int = 1000
+    """Sinusoids to train on."""
+    held_out: int = 200
+    """Sinusoids to score."""
+    batch_size: int = 50
+    """Series in a training step."""
+    learning_rate: float = 1e-2
+    """At the start; it falls to zero along a cosine."""
+    predictor_kept: float = 0.2
+    """Share of the points that the autoregressive models see."""
+    predictor_size: int = 20
+    """Size of their hidden state."""
+    predictor_epochs: int = 60
+    """Passes over the series to train one of them."""
+    kept: float = 0.3
+    """Share of the points that the latent ODEs see."""
+    latent: int = 8
+    """Size of their latent state."""
+    encoder_size: int = 16
+    """Size of their encoder's mean, and of its spread."""
+    gate_width: int = 32
+    """Size of the hidden layers of their encoder."""
+    width: int = 50
+    """Size of the hidden layers of every vector field."""
+    depth: int = 1
+    """Number of hidden layers of every vector field."""
+    epochs: int = 60
+    """Passes over the series to train one of them."""
+    noise: float = 0.1
+    """Standard deviation of their likelihood."""
+    spirals: int = 400
+    """Spirals to train on, of which 10 to 50 % of the points are kept."""
+    spiral_epochs: int = 60
+    """Passes over them."""
+    event_series: int = 200
+    """Series of events from which an intensity is learned."""
+    event_steps: int = 400
+    """Training steps of it."""
+    stays: int = 2000
+    """With --data on PhysioNet 2012: stays to use; 0 is all 8000."""
+    stay_epochs: int = 20
+    """Passes over four fifths of them."""
+    bin_minutes: int = 60
+    """To what their times are rounded."""
+    own_steps: int = 2000
+    """Training steps on a table of your own."""
+
+    def __post_init__(self):
+        for name in ("seeds", "series", "held_out", "batch_size", "event_series"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("predictor_kept", "kept"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in (0, 1), got {getattr(self, name)}")
+
+
+@functools.cache
+def _optimiser(learning_rate: float, steps: int, *, adamax: bool) -> optax.GradientTransformation:
+    # One object, so that all models of a kind share one compiled program.
+    rule = optax.adamax if adamax else optax.adam
+    return rule(optax.cosine_decay_schedule(learning_rate, steps))
+
+
+@functools.cache
+def make_loss() -> ts.ELBOLoss:
+    return ts.ELBOLoss()
+
+
+def fit(
+    config: Config,
+    context: Context,
+    name: str,
+    model: Any,
+    loss: Any,
+    series: Any,
+    *,
+    steps: int,
+    seed: int,
+    clip_norm: float,
+    adamax: bool = False,
+    batch_size: int | None = None,
+    validation: Any = None,
+) -> tuple[Any, tuple[dict[str, Any], ...]]:
+    """Train a model, and keep its checkpoint and log in the run's folder."""
+    size = jax.tree.leaves(series)[0].shape[0]
+    model, info = train.fit(
+        model,
+        loss,
+        series,
+        optimiser=_optimiser(config.learning_rate, steps, adamax=adamax),
+        steps=steps,
+        batch_size=min(config.batch_size if batch_size is None else batch_size, size),
+        validation=validation,
+        patience=None if validation is None else 1_000_000,
+        clip_norm=clip_norm,
+        log_every=max(1, steps // 20),
+        folder=context.folder(name),
+        resume=context.resume,
+        progress=None if context.progress else False,
+        key=jr.key(seed),
+    )
+    for entry in info.history:
+        context.metrics({"model": name, **entry})
+    return model, info.history
+
+
+def train_steps(config: Config, series: int, epochs: int) -> int:
+    return math.ceil(series / min(config.batch_size, series)) * epochs
+
+
+# Autoregressive models on sinusoids.
+
+
+def score_predictor(config: Config, context: Context, kind: str, seed: int) -> dict[str, Any]:
+    """Train one on sinusoids, and score it where it saw nothing, in the second half."""
+    made = [
+        data.sinusoids(n, points=GRID, stop=WINDOW, kept=config.predictor_kept, seed=2 * seed + i)
+        for i, n in enumerate((config.series, config.held_out))
+    ]
+    seen, test = (ts.observations(each.observed.compact()) for each in made)
+    model, history = fit(
+        config,
+        context,
+        f"predictor-{kind}-{seed}",
+        ts.predictor(
+            kind, 1, config.predictor_size, width=config.width, depth=config.depth, key=jr.key(seed)
+        ),
+        ts.one_step_loss,
+        seen,
+        steps=train_steps(config, config.series, config.predictor_epochs),
+        seed=seed,
+        clip_norm=1.0,
+    )
+    grid = np.linspace(0.0, WINDOW, GRID)
+    said = np.asarray(_predict(model, test, jnp.asarray(grid, float)))[:, :, 0]
+    truth, mask = made[1].clean.values[:, :, 0], made[1].observed.mask[:, :, 0]
+    unseen = ~mask & (grid > WINDOW / 2)[None, :]
+    return {
+        "error": float(np.square(said - truth)[unseen].mean()),
+        "one_step": float(np.square(said - truth)[mask & (grid > WINDOW / 2)[None, :]].mean()),
+        "training": float(history[-1]["mse"]),
+        "said": said[:2],
+        "truth": truth[:2],
+        "mask": mask[:2],
+    }
+
+
+@eqx.filter_jit
+def _predict(model: ts.Predictor, test: ts.Observations, grid: Array) -> Array:
+    return jax.vmap(lambda t, x, m: model.predict(t, x, m, grid))(*test)
+
+
+# Latent ODEs on sinusoids and on spirals.
+
+
+def make_latent_ode(config: Config, variables: int, encoder: Encoder, seed: int) -> ts.LatentODE:
+    return ts.latent_ode(
+        variables,
+        latent=config.latent,
+        encoder=encoder,
+        encoder_size=config.encoder_size,
+        gate_width=config.gate_width,
+        width=config.width,
+        depth=config.depth,
+        encoder_steps=1,
+        noise=ts.GaussianLikelihood(config.noise),
+        key=jr.key(seed),
+    )
+
+
+def score_latent_ode(config: Config, context: Context, encoder: Encoder, seed: int) -> dict:
+    """Train one on sinusoids, and score it on the whole grid without noise, and beyond it."""
+    whole = [
+        data.sinusoids(
+            n, points=GRID + LATER, stop=BEYOND, offset=0.0, seed=10_000 + 2 * seed + i
+        ).clean
+        for i, n in enumerate((config.series, config.held_out))
+    ]
+    inside = [each.window(stop=WINDOW) for each in whole]
+    shown = [
+        each.hold_out(config.kept, whole_times=True, seed=seed + i)[0].compact()
+        for i, each in enumerate(inside)
+    ]
+    window = (0.0, WINDOW)
+    model, history = fit(
+        config,
+        context,
+        f"latent-{encoder}-{seed}",
+        make_latent_ode(config, 1, encoder, seed),
+        make_loss(),
+        ts.TrainingSeries(ts.observations(shown[0], window=window)),
+        steps=train_steps(config, config.series, config.epochs),
+        seed=seed,
+        clip_norm=5.0,
+        adamax=True,
+    )
+    seen, truth = ts.observations(shown[1], window=window), whole[1]
+    said = ts.predict(model, seen, jnp.asarray(truth.times, float), samples=50, key=jr.key(seed))
+    error = np.square(np.asarray(said.mean) - truth.values)[:, :, 0]
+    later = truth.times[0] >= WINDOW
+    return {
+        "error": float(error[:, ~later].mean()),
+        "beyond": float(error[:, later].mean()),
+        "carried": float(_carried_forward(inside[1], shown[1], truth, later)),
+        "loss": [float(entry["loss"]) for entry in history],
+        "times": truth.times[0],
+        "bands": np.stack([np.asarray(a)[:3, :, 0] for a in (said.mean, said.lower, said.upper)]),
+        "truth": truth.values[:3, :, 0],
+        "mask": np.pad(_mask_on(inside[1], shown[1])[:3], ((0, 0), (0, int(later.sum())))),
+    }
+
+
+def _mask_on(grid: data.IrregularSeries, shown: data.IrregularSeries) -> np.ndarray:
+    """Which times of a grid are among those shown, `[series, time]`."""
+    seen = shown.mask.any(axis=2)
+    return np.array(
+        [np.isin(g, t[m]) for g, t, m in zip(grid.times, shown.times, seen, strict=True)]
+    )
+
+
+def _carried_forward(
+    inside: data.IrregularSeries,
+    shown: data.IrregularSeries,
+    truth: data.IrregularSeries,
+    later: np.ndarray,
+) -> Float[np.ndarray, ""]:
+    """The error beyond the window of saying the last value that was seen."""
+    mask = _mask_on(inside, shown)
+    last = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
+    value = inside.values[np.arange(len(mask)), last, 0]
+    return np.square(truth.values[:, later, 0] - value[:, None]).mean()
+
+
+SHARES = (0.1, 0.3, 0.5)
+
+
+def score_spirals(config: Config, context: Context, seed: int) -> dict:
+    """Train one latent ODE on spirals with 10 to 50 % kept, and score it at three shares."""
+    length = 50
+    made = [
+        data.spiral_series(n, length=length, grid=3 * length, noise=0.1, seed=20_000 + 2 * seed + i)
+        for i, n in enumerate((config.spirals, config.held_out))
+    ]
+    times = made[0].ts
+    window = (0.0, float(times[length - 1]))
+    random = np.random.default_rng(seed)
+    parts = [
+        (times[kept], points[kept] / SPIRAL_SCALE)
+        for points, kept in (
+            (points, _keep(random, length, random.uniform(SHARES[0], SHARES[-1])))
+            for points in made[0].observed
+        )
+    ]
+    model, _ = fit(
+        config,
+        context,
+        f"spirals-{seed}",
+        make_latent_ode(config, 2, "ode", seed),
+        make_loss(),
+        ts.TrainingSeries(ts.observations(data.irregular_series(parts), window=window)),
+        steps=train_steps(config, config.spirals, config.spiral_epochs),
+        seed=seed,
+        clip_norm=5.0,
+        adamax=True,
+    )
+    found: dict[str, Any] = {"clean": made[1].clean[:3], "length": length}
+    order = np.argsort(random.random((len(made[1].observed), length)), axis=1)
+    for share in SHARES:
+        rows = np.sort(order[:, : round(share * length)], axis=1)
+        parts = [
+            (times[row], points[row] / SPIRAL_SCALE)
+            for row, points in zip(rows, made[1].observed, strict=True)
+        ]
+        seen = ts.observations(data.irregular_series(parts), window=window)
+        grid = jnp.broadcast_to(jnp.asarray(times, float), (len(rows), 2 * length))
+        paths = ts.sample_paths(model, seen, grid, samples=20, key=jr.key(seed))
+        paths = SPIRAL_SCALE * np.asarray(paths)
+        error = np.square(paths.mean(axis=0) - made[1].clean).sum(axis=2)
+        found[f"{share:g}"] = {
+            "inside": float(np.sqrt(error[:, :length].mean())),
+            "beyond": float(np.sqrt(error[:, length:].mean())),
+            "paths": paths[:, :3],
+            "seen": [made[1].observed[i][rows[i]] for i in range(3)],
+        }
+    return found
+
+
+SPIRAL_SCALE = 5.0
+
+
+def _keep(random: np.random.Generator, length: int, share: float) -> np.ndarray:
+    return np.sort(random.permutation(length)[: max(2, round(share * length))])
+
+
+# When events happen.
+
+
+def intensity(t: np.ndarray) -> np.ndarray:
+    """Events per unit of time: exp(1 + z_1), where z_1 follows a rotation."""
+    return np.exp(1 + np.sin(2 * np.pi * t / WINDOW))
+
+
+def score_poisson(config: Config, context: Context, seed: int) -> dict:
+    """Learn an intensity from when events happened, and compare it with the truth."""
+    made = [
+        data.poisson_events(
+            intensity, float(np.exp(2)), WINDOW, config.event_series, seed=30_000 + 2 * seed + i
+        )
+        for i in range(2)
+    ]
+    train_set, test = (
+        ts.observations(
+            data.irregular_series([(times, np.ones(len(times))) for times in each]),
+            window=(0.0, WINDOW),
+        )
+        for each in made
+    )
+    count = float(np.mean([len(times) for times in made[0]]))
+    process = ts.PoissonProcess(
+        1, latent=4, width=config.width, scale=count / WINDOW, key=jr.key(seed)
+    )
+    process, _ = fit(
+        config,
+        context,
+        f"poisson-{seed}",
+        process,
+        ts.event_loss,
+        train_set,
+        steps=config.event_steps,
+        seed=seed,
+        clip_norm=1e3,
+        batch_size=config.event_series,
+    )
+    grid = np.linspace(0.0, WINDOW, 101)
+    found = process.intensity(jnp.asarray(grid, float)[None])
+    step = np.linspace(0.0, WINDOW, 100_001)
+    exact = np.concatenate([[0.0], np.cumsum((intensity(step)[1:] + intensity(step)[:-1]) / 2)])
+    exact = (exact * (step[1] - step[0]))[:: 100_000 // 100]
+    learned = np.asarray(found.integral)[0, :, 0]
+    log_prob, _ = process.log_prob(test.times, test.mask)
+    events = np.asarray(test.mask).sum(axis=(1, 2))
+    constant = events * np.log(count / WINDOW) - count
+    true = np.array([np.log(intensity(times)).sum() for times in made[1]]) - exact[-1]
+    return {
+        "error": float(np.max(np.abs(learned - exact)) / exact[-1]),
+        "gain": float(np.mean(np.asarray(log_prob) - constant)),
+        "most": float(np.mean(true - constant)),
+        "times": grid,
+        "learned": np.asarray(found.rate)[0, :, 0],
+        "integral": learned,
+        "exact": exact,
+        "events": [times for times in made[0][:30]],
+    }

@@ -1,0 +1,122 @@
+"""What gradients through an SDE solve are worth and cost: measures of the recipe `latent-sde`."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Key, PRNGKeyArray
+
+from pullback import ode, sde
+
+ADJOINTS = {"stochastic adjoint": sde.StochasticAdjoint(), "Replay": ode.Replay()}
+WANTED = ("a", "b", "z(0)")
+_PATHS = 64
+
+
+def errors(seed: int, steps: Sequence[int], draws: int) -> dict[str, list[list[float]]]:
+    r"""Relative errors of gradients through $dZ = aZ\,dt + bZ \circ dW$, by adjoint and steps.
+
+    The loss is the sum of $Z(1)^2$ over paths. The truth is the gradient of
+    $Z(1) = Z(0) e^{a + b W(1)}$ on the very path that the solver saw. In float64.
+
+    Returns:
+        For each adjoint, a row for each of `steps`: the errors in `WANTED`, means over `draws`.
+    """
+    with jax.enable_x64(True):
+        keys = jr.split(jr.key(seed), draws)
+        return {
+            name: [[float(e) for e in _errors(keys, n, adjoint)] for n in steps]
+            for name, adjoint in ADJOINTS.items()
+        }
+
+
+@eqx.filter_jit
+def _errors(keys: Key[Array, " draw"], steps: int, adjoint: Any) -> list[Array]:
+    z0 = jnp.linspace(0.5, 1.5, _PATHS)
+    params = (jnp.asarray(0.3), jnp.asarray(0.6), z0)
+
+    def solved(drift: Any, diffusion: Any, args: Any, start: Array, key: PRNGKeyArray) -> Array:
+        path = sde.solve(
+            drift,
+            diffusion,
+            start,
+            [0.0, 1.0],
+            args,
+            key=key,
+            solver=diffrax.Heun(),
+            steps=steps,
+            adjoint=adjoint,
+            throw=False,
+        )
+        return path.ys[-1]
+
+    def found(params: tuple, key: PRNGKeyArray) -> Array:
+        a, b, z0 = params
+        drift, diffusion = (lambda t, z, args: args[0] * z), (lambda t, z, args: args[1] * z)
+        return jnp.sum(solved(drift, diffusion, (a, b), z0, key) ** 2)
+
+    def exact(params: tuple, key: PRNGKeyArray) -> Array:
+        a, b, z0 = params
+        zero, one = (lambda t, z, args: jnp.zeros_like(z)), (lambda t, z, args: jnp.ones_like(z))
+        w = solved(zero, one, None, jnp.zeros_like(z0), key)
+        return jnp.sum((z0 * jnp.exp(a + b * w)) ** 2)
+
+    def one(key: PRNGKeyArray) -> list[Array]:
+        pairs = zip(jax.grad(found)(params, key), jax.grad(exact)(params, key), strict=True)
+        return [jnp.linalg.norm(got - want) / jnp.linalg.norm(want) for got, want in pairs]
+
+    return [jnp.mean(e) for e in jax.vmap(one)(keys)]
+
+
+def memory(steps: Sequence[int]) -> dict[str, list[float]]:
+    """MiB that the compiled gradient of a neural SDE's solve needs, for each number of steps."""
+    drift = eqx.nn.MLP(16, 16, 64, 1, jnp.tanh, key=jr.key(0))
+    y0 = jnp.ones((256, 16))
+
+    def loss(adjoint: Any, n: int, drift: eqx.nn.MLP) -> Array:
+        path = sde.solve(
+            lambda t, y, args: jax.vmap(drift)(y),
+            lambda t, y, args: jax.nn.sigmoid(y),
+            y0,
+            [0.0, 1.0],
+            key=jr.key(1),
+            solver=diffrax.Midpoint(),
+            steps=n,
+            adjoint=adjoint,
+            throw=False,
+        )
+        return jnp.mean(path.ys[-1] ** 2)
+
+    functions: dict[str, Any] = {
+        "plain scan": functools.partial(_by_scan, y0),
+        **{name: functools.partial(loss, adjoint) for name, adjoint in ADJOINTS.items()},
+    }
+    return {
+        name: [_temporary(functools.partial(function, n), drift) for n in steps]
+        for name, function in functions.items()
+    }
+
+
+def _by_scan(y0: Array, n: int, drift: eqx.nn.MLP) -> Array:
+    """What one would write without a library: back-propagation keeps every intermediate value."""
+
+    def step(y: Array, number: Array) -> tuple[Array, None]:
+        w = jr.normal(jr.fold_in(jr.key(1), number), y.shape) * jnp.sqrt(1 / n)
+        half = y + (jax.vmap(drift)(y) / n + jax.nn.sigmoid(y) * w) / 2
+        return y + jax.vmap(drift)(half) / n + jax.nn.sigmoid(half) * w, None
+
+    y, _ = jax.lax.scan(step, y0, jnp.arange(n))
+    return jnp.mean(y**2)
+
+
+def _temporary(loss: Any, drift: eqx.nn.MLP) -> float:
+    params, rest = eqx.partition(drift, eqx.is_array)
+    gradient = jax.grad(lambda params: loss(eqx.combine(params, rest)))
+    analysis: Any = jax.jit(gradient).lower(params).compile().memory_analysis()
+    # Not every backend tells.
+    return float("nan") if analysis is None else analysis.temp_size_in_bytes / 2**20

@@ -1,0 +1,49 @@
+"""Networks of the recipe `sde-bnn` that are trained side by side, in one program."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+
+
+class Stacked(eqx.Module):
+    """The sum of a loss over networks `[seed, member]`; the data have an axis of seeds, the second.
+
+    A gradient of the sum is that of each network by itself, and Adam treats every number apart.
+    """
+
+    loss: Callable[..., tuple[Array, dict[str, Array]]]
+
+    def __call__(
+        self, models: PyTree, batch: PyTree, *, key: PRNGKeyArray
+    ) -> tuple[Array, dict[str, Array]]:
+        shape = jax.tree.leaves(eqx.filter(models, eqx.is_array))[0].shape[:2]
+        one = lambda model, batch, key: self.loss(model, batch, key=key)
+        array = eqx.if_array(0)
+        members = eqx.filter_vmap(one, in_axes=(array, None, 0))
+        seeds = eqx.filter_vmap(members, in_axes=(array, 1, 0))
+        losses, metrics = seeds(models, batch, jr.split(key, shape))
+        result = metrics.get("result", jnp.zeros((), jnp.int32))
+        return jnp.sum(losses), {"result": jnp.max(result)}
+
+
+def stacked(
+    make: Callable[..., Any], keys: Key[Array, "seed *member"], settings: Array | None = None
+) -> Any:
+    """Networks `make(key, setting)` for keys `[seed]` and settings `[member]`.
+
+    Without settings, `make(key)` for keys `[seed, member]`.
+    """
+    if settings is None:
+        return eqx.filter_vmap(eqx.filter_vmap(make))(keys)
+    members = eqx.filter_vmap(make, in_axes=(None, 0))
+    return eqx.filter_vmap(members, in_axes=(0, None))(keys, settings)
+
+
+def unstacked(models: Any, seed: int, member: int) -> Any:
+    """One of the networks."""
+    return jax.tree.map(lambda leaf: leaf[seed, member] if eqx.is_array(leaf) else leaf, models)

@@ -1,0 +1,457 @@
+"""Infinitely deep Bayesian neural networks (arXiv 2102.06559): calibration, and three gradients.
+
+Classifiers with random weights learn from few digits, beside the deterministic network and an
+ensemble of it. Then two posteriors that are known exactly: one with two modes, and a Gaussian one
+in which the gradient of the paper loses its variance. Last, what did not work.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+
+from pullback.data import Labelled, Split, digits, mnist
+from pullback.models.bayes import (
+    SDEBNN,
+    ELBOLoss,
+    OUPrior,
+    conv_sde_bnn,
+    laplace_log_likelihood,
+    mlp_sde_bnn,
+)
+from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
+from pullback.recipes import _sde_bnn_bimodal as bimodal
+from pullback.recipes import _sde_bnn_estimators as estimators
+from pullback.recipes import _sde_bnn_figures as figures
+from pullback.recipes import _sde_bnn_gap as gap
+from pullback.recipes import _sde_bnn_measures as measures
+from pullback.recipes._base import Claim, Recipe
+from pullback.recipes._context import Context
+from pullback.recipes._sde_bnn_stack import Stacked, stacked, unstacked
+from pullback.report import house_style
+from pullback.train import fit
+
+
+@dataclass(frozen=True)
+class Config:
+    images: Literal["digits", "mnist"] = "digits"
+    """The 8 x 8 digits that come with scikit-learn, or MNIST. With --data it is MNIST, read from
+    the folder named."""
+    net: Literal["mlp", "conv"] = "mlp"
+    """Fully connected (MNIST's pixels are then averaged in blocks of 2 x 2), or convolutions."""
+    examples: int = 0
+    """Training images of each seed, drawn anew; 0 is 300 digits, or 3,000 of MNIST."""
+    seeds: int = 3
+    """How many networks of each kind are trained."""
+    sigmas: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
+    """Diffusions of the weights; each trains networks of its own."""
+    sigma: float = 0.3
+    """The one of them that is measured further, and that most claims are about."""
+    kappa: float = 1.0
+    """The weight of the KL; 1 is the true evidence lower bound, the paper has 0.001."""
+    members: int = 5
+    """Networks of an ensemble; the deterministic network is one of them."""
+    iterations: int = 1500
+    """Training steps of a classifier."""
+    batch_size: int = 100
+    """Images in a training step."""
+    learning_rate: float = 3e-3
+    """Adam's learning rate at the start, for classifiers; it falls on a cosine."""
+    dim: int = 16
+    """Size of the state, or channels of it."""
+    width: int = 24
+    """Hidden units of the field of an mlp."""
+    solver_steps: int = 20
+    """Euler steps in training."""
+    paths: int = 32
+    """Paths of the weights over which a prediction is averaged."""
+    test_steps: tuple[int, ...] = (2, 5, 20, 60)
+    """Steps with which the trained networks are run, rising."""
+    toy_iterations: int = 1000
+    """Training steps of the posterior with two modes."""
+    toy_paths: int = 128
+    """Paths of it in a training step."""
+    toy_steps: tuple[int, int] = (60, 240)
+    """Euler steps with which it is trained, and those with which it is scored, too."""
+    toy_draws: int = 4096
+    """Paths on which it is scored."""
+    estimator_steps: tuple[int, ...] = (50, 150, 400)
+    """Euler steps at which the three gradients are compared, rising."""
+    estimator_draws: int = 1500
+    """Gradients of each."""
+    gap_iterations: int = 1000
+    """Training steps of the regression with a gap."""
+
+    def __post_init__(self):
+        for name in ("seeds", "members", "iterations", "batch_size", "paths", "toy_iterations",
+                     "toy_paths", "toy_draws", "gap_iterations", "solver_steps"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if min(self.sigmas, default=0.0) <= 0 or self.sigma not in self.sigmas:
+            raise ValueError(
+                f"sigmas must be positive and sigma one of them, got {self.sigmas} and {self.sigma}"
+            )
+        for name in ("test_steps", "toy_steps", "estimator_steps"):
+            steps = getattr(self, name)
+            if len(steps) < 2 or sorted(steps) != [*steps]:
+                raise ValueError(f"{name} must be two or more, rising, got {steps}")
+        if self.estimator_draws < 2:
+            raise ValueError(f"estimator_draws must be at least 2, got {self.estimator_draws}")
+
+
+def run(config: Config, context: Context) -> list[Claim]:
+    splits = [_load(config, context, number) for number in range(config.seeds)]
+    nets, twins, speeds = _classifiers(config, context, splits)
+    found = context.stage("classifiers", measures.classifiers, nets, twins, splits, config.paths,
+                          context.seed)  # fmt: skip
+    main = config.sigmas.index(config.sigma)
+    chosen = [unstacked(nets, number, main) for number in range(config.seeds)]
+    precision = context.stage("precision", measures.precision, chosen, splits, config.test_steps,
+                              config.paths, context.seed)  # fmt: skip
+    processes = _bimodal(config, context)
+    modes = context.stage("bimodal", bimodal.measure, processes, config.seeds, config.toy_steps,
+                          config.toy_draws, context.seed)  # fmt: skip
+    noise = context.stage("estimators", estimators.measure, config.estimator_steps,
+                          config.estimator_draws, config.seeds, context.seed)  # fmt: skip
+    lines = _regressions(config, context)
+    spread = context.stage("gap", gap.measure, lines, config.seeds, context.seed)
+    truth = bimodal.truth()
+    _show_metrics(config, context, found)
+    with house_style():
+        figures.draw_bimodal(context, truth, modes)
+        figures.draw_calibration(context, found, config.sigmas, main)
+        figures.table_classifiers(context, found, config.sigmas, speeds, config.members)
+        figures.draw_precision(
+            context,
+            precision,
+            config.test_steps,
+            config.solver_steps,
+            found["scores"][f"sigma {config.sigma:g}"],
+        )
+        figures.draw_estimators(context, noise, config.estimator_steps)
+        figures.draw_gap(context, spread, _points(context, 0))
+    figures.table_bimodal(context, truth, modes)
+    figures.table_estimators(context, noise, config.estimator_steps)
+    return [
+        *_claims_about_calibration(config, found, precision, main),
+        *_claims_about_the_modes(truth, modes),
+        *_claims_about_estimators(config, noise),
+    ]
+
+
+# The experiments: data, networks, training.
+
+
+def _load(config: Config, context: Context, number: int) -> Split:
+    """A training set of its own for each seed; of the digits all others are the test set."""
+    seed = int(np.random.SeedSequence([context.seed, number]).generate_state(1)[0])
+    if config.images == "digits" and context.data is None:
+        return digits(test_fraction=1 - (config.examples or 300) / 1797, seed=seed)
+    train, test = mnist(context.data)
+    rows = np.random.default_rng(seed).permutation(len(train.x))[: config.examples or 3000]
+    if config.net == "conv":
+        return Split(Labelled(train.x[rows], train.y[rows]), test)
+    return Split(
+        Labelled(_blocks_of_two(train.x[rows]), train.y[rows]),
+        Labelled(_blocks_of_two(test.x), test.y),
+    )
+
+
+def _blocks_of_two(images: np.ndarray) -> np.ndarray:
+    n, height, width = images.shape
+    return images.reshape(n, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+
+
+def _classifiers(
+    config: Config, context: Context, splits: list[Split]
+) -> tuple[SDEBNN, ODENet, dict[str, float]]:
+    """All networks with random weights, all deterministic ones, and seconds a training step."""
+    data = jax.tree.map(lambda *parts: np.stack(parts, axis=1), *[s.train for s in splits])
+    size, pixels = len(data.x), data.x[0, 0].size
+    loss = ELBOLoss(size, kappa=config.kappa)
+    keys = jr.split(jr.fold_in(jr.key(context.seed), 0), config.seeds)
+    make = functools.partial(_random_weights, config, pixels)
+    nets = stacked(make, keys, jnp.asarray(config.sigmas))
+    nets, slow = _train(config, context, "random-weights", nets, loss, data, config.iterations)
+    keys = jr.split(jr.fold_in(jr.key(context.seed), 1), (config.seeds, config.members))
+    twins = stacked(functools.partial(_fixed_weights, config, pixels), keys)
+    twins, fast = _train(
+        config, context, "fixed-weights", twins, classification_loss, data, config.iterations
+    )
+    return (
+        nets,
+        twins,
+        {
+            "random": slow / (config.seeds * len(config.sigmas)),
+            "fixed": fast / (config.seeds * config.members),
+        },
+    )
+
+
+def _random_weights(config: Config, pixels: int, key: jax.Array, sigma: jax.Array) -> SDEBNN:
+    prior, steps = OUPrior(sigma=sigma), config.solver_steps
+    if config.net == "conv":
+        return conv_sde_bnn(channels=config.dim, prior=prior, steps=steps, key=key)
+    return mlp_sde_bnn(
+        pixels, prior=prior, dim=config.dim, width=config.width, steps=steps, key=key
+    )
+
+
+def _fixed_weights(config: Config, pixels: int, key: jax.Array) -> ODENet:
+    """The same network as a plain ODE network, whose weights do not move in depth."""
+    net = _random_weights(config, pixels, key, jnp.asarray(1.0))
+    [block] = net.blocks
+    field = block.field_at(block.process.start)
+    return ODENet(
+        net.stem, ODEBlock(field, solver=diffrax.Euler(), steps=config.solver_steps), net.head
+    )
+
+
+def _train(
+    config: Config,
+    context: Context,
+    name: str,
+    models: Any,
+    loss: Callable[..., Any],
+    data: Any,
+    iterations: int,
+    learning_rate: float | None = None,
+) -> tuple[Any, float]:
+    """Stacked networks, trained, and the seconds that a step of all took, once compiled."""
+    rate = config.learning_rate if learning_rate is None else learning_rate
+    size = len(jax.tree.leaves(data)[0])
+    models, info = fit(
+        models,
+        Stacked(loss),
+        data,
+        optimiser=optax.adam(optax.cosine_decay_schedule(rate, iterations)),
+        steps=iterations,
+        batch_size=min(config.batch_size, size),
+        log_every=max(1, iterations // 20),
+        folder=context.folder(name),
+        resume=context.resume,
+        progress=None if context.progress else False,
+        key=jr.fold_in(jr.key(context.seed), 2),
+    )
+    return models, 1 / float(np.median([entry["steps_per_second"] for entry in info.history]))
+
+
+def _bimodal(config: Config, context: Context) -> Any:
+    keys = jr.split(jr.fold_in(jr.key(context.seed), 4), (config.seeds, 1))
+    data = np.repeat(np.asarray(bimodal.DATA, np.float32)[:, None], config.seeds, axis=1)
+    loss = bimodal.BimodalLoss(config.toy_paths, config.toy_steps[0], "sticking_the_landing")
+    models = stacked(bimodal.process, keys)
+    return _train(config, context, "two-modes", models, loss, data, config.toy_iterations, 5e-3)[0]
+
+
+def _points(context: Context, number: int) -> Labelled:
+    return gap.points(int(np.random.SeedSequence([context.seed, number]).generate_state(1)[0]))
+
+
+def _regressions(config: Config, context: Context) -> SDEBNN:
+    sets = [_points(context, number) for number in range(config.seeds)]
+    data = jax.tree.map(lambda *parts: np.stack(parts, axis=1), *sets)
+    keys = jr.split(jr.fold_in(jr.key(context.seed), 5), config.seeds)
+    models = stacked(gap.network, keys, jnp.asarray(gap.SIGMAS))
+    likelihood = functools.partial(laplace_log_likelihood, scale=gap.NOISE)
+    loss = ELBOLoss(len(data.x), paths=2, log_likelihood=likelihood)
+    return _train(config, context, "gap", models, loss, data, config.gap_iterations, 1e-2)[0]
+
+
+def _show_metrics(config: Config, context: Context, found: dict[str, Any]) -> None:
+    for name, scores in found["scores"].items():
+        for number, row in enumerate(scores):
+            context.metrics({"model": name, "seed": number, **row})
+
+
+# What is claimed.
+
+
+def _claims_about_calibration(
+    config: Config, found: dict[str, Any], precision: dict[str, Any], main: int
+) -> list[Claim]:
+    scores = found["scores"]
+    ours = scores[f"sigma {config.sigma:g}"]
+
+    def against(model: str, name: str) -> list[float]:
+        return [b[name] / a[name] for a, b in zip(ours, scores[model], strict=True)]
+
+    nll = [[row["nll"] for row in scores[m]] for m in ("deterministic", "ensemble")]
+    shares = [
+        (plain - row["nll"]) / (plain - ensemble)
+        for row, plain, ensemble in zip(ours, *nll, strict=True)
+    ]
+    errors = [[row["error"] for row in rows] for rows in (ours, scores["deterministic"])]
+    tuned = precision["Euler-Maruyama"]["error"][:, 1:]
+    return [
+        Claim.over_seeds(
+            f"Random weights (σ = {config.sigma:g}) have a lower test NLL than the deterministic "
+            "network: the latter over the former",
+            against("deterministic", "nll"),
+            at_least=1.4,
+            reference="a prototype of this experiment: 1.9",
+        ),
+        Claim.over_seeds(
+            "They are better calibrated: the deterministic network's expected calibration error "
+            "over theirs",
+            against("deterministic", "ece"),
+            at_least=1.5,
+            reference="a prototype: 2.8; the paper found less, on CIFAR-10 8.7 % against 7.0 %",
+        ),
+        Claim.over_seeds(
+            "They err no more often: their test error less the deterministic network's",
+            [a - b for a, b in zip(*errors, strict=True)],
+            at_most=0.5,
+            unit="points",
+            reference="a prototype: -2; the paper, CIFAR-10: -0.7",
+        ),
+        Claim.over_seeds(
+            f"One network with random weights gains most of what an ensemble of {config.members} "
+            "gains in NLL over the deterministic network: share",
+            shares,
+            at_least=0.5,
+            reference="as good as the ensemble is 1",
+        ),
+        Claim.over_seeds(
+            "The posterior stays near the prior, so the gain is mostly that of noise: KL",
+            [float(kl) for kl in found["kl"][:, main]],
+            at_most=3.0,
+            unit="nats",
+            reference="a prototype: 0 to 2",
+        ),
+        Claim(
+            "Precision may be chosen at test time: largest change of the test error from "
+            f"{config.test_steps[1]} to {config.test_steps[-1]} steps",
+            value=float(np.max(np.ptp(tuned, axis=1))),
+            at_most=2.0,
+            seeds=len(tuned),
+            unit="points",
+            reference="none: 0",
+        ),
+    ]
+
+
+def _claims_about_the_modes(truth: dict[str, Any], modes: dict[str, Any]) -> list[Claim]:
+    gaps = [row[-1] for row in modes["gap"]]
+    noise = np.array(modes["noise"])
+    return [
+        Claim.over_seeds(
+            "An SDE posterior comes close to one with two modes: gap to the exact log evidence",
+            gaps,
+            at_most=0.2,
+            unit="nats",
+            reference=f"the best Gaussian: {truth['gaussian_gap']:.3f}; the least from its start: "
+            f"{truth['least_gap']:.3f}",
+        ),
+        Claim.over_seeds(
+            "Its total variation distance from the exact posterior",
+            modes["tv"],
+            at_most=0.25,
+            reference=f"the best Gaussian: {truth['gaussian_tv']:.3f}",
+        ),
+        Claim.over_seeds(
+            "Both modes have their mass: distance of P(z > 0) from a half",
+            [abs(right - 0.5) for right in modes["right"]],
+            at_most=0.1,
+            reference="exact: 0",
+        ),
+        Claim.over_seeds(
+            "Sticking the landing helps before the posterior is exact, too: its gradient noise "
+            "over that of the analytic KL",
+            [float(row[0] / row[1]) for row in noise],
+            at_most=0.9,
+            reference="a prototype: 0.6; the wider the gap, the nearer to 1",
+        ),
+    ]
+
+
+def _claims_about_estimators(config: Config, noise: dict[str, Any]) -> list[Claim]:
+    first, last = config.estimator_steps[0], config.estimator_steps[-1]
+    analytic, _monte_carlo, sticking = np.moveaxis(noise["std"], 1, 0)
+    fall = np.linalg.norm(sticking[:, 0], axis=-1) / np.linalg.norm(sticking[:, -1], axis=-1)
+    means, stds = noise["mean_elsewhere"], noise["std_elsewhere"]
+    errors = stds / np.sqrt(config.estimator_draws)
+    apart = [
+        np.abs(means[:, i] - means[:, j]) / np.hypot(errors[:, i], errors[:, j])
+        for i in range(3)
+        for j in range(i)
+    ]
+    evidence = noise["bound"][:, 2] - estimators.LOG_EVIDENCE
+    return [
+        Claim.over_seeds(
+            f"At the true posterior the gradient's noise vanishes: analytic over sticking the "
+            f"landing, {last} steps, the smaller ratio of two parameters",
+            [float(ratio.min()) for ratio in analytic[:, -1] / sticking[:, -1]],
+            at_least=50 * last / 400,
+            reference="a prototype, 400 steps: 71 and 109",
+        ),
+        Claim.over_seeds(
+            f"It falls in proportion to the step: exponent from {first} to {last} steps",
+            [float(x) for x in np.log(fall) / np.log(last / first)],
+            at_least=0.85,
+            at_most=1.15,
+            reference="1",
+        ),
+        Claim(
+            "Away from it the three gradients have one mean: largest difference of two, in "
+            "standard errors",
+            value=float(np.max(apart)),
+            at_most=4.5,
+            seeds=config.seeds,
+            reference="chance, in 18 comparisons: about 2.5",
+        ),
+        Claim.over_seeds(
+            "The bound there is the exact log evidence: difference",
+            [abs(float(x)) for x in evidence],
+            at_most=4 / last,
+            unit="nats",
+            reference=f"exact: 0, {estimators.LOG_EVIDENCE:.5f} nats; Euler's bias is of the step",
+        ),
+    ]
+
+
+RECIPE = Recipe(
+    name="sde-bnn",
+    arxiv="2102.06559",
+    title="Infinitely Deep Bayesian Neural Networks with Stochastic Differential Equations",
+    summary="Networks whose weights follow an SDE in depth give calibrated answers from few data.",
+    config=Config,
+    presets={
+        "smoke": Config(
+            seeds=2,
+            sigmas=(0.3,),
+            members=2,
+            iterations=30,
+            test_steps=(2, 5),
+            toy_iterations=20,
+            toy_steps=(10, 20),
+            toy_draws=256,
+            estimator_steps=(25, 50),
+            estimator_draws=200,
+            gap_iterations=20,
+        ),
+        "desk": Config(),
+        "paper": Config(
+            images="mnist",
+            net="conv",
+            examples=60000,
+            sigmas=(0.1, 0.2),
+            sigma=0.2,
+            kappa=1e-3,
+            iterations=46900,
+            batch_size=128,
+            learning_rate=1e-3,
+            dim=32,
+            toy_draws=65536,
+            gap_iterations=8000,
+        ),
+    },
+    run=run,
+)
