@@ -165,7 +165,7 @@ def test_a_frozen_conditioner_gets_no_gradient_and_ours_is_not_frozen():
         assert all(not np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(of_frozen))
         assert all(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(of_ours))
     # A gradient by the state is wrong then, too.
-    by_state = [gradients(own_divergence, each, y)[1] for each in (frozen, net)]
+    by_state: Any = [gradients(own_divergence, each, y)[1] for each in (frozen, net)]
     assert np.max(np.abs(by_state[0] - by_state[1])) > 1e-4
 
 

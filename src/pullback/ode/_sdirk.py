@@ -31,14 +31,15 @@ class SDIRK(diffrax.AbstractAdaptiveSolver):
        D_i = 1 - \gamma h \frac{\partial f_i}{\partial y_i}, $$
 
     by `find_root`. The order is the number of stages. Both methods are L-stable: the length of a
-    step is set by the accuracy, not by the fastest rate. With a hollow net the diagonal is cheap, so that a stage costs a few
-    evaluations and no linear solve; any other field works, at `dim` times the cost.
+    step is set by the accuracy, not by the fastest rate. With a hollow net the diagonal is cheap,
+    so that a stage costs a few evaluations and no linear solve; any other field works, at `dim`
+    times the cost.
 
     Give it to `pb.ode.solve` as `solver`. The field must be one of a vector `[dim]`; give a batch
     with `stepping="per_sample"`. Gradients are exact for the discrete solution: by the implicit
     function theorem within a step, by `Replay` from step to step. With two stages it can adapt
-    its steps, by the cautious estimate of a method of order 1 within it; between steps its values are
-    interpolated linearly. With one stage it needs `steps`.
+    its steps, by the cautious estimate of a method of order 1 within it; between steps its values
+    are interpolated linearly. With one stage it needs `steps`.
 
     Attributes:
         stages: 1 or 2.

@@ -33,8 +33,10 @@ class Config:
     """Sinusoids to score."""
     batch_size: int = 50
     """Series in a training step."""
-    learning_rate: float = 1e-2
-    """At the start; it falls to zero along a cosine."""
+    predictor_learning_rate: float = 1e-2
+    """Adam's for the autoregressive models and the intensity, at the start of a cosine to zero."""
+    learning_rate: float = 2e-2
+    """Adamax's for the latent ODEs, at the start of a cosine to zero."""
     predictor_kept: float = 0.2
     """Share of the points that the autoregressive models see."""
     predictor_size: int = 20
@@ -53,8 +55,10 @@ class Config:
     """Size of the hidden layers of every vector field."""
     depth: int = 1
     """Number of hidden layers of every vector field."""
-    epochs: int = 60
+    epochs: int = 45
     """Passes over the series to train one of them."""
+    solver_steps: int = 0
+    """Equal Dopri5 steps of their decoder between two times; 0 for steps adapted to 1e-3."""
     noise: float = 0.1
     """Standard deviation of their likelihood."""
     spirals: int = 400
@@ -116,7 +120,11 @@ def fit(
         model,
         loss,
         series,
-        optimiser=_optimiser(config.learning_rate, steps, adamax=adamax),
+        optimiser=_optimiser(
+            config.learning_rate if adamax else config.predictor_learning_rate,
+            steps,
+            adamax=adamax,
+        ),
         steps=steps,
         batch_size=min(config.batch_size if batch_size is None else batch_size, size),
         validation=validation,
@@ -192,6 +200,7 @@ def make_latent_ode(config: Config, variables: int, encoder: Encoder, seed: int)
         width=config.width,
         depth=config.depth,
         encoder_steps=1,
+        steps=config.solver_steps or None,
         noise=ts.GaussianLikelihood(config.noise),
         key=jr.key(seed),
     )

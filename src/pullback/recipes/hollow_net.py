@@ -43,7 +43,7 @@ class Config:
     width: int = 128
     """Size of the hidden layer of each side of the conditioner."""
     features: int = 4
-    """Numbers that a pixel's own net is told of the pixels before it; as many come from those after."""
+    """Numbers that a pixel's own net is told of the pixels before it; as many of those after it."""
     inner: int = 32
     """Size of each of the two hidden layers of the net that all pixels share."""
     solver_steps: int = 4
@@ -159,7 +159,7 @@ def _train(
     seed: int,
     images: Float[np.ndarray, "n 64"],
 ) -> tuple[CNF, tuple[dict[str, Any], ...]]:
-    """A trained flow and its log. Both kinds have the same weights at first, and the same batches."""
+    """A trained flow and its log. Both kinds start alike and see the same batches."""
     conditioner_key, net_key, key = jr.split(jr.key(seed), 3)
     dim = images.shape[1]
     conditioner = TwoSidedConditioner(dim, config.features, config.width, key=conditioner_key)
