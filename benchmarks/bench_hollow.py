@@ -56,7 +56,7 @@ def net_of(dim: int, width: int) -> HollowNet:
 def value(way: AbstractDivergence | None, probe: Any) -> Callable[..., Any]:
     def one(net, y):
         field = AtTime(net)
-        return (field(y), 0.0) if way is None else way(field, y, probe)
+        return (field(y), jnp.zeros(())) if way is None else way(field, y, probe)
 
     return lambda net, ys: jax.vmap(one, in_axes=(None, 0))(net, ys)
 

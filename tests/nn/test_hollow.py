@@ -170,7 +170,7 @@ def test_a_frozen_conditioner_gets_no_gradient_and_ours_is_not_frozen():
 
 
 def operations(function, *inputs):
-    cost = jax.jit(function).lower(*inputs).compile().cost_analysis()
+    cost: Any = jax.jit(function).lower(*inputs).compile().cost_analysis()
     return (cost[0] if isinstance(cost, list) else cost)["flops"]
 
 

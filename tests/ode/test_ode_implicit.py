@@ -14,6 +14,9 @@ from scipy.linalg import expm
 from pullback.nn import HollowNet, TwoSidedConditioner
 from pullback.ode import SDIRK, JacobiNewton, Result, find_root, solve
 
+# Slow: minutes of compiling.
+pytestmark = pytest.mark.slow
+
 TIGHT = JacobiNewton(1e-13, 1e-13)
 STEP = 0.05
 # Off the diagonal as large as on it: Jacobi-Newton has nothing to hold on to.
@@ -129,6 +132,17 @@ def test_a_root_is_differentiated_by_the_implicit_function_theorem(transform):
     root = lambda b: find_root(dense, jnp.zeros(6), b, method=TIGHT, throw=False)[0]
     found = jax.jit(transform(root))(b)
     np.testing.assert_allclose(found, np.linalg.inv(jacobian_of_dense(root(b))), rtol=1e-9)
+
+
+def test_a_tiny_cotangent_is_not_taken_for_zero(x32):
+    # Far below the rounding of 1 in float32, as the mean over a large batch makes them.
+    b, tiny = jnp.arange(1.0, 7.0), 1e-12
+    root = lambda b: find_root(
+        dense, jnp.zeros(6), b, method=JacobiNewton(1e-5, 1e-5), throw=False
+    )[0]
+    found = jax.jit(jax.grad(lambda b: tiny * jnp.sum(root(b))))(b)
+    expected = np.sum(np.linalg.inv(jacobian_of_dense(np.asarray(root(b), float))), axis=0)
+    np.testing.assert_allclose(found / tiny, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_second_derivatives_and_closed_over_values_are_differentiated_too():

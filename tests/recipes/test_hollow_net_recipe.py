@@ -7,6 +7,9 @@ import pytest
 from pullback.recipes import hollow_net, load, run
 from pullback.train._loop import run_chunk
 
+# Slow: trains every part of the recipe; `make test-slow` runs it.
+pytestmark = pytest.mark.slow
+
 TINY = hollow_net.Config(
     seeds=2, width=8, features=1, inner=4, solver_steps=1, score_steps=(1, 2), iterations=4,
     batch_size=16, dims=(2, 3), cost_batch=2, cost_turns=1, stiff_dim=4, root_steps=5,

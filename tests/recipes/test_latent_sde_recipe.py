@@ -9,6 +9,9 @@ import pytest
 from pullback.data import DataError
 from pullback.recipes import _latent_sde_points, latent_sde, load, run
 
+# Slow: trains every part of the recipe; `make test-slow` runs it.
+pytestmark = pytest.mark.slow
+
 TINY = dataclasses.replace(
     latent_sde.RECIPE.presets["smoke"],
     iterations=4,

@@ -17,6 +17,9 @@ from pullback.recipes import _sde_bnn_estimators as estimators
 from pullback.recipes._sde_bnn_stack import Stacked, stacked, unstacked
 from pullback.recipes.sde_bnn import RECIPE, Config, _load
 
+# Slow: trains every part of the recipe; `make test-slow` runs it.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

@@ -17,6 +17,9 @@ from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
 from pullback.recipes import Context, _taynode_measures, load, run
 from pullback.recipes.taynode import RECIPE, Config, _load, _network, regularised_loss
 
+# Slow: trains every part of the recipe; `make test-slow` runs it.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

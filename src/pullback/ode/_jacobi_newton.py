@@ -219,7 +219,11 @@ def _solve_linear(
     # Not Lineax's GMRES: its transposed solves raise, by a host callback, where GMRES ends early.
     # Not JAX's alone: its tolerance is a function of the vector, which may be a tangent here.
     def solve(product: Callable[[Array], Array], vector: Array) -> Array:
-        return gmres(product, vector, tol=rtol, restart=min(y.size, 30), maxiter=10)[0]
+        # It takes a vector shorter than the rounding of 1 for zero, as a small cotangent may be.
+        length = jnp.max(jnp.abs(vector))
+        length = jnp.where(length == 0, 1, length)
+        restart = min(y.size, 30)
+        return length * gmres(product, vector / length, tol=rtol, restart=restart, maxiter=10)[0]
 
     x = lax.custom_linear_solve(product, vector, solve=solve, transpose_solve=solve)
     left = jnp.linalg.norm(vector - product(x))

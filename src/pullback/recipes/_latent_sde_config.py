@@ -40,9 +40,6 @@ class Config:
     the validation walks."""
     walk_steps: int = 1
     """Solver steps from one frame to the next; the paper takes 5."""
-    walk_starts: tuple[int, ...] = (0, 25, 50, 75, 100, 125)
-    """Models train on the walks from each of these frames on, so that they see more first frames
-    than the 16 that there are; the paper has 0 alone."""
     walk_weights: tuple[float, ...] = (1.0, 0.1, 0.01, 0.001)
     """Weights of the KL that are tried on the walks; the validation walks choose."""
     walk_samples: int = 50
@@ -56,8 +53,6 @@ class Config:
             row = getattr(self, name)
             if len(row) < 2 or sorted(set(row)) != [*row]:
                 raise ValueError(f"{name} must be two or more, rising, got {row}")
-        if not self.walk_starts or not 0 <= min(self.walk_starts) <= max(self.walk_starts) < 290:
-            raise ValueError(f"walk_starts must be frames from 0 to 289, got {self.walk_starts}")
         if not self.walk_weights or min(self.walk_weights) <= 0:
             raise ValueError(f"walk_weights must be positive, got {self.walk_weights}")
         if any(self.scored % k for k in self.importance):

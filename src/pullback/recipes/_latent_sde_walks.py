@@ -2,13 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
@@ -23,7 +21,6 @@ from pullback.models.timeseries import (
     LatentODE,
     LatentSDE,
     NeuralPrior,
-    Observations,
     PathELBOLoss,
     TrainingSeries,
     latent_ode,
@@ -48,12 +45,11 @@ def run_on_walks(config: Config, context: Context, folder: Path) -> list[Claim]:
     # One scale for all: some angles do not move, and the error is in the data's own units.
     scale = float(split.train.values.std())
     parts = [_series(part, scale) for part in split]
-    fitted = _from_later_frames(parts[0], config.walk_starts)
     found: dict[str, dict[str, Any]] = {}
     for kind in _KINDS:
         tried = []
         for weight in config.walk_weights:
-            model = _trained(config, context, kind, weight, fitted, parts[1])
+            model = _trained(config, context, kind, weight, parts[0], parts[1])
             name = f"{kind.replace(' ', '-')}-{weight:g}"
             errors = functools.partial(_errors, config, context.seed, model, scale=scale)
             score = context.stage(f"validation-{name}", errors, parts[1])
@@ -81,21 +77,6 @@ def _series(walks: IrregularSeries, scale: float) -> TrainingSeries:
     scaled = walks._replace(times=walks.times * _FRAME, values=walks.values / scale)
     seen = scaled.window(stop=(_FRAMES - 0.5) * _FRAME)
     return TrainingSeries(observations(seen), observations(scaled))
-
-
-def _from_later_frames(walks: TrainingSeries, starts: Sequence[int]) -> TrainingSeries:
-    """The same walks from each of some frames on, padded to one length."""
-    assert walks.target is not None
-    times, values, mask = walks.target
-    parts = []
-    for start in starts:
-        # As padding wants it: the last time again, under a false mask.
-        end = [(0, 0), (0, start)]
-        moved = jnp.pad(times[:, start:], end, mode="edge") - times[:, start][:, None]
-        kept = (jnp.pad(a[:, start:], [*end, (0, 0)]) for a in (values, mask))
-        parts.append(Observations(moved, *kept))
-    whole = jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
-    return TrainingSeries(jax.tree.map(lambda a: a[:, :_FRAMES], whole), whole)
 
 
 def _untrained(config: Config, kind: str, angles: int, seed: int) -> LatentSDE | LatentODE:
@@ -151,7 +132,7 @@ def _trained(
         fitted,
         optimiser=_optimiser(),
         steps=config.walk_iterations,
-        batch_size=len(fitted.observed.times) // len(config.walk_starts),
+        batch_size=len(fitted.observed.times),
         validation=validation,
         patience=4,
         clip_norm=10.0,

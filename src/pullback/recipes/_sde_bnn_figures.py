@@ -171,9 +171,9 @@ def table_classifiers(
         "probabilities.",
     )  # fmt: skip
     context.note(
-        "The KL to the prior is a nat or two for hundreds of weights: little of the weights' "
-        "process is learned from the data. Most of what the random weights gain is what noise in "
-        "the weights gains while training, and the average over paths at test time."
+        "The KL to the prior is small for hundreds of weights (see the table): little of the "
+        "weights' process is learned from the data. Most of what the random weights gain is what "
+        "noise in the weights gains while training, and the average over paths at test time."
     )
 
 

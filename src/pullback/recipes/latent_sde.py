@@ -223,7 +223,6 @@ RECIPE = Recipe(
             lorenz_width=100,
             walk_iterations=400,
             walk_steps=5,
-            walk_starts=(0,),
         ),
     },
     run=run,

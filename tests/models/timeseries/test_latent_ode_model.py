@@ -16,6 +16,9 @@ from scipy.stats import multivariate_normal
 from pullback import data, ode
 from pullback.models import timeseries as ts
 
+# Slow: minutes of compiling.
+pytestmark = pytest.mark.slow
+
 NOISE = 0.3
 TIMES = np.array([0.2, 0.5, 1.1, 1.6])
 MASK = np.array([[True, True], [True, False], [False, True], [True, True]])

@@ -1,0 +1,122 @@
+"""The recipe `latent-ode`: its parts at a tiny size, a table of the user's own, and PhysioNet."""
+
+import csv
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from pullback.data import DataError
+from pullback.recipes import _latent_ode_own, _latent_ode_train, latent_ode, run
+from pullback.recipes._latent_ode_physionet import is_physionet
+
+# Slow: trains every part of the recipe; `make test-slow` runs it.
+pytestmark = pytest.mark.slow
+
+TINY = dataclasses.replace(latent_ode.RECIPE.presets["smoke"], seeds=1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    """JAX as it is out of the box."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def _run(folder, **options):
+    return run(latent_ode.RECIPE, TINY, preset="smoke", folder=folder, **options)
+
+
+def test_the_intensity_integrates_to_a_bessel_function():
+    from scipy.special import i0
+
+    t = np.linspace(0.0, _latent_ode_train.WINDOW, 20_001)
+    mean = np.trapezoid(_latent_ode_train.intensity(t), t) / _latent_ode_train.WINDOW
+    # The mean of exp(sin) over a turn is I_0(1).
+    assert mean == pytest.approx(np.e * i0(1), rel=1e-8)
+
+
+def test_scores_are_taken_where_the_mask_says():
+    truth = _series(np.array([[[1.0, 10.0], [2.0, 20.0]]]))
+    mask = np.array([[[True, False], [True, True]]])
+    mean = truth.values + np.array([[[0.5, 99.0], [-1.0, 2.0]]])
+    found = _latent_ode_own._scores(np.stack([mean, mean - 0.7, mean + 0.7]), truth, mask)
+    assert found["error"] == pytest.approx((0.25 + 1.0 + 4.0) / 3)
+    assert found["coverage"] == pytest.approx(1 / 3)
+    np.testing.assert_allclose(found["errors"], [0.625, 4.0])
+    assert found["count"] == 3
+
+
+def test_the_last_value_is_the_last_that_was_seen():
+    truth = _series(np.array([[[1.0], [5.0], [2.0], [4.0]]]))
+    past = truth._replace(mask=np.array([[[True], [True], [False], [False]]]))
+    future = truth.mask & ~past.mask
+    assert _latent_ode_own._carried(past, truth, future) == pytest.approx((9.0 + 1.0) / 2)
+
+
+def _series(values):
+    from pullback.data import irregular_series
+
+    times = np.arange(values.shape[1], dtype=float)
+    return irregular_series([(times, each) for each in values])
+
+
+def test_a_run_measures_every_claim_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(latent_ode.figures, "draw_losses", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            _run(tmp_path / "run")
+    # Every stage is there: nothing is trained again.
+    monkeypatch.setattr(_latent_ode_train, "fit", None)
+    record = _run(tmp_path / "run", resume=True)
+    assert all(np.isfinite(claim["value"]) for claim in record["claims"])
+    assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {
+        "spirals", "latent-odes", "predictors", "poisson", "training",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def ward(tmp_path):
+    """Twelve patients of two variables, in the long format."""
+    random = np.random.default_rng(0)
+    path = tmp_path / "ward.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["patient", "time [h]", "variable", "value"])
+        for patient in range(12):
+            for hour in np.sort(random.uniform(0, 24, 8)):
+                rows.writerow([patient, f"{hour:.3f}", "temperature [degC]", 37 + random.normal()])
+                if random.random() < 0.5:
+                    rows.writerow([patient, f"{hour:.3f}", "pulse [1/min]", 70 + random.normal()])
+    return path
+
+
+def test_a_table_of_ones_own_is_filled_in_and_continued(ward, tmp_path):
+    record = _run(tmp_path / "run", data=ward)
+    assert len(record["claims"]) == 3
+    assert all(np.isfinite(claim["value"]) for claim in record["claims"])
+    figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+    assert figures == {"imputation", "forecast"}
+
+
+def test_too_few_series_are_an_error(tmp_path):
+    path = tmp_path / "few.csv"
+    path.write_text("series,time,variable,value\nA,0,x,1\nA,1,x,2\nB,0,x,1\n")
+    with pytest.raises(DataError, match="10 series or more"):
+        _run(tmp_path / "run", data=path)
+
+
+PHYSIONET = Path(os.environ.get("PULLBACK_DATA", "data")) / "physionet2012"
+
+
+@pytest.mark.skipif(not PHYSIONET.exists(), reason="PULLBACK_DATA has no physionet2012")
+def test_physionet_runs_from_its_folder_or_the_one_above(tmp_path):
+    assert is_physionet(PHYSIONET)
+    assert is_physionet(PHYSIONET.parent)
+    assert not is_physionet(tmp_path)
+    record = _run(tmp_path / "run", data=PHYSIONET)
+    assert len(record["claims"]) == 3
+    assert all(np.isfinite(claim["value"]) for claim in record["claims"])
