@@ -87,6 +87,7 @@ def test_the_lorenz_system_runs(tmp_path):
     assert (tmp_path / "run" / "figures" / "prior.png").exists()
 
 
+@pytest.mark.slow
 def test_walks_are_scored_in_their_own_units(tmp_path):
     generator = np.random.default_rng(0)
     time = np.arange(300)

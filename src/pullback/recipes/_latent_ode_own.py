@@ -55,7 +55,7 @@ def run_on_own(config: Config, context: Context, file: Path) -> list[Claim]:
 def _prepare(series: data.IrregularSeries, seed: int) -> _Sets:
     split = series.split(validation=0.15, test=0.2, seed=seed)
     (train, validation, test), scaler = data.rescale_series(*split)
-    return _Sets(*(_stretched(part) for part in (train, validation, test)), scaler)
+    return _Sets(*(_stretched(part) for part in (train, validation, test)), scaler)  # pyright: ignore
 
 
 def _stretched(series: data.IrregularSeries) -> data.IrregularSeries:

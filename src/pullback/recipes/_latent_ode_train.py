@@ -160,7 +160,12 @@ def score_predictor(config: Config, context: Context, kind: str, seed: int) -> d
         context,
         f"predictor-{kind}-{seed}",
         ts.predictor(
-            kind, 1, config.predictor_size, width=config.width, depth=config.depth, key=jr.key(seed)
+            kind,
+            1,
+            config.predictor_size,
+            width=config.width,
+            depth=config.depth,
+            key=jr.key(seed),  # pyright: ignore
         ),
         ts.one_step_loss,
         seen,
@@ -252,7 +257,7 @@ def _mask_on(grid: data.IrregularSeries, shown: data.IrregularSeries) -> np.ndar
     """Which times of a grid are among those shown, `[series, time]`."""
     seen = shown.mask.any(axis=2)
     return np.array(
-        [np.isin(g, t[m]) for g, t, m in zip(grid.times, shown.times, seen, strict=True)]
+        [np.isin(g, t[m]) for g, t, m in zip(grid.times, shown.times, seen, strict=True)]  # pyright: ignore
     )
 
 

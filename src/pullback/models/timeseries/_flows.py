@@ -105,7 +105,7 @@ class ODEFlow(AbstractFlow):
 
         def one(h: Array, number: Array) -> tuple[Array, None]:
             t = t0 + number.astype(t0.dtype) * step
-            return advance(tableau, self.field, t, step, h, None), None
+            return advance(tableau, self.field, t, step, h, None), None  # pyright: ignore
 
         if self.steps == 1:
             return one(h, jnp.zeros((), t0.dtype))[0]
