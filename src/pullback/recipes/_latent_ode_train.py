@@ -160,7 +160,7 @@ def score_predictor(config: Config, context: Context, kind: str, seed: int) -> d
         context,
         f"predictor-{kind}-{seed}",
         ts.predictor(
-            kind,
+            kind,  # pyright: ignore
             1,
             config.predictor_size,
             width=config.width,
