@@ -133,6 +133,19 @@ def test_take_keeps_the_order_the_targets_and_the_width():
         batch.take(np.array([99]))
 
 
+def test_select_takes_variables_with_their_units():
+    times, values = [0.0, 1.0], np.array([[1.0, 2.0, 3.0], [np.nan, 5.0, 6.0]])
+    batch = irregular_series(
+        [(times, values, ~np.isnan(values))], variables=["a", "b", "c"], units=["m", "", "s"]
+    )
+    chosen = batch.select(["c", "a"])
+    assert (chosen.variables, chosen.units) == (("c", "a"), ("s", "m"))
+    np.testing.assert_array_equal(chosen.mask[0], [[True, True], [True, False]])
+    np.testing.assert_array_equal(chosen.values[0][chosen.mask[0]], [3.0, 1.0, 6.0])
+    with pytest.raises(ValueError, match="no variable 'd' among a, b, c"):
+        batch.select(["d"])
+
+
 def test_windows_that_touch_share_nothing_and_lose_nothing():
     batch, truth = ragged()
     past, future = batch.window(stop=4.0), batch.window(4.0)

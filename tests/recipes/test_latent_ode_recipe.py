@@ -74,7 +74,7 @@ def test_a_run_measures_every_claim_and_goes_on_where_it_was_stopped(tmp_path, m
     record = _run(tmp_path / "run", resume=True)
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])
     assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {
-        "spirals", "latent-odes", "predictors", "poisson", "training",
+        "shares", "latent-odes", "predictors", "poisson", "training",
     }  # fmt: skip
 
 

@@ -73,6 +73,32 @@ class IrregularSeries(NamedTuple):
             targets=None if self.targets is None else self.targets[places],
         )
 
+    def select(self, variables: Sequence[str]) -> "IrregularSeries":
+        """The same series with these variables alone, in this order.
+
+        Args:
+            variables: names, each of one of the batch's.
+
+        Raises:
+            ValueError: there is no such variable.
+
+        Example:
+            >>> import numpy as np
+            >>> pair = irregular_series([([0.0], [[3.0, 4.0]])], variables=["pulse", "weight"])
+            >>> pair.select(["weight"]).values
+            array([[[4.]]])
+        """
+        unknown = [name for name in variables if name not in self.variables]
+        if unknown:
+            raise ValueError(f"no variable {unknown[0]!r} among {', '.join(self.variables)}.")
+        places = [self.variables.index(name) for name in variables]
+        return self._replace(
+            values=self.values[:, :, places],
+            mask=self.mask[:, :, places],
+            variables=tuple(variables),
+            units=tuple(self.units[place] for place in places),
+        )
+
     def window(self, start: float | None = None, stop: float | None = None) -> "IrregularSeries":
         """The part of every series with `start <= time < stop`.
 

@@ -39,10 +39,13 @@ def run_on_own(config: Config, context: Context, file: Path) -> list[Claim]:
         raise data.DataError(
             file, f"expected {_FEWEST} series or more, some to score; got {len(series.ids)}."
         )
-    sets = _prepare(series, context.seed)
+    split = series.split(validation=0.15, test=0.2, seed=context.seed)
+    train, validation, test = keep_trained(context, split)
+    (train, validation, test), scaler = data.rescale_series(train, validation, test)
+    sets = _Sets(_stretched(train), _stretched(validation), _stretched(test), scaler)
     found = context.stage("own", _fit_and_score, config, context, sets)
-    _draw(context, sets, found, series)
-    _tables(context, found, series)
+    _draw(context, sets, found)
+    _tables(context, sets, found)
     context.note(
         f"{file.name}: {len(series.ids)} series of {len(series.variables)} variables and "
         f"{int(series.counts.sum())} values. {len(sets.train.ids)} series trained the model, "
@@ -52,10 +55,14 @@ def run_on_own(config: Config, context: Context, file: Path) -> list[Claim]:
     return _claims(found)
 
 
-def _prepare(series: data.IrregularSeries, seed: int) -> _Sets:
-    split = series.split(validation=0.15, test=0.2, seed=seed)
-    (train, validation, test), scaler = data.rescale_series(*split)
-    return _Sets(*(_stretched(part) for part in (train, validation, test)), scaler)  # pyright: ignore
+def keep_trained(context: Context, split: data.SeriesSplit) -> list[data.IrregularSeries]:
+    """The three sets without the variables that the first one never observed, and a note."""
+    seen = split.train.mask.any(axis=(0, 1))
+    names = np.array(split.train.variables)
+    if not seen.all():
+        left_out = ", ".join(names[~seen])
+        context.note(f"Left out, because no series to train on has a value of it: {left_out}.")
+    return [part.select([*names[seen]]) for part in split]
 
 
 def _stretched(series: data.IrregularSeries) -> data.IrregularSeries:
@@ -168,15 +175,13 @@ def _carried(past: data.IrregularSeries, truth: data.IrregularSeries, mask: np.n
     return float(error[mask].mean()) if mask.any() else float("nan")
 
 
-def _draw(
-    context: Context, sets: _Sets, found: dict[str, Any], series: data.IrregularSeries
-) -> None:
+def _draw(context: Context, sets: _Sets, found: dict[str, Any]) -> None:
     names = [
         name + (f" [{unit}]" if unit else "")
-        for name, unit in zip(series.variables, series.units, strict=True)
+        for name, unit in zip(sets.test.variables, sets.test.units, strict=True)
     ]
-    unit = f" [{series.time_unit}]" if series.time_unit else ""
-    back = lambda times: sets.scaler.times.undo(np.asarray(times) / SPAN)
+    unit = f" [{sets.test.time_unit}]" if sets.test.time_unit else ""
+    back = lambda times: sets.scaler.times.undo(np.atleast_1d(times) / SPAN)
     values = lambda x, k: x * sets.scaler.values.scale[k] + sets.scaler.values.mean[k]
     test = sets.test
     most = np.argsort(-sets.train.mask.sum(axis=(0, 1)))[:3]
@@ -210,7 +215,7 @@ def _draw(
                             "o", color=colour, markersize=3.5, label=label,
                         )  # fmt: skip
                     if what == "past":
-                        ax.axvline(float(back(found["past_end"])), color="#7b8794", linewidth=1)
+                        ax.axvline(back(found["past_end"])[0], color="#7b8794", linewidth=1)
                     if row == 0:
                         ax.set_title(names[k])
                     if row == rows - 1:
@@ -227,13 +232,13 @@ def _draw(
         )
 
 
-def _tables(context: Context, found: dict[str, Any], series: data.IrregularSeries) -> None:
+def _tables(context: Context, sets: _Sets, found: dict[str, Any]) -> None:
     rows: list[Sequence[Any]] = [
         [
             name, unit or None, found["filled"]["errors"][k], found["filled"]["coverages"][k],
             found["future"]["errors"][k], found["future"]["coverages"][k],
         ]
-        for k, (name, unit) in enumerate(zip(series.variables, series.units, strict=True))
+        for k, (name, unit) in enumerate(zip(sets.test.variables, sets.test.units, strict=True))
     ]  # fmt: skip
     context.table(
         "variables",

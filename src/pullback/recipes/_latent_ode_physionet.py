@@ -12,7 +12,7 @@ from pullback import data
 from pullback.models import timeseries as ts
 from pullback.recipes._base import Claim
 from pullback.recipes._context import Context
-from pullback.recipes._latent_ode_own import SPAN
+from pullback.recipes._latent_ode_own import SPAN, keep_trained
 from pullback.recipes._latent_ode_train import Config, fit, train_steps
 from pullback.report import PALETTE, figure, house_style
 
@@ -47,19 +47,19 @@ class _Stays(NamedTuple):
 def run_on_physionet(config: Config, context: Context, folder: Path) -> list[Claim]:
     """Reconstruct two days of intensive care, and tell who dies in hospital."""
     stays = data.physionet2012(folder, bin_minutes=config.bin_minutes)
-    variables, units = stays.variables, stays.units
     chosen = np.random.default_rng(context.seed).permutation(np.flatnonzero(stays.counts > 0))
     if config.stays:
         chosen = np.sort(chosen[: config.stays])
     split = stays.take(chosen).compact().split(validation=0.0, test=0.2, seed=context.seed)
-    (train, test), scaler = data.rescale_series(split.train, split.test, method="min-max")
+    train, _, test = keep_trained(context, split)
+    (train, test), scaler = data.rescale_series(train, test, method="min-max")
     first, last = float(scaler.times.mean), float(scaler.times.scale)
     hours = lambda series: series._replace(
         times=np.clip((first + last * series.times) / _HOURS, 0.0, 1.0) * SPAN
     )
     sets = _Stays(hours(train), hours(test))
     found = context.stage("physionet", _fit_and_score, config, context, sets)
-    _draw(context, sets, found, scaler, variables, units)
+    _draw(context, sets, found, scaler)
     context.table(
         "physionet",
         ["model", "error x 1e-3", "area under the curve"],
@@ -142,14 +142,8 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
     }
 
 
-def _draw(
-    context: Context,
-    sets: _Stays,
-    found: dict[str, Any],
-    scaler: data.SeriesScaler,
-    variables: tuple[str, ...],
-    units: tuple[str, ...],
-) -> None:
+def _draw(context: Context, sets: _Stays, found: dict[str, Any], scaler: data.SeriesScaler) -> None:
+    variables, units = sets.test.variables, sets.test.units
     shown = [k for k in ("HR", "MAP", "Temp", "GCS") if k in variables]
     hours = lambda times: np.asarray(times) / SPAN * _HOURS
     with house_style():

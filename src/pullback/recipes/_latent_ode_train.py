@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from pullback import data, train
 from pullback.models import timeseries as ts
@@ -21,6 +21,8 @@ Encoder = Literal["ode", "rnn", "gated"]
 # Of the sinusoids, in their unit of time.
 WINDOW, BEYOND = 5.0, 7.5
 GRID, LATER = 100, 50
+# Of the points of a held-out sinusoid.
+SHARES = (0.1, 0.3, 0.5)
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,15 @@ class Config:
     """Size of the hidden layers of every vector field."""
     depth: int = 1
     """Number of hidden layers of every vector field."""
-    epochs: int = 45
+    epochs: int = 30
     """Passes over the series to train one of them."""
     solver_steps: int = 0
-    """Equal Dopri5 steps of their decoder between two times; 0 for steps adapted to 1e-3."""
+    """Equal steps of their decoder between two times; 0 for steps adapted to 1e-3."""
     noise: float = 0.1
     """Standard deviation of their likelihood."""
-    spirals: int = 400
-    """Spirals to train on, of which 10 to 50 % of the points are kept."""
-    spiral_epochs: int = 60
-    """Passes over them."""
     event_series: int = 200
     """Series of events from which an intensity is learned."""
-    event_steps: int = 400
+    event_steps: int = 250
     """Training steps of it."""
     stays: int = 2000
     """With --data on PhysioNet 2012: stays to use; 0 is all 8000."""
@@ -192,7 +190,7 @@ def _predict(model: ts.Predictor, test: ts.Observations, grid: Array) -> Array:
     return jax.vmap(lambda t, x, m: model.predict(t, x, m, grid))(*test)
 
 
-# Latent ODEs on sinusoids and on spirals.
+# Latent ODEs on sinusoids.
 
 
 def make_latent_ode(config: Config, variables: int, encoder: Encoder, seed: int) -> ts.LatentODE:
@@ -220,10 +218,7 @@ def score_latent_ode(config: Config, context: Context, encoder: Encoder, seed: i
         for i, n in enumerate((config.series, config.held_out))
     ]
     inside = [each.window(stop=WINDOW) for each in whole]
-    shown = [
-        each.hold_out(config.kept, whole_times=True, seed=seed + i)[0].compact()
-        for i, each in enumerate(inside)
-    ]
+    show = lambda i, kept: inside[i].hold_out(kept, whole_times=True, seed=seed + i)[0].compact()
     window = (0.0, WINDOW)
     model, history = fit(
         config,
@@ -231,26 +226,49 @@ def score_latent_ode(config: Config, context: Context, encoder: Encoder, seed: i
         f"latent-{encoder}-{seed}",
         make_latent_ode(config, 1, encoder, seed),
         make_loss(),
-        ts.TrainingSeries(ts.observations(shown[0], window=window)),
+        ts.TrainingSeries(ts.observations(show(0, config.kept), window=window)),
         steps=train_steps(config, config.series, config.epochs),
         seed=seed,
         clip_norm=5.0,
         adamax=True,
     )
-    seen, truth = ts.observations(shown[1], window=window), whole[1]
-    said = ts.predict(model, seen, jnp.asarray(truth.times, float), samples=50, key=jr.key(seed))
-    error = np.square(np.asarray(said.mean) - truth.values)[:, :, 0]
+    truth = whole[1]
     later = truth.times[0] >= WINDOW
+    times = jnp.asarray(truth.times, float)
+
+    def predicted(shown: data.IrregularSeries) -> ts.Prediction:
+        # As wide for every share, so that all run one compiled program.
+        seen = ts.observations(_widened(shown, GRID), window=window)
+        return ts.predict(model, seen, times, samples=20, key=jr.key(seed))
+
+    def errors(prediction: ts.Prediction) -> tuple[float, float]:
+        error = np.square(np.asarray(prediction.mean) - truth.values)[:, :, 0]
+        return float(error[:, ~later].mean()), float(error[:, later].mean())
+
+    shown = show(1, config.kept)
+    said = predicted(shown)
+    error, beyond = errors(said)
     return {
-        "error": float(error[:, ~later].mean()),
-        "beyond": float(error[:, later].mean()),
-        "carried": float(_carried_forward(inside[1], shown[1], truth, later)),
+        "error": error,
+        "beyond": beyond,
+        "carried": _carried_forward(inside[1], shown, truth, later),
+        "by_share": [errors(predicted(show(1, share))) for share in SHARES],
         "loss": [float(entry["loss"]) for entry in history],
         "times": truth.times[0],
         "bands": np.stack([np.asarray(a)[:3, :, 0] for a in (said.mean, said.lower, said.upper)]),
         "truth": truth.values[:3, :, 0],
-        "mask": np.pad(_mask_on(inside[1], shown[1])[:3], ((0, 0), (0, int(later.sum())))),
+        "mask": np.pad(_mask_on(inside[1], shown)[:3], ((0, 0), (0, int(later.sum())))),
     }
+
+
+def _widened(series: data.IrregularSeries, width: int) -> data.IrregularSeries:
+    """The same observations on a grid of `width` times, by padding."""
+    more = (0, width - series.times.shape[1])
+    return series._replace(
+        times=np.pad(series.times, ((0, 0), more), mode="edge"),
+        values=np.pad(series.values, ((0, 0), more, (0, 0))),
+        mask=np.pad(series.mask, ((0, 0), more, (0, 0))),
+    )
 
 
 def _mask_on(grid: data.IrregularSeries, shown: data.IrregularSeries) -> np.ndarray:
@@ -266,73 +284,12 @@ def _carried_forward(
     shown: data.IrregularSeries,
     truth: data.IrregularSeries,
     later: np.ndarray,
-) -> Float[np.ndarray, ""]:
+) -> float:
     """The error beyond the window of saying the last value that was seen."""
     mask = _mask_on(inside, shown)
     last = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
     value = inside.values[np.arange(len(mask)), last, 0]
-    return np.square(truth.values[:, later, 0] - value[:, None]).mean()
-
-
-SHARES = (0.1, 0.3, 0.5)
-
-
-def score_spirals(config: Config, context: Context, seed: int) -> dict:
-    """Train one latent ODE on spirals with 10 to 50 % kept, and score it at three shares."""
-    length = 50
-    made = [
-        data.spiral_series(n, length=length, grid=3 * length, noise=0.1, seed=20_000 + 2 * seed + i)
-        for i, n in enumerate((config.spirals, config.held_out))
-    ]
-    times = made[0].ts
-    window = (0.0, float(times[length - 1]))
-    random = np.random.default_rng(seed)
-    parts = [
-        (times[kept], points[kept] / SPIRAL_SCALE)
-        for points, kept in (
-            (points, _keep(random, length, random.uniform(SHARES[0], SHARES[-1])))
-            for points in made[0].observed
-        )
-    ]
-    model, _ = fit(
-        config,
-        context,
-        f"spirals-{seed}",
-        make_latent_ode(config, 2, "ode", seed),
-        make_loss(),
-        ts.TrainingSeries(ts.observations(data.irregular_series(parts), window=window)),
-        steps=train_steps(config, config.spirals, config.spiral_epochs),
-        seed=seed,
-        clip_norm=5.0,
-        adamax=True,
-    )
-    found: dict[str, Any] = {"clean": made[1].clean[:3], "length": length}
-    order = np.argsort(random.random((len(made[1].observed), length)), axis=1)
-    for share in SHARES:
-        rows = np.sort(order[:, : round(share * length)], axis=1)
-        parts = [
-            (times[row], points[row] / SPIRAL_SCALE)
-            for row, points in zip(rows, made[1].observed, strict=True)
-        ]
-        seen = ts.observations(data.irregular_series(parts), window=window)
-        grid = jnp.broadcast_to(jnp.asarray(times, float), (len(rows), 2 * length))
-        paths = ts.sample_paths(model, seen, grid, samples=20, key=jr.key(seed))
-        paths = SPIRAL_SCALE * np.asarray(paths)
-        error = np.square(paths.mean(axis=0) - made[1].clean).sum(axis=2)
-        found[f"{share:g}"] = {
-            "inside": float(np.sqrt(error[:, :length].mean())),
-            "beyond": float(np.sqrt(error[:, length:].mean())),
-            "paths": paths[:, :3],
-            "seen": [made[1].observed[i][rows[i]] for i in range(3)],
-        }
-    return found
-
-
-SPIRAL_SCALE = 5.0
-
-
-def _keep(random: np.random.Generator, length: int, share: float) -> np.ndarray:
-    return np.sort(random.permutation(length)[: max(2, round(share * length))])
+    return float(np.square(truth.values[:, later, 0] - value[:, None]).mean())
 
 
 # When events happen.
@@ -353,14 +310,15 @@ def score_poisson(config: Config, context: Context, seed: int) -> dict:
     ]
     train_set, test = (
         ts.observations(
-            data.irregular_series([(times, np.ones(len(times))) for times in each]),
+            # As wide for every seed, so that all run one compiled program.
+            _widened(data.irregular_series([(times, np.ones(len(times))) for times in each]), 64),
             window=(0.0, WINDOW),
         )
         for each in made
     )
     count = float(np.mean([len(times) for times in made[0]]))
     process = ts.PoissonProcess(
-        1, latent=4, width=config.width, scale=count / WINDOW, key=jr.key(seed)
+        1, latent=4, width=config.width, scale=float(round(count / WINDOW)), key=jr.key(seed)
     )
     process, _ = fit(
         config,
@@ -372,7 +330,6 @@ def score_poisson(config: Config, context: Context, seed: int) -> dict:
         steps=config.event_steps,
         seed=seed,
         clip_norm=1e3,
-        batch_size=config.event_series,
     )
     grid = np.linspace(0.0, WINDOW, 101)
     found = process.intensity(jnp.asarray(grid, float)[None])
