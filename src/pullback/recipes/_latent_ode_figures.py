@@ -22,8 +22,10 @@ def draw_predictors(
             ax.plot(grid, found[kind][0]["said"][0], color=colour, label=names[kind], linewidth=1.4)
         seen = first["mask"][0]
         ax.plot(grid[seen], first["truth"][0][seen], "o", color="black", label="observed")
-        ax.set(xlabel="time", ylabel="value", title="Predictions from the past alone")
-        ax.legend(fontsize="x-small", ncols=2)
+        ax.set(
+            xlabel="time", ylabel="value", ylim=(-2.0, 1.4), title="Predictions from the past alone"
+        )
+        ax.legend(fontsize="x-small", ncols=3, loc="lower left")
         for place, kind in enumerate(found):
             errors = [each["error"] for each in found[kind]]
             bars.bar(place, np.mean(errors), color=PALETTE[place], width=0.6)

@@ -98,8 +98,10 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
         key=jr.key(seed),
     )
     observed, test = (ts.observations(part, window=_WINDOW) for part in sets)
-    targets = sets.train.targets
-    label = np.where(np.isnan(targets), -1, targets).astype(np.int32)  # pyright: ignore
+    targets, deaths = sets.train.targets, sets.test.targets
+    assert targets is not None
+    assert deaths is not None
+    label = np.where(np.isnan(targets), -1, targets).astype(np.int32)
     model, history = fit(
         config,
         context,
@@ -125,7 +127,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
     covered = (np.asarray(filled.lower) <= values) & (values <= np.asarray(filled.upper))
     average = (sets.train.values * sets.train.mask).sum((0, 1)) / sets.train.mask.sum((0, 1))
     death = np.asarray(model.classify(test, samples=10, key=key))[:, 1]
-    known = ~np.isnan(sets.test.targets)  # pyright: ignore
+    known = ~np.isnan(deaths)
     few = ts.Observations(*(array[:2] for array in test))
     grid = np.tile(np.linspace(*_WINDOW, 97), (2, 1))
     bands = ts.predict(model, few, jnp.asarray(grid, float), samples=100, key=key)
@@ -134,7 +136,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
         "hidden": error(filled, held_back),
         "coverage": float(covered[held_back].mean()),
         "plain": float(np.square(average[None, None] - values)[mask].mean()),
-        "auc": float(roc_auc_score(sets.test.targets[known], death[known])),  # pyright: ignore
+        "auc": float(roc_auc_score(deaths[known], death[known])),
         "loss": [entry["loss"] for entry in history],
         "mse": [entry["mse"] for entry in history],
         "grid": grid[0],

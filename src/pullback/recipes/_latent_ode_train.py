@@ -158,12 +158,12 @@ def score_predictor(config: Config, context: Context, kind: str, seed: int) -> d
         context,
         f"predictor-{kind}-{seed}",
         ts.predictor(
-            kind,  # pyright: ignore
+            kind,  # pyright: ignore[reportArgumentType]
             1,
             config.predictor_size,
             width=config.width,
             depth=config.depth,
-            key=jr.key(seed),  # pyright: ignore
+            key=jr.key(seed),
         ),
         ts.one_step_loss,
         seen,
@@ -274,9 +274,8 @@ def _widened(series: data.IrregularSeries, width: int) -> data.IrregularSeries:
 def _mask_on(grid: data.IrregularSeries, shown: data.IrregularSeries) -> np.ndarray:
     """Which times of a grid are among those shown, `[series, time]`."""
     seen = shown.mask.any(axis=2)
-    return np.array(
-        [np.isin(g, t[m]) for g, t, m in zip(grid.times, shown.times, seen, strict=True)]  # pyright: ignore
-    )
+    rows = zip(grid.times, shown.times, seen, strict=True)
+    return np.stack([np.isin(every, times[known]) for every, times, known in rows])
 
 
 def _carried_forward(

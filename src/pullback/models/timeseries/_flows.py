@@ -101,11 +101,12 @@ class ODEFlow(AbstractFlow):
         self, h: Float[Array, " size"], t0: Float[Array, ""], t1: Float[Array, ""]
     ) -> Float[Array, " size"]:
         tableau = tableau_of(self.solver)
+        assert tableau is not None
         step = (t1 - t0) / self.steps
 
         def one(h: Array, number: Array) -> tuple[Array, None]:
             t = t0 + number.astype(t0.dtype) * step
-            return advance(tableau, self.field, t, step, h, None), None  # pyright: ignore
+            return advance(tableau, self.field, t, step, h, None), None
 
         if self.steps == 1:
             return one(h, jnp.zeros((), t0.dtype))[0]

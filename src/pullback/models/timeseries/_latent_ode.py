@@ -334,8 +334,8 @@ class LatentODE(eqx.Module):
         log_x = jnp.sum(self.likelihood.log_prob(decoded.mean, values, mask), axis=(-2, -1))
         error = jnp.where(mask, decoded.mean - jnp.where(mask, values, 0.0), 0.0)
         log_times = jnp.zeros_like(log_x)
-        if decoded.rate is not None:
-            log_times = poisson_log_prob(decoded.rate, decoded.integral, mask)  # pyright: ignore
+        if decoded.rate is not None and decoded.integral is not None:
+            log_times = poisson_log_prob(decoded.rate, decoded.integral, mask)
         return log_x, log_times, jnp.sum(jnp.square(error), axis=(-2, -1)), decoded.solution.result
 
     def _solve(self, z0: Array, anchor: Array, times: Array) -> ode.Solution:

@@ -128,8 +128,8 @@ def predict(
     """
     if not 0 < level < 1:
         raise ValueError(f"`level` must be in (0, 1), got {level}.")
-    found = _in_batches(model, observed, times, samples, level, batch_size, key)
-    return Prediction(times, *found, level)  # pyright: ignore
+    mean, lower, upper = _in_batches(model, observed, times, samples, level, batch_size, key)
+    return Prediction(times, mean, lower, upper, level)
 
 
 def reconstruct(
