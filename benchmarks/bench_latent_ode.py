@@ -57,7 +57,7 @@ def measure(size: Size, options: argparse.Namespace) -> dict:
     state = {"at": arguments[:2]}
 
     def run():
-        *state["at"], value = program(*state["at"], *arguments[2:])  # pyright: ignore
+        *state["at"], value = program(*state["at"], *arguments[2:])  # pyright: ignore[reportArgumentType]
         return jax.block_until_ready(value)
 
     timings = race(

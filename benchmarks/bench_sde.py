@@ -44,7 +44,7 @@ def measure(size: Size, options: argparse.Namespace) -> dict:
     for name, solve in _sde_torch.SOLVES.items():
         # The adjoint takes minutes a call at the large size.
         if not (options.without_torch or (size != SIZES[0] and "adjoint" in name)):
-            calls[name] = _sde_torch.training_step(solve, *problem(size), STEPS)  # pyright: ignore
+            calls[name] = _sde_torch.training_step(solve, *problem(size), STEPS)  # pyright: ignore[reportCallIssue]
             losses[name] = calls[name]()
     timings = race(calls, rounds=options.rounds, turn=options.turn)
     return {

@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import _latent_ode_own, _latent_ode_train, latent_ode, run
-from pullback.recipes._latent_ode_physionet import is_physionet
+from pullback.recipes import (
+    _latent_ode_own,
+    _latent_ode_physionet,
+    _latent_ode_train,
+    latent_ode,
+    run,
+)
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -109,14 +114,21 @@ def test_too_few_series_are_an_error(tmp_path):
         _run(tmp_path / "run", data=path)
 
 
+def test_the_papers_average_is_over_features_of_stays():
+    error = np.array([[[1.0, 3.0, 9.0], [2.0, 0.0, 9.0]]])
+    mask = np.array([[[True, True, False], [True, False, False]]])
+    found = _latent_ode_physionet._averaged_as_in_the_paper(error, mask)
+    assert found == pytest.approx(((1 + 4) / 2 + 9 + 0) / 3)
+
+
 PHYSIONET = Path(os.environ.get("PULLBACK_DATA", "data")) / "physionet2012"
 
 
 @pytest.mark.skipif(not PHYSIONET.exists(), reason="PULLBACK_DATA has no physionet2012")
 def test_physionet_runs_from_its_folder_or_the_one_above(tmp_path):
-    assert is_physionet(PHYSIONET)
-    assert is_physionet(PHYSIONET.parent)
-    assert not is_physionet(tmp_path)
+    assert _latent_ode_physionet.is_physionet(PHYSIONET)
+    assert _latent_ode_physionet.is_physionet(PHYSIONET.parent)
+    assert not _latent_ode_physionet.is_physionet(tmp_path)
     record = _run(tmp_path / "run", data=PHYSIONET)
     assert len(record["claims"]) == 3
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])

@@ -53,7 +53,7 @@ def test_strong_order_by_regression_on_one_brownian_path(solver, order, key):
     # dX = -p^2 sin X cos^3 X dt + p cos^2 X dW (Ito) has X = arctan(pW + tan X0).
     paths, p = 400, jnp.asarray(0.8)
     rises = jr.normal(key, (64, paths)) / 8
-    tree = Table(jnp.concatenate([jnp.zeros((1, paths)), jnp.cumsum(rises, axis=0)]))  # pyright: ignore
+    tree = Table(jnp.concatenate([jnp.zeros((1, paths)), jnp.cumsum(rises, axis=0)]))  # pyright: ignore[reportCallIssue]
     ito = isinstance(solver, diffrax.AbstractItoSolver)
     start = jnp.full(paths, 0.3)
     truth = jnp.arctan(p * tree.values[-1] + jnp.tan(0.3))

@@ -65,19 +65,21 @@ def run_on_physionet(config: Config, context: Context, folder: Path) -> list[Cla
         ["model", "error x 1e-3", "area under the curve"],
         [
             *([f"{name} (paper)", *row] for name, row in PAPER.items()),
-            ["latent ODE, here", 1e3 * found["error"], found["auc"]],
-            ["here, values that the encoder did not see", 1e3 * found["hidden"], None],
-            ["here, the mean of each feature", 1e3 * found["plain"], None],
+            ["latent ODE, here", 1e3 * found["paper_error"], found["auc"]],
+            ["the same, mean over observed values", 1e3 * found["error"], None],
+            ["and over values that the encoder did not see", 1e3 * found["hidden"], None],
+            ["the mean of each feature, over observed values", 1e3 * found["plain"], None],
         ],
-        "PhysioNet 2012: mean squared error of the reconstruction of observed values, each feature "
-        "scaled to [0, 1], and area under the curve of in-hospital mortality. The paper trains on "
-        "6,400 stays for 100 epochs, with times to 6 minutes or finer.",
+        "PhysioNet 2012: squared error of the reconstruction, each feature scaled to [0, 1], and "
+        "area under the curve of in-hospital mortality. The paper's code averages the error over "
+        "each feature of each stay, with 0 for a feature that a stay never observed; so does the "
+        "first row of this run, and no other. The paper trains on 6,400 stays for 100 epochs.",
     )
     context.note(
         f"{len(sets.train.ids)} stays trained the model for {config.stay_epochs} epochs and "
         f"{len(sets.test.ids)} scored it; times are rounded to {config.bin_minutes} minutes. The "
-        "figures of the paper are of all 8,000 stays, trained longer: what stands beside them here "
-        "is a subset, unless `--stays 0 --stay-epochs 100 --bin-minutes 6` was asked for."
+        "figures of the paper are of all 8,000 stays, trained for 100 epochs on finer times: "
+        "`--stays 0 --stay-epochs 100 --bin-minutes 6`."
     )
     return _claims(found)
 
@@ -133,6 +135,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
     bands = ts.predict(model, few, jnp.asarray(grid, float), samples=100, key=key)
     return {
         "error": error(said, mask),
+        "paper_error": _averaged_as_in_the_paper(np.asarray(said.mean) - values, mask),
         "hidden": error(filled, held_back),
         "coverage": float(covered[held_back].mean()),
         "plain": float(np.square(average[None, None] - values)[mask].mean()),
@@ -142,6 +145,12 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
         "grid": grid[0],
         "bands": np.stack([np.asarray(a) for a in (bands.mean, bands.lower, bands.upper)]),
     }
+
+
+def _averaged_as_in_the_paper(error: np.ndarray, mask: np.ndarray) -> float:
+    """Mean over stays and features of each one's mean squared error, 0 where it has no value."""
+    total = np.sum(np.square(error) * mask, axis=1)
+    return float(np.mean(total / np.maximum(mask.sum(axis=1), 1)))
 
 
 def _draw(context: Context, sets: _Stays, found: dict[str, Any], scaler: data.SeriesScaler) -> None:
@@ -177,6 +186,9 @@ def _draw(context: Context, sets: _Stays, found: dict[str, Any], scaler: data.Se
         share = 100 * (1 + np.arange(len(found["mse"]))) / len(found["mse"])
         axes[0].plot(share, 1e3 * np.asarray(found["mse"]), label="here, in training")
         axes[0].plot(100, 1e3 * found["error"], "o", color=PALETTE[0], label="here, held out")
+        axes[0].plot(
+            100, 1e3 * found["paper_error"], "s", color=PALETTE[0], label="averaged as in the paper"
+        )
         for name, colour in (("latent ODE", PALETTE[1]), ("RNN-Decay", PALETTE[2])):
             axes[0].axhline(PAPER[name][0], color=colour, linestyle="--", label=f"{name}, paper")
         axes[0].set(
@@ -197,8 +209,9 @@ def _draw(context: Context, sets: _Stays, found: dict[str, Any], scaler: data.Se
 def _claims(found: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
-            "Reconstruction of observed values on held-out stays: mean squared error x 1e-3",
-            value=1e3 * found["error"],
+            "Reconstruction of held-out stays: mean squared error x 1e-3, averaged as the paper's "
+            "code does",
+            value=1e3 * found["paper_error"],
             at_most=2.118 + 2 * 0.271,
             reference="the paper, latent ODE: 2.118 +/- 0.271; two of its deviations above",
         ),

@@ -236,7 +236,6 @@ RECIPE = Recipe(
             epochs=500,
             event_series=1000,
             event_steps=2000,
-            stays=0,
             stay_epochs=100,
             bin_minutes=6,
             own_steps=10_000,

@@ -64,7 +64,7 @@ def model_of(case, anchor="first", shift=0.0, **options: Any):
         field=lambda t, z, args: jnp.asarray(matrix) @ z,
         decoder=lambda z: jnp.asarray(decoder) @ z,
         likelihood=ts.GaussianLikelihood(NOISE),
-        anchor=anchor,  # pyright: ignore
+        anchor=anchor,  # pyright: ignore[reportArgumentType]
         **settings,
     )
 
@@ -145,7 +145,7 @@ def test_the_kl_is_its_monte_carlo_mean():
     log_q = np.asarray(jax.vmap(posterior.log_prob)(jnp.asarray(z)))
     normal = multivariate_normal(
         np.asarray(posterior.mean),
-        np.diag(np.asarray(posterior.std) ** 2),  # pyright: ignore
+        np.diag(np.asarray(posterior.std) ** 2),  # pyright: ignore[reportArgumentType]
     )  # pyright: ignore[reportArgumentType]
     np.testing.assert_allclose(log_q[:50], normal.logpdf(z[:50]), rtol=1e-10)
     terms = log_q - multivariate_normal(np.zeros(2), np.eye(2)).logpdf(z)  # pyright: ignore[reportArgumentType]

@@ -245,7 +245,7 @@ def test_one_step_log_probabilities_are_scipys():
     times, values, mask = series()
     model = ts.predictor("decay", VARIABLES, SIZE, noise=ts.GaussianLikelihood(0.7), key=jr.key(8))
     mean = np.asarray(model.one_step(times, values, mask))
-    expected = np.where(mask, norm(mean, 0.7).logpdf(np.asarray(values)), 0.0)  # pyright: ignore
+    expected = np.where(mask, norm(mean, 0.7).logpdf(np.asarray(values)), 0.0)  # pyright: ignore[reportAttributeAccessIssue]
     np.testing.assert_allclose(model.log_prob(times, values, mask), expected, rtol=1e-10)
     batch = ts.Observations(times[None], values[None], mask[None])
     loss, metrics = ts.one_step_loss(model, batch, key=jr.key(0))
