@@ -155,8 +155,8 @@ def _needed(path: Path, names: tuple[str, ...], role: str, wanted: str | None) -
         hint = f"did you mean {role}={near[0]!r}" if near else f"which is it: {role}=..."
         raise DataError(
             path,
-            f"no column has a usual name for the {role}; {hint}? The columns are "
-            f"{', '.join(names)}.",
+            f"no column has a usual name for the {role}; {hint}? Or call it {role!r} in the file. "
+            f"The columns are {', '.join(names)}.",
         )
     return place
 

@@ -273,7 +273,7 @@ def _widened(series: data.IrregularSeries, width: int) -> data.IrregularSeries:
 
 def _mask_on(grid: data.IrregularSeries, shown: data.IrregularSeries) -> np.ndarray:
     """Which times of a grid are among those shown, `[series, time]`."""
-    seen = shown.mask.any(axis=2)
+    seen = np.any(shown.mask, axis=2)
     found = np.zeros(grid.times.shape, bool)
     for row, times in enumerate(shown.times):
         found[row] = np.isin(grid.times[row], times[seen[row]])
