@@ -11,7 +11,7 @@ STEPS = 50
 
 
 class Size(NamedTuple):
-    """How many paths, of how many dimensions, through hidden layers of which width."""
+    """How many paths, of how many dimensions, through a hidden layer of which width."""
 
     paths: int
     dims: int
@@ -22,9 +22,9 @@ SIZES = (Size(64, 4, 64), Size(512, 16, 128))
 
 
 def problem(size: Size, seed: int = 0):
-    """Layers of the drift and of the diffusion (each two hidden ones), and the start."""
+    """Layers of the drift and of the diffusion (each one hidden one), and the start."""
     generator = np.random.default_rng(seed)
-    widths = (size.dims, size.width, size.width, size.dims)
+    widths = (size.dims, size.width, size.dims)
 
     def layers():
         return [

@@ -107,7 +107,7 @@ def page(sizes: dict[str, dict], held: dict[str, list[int]], about: dict) -> str
     explained = (
         "Training step at (paths, dimensions, width): the least and the median time of a call, the "
         f"rivals taking turns; Stratonovich midpoint, {STEPS} steps, diagonal noise, float32, "
-        "drift and diffusion of two hidden layers each. Every rival has Brownian paths of its own, "
+        "drift and diffusion of one hidden layer each. Every rival has Brownian paths of its own, "
         "so the losses agree up to sampling. Diffrax is on its virtual Brownian tree with a "
         "tolerance of a quarter of a step."
     )
