@@ -105,6 +105,8 @@ def test_a_table_of_ones_own_is_filled_in_and_continued(ward, tmp_path):
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])
     figures = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {"imputation", "forecast"}
+    # The file's units are those of the report.
+    assert "degC" in (tmp_path / "run" / "contents.json").read_text()
 
 
 def test_too_few_series_are_an_error(tmp_path):

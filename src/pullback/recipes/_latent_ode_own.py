@@ -30,6 +30,8 @@ class _Sets(NamedTuple):
     validation: data.IrregularSeries
     test: data.IrregularSeries
     scaler: data.SeriesScaler
+    units: tuple[str, ...]
+    time_unit: str
 
 
 def run_on_own(config: Config, context: Context, file: Path) -> list[Claim]:
@@ -41,8 +43,12 @@ def run_on_own(config: Config, context: Context, file: Path) -> list[Claim]:
         )
     split = series.split(validation=0.15, test=0.2, seed=context.seed)
     train, validation, test = keep_trained(context, split)
+    # On the model's scale nothing has a unit.
+    units, time_unit = train.units, train.time_unit
     (train, validation, test), scaler = data.rescale_series(train, validation, test)
-    sets = _Sets(_stretched(train), _stretched(validation), _stretched(test), scaler)
+    sets = _Sets(
+        _stretched(train), _stretched(validation), _stretched(test), scaler, units, time_unit
+    )
     found = context.stage("own", _fit_and_score, config, context, sets)
     _draw(context, sets, found)
     _tables(context, sets, found)
@@ -178,9 +184,9 @@ def _carried(past: data.IrregularSeries, truth: data.IrregularSeries, mask: np.n
 def _draw(context: Context, sets: _Sets, found: dict[str, Any]) -> None:
     names = [
         name + (f" [{unit}]" if unit else "")
-        for name, unit in zip(sets.test.variables, sets.test.units, strict=True)
+        for name, unit in zip(sets.test.variables, sets.units, strict=True)
     ]
-    unit = f" [{sets.test.time_unit}]" if sets.test.time_unit else ""
+    unit = f" [{sets.time_unit}]" if sets.time_unit else ""
     back = lambda times: sets.scaler.times.undo(np.atleast_1d(times) / SPAN)
     values = lambda x, k: x * sets.scaler.values.scale[k] + sets.scaler.values.mean[k]
     test = sets.test
@@ -238,7 +244,7 @@ def _tables(context: Context, sets: _Sets, found: dict[str, Any]) -> None:
             name, unit or None, found["filled"]["errors"][k], found["filled"]["coverages"][k],
             found["future"]["errors"][k], found["future"]["coverages"][k],
         ]
-        for k, (name, unit) in enumerate(zip(sets.test.variables, sets.test.units, strict=True))
+        for k, (name, unit) in enumerate(zip(sets.test.variables, sets.units, strict=True))
     ]  # fmt: skip
     context.table(
         "variables",

@@ -42,6 +42,7 @@ class _Stays(NamedTuple):
 
     train: data.IrregularSeries
     test: data.IrregularSeries
+    units: tuple[str, ...]
 
 
 def run_on_physionet(config: Config, context: Context, folder: Path) -> list[Claim]:
@@ -52,12 +53,14 @@ def run_on_physionet(config: Config, context: Context, folder: Path) -> list[Cla
         chosen = np.sort(chosen[: config.stays])
     split = stays.take(chosen).compact().split(validation=0.0, test=0.2, seed=context.seed)
     train, _, test = keep_trained(context, split)
+    # On the model's scale nothing has a unit.
+    units = train.units
     (train, test), scaler = data.rescale_series(train, test, method="min-max")
     first, last = float(scaler.times.mean), float(scaler.times.scale)
     hours = lambda series: series._replace(
         times=np.clip((first + last * series.times) / _HOURS, 0.0, 1.0) * SPAN
     )
-    sets = _Stays(hours(train), hours(test))
+    sets = _Stays(hours(train), hours(test), units)
     found = context.stage("physionet", _fit_and_score, config, context, sets)
     _draw(context, sets, found, scaler)
     context.table(
@@ -99,7 +102,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
         classes=2,
         key=jr.key(seed),
     )
-    observed, test = (ts.observations(part, window=_WINDOW) for part in sets)
+    observed, test = (ts.observations(part, window=_WINDOW) for part in sets[:2])
     targets, deaths = sets.train.targets, sets.test.targets
     assert targets is not None
     assert deaths is not None
@@ -154,7 +157,7 @@ def _averaged_as_in_the_paper(error: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _draw(context: Context, sets: _Stays, found: dict[str, Any], scaler: data.SeriesScaler) -> None:
-    variables, units = sets.test.variables, sets.test.units
+    variables, units = sets.test.variables, sets.units
     shown = [k for k in ("HR", "MAP", "Temp", "GCS") if k in variables]
     hours = lambda times: np.asarray(times) / SPAN * _HOURS
     with house_style():

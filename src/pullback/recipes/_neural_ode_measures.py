@@ -17,17 +17,9 @@ from pullback import ode
 from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
+from pullback.recipes._double import double
 
 STIFFNESS = (1.0, 5.0, 15.0, 25.0)
-
-
-def _double(tree: Any) -> Any:
-    """The tree in float64; only inside of `jax.enable_x64`."""
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.float64) if eqx.is_inexact_array_like(leaf) else leaf,
-        tree,
-        is_leaf=eqx.is_array_like,
-    )
 
 
 @eqx.filter_jit
@@ -44,7 +36,7 @@ def _stem(net: ODENet, x: jax.Array) -> jax.Array:
 def dial(net: ODENet, probe: Labelled, tolerances: Sequence[float]) -> dict[str, list]:
     """Evaluations, error of the logits and share of wrong answers at each tolerance."""
     with jax.enable_x64(True):
-        exact = np.asarray(_answers(_double(net), _double(probe.x), jnp.asarray(1e-9))[0])
+        exact = np.asarray(_answers(double(net), double(probe.x), jnp.asarray(1e-9))[0])
     rows = {"nfe": [], "logit_error": [], "wrong": []}
     for tolerance in tolerances:
         logits, nfe = map(np.asarray, _answers(net, jnp.asarray(probe.x), jnp.asarray(tolerance)))
@@ -95,7 +87,7 @@ def gradient_gap(net: ODENet, probe: Labelled, tolerances: Sequence[float]) -> l
     """How far the adjoint's gradient is from the discrete solution's, relative, in float64."""
     gaps = []
     with jax.enable_x64(True):
-        net, batch = _double(net), (_double(probe.x), jnp.asarray(probe.y))
+        net, batch = double(net), (double(probe.x), jnp.asarray(probe.y))
         for tolerance in tolerances:
             replay, backsolve = (
                 _gradient(

@@ -15,19 +15,11 @@ from jaxtyping import Array
 from pullback import ode
 from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet
+from pullback.recipes._double import double
 
 # The most images over which R_K is integrated.
 _MOST = 450
 _MODES = ("taylor", "nested")
-
-
-def _double(tree: Any) -> Any:
-    """The tree in float64; only inside of `jax.enable_x64`."""
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.float64) if eqx.is_inexact_array_like(leaf) else leaf,
-        tree,
-        is_leaf=eqx.is_array_like,
-    )
 
 
 def measure(
@@ -35,7 +27,7 @@ def measure(
 ) -> dict[str, Any]:
     """Cost, test error, regularisers and error of the training's steps of one network."""
     with jax.enable_x64(True):
-        net, x = _double(net), _double(test.x)
+        net, x = double(net), double(test.x)
         solved = [_solve(net, x, jnp.asarray(tolerance)) for tolerance in tolerances]
         logits, end, _ = solved[-1]
         rms = 0.0
@@ -77,7 +69,7 @@ def compare_modes(net: ODENet, x: np.ndarray, orders: Sequence[int]) -> dict[str
     nodes, weights = np.polynomial.legendre.leggauss(8)
     nodes, weights = (nodes + 1) / 2, weights / 2
     with jax.enable_x64(True):
-        net, y0 = _double(net), jax.vmap(net.stem)(_double(x))
+        net, y0 = double(net), jax.vmap(net.stem)(double(x))
         ts, weights = jnp.asarray([0.0, *nodes]), jnp.asarray(weights)
         ys = ode.solve(net.block.batched_field, y0, ts, rtol=1e-8, atol=1e-8).ys[1:]
         for order in orders:
@@ -132,7 +124,7 @@ def _timed(energy: Any, *inputs: Any) -> tuple[tuple[float, np.ndarray], float, 
 def silent_gap(net: ODENet, x: np.ndarray, order: int) -> float:
     """How far the silent form's gradient is from the full solve's, relative, in float64."""
     with jax.enable_x64(True):
-        gradients = _silent_and_full(_double(net), _double(x), order)
+        gradients = _silent_and_full(double(net), double(x), order)
         silent, full = (ravel_pytree(gradient)[0] for gradient in gradients)
         return float(jnp.linalg.norm(silent - full) / jnp.linalg.norm(full))
 
