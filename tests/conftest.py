@@ -1,4 +1,4 @@
-"""Strict JAX for every test: no silent promotion, four fake CPU devices, one compilation cache.
+"""Strict JAX for every test: no silent promotion, four fake CPU devices, quick compilation.
 
 float64 is on, because most oracles need it; a test of float32 makes float32 inputs, or takes the
 `x32` fixture, which is what a user who sets nothing has.
@@ -6,10 +6,16 @@ float64 is on, because most oracles need it; a test of float32 makes float32 inp
 
 import os
 import zlib
+from importlib import metadata
 from pathlib import Path
 
+# Compiling is most of what the tests take: code that is not optimised compiles nine times faster.
+# jaxlib from 0.12 on does not know the last flag, and one that is not known ends the process.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    + " --xla_llvm_disable_expensive_passes=true"
+    + " --xla_cpu_use_fusion_emitters=false" * (metadata.version("jaxlib") < "0.12")
 )
 
 import jax
