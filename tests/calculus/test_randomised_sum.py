@@ -1,0 +1,256 @@
+"""Random truncation: by enumeration of the stopping index, and by laws in closed form."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy import stats
+
+from pullback.calculus import (
+    Geometric,
+    HarmonicTail,
+    Multilevel,
+    multilevel_batch,
+    multilevel_estimate,
+    ragged_sum,
+    ragged_terms,
+    randomised_sum,
+    truncation_cost,
+)
+
+LAWS = [Geometric(0.6, cap=20), HarmonicTail(switch=5, rate=0.3, cap=20)]
+TERMS = jnp.asarray((1 + 0.5 * np.sin(np.arange(40))) * (-0.7) ** np.arange(40))
+
+
+def indexed(scale=1.0):
+    """The series of `TERMS`, one after the other; the state is the place."""
+    return lambda place: (scale * TERMS[place] * jnp.ones_like(place, float), place + 1)
+
+
+def every_stop(law):
+    stop = jnp.arange(1, law.cap + 1)
+    return stop, law.probability(stop)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("estimator", ["roulette", "single"])
+@pytest.mark.parametrize("exact", [0, 1, 5])
+def test_the_mean_over_every_stop_is_the_sum_and_its_gradient(law, estimator, exact):
+    stop, probability = every_stop(law)
+
+    def mean(scale):
+        start = jnp.zeros(stop.shape, int)
+        sums = randomised_sum(indexed(scale), start, law, stop, exact=exact, estimator=estimator)
+        return jnp.sum(probability * sums)
+
+    value, slope = jax.value_and_grad(mean)(jnp.asarray(1.5))
+    whole = float(jnp.sum(TERMS[: exact + law.cap]))
+    assert value == pytest.approx(1.5 * whole, rel=1e-12)
+    assert slope == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_variance_over_every_stop_is_the_formulas(law):
+    stop, probability = every_stop(law)
+    for exact in (0, 3):
+        sums = randomised_sum(indexed(), jnp.zeros(stop.shape, int), law, stop, exact=exact)
+        cost = truncation_cost(np.asarray(TERMS), law, exact=exact)
+        mean = jnp.sum(probability * sums)
+        assert cost.mean == pytest.approx(float(mean), rel=1e-12)
+        expected = jnp.sum(probability * jnp.square(sums - mean))
+        assert cost.variance == pytest.approx(float(expected), rel=1e-9)
+        assert cost.terms == pytest.approx(exact + float(jnp.sum(probability * stop.astype(float))))
+
+
+def test_terms_after_the_last_stop_are_not_computed():
+    computed = []
+
+    def step(place):
+        jax.debug.callback(lambda k: computed.append(int(k)), place[0])
+        # From the fourth on they are infinite: neither the value nor the gradient may see one.
+        return jnp.where(place < 4, 1.0, jnp.inf), place + 1
+
+    stop = jnp.array([2, 3])
+    start = jnp.zeros(2, int)
+    total = jax.jit(lambda stop: randomised_sum(step, start, Geometric(0.5), stop, exact=1))(stop)
+    jax.effects_barrier()
+    assert sorted(computed) == [0, 1, 2, 3]
+    np.testing.assert_allclose(total, [1 + 1 + 2, 1 + 1 + 2 + 4])
+
+
+def test_terms_may_be_vectors_and_trees():
+    step = lambda state: ({"a": state, "b": jnp.sum(state, axis=1)}, state / 3)
+    law, stop = Geometric(0.5, cap=60), jnp.array([1, 4])
+    start = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+    found = randomised_sum(step, start, law, stop)
+    weights = np.array([1.0, 1 + 2 / 3 + 4 / 9 + 8 / 27])
+    np.testing.assert_allclose(found["a"], start * weights[:, None])
+    np.testing.assert_allclose(found["b"], jnp.sum(start, axis=1) * weights)
+
+
+@pytest.mark.parametrize("exact", [0, 3])
+def test_a_ragged_list_has_every_term_once_and_the_same_sum(exact):
+    law = HarmonicTail(switch=5, rate=0.3, cap=20)
+    stop = np.asarray(law.sample((7,), key=jr.key(0)))
+    needed = ragged_terms(stop, exact=exact)
+    pairs = list(zip(needed.row[needed.mask], needed.term[needed.mask], strict=True))
+    expected = [(i, k) for i, last in enumerate(stop) for k in range(1, exact + last + 1)]
+    assert pairs == expected
+    assert len(needed.row) == 2 ** int(np.ceil(np.log2(len(expected))))
+    values = jnp.where(needed.mask, TERMS[needed.term - 1], jnp.nan)
+    found = ragged_sum(values, needed, law, jnp.asarray(stop), exact=exact)
+    start = jnp.zeros(len(stop), int)
+    np.testing.assert_allclose(
+        found, randomised_sum(indexed(), start, law, jnp.asarray(stop), exact=exact), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    "law", [Geometric(0.5, cap=1000), Geometric(0.9, cap=7), HarmonicTail(cap=1000), HarmonicTail()]
+)
+def test_draws_have_the_law(law):
+    draws = np.asarray(law.sample((1_000_000,), key=jr.key(1)))
+    assert draws.min() == 1
+    assert draws.max() <= law.cap
+    k = np.arange(1, law.cap + 1)
+    expected = 1e6 * np.asarray(law.probability(jnp.asarray(k)))
+    assert expected.sum() == pytest.approx(1e6)
+    bins = np.minimum(np.cumsum(expected) // 200, 1e6 // 200 - 1).astype(int)
+    counts = np.bincount(draws - 1, minlength=law.cap)
+    seen, wanted = (np.bincount(bins, weights=x) for x in (counts, expected))
+    seen, wanted = seen[wanted > 0], wanted[wanted > 0]
+    assert stats.chisquare(seen, wanted * seen.sum() / wanted.sum()).pvalue > 1e-3
+    assert abs(draws.mean() - law.mean()) < 4 * draws.std() / 1000
+
+
+def test_the_law_of_sumo_is_the_papers():
+    law = HarmonicTail(cap=100_000)
+    survival = law.survival(jnp.array([1, 2, 10, 79, 80, 81, 100]))
+    expected = [1, 1 / 2, 1 / 10, 1 / 79, 1 / 80, 0.9 / 80, 0.9**20 / 80]
+    np.testing.assert_allclose(survival, expected, rtol=1e-12)
+    # H_79 + 1 / (a b)
+    assert float(law.mean()) == pytest.approx(np.sum(1 / np.arange(1, 80)) + 1 / 8, rel=1e-9)
+
+
+@pytest.mark.parametrize("exact", [1, 5])
+def test_importance_weighted_bounds_sum_to_the_log_evidence(exact):
+    """z ~ N(0, I), x | z ~ N(z, I), so x ~ N(0, 2 I); a proposal whose mean is off by 0.2."""
+    n, dim, law = 10_000, 5, HarmonicTail()
+    x = jnp.asarray(np.random.default_rng(7).normal(size=dim) * np.sqrt(2))
+    deviation = np.sqrt(2 / 3)
+
+    @jax.jit
+    def log_weights(key):
+        noise = jr.normal(key, (exact + law.cap, n, dim))
+        z = x[None, None] / 2 + 0.2 + deviation * noise
+        joint = -(jnp.square(z) + jnp.square(x[None, None] - z)) / 2 - np.log(2 * np.pi)
+        proposal = -jnp.square(noise) / 2 - np.log(2 * np.pi) / 2 - np.log(deviation)
+        return jnp.sum(joint - proposal, axis=2)
+
+    log_w = log_weights(jr.key(8))
+    counts = jnp.arange(1, log_w.shape[0] + 1)[:, None]
+    bounds = jax.lax.cumlogsumexp(log_w, axis=0) - jnp.log(counts.astype(float))
+    terms = jnp.concatenate([bounds[exact - 1 : exact], jnp.diff(bounds[exact - 1 :], axis=0)])
+    stop = law.sample((n,), key=jr.key(9))
+    step = lambda place: (terms[place, jnp.arange(n)], place + 1)
+    found = np.asarray(randomised_sum(step, jnp.zeros(n, int), law, stop, exact=1))
+    truth = stats.multivariate_normal(np.zeros(dim), 2 * np.eye(dim)).logpdf(np.asarray(x))  # pyright: ignore[reportArgumentType]
+    error = found.std() / np.sqrt(n)
+    assert abs(found.mean() - truth) < 4 * error
+    assert error < 0.05
+    if exact == 1:
+        # The bound of one sample is off by much more than that.
+        assert truth - float(jnp.mean(bounds[0])) > 0.25
+
+
+def log_mean(w):
+    return jnp.log(jnp.mean(w))
+
+
+def test_a_multilevel_estimate_is_the_formula():
+    plan = Multilevel(base=3, law=Geometric(0.4, cap=4))
+    w = jnp.asarray(np.random.default_rng(1).uniform(1, 2, plan.samples(2)))
+    assert w.shape == (3 + 12,)
+    difference = log_mean(w[3:]) - log_mean(w[3:9]) / 2 - log_mean(w[9:]) / 2
+    expected = log_mean(w[:3]) + difference / (0.4 * 0.6)
+    assert multilevel_estimate(log_mean, w, 2, plan) == pytest.approx(float(expected), rel=1e-12)
+    assert plan.mean_samples() == pytest.approx(
+        3 * (1 + sum(p * 2**k for k, p in ((1, 0.6), (2, 0.24), (3, 0.096), (4, 0.064))))
+    )
+
+
+def test_the_halves_cancel_a_linear_function():
+    plan = Multilevel(base=2)
+    w = jnp.asarray(np.random.default_rng(2).normal(size=plan.samples(3)))
+    assert multilevel_estimate(jnp.mean, w, 3, plan) == pytest.approx(float(jnp.mean(w[:2])))
+
+
+def test_a_batch_of_levels_is_unbiased_where_one_level_is_not():
+    """The log of the mean of exp(s x), whose limit is s^2 / 2; and its gradient, s."""
+    plan, n = Multilevel(base=2, law=Geometric(2**-1.5, cap=6)), 5_000
+    stop = np.asarray(plan.law.sample((n,), key=jr.key(3)))
+    draw = lambda s, n, key: jnp.exp(s * jr.normal(key, (n,)))
+
+    def estimates(s):
+        return multilevel_batch(log_mean, draw, s, stop, plan, key=jr.key(4))
+
+    scale = jnp.full(n, 0.8)
+    values, pull = jax.vjp(estimates, scale)
+    values, slopes = np.asarray(values), np.asarray(pull(jnp.ones(n))[0])
+    for sample, truth in ((values, 0.32), (slopes, 0.8)):
+        assert abs(sample.mean() - truth) < 4 * sample.std() / np.sqrt(n)
+    # Two samples alone are biased by much more than that.
+    pairs = jax.vmap(lambda key: log_mean(draw(0.8, 2, key)))(jr.split(jr.key(5), n))
+    assert 0.32 - pairs.mean() > 10 * values.std() / np.sqrt(n)
+
+
+def test_the_variance_of_a_level_falls_by_four():
+    draw = lambda n: jnp.exp(0.5 * jr.normal(jr.key(6), (4000, n)))
+
+    def variance(n):
+        w = draw(n)
+        halves = (jax.vmap(log_mean)(w[:, : n // 2]) + jax.vmap(log_mean)(w[:, n // 2 :])) / 2
+        return float(jnp.var(jax.vmap(log_mean)(w) - halves))
+
+    factors = [variance(n) / variance(2 * n) for n in (16, 32, 64)]
+    assert all(3.2 < factor < 4.9 for factor in factors), factors
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Geometric(1.0), r"`ratio` must be in \(0, 1\), got 1.0"),
+        (lambda: Geometric(0.5, cap=0), "`cap` must be 1 or more, got 0"),
+        (lambda: HarmonicTail(switch=1), "`switch` must be 2 or more"),
+        (lambda: HarmonicTail(rate=0.0), "`rate` must be in"),
+        (
+            lambda: randomised_sum(
+                indexed(), jnp.zeros(2, int), LAWS[0], jnp.array([1, 2]), exact=-1
+            ),
+            "`exact` must be 0 or more",
+        ),
+        (
+            lambda: randomised_sum(indexed(), jnp.zeros(3, int), LAWS[0], jnp.array([1, 2])),
+            r"axes of `stop`, \(2,\); got \(3,\)",
+        ),
+        (lambda: ragged_terms(np.array([1, 0])), "each 1 or more"),
+        (lambda: truncation_cost(np.ones(5), LAWS[0]), "must have 20 entries"),
+        (lambda: truncation_cost(np.ones(20) * 1.1 ** np.arange(20), LAWS[0]), "`terms` do not"),
+        (
+            lambda: truncation_cost(0.9 ** np.arange(60), Geometric(0.5, cap=60)),
+            "the variance's terms",
+        ),
+        (
+            lambda: multilevel_estimate(jnp.mean, jnp.ones(3), 1, Multilevel(base=2)),
+            r"must be 6 for `stop` 1, got \[3\]",
+        ),
+        (
+            lambda: multilevel_estimate(jnp.mean, jnp.ones(3), 0, Multilevel()),
+            "`stop` must be in 1",
+        ),
+    ],
+)
+def test_what_cannot_be_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
