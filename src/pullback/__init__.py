@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     "analysis",
+    "bounds",
     "calculus",
     "data",
     "models",
@@ -21,6 +22,7 @@ _ROOMS = (
     "ode",
     "recipes",
     "report",
+    "sampling",
     "sde",
     "train",
 )

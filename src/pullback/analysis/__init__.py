@@ -5,5 +5,3 @@ from ._calibration import brier_score as brier_score
 from ._calibration import expected_calibration_error as expected_calibration_error
 from ._calibration import negative_log_likelihood as negative_log_likelihood
 from ._calibration import reliability_curve as reliability_curve
-from ._gradient_variance import GradientMoments as GradientMoments
-from ._gradient_variance import gradient_moments as gradient_moments

@@ -14,10 +14,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from pullback.analysis import gradient_moments
 from pullback.models.bayes import KL, OUPrior, WeightProcess
 from pullback.nn import ConcatSquashMLP
 from pullback.recipes._sde_bnn_stack import unstacked
+from pullback.sampling import grad_stats
 
 RATE, SIGMA, END, START_STD, SCALE = 0.1, math.sqrt(2), 3.0, 3.0, 0.5
 WIDTH = 32
@@ -163,6 +163,6 @@ class _Draw(eqx.Module):
 def _noise(form: KL, model: WeightProcess, steps: int, data: Array, key: PRNGKeyArray) -> float:
     """The root mean square over parameters of the gradient's standard deviation, with 16 paths."""
     loss = _Draw(BimodalLoss(16, steps, form), data)
-    moments = gradient_moments(loss, model, jr.split(key, 32))
+    moments = grad_stats(loss, model, jr.split(key, 32))
     flat = jnp.concatenate([x.ravel() for x in jax.tree.leaves(moments.std)])
     return float(jnp.sqrt(jnp.mean(jnp.square(flat))))

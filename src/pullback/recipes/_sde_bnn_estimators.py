@@ -15,8 +15,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray
 
-from pullback.analysis import gradient_moments
 from pullback.models.bayes import KL, OUPrior, WeightProcess
+from pullback.sampling import grad_stats
 
 FORMS: tuple[KL, ...] = ("analytic", "monte_carlo", "sticking_the_landing")
 RATE, SIGMA, NOISE, SEEN, START = 1.0, 0.7, 0.3, 1.2, 0.4
@@ -83,8 +83,8 @@ def measure(steps: Sequence[int], draws: int, seeds: int, seed: int) -> dict[str
     found = {name: [] for name in ("std", "mean_elsewhere", "std_elsewhere", "bound", "bound_std")}
     for number in range(seeds):
         keys = jr.split(jr.fold_in(jr.key(seed), number), draws)
-        at_optimum = [gradient_moments(AllBounds(n), _controls(OPTIMUM), keys).std for n in steps]
-        away = gradient_moments(AllBounds(steps[0]), _controls(ELSEWHERE), keys)
+        at_optimum = [grad_stats(AllBounds(n), _controls(OPTIMUM), keys).std for n in steps]
+        away = grad_stats(AllBounds(steps[0]), _controls(ELSEWHERE), keys)
         values = np.asarray(_values(AllBounds(steps[-1]), _controls(OPTIMUM), keys))
         found["std"].append([[np.asarray(std[form].phi) for std in at_optimum] for form in FORMS])
         found["mean_elsewhere"].append([np.asarray(away.mean[form].phi) for form in FORMS])

@@ -11,7 +11,6 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import pullback as pb
-from pullback.analysis import gradient_moments
 from pullback.models.bayes import (
     SDEBNN,
     BrownianPrior,
@@ -27,6 +26,7 @@ from pullback.models.bayes import (
 )
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
+from pullback.sampling import grad_stats
 
 
 def network(key, prior, **settings):
@@ -140,7 +140,7 @@ def test_a_weight_path_for_each_example_gives_the_same_bound_with_less_noise(key
 
     keys = jr.split(key, 300)
     one, each = (
-        gradient_moments(Loss(ELBOLoss(10, per_example=flag)), net, keys) for flag in (False, True)
+        grad_stats(Loss(ELBOLoss(10, per_example=flag)), net, keys) for flag in (False, True)
     )
     a, b = ((m.mean.head.bias, m.std.head.bias) for m in (one, each))
     assert jnp.all(jnp.abs(a[0] - b[0]) < 4 * jnp.sqrt((a[1] ** 2 + b[1] ** 2) / 300))

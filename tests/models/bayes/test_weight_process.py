@@ -7,8 +7,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.analysis import gradient_moments
 from pullback.models.bayes import BottleneckDrift, BrownianPrior, OUPrior, WeightProcess
+from pullback.sampling import grad_stats
 
 # dw = -w dt + 0.7 dB from 0.4, and y = 1.2 seen of w_1 with noise of standard deviation 0.3.
 SIGMA, NOISE, SEEN, START = 0.7, 0.3, 1.2, 0.4
@@ -75,7 +75,7 @@ def test_only_sticking_the_landing_loses_its_variance_at_the_optimum(key):
         ("sticking_the_landing", 400): (0.0142, 0.0055),
     }
     exact, keys = Control(jnp.array([1.0, 0.0])), jr.split(key, 2000)
-    found = {k: gradient_moments(Bound(*k), exact, keys).std.phi for k in table}
+    found = {k: grad_stats(Bound(*k), exact, keys).std.phi for k in table}
     for case, want in table.items():
         # A standard deviation from 2000 draws of heavy tails.
         np.testing.assert_allclose(found[case], want, rtol=0.2, err_msg=str(case))
@@ -86,7 +86,7 @@ def test_away_from_the_optimum_the_three_forms_have_one_mean(key):
     # Stopping the gradient of the path too would be biased, and shows here.
     control = Control(jnp.array([0.5, 0.3]))
     moments = [
-        gradient_moments(Bound(form, 50), control, jr.split(jr.fold_in(key, i), 4000))
+        grad_stats(Bound(form, 50), control, jr.split(jr.fold_in(key, i), 4000))
         for i, form in enumerate(FORMS)
     ]
     for i, a in enumerate(moments):

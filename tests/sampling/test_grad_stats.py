@@ -7,7 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.analysis import gradient_moments
+from pullback.sampling import grad_stats
 
 
 class Model(eqx.Module):
@@ -28,7 +28,7 @@ MODEL = Model(jnp.array([0.3, -1.0, 2.0]), jnp.asarray(0.5))
 def test_moments_are_those_of_a_loop_over_keys(batch_size, key):
     keys = jr.split(key, 11)
     values, grads = zip(*(eqx.filter_value_and_grad(loss)(MODEL, key=k) for k in keys), strict=True)
-    found = gradient_moments(loss, MODEL, keys, batch_size=batch_size)
+    found = grad_stats(loss, MODEL, keys, batch_size=batch_size)
     assert float(found.value) == pytest.approx(np.mean(values))
     for name in ("weight", "bias"):
         rows = np.stack([getattr(g, name) for g in grads])
@@ -42,7 +42,7 @@ def test_a_small_spread_about_a_large_mean_survives_float32(batch_size, key):
     # The gradient is 10,000 + N(0, 1): the square of its mean has no room for the 1.
     noisy = lambda x, *, key: x * (jnp.float32(1e4) + jr.normal(key, (), jnp.float32))
     keys = jr.split(key, 1000)
-    found = gradient_moments(noisy, jnp.float32(2.0), keys, batch_size=batch_size)
+    found = grad_stats(noisy, jnp.float32(2.0), keys, batch_size=batch_size)
     # 4 standard errors of a standard deviation, 1 / sqrt(2 n).
     assert float(found.std) == pytest.approx(1, abs=4 / np.sqrt(2000))
     assert found.std.dtype == jnp.float32
@@ -50,6 +50,6 @@ def test_a_small_spread_about_a_large_mean_survives_float32(batch_size, key):
 
 def test_too_few_keys_are_refused(key):
     with pytest.raises(ValueError, match=r"`keys` must be at least two keys.*\[1\]"):
-        gradient_moments(loss, MODEL, jr.split(key, 1))
+        grad_stats(loss, MODEL, jr.split(key, 1))
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
-        gradient_moments(loss, MODEL, jr.split(key, 3), batch_size=0)
+        grad_stats(loss, MODEL, jr.split(key, 3), batch_size=0)

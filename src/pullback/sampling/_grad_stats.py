@@ -1,5 +1,6 @@
 """How noisy a stochastic gradient is."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,27 +12,44 @@ from jaxtyping import Array, Float, Key, PyTree
 M = TypeVar("M")
 
 
-class GradientMoments(NamedTuple):
+class GradStats(NamedTuple):
     """The spread of a gradient over keys, entry by entry, in the structure of the parameters.
 
     Attributes:
         mean: of the gradient.
         std: its standard deviation from one key to the next, not that of the mean.
         value: the mean of the loss.
+        count: the number of keys, n.
     """
 
     mean: PyTree
     std: PyTree
     value: Float[Array, ""]
+    count: int
+
+    @property
+    def variance(self) -> PyTree:
+        """Of one draw of the gradient."""
+        return jax.tree.map(jnp.square, self.std)
+
+    @property
+    def standard_error(self) -> PyTree:
+        r"""Of `mean`: $\mathrm{std} / \sqrt n$."""
+        return jax.tree.map(lambda s: s / math.sqrt(self.count), self.std)
+
+    @property
+    def snr(self) -> PyTree:
+        r"""Signal to noise, $|\mathrm{mean}| / \mathrm{std}$; infinite where there is no noise."""
+        return jax.tree.map(lambda m, s: jnp.abs(m) / s, self.mean, self.std)
 
 
-def gradient_moments(
+def grad_stats(
     loss: Callable[..., Float[Array, ""]],
     model: PyTree,
     keys: Key[Array, " n"],
     *,
     batch_size: int | None = None,
-) -> GradientMoments:
+) -> GradStats:
     r"""Mean and standard deviation of a stochastic gradient, over keys.
 
     $$ \hat g_k = \nabla_\theta L(\theta, k), \qquad
@@ -44,7 +62,7 @@ def gradient_moments(
         batch_size: the most draws held in memory at once; all of them when None.
 
     Returns:
-        A `GradientMoments`, whose `mean` and `std` have None where `model` has no parameter.
+        A `GradStats`, whose `mean` and `std` have None where `model` has no parameter.
 
     Raises:
         ValueError: there are fewer than two keys, or `batch_size` is below 1.
@@ -54,7 +72,7 @@ def gradient_moments(
         >>> def loss(theta, *, key):
         ...     return theta * (1 + 2 * jax.random.normal(key))
         >>> keys = jax.random.split(jax.random.key(0), 4000)
-        >>> found = gradient_moments(loss, jnp.asarray(3.0), keys)
+        >>> found = grad_stats(loss, jnp.asarray(3.0), keys)
         >>> bool(abs(found.mean - 1) < 0.15), bool(abs(found.std - 2) < 0.1)
         (True, True)
     """
@@ -62,7 +80,8 @@ def gradient_moments(
         raise ValueError(f"`keys` must be at least two keys, of shape [n], got {list(keys.shape)}.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
-    return _moments(loss, model, keys, min(batch_size or len(keys), len(keys)))
+    value, mean, std = _moments(loss, model, keys, min(batch_size or len(keys), len(keys)))
+    return GradStats(mean, std, value, len(keys))
 
 
 class _Sums(NamedTuple):
@@ -73,7 +92,7 @@ class _Sums(NamedTuple):
 
 
 @eqx.filter_jit
-def _moments(loss: Callable, model: Any, keys: Array, batch_size: int) -> GradientMoments:
+def _moments(loss: Callable, model: Any, keys: Array, batch_size: int) -> tuple:
     params, rest = eqx.partition(model, eqx.is_inexact_array)
 
     def gradient(key: Array) -> tuple[Array, PyTree]:
@@ -94,7 +113,7 @@ def _moments(loss: Callable, model: Any, keys: Array, batch_size: int) -> Gradie
         total = _merged(total, of_chunk(keys[whole:]))
     value, mean = total.mean
     std = jax.tree.map(lambda s: jnp.sqrt(s / (len(keys) - 1)), total.spread[1])
-    return GradientMoments(mean, std, value)
+    return value, mean, std
 
 
 def _merged(a: _Sums, b: _Sums) -> _Sums:

@@ -1,0 +1,1 @@
+"""Bounds on integrals that have no closed form: evidence, and mutual information."""
