@@ -11,20 +11,21 @@ STEPS = 50
 
 
 class Size(NamedTuple):
-    """How many paths, of how many dimensions, through a hidden layer of which width."""
+    """How many paths, of how many dimensions, through how many hidden layers of which width."""
 
     paths: int
     dims: int
     width: int
+    hidden: int
 
 
-SIZES = (Size(64, 4, 64), Size(512, 16, 128))
+SIZES = (Size(64, 4, 64, 1), Size(512, 16, 128, 1), Size(64, 4, 64, 2), Size(512, 16, 128, 2))
 
 
 def problem(size: Size, seed: int = 0):
-    """Layers of the drift and of the diffusion (each one hidden one), and the start."""
+    """Layers of the drift and of the diffusion (each `hidden` hidden ones), and the start."""
     generator = np.random.default_rng(seed)
-    widths = (size.dims, size.width, size.dims)
+    widths = (size.dims, *[size.width] * size.hidden, size.dims)
 
     def layers():
         return [
