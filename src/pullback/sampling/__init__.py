@@ -1,4 +1,21 @@
-"""Gradients of an expectation with respect to the law of what is drawn."""
+"""Gradients of an expectation with respect to the distribution of what is drawn.
 
+`expectation` is the room's one interface: a Monte Carlo estimate whose `jax.grad` is that of the
+estimator that it is given.
+"""
+
+from ._enumeration import Enumeration as Enumeration
+from ._estimator import AbstractEstimator as AbstractEstimator
+from ._expectation import ValueAndGrad as ValueAndGrad
+from ._expectation import expectation as expectation
+from ._expectation import value_and_grad as value_and_grad
 from ._grad_stats import GradStats as GradStats
 from ._grad_stats import grad_stats as grad_stats
+from ._law import Distribution as Distribution
+from ._law import Replicated as Replicated
+from ._pathwise import DoublyReparameterised as DoublyReparameterised
+from ._pathwise import LogMeanExp as LogMeanExp
+from ._pathwise import PathDerivative as PathDerivative
+from ._pathwise import Reparameterised as Reparameterised
+from ._score import MovingAverage as MovingAverage
+from ._score import ScoreFunction as ScoreFunction

@@ -1,0 +1,120 @@
+"""What the estimators ask of a distribution."""
+
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpyro.distributions as dist
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+Q = TypeVar("Q")
+
+
+@runtime_checkable
+class Distribution(Protocol):
+    """One of `numpyro.distributions`, or anything else with these two methods.
+
+    Gradients flow through its array leaves: a class of one's own is an `eqx.Module`, or is
+    registered as a PyTree otherwise.
+    """
+
+    def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...], /) -> Any: ...
+
+    def log_prob(self, value: Any, /) -> Array: ...
+
+
+class Replicated(eqx.Module):
+    r"""`count` independent draws from one distribution: $q^k(z_{1..k}) = \prod_i q(z_i)$.
+
+    Args:
+        base: the distribution of each.
+        count: k, their number; samples have it as their first axis.
+
+    Raises:
+        ValueError: `count` is below 1.
+    """
+
+    base: Any
+    count: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        if self.count < 1:
+            raise ValueError(f"`count` must be 1 or more, got {self.count}.")
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether gradients flow through a sample."""
+        return is_reparameterised(self.base)
+
+    def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Any:
+        """Draws of shape `[*sample_shape, k, ...]`."""
+        return draw(self.base, key, (*sample_shape, self.count))
+
+    def log_prob(self, value: Any) -> Float[Array, ""]:
+        """Of one draw of all k, `[k, ...]`."""
+        return jnp.sum(jax.vmap(lambda z: log_prob(self.base, z))(value))
+
+
+def standard() -> AbstractContextManager:
+    """NumPyro relies on JAX's ordinary promotion, whatever the caller has set."""
+    stack = ExitStack()
+    stack.enter_context(jax.numpy_dtype_promotion("standard"))
+    stack.enter_context(jax.numpy_rank_promotion("allow"))
+    return stack
+
+
+def draw(q: Distribution, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Any:
+    """A sample; gradients flow through it where `is_reparameterised`."""
+    with standard():
+        return q.sample(key, shape)
+
+
+def log_prob(q: Distribution, z: Any) -> Float[Array, ""]:
+    """The log-probability of one draw, all its independent parts together."""
+    with standard():
+        return jnp.sum(q.log_prob(z))
+
+
+def hold(q: Q) -> Q:
+    """The same distribution with its parameters held: no gradient flows into them."""
+    arrays, rest = eqx.partition(q, eqx.is_inexact_array)
+    return eqx.combine(jax.lax.stop_gradient(arrays), rest)
+
+
+def is_mixture(q: Any) -> bool:
+    """Whether it is a mixture of NumPyro's whose components are of one family."""
+    return isinstance(q, dist.MixtureSameFamily)
+
+
+def is_reparameterised(q: Any) -> bool:
+    """Whether gradients flow from a sample to every parameter.
+
+    A distribution that does not say so by `has_rsample` is trusted when its samples are floats.
+    """
+    if hasattr(q, "has_rsample"):
+        return bool(q.has_rsample)
+    sample = eqx.filter_eval_shape(draw, q, jr.key(0))
+    return all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(sample))
+
+
+def require_reparameterised(q: Any, estimator: str) -> None:
+    """Refuse a distribution through whose samples no gradient flows."""
+    if is_reparameterised(q):
+        return
+    what = type(q.base if isinstance(q, Replicated) else q).__name__
+    if isinstance(q, Replicated) and is_mixture(q.base):
+        fits = "draw one sample at a time, or take `ScoreFunction`"
+    else:
+        fits = "take `ScoreFunction`, `Enumeration`, `GumbelSoftmax` or `Relax`"
+    raise ValueError(
+        f"`estimator` {estimator} needs samples that gradients flow through, and `q` is a {what}, "
+        f"whose samples have none: {fits}."
+    )
+
+
+def stacked(tree: PyTree) -> int:
+    """The length of the first axis of a PyTree's leaves."""
+    return jax.tree.leaves(tree)[0].shape[0]

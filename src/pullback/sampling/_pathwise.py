@@ -1,0 +1,177 @@
+"""Gradients through the sample: reparameterised, path derivative, doubly reparameterised."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from ._estimator import AbstractEstimator, attach, each
+from ._law import Distribution, Replicated, draw, hold, is_mixture, require_reparameterised
+from ._law import standard as _standard
+
+
+class LogMeanExp(eqx.Module):
+    r"""The integrand of an importance-weighted bound, $f(z_{1..k}) = \log \frac1k \sum_i w(z_i)$.
+
+    It goes with a distribution that is `Replicated`. Estimators know it by its type, because some
+    are biased on it and one is made for it.
+
+    Args:
+        log_weight: `log_weight(z, q)`, the log of one sample's weight, such as
+            $\log p(x, z) - \log q(z)$.
+    """
+
+    log_weight: Callable[[Any, Any], Float[Array, ""]]
+
+    def log_weights(self, z: Any, q: Any) -> Float[Array, " k"]:
+        """The log-weights of the k samples of a draw."""
+        _require_replicated(q)
+        return jax.vmap(lambda one: self.log_weight(one, q.base))(z)
+
+    def __call__(self, z: Any, q: Any) -> Float[Array, ""]:
+        """The log of the mean weight."""
+        return log_mean_exp(self.log_weights(z, q))
+
+
+def log_mean_exp(log_weights: Float[Array, " k"]) -> Float[Array, ""]:
+    """The log of the mean of k numbers that are given by their logs."""
+    return jax.nn.logsumexp(log_weights) - jnp.log(jnp.asarray(len(log_weights), log_weights.dtype))
+
+
+def _require_replicated(q: Any) -> None:
+    if not isinstance(q, Replicated):
+        raise ValueError(
+            f"`q` must be `Replicated` for a `LogMeanExp`, got {type(q).__name__}: "
+            "write `Replicated(q, k)`."
+        )
+
+
+class Reparameterised(AbstractEstimator):
+    r"""The total derivative through a sample $z = t(\epsilon, \phi)$.
+
+    $$ \hat g = \nabla_\phi f\big(t(\epsilon, \phi); q_\phi\big) $$
+
+    Unbiased. Of a mixture, `numpyro.distributions.MixtureSameFamily`, one sample of every component
+    is taken, and $\sum_c \pi_c f(z_c; q)$ has the gradient of the weights too.
+
+    Source: Kingma and Welling, Auto-Encoding Variational Bayes, arXiv 1312.6114.
+    """
+
+    def __call__(
+        self,
+        f: Callable[[Any, Any], Float[Array, ""]],
+        q: Distribution,
+        keys: Key[Array, " sample"],
+        batch_size: int | None,
+    ) -> Float[Array, ""]:
+        return _pathwise(f, q, q, keys, batch_size, type(self).__name__)
+
+
+class PathDerivative(AbstractEstimator):
+    r"""The derivative along the sample alone: sticking the landing.
+
+    $$ \hat g = \nabla_\phi f\big(t(\epsilon, \phi); q_{\bar\phi}\big), \qquad
+       \bar\phi = \phi \text{, held} $$
+
+    For an integrand that has $q$ in it as $-c \log q(z)$ and in no other way, such as that of a
+    sampled ELBO, what is left out, $c \nabla \log q(z)$ at a fixed sample, has the mean zero: the
+    gradient is unbiased, and its variance is zero where q is the posterior. Far from there it is
+    larger than that of `Reparameterised`: for normals by $(1/s^2 - 1)^2$ as the standard deviation
+    s falls below the target's. Mixtures are stratified as in `Reparameterised`. Of a flow the
+    log-density at the sample is computed anew, so the flow must be able to invert itself.
+
+    Args:
+        allow_bias: take it on a `LogMeanExp` of several samples as well, where it is biased: its
+            fixed point is then another one.
+
+    Source: Roeder, Wu and Duvenaud, Sticking the Landing, arXiv 1703.09194.
+    """
+
+    allow_bias: bool = eqx.field(default=False, static=True, kw_only=True)
+
+    def __call__(
+        self,
+        f: Callable[[Any, Any], Float[Array, ""]],
+        q: Distribution,
+        keys: Key[Array, " sample"],
+        batch_size: int | None,
+    ) -> Float[Array, ""]:
+        several = isinstance(q, Replicated) and q.count > 1
+        if isinstance(f, LogMeanExp) and several and not self.allow_bias:
+            raise ValueError(
+                "`estimator` PathDerivative is biased on an importance-weighted bound of more than "
+                "one sample: take `DoublyReparameterised`, or `PathDerivative(allow_bias=True)`."
+            )
+        return _pathwise(f, q, hold(q), keys, batch_size, type(self).__name__)
+
+
+class DoublyReparameterised(AbstractEstimator):
+    r"""The gradient of an importance-weighted bound whose signal does not fade with k.
+
+    $$ \hat g_\phi = \sum_{i=1}^k \tilde w_i^2 \, \frac{\partial \log w_i}{\partial z_i} \,
+       \nabla_\phi t(\epsilon_i, \phi), \qquad \tilde w = \mathrm{softmax}(\log w) $$
+
+    Unbiased, for a `LogMeanExp` and a `Replicated` distribution. What the weight closes over (the
+    model's parameters) has the ordinary gradient of the bound. The weight must have $q$ in it as
+    $-\log q(z)$ and in no other way.
+
+    Source: Tucker et al., Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives,
+    arXiv 1810.04152.
+    """
+
+    def __call__(
+        self,
+        f: Callable[[Any, Any], Float[Array, ""]],
+        q: Distribution,
+        keys: Key[Array, " sample"],
+        batch_size: int | None,
+    ) -> Float[Array, ""]:
+        if not isinstance(f, LogMeanExp):
+            raise ValueError(
+                "`estimator` DoublyReparameterised is for importance-weighted bounds: `f` must be "
+                f"a `LogMeanExp`, got {type(f).__name__}. For another, take `PathDerivative`."
+            )
+        _require_replicated(q)
+        require_reparameterised(q, type(self).__name__)
+        held = hold(q)
+
+        def one(key: Array) -> Array:
+            z = draw(q, key)
+            fixed = jax.lax.stop_gradient(z)
+            log_weights, pull = jax.vjp(lambda z: f.log_weights(z, held), fixed)
+            (path,) = pull(jnp.square(jax.nn.softmax(log_weights)))
+            return attach(f(fixed, held), z, path)
+
+        return jnp.mean(each(one, keys, batch_size))
+
+
+def _pathwise(
+    f: Callable[[Any, Any], Array],
+    q: Distribution,
+    seen: Distribution,
+    keys: Array,
+    batch_size: int | None,
+    name: str,
+) -> Array:
+    """The mean of `f(z, seen)` over samples of q that gradients flow through."""
+    if is_mixture(q):
+        return jnp.mean(each(lambda key: _stratified(f, q, seen, key, name), keys, batch_size))
+    require_reparameterised(q, name)
+    return jnp.mean(each(lambda key: f(draw(q, key), seen), keys, batch_size))
+
+
+def _stratified(f: Callable[[Any, Any], Array], q: Any, seen: Any, key: Array, name: str) -> Array:
+    """One sample of each component; sampling a component would lose the weights' gradient."""
+    if q.batch_shape:
+        raise ValueError(
+            f"`q` is a batch of mixtures, of shape {q.batch_shape}, which would take every choice "
+            "of components: `jax.vmap` over single mixtures, or take `ScoreFunction`."
+        )
+    require_reparameterised(q.component_distribution, name)
+    z = draw(q.component_distribution, key)
+    with _standard():
+        weights = q.mixing_distribution.probs
+    return jnp.sum(weights * jax.vmap(lambda one: f(one, seen))(z))
