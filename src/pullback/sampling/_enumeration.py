@@ -40,8 +40,8 @@ class Enumeration(AbstractEstimator):
         outcomes = self._outcomes(q)
 
         def term(z: Array) -> Array:
-            log_share = log_prob(q, z)
-            return jnp.where(log_share == -jnp.inf, 0, jnp.exp(log_share) * f(z, q))
+            share = jnp.exp(log_prob(q, z))
+            return share * jnp.where(share == 0, 0, f(z, q))
 
         if batch_size is None or batch_size >= len(outcomes):
             return jnp.sum(jax.vmap(term)(outcomes))
