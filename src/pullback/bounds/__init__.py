@@ -1,1 +1,30 @@
-"""Bounds on integrals that have no closed form: evidence, and mutual information."""
+"""Bounds on integrals that have no closed form: evidence, and mutual information.
+
+A bound on the evidence is put together from four parts that are chosen freely: the terms of a
+model, a posterior, the bound, and the estimator of the gradient, which is from
+`pullback.sampling`. Pairs that are invalid are refused.
+"""
+
+from ._annealed import HMC as HMC
+from ._annealed import Annealed as Annealed
+from ._annealed import Sandwich as Sandwich
+from ._annealed import annealed_importance_sampling as annealed_importance_sampling
+from ._annealed import bidirectional_monte_carlo as bidirectional_monte_carlo
+from ._annealed import reverse_annealing as reverse_annealing
+from ._annealed import sigmoid_schedule as sigmoid_schedule
+from ._annealed import tune_step_sizes as tune_step_sizes
+from ._implicit import Estimate as Estimate
+from ._implicit import ImportanceWeightedPosterior as ImportanceWeightedPosterior
+from ._implicit import implied_posterior_density as implied_posterior_density
+from ._log_weights import effective_sample_size as effective_sample_size
+from ._log_weights import leave_one_out_bounds as leave_one_out_bounds
+from ._model import LatentModel as LatentModel
+from ._model import Terms as Terms
+from ._model import kl_divergence as kl_divergence
+from ._sumo import multilevel_log_evidence as multilevel_log_evidence
+from ._sumo import ragged_multilevel as ragged_multilevel
+from ._sumo import ragged_sumo as ragged_sumo
+from ._sumo import sumo as sumo
+from ._variational import ELBO as ELBO
+from ._variational import AbstractBound as AbstractBound
+from ._variational import ImportanceWeighted as ImportanceWeighted

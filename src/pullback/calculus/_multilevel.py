@@ -26,8 +26,11 @@ class Multilevel(NamedTuple):
     base: int = 8
     law: AbstractStoppingLaw = Geometric(2**-1.5, cap=10)
 
-    def samples(self, stop: int) -> int:
-        """How many samples a draw takes that stopped at `stop`: `base * (1 + 2 ** stop)`."""
+    def samples(self, stop: Any) -> Any:
+        """How many samples a draw takes that stopped at `stop`: `base * (1 + 2 ** stop)`.
+
+        A Python integer, or a NumPy array of them.
+        """
         return self.base * (1 + 2**stop)
 
     def mean_samples(self) -> float:

@@ -114,7 +114,8 @@ def ragged_terms(stop: Int[np.ndarray, " batch"], *, exact: int = 0) -> RaggedTe
     """List the terms that are needed, so that one batched call computes these and no others.
 
     Every series of a batch has its own stopping index, and compiled programs have fixed shapes. The
-    list is padded to a power of two, so a handful of programs serve all draws.
+    list is padded to the next of 4, 5, 6 or 7 times a power of two, so a handful of programs serve
+    all draws and at most a fifth of the list is padding.
 
     Args:
         stop: where each series is stopped, drawn outside of `jax.jit`.
@@ -130,7 +131,7 @@ def ragged_terms(stop: Int[np.ndarray, " batch"], *, exact: int = 0) -> RaggedTe
         >>> import numpy as np
         >>> needed = ragged_terms(np.array([1, 2]))
         >>> needed.row.tolist(), needed.term.tolist(), needed.mask.tolist()
-        ([0, 1, 1, 0], [1, 1, 2, 1], [True, True, True, False])
+        ([0, 1, 1], [1, 1, 2], [True, True, True])
 
     Source: Luo et al., arXiv 2004.00353, whose terms are samples that a network scores.
     """
@@ -141,7 +142,8 @@ def ragged_terms(stop: Int[np.ndarray, " batch"], *, exact: int = 0) -> RaggedTe
         raise ValueError(f"`exact` must be 0 or more, got {exact}.")
     length = stop + exact
     total = int(length.sum())
-    size = 1 << (total - 1).bit_length()
+    step = 1 << max(0, total.bit_length() - 3)
+    size = -(-total // step) * step
     row = np.zeros(size, int)
     row[:total] = np.repeat(np.arange(len(stop)), length)
     term = np.ones(size, int)

@@ -13,9 +13,12 @@ from ._grad_stats import GradStats as GradStats
 from ._grad_stats import grad_stats as grad_stats
 from ._law import Distribution as Distribution
 from ._law import Replicated as Replicated
+from ._law import draw as draw
+from ._law import log_prob as log_prob
 from ._pathwise import DoublyReparameterised as DoublyReparameterised
 from ._pathwise import LogMeanExp as LogMeanExp
 from ._pathwise import PathDerivative as PathDerivative
 from ._pathwise import Reparameterised as Reparameterised
+from ._pathwise import log_mean_exp as log_mean_exp
 from ._score import MovingAverage as MovingAverage
 from ._score import ScoreFunction as ScoreFunction

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from pullback._promotion import standard_promotion
+
 from ._estimator import AbstractEstimator
-from ._law import Distribution, log_prob, standard
+from ._law import Distribution, log_prob
 
 
 class Enumeration(AbstractEstimator):
@@ -55,7 +57,7 @@ class Enumeration(AbstractEstimator):
                 f"and `q` is a {type(q).__name__}: take `ScoreFunction`, or `Reparameterised` if "
                 "its samples have gradients."
             )
-        with standard():
+        with standard_promotion():
             support = q.enumerate_support(expand=False)
         event = support.shape[support.ndim - len(q.event_shape) :]
         states, n = support.shape[0], int(np.prod(q.batch_shape))

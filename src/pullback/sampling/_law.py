@@ -1,6 +1,5 @@
 """What the estimators ask of a distribution."""
 
-from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
@@ -8,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpyro.distributions as dist
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from pullback._promotion import standard_promotion
 
 Q = TypeVar("Q")
 
@@ -58,23 +59,15 @@ class Replicated(eqx.Module):
         return jnp.sum(jax.vmap(lambda z: log_prob(self.base, z))(value))
 
 
-def standard() -> AbstractContextManager:
-    """NumPyro relies on JAX's ordinary promotion, whatever the caller has set."""
-    stack = ExitStack()
-    stack.enter_context(jax.numpy_dtype_promotion("standard"))
-    stack.enter_context(jax.numpy_rank_promotion("allow"))
-    return stack
-
-
 def draw(q: Distribution, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Any:
     """A sample; gradients flow through it where `is_reparameterised`."""
-    with standard():
+    with standard_promotion():
         return q.sample(key, shape)
 
 
 def log_prob(q: Distribution, z: Any) -> Float[Array, ""]:
     """The log-probability of one draw, all its independent parts together."""
-    with standard():
+    with standard_promotion():
         return jnp.sum(q.log_prob(z))
 
 
@@ -113,8 +106,3 @@ def require_reparameterised(q: Any, estimator: str) -> None:
         f"`estimator` {estimator} needs samples that gradients flow through, and `q` is a {what}, "
         f"whose samples have none: {fits}."
     )
-
-
-def stacked(tree: PyTree) -> int:
-    """The length of the first axis of a PyTree's leaves."""
-    return jax.tree.leaves(tree)[0].shape[0]

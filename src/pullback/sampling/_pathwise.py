@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from pullback._promotion import standard_promotion
+
 from ._estimator import AbstractEstimator, attach, each
 from ._law import Distribution, Replicated, draw, hold, is_mixture, require_reparameterised
-from ._law import standard as _standard
 
 
 class LogMeanExp(eqx.Module):
@@ -172,6 +173,6 @@ def _stratified(f: Callable[[Any, Any], Array], q: Any, seen: Any, key: Array, n
         )
     require_reparameterised(q.component_distribution, name)
     z = draw(q.component_distribution, key)
-    with _standard():
+    with standard_promotion():
         weights = q.mixing_distribution.probs
     return jnp.sum(weights * jax.vmap(lambda one: f(one, seen))(z))

@@ -1,0 +1,92 @@
+"""What a bound is a bound on: the terms of a latent-variable model at one example."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from pullback._promotion import standard_promotion
+from pullback.sampling import Distribution, log_prob
+
+
+class Terms(NamedTuple):
+    """The log-densities at one latent sample, of which every bound is made.
+
+    Attributes:
+        log_likelihood: $\\log p(x | z)$.
+        log_prior: $\\log p(z)$.
+        log_posterior: $\\log q(z | x)$.
+    """
+
+    log_likelihood: Float[Array, ""]
+    log_prior: Float[Array, ""]
+    log_posterior: Float[Array, ""]
+
+    @property
+    def rate(self) -> Float[Array, ""]:
+        r"""$\log q(z|x) - \log p(z)$, whose mean is the divergence from the prior."""
+        return self.log_posterior - self.log_prior
+
+    @property
+    def log_weight(self) -> Float[Array, ""]:
+        r"""$\log w = \log p(x, z) - \log q(z|x)$."""
+        return self.log_likelihood - self.rate
+
+
+class LatentModel(eqx.Module):
+    r"""A model of one example, $p(x, z) = p(z)\, p(x | z)$, as a function of z.
+
+    It may be called: `model(z)` is $\log p(x, z)$.
+
+    Args:
+        log_likelihood: from z to $\log p(x | z)$, a scalar.
+        prior: the distribution $p(z)$.
+    """
+
+    log_likelihood: Callable[[Any], Float[Array, ""]]
+    prior: Any
+
+    def __call__(self, z: Any) -> Float[Array, ""]:
+        """The log of the joint density."""
+        return self.log_likelihood(z) + log_prob(self.prior, z)
+
+    def terms(self, z: Any, posterior: Distribution) -> Terms:
+        """The terms at the sample z."""
+        return Terms(self.log_likelihood(z), log_prob(self.prior, z), log_prob(posterior, z))
+
+
+def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:
+    r"""$\mathrm{KL}(q \| p)$ in closed form, over all independent variables together.
+
+    By NumPyro where it knows the pair; of discrete distributions by a sum over the support of each
+    variable.
+
+    Args:
+        q: one of `numpyro.distributions`.
+        p: another, with the same support.
+
+    Raises:
+        ValueError: there is no closed form for the pair.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> print(f"{kl_divergence(dist.Normal(1.0, 1.0), dist.Normal(0.0, 1.0)):.2f}")
+        0.50
+    """
+    with standard_promotion():
+        if getattr(q, "has_enumerate_support", False):
+            support = q.enumerate_support(expand=False)
+            log_q, log_p = q.log_prob(support), p.log_prob(support)
+            # 0 log 0 is 0, and so is its gradient.
+            apart = jnp.where(log_q == -jnp.inf, 0, log_q - log_p)
+            return jnp.sum(jnp.exp(log_q) * apart)
+        try:
+            return jnp.sum(dist.kl_divergence(q, p))
+        except NotImplementedError:
+            raise ValueError(
+                f"there is no closed form for KL({type(q).__name__} || {type(p).__name__}): take "
+                '`kl="sampled"`.'
+            ) from None
