@@ -82,7 +82,7 @@ def run_on_physionet(config: Config, context: Context, folder: Path) -> list[Cla
         f"{len(sets.train.ids)} stays trained the model for {config.stay_epochs} epochs and "
         f"{len(sets.test.ids)} scored it; times are rounded to {config.bin_minutes} minutes. The "
         "figures of the paper are of all 8,000 stays, trained for 100 epochs on finer times: "
-        "`--stays 0 --stay-epochs 100 --bin-minutes 6`."
+        "`--stay-epochs 100 --bin-minutes 6`."
     )
     return _claims(found)
 
