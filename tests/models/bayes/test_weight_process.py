@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -13,6 +14,15 @@ from pullback.sampling import grad_stats
 # dw = -w dt + 0.7 dB from 0.4, and y = 1.2 seen of w_1 with noise of standard deviation 0.3.
 SIGMA, NOISE, SEEN, START = 0.7, 0.3, 1.2, 0.4
 FORMS = ("analytic", "monte_carlo", "sticking_the_landing")
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Operation by operation: two compiled programs may fuse, and so round, differently."""
+    # The index of a loop is then a Python number, which its annotation does not allow.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with jax.disable_jit():
+        yield
 
 
 class Control(eqx.Module):
@@ -95,13 +105,13 @@ def test_away_from_the_optimum_the_three_forms_have_one_mean(key):
             assert jnp.all(jnp.abs(a.mean.phi - b.mean.phi) < 4 * error)
 
 
-def test_without_a_control_there_is_no_kl_and_the_law_is_the_prior(key):
+def test_without_a_control_there_is_no_kl_and_the_law_is_the_prior(key, uncompiled):
     process = WeightProcess(jnp.arange(3.0), OUPrior(sigma=0.4), BottleneckDrift(3, (2,), key=key))
-    posterior = process.sample([0.0, 1.0], paths=5, key=key)
-    prior = process.sample([0.0, 1.0], paths=5, law="prior", kl=None, key=key)
+    posterior = process.sample([0.0, 1.0], paths=5, steps=5, key=key)
+    prior = process.sample([0.0, 1.0], paths=5, law="prior", kl=None, steps=5, key=key)
     assert jnp.all(posterior.kl == 0)
     assert jnp.all(prior.kl == 0)
-    np.testing.assert_allclose(posterior.weights, prior.weights, rtol=1e-12)
+    np.testing.assert_array_equal(posterior.weights, prior.weights)
 
 
 def test_the_kl_of_a_constant_control_has_its_half(key):
@@ -130,17 +140,17 @@ def test_twenty_steps_have_equal_lengths_and_reach_the_end(key):
     assert float(end) == pytest.approx((1 - 1 / 20) ** 20, rel=1e-9)
 
 
-def test_the_martingale_is_taken_at_the_current_weights(key):
+def test_the_martingale_is_taken_at_the_current_weights(key, uncompiled):
     # In the paper's code it is taken at the weights that the network was initialised with.
     pull = lambda t, w, args: jnp.sin(3 * w) * (1 + t)
     process = WeightProcess(jnp.array([0.5, -0.2]), OUPrior(sigma=0.8), pull)
-    times = jnp.linspace(0.0, 1.0, 21)
+    times = jnp.linspace(0.0, 1.0, 11)
     paths = process.sample(times, paths=3, kl="monte_carlo", steps=1, key=key)
     plain = process.sample(times, paths=3, kl="analytic", steps=1, key=key)
-    np.testing.assert_allclose(paths.weights, plain.weights, rtol=1e-12)
+    np.testing.assert_array_equal(paths.weights, plain.weights)
     here, t = paths.weights[:-1], times[:-1, None, None]
     g = jnp.sin(3 * here) * (1 + t)
-    noise = (paths.weights[1:] - here - (g - here) / 20) / 0.8
+    noise = (paths.weights[1:] - here - (g - here) / 10) / 0.8
     martingale = jnp.sum(g / 0.8 * noise, axis=(0, 2))
     np.testing.assert_allclose(paths.kl[-1] - plain.kl[-1], martingale, rtol=1e-9)
     at_start = jnp.sum(g[:1] / 0.8 * noise, axis=(0, 2))
