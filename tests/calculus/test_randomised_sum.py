@@ -126,6 +126,16 @@ def test_draws_have_the_law(law):
     assert abs(draws.mean() - law.mean()) < 4 * draws.std() / 1000
 
 
+@pytest.mark.parametrize(
+    "law", [*LAWS, HarmonicTail(cap=500), HarmonicTail(switch=2, rate=0.1, cap=500)]
+)
+def test_the_quantile_is_the_last_index_that_survives(law):
+    # No ratio of integers, so no tie.
+    u = jnp.asarray((np.arange(1000) + np.sqrt(0.5)) / 1000)
+    survives = law.survival(jnp.arange(1, 501))[None] >= u[:, None]
+    np.testing.assert_array_equal(law.quantile(u), jnp.sum(survives, axis=1))
+
+
 def test_the_law_of_sumo_is_the_papers():
     law = HarmonicTail(cap=100_000)
     survival = law.survival(jnp.array([1, 2, 10, 79, 80, 81, 100]))

@@ -206,6 +206,16 @@ def test_the_kl_of_two_blocks_is_the_sum(key):
     np.testing.assert_allclose(out.kl, 0.5 * size * (0.2**2 + 0.4**2), rtol=1e-10)
 
 
+def test_the_kl_of_a_path_for_each_example_is_that_of_one_path(key):
+    # The mean over examples, not the sum.
+    net = mlp_sde_bnn(3, prior=BrownianPrior(sigma=0.5), dim=3, width=4, steps=3, key=key)
+    correction = lambda n: n.blocks[0].process.correction
+    net = eqx.tree_at(correction, net, lambda t, w, args: 0.1 * jnp.ones_like(w))
+    out = net(jnp.ones((5, 3)), paths=2, kl="analytic", per_example=True, key=key)
+    size = net.blocks[0].process.start.size
+    np.testing.assert_allclose(out.kl, np.full(2, 0.5 * size * 0.2**2), rtol=1e-10)
+
+
 def test_the_convolutional_field_is_two_convolutions_that_see_the_time(key):
     field, y = ConvField(3, key=key), jr.normal(key, (3, 5, 4))
     clock = jnp.full((1, 5, 4), 0.7)
