@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from scipy import stats
 
 from pullback.sampling import grad_stats
 
@@ -35,6 +36,38 @@ def test_moments_are_those_of_a_loop_over_keys(batch_size, key):
         np.testing.assert_allclose(getattr(found.mean, name), rows.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(getattr(found.std, name), rows.std(axis=0, ddof=1), rtol=1e-12)
     assert found.std.name is None
+
+
+# The gradient at each of eight keys. The last three entries have no noise, no mean, and neither.
+GRADS = np.concatenate(
+    [
+        np.random.default_rng(0).normal(2, 3, size=(8, 2)),
+        np.stack([np.full(8, -3.0), (-1.0) ** np.arange(8), np.zeros(8)], axis=1),
+    ],
+    axis=1,
+)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_variance_error_and_signal_to_noise_of_a_known_gradient(batch_size):
+    def loss(model, *, key):
+        row = jnp.asarray(GRADS)[jr.key_data(key)[1]]
+        return jnp.sum(model.weight * row[:4]) + model.bias * row[4]
+
+    # The second word of the data of such a key is its number.
+    keys = jax.vmap(jr.key)(jnp.arange(8))
+    found = grad_stats(loss, Model(jnp.ones(4), jnp.asarray(1.0)), keys, batch_size=batch_size)
+    mean, variance = GRADS.mean(axis=0), GRADS.var(axis=0, ddof=1)
+    expected = {
+        "variance": variance,
+        "standard_error": stats.sem(GRADS, axis=0),
+        "snr": [*abs(mean[:2]) / np.sqrt(variance[:2]), np.inf, 0.0, 0.0],
+    }
+    for name, want in expected.items():
+        tree = getattr(found, name)
+        both = np.append(tree.weight, tree.bias)
+        np.testing.assert_allclose(both, want, rtol=1e-12, atol=1e-15, err_msg=name)
+        assert tree.name is None
 
 
 @pytest.mark.parametrize("batch_size", [None, 50])

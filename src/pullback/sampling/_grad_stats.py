@@ -39,8 +39,12 @@ class GradStats(NamedTuple):
 
     @property
     def snr(self) -> PyTree:
-        r"""Signal to noise, $|\mathrm{mean}| / \mathrm{std}$; infinite where there is no noise."""
-        return jax.tree.map(lambda m, s: jnp.abs(m) / s, self.mean, self.std)
+        r"""Signal to noise, $|\mathrm{mean}| / \mathrm{std}$.
+
+        Infinite where there is no noise, and 0 where the mean is 0, even without noise: a parameter
+        that the loss does not use has no signal.
+        """
+        return jax.tree.map(lambda m, s: jnp.abs(m) / jnp.where(m == 0, 1, s), self.mean, self.std)
 
 
 def grad_stats(
