@@ -138,6 +138,18 @@ def test_with_a_wrong_posterior_the_bound_is_below_and_many_samples_close_it(key
     assert many > float(found.elbo[0])
 
 
+def test_the_squared_error_is_that_of_the_observed_values_alone(key):
+    case = "decays"
+    model, observed = model_of(case), observed_of(case, garbage=7.0)
+    design, x = regression(case, "first")
+    found = model.evidence(observed, samples=3, key=key)
+    residuals = np.asarray(found.z0)[:, 0] @ design.T - x
+    expected = np.square(residuals).sum(axis=1).mean()
+    assert float(found.squared_error[0]) == pytest.approx(expected, rel=1e-5)
+    _, metrics = ts.ELBOLoss(samples=3)(model, ts.TrainingSeries(observed), key=key)
+    assert float(metrics["mse"]) == pytest.approx(expected / len(x), rel=1e-5)
+
+
 def test_the_kl_is_its_monte_carlo_mean():
     posterior = ts.Posterior(jnp.asarray([0.5, -1.0]), jnp.asarray([0.3, 1.7]))
     draws = np.random.default_rng(0).normal(size=(200_000, 2))

@@ -263,6 +263,37 @@ def test_float32_stays_float32(x32):
         assert features(cell, times, values, mask)[1].dtype == jnp.float32
 
 
+class Newest(ts.AbstractCell):
+    """The last value that it saw, and the time for which it has flown since."""
+
+    features: int = 2
+
+    def start(self):
+        return jnp.zeros(2)
+
+    def flow(self, state, t0, t1):
+        return state + jnp.array([0.0, 1.0]) * (t1 - t0)
+
+    def jump(self, state, x, mask):
+        return jnp.where(mask, jnp.append(x, 0.0), state)
+
+    def read(self, state):
+        return state
+
+
+@pytest.mark.parametrize(("anchor", "expected"), [("first", [5.0, -0.5]), ("last", [7.0, 1.0])])
+def test_an_encoder_runs_towards_its_anchor(anchor, expected):
+    readout = eqx.nn.MLP(2, 4, 1, 0, key=jr.key(0))
+    linear = lambda net: (net.layers[0].weight, net.layers[0].bias)
+    readout = eqx.tree_at(linear, readout, (jnp.eye(4, 2), jnp.zeros(4)))
+    times, values = jnp.array([0.0, 0.5, 2.0, 3.0]), jnp.array([[9.0], [5.0], [7.0], [9.0]])
+    mask = jnp.array([[False], [True], [True], [False]])
+    mean, std = ts.Encoder(Newest(), readout)(times, values, mask, anchor=anchor)
+    # From the observation nearest to the anchor, and on to the anchor itself.
+    np.testing.assert_allclose(mean, expected, rtol=1e-12)
+    np.testing.assert_allclose(std, np.log(2), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
