@@ -11,6 +11,7 @@ from pullback.calculus import (
     Geometric,
     HarmonicTail,
     Multilevel,
+    diagnose_draws,
     multilevel_batch,
     multilevel_estimate,
     ragged_sum,
@@ -266,3 +267,24 @@ def test_the_variance_of_a_level_falls_by_four():
 def test_what_cannot_be_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_draws_are_diagnosed_by_what_one_wild_draw_cannot_move(key):
+    calm = np.asarray(jr.normal(key, (10_000,))) + 3
+    found = diagnose_draws(calm, groups=10)
+    np.testing.assert_allclose(found.mean, calm.mean())
+    np.testing.assert_allclose(found.standard_error, calm.std(ddof=1) / 100)
+    groups = calm.reshape(10, 1000).mean(axis=1)
+    np.testing.assert_allclose(found.median_of_means, np.median(groups))
+    assert found.worst in calm
+    assert found.worst_share < 0.01
+    wild = np.append(calm, 1e5)
+    found = diagnose_draws(wild, groups=10)
+    assert abs(found.median_of_means - 3) < 4 * 1.2 / 100  # its own standard error is 1.25 times
+    assert abs(found.mean - 3) > 5
+    assert (found.worst, round(found.worst_share, 3)) == (1e5, 1.0)
+    assert diagnose_draws(np.ones(100)).worst_share == 0
+    with pytest.raises(ValueError, match="`draws` must be 40 or more for `groups` 20, got 39"):
+        diagnose_draws(np.ones(39))
+    with pytest.raises(ValueError, match="`draws` has 1 entries that are not finite"):
+        diagnose_draws(np.append(np.ones(99), np.nan))

@@ -1,5 +1,7 @@
 """Derivatives that JAX does not have ready, and unbiased sums of infinite series."""
 
+from ._diagnosis import DrawDiagnosis as DrawDiagnosis
+from ._diagnosis import diagnose_draws as diagnose_draws
 from ._dimensionwise import dimensionwise_derivatives as dimensionwise_derivatives
 from ._divergence import AbstractDivergence as AbstractDivergence
 from ._divergence import ExactDivergence as ExactDivergence

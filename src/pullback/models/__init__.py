@@ -4,3 +4,4 @@ from . import bayes as bayes
 from . import flows as flows
 from . import ode_net as ode_net
 from . import timeseries as timeseries
+from . import vae as vae

@@ -123,6 +123,43 @@ TABLE: dict[str, Entry] = {
         ),
         year=2020,
     ),
+    "sticking-the-landing": Entry(
+        module="pullback.recipes.sticking_the_landing",
+        arxiv="1703.09194",
+        title=(
+            "Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational "
+            "Inference"
+        ),
+        summary=(
+            "Gradients whose noise vanishes where q is the posterior, and where they are noisier."
+        ),
+        authors=("Geoffrey Roeder", "Yuhuai Wu", "David Duvenaud"),
+        year=2017,
+    ),
+    "iwae-posterior": Entry(
+        module="pullback.recipes.iwae_posterior",
+        arxiv="1704.02916",
+        title="Reinterpreting Importance-Weighted Autoencoders",
+        summary="The posterior that importance weighting implies, and what it is worth.",
+        authors=("Chris Cremer", "Quaid Morris", "David Duvenaud"),
+        year=2017,
+    ),
+    "sumo": Entry(
+        module="pullback.recipes.sumo",
+        arxiv="2004.00353",
+        title=("SUMO: Unbiased Estimation of Log Marginal Probability for Latent Variable Models"),
+        summary="The log-evidence without bias, for objectives that would exploit a bound.",
+        authors=(
+            "Yucen Luo",
+            "Alex Beatson",
+            "Mohammad Norouzi",
+            "Jun Zhu",
+            "David Duvenaud",
+            "Ryan P. Adams",
+            "Ricky T. Q. Chen",
+        ),
+        year=2020,
+    ),
 }
 
 

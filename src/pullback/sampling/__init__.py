@@ -14,6 +14,7 @@ from ._grad_stats import grad_stats as grad_stats
 from ._law import Distribution as Distribution
 from ._law import Replicated as Replicated
 from ._law import draw as draw
+from ._law import hold as hold
 from ._law import log_prob as log_prob
 from ._pathwise import DoublyReparameterised as DoublyReparameterised
 from ._pathwise import LogMeanExp as LogMeanExp

@@ -1,0 +1,121 @@
+"""Autoencoders of images by SUMO and by bounds of the same expected cost."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from pullback.bounds import ImportanceWeighted
+from pullback.models.vae import BinaryVAE, bound_loss, importance_weighted_evidence
+from pullback.recipes._base import Claim
+from pullback.recipes._context import Context
+from pullback.recipes._image_vaes import (
+    Images,
+    Protocol,
+    grey_images,
+    held_out,
+    report_scores,
+)
+from pullback.recipes._sumo_measures import LAW, Way, lists_of, log_evidence
+from pullback.sampling import DoublyReparameterised, hold, log_prob
+from pullback.train import fit
+
+_SEGMENT = 500  # steps whose samples are listed at a time
+
+
+def compare_at_equal_cost(
+    context: Context, images: Images, costs: Sequence[int], steps: int, seeds: Sequence[int]
+) -> list[Claim]:
+    """Held-out log-evidence of a bound of k samples, and of SUMO with k expected samples."""
+    protocol = Protocol(images=images, steps=steps, learning_rate=1e-3, latent=50, width=200)
+    train, test = grey_images(images, context)
+    x = held_out(protocol, test)
+    optimiser = optax.adam(optax.cosine_decay_schedule(protocol.learning_rate, steps))
+    scores: dict[str, list[float]] = {}
+    for k in costs:
+        for kind in ("iwae", "sumo"):
+            way = Way(kind, kind, k if kind == "iwae" else max(1, round(k - float(LAW.mean()))))
+            name = f"bound of {k}" if kind == "iwae" else f"SUMO, m = {way.size}, {way.cost:.1f}"
+            scores[name] = [
+                context.stage(
+                    f"{kind}-{k}-{index}",
+                    lambda way=way, seed=seed, index=index, k=k: _trained_score(
+                        context, protocol, optimiser, way, f"{way.kind}-{k}-{index}", train, x, seed
+                    ),
+                )
+                for index, seed in enumerate(seeds)
+            ]
+    return report_scores(context, protocol, scores)
+
+
+def _trained_score(
+    context: Context,
+    protocol: Protocol,
+    optimiser: optax.GradientTransformation,
+    way: Way,
+    name: str,
+    train: Array,
+    x: Array,
+    seed: int,
+) -> float:
+    weights, draws, stops, rows = jr.split(jr.key(seed), 4)
+    vae = BinaryVAE(train.shape[1], protocol.latent, protocol.width, 2, jnp.tanh, key=weights)
+    folder, batch = context.folder(name), min(protocol.batch_size, len(train))
+    progress = None if context.progress else False
+    if way.kind == "iwae":
+        loss = bound_loss(ImportanceWeighted(way.size), DoublyReparameterised(), binarise=True)
+        vae, _ = fit(
+            vae, loss, train, optimiser=optimiser, steps=protocol.steps, batch_size=batch,
+            folder=folder, resume=context.resume, progress=progress, key=draws,
+        )  # fmt: skip
+    else:
+        grey = np.asarray(train * 255, np.uint8)
+        for start in range(0, protocol.steps, _SEGMENT):
+            count = min(_SEGMENT, protocol.steps - start)
+            rng = np.random.default_rng([seed, start])
+            images = grey[rng.integers(0, len(grey), (count, batch))]
+            lists = lists_of(way, batch, count, jr.fold_in(stops, start))
+            vae, _ = fit(
+                vae, _sumo_loss(way), (images, lists), optimiser=optimiser, steps=start + count,
+                batch_size=1, folder=folder, resume=start > 0, progress=progress, key=draws,
+            )  # fmt: skip
+    score = importance_weighted_evidence(vae, x, samples=protocol.score_samples, key=rows)
+    return float(jnp.mean(score))
+
+
+# Made once, so that all segments and seeds share one compiled program where the shapes agree.
+@functools.cache
+def _sumo_loss(way: Way) -> Callable:
+    """SUMO for the decoder, and the weighted bound of the same samples for the encoder."""
+
+    def loss(vae: BinaryVAE, batch: Any, *, key: PRNGKeyArray) -> tuple[Array, dict]:
+        pixels, samples, inner = jr.split(key, 3)
+        grey, (needed, stop) = jax.tree.map(lambda a: a[0], batch)
+        x = jr.bernoulli(pixels, grey / 255).astype(float)
+        posteriors = jax.vmap(vae.posterior)(x)
+        rows = hold(jax.tree.map(lambda a: a[needed.row], posteriors))
+
+        def log_weight(q: Any, x: Array, key: Array) -> Array:
+            z = q.sample(key)
+            return vae.model(x)(z) - log_prob(q, z)
+
+        weights = jax.vmap(log_weight)(rows, x[needed.row], jr.split(samples, len(needed.row)))
+        sumo = jnp.mean(log_evidence(way, weights, needed, stop))
+        decoder = hold(vae)
+
+        def bound(x: Array, q: Any, key: Array) -> Array:
+            return ImportanceWeighted(round(way.cost))(
+                decoder.model(x), q, estimator=DoublyReparameterised(), key=key
+            )
+
+        encoder = jnp.mean(jax.vmap(bound)(x, posteriors, jr.split(inner, len(x))))
+        # The encoder's part adds its gradient and not its value.
+        return -sumo - (encoder - jax.lax.stop_gradient(encoder)), {}
+
+    return loss
