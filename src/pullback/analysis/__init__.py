@@ -5,3 +5,5 @@ from ._calibration import brier_score as brier_score
 from ._calibration import expected_calibration_error as expected_calibration_error
 from ._calibration import negative_log_likelihood as negative_log_likelihood
 from ._calibration import reliability_curve as reliability_curve
+from ._mutual_information import MutualInformation as MutualInformation
+from ._mutual_information import estimate_mutual_information as estimate_mutual_information
