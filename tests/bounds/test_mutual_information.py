@@ -419,6 +419,15 @@ def test_the_ends_of_alpha_and_the_order_of_the_batch():
         )
 
 
+def test_interpolated_takes_one_exponential_and_one_logarithm_an_entry():
+    """With its gradient too; counted by the compiler, for there is no other way to be sure."""
+    shape = jax.ShapeDtypeStruct((128, 128), np.float32)
+    both = jax.value_and_grad(lambda scores: interpolated(scores, jnp.zeros((), np.float32), 0.01))
+    cost = jax.jit(both).lower(shape).cost_analysis()
+    assert cost["transcendentals"] / 128**2 < 2.5
+    assert cost["flops"] / 128**2 < 40
+
+
 def test_alpha_may_be_traced():
     scores, log_q = jr.normal(jr.key(6), (4, 4)), jnp.zeros(4)
     alphas = jnp.asarray([0.0, 0.3, 1.0])

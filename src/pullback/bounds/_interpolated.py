@@ -54,7 +54,9 @@ def interpolated(scores: Scores, log_baseline: Baseline, alpha: Number) -> Float
     alpha = within(alpha, "alpha", scores.dtype)
     baseline = checked_baseline(log_baseline, size)
     parts, pairs = parts_of_rows(scores), size * (size - 1)
-    own, own_is_largest = jnp.diagonal(parts.others), parts.place == jnp.arange(size)
+    joint_scores, own_is_largest = jnp.diagonal(scores), parts.place == jnp.arange(size)
+    # The diagonal of `parts.others`, whose gradient would be one more matrix.
+    own = jnp.exp(jnp.where(own_is_largest, -jnp.inf, joint_scores) - parts.second)
 
     def without_own(sums: Sums) -> Array:
         rest = sums.shift + jnp.log(sums.total - sums.scale * own)
@@ -66,7 +68,7 @@ def interpolated(scores: Scores, log_baseline: Baseline, alpha: Number) -> Float
     summed = (size - 1) * mixed.shift - jnp.log(mixed.total) + mixed.without_largest
     summed = summed + jnp.sum(without, axis=1)
     at_own = without_own(mixed)
-    joint = jnp.mean(jnp.diagonal(scores)) - jnp.sum(summed - at_own) / pairs
+    joint = jnp.mean(joint_scores) - jnp.sum(summed - at_own) / pairs
     batch = sums_without(
         parts, jnp.asarray(-math.log(size - 1), scores.dtype), jnp.full_like(baseline, -jnp.inf)
     )
