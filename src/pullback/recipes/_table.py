@@ -160,6 +160,20 @@ TABLE: dict[str, Entry] = {
         ),
         year=2020,
     ),
+    "mi-bounds": Entry(
+        module="pullback.recipes.mi_bounds",
+        arxiv="1905.06922",
+        title="On Variational Bounds of Mutual Information",
+        summary="How many nats two variables share: bounds from below and above, and their spread.",
+        authors=(
+            "Ben Poole",
+            "Sherjil Ozair",
+            "Aäron van den Oord",
+            "Alexander A. Alemi",
+            "George Tucker",
+        ),
+        year=2019,
+    ),
 }
 
 

@@ -1,0 +1,188 @@
+"""How the recipe `mi-bounds` shows what it measured."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from pullback.recipes._context import Context
+from pullback.report import PALETTE, figure, line_with_spread
+
+NAMES = {
+    "InfoNCE": "InfoNCE",
+    "NWJ": "NWJ",
+    "JS": "NWJ, critic trained by JS",
+    "I_0.01": "I, α = 0.01",
+    "I_0.1": "I, α = 0.1",
+    "I_0.5": "I, α = 0.5",
+    "DV": "DV (MINE)",
+    "TNCE": "TNCE (below)",
+    "L1Out": "leave-one-out (above)",
+}
+COLOURS = dict(zip(NAMES, (*PALETTE, "#7b8794", PALETTE[1]), strict=True))
+_MARKERS = dict(zip(NAMES, "osD^vP*XX", strict=True))
+
+Values = Mapping[str, Float[np.ndarray, "info seeds batch"]]
+
+
+def draw_estimates(
+    context: Context, informations: Any, trained: Values, optimal: Values, ceiling: float
+) -> None:
+    """Every bound against the truth, a panel each."""
+    fig, axes = figure(2, 3, width=9.6, height=6.0, sharex=True, sharey=True)
+    truth = np.asarray(informations)
+    panels = [*((NAMES[name], {name: values}) for name, values in trained.items())]
+    panels.append(
+        (r"with $p(y|x)$ known", {name: optimal[name] for name in ("TNCE", "L1Out")}),
+    )
+    top = 1.75 * truth[-1]
+    for ax, (title, drawn) in zip(axes.flat, panels, strict=False):
+        ax.plot(truth, truth, color="black", linewidth=1, label="truth")
+        ax.axhline(ceiling, color="#7b8794", linestyle="--", linewidth=1, label="log B")
+        for name, values in drawn.items():
+            mean, sd = _mean_and_sd(values)
+            label = NAMES[name] if len(drawn) > 1 else "mean, +- 1 sd of a batch"
+            ax.plot(truth, mean, color=COLOURS[name], marker=_MARKERS[name], label=label)
+            ax.fill_between(
+                truth, mean - sd, mean + sd, color=COLOURS[name], alpha=0.25, linewidth=0
+            )
+        ax.set_title(title, fontsize=10)
+        ax.set(ylim=(-0.2 * top / 1.75, top), xticks=truth)
+        ax.legend(fontsize=7.5, loc="upper left")
+    for ax in axes[-1]:
+        ax.set(xlabel="true mutual information (nats)")
+    for ax in axes[:, 0]:
+        ax.set(ylabel="estimate (nats)")
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    context.figure(
+        "estimates",
+        fig,
+        "Each bound on new pairs, by a critic trained with it: mean over batches and seeds, and a "
+        "band of one standard deviation of a single batch on either side. InfoNCE cannot pass "
+        "log B (dashed) and hardly varies there; I with α = 0.01 gets furthest with a band that is "
+        "still narrow; the band of NWJ at a critic trained by Jensen-Shannon leaves the picture. "
+        "Bottom right: no critic is trained, and the truth lies between the two.",
+    )
+
+
+def draw_trade_off(context: Context, informations: Any, trained: Values, optimal: Values) -> None:
+    """Bias against standard deviation, with the optimal and with the trained critic."""
+    fig, axes = figure(1, 2, width=10.8, height=4.2, sharex=True, sharey=True)
+    truth = np.asarray(informations)
+    shown = {name: values for name, values in optimal.items() if name not in ("TNCE", "L1Out")}
+    for ax, found, title in zip(
+        axes, (shown, trained), ("optimal critic", "trained critic"), strict=True
+    ):
+        for name, values in found.items():
+            mean, sd = _mean_and_sd(values)
+            ax.plot(sd, mean - truth, color=COLOURS[name], marker=_MARKERS[name], label=NAMES[name])
+            ax.annotate(
+                f"{truth[-1]:g}", (sd[-1], mean[-1] - truth[-1]), textcoords="offset points",
+                xytext=(6, -3), fontsize=7.5, color=COLOURS[name],
+            )  # fmt: skip
+        ax.axhline(0, color="black", linewidth=1)
+        ax.set(xscale="log", title=title, xlabel="standard deviation of a batch (nats)")
+    # One legend for both, beside them: the lines leave no corner free.
+    marks = {
+        label: mark
+        for ax in axes
+        for mark, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    fig.legend(marks.values(), marks.keys(), loc="outside right center", fontsize=8)
+    axes[0].set(ylabel="mean estimate - truth (nats)")
+    joined = ", ".join(f"{value:g}" for value in truth)
+    context.figure(
+        "trade-off",
+        fig,
+        f"Bias against spread; a line joins the true values {joined} nats, and its end is marked "
+        "by the largest. At the optimal critic (left) no bound has both little bias and little "
+        "spread, alpha moves between them, and DV, which is no bound, lies above the truth. At "
+        "trained critics (right) what the critic has not learned adds to the bias.",
+    )
+
+
+def draw_training(context: Context, results: Mapping[str, Any], truth: float) -> None:
+    """The estimates in training, at the largest mutual information."""
+    fig, ax = figure(width=6.4, height=4.2)
+    for name, found in results.items():
+        line_with_spread(
+            ax, found["steps"], found["trace"][-1], label=NAMES[name], colour=COLOURS[name],
+            marker=_MARKERS[name],
+        )  # fmt: skip
+    ax.axhline(truth, color="black", linewidth=1, label="truth")
+    ax.set(xlabel="training steps", ylabel="estimate (nats)", ylim=(-0.5, 1.4 * truth))
+    ax.legend(fontsize=8, ncols=2)
+    context.figure(
+        "training",
+        fig,
+        f"The estimates while the critics are trained, at {truth:g} nats: means over a twentieth "
+        "of the steps, and their standard deviation over the seeds. Where a curve still rises, a "
+        "longer training would raise the value. A single batch, in which the exponential of a "
+        "wrong score is enormous, takes NWJ's mean out of the picture.",
+    )
+
+
+def draw_scores(
+    context: Context, results: Mapping[str, Any], informations: Any, number: int
+) -> None:
+    """What a critic makes of one batch, beside the optimal scores."""
+    fig, axes = figure(1, 3, width=10.2, height=3.6)
+    names = ("InfoNCE", "I_0.01")
+    some = results[names[0]]
+    matrices = {
+        "optimal: log-ratio": some["optimal"][number],
+        **{f"trained with {NAMES[name]}": results[name]["scores"][number] for name in names},
+    }
+    for ax, (title, scores) in zip(axes, matrices.items(), strict=True):
+        # InfoNCE leaves each row a constant of its own, which says nothing.
+        shown = scores - np.mean(scores, axis=1, keepdims=True)
+        limit = np.quantile(np.abs(shown), 0.999)
+        image = ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        ax.grid(False)
+        ax.set_title(title, fontsize=10)
+        ax.set(xlabel="x of pair j", ylabel="y of pair i" if ax is axes[0] else "")
+        fig.colorbar(image, ax=ax, shrink=0.8)
+    axes[-1].images[0].colorbar.set_label("score, less the mean of its row (nats)")
+    context.figure(
+        "scores",
+        fig,
+        f"Scores f(x_j, y_i) of one new batch at {informations[number]:g} nats, each row less its "
+        "mean. Pairs that were drawn together lie on the diagonal; all else stands for draws from "
+        "the product of the marginals. Both trained critics tell the pairs from the rest.",
+    )
+
+
+def draw_table(context: Context, found: Mapping[str, Mapping[str, Any]], linear: float) -> None:
+    """The estimates for a table of the user's own."""
+    fig, ax = figure(width=7.4, height=3.4)
+    right = 1.4 * max(linear, *(row["value"] + 2 * row["standard_error"] for row in found.values()))
+    for place, row in enumerate(found.values()):
+        ax.errorbar(
+            row["value"], place, xerr=2 * row["standard_error"], color=PALETTE[place % 7],
+            marker="o", capsize=4,
+        )  # fmt: skip
+        limit = f"ceiling {row['ceiling']:.1f}" if math.isfinite(row["ceiling"]) else "no ceiling"
+        ax.text(right, place, limit, ha="right", va="center", fontsize=8, color="#7b8794")
+    ax.axvline(linear, color="black", linestyle="--", linewidth=1, label="fitted Gaussian")
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set_yticks(range(len(found)), list(found))
+    ax.invert_yaxis()
+    ax.set(xlabel="mutual information (nats)", xlim=(None, right))
+    ax.legend(fontsize=8, loc="lower center")
+    context.figure(
+        "table",
+        fig,
+        "What the columns share, on rows that no critic has seen: value and two standard errors. "
+        "All are lower bounds; a value near its ceiling could be anything above. With the rows of "
+        "y shuffled nothing is shared.",
+    )
+
+
+def _mean_and_sd(
+    values: Float[np.ndarray, "info seeds batch"],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean, and the standard deviation from batch to batch within a seed."""
+    return values.mean(axis=(1, 2)), np.sqrt(values.var(axis=2, ddof=1).mean(axis=1))

@@ -1,0 +1,228 @@
+"""What the recipe `mi-bounds` trains and measures: Gaussians whose mutual information is known."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from pullback.bounds import (
+    MLPBaseline,
+    SeparableCritic,
+    dv,
+    infonce,
+    interpolated,
+    js_nwj,
+    leave_one_out_upper,
+    nwj,
+    tnce,
+)
+
+SMALL, HALF = 0.01, 0.5
+
+_TRACE = 20  # points of a curve of training
+
+
+@dataclass(frozen=True)
+class Config:
+    seeds: int = 3
+    """How many critics are trained for each bound and each mutual information."""
+    informations: tuple[float, ...] = (2.0, 6.0, 10.0)
+    """The true mutual informations in nats, rising."""
+    dim: int = 20
+    """Entries of x, and of y."""
+    batch_size: int = 64
+    """Pairs in a batch, of training and of every estimate."""
+    width: int = 256
+    """Size of the two hidden layers of each of the critic's nets."""
+    embedding: int = 32
+    """Size of the space in which the critic takes inner products."""
+    baseline_width: int = 128
+    """Size of the hidden layers of the baseline that I_alpha learns."""
+    steps: int = 2500
+    """Training steps of a critic, each on new pairs."""
+    learning_rate: float = 5e-4
+    """Adam's."""
+    batches: int = 300
+    """Batches that an estimate is measured on."""
+    table_steps: int = 3000
+    """The most training steps of a critic on a table of your own."""
+    x_columns: tuple[str, ...] = ()
+    """Of a table of your own, the columns of x; the first one if none is named."""
+    y_columns: tuple[str, ...] = ()
+    """Of a table of your own, the columns of y; all that are not of x if none is named."""
+
+    def __post_init__(self):
+        for name, least in (("seeds", 1), ("steps", 1), ("batch_size", 2), ("batches", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        rising = self.informations
+        if len(rising) < 2 or sorted(set(rising)) != [*rising] or rising[0] <= 0:
+            raise ValueError(f"informations must be two or more above 0, rising, got {rising}")
+
+
+class Model(eqx.Module):
+    """A critic, and the baseline that I_alpha learns beside it."""
+
+    critic: SeparableCritic
+    log_baseline: MLPBaseline
+
+
+def _of_scores(bound: Callable[[Array], Array]) -> Callable[[Model, Array, Array], Array]:
+    return lambda model, x, y: bound(model.critic(x, y))
+
+
+def _between(alpha: float) -> Callable[[Model, Array, Array], Array]:
+    def bound(model: Model, x: Array, y: Array) -> Array:
+        return interpolated(model.critic(x, y), jax.vmap(model.log_baseline)(y), alpha)
+
+    return bound
+
+
+# What is trained, and what it is called.
+_OBJECTIVES = {
+    "InfoNCE": _of_scores(infonce),
+    "NWJ": _of_scores(nwj),
+    "JS": _of_scores(js_nwj),
+    f"I_{SMALL:g}": _between(SMALL),
+    f"I_{HALF:g}": _between(HALF),
+}
+TRAINED = tuple(_OBJECTIVES)
+
+# What is measured at the optimal critic, given the log-ratio of p(y|x) to p(y).
+_AT_OPTIMUM: dict[str, Callable[[Array], Array]] = {
+    "InfoNCE": infonce,
+    "NWJ": lambda f: nwj(f + 1),
+    f"I_{SMALL:g}": lambda f: interpolated(f, jnp.zeros((), f.dtype), SMALL),
+    "I_0.1": lambda f: interpolated(f, jnp.zeros((), f.dtype), 0.1),
+    f"I_{HALF:g}": lambda f: interpolated(f, jnp.zeros((), f.dtype), HALF),
+    "DV": dv,
+    "TNCE": tnce,
+    "L1Out": leave_one_out_upper,
+}
+OPTIMAL = tuple(_AT_OPTIMUM)
+
+
+def _rho(information: Array, dim: int) -> Array:
+    return jnp.sqrt(-jnp.expm1(-2 * information / dim))
+
+
+def _pairs(config: Config, information: Array, key: Array) -> tuple[Array, Array]:
+    """A batch of pairs, each entry of y correlated with the same of x."""
+    x_key, noise_key = jr.split(key)
+    rho = _rho(information, config.dim)
+    x = jr.normal(x_key, (config.batch_size, config.dim))
+    return x, rho * x + jnp.sqrt(1 - rho**2) * jr.normal(noise_key, x.shape)
+
+
+def _log_ratio(config: Config, information: Array, x: Array, y: Array) -> Array:
+    """log p(y_i|x_j) / p(y_i), the critic that is optimal."""
+    rho = _rho(information, config.dim)
+    inner = y @ x.T
+    lengths = jnp.sum(y**2, axis=1)[:, None] + jnp.sum(x**2, axis=1)[None]
+    return information + (rho * inner - rho**2 * lengths / 2) / (1 - rho**2)
+
+
+def optimal(config: Config, seeds: Sequence[int]) -> Float[np.ndarray, "info seeds bound batch"]:
+    """Every estimate at the optimal critic, batch by batch."""
+    return np.asarray(_optimal(config, jnp.asarray(config.informations), jnp.asarray(seeds)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _optimal(config: Config, informations: Array, seeds: Array) -> Array:
+    def of_batch(information: Array, key: Array) -> Array:
+        scores = _log_ratio(config, information, *_pairs(config, information, key))
+        return jnp.stack([bound(scores) for bound in _AT_OPTIMUM.values()])
+
+    def of_run(information: Array, seed: Array) -> Array:
+        keys = jr.split(jr.fold_in(jr.key(seed), 0), config.batches)
+        return jax.lax.map(lambda key: of_batch(information, key), keys).T
+
+    over_seeds = jax.vmap(of_run, in_axes=(None, 0))
+    return jax.vmap(over_seeds, in_axes=(0, None))(informations, seeds)
+
+
+def train(config: Config, name: str, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+    """Critics for one bound, at every mutual information and seed.
+
+    Returns `values`, the bound on new batches, `[info, seeds, batch]`; `steps` and `trace`, means
+    of it in training, `[info, seeds, points]`; and of the first seed the `scores` of one batch,
+    `[info, y, x]`, with the `optimal` ones.
+    """
+    shape = (len(config.informations), len(seeds))
+    informations, all_seeds = np.meshgrid(config.informations, seeds, indexing="ij")
+    values, trace, scores, best = _train(
+        config,
+        jnp.asarray(TRAINED.index(name)),
+        jnp.asarray(informations.ravel(), float),
+        jnp.asarray(all_seeds.ravel()),
+    )
+    of_first = lambda each: np.asarray(each).reshape(*shape, *each.shape[1:])[:, 0]
+    points = trace.shape[1]
+    return {
+        "values": np.asarray(values).reshape(*shape, -1),
+        "trace": np.asarray(trace).reshape(*shape, -1),
+        "steps": np.arange(1, points + 1) * (config.steps // points),
+        "scores": of_first(scores),
+        "optimal": of_first(best),
+    }
+
+
+# One program for all bounds: which one it is, is a run-time value. Runs follow each other, for the
+# weights of one critic and their moments fit into the cache, and those of nine do not.
+@functools.partial(jax.jit, static_argnums=0)
+def _train(config: Config, kind: Int[Array, ""], informations: Array, seeds: Array):
+    optimiser = optax.adam(config.learning_rate)
+    points = min(_TRACE, config.steps)
+
+    def of_run(run: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
+        information, seed = run
+        critic_key, baseline_key, train_key, test_key = jr.split(jr.fold_in(jr.key(seed), 1), 4)
+        critic = SeparableCritic(
+            config.dim, config.dim, width=config.width, embedding=config.embedding, key=critic_key
+        )
+        baseline = MLPBaseline(config.dim, width=config.baseline_width, key=baseline_key)
+        params, rest = eqx.partition(Model(critic, baseline), eqx.is_inexact_array)
+        branches = [
+            lambda params, x, y, of=of: of(eqx.combine(params, rest), x, y)
+            for of in _OBJECTIVES.values()
+        ]
+
+        def bound(params: Model, x: Array, y: Array) -> Array:
+            return jax.lax.switch(kind, branches, params, x, y)
+
+        def step(carry: tuple, number: Array) -> tuple[tuple, Array]:
+            params, state = carry
+            x, y = _pairs(config, information, jr.fold_in(train_key, number))
+            value, gradient = jax.value_and_grad(lambda params: -bound(params, x, y))(params)
+            updates, state = optimiser.update(gradient, state)
+            return (optax.apply_updates(params, updates), state), -value
+
+        def chunk(carry: tuple, numbers: Array) -> tuple[tuple, Array]:
+            carry, values = jax.lax.scan(step, carry, numbers)
+            return carry, jnp.mean(values)
+
+        numbers = jnp.arange(config.steps // points * points).reshape(points, -1)
+        (params, _), trace = jax.lax.scan(chunk, (params, optimiser.init(params)), numbers)
+
+        def value(key: Array) -> Array:
+            return bound(params, *_pairs(config, information, key))
+
+        values = jax.lax.map(value, jr.split(test_key, config.batches))
+        x, y = _pairs(config, information, jr.fold_in(test_key, 0))
+        scores = eqx.combine(params, rest).critic(x, y)
+        return values, trace, scores, _log_ratio(config, information, x, y)
+
+    return jax.lax.map(of_run, (informations, seeds))
+
+
+def log_batch(config: Config) -> float:
+    """The ceiling of InfoNCE."""
+    return math.log(config.batch_size)

@@ -1,0 +1,167 @@
+"""The recipe `mi-bounds`: a whole run, one that is stopped, and a table of the user's own."""
+
+import csv
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from pullback.data import DataError
+from pullback.recipes import _mi_bounds_table, _mi_bounds_train, load, mi_bounds, run
+
+# Slow: trains every part of the recipe; `make test-slow` runs it.
+pytestmark = pytest.mark.slow
+
+TINY = mi_bounds.Config(
+    seeds=2, informations=(0.5, 2.0), dim=3, batch_size=16, width=8, embedding=4, baseline_width=4,
+    steps=40, learning_rate=5e-3, batches=30, table_steps=100,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    """JAX as it is out of the box."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """A run, its folder, and how many programs its training compiled."""
+    folder = tmp_path_factory.mktemp("mi-bounds") / "run"
+    _mi_bounds_train._train.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
+    record = _run(folder)
+    programs = _mi_bounds_train._train._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+    return record, folder, programs
+
+
+def _run(folder, config=TINY, **options):
+    return run(mi_bounds.RECIPE, config, preset="smoke", folder=folder, **options)
+
+
+def test_a_run_measures_every_claim_and_shows_every_picture(whole):
+    record, folder, _ = whole
+    claims = record["claims"]
+    assert len(claims) == 13
+    assert all(np.isfinite(claim["value"]) for claim in claims)
+    # What needs no trained critic holds at any size.
+    for start in ("At the optimal critic NWJ", "With p(y|x) known, TNCE", "At 0.5 nats TNCE"):
+        assert next(c["holds"] for c in claims if c["sentence"].startswith(start)), start
+    assert {path.stem for path in (folder / "figures").iterdir()} == {
+        "estimates", "trade-off", "training", "scores",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == (5 + 8) * 2 * 2
+    assert all(row["mean"] <= math.log(16) + 1e-5 for row in rows if row["bound"] == "InfoNCE")
+
+
+def test_all_bounds_share_the_program_that_trains_them(whole):
+    assert whole[2] == 1
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, tmp_path, monkeypatch):
+    train = _mi_bounds_train.train
+
+    def stop(config, name, seeds):
+        if name == "JS":
+            raise KeyboardInterrupt
+        return train(config, name, seeds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_mi_bounds_train, "train", stop)
+        with pytest.raises(KeyboardInterrupt):
+            _run(tmp_path / "cut")
+    assert _run(tmp_path / "cut", resume=True)["claims"] == whole[0]["claims"]
+
+
+def test_pairs_have_the_information_that_was_asked_for():
+    config = mi_bounds.Config(dim=2, batch_size=5000)
+    information = jnp.asarray(1.5)
+    x, y = _mi_bounds_train._pairs(config, information, jr.key(0))
+    rho = math.sqrt(1 - math.exp(-1.5))
+    # Four standard errors of a correlation, (1 - rho^2) / sqrt(n).
+    for column in range(2):
+        found = np.corrcoef(x[:, column], y[:, column])[0, 1]
+        assert abs(found - rho) < 4 * (1 - rho**2) / math.sqrt(5000)
+    x, y = x[:4], y[:4]
+    found = _mi_bounds_train._log_ratio(config, information, x, y)
+    expected = norm.logpdf(
+        np.asarray(y)[:, None], rho * np.asarray(x)[None], math.sqrt(1 - rho**2)
+    ).sum(-1) - norm.logpdf(np.asarray(y)).sum(-1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def _table(path, values, header):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *values.tolist()])
+    return path
+
+
+def test_a_table_is_told_what_its_columns_share(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 1))
+    values = np.hstack([x, rng.normal(size=(400, 1)), x + 0.3 * rng.normal(size=(400, 1))])
+    file = _table(tmp_path / "my.csv", values, ["height", "noise", "weight"])
+    record = _run(tmp_path / "run", data=file)
+    assert [claim["holds"] for claim in record["claims"]] == [True, True, True]
+    assert (tmp_path / "run" / "figures" / "table.png").exists()
+
+
+def test_the_gaussian_reference_is_minus_half_the_log_of_what_is_left():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 50, 1))
+    rho = np.corrcoef(x[:, 0], y[:, 0])[0, 1]
+    expected = -0.5 * math.log(1 - rho**2)
+    assert _mi_bounds_table._gaussian(x, y) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "columns"),
+    [
+        ({}, (("a",), ("b", "c"))),
+        ({"x_columns": ("c",)}, (("c",), ("a", "b"))),
+        ({"y_columns": ("a",)}, (("b",), ("a",))),
+        ({"x_columns": ("a", "b"), "y_columns": ("c",)}, (("a", "b"), ("c",))),
+    ],
+)
+def test_columns_are_chosen_by_name(change, columns, tmp_path):
+    config = mi_bounds.Config(**change)
+    assert _mi_bounds_table._columns(config, tmp_path, ("a", "b", "c")) == columns
+
+
+@pytest.mark.parametrize(
+    ("change", "rows", "message"),
+    [
+        ({"x_columns": ("d",)}, 200, "x_columns names 'd'; the columns are a, b, c"),
+        ({"x_columns": ("a",), "y_columns": ("a",)}, 200, "column 'a' is in x_columns and in y_"),
+        ({"x_columns": ("a", "b", "c")}, 200, "expected columns for x and for y"),
+        ({}, 30, "expected 100 rows or more to estimate from; got 30"),
+    ],
+)
+def test_a_table_that_cannot_be_told_is_refused(tmp_path, change, rows, message):
+    values = np.random.default_rng(0).normal(size=(rows, 3))
+    file = _table(tmp_path / "my.csv", values, ["a", "b", "c"])
+    with pytest.raises(DataError, match=message):
+        _run(tmp_path / "run", mi_bounds.Config(**change), data=file)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
+        ({"informations": (2.0, 1.0)}, "informations must be two or more above 0, rising"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        mi_bounds.Config(**wrong)
+
+
+def test_the_table_of_recipes_has_it():
+    assert load("mi-bounds") is mi_bounds.RECIPE
