@@ -69,14 +69,20 @@ def draw_planes(context: Context, found: Mapping[str, np.ndarray]) -> None:
     panels = {"exact": "posterior", "q": "q", "k5": "implied, k = 5", "k50": "implied, k = 50"}
     fig, axes = figure(1, 4, width=9.6, height=2.9)
     reach = measures.REACH
+    row, column = np.unravel_index(np.argmax(found["density_exact"]), found["density_exact"].shape)
+    place = lambda index: -reach + 2 * reach * index / (measures.POINTS - 1)
     for ax, (name, title) in zip(axes, panels.items(), strict=True):
         density_image(ax, found[f"density_{name}"], (-reach, reach, -reach, reach))
-        ax.set(title=title)
+        ax.set(
+            title=title,
+            xlim=(place(column) - 1.5, place(column) + 1.5),
+            ylim=(place(row) - 1.5, place(row) + 1.5),
+        )
     context.figure(
         "planes",
         fig,
-        "The latent plane for one held-out digit, of the model trained with k = 50: its exact "
-        "posterior, the encoder's q, and what q becomes by resampling k of its draws.",
+        "Part of the latent plane for one held-out digit, of the model trained with k = 50: its "
+        "exact posterior, the encoder's q, and what q becomes by resampling k of its draws.",
     )
 
 

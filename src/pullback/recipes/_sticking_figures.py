@@ -7,7 +7,7 @@ import numpy as np
 
 from pullback.recipes import _sticking_measures as measures
 from pullback.recipes._context import Context
-from pullback.report import PALETTE, density_image, figure, line_with_spread
+from pullback.report import PALETTE, density_image, figure
 
 NAMES = {"total": "total derivative", "path": "path derivative"}
 FLOOR = 1e-7  # what float32 leaves of a divergence
@@ -23,8 +23,11 @@ def draw_descents(context: Context, runs: dict[str, dict[str, Any]]) -> None:
     }
     fig, axes = figure(1, len(runs), width=3.1 * len(runs), height=3.5)
     for ax, (name, run) in zip(axes, runs.items(), strict=True):
-        for way, text in NAMES.items():
-            line_with_spread(ax, run["steps"], np.maximum(run[way], FLOOR), label=text, marker=None)
+        for (way, text), colour in zip(NAMES.items(), PALETTE, strict=False):
+            for number, values in enumerate(run[way]):
+                label = text if number == 0 else None
+                cut = np.maximum(values, FLOOR)
+                ax.plot(run["steps"], cut, color=colour, label=label, linewidth=1.2)
         ax.set(yscale="log", xlabel="steps", title=titles[name], ylim=(FLOOR / 2, None))
     axes[0].set_ylabel("KL(q || target), nats")
     axes[0].legend(loc="lower left")
@@ -32,8 +35,8 @@ def draw_descents(context: Context, runs: dict[str, dict[str, Any]]) -> None:
         "descents",
         fig,
         "The exact divergence of q from a target in its own family, following gradients of one "
-        "sample at a constant rate: mean and standard deviation over the seeds, cut off at what "
-        "float32 leaves. The total derivative keeps its noise and hovers; the path derivative's "
+        "sample at a constant rate: a line a seed, cut off at what float32 leaves. "
+        "The total derivative keeps its noise and hovers; the path derivative's "
         "noise vanishes as q arrives. Adam rescales small gradients to large steps, and most of "
         "the gain is gone.",
     )
@@ -56,13 +59,14 @@ def draw_variances(context: Context, spreads: Sequence[float], curve: dict[str, 
         )
         ax.set_xticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
         ax.minorticks_off()
-    axes[0].set_ylabel("variance of one draw")
-    axes[0].legend()
+    axes[0].set(ylabel="variance of one draw", ylim=(1e-4, None))
+    axes[0].legend(loc="lower right")
     context.figure(
         "variances",
         fig,
         f"Variance of a gradient of the ELBO for q = N({measures.MEAN:g}, s^2) and the target "
-        "N(0, 1): measured (dots) on the closed forms (lines). Left of the dashed line, where q "
+        "N(0, 1): measured (dots) on the closed forms (lines). "
+        "At s = 1 the path derivative for the mean has none. Left of the dashed line, where q "
         "is much narrower than the target, the path derivative is the noisier one, without limit.",
     )
 

@@ -174,7 +174,7 @@ def _divergence(family: str, params: tuple, target: tuple) -> Array:
         return kl_divergence(q, p)
     axis = jnp.linspace(-7, 7, 281)
     points = jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    log_q, log_p = q.log_prob(points), p.log_prob(points)
+    log_q, log_p = (jax.vmap(d.log_prob)(points) for d in (q, p))
     return jnp.sum(jnp.exp(log_q) * (log_q - log_p)) * (axis[1] - axis[0]) ** 2
 
 
@@ -230,5 +230,6 @@ def _descend(
 def density(params: Sequence[np.ndarray], axis: np.ndarray) -> np.ndarray:
     """The density of a mixture on a square grid."""
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    values = jnp.exp(_mixture([jnp.asarray(p) for p in params]).log_prob(jnp.asarray(points)))
+    log_density = jax.vmap(_mixture([jnp.asarray(p) for p in params]).log_prob)
+    values = jnp.exp(log_density(jnp.asarray(points, float)))
     return np.asarray(values).reshape(len(axis), len(axis))

@@ -86,7 +86,8 @@ def draw_funnel(context: Context, runs: Mapping[str, Sequence[Mapping[str, Any]]
     axes[0].set(yscale="symlog", xlabel="steps", ylabel="nats", title="objective that was followed")
     axes[0].axhline(0, color="#7b8794", linewidth=1)
     axes[1].set(yscale="log", xlabel="steps", title="exact divergence")
-    axes[1].legend(fontsize=8)
+    axes[1].set_ylim(None, 20 * axes[1].get_ylim()[1])
+    axes[1].legend(fontsize=8, ncols=2, loc="upper left")
     context.figure(
         "funnel",
         fig,

@@ -92,7 +92,8 @@ def _trained_score(
 # Made once, so that all segments and seeds share one compiled program where the shapes agree.
 @functools.cache
 def _sumo_loss(way: Way) -> Callable:
-    """SUMO for the decoder, and the weighted bound of the same samples for the encoder."""
+    """SUMO for the decoder, and a weighted bound of as many samples for the encoder."""
+    bounds = ImportanceWeighted(round(way.cost))
 
     def loss(vae: BinaryVAE, batch: Any, *, key: PRNGKeyArray) -> tuple[Array, dict]:
         pixels, samples, inner = jr.split(key, 3)
@@ -110,9 +111,7 @@ def _sumo_loss(way: Way) -> Callable:
         decoder = hold(vae)
 
         def bound(x: Array, q: Any, key: Array) -> Array:
-            return ImportanceWeighted(round(way.cost))(
-                decoder.model(x), q, estimator=DoublyReparameterised(), key=key
-            )
+            return bounds(decoder.model(x), q, estimator=DoublyReparameterised(), key=key)
 
         encoder = jnp.mean(jax.vmap(bound)(x, posteriors, jr.split(inner, len(x))))
         # The encoder's part adds its gradient and not its value.

@@ -52,10 +52,10 @@ class Way(NamedTuple):
     def cost(self) -> float:
         """The expected number of samples."""
         if self.kind == "iwae":
-            return self.size
+            return float(self.size)
         if self.kind == "sumo":
             return self.size + float(LAW.mean())
-        return self.levels.mean_samples()
+        return float(self.levels.mean_samples())
 
 
 WAYS = (

@@ -191,37 +191,38 @@ def _claims_of_bias(
 
 
 def _claims_of_the_funnel(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Claim]:
-    last = lambda name, kind: [run[kind][-1] for run in runs[name]]
+    # A mean over the last looks: any single one fluctuates.
+    late = lambda name, kind: [float(np.mean(run[kind][-3:])) for run in runs[name]]
     return [
         Claim(
             "When not to: the reverse divergence by a bound of 5 samples is followed below zero, "
             "which no divergence can be (highest seed)",
-            value=max(last("IWAE, k = 5", "objective")),
-            at_most=-3,
+            value=max(late("IWAE, k = 5", "objective")),
+            at_most=-1,
             unit="nats",
             seeds=len(runs["IWAE, k = 5"]),
             reference="-177 and -68 after 2,000 steps in plain JAX",
         ),
         Claim(
             "while the exact divergence rises (lowest seed)",
-            value=min(last("IWAE, k = 5", "exact")),
-            at_least=2,
+            value=min(late("IWAE, k = 5", "exact")),
+            at_least=1,
             unit="nats",
             seeds=len(runs["IWAE, k = 5"]),
             reference="23 and 27 after 2,000 steps in plain JAX",
         ),
         Claim(
             "SUMO, at 9 samples, stays close (exact divergence, worst seed)",
-            value=max(last("SUMO, m = 4", "exact")),
-            at_most=1,
+            value=max(late("SUMO, m = 4", "exact")),
+            at_most=0.6,
             unit="nats",
             seeds=len(runs["SUMO, m = 4"]),
             reference="0.12 and 0.14 after 2,000 steps, 0.6 after 4,000, in plain JAX",
         ),
         Claim(
             "The multilevel form, at 21 samples, closer (exact divergence, worst seed)",
-            value=max(last("multilevel, base 4", "exact")),
-            at_most=0.2,
+            value=max(late("multilevel, base 4", "exact")),
+            at_most=0.3,
             unit="nats",
             seeds=len(runs["multilevel, base 4"]),
             reference="0.06 and 0.04 after 2,000 steps in plain JAX",
@@ -229,8 +230,8 @@ def _claims_of_the_funnel(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> li
         Claim(
             "Of the bound of as many samples the exact divergence is larger (ratio of medians)",
             value=float(
-                np.median(last("IWAE, k = 21", "exact"))
-                / np.median(last("multilevel, base 4", "exact"))
+                np.median(late("IWAE, k = 21", "exact"))
+                / np.median(late("multilevel, base 4", "exact"))
             ),
             at_least=3,
             seeds=len(runs["IWAE, k = 21"]),
