@@ -47,7 +47,9 @@ def numpyro_loss(objective: Any) -> Callable:
 
     def model(vae: BinaryVAE, x: jax.Array) -> None:
         with numpyro.plate("n", len(x)):
-            z = numpyro.sample("z", dist.Normal(jnp.zeros(vae.latent), 1.0).to_event(1))
+            z = jnp.asarray(
+                numpyro.sample("z", dist.Normal(jnp.zeros(vae.latent), 1.0).to_event(1))
+            )
             logits = jax.vmap(vae.decoder)(z)
             numpyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
 

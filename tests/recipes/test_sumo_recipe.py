@@ -67,7 +67,7 @@ def test_the_lists_hold_every_sample_of_every_row(way):
         }[way.kind]
         assert np.bincount(row[step][mask[step]], minlength=7).tolist() == each.tolist()
     # Weights of one: every estimate is log 1.
-    needed = measures.RaggedTerms(*(jnp.asarray(a[0]) for a in (row, term, mask)))
+    needed = measures.RaggedTerms(row[0], term[0], mask[0])
     zeros = jnp.zeros(row.shape[1])
     found = measures.log_evidence(way, zeros, needed, jnp.asarray(stop[0]))
     np.testing.assert_allclose(found, np.zeros(7), atol=1e-12)
