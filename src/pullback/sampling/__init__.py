@@ -4,6 +4,8 @@
 estimator that it is given.
 """
 
+from ._concrete import ExpRelaxedOneHotCategorical as ExpRelaxedOneHotCategorical
+from ._concrete import RelaxedOneHotCategorical as RelaxedOneHotCategorical
 from ._enumeration import Enumeration as Enumeration
 from ._estimator import AbstractEstimator as AbstractEstimator
 from ._expectation import ValueAndGrad as ValueAndGrad
@@ -11,11 +13,18 @@ from ._expectation import expectation as expectation
 from ._expectation import value_and_grad as value_and_grad
 from ._grad_stats import GradStats as GradStats
 from ._grad_stats import grad_stats as grad_stats
+from ._gumbel import GumbelSoftmax as GumbelSoftmax
+from ._gumbel import StraightThrough as StraightThrough
+from ._gumbel import gumbel_softmax as gumbel_softmax
+from ._gumbel import straight_through as straight_through
+from ._gumbel import temperature_schedule as temperature_schedule
 from ._law import Distribution as Distribution
 from ._law import Replicated as Replicated
 from ._law import draw as draw
 from ._law import hold as hold
 from ._law import log_prob as log_prob
+from ._one_hot import OneHotCategorical as OneHotCategorical
+from ._one_hot import categorical_kl as categorical_kl
 from ._pathwise import DoublyReparameterised as DoublyReparameterised
 from ._pathwise import LogMeanExp as LogMeanExp
 from ._pathwise import PathDerivative as PathDerivative

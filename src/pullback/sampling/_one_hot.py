@@ -1,0 +1,161 @@
+"""Categorical distributions whose samples are one-hot vectors."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, Float, PRNGKeyArray
+from numpyro.distributions import constraints
+
+from ._noise import gumbel
+
+
+class _OneHot(constraints.Constraint):
+    is_discrete = True
+    event_dim = 1
+
+    def __call__(self, x: Any) -> Array:
+        return jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x, axis=-1) == 1)
+
+    def feasible_like(self, prototype: Any) -> Array:
+        return jax.nn.one_hot(jnp.zeros(prototype.shape[:-1], int), prototype.shape[-1])
+
+    def tree_flatten(self) -> tuple:
+        return (), ((), {})
+
+
+class OneHotCategorical(dist.Distribution):
+    r"""A categorical distribution over one-hot vectors.
+
+    $$ p(z) = \prod_{i=1}^K \pi_i^{z_i}, \qquad \pi = \mathrm{softmax}(\text{logits}), \qquad
+       z \in \{e_1, \dots, e_K\} $$
+
+    Unlike the integers of `numpyro.distributions.Categorical`, one-hot vectors can be relaxed to
+    the simplex, so this is the one for `GumbelSoftmax`, `StraightThrough` and `Relax`.
+
+    Args:
+        logits: of any normalisation, `[*batch, K]`; or
+        probs: probabilities that sum to one, `[*batch, K]`.
+
+    Raises:
+        ValueError: both or neither are given, or what is given has no axis.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> q = OneHotCategorical(probs=jnp.array([0.2, 0.5, 0.3]))
+        >>> q.sample(jax.random.key(0)).shape, q.batch_shape, q.event_shape
+        ((3,), (), (3,))
+        >>> print(f"{jnp.exp(q.log_prob(jnp.array([0.0, 1.0, 0.0]))):.2f}")
+        0.50
+
+    Source: Jang, Gu and Poole, Categorical Reparameterization with Gumbel-Softmax, arXiv
+    1611.01144, section 2.
+    """
+
+    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
+    support: Any = _OneHot()
+    has_enumerate_support = True
+
+    def __init__(
+        self,
+        logits: Any = None,
+        probs: Any = None,
+        *,
+        validate_args: bool | None = None,
+    ):
+        self.logits = logits_of(logits, probs)
+        shape = self.logits.shape
+        super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
+
+    @property
+    def probs(self) -> Float[Array, "*batch K"]:
+        """The probabilities."""
+        return jax.nn.softmax(self.logits)
+
+    @property
+    def mean(self) -> Float[Array, "*batch K"]:
+        """That of a sample, which is the probabilities."""
+        return self.probs
+
+    @property
+    def variance(self) -> Float[Array, "*batch K"]:
+        """Of each entry of a sample."""
+        return self.probs * (1 - self.probs)
+
+    def sample(
+        self, key: PRNGKeyArray | None, sample_shape: tuple[int, ...] = ()
+    ) -> Float[Array, "..."]:
+        """One-hot vectors `[*sample_shape, *batch, K]`, of the logits' dtype."""
+        assert key is not None
+        noise = gumbel(key, sample_shape + self.logits.shape, self.logits.dtype)
+        return hardest(jnp.broadcast_to(self.logits, noise.shape) + noise)
+
+    def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:
+        """The log-probability of one-hot vectors `[..., *batch, K]`."""
+        del intermediates
+        value = jnp.asarray(value, self.logits.dtype)
+        shape = jnp.broadcast_shapes(value.shape, self.logits.shape)
+        log_probs = jnp.broadcast_to(jax.nn.log_softmax(self.logits), shape)
+        value = jnp.broadcast_to(value, shape)
+        # An impossible class, with the log-probability -inf, must not make 0 times infinity.
+        return jnp.sum(value * jnp.where(value == 0, 0, log_probs), axis=-1)
+
+    def enumerate_support(self, expand: bool = True) -> Float[Array, "K ..."]:
+        """The K one-hot vectors, `[K, *batch, K]`; of ones for the batch if not `expand`."""
+        *batch, k = self.logits.shape
+        values = jnp.eye(k, dtype=self.logits.dtype).reshape(k, *(1 for _ in batch), k)
+        return jnp.broadcast_to(values, (k, *batch, k)) if expand else values
+
+    def entropy(self) -> Float[Array, "*batch"]:
+        """In nats."""
+        uniform = jnp.zeros_like(self.logits)
+        k = jnp.asarray(self.logits.shape[-1], self.logits.dtype)
+        return jnp.log(k) - categorical_kl(self.logits, uniform)
+
+
+def categorical_kl(
+    q_logits: Float[Array, "*batch K"], p_logits: Float[Array, "*batch K"]
+) -> Float[Array, "*batch"]:
+    r"""The divergence between two categorical distributions.
+
+    $$ \mathrm{KL}(q \,\|\, p) = \sum_i q_i \log \frac{q_i}{p_i}, \qquad 0 \log 0 = 0 $$
+
+    Args:
+        q_logits: of q, of any normalisation; -inf is a class that never comes.
+        p_logits: of p.
+
+    Returns:
+        The divergence in nats; infinite where q has a class that p has not.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> q, p = jnp.array([0.0, -jnp.inf]), jnp.zeros(2)
+        >>> print(f"{categorical_kl(q, p):.4f}")  # log 2
+        0.6931
+
+    Source: Jang et al., arXiv 1611.01144, section 3 (the KL term of its objective).
+    """
+    log_q, log_p = jax.nn.log_softmax(q_logits), jax.nn.log_softmax(p_logits)
+    q = jnp.exp(log_q)
+    return jnp.sum(q * jnp.where(q == 0, 0, log_q - log_p), axis=-1)
+
+
+def logits_of(logits: Any, probs: Any) -> Float[Array, "*batch K"]:
+    """The one of the two that is given, as logits."""
+    if (logits is None) == (probs is None):
+        raise ValueError("give exactly one of `logits` and `probs`.")
+    given = jnp.asarray(probs if logits is None else logits)
+    if given.ndim < 1:
+        raise ValueError(
+            "`logits` or `probs` must have an axis of classes, `[*batch, K]`, got a scalar."
+        )
+    if logits is not None:
+        return given
+    return jnp.log(jnp.maximum(given, jnp.finfo(given.dtype).tiny))
+
+
+def hardest(scores: Float[Array, "*batch K"], axis: int = -1) -> Float[Array, "*batch K"]:
+    """One-hot at the largest; of equal ones, which low precision brings about, at the first."""
+    best = jnp.argmax(scores, axis=axis)
+    return jax.nn.one_hot(best, scores.shape[axis], dtype=scores.dtype, axis=axis)
