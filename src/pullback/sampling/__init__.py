@@ -6,6 +6,9 @@ estimator that it is given.
 
 from ._concrete import ExpRelaxedOneHotCategorical as ExpRelaxedOneHotCategorical
 from ._concrete import RelaxedOneHotCategorical as RelaxedOneHotCategorical
+from ._control_variate import AbstractControlVariate as AbstractControlVariate
+from ._control_variate import NeuralControlVariate as NeuralControlVariate
+from ._control_variate import RebarControlVariate as RebarControlVariate
 from ._enumeration import Enumeration as Enumeration
 from ._estimator import AbstractEstimator as AbstractEstimator
 from ._expectation import ValueAndGrad as ValueAndGrad
@@ -30,5 +33,10 @@ from ._pathwise import LogMeanExp as LogMeanExp
 from ._pathwise import PathDerivative as PathDerivative
 from ._pathwise import Reparameterised as Reparameterised
 from ._pathwise import log_mean_exp as log_mean_exp
+from ._relax import Lax as Lax
+from ._relax import Relax as Relax
+from ._relax import rebar as rebar
+from ._relaxation import RelaxedSample as RelaxedSample
+from ._relaxation import relaxed_sample as relaxed_sample
 from ._score import MovingAverage as MovingAverage
 from ._score import ScoreFunction as ScoreFunction

@@ -37,6 +37,12 @@ class Discrete(eqx.Module):
         """The hard sample, as floats."""
         return hardest(z) if self.one_hot else (z > 0).astype(z.dtype)
 
+    def log_prob(self, b: Array) -> Float[Array, ""]:
+        """Of one draw of all the variables, zeros and ones."""
+        if self.one_hot:
+            return jnp.sum(b * jax.nn.log_softmax(self.logits))
+        return jnp.sum(b * self.logits - jax.nn.softplus(self.logits))
+
     def noise(self, key: PRNGKeyArray) -> Array:
         """Which, added to the logits, makes scores whose hard sample has the right law."""
         draw = gumbel if self.one_hot else logistic

@@ -51,5 +51,5 @@ def attach(value: Float[Array, ""], point: PyTree, slope: PyTree) -> Float[Array
 def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     value, _, slope = primals
     moved, apart, _ = tangents
-    products = jax.tree.map(lambda s, d: jnp.sum(s * d), slope, apart)
+    products = jax.tree.map(lambda s, d: jnp.sum(s * d).astype(value.dtype), slope, apart)
     return value, jax.tree.reduce(jnp.add, products, moved)
