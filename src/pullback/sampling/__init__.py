@@ -33,6 +33,15 @@ from ._pathwise import LogMeanExp as LogMeanExp
 from ._pathwise import PathDerivative as PathDerivative
 from ._pathwise import Reparameterised as Reparameterised
 from ._pathwise import log_mean_exp as log_mean_exp
+from ._policy import AbstractPolicyEstimator as AbstractPolicyEstimator
+from ._policy import ActorCritic as ActorCritic
+from ._policy import Episodes as Episodes
+from ._policy import LaxPolicy as LaxPolicy
+from ._policy import PolicyGradient as PolicyGradient
+from ._policy import RelaxPolicy as RelaxPolicy
+from ._policy import act as act
+from ._policy import discounted_returns as discounted_returns
+from ._policy import policy_gradient as policy_gradient
 from ._relax import Lax as Lax
 from ._relax import Relax as Relax
 from ._relax import rebar as rebar
