@@ -174,6 +174,23 @@ TABLE: dict[str, Entry] = {
         ),
         year=2019,
     ),
+    "relax": Entry(
+        module="pullback.recipes.relax",
+        arxiv="1711.00123",
+        title=(
+            "Backpropagation through the Void: Optimizing control variates for black-box gradient "
+            "estimation"
+        ),
+        summary="Discrete choices trained by REINFORCE, REBAR, RELAX and Gumbel-softmax.",
+        authors=(
+            "Will Grathwohl",
+            "Dami Choi",
+            "Yuhuai Wu",
+            "Geoffrey Roeder",
+            "David Duvenaud",
+        ),
+        year=2017,
+    ),
 }
 
 

@@ -95,9 +95,9 @@ def temperature_schedule(
     $$ \tau(s) = \max\big(\text{floor},\ \text{init} \cdot e^{-\text{rate} \cdot t}\big),
        \qquad t = \text{every} \cdot \lfloor s / \text{every} \rfloor $$
 
-    The variance of the gradient grows like $1 / \tau^2$, so do not let it fall below 0.1 or so,
-    nor faster than the learning rate. With a negative rate and a floor below `init` it is the
-    rising slope of a `StraightThrough`.
+    The gradient is of size $1 / \tau$ in a share $\tau$ of the draws, so its variance grows like
+    $1 / \tau$: do not let it fall below 0.1 or so, nor faster than the learning rate. With a
+    negative rate and a floor below `init` it is the rising slope of a `StraightThrough`.
 
     Args:
         init: at the start.
@@ -138,7 +138,7 @@ class GumbelSoftmax(AbstractEstimator):
 
     For `numpyro.distributions.Bernoulli` (then a sigmoid of logistic noise) and
     `OneHotCategorical`; `f` is evaluated inside the simplex and differentiated. Biased: towards
-    zero temperature the bias vanishes while the variance grows like $1 / \tau^2$. The value that
+    zero temperature the bias vanishes while the variance grows like $1 / \tau$. The value that
     `expectation` gives is that of the relaxed sample, and can flatter a model: score with
     `ScoreFunction`, which draws discrete ones. Where many discrete variables feed a network it
     mostly trains best; `Relax` is for an `f` that is a black box, or when bias is not allowed.

@@ -1,0 +1,90 @@
+"""The pictures of the recipe `relax`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pullback.recipes._context import Context
+from pullback.report import PALETTE, figure, line_with_spread
+
+NAMES = {
+    "reinforce": "REINFORCE",
+    "leave_one_out": "REINFORCE, leave one out",
+    "rebar": "REBAR",
+    "relax": "RELAX",
+    "gumbel": "Gumbel-softmax (biased)",
+    "a2c": "actor-critic",
+}
+_COLOURS = dict(zip(("reinforce", "leave_one_out", "rebar", "relax", "gumbel", "a2c"),
+                    (PALETTE[1], PALETTE[4], PALETTE[2], PALETTE[0], PALETTE[3], PALETTE[1]),
+                    strict=True))  # fmt: skip
+
+
+def draw_toy(context: Context, coins: Mapping[str, Any], target: float) -> None:
+    """The coin and the variance, run by run."""
+    fig, axes = figure(1, 2, width=8.8, height=3.6)
+    for name, row in coins.items():
+        for ax, kind in zip(axes, ("theta", "variance"), strict=True):
+            for run in np.atleast_2d(row[kind]):
+                ax.plot(row["step"], run, color=_COLOURS[name], alpha=0.25, linewidth=0.8)
+            middle = np.median(row[kind], axis=0)
+            ax.plot(row["step"], middle, color=_COLOURS[name], label=NAMES[name])
+    axes[0].set(ylabel="probability of a one, theta", ylim=(0, 1))
+    axes[1].set(yscale="log", ylabel="variance of one gradient")
+    for ax in axes:
+        ax.set(xlabel="training steps")
+    axes[1].legend(loc="lower left")
+    context.figure(
+        "toy",
+        fig,
+        f"A coin b that shall make (b - {target:g})^2 small: theta should go to zero, for a gain "
+        "that is next to nothing. Thin lines are runs, thick ones their medians. Where the noise "
+        "is a thousand times the signal theta wanders; the control variate of RELAX learns to take "
+        "the noise away.",
+    )
+
+
+def draw_autoencoders(context: Context, trained: Mapping[str, Any]) -> None:
+    """Scores along the way, and the noise at the end."""
+    fig, axes = figure(1, 2, width=9.6, height=3.8)
+    for name, row in trained.items():
+        line_with_spread(
+            axes[0], row["step"], row["test"], label=NAMES[name], colour=_COLOURS[name], marker=None
+        )
+    axes[0].set(xlabel="training steps", ylabel="held out, minus the ELBO (nats)")
+    axes[0].legend(fontsize=9)
+    for place, (name, row) in enumerate(trained.items()):
+        noise = np.asarray(row["noise"])
+        axes[1].scatter(noise, [place] * len(noise), color=_COLOURS[name], s=28)
+    axes[1].set_yticks(range(len(trained)), [NAMES[name] for name in trained])
+    axes[1].invert_yaxis()
+    axes[1].set(xscale="log", xlabel="variance of the encoder's gradient, at the end")
+    context.figure(
+        "autoencoders",
+        fig,
+        "Autoencoders with binary latents on handwritten digits, scored with binary samples (left; "
+        "mean and standard deviation over seeds, lower is better), and how noisy their gradients "
+        "are (right; a dot a seed). Each way sees the decoder three times for a gradient.",
+    )
+
+
+def draw_poles(context: Context, poles: Mapping[str, Any]) -> None:
+    """How long the poles stand."""
+    fig, ax = figure(width=6.4, height=3.6)
+    for name, row in poles.items():
+        lengths = np.asarray(row["lengths"])
+        window = max(1, lengths.shape[1] // 25)
+        usable = lengths.shape[1] // window * window
+        smooth = lengths[:, :usable].reshape(len(lengths), -1, window).mean(axis=-1)
+        steps = window * (np.arange(smooth.shape[1]) + 1)
+        line_with_spread(ax, steps, smooth, label=NAMES[name], colour=_COLOURS[name], marker=None)
+    ax.set(xlabel="episodes, one an update", ylabel="steps that the pole stands")
+    ax.legend(loc="lower right")
+    context.figure(
+        "poles",
+        fig,
+        "A pole on a cart, balanced by a policy of two choices: length of the episodes of training "
+        "(mean of neighbours; mean and standard deviation over seeds). Both ways have the same "
+        "value network; RELAX's control variate also knows the action.",
+    )
