@@ -51,7 +51,10 @@ class DiscreteVAE(eqx.Module):
 
         def f(z: Array, q: Any) -> Array:
             del q
-            logits = self.decoder(jnp.ravel(z).astype(x.dtype) * 2 - 1)
+            z = z.astype(x.dtype)
+            # Inputs of unit size: of many classes all but one are zero.
+            z = 2 * z - 1 if z.ndim == 1 else z * z.shape[-1] ** 0.5
+            logits = self.decoder(jnp.ravel(z))
             return jnp.sum(jax.nn.softplus(logits) - x * logits)
 
         return f

@@ -16,9 +16,14 @@ NAMES = {
     "gumbel": "Gumbel-softmax (biased)",
     "a2c": "actor-critic",
 }
-_COLOURS = dict(zip(("reinforce", "leave_one_out", "rebar", "relax", "gumbel", "a2c"),
-                    (PALETTE[1], PALETTE[4], PALETTE[2], PALETTE[0], PALETTE[3], PALETTE[1]),
-                    strict=True))  # fmt: skip
+_COLOURS = {
+    "reinforce": PALETTE[1],
+    "leave_one_out": PALETTE[4],
+    "rebar": PALETTE[2],
+    "relax": PALETTE[0],
+    "gumbel": PALETTE[3],
+    "a2c": PALETTE[1],
+}
 
 
 def draw_toy(context: Context, coins: Mapping[str, Any], target: float) -> None:

@@ -191,6 +191,14 @@ TABLE: dict[str, Entry] = {
         ),
         year=2017,
     ),
+    "gumbel-softmax": Entry(
+        module="pullback.recipes.gumbel_softmax",
+        arxiv="1611.01144",
+        title="Categorical Reparameterization with Gumbel-Softmax",
+        summary="Gradients through categories: their bias and noise, and an autoencoder on digits.",
+        authors=("Eric Jang", "Shixiang Gu", "Ben Poole"),
+        year=2016,
+    ),
 }
 
 

@@ -1,0 +1,105 @@
+"""The pictures of the recipe `gumbel-softmax`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.recipes._context import Context
+from pullback.report import PALETTE, figure, line_with_spread
+
+NAMES = {
+    "score": "score function, moving average",
+    "straight_through": "straight-through",
+    "hard": "straight-through Gumbel-softmax",
+    "gumbel": "Gumbel-softmax",
+    "colder": "Gumbel-softmax, colder",
+}
+_COLOURS = {
+    "score": PALETTE[1],
+    "straight_through": PALETTE[4],
+    "hard": PALETTE[2],
+    "gumbel": PALETTE[0],
+    "colder": PALETTE[5],
+}
+
+
+def draw_curves(context: Context, temperatures: Sequence[float], curves: Mapping[str, Any]) -> None:
+    """Bias and variance by the temperature."""
+    fig, axes = figure(1, 2, width=8.8, height=3.8)
+    kinds = (("bias", 1), ("variance", 2))
+    for ax, (kind, power) in zip(axes, kinds, strict=True):
+        scale = np.asarray(curves["size"]) ** power
+        for name in ("gumbel", "hard"):
+            rows = curves[name][kind] / scale[:, None]
+            for row in rows:
+                ax.plot(temperatures, row, color=_COLOURS[name], alpha=0.25, linewidth=0.9)
+            middle = np.median(rows, axis=0)
+            ax.plot(temperatures, middle, color=_COLOURS[name], marker="o", label=NAMES[name])
+        for name in ("straight_through", "score"):
+            if (name, kind) != ("score", "bias"):
+                level = float(np.median(curves[name][kind] / scale))
+                label = NAMES[name].split(",")[0]
+                ax.axhline(level, color=_COLOURS[name], linestyle="--", linewidth=1.3, label=label)
+        ax.set(xscale="log", xlabel="temperature")
+        ax.set_xticks(temperatures, [f"{t:g}" for t in temperatures])
+        ax.minorticks_off()
+    axes[0].set(ylabel="bias, as a share of the gradient")
+    axes[0].set_ylim(0, 1.3 * axes[0].get_ylim()[1])  # room for the legend
+    axes[1].set(yscale="log", ylabel="variance over the gradient squared")
+    axes[0].legend(fontsize=8, loc="upper left")
+    axes[1].legend(fontsize=8, loc="lower left")
+    context.figure(
+        "bias-and-variance",
+        fig,
+        "One-sample gradients of a quadratic function of four classes, against the exact ones: "
+        "thin lines are functions drawn at random, thick and dashed ones medians. A high "
+        "temperature is quiet and wrong, a low one right and noisy. The score function, without "
+        "bias, is drawn at the right only, and has no baseline here.",
+    )
+
+
+def draw_autoencoders(context: Context, trained: Mapping[str, Any]) -> None:
+    """Held-out scores along the way."""
+    fig, ax = figure(width=6.8, height=4.0)
+    for name, row in trained.items():
+        line_with_spread(
+            ax, row["step"], row["test"], label=NAMES[name], colour=_COLOURS[name], marker=None
+        )
+    ax.set(xlabel="training steps", ylabel="held out, minus the ELBO (nats)")
+    ax.legend(fontsize=9)
+    context.figure(
+        "autoencoders",
+        fig,
+        "Autoencoders with categorical latents on handwritten digits, scored with discrete "
+        "samples: mean and standard deviation over seeds; lower is better. The temperature falls "
+        "from 1 during the training, for the colder one further down.",
+    )
+
+
+def draw_flattery(context: Context, trained: Mapping[str, Any]) -> None:
+    """Relaxed scores beside discrete ones."""
+    fig, ax = figure(width=6.4, height=2.6)
+    shown = [name for name, row in trained.items() if "relaxed" in row]
+    for place, name in enumerate(shown):
+        row = trained[name]
+        for number, (relaxed, hard) in enumerate(
+            zip(row["relaxed"], row["test"][:, -1], strict=True)
+        ):
+            at = place + 0.16 * (number - (len(row["relaxed"]) - 1) / 2)
+            ax.plot([relaxed, hard], [at, at], color="#7b8794", linewidth=1)
+            first = place == 0 and number == 0
+            ax.scatter([relaxed], [at], facecolors="white", edgecolors=PALETTE[0], zorder=3,
+                       label="relaxed samples" if first else None)  # fmt: skip
+            ax.scatter([hard], [at], color=PALETTE[0], zorder=3,
+                       label="discrete samples" if first else None)  # fmt: skip
+    ax.set_yticks(range(len(shown)), [NAMES[name] for name in shown])
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.set(xlabel="held out, minus the ELBO (nats)")
+    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
+    context.figure(
+        "flattery",
+        fig,
+        "The same models scored with the relaxed samples that they were trained on, and with "
+        "discrete ones, which are what the model is for; a line a seed.",
+    )

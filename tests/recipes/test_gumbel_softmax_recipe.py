@@ -1,0 +1,72 @@
+"""The recipe `gumbel-softmax`: its smallest run, and its own arithmetic."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback.recipes import _gumbel_measures as measures
+from pullback.recipes import load, run
+from pullback.recipes.gumbel_softmax import RECIPE, Config
+from pullback.sampling import Enumeration
+
+
+@pytest.mark.slow  # Compiles every training of the recipe.
+def test_the_smallest_run_measures_every_claim_and_resumes_to_the_same(tmp_path, monkeypatch):
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        config = RECIPE.presets["smoke"]
+        record = run(RECIPE, config, preset="smoke", folder=tmp_path / "run")
+        assert len(record["claims"]) == 10
+        assert all(np.isfinite(claim["value"]) for claim in record["claims"])
+        names = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
+        assert names == {"bias-and-variance", "autoencoders", "flattery"}
+        monkeypatch.setattr(measures, "cost", None)
+        again = run(RECIPE, config, preset="smoke", folder=tmp_path / "run", resume=True)
+        assert again["claims"] == record["claims"]
+
+
+@pytest.mark.slow
+def test_the_score_function_has_no_bias_and_the_relaxed_gradient_has(x32):
+    found = measures.bias_and_variance((2.0, 1.0), 4000, [0, 1])
+    assert bool(jnp.all(found["score"]["bias"] < found["score"]["noise"]))
+    assert bool(jnp.all(found["gumbel"]["bias"] > found["gumbel"]["noise"]))
+    assert bool(jnp.all(found["gumbel"]["variance"][:, 0] < found["gumbel"]["variance"][:, 1]))
+
+
+def test_the_semi_supervised_step_sums_over_the_classes(key):
+    model = measures.Semi(4, 3, 5, key=key)
+    x = jnp.array([0.1, 0.9, 0.5, 0.2])
+    p = jax.nn.softmax(model.classifier(x))
+    found = model.loss(x, Enumeration(), key)
+
+    total = jnp.sum(p * jnp.log(p))
+    for k in range(3):
+        y = jnp.eye(3)[k]
+        spread = jnp.split(model.encoder(jnp.concatenate([x, y])), 2)
+        noise = jax.random.normal(jax.random.split(key)[0], (16,))
+        code = spread[0] + jnp.exp(spread[1]) * noise
+        rate = jax.nn.sigmoid(model.decoder(jnp.concatenate([code, y])))
+        cross = -jnp.sum(x * jnp.log(rate) + (1 - x) * jnp.log(1 - rate))
+        kl = jnp.sum(0.5 * (jnp.exp(2 * spread[1]) + spread[0] ** 2 - 1) - spread[1])
+        total = total + p[k] * (cross + kl)
+    assert float(found) == pytest.approx(float(total), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"temperatures": (0.5, 1.0, 2.0)}, "temperatures must be three or more"),
+        ({"classes": (10,)}, "classes must be two or more, rising"),
+        ({"iterations": 5}, "iterations must be at least 10, got 5"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(Config(), **wrong)
+
+
+def test_it_is_in_the_table():
+    assert load("gumbel-softmax") is RECIPE
