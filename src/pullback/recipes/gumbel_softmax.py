@@ -22,7 +22,7 @@ from pullback.sampling import GumbelSoftmax, ScoreFunction, StraightThrough, tem
 class Config:
     temperatures: tuple[float, ...] = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
     """Temperatures at which bias and variance are measured, falling."""
-    draws: int = 20_000
+    draws: int = 40_000
     """Gradients of a measurement."""
     problems: int = 5
     """Quadratic functions and starting points that are measured."""
