@@ -24,6 +24,9 @@ from pullback.sampling import (
     expectation,
 )
 
+# Images of a set that are scored: all latents of all draws are in memory at once.
+_SCORED = 1000
+
 
 class DiscreteVAE(eqx.Module):
     """Binary latents `[n]`, or one-hot ones `[n, k]`, between binary pixels."""
@@ -130,6 +133,7 @@ def train(
 
     def run(inputs: tuple) -> tuple[Any, dict[str, Array]]:
         seed, images, held_out = inputs
+        held_out = held_out[:_SCORED]
 
         def step(carry: tuple, inputs: tuple) -> tuple[tuple, None]:
             params, state, average = carry
@@ -186,12 +190,10 @@ def binary_images(
     context: Context, seeds: list[int], limit: int
 ) -> tuple[Float[np.ndarray, "seeds n pixels"], Float[np.ndarray, "seeds m pixels"]]:
     """Images of zeros and ones: digits in a split of each seed's own, or MNIST with --data."""
+    own = None if context.data is None else mnist(context.data)
     pairs = []
     for seed in seeds:
-        if context.data is None:
-            split = digits(seed=seed)
-        else:
-            split = mnist(context.data)
+        split = digits(seed=seed) if own is None else own
         rng = np.random.default_rng(seed)
         parts = []
         for part in split:
