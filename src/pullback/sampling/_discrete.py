@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._law import Replicated, is_reparameterised, standard
+from pullback._promotion import standard_promotion
+
+from ._law import Replicated, is_reparameterised
 from ._noise import gumbel, logistic, wide
 from ._one_hot import OneHotCategorical, hardest
 
@@ -64,7 +66,7 @@ def discrete(q: Any, estimator: str) -> Discrete:
         case dist.ExpandedDistribution():
             return _broadcast(discrete(q.base_dist, estimator), q.batch_shape, 0)
         case dist.BernoulliLogits() | dist.BernoulliProbs():
-            with standard():
+            with standard_promotion():
                 return Discrete(jnp.asarray(q.logits), False)
         case OneHotCategorical():
             return Discrete(q.logits, True)
