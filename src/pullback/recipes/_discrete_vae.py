@@ -1,7 +1,7 @@
 """A small autoencoder with discrete latents, which the recipes on discrete gradients train."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from pullback.data import digits, mnist
+from pullback.data import digits, mnist, omniglot
 from pullback.recipes._context import Context
 from pullback.sampling import (
     AbstractEstimator,
@@ -26,6 +26,8 @@ from pullback.sampling import (
 
 # Images of a set that are scored: all latents of all draws are in memory at once.
 _SCORED = 1000
+
+Source = Literal["mnist", "omniglot"]
 
 
 class DiscreteVAE(eqx.Module):
@@ -187,10 +189,11 @@ def train(
 
 
 def binary_images(
-    context: Context, seeds: list[int], limit: int
+    context: Context, seeds: list[int], limit: int, source: Source
 ) -> tuple[Float[np.ndarray, "seeds n pixels"], Float[np.ndarray, "seeds m pixels"]]:
-    """Images of zeros and ones: digits in a split of each seed's own, or MNIST with --data."""
-    own = None if context.data is None else mnist(context.data)
+    """Images of zeros and ones: digits in a split of each seed's own, or with --data `source`."""
+    load = {"mnist": mnist, "omniglot": omniglot}[source]
+    own = None if context.data is None else load(context.data)
     pairs = []
     for seed in seeds:
         split = digits(seed=seed) if own is None else own

@@ -13,7 +13,7 @@ from pullback.recipes import _gumbel_figures as figures
 from pullback.recipes import _gumbel_measures as measures
 from pullback.recipes._base import Claim, Recipe
 from pullback.recipes._context import Context
-from pullback.recipes._discrete_vae import DiscreteVAE, Method, binary_images, train
+from pullback.recipes._discrete_vae import DiscreteVAE, Method, Source, binary_images, train
 from pullback.report import house_style
 from pullback.sampling import GumbelSoftmax, ScoreFunction, StraightThrough, temperature_schedule
 
@@ -40,6 +40,8 @@ class Config:
     """Adam's."""
     images: int = 10_000
     """At most so many images of each set, drawn anew for each seed."""
+    source: Source = "mnist"
+    """What lies in the folder of `--data`."""
     floors: tuple[float, float] = (0.5, 0.2)
     """Where the annealed temperature stops: the paper's, and for one estimator further down."""
     rate: float = 1.5e-3
@@ -77,7 +79,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         "curves", measures.bias_and_variance, config.temperatures, config.draws, problems
     )
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    images = binary_images(context, seeds, config.images)
+    images = binary_images(context, seeds, config.images, config.source)
     trained = {
         name: context.stage(f"vae-{name}", _autoencoders, config, method, *images, seeds)
         for name, method in _methods(config).items()

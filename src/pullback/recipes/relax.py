@@ -21,6 +21,7 @@ from pullback.recipes._context import Context
 from pullback.recipes._discrete_vae import (
     DiscreteVAE,
     Method,
+    Source,
     binary_images,
     train,
 )
@@ -64,6 +65,8 @@ class Config:
     """Adam's."""
     images: int = 10_000
     """At most so many images of each set, drawn anew for each seed."""
+    source: Source = "mnist"
+    """What lies in the folder of `--data`."""
     pole_seeds: int = 8
     """Policies of each method."""
     episodes: int = 250
@@ -100,7 +103,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         )
         for name in toy.ESTIMATORS
     }  # fmt: skip
-    images = binary_images(context, seeds(config.seeds), config.images)
+    images = binary_images(context, seeds(config.seeds), config.images, config.source)
     trained = {
         name: context.stage(
             f"vae-{name}", _autoencoders, config, method, *images, seeds(config.seeds)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from ._estimator import attach
 from ._law import hold
 
 P = TypeVar("P")
@@ -163,25 +162,6 @@ def controlled(
         lambda zs: evaluate(control_variate, zs), (zs,), (moves,), has_aux=True
     )
     return g, 2 * (rate - jnp.sum(controls * drifts.astype(controls.dtype)))
-
-
-def attach_objective(value: Float[Array, ""], objective: Array) -> Float[Array, ""]:
-    """`value`, with the gradient of `objective` added: downhill even where `value` is negated."""
-    objective = _downhill(objective).astype(value.dtype)
-    return attach(value, objective, jnp.ones_like(objective))
-
-
-@jax.custom_vjp
-def _downhill(objective: Array) -> Array:
-    return objective
-
-
-def _downhill_backward(_: None, cotangent: Array) -> tuple[Array]:
-    # Who maximises an expectation negates it; the variance is still to be made small.
-    return (jnp.abs(cotangent),)
-
-
-_downhill.defvjp(lambda objective: (objective, None), _downhill_backward)
 
 
 def _scalar(value: Array) -> Array:

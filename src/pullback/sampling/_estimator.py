@@ -53,3 +53,22 @@ def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     moved, apart, _ = tangents
     products = jax.tree.map(lambda s, d: jnp.sum(s * d).astype(value.dtype), slope, apart)
     return value, jax.tree.reduce(jnp.add, products, moved)
+
+
+def attach_objective(value: Float[Array, ""], objective: Array) -> Float[Array, ""]:
+    """`value`, with the gradient of `objective` added: downhill even where `value` is negated."""
+    objective = _downhill(objective).astype(value.dtype)
+    return attach(value, objective, jnp.ones_like(objective))
+
+
+@jax.custom_vjp
+def _downhill(objective: Array) -> Array:
+    return objective
+
+
+def _downhill_backward(_: None, cotangent: Array) -> tuple[Array]:
+    # Who maximises an expectation negates it; the variance is still to be made small.
+    return (jnp.abs(cotangent),)
+
+
+_downhill.defvjp(lambda objective: (objective, None), _downhill_backward)

@@ -11,11 +11,10 @@ from jaxtyping import Array, Float, Key
 from ._control_variate import (
     AbstractControlVariate,
     RebarControlVariate,
-    attach_objective,
     controlled,
 )
 from ._discrete import Discrete, discrete
-from ._estimator import AbstractEstimator, attach, each
+from ._estimator import AbstractEstimator, attach, attach_objective, each
 from ._law import Distribution, draw, hold, log_prob, require_reparameterised
 from ._relaxation import relaxation_noise, relaxed_from
 

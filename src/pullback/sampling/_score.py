@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ._estimator import AbstractEstimator, attach, each
+from ._estimator import AbstractEstimator, attach, attach_objective, each
 from ._law import Distribution, draw, log_prob
 
 
@@ -24,8 +24,9 @@ class ScoreFunction(AbstractEstimator):
     Args:
         baseline: None, for none; "leave_one_out", the mean of `f` over the other samples, which
             needs two or more; or a scalar, from a `MovingAverage` or from a network of the
-            example's context. The gradient with respect to that scalar is $b - \bar f$, so that a
-            network learns to predict `f` in the same backward pass.
+            example's context. The gradient with respect to that scalar is $b - \bar f$, also
+            where the expectation is negated to be maximised, so that a network learns to predict
+            `f` in the same backward pass.
 
     Source: Williams, Simple Statistical Gradient-Following Algorithms (1992); Mnih and Gregor,
     Neural Variational Inference and Learning, arXiv 1402.0030 (baselines); Kool, van Hoof and
@@ -59,7 +60,8 @@ class ScoreFunction(AbstractEstimator):
             baseline = (jnp.sum(values) - values) / (n - 1)
         else:
             baseline = jnp.broadcast_to(self.baseline.astype(values.dtype), values.shape)
-            value = attach(value, self.baseline, (baseline[0] - value).astype(self.baseline.dtype))
+            mean = jax.lax.stop_gradient(value).astype(self.baseline.dtype)
+            value = attach_objective(value, 0.5 * jnp.square(self.baseline - mean))
         return attach(value, scores, (values - baseline) / n)
 
 

@@ -39,7 +39,7 @@ def test_the_densities_are_those_of_scipy(vae, key):
     joint = likelihood + stats.norm.logpdf(0.7)
     np.testing.assert_allclose(vae.model(X[0])(z), joint, rtol=1e-10)
     mean, log_std = np.asarray(vae.encoder(X[0]))
-    q = stats.norm(mean, np.exp(log_std)).logpdf(0.7)
+    q = stats.norm.logpdf(0.7, mean, np.exp(log_std))
     np.testing.assert_allclose(vae.posterior(X[0]).log_prob(z), q, rtol=1e-10)
 
 
