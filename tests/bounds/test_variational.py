@@ -133,6 +133,10 @@ def test_divergences_of_discrete_distributions():
     q, p = (dist.Categorical(probs=jnp.array(row)) for row in ([0.2, 0.8], [0.5, 0.5]))
     expected = 0.2 * np.log(0.4) + 0.8 * np.log(1.6)
     np.testing.assert_allclose(kl_divergence(q, p), expected, rtol=1e-7)
+    logits = jnp.array([[0.3, -1.0], [0.5, 0.2]])
+    rows = [dist.Bernoulli(logits=row) for row in logits]
+    events = [row.to_event(1) for row in rows]
+    np.testing.assert_allclose(kl_divergence(*events), kl_divergence(*rows), rtol=1e-12)
     # A state without probability: 0 log 0.
     sure = dist.Categorical(logits=jnp.array([0.0, -800.0]))
     np.testing.assert_allclose(kl_divergence(sure, p), np.log(2), rtol=1e-7)

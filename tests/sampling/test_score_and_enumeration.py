@@ -73,6 +73,8 @@ def test_enumeration_is_the_sum_over_outcomes(key):
     for i in range(3):
         moved = [by_hand(LOGITS.at[i].add(sign * step)) for sign in (1, -1)]
         np.testing.assert_allclose(found.params[i], (moved[0] - moved[1]) / (2 * step), rtol=1e-7)
+    events = exact(f, lambda logits: coins(logits).to_event(1))(LOGITS, key=key)
+    np.testing.assert_allclose(events.params, found.params, rtol=1e-12)
     chunked = value_and_grad(f, coins, estimator=Enumeration(), batch_size=3)(LOGITS, key=key)
     np.testing.assert_allclose(chunked.params, found.params, rtol=1e-12)
 

@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from pullback._promotion import standard_promotion
-from pullback.sampling import Distribution, log_prob
+from pullback.sampling import Distribution, independent_parts, log_prob
 
 
 class Terms(NamedTuple):
@@ -76,6 +76,7 @@ def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:
         >>> print(f"{kl_divergence(dist.Normal(1.0, 1.0), dist.Normal(0.0, 1.0)):.2f}")
         0.50
     """
+    q, p = independent_parts(q), independent_parts(p)
     with standard_promotion():
         if getattr(q, "has_enumerate_support", False):
             support = q.enumerate_support(expand=False)

@@ -25,6 +25,7 @@ from ._law import Distribution as Distribution
 from ._law import Replicated as Replicated
 from ._law import draw as draw
 from ._law import hold as hold
+from ._law import independent_parts as independent_parts
 from ._law import log_prob as log_prob
 from ._one_hot import OneHotCategorical as OneHotCategorical
 from ._one_hot import categorical_kl as categorical_kl

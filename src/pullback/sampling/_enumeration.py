@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 from pullback._promotion import standard_promotion
 
 from ._estimator import AbstractEstimator
-from ._law import Distribution, log_prob
+from ._law import Distribution, independent_parts, log_prob
 
 
 class Enumeration(AbstractEstimator):
@@ -51,6 +51,7 @@ class Enumeration(AbstractEstimator):
 
     def _outcomes(self, q: Any) -> Array:
         """Every outcome of the whole batch shape, `[outcome, *batch, *event]`."""
+        q = independent_parts(q)
         if not getattr(q, "has_enumerate_support", False):
             raise ValueError(
                 "`estimator` Enumeration needs a discrete distribution that can list its support, "

@@ -106,3 +106,13 @@ def require_reparameterised(q: Any, estimator: str) -> None:
         f"`estimator` {estimator} needs samples that gradients flow through, and `q` is a {what}, "
         f"whose samples have none: {fits}."
     )
+
+
+def independent_parts(q: Any) -> Any:
+    """The distribution of each variable, where some of its batch axes were declared as the event's.
+
+    NumPyro lists the support of a variable, and not of `Independent` ones.
+    """
+    while isinstance(q, dist.Independent):
+        q = q.base_dist
+    return q

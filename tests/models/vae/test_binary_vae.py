@@ -43,6 +43,17 @@ def test_the_densities_are_those_of_scipy(vae, key):
     np.testing.assert_allclose(vae.posterior(X[0]).log_prob(z), q, rtol=1e-10)
 
 
+def test_the_slope_of_a_pixels_log_probability_is_right_at_zero_and_far_out():
+    logits = jnp.array([0.0, -90.0, 90.0, 1.3, 0.0, 3000.0])
+    slope = jax.grad(bernoulli_log_prob)(logits, X[0])
+    np.testing.assert_allclose(slope, X[0] - jax.nn.sigmoid(logits), rtol=1e-12)
+    share = jax.nn.sigmoid(logits)
+    curvature = jnp.diag(jax.hessian(bernoulli_log_prob)(logits, X[0]))
+    np.testing.assert_allclose(curvature, -share * (1 - share), rtol=1e-7)
+    single = bernoulli_log_prob(jnp.float32(logits), jnp.float32(X[0]))
+    np.testing.assert_allclose(single, bernoulli_log_prob(logits, X[0]), rtol=1e-6)
+
+
 def test_the_evidence_is_the_integral_over_a_grid(vae, key):
     grid = jnp.linspace(-9, 9, 2001)[:, None]
     exact = [jnp.log(jnp.trapezoid(jnp.exp(jax.vmap(vae.model(x))(grid)), grid[:, 0])) for x in X]
