@@ -303,6 +303,27 @@ def test_pairs_that_do_not_fit_are_refused(q, estimator, integrand, message, key
         expectation(integrand, q, estimator=estimator, key=key)
 
 
+class Closed:
+    """A distribution that keeps its parameters from JAX."""
+
+    def __init__(self, mean):
+        self.mean = mean
+
+    def sample(self, key, sample_shape=()):
+        return self.mean + jr.normal(key, sample_shape)
+
+    def log_prob(self, value):
+        return dist.Normal(self.mean, 1.0).log_prob(value)
+
+
+def test_parameters_that_cannot_be_held_are_refused_and_not_silently_followed(key):
+    f = lambda z, q: -q.log_prob(z)
+    value = expectation(f, Closed(0.3), estimator=Reparameterised(), key=key)
+    assert np.isfinite(value)
+    with pytest.raises(ValueError, match=r"`q` must be a PyTree.* and Closed is none"):
+        expectation(f, Closed(0.3), estimator=PathDerivative(), key=key)
+
+
 def test_the_samples_of_a_gamma_have_gradients(key):
     mean = lambda a, *, key: expectation(f, dist.Gamma(a), estimator=Reparameterised(), key=key)
     found, error = moments(mean, jnp.array(2.0), key, 20_000)

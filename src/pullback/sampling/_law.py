@@ -72,7 +72,16 @@ def log_prob(q: Distribution, z: Any) -> Float[Array, ""]:
 
 
 def hold(q: Q) -> Q:
-    """The same distribution with its parameters held: no gradient flows into them."""
+    """The same PyTree with its floating arrays held: no gradient flows into them.
+
+    Raises:
+        ValueError: it is no PyTree, so that its parameters cannot be reached.
+    """
+    if any(leaf is q for leaf in jax.tree.leaves(q)) and not eqx.is_array_like(q):
+        raise ValueError(
+            f"`q` must be a PyTree, so that its parameters can be held, and {type(q).__name__} is "
+            "none: make it an `eqx.Module`, or register it with JAX."
+        )
     arrays, rest = eqx.partition(q, eqx.is_inexact_array)
     return eqx.combine(jax.lax.stop_gradient(arrays), rest)
 
