@@ -43,3 +43,10 @@ def x32():
     """JAX as it is out of the box: float32, and ordinary promotion."""
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture
+def promotion():
+    """Ordinary promotion of dtypes and ranks, on which NumPyro's constructors rely."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield

@@ -18,6 +18,8 @@ from pullback.bounds import (
     tune_step_sizes,
 )
 
+pytestmark = pytest.mark.usefixtures("promotion")
+
 STEP = HMC(0.6, 3)
 
 

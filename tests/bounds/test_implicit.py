@@ -18,6 +18,8 @@ from pullback.bounds import (
 )
 from pullback.sampling import log_mean_exp
 
+pytestmark = pytest.mark.usefixtures("promotion")
+
 LOG_P = np.log([0.1, 0.5, 0.2])  # p(x, z) of three states, unnormalised
 Q = np.array([0.6, 0.1, 0.3])
 

@@ -13,6 +13,8 @@ from pullback.bounds import multilevel_log_evidence, ragged_multilevel, ragged_s
 from pullback.calculus import Geometric, HarmonicTail, Multilevel, ragged_terms
 from pullback.sampling import draw, log_mean_exp, log_prob
 
+pytestmark = pytest.mark.usefixtures("promotion")
+
 LAW = HarmonicTail(cap=110)
 SMALL = HarmonicTail(switch=5, rate=0.3, cap=8)
 

@@ -29,6 +29,8 @@ from pullback.sampling import (
     grad_stats,
 )
 
+pytestmark = pytest.mark.usefixtures("promotion")
+
 N = 40_000
 
 
@@ -127,6 +129,16 @@ def test_a_discrete_posterior(key):
             LatentModel(likelihood, prior), posterior, estimator=Enumeration(), key=key
         )
         np.testing.assert_allclose(found, exact, rtol=1e-7)
+
+
+def test_the_terms_make_the_weight_and_the_rate():
+    z, q = jnp.array([0.3, -0.2, 1.0, 0.5, 0.0]), proposal(0.2)
+    terms = model(0.4).terms(z, q)
+    np.testing.assert_allclose(terms.log_weight, model(0.4)(z) - q.log_prob(z), rtol=1e-12)
+    prior = -0.5 * np.sum((np.asarray(z) - 0.4) ** 2) - D / 2 * np.log(2 * np.pi)
+    np.testing.assert_allclose(terms.rate, q.log_prob(z) - prior, rtol=1e-12)
+    likelihood = -0.5 * np.sum((np.asarray(X) - np.asarray(z)) ** 2) - D / 2 * np.log(2 * np.pi)
+    np.testing.assert_allclose(terms.log_likelihood, likelihood, rtol=1e-12)
 
 
 def test_divergences_of_discrete_distributions():

@@ -22,14 +22,9 @@ from pullback.sampling import (
     value_and_grad,
 )
 
+pytestmark = pytest.mark.usefixtures("promotion")
+
 N = 100_000
-
-
-@pytest.fixture(autouse=True)
-def _promotion():
-    # NumPyro's constructors rely on it.
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 class ELBO(eqx.Module):

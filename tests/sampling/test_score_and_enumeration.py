@@ -19,15 +19,11 @@ from pullback.sampling import (
     value_and_grad,
 )
 
+pytestmark = pytest.mark.usefixtures("promotion")
+
 N = 100_000
 LOGITS = jnp.array([0.5, -1.0, 0.2])
 WEIGHTS = jnp.array([1.0, -2.0, 0.7])
-
-
-@pytest.fixture(autouse=True)
-def _promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def coins(params):

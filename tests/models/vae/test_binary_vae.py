@@ -16,13 +16,9 @@ from pullback.models.vae import (
 )
 from pullback.sampling import DoublyReparameterised, Reparameterised
 
+pytestmark = pytest.mark.usefixtures("promotion")
+
 X = jnp.asarray(np.random.default_rng(0).integers(0, 2, (3, 6)), float)
-
-
-@pytest.fixture(autouse=True)
-def _promotion():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 @pytest.fixture(scope="module")
