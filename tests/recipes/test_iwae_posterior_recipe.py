@@ -50,7 +50,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
     def again(*args):
         raise RuntimeError("measured a second time")
 
-    for name in ("in_one_dimension", "with_few_sets", "gaps", "pictures"):
+    for name in ("in_one_dimension", "with_few_sets", "evidence", "gaps", "pictures"):
         monkeypatch.setattr(measures, name, again)
     resumed = run(RECIPE, RECIPE.presets["smoke"], preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
@@ -74,6 +74,7 @@ def test_of_a_decoder_that_looks_away_everything_is_known(x32):
     found = measures.gaps(vae, jnp.ones((2, 4)), 3, 5, jr.key(1))
     for name in ("evidence", "elbo", "bound", "implied"):
         np.testing.assert_allclose(found[name], 4 * np.log(0.5), atol=1e-4)
+    np.testing.assert_allclose(measures.evidence(vae, jnp.ones((2, 4))), 4 * np.log(0.5), atol=1e-4)
     for name in ("variation", "implied_variation"):
         np.testing.assert_allclose(found[name], 0, atol=1e-4)
     np.testing.assert_allclose(found["effective"], 1, rtol=1e-4)

@@ -96,6 +96,16 @@ def _plane() -> tuple[Float[Array, "point 2"], float]:
 
 
 @eqx.filter_jit
+def evidence(vae: BinaryVAE, x: Float[Array, "n pixel"]) -> Float[Array, " n"]:
+    """The exact log-evidence of each example, by the grid over the latent plane."""
+    points, step = _plane()
+    logits = jax.vmap(vae.decoder)(points)
+    likelihood = x @ logits.T - jnp.sum(jax.nn.softplus(logits), axis=1)[None]
+    prior = jnp.sum(dist.Normal(0.0, 1.0).log_prob(points), axis=1)
+    return jax.nn.logsumexp(likelihood + prior[None], axis=1) + 2 * jnp.log(step)
+
+
+@eqx.filter_jit
 def gaps(
     vae: BinaryVAE, x: Float[Array, "n pixel"], k: int, sets: int, key: PRNGKeyArray
 ) -> dict[str, Float[Array, " n"]]:
