@@ -54,7 +54,7 @@ def relaxed_sample(q: Any, *, key: PRNGKeyArray) -> RelaxedSample:
     Example:
         >>> import jax, numpyro.distributions as dist
         >>> b, z, z_tilde = relaxed_sample(dist.Bernoulli(logits=2.0), key=jax.random.key(0))
-        >>> bool(b == (z > 0)), bool(b == (z_tilde > 0))
+        >>> bool((b > 0) == (z > 0)), bool((b > 0) == (z_tilde > 0))
         (True, True)
 
     Source: Tucker et al., REBAR, arXiv 1703.07370, appendix; Grathwohl et al., arXiv 1711.00123,
