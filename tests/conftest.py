@@ -32,6 +32,19 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_memory_maps():
+    """Let go of the compiled programs before there are too many.
+
+    Each holds some memory maps, and Linux ends a process that asks for more than 65,530 of them:
+    XLA then fails with a segmentation fault, somewhere in the second thousand of tests.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def key(request):
     """A key that depends only on the name of the test."""
