@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._leave_one_out import leave_one_out_log_mean_exp
+
 
 def effective_sample_size(log_weights: Float[Array, " k"]) -> Float[Array, ""]:
     r"""How many equally weighted samples the weighted ones are worth, $1 / \sum_i \tilde w_i^2$.
@@ -41,8 +43,4 @@ def leave_one_out_bounds(log_weights: Float[Array, " k"]) -> Float[Array, " k"]:
     k = len(log_weights)
     if k < 2:
         raise ValueError(f"`log_weights` must be of 2 samples or more, got {k}.")
-    # Sums before and after each one: taking one away from the sum of all would cancel.
-    nothing = jnp.full((1,), -jnp.inf, log_weights.dtype)
-    before = jnp.concatenate([nothing, jax.lax.cumlogsumexp(log_weights)[:-1]])
-    after = jnp.concatenate([jax.lax.cumlogsumexp(log_weights, reverse=True)[1:], nothing])
-    return jnp.logaddexp(before, after) - jnp.log(jnp.asarray(k - 1, log_weights.dtype))
+    return leave_one_out_log_mean_exp(log_weights[None])[0]

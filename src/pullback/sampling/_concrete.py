@@ -68,7 +68,6 @@ class RelaxedOneHotCategorical(dist.Distribution):
         self, key: PRNGKeyArray | None, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "..."]:
         """Points of the simplex, `[*sample_shape, *batch, K]`."""
-        assert key is not None
         return jnp.exp(_log_sample(self.temperature, self.logits, key, sample_shape))
 
     def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:
@@ -131,7 +130,6 @@ class ExpRelaxedOneHotCategorical(dist.Distribution):
         self, key: PRNGKeyArray | None, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "..."]:
         """Logarithms of points of the simplex, `[*sample_shape, *batch, K]`."""
-        assert key is not None
         return _log_sample(self.temperature, self.logits, key, sample_shape)
 
     def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:
@@ -159,7 +157,7 @@ def _matched(temperature: Any, logits: Array) -> tuple[Array, Array]:
 
 
 def _log_sample(
-    temperature: Array, logits: Array, key: PRNGKeyArray, sample_shape: tuple[int, ...]
+    temperature: Array, logits: Array, key: PRNGKeyArray | None, sample_shape: tuple[int, ...]
 ) -> Array:
     shape, dtype = sample_shape + logits.shape, wide(logits.dtype)
     noisy = jnp.broadcast_to(logits.astype(dtype), shape) + gumbel(key, shape, dtype)

@@ -87,7 +87,6 @@ class OneHotCategorical(dist.Distribution):
         self, key: PRNGKeyArray | None, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "..."]:
         """One-hot vectors `[*sample_shape, *batch, K]`, of the logits' dtype."""
-        assert key is not None
         noise = gumbel(key, sample_shape + self.logits.shape, self.logits.dtype)
         return hardest(jnp.broadcast_to(self.logits, noise.shape) + noise)
 
