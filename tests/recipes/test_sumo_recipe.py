@@ -98,6 +98,7 @@ def test_images_of_a_folder_train_both_ways(tmp_path, x32, monkeypatch):
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"draws": 10}, "draws must be at least 200, got 10"),
         ({"looks": (100, 50)}, "looks must be rising"),
+        ({"image_costs": (5, 15)}, "image_costs must be 6 or more each"),
         ({"looks": (30,)}, "looks must be multiples of 50"),
     ],
 )

@@ -40,7 +40,7 @@ def compare_at_equal_cost(
     scores: dict[str, list[float]] = {}
     for k in costs:
         for kind in ("iwae", "sumo"):
-            way = Way(kind, kind, k if kind == "iwae" else max(1, round(k - float(LAW.mean()))))
+            way = Way(kind, kind, k if kind == "iwae" else round(k - float(LAW.mean())))
             name = f"bound of {k}" if kind == "iwae" else f"SUMO, m = {way.size}, {way.cost:.1f}"
             scores[name] = [
                 context.stage(

@@ -44,8 +44,8 @@ class Config:
     """What lies in the folder of `--data`."""
     image_steps: int = 20_000
     """With `--data`: training steps of each autoencoder."""
-    image_costs: tuple[int, ...] = (5, 15)
-    """With `--data`: expected samples an image, 6 or more for SUMO, or 5, which takes m = 1."""
+    image_costs: tuple[int, ...] = (6, 15)
+    """With `--data`: expected samples an image, each 6 or more: SUMO with m = 1 takes 6.1."""
 
     def __post_init__(self):
         for name in ("seeds", "count", "climb_steps", "image_steps"):
@@ -55,6 +55,8 @@ class Config:
             raise ValueError(f"draws must be at least 200, got {self.draws}")
         if not self.looks or sorted(set(self.looks)) != [*self.looks]:
             raise ValueError(f"looks must be rising, got {self.looks}")
+        if any(cost < 6 for cost in self.image_costs):
+            raise ValueError(f"image_costs must be 6 or more each, got {self.image_costs}")
         if any(look % 50 for look in self.looks):
             raise ValueError(f"looks must be multiples of 50, got {self.looks}")
 
