@@ -13,14 +13,15 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback.bounds import kl_divergence
 from pullback.data import digits, mnist, omniglot
+from pullback.models.vae import bernoulli_log_prob
 from pullback.recipes._context import Context
 from pullback.sampling import (
     AbstractEstimator,
     MovingAverage,
     OneHotCategorical,
     ScoreFunction,
-    categorical_kl,
     expectation,
 )
 
@@ -48,8 +49,7 @@ class DiscreteVAE(eqx.Module):
 
     def posterior(self, x: Float[Array, " pixels"]) -> Any:
         """The distribution of the latents given one image."""
-        logits = self.encoder(x - 0.5).reshape(self.prior.shape)
-        return OneHotCategorical(logits) if logits.ndim == 2 else dist.BernoulliLogits(logits)
+        return self._latents(self.encoder(x - 0.5).reshape(self.prior.shape))
 
     def distortion(self, x: Array) -> Callable[[Array, Any], Array]:
         """Minus the log-likelihood of an image, of its latents."""
@@ -60,16 +60,16 @@ class DiscreteVAE(eqx.Module):
             # Inputs of unit size: of many classes all but one are zero.
             z = 2 * z - 1 if z.ndim == 1 else z * z.shape[-1] ** 0.5
             logits = self.decoder(jnp.ravel(z))
-            return jnp.sum(jax.nn.softplus(logits) - x * logits)
+            return -bernoulli_log_prob(logits, x)
 
         return f
 
     def kl(self, q: Any) -> Array:
         """From the prior, in closed form."""
-        rows = [q.logits, self.prior]
-        if self.prior.ndim == 1:
-            rows = [jnp.stack([row, jnp.zeros_like(row)], axis=-1) for row in rows]
-        return jnp.sum(categorical_kl(*rows))
+        return kl_divergence(q, self._latents(self.prior))
+
+    def _latents(self, logits: Array) -> Any:
+        return OneHotCategorical(logits) if logits.ndim == 2 else dist.BernoulliLogits(logits)
 
 
 class Method(NamedTuple):
