@@ -15,7 +15,7 @@ import pyro.distributions as pdist
 import pyro.infer
 import torch
 
-from pullback.models.vae import BinaryVAE
+from pullback.models.vae import VAE
 
 # The floor: what a careful user writes, with the same networks.
 
@@ -23,7 +23,7 @@ from pullback.models.vae import BinaryVAE
 def floor(k: int, analytic: bool) -> Callable:
     """Minus the mean bound of k samples; at k = 1 with the divergence in closed form, if asked."""
 
-    def loss(vae: BinaryVAE, x: jax.Array, key: jax.Array) -> jax.Array:
+    def loss(vae: VAE, x: jax.Array, key: jax.Array) -> jax.Array:
         parts = jax.vmap(vae.encoder)(x)
         mean, log_std = jnp.split(parts, 2, axis=1)
         noise = jr.normal(key, (k, *mean.shape))
@@ -45,20 +45,20 @@ def floor(k: int, analytic: bool) -> Callable:
 def numpyro_loss(objective: Any) -> Callable:
     """An objective of NumPyro's, differentiated for the networks that it is handed."""
 
-    def model(vae: BinaryVAE, x: jax.Array) -> None:
+    def model(vae: VAE, x: jax.Array) -> None:
         with numpyro.plate("n", len(x)):
             z = jnp.asarray(
-                numpyro.sample("z", dist.Normal(jnp.zeros(vae.latent), 1.0).to_event(1))
+                numpyro.sample("z", dist.Normal(jnp.zeros(vae.prior.shape), 1.0).to_event(1))
             )
             logits = jax.vmap(vae.decoder)(z)
             numpyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
 
-    def guide(vae: BinaryVAE, x: jax.Array) -> None:
+    def guide(vae: VAE, x: jax.Array) -> None:
         mean, log_std = jnp.split(jax.vmap(vae.encoder)(x), 2, axis=1)
         with numpyro.plate("n", len(x)):
             numpyro.sample("z", dist.Normal(mean, jnp.exp(log_std)).to_event(1))
 
-    def loss(vae: BinaryVAE, x: jax.Array, key: jax.Array) -> jax.Array:
+    def loss(vae: VAE, x: jax.Array, key: jax.Array) -> jax.Array:
         return objective.loss(key, {}, model, guide, vae, x) / len(x)
 
     return loss
@@ -76,12 +76,12 @@ def _torch_mlp(mlp: eqx.nn.MLP) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
-def pyro_call(objective: Any, vae: BinaryVAE, x: jax.Array) -> Callable[[], float]:
+def pyro_call(objective: Any, vae: VAE, x: jax.Array) -> Callable[[], float]:
     """Value and gradient of an objective of Pyro's."""
-    encoder, decoder = _torch_mlp(vae.encoder), _torch_mlp(vae.decoder)
+    encoder, decoder = _torch_mlp(vae.encoder.net), _torch_mlp(vae.decoder.net)
     images = torch.tensor(np.array(x))
     parameters = [*encoder.parameters(), *decoder.parameters()]
-    latent = vae.latent
+    latent = vae.prior.shape[0]
 
     def model(x: torch.Tensor) -> None:
         with pyro.plate("n", len(x)):

@@ -25,7 +25,7 @@ import _bounds_peers as peers
 from _harness import compile_program, machine, markdown_table, race, splice, write_results
 from pullback.bounds import ELBO, ImportanceWeighted, ragged_sumo
 from pullback.calculus import HarmonicTail, RaggedTerms, ragged_terms
-from pullback.models.vae import BinaryVAE, bound_loss
+from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
 from pullback.sampling import (
     DoublyReparameterised,
     PathDerivative,
@@ -52,7 +52,7 @@ class Size(NamedTuple):
 SIZES = (Size(64, 64, 2, 15), Size(784, 200, 50, 15))
 
 
-def compiled(loss: Callable, vae: BinaryVAE, *rest: Any) -> tuple[Callable[[], object], float, Any]:
+def compiled(loss: Callable, vae: VAE, *rest: Any) -> tuple[Callable[[], object], float, Any]:
     """A call of the loss's value and gradient, its compile time, and the value."""
     params, static = eqx.partition(vae, eqx.is_inexact_array)
     function = jax.value_and_grad(lambda params, *rest: loss(eqx.combine(params, static), *rest))
@@ -62,7 +62,7 @@ def compiled(loss: Callable, vae: BinaryVAE, *rest: Any) -> tuple[Callable[[], o
 
 
 def ours(bound: Any, estimator: Any) -> Callable:
-    loss = bound_loss(bound, estimator)
+    loss = BoundLoss(bound, estimator)
     return lambda vae, x, key: loss(vae, x, key=key)[0]
 
 
@@ -70,7 +70,7 @@ def sumo_loss(exact: int) -> Callable:
     """Minus the mean SUMO estimate, by the flat list of the samples that it needs."""
 
     def loss(
-        vae: BinaryVAE, x: jax.Array, key: jax.Array, needed: RaggedTerms, stop: jax.Array
+        vae: VAE, x: jax.Array, key: jax.Array, needed: RaggedTerms, stop: jax.Array
     ) -> jax.Array:
         posteriors = jax.vmap(vae.posterior)(x)
         rows = jax.tree.map(lambda a: a[needed.row], posteriors)
@@ -85,7 +85,7 @@ def sumo_loss(exact: int) -> Callable:
     return loss
 
 
-def sumo_steps(vae: BinaryVAE, x: jax.Array, key: jax.Array, k: int, steps: int) -> tuple:
+def sumo_steps(vae: VAE, x: jax.Array, key: jax.Array, k: int, steps: int) -> tuple:
     """A call of `steps` SUMO gradients, each with draws of its own, and what it is made of."""
     exact = round(k - float(LAW.mean()))
     programs, calls, compiling, total = {}, [], 0.0, 0
@@ -114,7 +114,8 @@ def sumo_steps(vae: BinaryVAE, x: jax.Array, key: jax.Array, k: int, steps: int)
 def measure_vae(size: Size, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """The three groups of rivals at one size."""
     key = jr.key(0)
-    vae = BinaryVAE(size.pixels, size.latent, size.width, 2, jnp.tanh, key=key)
+    sizes = (size.pixels, size.latent, size.width, 2)
+    vae = mlp_vae(*sizes, jnp.tanh, likelihood=Bernoulli(), key=key)
     x = jr.bernoulli(key, 0.3, (BATCH, size.pixels)).astype(float)
     k = size.samples
     elbo, renyi = numpyro.infer.Trace_ELBO(), numpyro.infer.RenyiELBO(alpha=0, num_particles=k)

@@ -14,9 +14,10 @@ from scipy.linalg import expm
 from scipy.stats import multivariate_normal
 
 from pullback.calculus import ExactDivergence, HutchinsonDivergence
-from pullback.models.flows import CNF, StandardNormal, negative_log_likelihood
+from pullback.models.flows import CNF, negative_log_likelihood
 from pullback.nn import ConcatSquashMLP, HyperPlanarField
 from pullback.ode import SolveError
+from pullback.sampling import StandardNormal
 
 T0, T1 = 0.5, 2.0
 MATRIX = np.array([[-0.3, 0.8, 0.1], [-0.5, 0.2, 0.0], [0.3, -0.2, -0.4]])
@@ -223,7 +224,7 @@ def test_what_does_not_fit_is_named(key):
         flow.log_prob(PLANE)
     with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
         wild().log_prob(PLANE, batch_size=0)
-    with pytest.raises(ValueError, match="`dim` must be 1 or more"):
+    with pytest.raises(ValueError, match="`shape` must be of sizes of 1 or more"):
         StandardNormal(0)
 
 

@@ -12,8 +12,9 @@ from scipy.linalg import expm
 from scipy.stats import multivariate_normal
 
 from pullback.calculus import ExactDivergence, HollowDivergence
-from pullback.models.flows import CNF, StandardNormal
+from pullback.models.flows import CNF
 from pullback.nn import HollowNet, TwoSidedConditioner
+from pullback.sampling import StandardNormal
 
 DIAGONAL = np.array([-0.3, 0.2, 0.5])
 REST = np.array([[0.0, 0.8, 0.1], [-0.5, 0.0, 0.3], [0.2, -0.4, 0.0]])

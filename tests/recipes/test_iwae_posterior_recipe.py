@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pullback._promotion import standard_promotion
-from pullback.models.vae import BinaryVAE
+from pullback.models.vae import Bernoulli, mlp_vae
 from pullback.recipes import _iwae_posterior_measures as measures
 from pullback.recipes import load, run
 from pullback.recipes.iwae_posterior import RECIPE, Config
@@ -60,7 +60,7 @@ def test_of_a_decoder_that_looks_away_everything_is_known(x32):
     # p(x | z) does not depend on z: the posterior is the prior, and so is the implied one of q = p.
     import equinox as eqx
 
-    vae = BinaryVAE(4, 2, 3, key=jr.key(0))
+    vae = mlp_vae(4, 2, 3, likelihood=Bernoulli(), key=jr.key(0))
     still = lambda mlp, bias: eqx.tree_at(
         lambda m: [layer.weight for layer in m.layers] + [m.layers[-1].bias],
         mlp,

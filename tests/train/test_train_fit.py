@@ -456,3 +456,39 @@ def test_float32_stays_float32(x32, key):
     )
     assert w.dtype == jnp.float32
     assert info.history[-1]["loss"] < info.history[0]["loss"]
+
+
+def test_a_loss_is_told_the_step_if_it_asks(key):
+    def warm(w, batch, *, key, step):
+        return jnp.minimum(step.astype(w.dtype) / 4, 1) * jnp.sum(w), {"at": step}
+
+    # Steps 0 to 5: weights 0, 1/4, 1/2, 3/4, 1, 1. Held out, the weight of the last.
+    w, info = fit(
+        jnp.zeros(()), warm, jnp.zeros(3), validation=jnp.zeros(3), optimiser=optax.sgd(1.0),
+        steps=6, batch_size=3, log_every=2, key=key,
+    )  # fmt: skip
+    np.testing.assert_allclose(w, -3.5, rtol=1e-12)
+    assert [line["at"] for line in info.history] == [0.5, 2.5, 4.5]
+    assert [line["validation_at"] for line in info.history] == [6, 6, 6]
+
+
+def test_a_loss_may_refuse_the_data(key):
+    class Positive(eqx.Module):
+        def check(self, model, data):
+            if (data < 0).any():
+                raise ValueError("`data` must be positive.")
+
+        def __call__(self, model, batch, *, key):
+            return jnp.sum(model * batch), {}
+
+    def run(train, validation=None):
+        return fit(
+            jnp.ones(()), Positive(), train, validation=validation, optimiser=SGD, steps=1,
+            batch_size=2, key=key,
+        )  # fmt: skip
+
+    run(jnp.ones(2))
+    with pytest.raises(ValueError, match="must be positive"):
+        run(-jnp.ones(2))
+    with pytest.raises(ValueError, match="must be positive"):
+        run(jnp.ones(2), -jnp.ones(2))

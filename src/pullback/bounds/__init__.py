@@ -19,6 +19,10 @@ from ._critics import GaussianBaseline as GaussianBaseline
 from ._critics import JointCritic as JointCritic
 from ._critics import MLPBaseline as MLPBaseline
 from ._critics import SeparableCritic as SeparableCritic
+from ._families import AbstractFamily as AbstractFamily
+from ._families import DiagonalNormal as DiagonalNormal
+from ._families import FullCovarianceNormal as FullCovarianceNormal
+from ._families import NormalMixture as NormalMixture
 from ._implicit import Estimate as Estimate
 from ._implicit import ImportanceWeightedPosterior as ImportanceWeightedPosterior
 from ._implicit import implied_posterior_density as implied_posterior_density
@@ -44,6 +48,12 @@ from ._mutual_information_known import leave_one_out_upper as leave_one_out_uppe
 from ._mutual_information_known import pairwise_log_prob as pairwise_log_prob
 from ._mutual_information_known import tnce as tnce
 from ._mutual_information_known import uba as uba
+from ._objectives import AbstractObjective as AbstractObjective
+from ._objectives import BatchTerms as BatchTerms
+from ._objectives import Beta as Beta
+from ._objectives import FreeBits as FreeBits
+from ._objectives import TargetRate as TargetRate
+from ._objectives import rate_and_distortion as rate_and_distortion
 from ._sumo import multilevel_log_evidence as multilevel_log_evidence
 from ._sumo import ragged_multilevel as ragged_multilevel
 from ._sumo import ragged_sumo as ragged_sumo

@@ -61,12 +61,13 @@ class LatentModel(eqx.Module):
 def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:
     r"""$\mathrm{KL}(q \| p)$ in closed form, over all independent variables together.
 
-    By NumPyro where it knows the pair; of discrete distributions by a sum over the support of each
+    By `p.kl_from(q)` where p has such a method, as `pullback.sampling.StandardNormal` does; by
+    NumPyro where it knows the pair; of discrete distributions by a sum over the support of each
     variable.
 
     Args:
         q: one of `numpyro.distributions`.
-        p: another, with the same support.
+        p: another, with the same support, or an object with `kl_from`.
 
     Raises:
         ValueError: there is no closed form for the pair.
@@ -76,6 +77,8 @@ def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:
         >>> print(f"{kl_divergence(dist.Normal(1.0, 1.0), dist.Normal(0.0, 1.0)):.2f}")
         0.50
     """
+    if hasattr(p, "kl_from"):
+        return p.kl_from(q)
     q, p = independent_parts(q), independent_parts(p)
     with standard_promotion():
         if getattr(q, "has_enumerate_support", False):

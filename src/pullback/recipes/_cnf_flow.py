@@ -16,10 +16,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import train
 from pullback.calculus import ExactDivergence, HutchinsonDivergence
-from pullback.models.flows import CNF, StandardNormal, negative_log_likelihood
+from pullback.models.flows import CNF, negative_log_likelihood
 from pullback.nn import ConcatMLP, ConcatSquashMLP
 from pullback.recipes._base import Claim
 from pullback.recipes._context import Context
+from pullback.sampling import StandardNormal
 
 Divergence = Literal["exact", "hutchinson"]
 # Points are scored in batches of this size, the last one filled up: one program for all sets.

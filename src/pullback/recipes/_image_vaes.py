@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.bounds import ELBO, ImportanceWeighted
 from pullback.data import Split, digits, mnist, omniglot
-from pullback.models.vae import BinaryVAE, bound_loss, importance_weighted_evidence
+from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
 from pullback.recipes._base import Claim
 from pullback.recipes._context import Context
 from pullback.report import figure, house_style
@@ -74,12 +74,12 @@ def compare_on_images(
     scores: dict[str, list[float]] = {}
     for number, (name, (kind, estimator)) in enumerate(ways.items()):
         bound = ELBO() if kind == "elbo" else ImportanceWeighted(kind)
-        loss = bound_loss(bound, estimator, binarise=True)
+        loss = BoundLoss(bound, estimator, binarise=True)
         scores[name] = []
         for index, seed in enumerate(seeds):
             model, draws = jr.split(jr.key(seed))
             vae, info = fit(
-                BinaryVAE(train.shape[1], protocol.latent, protocol.width, 2, jnp.tanh, key=model),
+                _untrained(protocol, train.shape[1], model),
                 loss,
                 train,
                 optimiser=optimiser,
@@ -105,6 +105,11 @@ def compare_on_images(
             )
             scores[name].append(score)
     return report_scores(context, protocol, scores)
+
+
+def _untrained(protocol: Protocol, pixels: int, key: PRNGKeyArray) -> VAE:
+    sizes = (pixels, protocol.latent, protocol.width, 2)
+    return mlp_vae(*sizes, jnp.tanh, likelihood=Bernoulli(), key=key)
 
 
 def report_scores(

@@ -18,7 +18,7 @@ from pullback.bounds import (
     effective_sample_size,
     implied_posterior_density,
 )
-from pullback.models.vae import BinaryVAE
+from pullback.models.vae import VAE
 from pullback.sampling import draw
 
 # The target of one dimension: two modes, with an evidence of 0.3.
@@ -96,7 +96,7 @@ def _plane() -> tuple[Float[Array, "point 2"], float]:
 
 
 @eqx.filter_jit
-def evidence(vae: BinaryVAE, x: Float[Array, "n pixel"]) -> Float[Array, " n"]:
+def evidence(vae: VAE, x: Float[Array, "n pixel"]) -> Float[Array, " n"]:
     """The exact log-evidence of each example, by the grid over the latent plane."""
     points, step = _plane()
     logits = jax.vmap(vae.decoder)(points)
@@ -107,7 +107,7 @@ def evidence(vae: BinaryVAE, x: Float[Array, "n pixel"]) -> Float[Array, " n"]:
 
 @eqx.filter_jit
 def gaps(
-    vae: BinaryVAE, x: Float[Array, "n pixel"], k: int, sets: int, key: PRNGKeyArray
+    vae: VAE, x: Float[Array, "n pixel"], k: int, sets: int, key: PRNGKeyArray
 ) -> dict[str, Float[Array, " n"]]:
     """Bounds and distances of each example on a grid over the latent plane."""
     points, step = _plane()
@@ -146,7 +146,7 @@ def gaps(
 
 
 @eqx.filter_jit
-def pictures(vae: BinaryVAE, x: Float[Array, " pixel"], key: PRNGKeyArray) -> dict[str, Array]:
+def pictures(vae: VAE, x: Float[Array, " pixel"], key: PRNGKeyArray) -> dict[str, Array]:
     """The densities over the latent plane, and what draws from each decode to, of one image."""
     points, step = _plane()
     model, q = vae.model(x), vae.posterior(x)

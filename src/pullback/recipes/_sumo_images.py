@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from pullback.bounds import ImportanceWeighted
-from pullback.models.vae import BinaryVAE, bound_loss, importance_weighted_evidence
+from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
 from pullback.recipes._base import Claim
 from pullback.recipes._context import Context
 from pullback.recipes._image_vaes import (
@@ -65,11 +65,14 @@ def _trained_score(
     seed: int,
 ) -> float:
     weights, draws, stops, rows = jr.split(jr.key(seed), 4)
-    vae = BinaryVAE(train.shape[1], protocol.latent, protocol.width, 2, jnp.tanh, key=weights)
+    vae = mlp_vae(
+        train.shape[1], protocol.latent, protocol.width, 2, jnp.tanh, likelihood=Bernoulli(),
+        key=weights,
+    )  # fmt: skip
     folder, batch = context.folder(name), min(protocol.batch_size, len(train))
     progress = None if context.progress else False
     if way.kind == "iwae":
-        loss = bound_loss(ImportanceWeighted(way.size), DoublyReparameterised(), binarise=True)
+        loss = BoundLoss(ImportanceWeighted(way.size), DoublyReparameterised(), binarise=True)
         vae, _ = fit(
             vae, loss, train, optimiser=optimiser, steps=protocol.steps, batch_size=batch,
             folder=folder, resume=context.resume, progress=progress, key=draws,
@@ -95,7 +98,7 @@ def _sumo_loss(way: Way) -> Callable:
     """SUMO for the decoder, and a weighted bound of as many samples for the encoder."""
     bounds = ImportanceWeighted(round(way.cost))
 
-    def loss(vae: BinaryVAE, batch: Any, *, key: PRNGKeyArray) -> tuple[Array, dict]:
+    def loss(vae: VAE, batch: Any, *, key: PRNGKeyArray) -> tuple[Array, dict]:
         pixels, samples, inner = jr.split(key, 3)
         grey, (needed, stop) = jax.tree.map(lambda a: a[0], batch)
         x = jr.bernoulli(pixels, grey / 255).astype(float)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from pullback import data
 from pullback.calculus import HutchinsonDivergence
-from pullback.models.flows import CNF, StandardNormal
+from pullback.models.flows import CNF
 from pullback.recipes import _cnf_pictures as pictures
 from pullback.recipes._base import Claim, Recipe
 from pullback.recipes._cnf_flow import (
@@ -36,6 +36,7 @@ from pullback.recipes._cnf_flow import (
 )
 from pullback.recipes._cnf_table import run_on_table
 from pullback.recipes._context import Context
+from pullback.sampling import StandardNormal
 
 _HALF_WIDTH = 3.0  # of the pictures, in standard deviations of the data
 _TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)

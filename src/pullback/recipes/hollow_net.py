@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from pullback.calculus import AbstractDivergence, HollowDivergence, HutchinsonDivergence
 from pullback.data import digits
-from pullback.models.flows import CNF, StandardNormal, negative_log_likelihood
+from pullback.models.flows import CNF, negative_log_likelihood
 from pullback.nn import HollowNet, TwoSidedConditioner
 from pullback.recipes import _hollow_net_figures as figures
 from pullback.recipes import _hollow_net_measures as measures
@@ -27,6 +27,7 @@ from pullback.recipes._base import Claim, Recipe
 from pullback.recipes._cnf_flow import fitted_gaussian
 from pullback.recipes._context import Context
 from pullback.report import house_style
+from pullback.sampling import StandardNormal
 from pullback.train import fit
 
 _LEVELS = 16  # of grey

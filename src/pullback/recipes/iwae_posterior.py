@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array
 
 from pullback.bounds import ImportanceWeighted
-from pullback.models.vae import BinaryVAE, bound_loss
+from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
 from pullback.recipes import _iwae_posterior_figures as figures
 from pullback.recipes import _iwae_posterior_measures as measures
 from pullback.recipes._base import Claim, Recipe
@@ -122,7 +122,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 # Made once, so that all seeds share one compiled program.
 @functools.cache
 def _loss(k: int) -> Callable:
-    return bound_loss(ImportanceWeighted(k), Reparameterised())
+    return BoundLoss(ImportanceWeighted(k), Reparameterised())
 
 
 @functools.cache
@@ -130,10 +130,10 @@ def _optimiser(rate: float) -> optax.GradientTransformation:
     return optax.adam(rate)
 
 
-def _train(config: Config, context: Context, k: int, train: Array, seed: int) -> BinaryVAE:
+def _train(config: Config, context: Context, k: int, train: Array, seed: int) -> VAE:
     model, draws = jr.split(jr.key(seed))
     vae, info = fit(
-        BinaryVAE(train.shape[1], 2, config.width, key=model),
+        mlp_vae(train.shape[1], 2, config.width, likelihood=Bernoulli(), key=model),
         _loss(k),
         train,
         optimiser=_optimiser(config.learning_rate),
@@ -150,7 +150,7 @@ def _train(config: Config, context: Context, k: int, train: Array, seed: int) ->
 
 
 def _gaps(
-    config: Config, models: Sequence[BinaryVAE], x: Array, k: int, seed: int
+    config: Config, models: Sequence[VAE], x: Array, k: int, seed: int
 ) -> dict[str, list[float]]:
     """Means over the images, one entry a seed."""
     found = [

@@ -50,3 +50,5 @@ from ._relaxation import RelaxedSample as RelaxedSample
 from ._relaxation import relaxed_sample as relaxed_sample
 from ._score import MovingAverage as MovingAverage
 from ._score import ScoreFunction as ScoreFunction
+from ._standard_normal import StandardNormal as StandardNormal
+from ._standard_normal import normal_kl as normal_kl

@@ -20,7 +20,7 @@ from pullback.train._evaluate import evaluate, leading_axis
 from pullback.train._info import Ending, FitInfo, TrainingError
 from pullback.train._interrupt import deferred_interrupt
 from pullback.train._log import append_line
-from pullback.train._loop import REASONS, Chunk, Report, Setup, run_chunk
+from pullback.train._loop import REASONS, AtStep, Chunk, Report, Setup, run_chunk
 from pullback.train._progress import progress_bar
 from pullback.train._run import (
     Plan,
@@ -76,7 +76,10 @@ def fit(
         model: any PyTree. It is copied, so the caller's stays valid.
         loss: `loss(model, batch, *, key) -> (scalar, dict of scalar metrics)`. Metrics are averaged
             over a chunk. One named `result` is a solver's result code: an integer, zero where all
-            went well; any other value stops the run as a loss that is not finite does.
+            went well; any other value stops the run as a loss that is not finite does. A loss with
+            the argument `step` is told how many steps were taken before, for weights that warm up;
+            on the validation data it is told `steps`, so that evaluations compare. A loss with a
+            method `check(model, data)` is asked to refuse data that do not fit, before any step.
         data: a PyTree of arrays that share their leading axis, of length N. It is put on the device
             once, whole; on a mesh, on each device.
         optimiser: an Optax gradient transformation. It is given `value=` the loss, too.
@@ -133,6 +136,9 @@ def fit(
         keys=split_key(key),
     )
     check_plan(plan, mesh=mesh, has_validation=validation is not None)
+    for part in (data, validation):
+        if part is not None and hasattr(loss, "check"):
+            loss.check(model, part)
     params, rest = eqx.partition(model, eqx.is_inexact_array)
     if not jax.tree.leaves(params):
         raise TypeError("`model` has no parameters: no leaf of it is a floating array.")
@@ -202,7 +208,7 @@ def _means(report: Report, steps: int) -> dict[str, float]:
 def _evaluate(plan: Plan, setup: Setup, run: Run, validation: PyTree) -> dict[str, float]:
     return evaluate(
         eqx.combine(run.state.params, setup.rest),
-        setup.loss,
+        AtStep(setup.loss, jnp.asarray(plan.steps, jnp.int32)),
         validation,
         batch_size=plan.batch_size,
         mesh=setup.mesh,

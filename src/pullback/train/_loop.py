@@ -1,6 +1,7 @@
 """The compiled training loop: many steps, one program, one answer to the host."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,18 @@ class Setup(eqx.Module):
     key: PRNGKeyArray
     clip_norm: float | None = eqx.field(static=True)
     mesh: jax.sharding.Mesh | None = eqx.field(static=True)
+
+
+class AtStep(eqx.Module):
+    """A loss at a step: the step is told to a loss that has the argument, and to no other."""
+
+    loss: Callable[..., Any]
+    step: Int[Array, ""]
+
+    def __call__(self, model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> tuple[Any, Any]:
+        if "step" in inspect.signature(self.loss).parameters:
+            return self.loss(model, batch, key=key, step=self.step)
+        return self.loss(model, batch, key=key)
 
 
 class State(eqx.Module):
@@ -117,8 +130,8 @@ def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTre
 
     def objective(params: PyTree) -> tuple[Array, dict[str, Array]]:
         model = eqx.combine(params, setup.rest)
-        loss, metrics = setup.loss(model, batch, key=jr.fold_in(setup.key, state.step))
-        return check_loss(loss, metrics)
+        loss = AtStep(setup.loss, state.step)
+        return check_loss(*loss(model, batch, key=jr.fold_in(setup.key, state.step)))
 
     (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     finite_gradient = _finite(gradient)

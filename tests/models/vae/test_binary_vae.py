@@ -9,10 +9,11 @@ from scipy import stats
 
 from pullback.bounds import ELBO, ImportanceWeighted
 from pullback.models.vae import (
-    BinaryVAE,
+    Bernoulli,
+    BoundLoss,
     bernoulli_log_prob,
-    bound_loss,
     importance_weighted_evidence,
+    mlp_vae,
 )
 from pullback.sampling import DoublyReparameterised, Reparameterised
 
@@ -24,7 +25,7 @@ X = jnp.asarray(np.random.default_rng(0).integers(0, 2, (3, 6)), float)
 @pytest.fixture(scope="module")
 def vae():
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        return BinaryVAE(6, 1, 5, key=jr.key(0))
+        return mlp_vae(6, 1, 5, likelihood=Bernoulli(), key=jr.key(0))
 
 
 def test_the_densities_are_those_of_scipy(vae, key):
@@ -62,7 +63,7 @@ def test_the_loss_is_minus_the_mean_bound(vae, key):
         (ELBO("analytic"), Reparameterised()),
         (ImportanceWeighted(3), DoublyReparameterised()),
     ):
-        loss, _ = bound_loss(bound, estimator)(vae, X, key=key)
+        loss, _ = BoundLoss(bound, estimator)(vae, X, key=key)
         keys = jr.split(jr.split(key)[1], 3)
         each = [
             bound(vae.model(x), vae.posterior(x), estimator=estimator, key=k)
@@ -72,11 +73,11 @@ def test_the_loss_is_minus_the_mean_bound(vae, key):
 
 
 def test_grey_pixels_are_drawn_anew(vae):
-    loss = bound_loss(ELBO("analytic"), binarise=True)
+    loss = BoundLoss(ELBO("analytic"), binarise=True)
     grey = jnp.full((200, 6), 0.25)
-    same = [loss(vae, X, key=jr.key(0))[0], bound_loss(ELBO("analytic"))(vae, X, key=jr.key(0))[0]]
+    same = [loss(vae, X, key=jr.key(0))[0], BoundLoss(ELBO("analytic"))(vae, X, key=jr.key(0))[0]]
     assert same[0] == same[1]  # what is binary stays as it is
     values = [float(loss(vae, grey, key=jr.key(seed))[0]) for seed in range(2)]
     ones = jr.bernoulli(jr.split(jr.key(0))[0], grey).astype(float)
-    assert values[0] == float(bound_loss(ELBO("analytic"))(vae, ones, key=jr.key(0))[0])
+    assert values[0] == float(BoundLoss(ELBO("analytic"))(vae, ones, key=jr.key(0))[0])
     assert values[0] != values[1]

@@ -4,7 +4,5 @@ Each has `log_prob(x)` and `sample(key, shape)`, so one flow can be the base of 
 as its base anything that has the two: a distribution of NumPyro or FlowJAX, or your own.
 """
 
-from ._base import Distribution as Distribution
-from ._base import StandardNormal as StandardNormal
 from ._cnf import CNF as CNF
 from ._cnf import negative_log_likelihood as negative_log_likelihood

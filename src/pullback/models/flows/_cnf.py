@@ -12,8 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback import ode
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
-
-from ._base import Distribution
+from pullback.sampling import Distribution
 
 
 class CNF(eqx.Module):
@@ -62,7 +61,7 @@ class CNF(eqx.Module):
     Example:
         >>> import jax, jax.numpy as jnp, pullback as pb
         >>> field = pb.nn.ConcatMLP(2, width=8, depth=2, key=jax.random.key(0))
-        >>> flow = CNF(field, pb.models.flows.StandardNormal(2))
+        >>> flow = CNF(field, pb.sampling.StandardNormal(2))
         >>> x = flow.sample(jax.random.key(1), (5,))
         >>> bool(jnp.allclose(flow.log_prob(x), flow.base.log_prob(x)))  # the net starts at zero
         True
@@ -233,7 +232,7 @@ def negative_log_likelihood(
     Example:
         >>> import jax, jax.numpy as jnp, pullback as pb
         >>> field = pb.nn.ConcatMLP(2, width=8, depth=2, key=jax.random.key(0))
-        >>> flow = CNF(field, pb.models.flows.StandardNormal(2), steps=4)
+        >>> flow = CNF(field, pb.sampling.StandardNormal(2), steps=4)
         >>> loss, metrics = negative_log_likelihood(flow, jnp.zeros((3, 2)), key=jax.random.key(1))
         >>> round(float(loss), 4), int(metrics["result"])
         (1.8379, 0)

@@ -1,0 +1,198 @@
+"""A variational autoencoder of parts to choose."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from pullback.bounds import AbstractFamily, DiagonalNormal, ImportanceWeighted, LatentModel
+from pullback.sampling import StandardNormal, draw
+
+from ._autoregressive import AbstractAutoregressiveDecoder
+from ._likelihoods import AbstractLikelihood
+from ._mixture_priors import VampPrior
+from ._networks import DenseNet
+
+
+class VAE(eqx.Module):
+    r"""A latent-variable model and its amortised posterior, each of parts that are chosen freely.
+
+    $$ p(x, z) = p(z)\, p(x \mid \mathrm{decoder}(z)), \qquad
+       q(z | x) = \mathrm{family}(\mathrm{encoder}(x)) $$
+
+    Methods are of one example: `jax.vmap` over more.
+
+    Args:
+        encoder: from x to the parameters of `family`.
+        decoder: from z to the parameters of `likelihood`; or an `AbstractAutoregressiveDecoder`.
+        family: of posteriors, of `pullback.bounds`.
+        prior: of z: anything with `log_prob` and `sample`, or a `VampPrior`. Its floating arrays
+            are trained; `pullback.sampling.StandardNormal` has none.
+        likelihood: of x.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from pullback.bounds import ELBO
+        >>> from pullback.models.vae import Bernoulli
+        >>> vae = mlp_vae((9,), latent=2, width=8, likelihood=Bernoulli(), key=jax.random.key(0))
+        >>> model, posterior = vae.target(jnp.ones(9))
+        >>> ELBO("analytic")(model, posterior, key=jax.random.key(1)).shape
+        ()
+
+    Source: Kingma and Welling, Auto-Encoding Variational Bayes, arXiv 1312.6114.
+    """
+
+    encoder: Callable[[Array], Array]
+    decoder: Callable[..., Array]
+    family: AbstractFamily
+    prior: Any
+    likelihood: AbstractLikelihood
+
+    def __init__(
+        self,
+        encoder: Callable[[Array], Array],
+        decoder: Callable[..., Array],
+        *,
+        family: AbstractFamily,
+        prior: Any,
+        likelihood: AbstractLikelihood,
+    ):
+        self.encoder = encoder
+        self.decoder = decoder
+        self.family = family
+        self.prior = prior
+        self.likelihood = likelihood
+
+    @property
+    def committed_rate(self) -> float:
+        """What the prior and the family keep the rate above, in nats."""
+        return max(getattr(part, "committed_rate", 0.0) for part in (self.prior, self.family))
+
+    def posterior(self, x: Array) -> Any:
+        """The approximate posterior q(z | x)."""
+        return self.family(self.encoder(x))
+
+    def latent_prior(self) -> Any:
+        """The distribution p(z)."""
+        if isinstance(self.prior, VampPrior):
+            return self.prior.mixture(self.posterior)
+        return self.prior
+
+    def model(self, x: Array) -> LatentModel:
+        """The terms of p(x, z) at x, as a function of z, for what `pullback.bounds` has."""
+        return LatentModel(
+            lambda z: self.likelihood.log_prob(self.outputs(z, x), x), self.latent_prior()
+        )
+
+    def target(self, x: Array) -> tuple[LatentModel, Any]:
+        """What a bound is given: the terms of the model and the posterior.
+
+        They are those of `model` and `posterior`, with the auxiliary variables of a family that has
+        such.
+        """
+        params = self.encoder(x)
+        return self.family.augment(self.model(x), params), self.family(params)
+
+    def outputs(self, z: Array, x: Array) -> Float[Array, "..."]:
+        """What the decoder says of x; an autoregressive one is told x itself."""
+        if isinstance(self.decoder, AbstractAutoregressiveDecoder):
+            return self.decoder(z, x)
+        return self.decoder(z)
+
+    def encode(self, x: Array) -> Float[Array, "..."]:
+        """The parameters of the posterior."""
+        return self.encoder(x)
+
+    def decode(self, z: Array) -> Float[Array, "..."]:
+        """The mean of p(x | z).
+
+        Raises:
+            ValueError: the decoder is autoregressive, and the mean is not to be had.
+        """
+        if isinstance(self.decoder, AbstractAutoregressiveDecoder):
+            raise ValueError(
+                "`decode` gives the mean of p(x | z), which an autoregressive decoder does not "
+                "have at hand: `generate` draws from it."
+            )
+        return self.likelihood.mean(self.decoder(z))
+
+    def generate(self, z: Array, *, key: PRNGKeyArray) -> Array:
+        """A draw from p(x | z)."""
+        if isinstance(self.decoder, AbstractAutoregressiveDecoder):
+            return self.decoder.sample(z, self.likelihood, key=key)
+        return self.likelihood.sample(self.decoder(z), key=key)
+
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Array:
+        """Draws from p(x), with `shape` in front."""
+        latent, data = jr.split(key)
+        count = math.prod(shape)
+        z = draw(self.latent_prior(), latent, (count,))
+        x = jax.vmap(lambda z, key: self.generate(z, key=key))(z, jr.split(data, count))
+        return x.reshape(*shape, *x.shape[1:])
+
+    def reconstruct(self, x: Array, *, key: PRNGKeyArray) -> Array:
+        """The mean of p(x | z) at a draw of z from q(z | x); a draw, if autoregressive."""
+        latent, data = jr.split(key)
+        z = draw(self.posterior(x), latent)
+        z = z[0] if isinstance(z, tuple) else z  # without auxiliary variables
+        if isinstance(self.decoder, AbstractAutoregressiveDecoder):
+            return self.generate(z, key=data)
+        return self.decode(z)
+
+    def log_prob(self, x: Array, *, samples: int = 1000, key: PRNGKeyArray) -> Float[Array, ""]:
+        """log p(x) in nats, estimated from below by importance samples from the posterior.
+
+        Raises:
+            ValueError: x is not what the likelihood is of.
+        """
+        if not isinstance(x, Tracer):
+            self.likelihood.check(np.asarray(x))
+        model, posterior = self.target(x)
+        return ImportanceWeighted(samples)(model, posterior, key=key)
+
+
+def mlp_vae(
+    shape: int | tuple[int, ...],
+    latent: int,
+    width: int,
+    depth: int = 2,
+    activation: Callable = jax.nn.elu,
+    *,
+    likelihood: AbstractLikelihood,
+    family: AbstractFamily | None = None,
+    prior: Any = None,
+    key: PRNGKeyArray,
+) -> VAE:
+    """A `VAE` whose encoder and decoder are fully connected: for rows of a table, or small images.
+
+    Args:
+        shape: of one example.
+        latent: length of z.
+        width: of each hidden layer.
+        depth: hidden layers of the encoder, and of the decoder.
+        activation: between the layers.
+        likelihood: of the data.
+        family: of posteriors; independent normals by default.
+        prior: the standard normal by default.
+        key: for the weights.
+
+    Raises:
+        ValueError: a size is below 1.
+    """
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    family = DiagonalNormal(latent) if family is None else family
+    encoder, decoder = jr.split(key)
+    outputs = likelihood.params_shape(shape)
+    return VAE(
+        DenseNet(shape, family.shape, width, depth, activation, key=encoder),
+        DenseNet((latent,), outputs, width, depth, activation, key=decoder),
+        family=family,
+        prior=StandardNormal(latent) if prior is None else prior,
+        likelihood=likelihood,
+    )
