@@ -66,7 +66,7 @@ class Beta(AbstractObjective):
     1711.00464.
     """
 
-    beta: Float[Array, ""] | float = 1.0
+    beta: Float[Array, ""] | float | int = 1.0
 
     def __call__(self, terms: BatchTerms) -> tuple[Float[Array, ""], dict[str, Array]]:
         metrics = rate_and_distortion(terms)
@@ -102,8 +102,8 @@ class TargetRate(AbstractObjective):
     beta-VAE, arXiv 1804.03599.
     """
 
-    rate: Float[Array, ""] | float
-    weight: float = 1.0
+    rate: Float[Array, ""] | float | int
+    weight: float | int = 1.0
     kind: Literal["absolute", "hinge"] = eqx.field(default="absolute", static=True)
 
     def __check_init__(self):
@@ -146,7 +146,7 @@ class FreeBits(AbstractObjective):
     1606.04934, section C.8.
     """
 
-    nats: float
+    nats: float | int
 
     def __check_init__(self):
         if not self.nats > 0:

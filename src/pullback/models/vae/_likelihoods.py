@@ -124,7 +124,7 @@ class Gaussian(AbstractLikelihood):
         -1.4189
     """
 
-    scale: float | None = eqx.field(default=None, static=True)
+    scale: float | int | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
         if self.scale is not None and not 0 < self.scale < math.inf:
@@ -243,7 +243,7 @@ def _softplus(x: Array) -> Array:
 _softplus.defjvp(lambda x, moved: (_softplus(*x), jax.nn.sigmoid(x[0]) * moved[0]))
 
 
-def _check_range(x: np.ndarray, least: float, most: float, what: str, advice: str) -> None:
+def _check_range(x: np.ndarray, least: float | int, most: float | int, what: str, advice: str) -> None:
     if not np.isfinite(x).all():
         raise ValueError(f"`data` must be finite for a {what}: {_holes(x)}; {advice}.")
     if x.size and (x.min() < least or x.max() > most):
