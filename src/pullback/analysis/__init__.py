@@ -7,3 +7,8 @@ from ._calibration import negative_log_likelihood as negative_log_likelihood
 from ._calibration import reliability_curve as reliability_curve
 from ._mutual_information import MutualInformation as MutualInformation
 from ._mutual_information import estimate_mutual_information as estimate_mutual_information
+from ._rate_distortion import Channel as Channel
+from ._rate_distortion import RateDistortion as RateDistortion
+from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion
+from ._rate_distortion import rate_distortion as rate_distortion
+from ._rate_distortion import reverse_water_filling as reverse_water_filling

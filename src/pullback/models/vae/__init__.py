@@ -7,6 +7,7 @@ from ._likelihoods import Categorical as Categorical
 from ._likelihoods import DiscretisedLogisticMixture as DiscretisedLogisticMixture
 from ._likelihoods import Gaussian as Gaussian
 from ._likelihoods import bernoulli_log_prob as bernoulli_log_prob
+from ._linear import LinearVAE as LinearVAE
 from ._losses import BoundLoss as BoundLoss
 from ._losses import ObjectiveLoss as ObjectiveLoss
 from ._losses import annealed_evidence as annealed_evidence
@@ -18,5 +19,6 @@ from ._mixture_priors import VampPrior as VampPrior
 from ._networks import ConvDecoder as ConvDecoder
 from ._networks import ConvEncoder as ConvEncoder
 from ._networks import DenseNet as DenseNet
+from ._pixel_cnn import PixelCNN as PixelCNN
 from ._vae import VAE as VAE
 from ._vae import mlp_vae as mlp_vae

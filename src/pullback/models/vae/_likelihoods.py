@@ -243,7 +243,9 @@ def _softplus(x: Array) -> Array:
 _softplus.defjvp(lambda x, moved: (_softplus(*x), jax.nn.sigmoid(x[0]) * moved[0]))
 
 
-def _check_range(x: np.ndarray, least: float | int, most: float | int, what: str, advice: str) -> None:
+def _check_range(
+    x: np.ndarray, least: float | int, most: float | int, what: str, advice: str
+) -> None:
     if not np.isfinite(x).all():
         raise ValueError(f"`data` must be finite for a {what}: {_holes(x)}; {advice}.")
     if x.size and (x.min() < least or x.max() > most):
