@@ -1,7 +1,8 @@
 """Fitting a model: one compiled loop, a log, a held-out set, and checkpoints that survive a kill.
 
-`fit` trains any PyTree with an Optax optimiser. `evaluate` gives the exact mean of a loss over a
-set. `save_checkpoint` and `load_checkpoint` keep any PyTree of arrays in one file without pickle.
+`fit` trains any PyTree with an Optax optimiser, `fit_stack` many of one shape at once. `evaluate`
+gives the exact mean of a loss over a set. `save_checkpoint` and `load_checkpoint` keep any PyTree
+of arrays in one file without pickle.
 """
 
 from pullback.train._checkpoint import CheckpointError as CheckpointError
@@ -9,6 +10,8 @@ from pullback.train._checkpoint import load_checkpoint as load_checkpoint
 from pullback.train._checkpoint import save_checkpoint as save_checkpoint
 from pullback.train._evaluate import evaluate as evaluate
 from pullback.train._fit import fit as fit
+from pullback.train._fit_stack import StackInfo as StackInfo
+from pullback.train._fit_stack import fit_stack as fit_stack
 from pullback.train._info import Ending as Ending
 from pullback.train._info import FitInfo as FitInfo
 from pullback.train._info import TrainingError as TrainingError

@@ -147,16 +147,27 @@ def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTre
 
 
 def _update(setup: Setup, state: State, gradient: PyTree, loss: Array) -> tuple[PyTree, PyTree]:
-    # Optax raises floats to integer powers, which strict promotion forbids; the code is not ours.
-    with jax.numpy_dtype_promotion("standard"):
-        if setup.clip_norm is not None:
+    if setup.clip_norm is not None:
+        with jax.numpy_dtype_promotion("standard"):
             clip = optax.clip_by_global_norm(setup.clip_norm)
             gradient, _ = clip.update(gradient, optax.EmptyState())
-        optimiser = optax.with_extra_args_support(setup.optimiser)
-        updates, optimiser_state = optimiser.update(
-            gradient, state.optimiser, state.params, value=loss
+    return update_params(setup.optimiser, gradient, state.optimiser, state.params, loss)
+
+
+def update_params(
+    optimiser: optax.GradientTransformation,
+    gradient: PyTree,
+    state: PyTree,
+    params: PyTree,
+    loss: Array,
+) -> tuple[PyTree, PyTree]:
+    """The parameters after a step of the optimiser, and its state."""
+    # Optax raises floats to integer powers, which strict promotion forbids; the code is not ours.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, state = optax.with_extra_args_support(optimiser).update(
+            gradient, state, params, value=loss
         )
-        return optax.apply_updates(state.params, updates), optimiser_state
+        return optax.apply_updates(params, updates), state
 
 
 def check_loss(loss: Any, metrics: Any) -> tuple[Array, dict[str, Array]]:
