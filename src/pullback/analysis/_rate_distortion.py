@@ -231,7 +231,7 @@ def discrete_rate_distortion(
 
 
 def reverse_water_filling(
-    eigenvalues: Float[Array, " dim"], noise_variance: float, beta: float
+    eigenvalues: Float[Array | np.ndarray, " dim"], noise_variance: float, beta: float | int
 ) -> tuple[float, float]:
     r"""The least of $D + \beta R$ that a linear model of Gaussian data can reach.
 

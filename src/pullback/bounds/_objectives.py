@@ -80,8 +80,9 @@ class TargetRate(AbstractObjective):
 
     of the means over the batch: it is the rate of the data that has a target, not that of each
     example. The first, "absolute", holds the rate at $\sigma$ from both sides; with a larger weight
-    it is the capacity objective of Burgess et al. The second, "hinge", is the ELBO with a floor
-    under the rate; there w is above 1, or nothing would lift the rate.
+    it is the capacity objective of Burgess et al. Against the distortion it weighs w, so a target
+    below the rate of `Beta(w)` is not held: the ELBO's own rate is the least at w = 1. The second,
+    "hinge", is the ELBO with a floor under the rate; there w is above 1, or nothing would lift it.
 
     Args:
         rate: $\sigma$, in nats, above 0. It may be traced, as when it grows with the step.

@@ -199,6 +199,21 @@ TABLE: dict[str, Entry] = {
         authors=("Eric Jang", "Shixiang Gu", "Ben Poole"),
         year=2016,
     ),
+    "rate-distortion": Entry(
+        module="pullback.recipes.rate_distortion",
+        arxiv="1711.00464",
+        title="Fixing a Broken ELBO",
+        summary="Autoencoders by rate and distortion: what an ELBO hides, and how to set a rate.",
+        authors=(
+            "Alexander A. Alemi",
+            "Ben Poole",
+            "Ian Fischer",
+            "Joshua V. Dillon",
+            "Rif A. Saurous",
+            "Kevin Murphy",
+        ),
+        year=2017,
+    ),
 }
 
 
