@@ -23,6 +23,10 @@ from ._families import AbstractFamily as AbstractFamily
 from ._families import DiagonalNormal as DiagonalNormal
 from ._families import FullCovarianceNormal as FullCovarianceNormal
 from ._families import NormalMixture as NormalMixture
+from ._flow_families import AuxiliaryFlow as AuxiliaryFlow
+from ._flow_families import CouplingFlow as CouplingFlow
+from ._flow_families import FlowDistribution as FlowDistribution
+from ._flow_families import InverseAutoregressiveFlow as InverseAutoregressiveFlow
 from ._implicit import Estimate as Estimate
 from ._implicit import ImportanceWeightedPosterior as ImportanceWeightedPosterior
 from ._implicit import implied_posterior_density as implied_posterior_density
