@@ -169,11 +169,11 @@ class Sandwich(NamedTuple):
         upper: from annealing back.
     """
 
-    lower: Float[Array, ""]
-    upper: Float[Array, ""]
+    lower: Float[Array, "*n"]
+    upper: Float[Array, "*n"]
 
     @property
-    def width(self) -> Float[Array, ""]:
+    def width(self) -> Float[Array, "*n"]:
         """Upper less lower: what the settings are worth."""
         return self.upper - self.lower
 

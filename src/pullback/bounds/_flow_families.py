@@ -15,6 +15,8 @@ from ._families import AbstractFamily, _check_params
 from ._flow_layers import CouplingLayers, InverseAutoregressiveLayers, zero_last_layer
 from ._model import LatentModel
 
+Pair = tuple[Float[Array, "*sample dim"], Float[Array, "*sample dim"]]
+
 
 class FlowDistribution(eqx.Module):
     r"""A diagonal normal pushed through a flow.
@@ -190,12 +192,11 @@ class AuxiliaryFlow(AbstractFamily):
        v \leftarrow m(z) + e^{s(z)} v,\ z \leftarrow m(v) + e^{s(v)} z \ \text{ (two times)} $$
     $$ \log p(x) \ge \mathbb{E}_{q(z, v)}[\log p(x, z) + \log r(v | z) - \log q(z, v)] $$
 
-    A sample is `[z, v]` in one array of `2 dim`, and its density is that of the pair. `augment`
-    makes the model that goes with it, $p(x, z)\, r(v | z)$, whose evidence is that of the model. So
-    the ELBO is a bound, and it is below that of $q(z)$ alone by
-    $\mathbb{E}\,\mathrm{KL}(q(v|z) \| r(v|z))$: a gap that is measured with this family has the
-    looseness of r in it. The scales are $e^{s}$ with s bounded, where the paper has a sigmoid, so
-    that it starts as the normal.
+    A sample is the pair `(z, v)`, and the density is that of the pair. `augment` makes the model
+    that goes with it, $p(x, z)\, r(v | z)$, whose evidence is that of the model. So the ELBO is a
+    bound, and it is below that of $q(z)$ alone by $\mathbb{E}\,\mathrm{KL}(q(v|z) \| r(v|z))$: a
+    gap that is measured with this family has the looseness of r in it. The scales are $e^{s}$ with
+    s bounded, where the paper has a sigmoid, so that it starts as the normal.
 
     Args:
         dim: length of z.
@@ -241,54 +242,73 @@ class AuxiliaryFlow(AbstractFamily):
         self.dim = dim
         self.shape = (2 * dim + context,)
 
-    def __call__(self, params: Float[Array, " params"]) -> FlowDistribution:
-        """The distribution over `[z, v]`."""
+    def __call__(self, params: Float[Array, " params"]) -> "PairDistribution":
+        """The distribution over `(z, v)`, each `[dim]`."""
         _check_params(self, params)
         mean, log_std, context = _split(params, self.dim)
         zeros = jnp.zeros_like(mean)
         pair = jnp.concatenate([mean, zeros]), jnp.concatenate([log_std, zeros])
-        return FlowDistribution(*pair, context, self.layers)
+        return PairDistribution(FlowDistribution(*pair, context, self.layers))
 
     def augment(self, model: LatentModel, params: Float[Array, " params"]) -> LatentModel:
-        """The model over `[z, v]`, with the same evidence."""
-        prior = _WithAuxiliary(model.prior, self.reverse, params, self.dim)
-        return LatentModel(lambda pair: model.log_likelihood(pair[: self.dim]), prior)
+        """The model over `(z, v)`, with the same evidence."""
+        prior = _WithAuxiliary(model.prior, self.reverse, params)
+        return LatentModel(lambda pair: model.log_likelihood(pair[0]), prior)
+
+
+class PairDistribution(eqx.Module):
+    """A distribution over one array, seen as the pair of its halves."""
+
+    joint: FlowDistribution
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether gradients flow through a sample."""
+        return True
+
+    def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Pair:
+        """Draws of shape `[*sample_shape, dim]` each."""
+        z, v = jnp.split(self.joint.sample(key, sample_shape), 2, axis=-1)
+        return z, v
+
+    def log_prob(self, value: Pair) -> Float[Array, "*sample"]:
+        """Of pairs, `[..., dim]` each."""
+        return self.joint.log_prob(jnp.concatenate(value, axis=-1))
 
 
 class _WithAuxiliary(eqx.Module):
-    """p(z) r(v | z) over `[z, v]`."""
+    """p(z) r(v | z)."""
 
     prior: Any
     net: eqx.nn.MLP
     params: Float[Array, " params"]
-    dim: int = eqx.field(static=True)
 
-    def _reverse(self, z: Array) -> Any:
+    def _reverse(self, z: Array) -> tuple[Array, Array]:
+        """Mean and log standard deviation of v."""
         mean, log_std = jnp.split(self.net(jnp.concatenate([z, self.params])), 2)
-        return dist.Normal(mean, jnp.exp(log_std)).to_event(1)
+        return mean, log_std
 
-    @property
-    def has_rsample(self) -> bool:
-        return True
-
-    def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Pair:
         first, second = jr.split(key)
         z = draw(self.prior, first, sample_shape)
-        noise = jr.normal(second, z.shape, z.dtype)
 
         def one(both: Array) -> Array:
             z, noise = jnp.split(both, 2)
-            q = self._reverse(z).base_dist
-            return jnp.concatenate([z, q.loc + q.scale * noise])
+            mean, log_std = self._reverse(z)
+            return mean + jnp.exp(log_std) * noise
 
-        return _over_rows(one, jnp.concatenate([z, noise], axis=-1))
+        noise = jr.normal(second, z.shape, z.dtype)
+        return z, _over_rows(one, jnp.concatenate([z, noise], axis=-1))
 
-    def log_prob(self, value: Array) -> Array:
-        def one(pair: Array) -> Array:
-            z, v = pair[: self.dim], pair[self.dim :]
-            return log_prob(self.prior, z) + log_prob(self._reverse(z), v)
+    def log_prob(self, value: Pair) -> Array:
+        def one(both: Array) -> Array:
+            z, v = jnp.split(both, 2)
+            mean, log_std = self._reverse(z)
+            noise = (v - mean) * jnp.exp(-log_std)
+            reverse = jnp.sum(dist.Normal(0.0, 1.0).log_prob(noise) - log_std)
+            return log_prob(self.prior, z) + reverse
 
-        return _over_rows(one, value)
+        return _over_rows(one, jnp.concatenate(value, axis=-1))
 
 
 def _split(params: Array, dim: int) -> tuple[Array, Array, Array]:

@@ -1,0 +1,64 @@
+"""A compiled program over many examples, some at a time."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+from rich.console import Console
+from rich.progress import track
+
+
+def leading_size(name: str, data: PyTree) -> int:
+    """How many examples there are.
+
+    Raises:
+        ValueError: there are none, or the arrays differ in their number.
+    """
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(data)]
+    sizes = {shape[0] if shape else 0 for shape in shapes}
+    if len(sizes) != 1 or 0 in sizes:
+        raise ValueError(
+            f"`{name}` must hold examples along the leading axis that all its arrays share, "
+            f"got the shapes {shapes}."
+        )
+    return sizes.pop()
+
+
+def over_chunks(
+    function: Callable[[Any], PyTree],
+    data: PyTree,
+    *,
+    batch_size: int | None,
+    progress: bool | None,
+    what: str,
+) -> PyTree:
+    """`function` of `batch_size` examples at a time, laid end to end.
+
+    The last chunk is filled up by its last example, so that all are of one shape and one program
+    serves them.
+    """
+    count = leading_size("x", data)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"`batch_size` must be 1 or more, got {batch_size}.")
+    size = min(batch_size or count, count)
+    shown = sys.stderr.isatty() if progress is None else progress
+    starts = track(
+        range(0, count, size),
+        description=what,
+        console=Console(stderr=True),
+        disable=not shown,
+    )
+    parts = []
+    for start in starts:
+        rows = jnp.minimum(jnp.arange(start, start + size), count - 1)
+        part = function(jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf)[rows], data))
+        # On the host, so that the bar tells the truth and memory is let go.
+        parts.append(jax.block_until_ready(part))
+    return jax.tree.map(lambda *leaves: _joined(leaves, count), *parts)
+
+
+def _joined(leaves: tuple[Array, ...], count: int) -> Array:
+    return (leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves))[:count]
