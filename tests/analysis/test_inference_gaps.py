@@ -285,9 +285,8 @@ def test_wrong_arguments_are_named(arguments, message):
 
 
 def test_settings_that_make_no_sense_are_refused():
-    for wrong in ({"steps": 0}, {"samples": 0}, {"evaluation_samples": 0}):
-        with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be 1 or more, got 0"):
-            LocalSearch(**wrong)
+    with pytest.raises(ValueError, match="`steps` must be 1 or more, got 0"):
+        LocalSearch(steps=0)
     with pytest.raises(ValueError, match="`learning_rate` must be positive, got 0"):
         LocalSearch(learning_rate=0.0)
     with pytest.raises(ValueError, match="`chains` must be 1 or more, got 0"):
