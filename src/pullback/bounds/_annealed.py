@@ -303,26 +303,27 @@ def _anneal(
     # temperature, then weigh. The step sizes go with the temperatures that are moved at.
     def one(start: PyTree, key: Array) -> tuple[Array, Array, PyTree]:
         flat, unravel = ravel_pytree(start)
-        log_likelihood = lambda flat: model.log_likelihood(unravel(flat))
-        log_prior = lambda flat: log_prob(model.prior, unravel(flat))
+        likelihood = jax.value_and_grad(lambda flat: model.log_likelihood(unravel(flat)))
+        prior = jax.value_and_grad(lambda flat: log_prob(model.prior, unravel(flat)))
+
+        def look(flat: Array) -> _Place:
+            return _Place(flat, *prior(flat), *likelihood(flat))
 
         def step(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
-            flat, log_weight = carry
+            place, log_weight = carry
             old, new, size, key = inputs
             at = jnp.where(back, old, new).astype(flat.dtype)
             change = (new - old).astype(flat.dtype)
-            density = lambda z: log_prior(z) + at * log_likelihood(z)
-            before = log_likelihood(flat)
-            flat, accepted = _hmc(
-                density, flat, size.astype(flat.dtype), transition.leapfrog_steps, key
+            moved, accepted = _hmc(
+                look, at, place, size.astype(flat.dtype), transition.leapfrog_steps, key
             )
-            after = log_likelihood(flat)
-            log_weight = log_weight + change * jnp.where(back, after, before)
-            return (flat, log_weight), accepted
+            weighed = jnp.where(back, moved.log_likelihood, place.log_likelihood)
+            return (moved, log_weight + change * weighed), accepted
 
         steps = (betas[:-1], betas[1:], sizes, jr.split(key, len(betas) - 1))
-        (flat, log_weight), accepted = jax.lax.scan(step, (flat, jnp.zeros((), flat.dtype)), steps)
-        return log_weight, accepted, unravel(flat)
+        begin = (look(flat), jnp.zeros((), flat.dtype))
+        (place, log_weight), accepted = jax.lax.scan(step, begin, steps)
+        return log_weight, accepted, unravel(place.z)
 
     log_weights, accepted, z = jax.lax.map(
         lambda pair: one(*pair), (z, jr.split(key, chains)), batch_size=batch_size or chains
@@ -330,27 +331,39 @@ def _anneal(
     return log_weights, jnp.mean(accepted, axis=0), z
 
 
+class _Place(NamedTuple):
+    """Where a chain is, and what is known there: at another temperature it is known as well."""
+
+    z: Array
+    log_prior: Array
+    prior_slope: Array
+    log_likelihood: Array
+    likelihood_slope: Array
+
+    def density(self, beta: Array) -> Array:
+        return self.log_prior + beta * self.log_likelihood
+
+    def slope(self, beta: Array) -> Array:
+        return self.prior_slope + beta * self.likelihood_slope
+
+
 def _hmc(
-    log_density: Callable[[Array], Array], z: Array, size: Array, steps: int, key: Array
-) -> tuple[Array, Array]:
+    look: Callable[[Array], _Place], beta: Array, place: _Place, size: Array, steps: int, key: Array
+) -> tuple[_Place, Array]:
     """One proposal of HMC, and the probability with which it was accepted."""
     kick, choose = jr.split(key)
-    value_and_grad = jax.value_and_grad(log_density)
-    momentum = jr.normal(kick, z.shape, z.dtype)
-    value, slope = value_and_grad(z)
+    momentum = jr.normal(kick, place.z.shape, place.z.dtype)
 
     def leap(carry: tuple, _: None) -> tuple[tuple, None]:
-        z, momentum, _, slope = carry
-        momentum = momentum + 0.5 * size * slope
-        z = z + size * momentum
-        value, slope = value_and_grad(z)
-        return (z, momentum + 0.5 * size * slope, value, slope), None
+        here, momentum = carry
+        momentum = momentum + 0.5 * size * here.slope(beta)
+        here = look(here.z + size * momentum)
+        return (here, momentum + 0.5 * size * here.slope(beta)), None
 
-    start = (z, momentum, value, slope)
-    (new, last, new_value, _), _ = jax.lax.scan(leap, start, length=steps)
-    energy = lambda value, momentum: value - 0.5 * jnp.sum(jnp.square(momentum))
-    log_ratio = energy(new_value, last) - energy(value, momentum)
+    (new, last), _ = jax.lax.scan(leap, (place, momentum), length=steps)
+    energy = lambda place, momentum: place.density(beta) - 0.5 * jnp.sum(jnp.square(momentum))
+    log_ratio = energy(new, last) - energy(place, momentum)
     # A path that left the numbers is refused.
     chance = jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
-    accept = jr.uniform(choose, (), z.dtype) < chance
-    return jnp.where(accept, new, z), chance
+    accept = jr.uniform(choose, (), place.z.dtype) < chance
+    return jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, place), chance
