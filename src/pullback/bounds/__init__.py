@@ -5,6 +5,12 @@ model, a posterior, the bound, and the estimator of the gradient, which is from
 `pullback.sampling`. Pairs that are invalid are refused.
 """
 
+from ._aggregate import AggregateLogProb as AggregateLogProb
+from ._aggregate import AggregateSamples as AggregateSamples
+from ._aggregate import aggregate_log_prob as aggregate_log_prob
+from ._aggregate import aggregate_log_weights as aggregate_log_weights
+from ._aggregate import aggregate_samples as aggregate_samples
+from ._aggregate import pairwise_marginal_log_prob as pairwise_marginal_log_prob
 from ._annealed import HMC as HMC
 from ._annealed import Annealed as Annealed
 from ._annealed import Sandwich as Sandwich
@@ -62,6 +68,9 @@ from ._sumo import multilevel_log_evidence as multilevel_log_evidence
 from ._sumo import ragged_multilevel as ragged_multilevel
 from ._sumo import ragged_sumo as ragged_sumo
 from ._sumo import sumo as sumo
+from ._total_correlation import TotalCorrelationSplit as TotalCorrelationSplit
+from ._total_correlation import exact_total_correlation_split as exact_total_correlation_split
+from ._total_correlation import total_correlation_split as total_correlation_split
 from ._variational import ELBO as ELBO
 from ._variational import AbstractBound as AbstractBound
 from ._variational import ImportanceWeighted as ImportanceWeighted
