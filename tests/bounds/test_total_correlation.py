@@ -13,6 +13,10 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from pullback.bounds import (
+    BatchTerms,
+    Beta,
+    FullCovarianceNormal,
+    TotalCorrelation,
     aggregate_log_prob,
     aggregate_log_weights,
     aggregate_samples,
@@ -20,6 +24,7 @@ from pullback.bounds import (
     pairwise_marginal_log_prob,
     total_correlation_split,
 )
+from pullback.sampling import StandardNormal
 
 pytestmark = pytest.mark.usefixtures("promotion")
 
@@ -336,3 +341,55 @@ def test_arguments_that_make_no_sense_are_refused():
     by_hand = dist.Normal(jnp.zeros((4, 3)), jnp.ones((4, 3))).to_event(1)
     with pytest.raises(ValueError, match=r"make it under `jax\.vmap`"):
         aggregate_samples(by_hand, key=jr.key(0))
+
+
+def terms_of(mean, std, z, distortion=None):
+    prior = StandardNormal(z.shape[1])
+    posterior = posterior_of(mean, std)
+    rate = jax.vmap(lambda q, z: q.log_prob(z) - prior.log_prob(z))(posterior, z)
+    distortion = jnp.arange(float(len(z))) if distortion is None else distortion
+    return BatchTerms(distortion, rate, posterior, prior, z)
+
+
+@pytest.mark.parametrize("weights", KINDS)
+def test_with_equal_weights_the_objective_is_that_of_beta(weights):
+    terms = terms_of(*batch_of())
+    objective = TotalCorrelation(4.0, alpha=4.0, gamma=4.0, size=900, weights=weights)
+    np.testing.assert_allclose(objective(terms)[0], Beta(4.0)(terms)[0])
+
+
+def test_each_weight_is_of_its_part():
+    mean, std, z = batch_of()
+    weights = aggregate_log_weights(24, 900)
+    split = total_correlation_split(posterior_of(mean, std), z, standard_normal(3), weights)
+    loss, metrics = TotalCorrelation(5.0, alpha=0.0, gamma=0.5, size=900, batch_size=5)(
+        terms_of(mean, std, z)
+    )
+    expected = 11.5 + 5 * split.total_correlation + 0.5 * split.dimension_wise_kl
+    np.testing.assert_allclose(loss, expected)
+    for name, part in split._asdict().items():
+        np.testing.assert_allclose(metrics[name], part)
+    np.testing.assert_allclose(metrics["rate"], split.rate)
+
+
+def test_the_published_weights_show_values_without_their_constants():
+    mean, std, z = batch_of()
+    of = lambda weights: total_correlation_split(
+        posterior_of(mean, std), z, standard_normal(3), weights
+    )
+    _, metrics = TotalCorrelation(2.0, size=900, weights="weighted")(terms_of(mean, std, z))
+    published = of(aggregate_log_weights(24, 900, "weighted")).total_correlation
+    np.testing.assert_allclose(metrics["total_correlation"], published - 2 * math.log(900))
+
+
+def test_an_objective_that_makes_no_sense_is_refused():
+    terms = terms_of(*batch_of())
+    with pytest.raises(ValueError, match="`beta` must be 0 or more, got -1"):
+        TotalCorrelation(-1.0, size=900)
+    with pytest.raises(ValueError, match="take the estimator `Reparameterised`"):
+        TotalCorrelation(2.0, size=900)(terms._replace(z=None))
+    with pytest.raises(ValueError, match="no less than the batch of 24; got 10"):
+        TotalCorrelation(2.0, size=10)(terms)
+    full = jax.vmap(FullCovarianceNormal(3))(jnp.zeros((24, 9)))
+    with pytest.raises(ValueError, match="take a diagonal normal, not a full covariance"):
+        TotalCorrelation(2.0, size=900)(terms._replace(posterior=full))

@@ -68,6 +68,7 @@ from ._sumo import multilevel_log_evidence as multilevel_log_evidence
 from ._sumo import ragged_multilevel as ragged_multilevel
 from ._sumo import ragged_sumo as ragged_sumo
 from ._sumo import sumo as sumo
+from ._total_correlation import TotalCorrelation as TotalCorrelation
 from ._total_correlation import TotalCorrelationSplit as TotalCorrelationSplit
 from ._total_correlation import exact_total_correlation_split as exact_total_correlation_split
 from ._total_correlation import total_correlation_split as total_correlation_split

@@ -1,16 +1,22 @@
 """The divergence from the prior in three parts, of which one is the dependence between latents."""
 
+import math
+from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.bounds._aggregate import (
     AggregateLogProb,
+    Weights,
     aggregate_log_prob,
+    aggregate_log_weights,
     aggregate_samples,
 )
+from pullback.bounds._objectives import AbstractObjective, BatchTerms, rate_and_distortion
 from pullback.sampling import log_prob
 
 
@@ -122,6 +128,83 @@ def exact_total_correlation_split(
     chosen = jax.tree.map(lambda leaf: leaf[places], posterior)
     own = jax.vmap(log_prob)(chosen, z)
     return _split(own, aggregate, jax.vmap(lambda one: log_prob(prior, one))(z))
+
+
+class TotalCorrelation(AbstractObjective):
+    r"""The distortion, and the three parts of the rate with a weight each: beta-TCVAE.
+
+    $$ D + \alpha\, I(z; n) + \beta\, \mathrm{TC} + \gamma \sum_d \mathrm{KL}(q(z_d) \| p(z_d)) $$
+
+    With all weights equal it is `Beta`, by samples. A larger weight on the total correlation alone
+    makes latents independent without making them tell less of x. The metrics `mutual_information`,
+    `total_correlation` and `dimension_wise_kl` are the parts; they are estimates from a batch, of
+    which the total correlation may be negative: `exact_total_correlation_split` is for reports.
+
+    Args:
+        beta: of the total correlation, 0 or more.
+        alpha: of the mutual information, 0 or more.
+        gamma: of the dimension-wise divergence, 0 or more.
+        size: examples in the data set, N; of all, not of the batch.
+        weights: how a batch stands for the data set; see `aggregate_log_weights`. The published
+            "weighted" is taken without its constants, which have no gradient and would make the
+            metrics meaningless.
+        batch_size: the most samples whose densities under all posteriors of the batch are held in
+            memory at once. Of a batch of 2,048 with 10 latents, all of them with the gradient take
+            0.7 GB, and 128 at a time 0.06 GB.
+
+    Raises:
+        ValueError: a weight is negative; when called, the batch has no samples that gradients flow
+            through, its posterior does not factorise, or `size` is below the batch.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from pullback.bounds import BatchTerms, DiagonalNormal
+        >>> from pullback.sampling import StandardNormal
+        >>> posterior = jax.vmap(DiagonalNormal(2))(jnp.zeros((3, 4)))  # all of them the prior
+        >>> terms = BatchTerms(
+        ...     jnp.full(3, 5.0), jnp.zeros(3), posterior, StandardNormal(2), jnp.zeros((3, 2)))
+        >>> loss, metrics = TotalCorrelation(6.0, size=100)(terms)
+        >>> print(f"{loss:.2f}")
+        5.00
+
+    Source: Chen et al., Isolating Sources of Disentanglement in VAEs, arXiv 1802.04942, equation 4.
+    """
+
+    beta: Float[Array, ""] | float
+    _: KW_ONLY
+    alpha: Float[Array, ""] | float = 1.0
+    gamma: Float[Array, ""] | float = 1.0
+    size: int = eqx.field(static=True)
+    weights: Weights = eqx.field(default="symmetric", static=True)
+    batch_size: int | None = eqx.field(default=None, static=True)
+
+    def __check_init__(self):
+        for name in ("alpha", "beta", "gamma"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not value >= 0:
+                raise ValueError(f"`{name}` must be 0 or more, got {value}.")
+
+    def __call__(self, terms: BatchTerms) -> tuple[Float[Array, ""], dict[str, Array]]:
+        if terms.z is None:
+            raise ValueError(
+                "`terms` has no samples `z` that gradients flow through, of which "
+                "`TotalCorrelation` is made: take the estimator `Reparameterised`."
+            )
+        batch = len(terms.z)
+        log_weights = aggregate_log_weights(batch, self.size, self.weights)
+        if self.weights == "weighted":
+            log_weights = jnp.asarray(-math.log(batch))
+        split = total_correlation_split(
+            terms.posterior, terms.z, terms.prior, log_weights, batch_size=self.batch_size
+        )
+        metrics = rate_and_distortion(terms)
+        loss = (
+            metrics["distortion"]
+            + self.alpha * split.mutual_information
+            + self.beta * split.total_correlation
+            + self.gamma * split.dimension_wise_kl
+        )
+        return loss, {**metrics, **split._asdict()}
 
 
 def _split(
