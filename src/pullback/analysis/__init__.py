@@ -16,6 +16,8 @@ from ._local_fit import LocalSearch as LocalSearch
 from ._local_fit import fit_local as fit_local
 from ._mutual_information import MutualInformation as MutualInformation
 from ._mutual_information import estimate_mutual_information as estimate_mutual_information
+from ._mutual_information_gap import MIGResult as MIGResult
+from ._mutual_information_gap import mig as mig
 from ._rate_distortion import Channel as Channel
 from ._rate_distortion import RateDistortion as RateDistortion
 from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion
