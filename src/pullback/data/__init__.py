@@ -7,6 +7,7 @@ float64, which JAX takes as float32 unless `jax_enable_x64` is set.
 from pullback.data._csv import Table as Table
 from pullback.data._csv import read_csv as read_csv
 from pullback.data._digits import digits as digits
+from pullback.data._dsprites import dsprites as dsprites
 from pullback.data._errors import DataError as DataError
 from pullback.data._fetch import fetch as fetch
 from pullback.data._idx import read_idx as read_idx
@@ -29,6 +30,9 @@ from pullback.data._rescale import SeriesScaler as SeriesScaler
 from pullback.data._rescale import rescale_series as rescale_series
 from pullback.data._series import Series as Series
 from pullback.data._series import spiral_series as spiral_series
+from pullback.data._shapes import Factored as Factored
+from pullback.data._shapes import drawn_shapes as drawn_shapes
+from pullback.data._shapes import soft_squares as soft_squares
 from pullback.data._standardise import Scaler as Scaler
 from pullback.data._standardise import standardise as standardise
 from pullback.data._toys import checkerboard as checkerboard
