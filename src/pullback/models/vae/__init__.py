@@ -1,5 +1,6 @@
 """Variational autoencoders: of parts that are chosen freely."""
 
+from ._ar1_prior import AR1Prior as AR1Prior
 from ._autoregressive import AbstractAutoregressiveDecoder as AbstractAutoregressiveDecoder
 from ._likelihoods import AbstractLikelihood as AbstractLikelihood
 from ._likelihoods import Bernoulli as Bernoulli
