@@ -2,6 +2,10 @@
 
 from ._ar1_prior import AR1Prior as AR1Prior
 from ._autoregressive import AbstractAutoregressiveDecoder as AbstractAutoregressiveDecoder
+from ._auxiliary_priors import AggregateNormal as AggregateNormal
+from ._auxiliary_priors import AutoregressivePrior as AutoregressivePrior
+from ._auxiliary_priors import aggregate_normal as aggregate_normal
+from ._auxiliary_priors import fit_auxiliary_prior as fit_auxiliary_prior
 from ._likelihoods import AbstractLikelihood as AbstractLikelihood
 from ._likelihoods import Bernoulli as Bernoulli
 from ._likelihoods import Categorical as Categorical
@@ -21,5 +25,6 @@ from ._networks import ConvDecoder as ConvDecoder
 from ._networks import ConvEncoder as ConvEncoder
 from ._networks import DenseNet as DenseNet
 from ._pixel_cnn import PixelCNN as PixelCNN
+from ._sequence_decoder import SequenceDecoder as SequenceDecoder
 from ._vae import VAE as VAE
 from ._vae import mlp_vae as mlp_vae
