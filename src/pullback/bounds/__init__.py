@@ -19,6 +19,8 @@ from ._annealed import bidirectional_monte_carlo as bidirectional_monte_carlo
 from ._annealed import reverse_annealing as reverse_annealing
 from ._annealed import sigmoid_schedule as sigmoid_schedule
 from ._annealed import tune_step_sizes as tune_step_sizes
+from ._committed_families import BoundedScaleNormal as BoundedScaleNormal
+from ._committed_families import HollowMeanNormal as HollowMeanNormal
 from ._critics import BilinearCritic as BilinearCritic
 from ._critics import ConditionalCritic as ConditionalCritic
 from ._critics import GaussianBaseline as GaussianBaseline
