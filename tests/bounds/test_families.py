@@ -1,5 +1,7 @@
 """Families of posteriors and closed-form divergences, against SciPy and sums over draws."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -30,7 +32,8 @@ def of_scipy(family, params, z):
     if isinstance(family, FullCovarianceNormal):
         root = np.diag(np.exp(params[3:6]))
         root[np.tril_indices(3, -1)] = params[6:]
-        return stats.multivariate_normal.logpdf(z, params[:3], root @ root.T)
+        covariance: Any = root @ root.T
+        return stats.multivariate_normal.logpdf(z, params[:3], covariance)
     weights = np.exp(params[:, 0]) / np.exp(params[:, 0]).sum()
     parts = [stats.norm.pdf(z, row[1:4], np.exp(row[4:])).prod(1) for row in params]
     return np.log(weights @ np.stack(parts))
@@ -43,7 +46,7 @@ def test_a_family_is_what_it_says(family, key):
     z = draw(q, jr.key(1), (5,))
     found = jax.vmap(lambda z: log_prob(q, z))(z)
     np.testing.assert_allclose(found, of_scipy(family, params, np.asarray(z)), rtol=1e-9)
-    model = LatentModel(lambda z: 0.0, StandardNormal(3))
+    model = LatentModel(lambda z: jnp.sum(z), StandardNormal(3))
     assert family.augment(model, params) is model
     with pytest.raises(ValueError, match="`params` must have the family's `shape`"):
         family(jnp.zeros(2))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure
+from pullback.report import PALETTE, figure, image_sheet
 
 _GREY = "#7b8794"
 
@@ -142,24 +142,10 @@ def draw_reconstructions(
     shown = min(6, len(images))
     fig, axes = figure(len(found), 1, width=5.6, height=1.0 + 0.72 * len(found) * (len(betas) + 1))
     for ax, (name, each) in zip(np.atleast_1d(axes), found.items(), strict=True):
-        rows = [images[:shown], *each["beta"]["pictures"][:, :shown]]
-        height, width = images.shape[1:]
-        sheet = np.ones((len(rows) * (height + 1) - 1, shown * (width + 1) - 1))
-        for i, row in enumerate(rows):
-            for j, image in enumerate(row):
-                top, left = i * (height + 1), j * (width + 1)
-                sheet[top : top + height, left : left + width] = 1 - image
-        ax.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
         rate = each["beta"]["rate"][:, 0]
-        ax.set_yticks(
-            [i * (height + 1) + height / 2 for i in range(len(rows))],
-            [
-                "held out",
-                *(f"$\\beta$ = {b:g}, R = {r:.1f}" for b, r in zip(betas, rate, strict=True)),
-            ],
-        )
-        ax.set(xticks=[], title=name)
-        ax.grid(False)
+        labels = [f"$\\beta$ = {b:g}, R = {r:.1f}" for b, r in zip(betas, rate, strict=True)]
+        sheet = np.stack([images[:shown], *each["beta"]["pictures"][:, :shown]])
+        image_sheet(ax, sheet, rows=["held out", *labels], title=name)
     context.figure(
         "reconstructions",
         fig,

@@ -9,6 +9,7 @@ from pullback.report._numbers import number as number
 from pullback.report._page import read_record as read_record
 from pullback.report._page import write_page as write_page
 from pullback.report._plots import density_image as density_image
+from pullback.report._plots import image_sheet as image_sheet
 from pullback.report._plots import line_with_spread as line_with_spread
 from pullback.report._style import PALETTE as PALETTE
 from pullback.report._style import figure as figure

@@ -96,3 +96,46 @@ def density_image(
     ax.grid(False)
     ax.set_aspect("equal")
     return image
+
+
+def image_sheet(
+    ax: "matplotlib.axes.Axes",
+    images: Any,
+    *,
+    rows: Sequence[str] = (),
+    title: str = "",
+) -> None:
+    """Draw images side by side, each row with its label: black is 1, white is 0.
+
+    Args:
+        ax: Where to draw.
+        images: Grey levels in [0, 1], of shape `(rows, columns, height, width)`.
+        rows: A label for each row, or none at all.
+        title: The title of the axes.
+
+    Raises:
+        ValueError: There are not as many labels as rows, or the images have another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from pullback.report import figure, house_style
+        >>> with house_style():
+        ...     fig, ax = figure(width=3, height=3)
+        ...     image_sheet(ax, np.eye(4).reshape(1, 1, 4, 4), rows=["a line"])
+    """
+    import numpy as np
+
+    images = np.asarray(images)
+    if images.ndim != 4 or (len(rows) not in (0, len(images))):
+        raise ValueError(
+            f"images has shape {images.shape} and there are {len(rows)} labels; give images of "
+            "shape (rows, columns, height, width) and a label for each row"
+        )
+    count, columns, height, width = images.shape
+    tiles = np.pad(images, ((0, 0), (0, 0), (0, 1), (0, 1)))
+    sheet = tiles.transpose(0, 2, 1, 3).reshape(count * (height + 1), columns * (width + 1))
+    ax.imshow(sheet[:-1, :-1], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    middles = [i * (height + 1) + height / 2 for i in range(len(rows))]
+    ax.set_yticks(middles, list(rows))
+    ax.set(xticks=[], title=title)
+    ax.grid(False)

@@ -9,7 +9,7 @@ import optax
 import pytest
 from scipy import stats
 
-from pullback.bounds import ELBO, HMC, Beta, ImportanceWeighted, sigmoid_schedule
+from pullback.bounds import ELBO, Beta, ImportanceWeighted
 from pullback.models.vae import (
     Bernoulli,
     BoundLoss,
@@ -17,11 +17,11 @@ from pullback.models.vae import (
     ConvEncoder,
     DenseNet,
     ObjectiveLoss,
-    annealed_evidence,
     batch_terms,
     bernoulli_log_prob,
     importance_weighted_evidence,
     mlp_vae,
+    traverse,
 )
 from pullback.sampling import DoublyReparameterised, PathDerivative, Reparameterised
 from pullback.train import fit
@@ -140,15 +140,6 @@ def test_an_objective_may_follow_the_step(vae, key):
         warm(vae, X, key=key)
 
 
-def test_annealing_finds_the_evidence_of_the_grid(vae, key):
-    grid = jnp.linspace(-9, 9, 2001)[:, None]
-    exact = [jnp.log(jnp.trapezoid(jnp.exp(jax.vmap(vae.model(x))(grid)), grid[:, 0])) for x in X]
-    found = annealed_evidence(
-        vae, X, sigmoid_schedule(50), num_chains=400, transition=HMC(0.5, 3), batch_size=2, key=key
-    )
-    np.testing.assert_allclose(found.log_evidence, jnp.array(exact), atol=0.03)
-
-
 def test_what_is_drawn_has_the_shape_and_the_mean_of_the_model(vae):
     assert vae.sample(jr.key(0), (2, 3)).shape == (2, 3, 6)
     draws = np.asarray(jax.vmap(vae.sample)(jr.split(jr.key(0), 20_000)))
@@ -184,3 +175,17 @@ def test_data_and_pairs_that_do_not_fit_are_refused(vae, key):
         ObjectiveLoss(Beta(1.0), DoublyReparameterised())
     with pytest.raises(ValueError, match="leaves out the score"):
         ObjectiveLoss(Beta(1.0), PathDerivative())
+
+
+def test_a_traversal_moves_one_entry_from_the_posterior_mean(key):
+    vae = mlp_vae((2, 3), 3, 4, likelihood=Bernoulli(), key=key)
+    x, values = jnp.ones((2, 3)), jnp.array([-1.0, 0.5])
+    found = traverse(vae, x, values, entries=[2, 0])
+    mean = np.asarray(vae.encoder(x))[:3]
+    for i, place in enumerate((2, 0)):
+        for j, value in enumerate(values):
+            z = mean.copy()
+            z[place] = value
+            np.testing.assert_allclose(found[i, j], vae.decode(jnp.asarray(z)), rtol=1e-10)
+    with pytest.raises(ValueError, match="`entries` must be from 0 to 2"):
+        traverse(vae, x, values, entries=[3])

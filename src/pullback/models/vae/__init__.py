@@ -15,7 +15,6 @@ from ._likelihoods import bernoulli_log_prob as bernoulli_log_prob
 from ._linear import LinearVAE as LinearVAE
 from ._losses import BoundLoss as BoundLoss
 from ._losses import ObjectiveLoss as ObjectiveLoss
-from ._losses import annealed_evidence as annealed_evidence
 from ._losses import batch_terms as batch_terms
 from ._losses import importance_weighted_evidence as importance_weighted_evidence
 from ._mixture_priors import EvenMixture as EvenMixture
@@ -28,3 +27,4 @@ from ._pixel_cnn import PixelCNN as PixelCNN
 from ._sequence_decoder import SequenceDecoder as SequenceDecoder
 from ._vae import VAE as VAE
 from ._vae import mlp_vae as mlp_vae
+from ._vae import traverse as traverse

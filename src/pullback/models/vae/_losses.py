@@ -10,12 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback.bounds import (
-    HMC,
     AbstractBound,
     AbstractObjective,
-    Annealed,
     BatchTerms,
-    annealed_importance_sampling,
     kl_divergence,
 )
 from pullback.sampling import (
@@ -196,6 +193,8 @@ def importance_weighted_evidence(
 ) -> Float[Array, " n"]:
     """The log-evidence of each example, estimated from below by many importance samples.
 
+    `pullback.analysis.evidence_by_annealing(vae.model, x, key=key)` needs no encoder.
+
     Args:
         vae: the model.
         x: examples.
@@ -206,46 +205,8 @@ def importance_weighted_evidence(
     Returns:
         The bounds, in nats.
     """
-    return _over(lambda x, key: vae.log_prob(x, samples=samples, key=key), x, batch_size, key)
-
-
-@eqx.filter_jit
-def annealed_evidence(
-    vae: VAE,
-    x: Float[Array, "n ..."],
-    betas: Float[Array, " temperature"],
-    *,
-    num_chains: int = 64,
-    transition: HMC,
-    batch_size: int = 20,
-    key: PRNGKeyArray,
-) -> Annealed:
-    """The log-evidence of each example by annealed importance sampling, which needs no encoder.
-
-    Args:
-        vae: the model.
-        x: examples.
-        betas: temperatures; see `pullback.bounds.annealed_importance_sampling`.
-        num_chains: of each example.
-        transition: at each temperature; see `pullback.bounds.tune_step_sizes`.
-        batch_size: the most examples held in memory at once.
-        key: a typed PRNG key.
-
-    Returns:
-        An `Annealed`, with an axis of n in front.
-    """
-
-    def one(x: Array, key: Array) -> Annealed:
-        return annealed_importance_sampling(
-            vae.model(x), betas, num_chains=num_chains, transition=transition, key=key
-        )
-
-    return _over(one, x, batch_size, key)
-
-
-def _over(one: Callable, x: Array, batch_size: int, key: PRNGKeyArray):
-    pairs = (x, jr.split(key, len(x)))
-    return jax.lax.map(lambda pair: one(*pair), pairs, batch_size=batch_size)
+    one = lambda pair: vae.log_prob(pair[0], samples=samples, key=pair[1])
+    return jax.lax.map(one, (x, jr.split(key, len(x))), batch_size=batch_size)
 
 
 def _binary(grey: Array, key: PRNGKeyArray) -> Array:

@@ -1,11 +1,12 @@
 """A variational autoencoder of parts to choose."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.core import Tracer
@@ -196,3 +197,36 @@ def mlp_vae(
         prior=StandardNormal(latent) if prior is None else prior,
         likelihood=likelihood,
     )
+
+
+def traverse(
+    vae: VAE, x: Array, values: Float[Array, " value"], *, entries: Sequence[int] | None = None
+) -> Float[Array, "entry value ..."]:
+    """Decode with one entry of z moved at a time: what each latent stands for.
+
+    Args:
+        vae: the model, whose posterior has a mean.
+        x: the example whose posterior mean is the place to start from.
+        values: what the entry is set to, in units of the prior, such as `jnp.linspace(-2, 2, 7)`.
+        entries: which entries of z; all by default.
+
+    Returns:
+        Means of p(x | z), an image or row for each entry and value.
+
+    Raises:
+        ValueError: an entry does not exist, or the decoder is autoregressive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from pullback.models.vae import Bernoulli
+        >>> vae = mlp_vae((4, 4), latent=3, width=8, likelihood=Bernoulli(), key=jax.random.key(0))
+        >>> traverse(vae, jnp.ones((4, 4)), jnp.linspace(-2, 2, 5)).shape
+        (3, 5, 4, 4)
+    """
+    z = vae.posterior(x).mean
+    places = list(range(z.size)) if entries is None else list(entries)
+    if not all(0 <= place < z.size for place in places):
+        raise ValueError(f"`entries` must be from 0 to {z.size - 1}, got {places}.")
+    move = lambda place, value: vae.decode(z.ravel().at[place].set(value).reshape(z.shape))
+    over_values = jax.vmap(move, in_axes=(None, 0))
+    return jax.vmap(over_values, in_axes=(0, None))(jnp.asarray(places), values)
