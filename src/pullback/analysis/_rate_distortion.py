@@ -56,7 +56,7 @@ class RateDistortion(NamedTuple):
 
 def rate_distortion(
     target: Callable[[Array], tuple[LatentModel, Any]],
-    x: Float[Array, "n ..."],
+    x: Float[Array | np.ndarray, "n ..."],
     *,
     num_samples: int = 4,
     batch_size: int = 256,
@@ -98,7 +98,7 @@ def rate_distortion(
             "`x`, `num_samples` and `batch_size` must be 2 or more, got "
             f"{len(x)}, {num_samples} and {batch_size}."
         )
-    batch_size = min(batch_size, len(x))
+    x, batch_size = jnp.asarray(x), min(batch_size, len(x))
     found = _measure(target, x, num_samples, batch_size, key)
     distortion, rate, pair = (np.asarray(jax.device_get(part), float) for part in found[:3])
     lower, upper = (np.asarray(part) for part in found[3:])

@@ -1,6 +1,7 @@
 """Losses of variational autoencoders, for `pullback.train.fit`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -47,7 +48,7 @@ class BoundLoss(eqx.Module):
     estimator: AbstractEstimator = Reparameterised()
     binarise: bool = eqx.field(default=False, static=True, kw_only=True)
 
-    def check(self, vae: VAE, batch: Array) -> None:
+    def check(self, vae: VAE, batch: Any) -> None:
         """Raise ValueError if the data cannot be of the likelihood; `fit` asks once."""
         vae.likelihood.check(np.asarray(batch))
 
@@ -113,7 +114,7 @@ class ObjectiveLoss(eqx.Module):
                 '`kl="analytic"` there is none: take `kl="sampled"`, or `Reparameterised`.'
             )
 
-    def check(self, vae: VAE, batch: Array) -> None:
+    def check(self, vae: VAE, batch: Any) -> None:
         """Raise ValueError if the data cannot be of the likelihood; `fit` asks once."""
         vae.likelihood.check(np.asarray(batch))
 
