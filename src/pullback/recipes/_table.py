@@ -213,6 +213,13 @@ TABLE: dict[str, Entry] = {
             "Kevin Murphy",
         ),
         year=2017,
+    "delta-vae": Entry(
+        module="pullback.recipes.delta_vae",
+        arxiv="1901.03416",
+        title="Preventing Posterior Collapse with delta-VAEs",
+        summary="Latents that a strong decoder cannot ignore: a prior that no posterior meets.",
+        authors=("Ali Razavi", "Aäron van den Oord", "Ben Poole", "Oriol Vinyals"),
+        year=2019,
     ),
 }
 
