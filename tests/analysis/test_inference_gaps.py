@@ -197,6 +197,8 @@ def test_bounds_are_in_order_and_a_flow_is_closer(truth):
     )
     # The bound of 4,000 samples is near the truth, and its error is as it says.
     assert np.all(np.abs(normal.log_evidence - truth) < 4 * normal.log_evidence_error + 0.01)
+    assert np.all(normal.importance_weighted > normal.elbo)
+    assert np.all(np.abs(normal.importance_weighted - truth) < 0.3)
     assert np.all(normal.amortisation > -4 * normal.amortisation_error)
     assert np.all(truth - normal.elbo_local > -4 * normal.elbo_local_error)
     flow = inference_gaps(

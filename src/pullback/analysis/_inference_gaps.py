@@ -49,6 +49,7 @@ class InferenceGaps(NamedTuple):
         amortisation_error: the standard error of $L[q^*] - L[q]$, on the same noise where the
             families are one.
         local: the local posteriors.
+        log_weights: $\log p(x, z) - \log q(z)$ of samples of the encoder's, `[n, sample]`.
     """
 
     log_evidence: Float[Array, " n"]
@@ -59,6 +60,7 @@ class InferenceGaps(NamedTuple):
     elbo_error: Float[Array, " n"]
     amortisation_error: Float[Array, " n"]
     local: LocalFit
+    log_weights: Float[Array, "n sample"]
 
     @property
     def inference(self) -> Float[Array, " n"]:
@@ -74,6 +76,11 @@ class InferenceGaps(NamedTuple):
     def amortisation(self) -> Float[Array, " n"]:
         """What the encoder loses beyond that: a better encoder, or a local fit, would help."""
         return self.elbo_local - self.elbo
+
+    @property
+    def importance_weighted(self) -> Float[Array, " n"]:
+        """The importance-weighted bound of the encoder's posterior, on the samples at hand."""
+        return evidence_of(self.log_weights).value
 
     @property
     def approximation_error(self) -> Float[Array, " n"]:
@@ -206,16 +213,16 @@ def inference_gaps(
                 )
             )
         if log_evidence != "ais":
-            log_weights = log_weights_of(
+            many = log_weights_of(
                 model, family, x, params, stacked=False, samples=importance_samples,
                 batch_size=batch_size, progress=progress, key=own_key,
             )  # fmt: skip
-            found.append(evidence_of(log_weights))
+            found.append(evidence_of(many))
         evidence = _higher(found)
     else:
         evidence = _given(log_evidence, x, count, elbo)
     return InferenceGaps(
-        *evidence, fit.elbo, fit.standard_error, elbo, elbo_error, apart_error, fit
+        *evidence, fit.elbo, fit.standard_error, elbo, elbo_error, apart_error, fit, log_weights
     )
 
 

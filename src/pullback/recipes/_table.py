@@ -174,6 +174,14 @@ TABLE: dict[str, Entry] = {
         ),
         year=2019,
     ),
+    "inference-gaps": Entry(
+        module="pullback.recipes.inference_gaps",
+        arxiv="1801.03558",
+        title="Inference Suboptimality in Variational Autoencoders",
+        summary="What a posterior loses by its family, and what by its encoder.",
+        authors=("Chris Cremer", "Xuechen Li", "David Duvenaud"),
+        year=2018,
+    ),
     "relax": Entry(
         module="pullback.recipes.relax",
         arxiv="1711.00123",
