@@ -27,7 +27,7 @@ def soft_squares(*, resolution: int = 12, places: int = 10, sizes: int = 5) -> F
     """A square with blurred edges, at every place and of every size.
 
     The factors "x", "y" and "size" vary independently: there is one image of each combination. The
-    square stays inside the image.
+    largest square reaches the border of the image where it is furthest out.
 
     Args:
         resolution: pixels across and down.
@@ -47,8 +47,7 @@ def soft_squares(*, resolution: int = 12, places: int = 10, sizes: int = 5) -> F
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}, got {value}.")
     halves = np.linspace(resolution / 12, resolution / 5, sizes)
-    margin = halves[-1] + 1
-    centres = np.linspace(margin, resolution - margin, places)
+    centres = np.linspace(halves[-1], resolution - halves[-1], places)
     pixels = np.arange(resolution) + 0.5
     # How much of each pixel's line lies within the half width of the centre, [place, size, pixel].
     inside = halves[None, :, None] - np.abs(pixels[None, None] - centres[:, None, None])

@@ -180,6 +180,12 @@ TABLE: dict[str, Entry] = {
         title="Inference Suboptimality in Variational Autoencoders",
         summary="What a posterior loses by its family, and what by its encoder.",
         authors=("Chris Cremer", "Xuechen Li", "David Duvenaud"),
+    "beta-tcvae": Entry(
+        module="pullback.recipes.beta_tcvae",
+        arxiv="1802.04942",
+        title="Isolating Sources of Disentanglement in Variational Autoencoders",
+        summary="Latents made independent without losing the image, scored by known factors.",
+        authors=("Ricky T. Q. Chen", "Xuechen Li", "Roger Grosse", "David Duvenaud"),
         year=2018,
     ),
     "relax": Entry(
