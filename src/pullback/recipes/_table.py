@@ -180,6 +180,8 @@ TABLE: dict[str, Entry] = {
         title="Inference Suboptimality in Variational Autoencoders",
         summary="What a posterior loses by its family, and what by its encoder.",
         authors=("Chris Cremer", "Xuechen Li", "David Duvenaud"),
+        year=2018,
+    ),
     "beta-tcvae": Entry(
         module="pullback.recipes.beta_tcvae",
         arxiv="1802.04942",
@@ -227,6 +229,7 @@ TABLE: dict[str, Entry] = {
             "Kevin Murphy",
         ),
         year=2017,
+    ),
     "delta-vae": Entry(
         module="pullback.recipes.delta_vae",
         arxiv="1901.03416",
