@@ -63,7 +63,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):
         raise RuntimeError("measured a second time")
 
     monkeypatch.setattr(beta_tcvae, "train", again)
-    for name in ("score", "estimates", "traverse"):
+    for name in ("score", "estimates", "walk"):
         monkeypatch.setattr(measures, name, again)
     resumed = run(RECIPE, TINY, preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
@@ -92,16 +92,15 @@ def test_the_published_matrix_has_its_weights_in_the_first_columns():
     np.testing.assert_allclose(np.diag(found)[2:], 1 / (batch - 1))
 
 
-def test_the_best_latent_is_moved_first_and_alone():
+def test_the_most_telling_latent_is_moved_first():
     config = dataclasses.replace(TINY, seeds=1, steps=2, warm_up=1)
     x = np.zeros((50, 8, 8), np.float32)
     params, _ = train(config, kinds(config)["VAE"], x, [0])
     information = np.array([[0.1, 0.0, 0.7], [0.0, 0.5, 0.0]])
-    found = measures.traverse(config, params[0], information, x)
+    factors = np.stack(np.divmod(np.arange(50), 10), axis=1)
+    found = measures.walk(config, params[0], information, x, factors)
     assert found["order"].tolist() == [2, 1, 0]
     assert found["images"].shape == (3, 9, 8, 8)
-    # All rows cross where the latent is what it is in the image that they start from; the others
-    # are not moved.
     assert not np.allclose(found["images"][0, 0], found["images"][0, -1])
 
 

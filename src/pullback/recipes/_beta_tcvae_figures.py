@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure
+from pullback.report import PALETTE, figure, image_sheet
 
 Found = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -114,30 +114,22 @@ def draw_traversals(
     rows: int,
 ) -> None:
     """Images as one latent moves."""
-    fig, axes = figure(1, len(moved), width=3.6 * len(moved), height=0.55 * rows + 0.8)
+    fig, axes = figure(1, len(moved), width=3.6 * len(moved), height=0.36 * rows + 0.7)
     for ax, (name, found) in zip(axes, moved.items(), strict=True):
-        images = found["images"][:rows]
-        latents, steps, height, width = images.shape
-        # A line of grey between the pictures.
-        tiles = np.full((latents, steps, height + 1, width + 1), 0.5)
-        tiles[:, :, :-1, :-1] = images
-        board = tiles.transpose(0, 2, 1, 3).reshape(latents * (height + 1), -1)
-        ax.imshow(board, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        ax.grid(False)
-        tells = [names[int(matrices[name][:, j].argmax())] for j in found["order"][:rows]]
-        labels = [
-            f"$z_{{{j + 1}}}$: {factor}"
-            for j, factor in zip(found["order"][:rows], tells, strict=True)
-        ]
-        ax.set_yticks((np.arange(latents) + 0.5) * (height + 1), labels, fontsize=8)
-        ax.set_xticks([(width + 1) / 2, board.shape[1] - (width + 1) / 2], ["-2", "2"])
+        order = found["order"][:rows]
+        tells = [names[int(matrices[name][:, j].argmax())] for j in order]
+        labels = [f"$z_{{{j + 1}}}$: {factor}" for j, factor in zip(order, tells, strict=True)]
+        image_sheet(ax, found["images"][:rows], rows=labels, title=greek(name))
+        ax.tick_params(axis="y", labelsize=8)
         ax.set_title(greek(name), fontsize=10)
+        ax.set(xlabel="latent from -2 to 2")
     context.figure(
         "traversals",
         fig,
         "One latent moves from -2 to 2 in each row, the others stay; the latents that tell most "
-        "are on top, named by the factor that they tell most of. Of each kind the model with the "
-        "largest gap. Where latents are disentangled, a row changes one thing.",
+        "are on top, named by the factor that they tell most of. Dark is what is white in the "
+        "data. Of each kind the model with the largest gap. Where latents are disentangled, a row "
+        "changes one thing.",
     )
 
 

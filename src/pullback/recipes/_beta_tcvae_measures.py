@@ -17,7 +17,7 @@ from pullback.bounds import (
     kl_divergence,
     total_correlation_split,
 )
-from pullback.models.vae import VAE
+from pullback.models.vae import VAE, traverse
 from pullback.recipes._beta_tcvae_train import Config, vae_of
 from pullback.sampling import draw, log_prob
 
@@ -33,8 +33,7 @@ def score(
 ) -> dict[str, np.ndarray]:
     """Of each model: rate, distortion, the exact parts, and the gap, all over the data."""
     images = jnp.asarray(x, float)
-    # Densities of a few samples at a time, under the posteriors of all images.
-    at_once = max(1, 50_000 // len(images))
+    at_once = _at_once(len(images))
 
     def of_model(pair: tuple[Array, Array]) -> dict[str, Array]:
         row, key = pair
@@ -67,6 +66,11 @@ def score(
     keys = jr.split(jr.key(seed), len(rows))
     found = jax.jit(lambda pairs: jax.lax.map(of_model, pairs))((jnp.asarray(rows), keys))
     return {name: np.asarray(value) for name, value in found.items()}
+
+
+def _at_once(size: int) -> int:
+    """Samples whose densities under the posteriors of all images are held in memory."""
+    return max(1, 50_000 // size)
 
 
 def as_published(batch: int, size: int) -> Float[np.ndarray, "batch batch"]:
@@ -111,15 +115,16 @@ def estimates(
         z = jax.vmap(draw)(some, jr.split(draw_key, size))
         rate = jax.vmap(lambda q, z: log_prob(q, z) - log_prob(vae.prior, z))(some, z)
         log_size = jnp.log(jnp.asarray(len(images), z.dtype))
-        exact = aggregate_log_prob(posterior, z, -log_size).joint
-        of_all = []
-        for name in WEIGHTS:
-            weights = log_weights(name, size, len(images))
+        exact = aggregate_log_prob(posterior, z, -log_size, batch_size=_at_once(len(images))).joint
+
+        def of_weights(weights: Array) -> tuple[Array, Array, Array]:
             split = total_correlation_split(some, z, vae.prior, weights)
             found = aggregate_log_prob(some, z, weights).joint
             apart = jnp.abs(split.rate - jnp.mean(rate))
-            of_all.append((split.total_correlation, jnp.mean(jnp.exp(found - exact)), apart))
-        return tuple(jnp.stack(each) for each in zip(*of_all, strict=True))
+            return split.total_correlation, jnp.mean(jnp.exp(found - exact)), apart
+
+        weights = jnp.stack([log_weights(name, size, len(images)) for name in WEIGHTS])
+        return jax.vmap(of_weights)(weights)
 
     @jax.jit
     def of_sizes(row: Array, keys: Array) -> list[tuple[Array, ...]]:
@@ -142,20 +147,20 @@ def estimates(
     }
 
 
-def traverse(
+def walk(
     config: Config,
     row: Float[np.ndarray, " params"],
     information: Float[np.ndarray, "factors latents"],
     x: Float[np.ndarray, "n ..."],
+    factors: Int[np.ndarray, "n factors"],
 ) -> dict[str, np.ndarray]:
-    """Images as one latent moves and the others stay, most telling latent first.
+    """The middle image as one latent moves and the others stay, most telling latent first.
 
-    They start from the posterior's mean of the middle image. `images` is `[latent, step, ...]`, and
-    `order` says which latents.
+    `images` is `[latent, step, ...]`, and `order` says which latents.
     """
     vae = vae_of(config, jnp.asarray(row), x.shape[1:])
     order = np.argsort(-information.sum(axis=0))
-    mean, _ = jnp.split(vae.encode(jnp.asarray(x[len(x) // 2], float)), 2)
-    steps = jnp.linspace(-2, 2, 9)
-    moved = jax.vmap(lambda j: jax.vmap(lambda to: mean.at[j].set(to))(steps))(jnp.asarray(order))
-    return {"images": np.asarray(jax.vmap(jax.vmap(vae.decode))(moved)), "order": order}
+    apart = np.abs(factors - factors.mean(axis=0)) / factors.std(axis=0)
+    middle = jnp.asarray(x[apart.sum(axis=1).argmin()], float)
+    images = traverse(vae, middle, jnp.linspace(-2, 2, 9), entries=order.tolist())
+    return {"images": np.asarray(images), "order": order}

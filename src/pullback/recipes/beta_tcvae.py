@@ -50,8 +50,8 @@ def run(config: Config, context: Context) -> list[Claim]:
     matrices = {name: found[name]["information"][best[name]] for name in shown}
     moved = {
         name: context.stage(
-            f"traversal-{place}", measures.traverse, config, trained[name][0][best[name]],
-            matrices[name], data.x,
+            f"walk-{place}", measures.walk, config, trained[name][0][best[name]],
+            matrices[name], data.x, factors,
         )
         for place, name in enumerate(shown)
     }  # fmt: skip
@@ -232,7 +232,7 @@ RECIPE = Recipe(
         ),
         "desk": Config(),
         "paper": Config(
-            seeds=10, betas=(2.0, 4.0, 6.0, 8.0), latent=10, width=1200, steps=18_000, warm_up=7000,
+            seeds=5, betas=(4.0, 6.0), latent=10, width=1200, steps=18_000, warm_up=7000,
             batch_size=2048, learning_rate=1e-3, table_rows=256, samples=10_000, shrink=1, thin=1,
         ),
     },
