@@ -131,11 +131,17 @@ def _fit(config: Config, context: Context, way: str, index: int, seed: int, trai
 def _measure(vae: VAE, train: Array, test: Array, labels: list[Any], seed: int) -> dict[str, Any]:
     key = jr.key(seed)
     found = rate_distortion(vae.target, test, batch_size=250, key=key)
-    posteriors = eqx.filter_jit(jax.vmap(vae.posterior))
-    q_train, q_test = posteriors(train), posteriors(test)
+    posteriors = eqx.filter_jit(lambda vae, x: jax.vmap(vae.posterior)(x))
+    q_train, q_test = posteriors(vae, train), posteriors(vae, test)
     auxiliary = aggregate_normal(q_train)
-    tuned = eqx.tree_at(lambda vae: vae.prior, vae, auxiliary, is_leaf=lambda leaf: leaf is None)
-    codes = [np.asarray(draw(q, key)).reshape(len(train), -1) for q in (q_train, q_test)]
+    tuned = eqx.tree_at(lambda vae: vae.prior, vae, auxiliary)
+    # A key for each example: with one for all, their noise is the same, and a draw tells as much
+    # as a mean.
+    keys = jr.split(key, len(train) + len(test))
+    codes = [
+        np.asarray(jax.vmap(draw)(q, part)).reshape(len(part), -1)
+        for q, part in ((q_train, keys[: len(train)]), (q_test, keys[len(train) :]))
+    ]
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
     model.fit(codes[0], labels[0])
     return {
