@@ -27,7 +27,7 @@ def finished(tmp_path_factory):
 
 def test_the_claims_that_need_no_training_hold(finished):
     record, _ = finished
-    assert len(record["claims"]) == 12
+    assert len(record["claims"]) == 14
     held = [c["sentence"] for c in record["claims"] if c["holds"]]
     for words in ("no model is better", "enclose it"):
         assert any(words in sentence for sentence in held), words
@@ -38,7 +38,7 @@ def test_the_run_leaves_its_pictures_and_numbers(finished):
     names = {path.stem for path in (folder / "figures").iterdir()}
     assert names == {"discrete", "linear", "plane", "information", "reconstructions"}
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert len(rows) == 2 * 2 * (2 + 2)  # decoders, seeds, weights and targets, one chunk
+    assert len(rows) == 2 * 2 * (2 + 2 + 1)  # decoders, seeds, weights and targets, one chunk
 
 
 def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):

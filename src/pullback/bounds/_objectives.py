@@ -80,9 +80,11 @@ class TargetRate(AbstractObjective):
 
     of the means over the batch: it is the rate of the data that has a target, not that of each
     example. The first, "absolute", holds the rate at $\sigma$ from both sides; with a larger weight
-    it is the capacity objective of Burgess et al. Against the distortion it weighs w, so a target
-    below the rate of `Beta(w)` is not held: the ELBO's own rate is the least at w = 1. The second,
-    "hinge", is the ELBO with a floor under the rate; there w is above 1, or nothing would lift it.
+    it is the capacity objective of Burgess et al. At w = 1 it holds targets above the rate of the
+    ELBO; for one below, w has to be as large as the $\beta$ of that rate. But a large w also pays
+    for rate that tells nothing of x: look at the information
+    (`pullback.analysis.rate_distortion`). The second, "hinge", is the ELBO with a floor under the
+    rate; there w is above 1, or nothing would lift it.
 
     Args:
         rate: $\sigma$, in nats, above 0. It may be traced, as when it grows with the step.
@@ -104,7 +106,7 @@ class TargetRate(AbstractObjective):
     """
 
     rate: Float[Array, ""] | float | int
-    weight: float | int = 1.0
+    weight: Float[Array, ""] | float | int = 1.0
     kind: Literal["absolute", "hinge"] = eqx.field(default="absolute", static=True)
 
     def __check_init__(self):

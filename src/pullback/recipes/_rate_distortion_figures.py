@@ -66,6 +66,8 @@ def draw_linear(context: Context, found: Mapping[str, Any], betas: Sequence[floa
         axes[1].plot([], [], marker, color=PALETTE[0 if kind == "rate" else 1], label=kind)
     axes[1].axhline(0, color=_GREY, linewidth=1)
     axes[1].set(xscale="log", xlabel="$\\beta$", ylabel="off the curve (%)")
+    axes[1].set_xticks(betas, [f"{beta:g}" for beta in betas])
+    axes[1].minorticks_off()
     axes[1].legend()
     context.figure(
         "linear",
@@ -93,6 +95,10 @@ def draw_plane(
             fillstyle="none",
         )  # fmt: skip
         ax.plot([], [], "D", color=colour, fillstyle="none", label=f"{name}, target rates")
+        ax.plot(
+            each["forced"]["rate"], each["forced"]["distortion"], "x", color=colour, markersize=6
+        )
+        ax.plot([], [], "x", color=colour, label=f"{name}, rate forced")
         totals = np.concatenate([(each[k]["rate"] + each[k]["distortion"]).ravel() for k in each])
         best = min(best, float(totals.min()))
     right, top = ax.get_xlim()[1], ax.get_ylim()[1]
@@ -115,12 +121,12 @@ def draw_information(context: Context, found: Mapping[str, Mapping[str, Any]]) -
     """What the rate says, and what it does not."""
     fig, axes = figure(1, len(found), width=4.2 * len(found), height=3.5)
     for ax, (name, each) in zip(np.atleast_1d(axes), found.items(), strict=True):
-        for kind, marker in (("beta", "o"), ("target", "D")):
+        for kind, marker in (("beta", "o"), ("target", "D"), ("forced", "x")):
             rate = each[kind]["rate"].ravel()
             low, high = (each[kind][f"information_{end}"].ravel() for end in ("lower", "upper"))
             ax.vlines(rate, low, high, color=PALETTE[0], alpha=0.7)
-            ax.plot(rate, low, marker, color=PALETTE[0], markersize=3)
-            ax.plot(rate, high, marker, color=PALETTE[1], markersize=3)
+            ax.plot(rate, low, marker, color=PALETTE[0], markersize=4)
+            ax.plot(rate, high, marker, color=PALETTE[1], markersize=4)
         edge = ax.get_xlim()[1]
         ax.plot([0, edge], [0, edge], color=_GREY, linestyle="--", linewidth=1)
         ax.set(xlabel="rate (nats)", ylabel="information in z (nats)", title=name)
@@ -128,7 +134,8 @@ def draw_information(context: Context, found: Mapping[str, Mapping[str, Any]]) -
         "information",
         fig,
         "The mutual information of x and z lies between the two ends of each bar. The rate "
-        "(dashed) is only a bound from above; the lower bound cannot exceed the log of the batch.",
+        "(dashed) is only a bound from above; the lower bound cannot exceed the log of the batch. "
+        "Crosses: rates that a large weight forced, and that say little.",
     )
 
 
@@ -140,7 +147,7 @@ def draw_reconstructions(
 ) -> None:
     """Held-out images, and what is drawn from their latents, along the frontier."""
     shown = min(6, len(images))
-    fig, axes = figure(len(found), 1, width=5.6, height=1.0 + 0.72 * len(found) * (len(betas) + 1))
+    fig, axes = figure(1, len(found), width=9.0, height=1.0 + 0.62 * (len(betas) + 1))
     for ax, (name, each) in zip(np.atleast_1d(axes), found.items(), strict=True):
         rate = each["beta"]["rate"][:, 0]
         labels = [f"$\\beta$ = {b:g}, R = {r:.1f}" for b, r in zip(betas, rate, strict=True)]

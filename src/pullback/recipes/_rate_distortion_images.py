@@ -21,7 +21,7 @@ from pullback.train import fit_stack
 
 Decoder = Literal["independent pixels", "PixelCNN"]
 DECODERS: tuple[Decoder, ...] = ("independent pixels", "PixelCNN")
-_WEIGHT = 5.0  # of what the rate is off its target: lower targets than the ELBO's rate hold too
+FORCE = 5.0  # the weight of a target that is held by force
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,16 @@ def points(
     """Train with every weight and every target rate, and measure on held-out images.
 
     Returns:
-        `beta` and `target`, each a dictionary of arrays `[setting, seed]`; and `pictures`, for the
-        first seed the reconstructions of the first held-out images, `[setting, image, h, w]`.
+        `beta`, `target` and `forced` (the last target, with a large weight), each a dictionary of
+        arrays `[setting, seed]`, and of `pictures`: for the first seed the reconstructions of the
+        first held-out images, `[setting, image, h, w]`.
     """
     optimiser = optax.adam(optax.cosine_decay_schedule(sizes.learning_rate, sizes.steps[decoder]))
     out: dict[str, Any] = {}
     kinds: dict[str, tuple[Sequence[float], Callable]] = {
         "beta": (betas, Beta),
-        "target": (rates, lambda rate: TargetRate(rate, weight=_WEIGHT)),
+        "target": (rates, TargetRate),
+        "forced": (rates[-1:], lambda rate: TargetRate(rate, FORCE * jnp.ones_like(rate))),
     }
     for kind, (settings, objective) in kinds.items():
         values, numbers = (x.ravel() for x in np.meshgrid(settings, seeds, indexing="ij"))

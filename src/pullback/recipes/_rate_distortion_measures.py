@@ -171,7 +171,7 @@ def linear(
     data = jnp.asarray(few, float)
     models, _ = fit_stack(
         eqx.filter_vmap(make)(keys), _Linear(jnp.asarray(weights, float)), data,
-        optimiser=optax.adam(optax.cosine_decay_schedule(0.1, steps)), steps=steps,
+        optimiser=optax.adam(optax.cosine_decay_schedule(0.03, steps)), steps=steps,
         batch_size=len(data), log_every=500, progress=False, keys=keys,
     )  # fmt: skip
     metrics = eqx.filter_vmap(lambda vae: Beta(1.0)(vae.terms(data))[1])(models)
