@@ -136,8 +136,10 @@ def estimates(
         ]
 
     found = of_sizes(jnp.asarray(row), jr.split(jr.key(seed), config.batches))
+    # In the order in which a file gives them back, for the last digits of a sum depend on it.
     correlation, ratio, apart = (
-        np.stack([np.asarray(each[place]).T for each in found]) for place in range(3)
+        np.ascontiguousarray([np.asarray(each[place], float).T for each in found])
+        for place in range(3)
     )
     return {
         "sizes": np.asarray(sizes),
