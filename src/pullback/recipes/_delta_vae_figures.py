@@ -10,6 +10,11 @@ from pullback.recipes._delta_vae_train import Config
 from pullback.report import PALETTE, figure
 
 _GREY = "#7b8794"
+# What is probed: its place in a pair of bars, its colour and its name.
+PROBES = (
+    ("probe", -0.18, PALETTE[0], "from a draw of z"),
+    ("probe_of_means", 0.18, PALETTE[4], "from the posterior's mean: misleading"),
+)
 
 
 def names(config: Config, target: float) -> dict[str, str]:
@@ -123,10 +128,7 @@ def draw_probes(
     shown = [way for way in rows if way != "decoder"]
     fig, ax = figure(width=7.6, height=1.4 + 0.5 * len(shown))
     for place, way in enumerate(shown):
-        for kind, shift, colour, label in (
-            ("probe", -0.18, PALETTE[0], "from a draw of z"),
-            ("probe_of_means", 0.18, PALETTE[4], "from the posterior's mean: misleading"),
-        ):
+        for kind, shift, colour, label in PROBES:
             values = np.asarray(rows[way][kind])
             ax.barh(place + shift, values.mean() - 0.5, 0.34, left=0.5, color=colour, alpha=0.8,
                     label=label if place == 0 else None)  # fmt: skip

@@ -1,5 +1,6 @@
 """The recipe `delta-vae` on images: each is a sequence of its rows, drawn from top to bottom."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -27,8 +28,9 @@ from pullback.models.vae import (
 from pullback.nn import AntiCausal, RecurrentNet
 from pullback.recipes._base import Claim
 from pullback.recipes._context import Context
+from pullback.recipes._delta_vae_figures import PROBES
 from pullback.recipes._delta_vae_train import Config
-from pullback.report import PALETTE, figure, house_style
+from pullback.report import figure, house_style
 from pullback.sampling import StandardNormal, draw
 from pullback.train import fit
 
@@ -56,11 +58,13 @@ def compare_on_images(config: Config, context: Context) -> list[Claim]:
     _report(config, context, rows)
     floor = _prior(config, "delta").committed_rate
     values = lambda way, name: [row[name] for row in rows[way]]
+    apart = lambda a, b: [x - y for x, y in zip(a, b, strict=True)]
+    sums = {way: [row["distortion"] + row["auxiliary"] for row in rows[way]] for way in rows}
     return [
         Claim.over_seeds(
-            "The VAE's rate is a fraction of the delta-VAE's (rate over rate)",
+            "The VAE collapses: its rate is a small fraction of the delta-VAE's (rate over rate)",
             [a / b for a, b in zip(values("vae", "rate"), values("delta", "rate"), strict=True)],
-            at_most=0.8,
+            at_most=0.3,
             reference="0 where the decoder is strong enough to do without",
         ),
         Claim.over_seeds(
@@ -73,9 +77,17 @@ def compare_on_images(config: Config, context: Context) -> list[Claim]:
         Claim.over_seeds(
             "The digit can be told from a draw of the delta-VAE's latents more often than from the "
             "VAE's (difference of the shares told correctly)",
-            [a - b for a, b in zip(values("delta", "probe"), values("vae", "probe"), strict=True)],
-            at_least=0,
+            apart(values("delta", "probe"), values("vae", "probe")),
+            at_least=0.3,
             reference="0 if the prior did not matter",
+        ),
+        Claim.over_seeds(
+            "The price of that, under priors fitted after training (minus the ELBO of the "
+            "delta-VAE above that of the VAE)",
+            apart(sums["delta"], sums["vae"]),
+            at_most=6,
+            unit="nats",
+            reference="about 80 nats are an image's",
         ),
     ]
 
@@ -137,17 +149,13 @@ def _measure(vae: VAE, train: Array, test: Array, labels: list[Any], seed: int) 
     tuned = eqx.tree_at(lambda vae: vae.prior, vae, auxiliary)
     # A key for each example: with one for all, their noise is the same, and a draw tells as much
     # as a mean.
-    keys = jr.split(key, len(train) + len(test))
-    codes = [
-        np.asarray(jax.vmap(draw)(q, part)).reshape(len(part), -1)
-        for q, part in ((q_train, keys[: len(train)]), (q_test, keys[len(train) :]))
-    ]
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
-    model.fit(codes[0], labels[0])
+    sides = zip((q_train, q_test), jr.split(key, (2, len(train))), strict=True)
+    draws = [jax.vmap(draw)(q, keys) for q, keys in sides]
     return {
         **{name: float(value) for name, value in found._asdict().items()},
         "auxiliary": float(jnp.mean(auxiliary.kl_from(q_test))),
-        "probe": float(model.score(codes[1], labels[1])),
+        "probe": _probe(draws, labels),
+        "probe_of_means": _probe([q.base_dist.loc for q in (q_train, q_test)], labels),
         "samples": np.asarray(tuned.sample(key, (_DRAWN,))),
         "reconstructions": np.asarray(
             jax.vmap(lambda x, key: vae.reconstruct(x, key=key))(
@@ -158,17 +166,26 @@ def _measure(vae: VAE, train: Array, test: Array, labels: list[Any], seed: int) 
     }
 
 
+def _probe(latents: Sequence[Array], labels: Sequence[np.ndarray]) -> float:
+    """How often a linear classifier, fitted to the first set, tells the digits of the second."""
+    first, second = (np.asarray(part).reshape(len(part), -1) for part in latents)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    model.fit(first, labels[0])
+    return float(model.score(second, labels[1]))
+
+
 def _report(config: Config, context: Context, rows: dict[str, list[dict[str, Any]]]) -> None:
     mean = lambda way, name: float(np.mean([row[name] for row in rows[way]]))
     context.table(
         "images",
         ["", "committed rate", "distortion", "rate", "sum", "rate, fitted prior",
-         "information, at least", "digit from a draw"],
+         "sum, fitted", "information, at least", "digit from a draw", "digit from the mean"],
         [
             [
                 name, getattr(_prior(config, way), "committed_rate", 0.0), mean(way, "distortion"),
                 mean(way, "rate"), mean(way, "distortion") + mean(way, "rate"),
-                mean(way, "auxiliary"), mean(way, "information_lower"), mean(way, "probe"),
+                mean(way, "auxiliary"), mean(way, "distortion") + mean(way, "auxiliary"),
+                mean(way, "information_lower"), mean(way, "probe"), mean(way, "probe_of_means"),
             ]
             for way, name in _NAMES.items()
         ],
@@ -193,15 +210,21 @@ def _report(config: Config, context: Context, rows: dict[str, list[dict[str, Any
             "above it, a sample given latents from the fitted prior: what a collapsed model calls "
             "a reconstruction is another digit.",
         )
-        fig, ax = figure(width=6.0, height=3.0)
+        fig, ax = figure(width=6.6, height=3.0)
         for place, way in enumerate(_NAMES):
-            values = [row["probe"] for row in rows[way]]
-            ax.barh(place, np.mean(values), 0.6, color=PALETTE[place], alpha=0.8)
-            ax.plot(values, [place] * len(values), ".", color="black")
-        ax.axvline(0.1, color="#7b8794", linestyle="--", linewidth=1.2)
+            for kind, shift, colour, label in PROBES:
+                values = [row[kind] for row in rows[way]]
+                ax.barh(place + shift, np.mean(values), 0.34, color=colour, alpha=0.8,
+                        label=label if place == 0 else None)  # fmt: skip
+                ax.plot(values, [place + shift] * len(values), ".", color="black", markersize=4)
+        ax.axvline(0.1, color="#7b8794", linestyle="--", linewidth=1.2, label="chance")
         ax.set_yticks(range(len(_NAMES)), list(_NAMES.values()))
         ax.invert_yaxis()
-        ax.set(xlim=(0, 1), xlabel="digit told from a draw of z (0.1 is chance)")
+        ax.set(xlim=(0, 1), xlabel="digit told correctly")
+        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.35, 1.2), ncols=3)
         context.figure(
-            "image-probes", fig, "A linear classifier of the digit from a draw of the latents."
+            "image-probes",
+            fig,
+            "How often a linear classifier tells the digit from the latents. The means of the "
+            "collapsed VAE read well, and a draw, which is all that the decoder sees, does not.",
         )
