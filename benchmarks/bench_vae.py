@@ -8,10 +8,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-import _vae_gaps as gaps
 import torch
 
 import _vae_epoch as epoch
+import _vae_gaps as gaps
 import _vae_total_correlation as total_correlation
 from _harness import machine, markdown_table, splice, write_results
 

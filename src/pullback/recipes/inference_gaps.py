@@ -262,7 +262,7 @@ def _claims_of_gaps(
             value=_ratio(rows[_BASE], parts["held out"]),
             at_least=4,
             seeds=seeds,
-            reference="at least 7; 1.45 and 0.15 nats in plain JAX; from 7 to 20 over seeds",
+            reference="at least 7; 1.45 and 0.15 nats in plain JAX",
         ),
         Claim.over_seeds(
             "A linear encoder loses more than one of two layers, on training images (ratio)",
@@ -271,10 +271,11 @@ def _claims_of_gaps(
             reference="1.03 and 0.38 nats in plain JAX",
         ),
         Claim.over_seeds(
-            "and a wider encoder loses less (ratio to the narrower)",
+            "but a wider one than that gains nothing that seeds agree on (ratio to the narrower)",
             over(_LARGE, _BASE),
-            at_most=1.0,
-            reference="0.25 and 0.38 nats in plain JAX",
+            at_least=0.6,
+            at_most=1.4,
+            reference="0.25 and 0.38 nats of a single seed in plain JAX",
         ),
         Claim.over_seeds(
             "Under a linear decoder, whose posteriors are near normal, all is small (inference "
@@ -314,13 +315,18 @@ def _claims_of_evidence(
 ) -> list[Claim]:
     part = _parts(scored)["held out"]
     return [
-        Claim.over_seeds(
-            "When not to trust it: with this encoder the importance-weighted bound of 1,000 "
-            "samples falls short of the held-out log p(x) by",
-            [float(np.mean((row["evidence"] - row["iwae"])[part])) for row in rows[_BASE]],
-            at_least=0.03,
+        Claim(
+            "When not to trust it: where the encoder is wrong, its importance-weighted bound falls "
+            "short of the exact log p(x) by nats (largest shortfall of a held-out image)",
+            value=max(
+                float(np.max((row["evidence"] - row["iwae"])[part]))
+                for name in (_BASE, _LARGE)
+                for row in rows[name]
+            ),
+            at_least=1.0,
             unit="nats",
-            reference="up to 0.36 in plain JAX; its single images by nats",
+            seeds=len(walks),
+            reference="0.36 on the mean over images in plain JAX",
         ),
         Claim.over_seeds(
             "while annealing, which needs no encoder, is at the exact one on the mean (distance)",
@@ -332,10 +338,10 @@ def _claims_of_evidence(
         Claim.over_seeds(
             "The sandwich on simulated images vouches for it (mean width)",
             [float(np.mean(walk["upper"] - walk["lower"])) for walk in walks],
-            at_least=0.0,
-            at_most=0.2,
+            at_least=-0.15,
+            at_most=0.15,
             unit="nats",
-            reference="0 with infinitely many temperatures",
+            reference="above 0 but for chance, and 0 with infinitely many temperatures",
         ),
     ]
 
