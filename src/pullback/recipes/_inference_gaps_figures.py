@@ -173,7 +173,7 @@ def draw_evidence(
     exact, part = join(first, "evidence", slice(scored, None)), slice(scored, None)
     axes[0].plot(
         exact, join(first, "iwae", part) - exact, "^", color=_ENCODER, alpha=0.5, markersize=4,
-        linestyle="none", label="importance-weighted bound",
+        linestyle="none", label="weighted bound",
     )  # fmt: skip
     exact = join(walks, "exact")
     axes[0].plot(
@@ -189,18 +189,18 @@ def draw_evidence(
     axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0].minorticks_off()
     axes[0].set_ylim(bottom=-15)
-    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
     below = join(walks, "lower") - join(walks, "simulated_exact")
     above = join(walks, "upper") - join(walks, "simulated_exact")
     order = np.argsort(above)
-    axes[1].plot(above[order], "v", color=PALETTE[2], label="upper, annealed back")
-    axes[1].plot(below[order], "^", color=_FAMILY, label="lower, annealed forth")
+    axes[1].plot(above[order], "v", color=PALETTE[2], label="annealed back")
+    axes[1].plot(below[order], "^", color=_FAMILY, label="annealed forth")
     axes[1].vlines(
         np.arange(len(below)), below[order], above[order], color="#7b8794", linewidth=0.8
     )
     axes[1].axhline(0, color="#7b8794", linestyle="--", linewidth=1)
     axes[1].set(xlabel="simulated images, by the upper bound", ylabel="bound less exact (nats)")
-    axes[1].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    axes[1].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
     context.figure(
         "evidence",
         fig,
