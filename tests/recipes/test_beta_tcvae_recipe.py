@@ -37,7 +37,7 @@ def finished(small, tmp_path_factory):
 
 def test_the_claims_that_hold_of_any_model_hold(finished):
     record, _ = finished
-    assert len(record["claims"]) == 12
+    assert len(record["claims"]) == 13
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])
     held = [claim["sentence"] for claim in record["claims"] if claim["holds"]]
     for words in ("without bias", "(D - 1) log N", "to its sampled rate", "add up to the rate"):
@@ -115,7 +115,7 @@ def test_dsprites_of_a_folder_are_thinned_and_their_kind_is_no_factor(tmp_path, 
     context = Context(tmp_path / "run", data=tmp_path)
     claims = RECIPE.run(TINY, context)
     assert asked == {"folder": tmp_path, "shrink": 4, "orientation": 10, "x": 8, "y": 8}
-    assert len(claims) == 12
+    assert len(claims) == 13
     [table] = [item for item in context.contents if item["kind"] == "table"]
     assert table["header"][-3:] == ["gap of scale", "gap of x", "gap of y"]
 

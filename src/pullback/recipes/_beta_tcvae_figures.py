@@ -50,7 +50,8 @@ def draw_gaps(context: Context, found: Found) -> None:
         "one, which alone tells it); bars are means over seeds. Right: beside the evidence lower "
         "bound, whose weights are all 1. A weight on the whole rate costs evidence and gains "
         "little or no gap; a weight on the total correlation alone gains some and costs little; "
-        "yet a seed may end in latents that are turned against the factors.",
+        "yet a seed may end in latents that are turned against the factors, and its lower evidence "
+        "often tells.",
     )
 
 
