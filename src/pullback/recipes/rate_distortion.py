@@ -350,12 +350,13 @@ def _claims_of_autoencoders(
             reference="the auto-decoding limit, R = 0, is where it tends",
         ),
         Claim.over_seeds(
-            f"A target of {low:g} nats gives its z as much, at nearly the same ELBO: D + R, "
-            "beyond that at beta = 1",
+            f"A target of {low:g} nats gives its z that much; the price in held-out ELBO, beside "
+            "beta = 1",
             list(map(float, total(pixel, "target", 0) - total(pixel, "beta", one))),
-            at_most=1.0 * slack,
+            at_most=5.0 * slack,
             unit="nats",
-            reference="1.0 nats for 10 nats of rate with a recurrent decoder, plain JAX",
+            reference="1.0 nats for 10 nats of rate, of endless data with a recurrent decoder, "
+            "plain JAX; here of few images",
         ),
         Claim(
             "The rate is held at every target, on held-out images (largest relative difference)",
