@@ -92,7 +92,7 @@ def draw_plane(
         if extra and at < right - 0.3:
             ax.annotate(f"+{extra}", (at, lowest + 0.25), fontsize=8, color=_GREY)
     ax.annotate(
-        "distortion + rate is the entropy of the data:\nexact, and no model lies below",
+        "thick line: distortion + rate is the entropy\nof the data, exact; no model lies below",
         (0.05 * right, lowest + 0.4), fontsize=8,
     )  # fmt: skip
     for way, row in rows.items():
@@ -166,8 +166,8 @@ def draw_paths(
         steps = np.arange(1, len(state) + 1)
         mean, scale, z = (found[name][0, index, :, 0] for name in ("mean", "scale", "z"))
         reach = 1.1 * float(max(np.max(np.abs(mean) + 2 * scale), np.abs(z).max()))
-        ax.fill_between(steps, -reach, reach, where=state == 1, step="mid", color="#e4e7eb",
-                        linewidth=0, label="hidden state is 1")  # fmt: skip
+        ax.bar(steps[state == 1], 2 * reach, 1.0, -reach, color="#e4e7eb",
+               label="hidden state is 1")  # fmt: skip
         ax.plot(steps, mean, color=shades[way], label="posterior mean")
         ax.fill_between(steps, mean - 2 * scale, mean + 2 * scale, color=shades[way], alpha=0.2,
                         linewidth=0, label="two standard deviations")  # fmt: skip

@@ -183,10 +183,10 @@ def _claims_of_use(rows: Rows, last: str, exact: Mapping[str, float]) -> list[Cl
             f"{exact['accuracy'] - 0.5:.2f} above chance",
         ),
         Claim.over_seeds(
-            "The trap: off the means of the collapsed VAE it reads the state well, though a draw "
+            "The trap: off the means of the collapsed VAE it reads the state, though a draw "
             "tells nothing (share read correctly)",
             vae["probe_of_means"],
-            at_least=0.65,
+            at_least=0.55,
             reference="0.79 in another implementation; off draws it is 0.50",
         ),
         Claim.over_seeds(
