@@ -9,13 +9,23 @@ import optax
 import pytest
 from scipy import stats
 
-from pullback.bounds import ELBO, Beta, ImportanceWeighted
+from pullback.bounds import (
+    ELBO,
+    Beta,
+    BoundedScaleNormal,
+    DiagonalNormal,
+    ImportanceWeighted,
+    TargetRate,
+)
 from pullback.models.vae import (
+    VAE,
+    AR1Prior,
     Bernoulli,
     BoundLoss,
     ConvDecoder,
     ConvEncoder,
     DenseNet,
+    MixturePrior,
     ObjectiveLoss,
     batch_terms,
     bernoulli_log_prob,
@@ -23,7 +33,12 @@ from pullback.models.vae import (
     mlp_vae,
     traverse,
 )
-from pullback.sampling import DoublyReparameterised, PathDerivative, Reparameterised
+from pullback.sampling import (
+    DoublyReparameterised,
+    PathDerivative,
+    Reparameterised,
+    StandardNormal,
+)
 from pullback.train import fit
 
 pytestmark = pytest.mark.usefixtures("promotion")
@@ -189,3 +204,20 @@ def test_a_traversal_moves_one_entry_from_the_posterior_mean(key):
             np.testing.assert_allclose(found[i, j], vae.decode(jnp.asarray(z)), rtol=1e-10)
     with pytest.raises(ValueError, match="`entries` must be from 0 to 2"):
         traverse(vae, x, values, entries=[3])
+
+
+def test_a_rate_is_committed_where_prior_and_family_fit_each_other(key):
+    prior = AR1Prior((0.9,), steps=8)
+    net = DenseNet((8, 1), (5,), 2, 0, key=key)
+    make = lambda family, prior: VAE(
+        DenseNet((5,), family.shape, 2, 0, key=key), net, family=family, prior=prior,
+        likelihood=Bernoulli(),
+    )  # fmt: skip
+    mean_field, bounded = DiagonalNormal((8, 1)), BoundedScaleNormal((8, 1), 1.5)
+    assert make(mean_field, prior).committed_rate == prior.committed_rate
+    assert make(bounded, StandardNormal((8, 1))).committed_rate == 1.5
+    assert make(mean_field, StandardNormal((8, 1))).committed_rate == 0
+    trained = eqx.tree_at(lambda v: v.prior, make(bounded, prior), MixturePrior(2, 8, key=key))
+    assert trained.committed_rate == 0
+    with pytest.raises(ValueError, match="`rate` cannot be reached"):
+        ObjectiveLoss(TargetRate(2.0))(make(mean_field, prior), X[:, :5], key=key)

@@ -72,8 +72,16 @@ class VAE(eqx.Module):
 
     @property
     def committed_rate(self) -> float:
-        """What the prior and the family keep the rate above, in nats."""
-        return max(getattr(part, "committed_rate", 0.0) for part in (self.prior, self.family))
+        """What the prior and the family keep the rate above, in nats.
+
+        A prior commits posteriors of the mean field, a family commits to the standard normal.
+        """
+        by_prior = getattr(self.prior, "committed_rate", 0.0)
+        by_family = getattr(self.family, "committed_rate", 0.0)
+        return max(
+            by_prior if isinstance(self.family, DiagonalNormal) else 0.0,
+            by_family if isinstance(self.prior, StandardNormal) else 0.0,
+        )
 
     def posterior(self, x: Array) -> Any:
         """The approximate posterior q(z | x)."""
