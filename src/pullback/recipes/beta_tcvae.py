@@ -118,7 +118,7 @@ def _table(
 def _claims_of_models(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim]:
     plain, high = found["VAE"], config.betas[-1]
     ours, theirs = (found[f"beta-{kind} {high:g}"] for kind in ("TCVAE", "VAE"))
-    mean = lambda kind: np.mean([found[f"beta-{kind} {b:g}"]["mig"] for b in config.betas], axis=0)
+    lost = lambda row: row["distortion"] - plain["distortion"]
     apart = lambda key, a, b: (a[key] - b[key]).tolist()
     sums = [
         float(abs(sum(row[part] for part in _PARTS) - row["rate"]).max()) for row in found.values()
@@ -130,36 +130,39 @@ def _claims_of_models(config: Config, found: Mapping[str, Mapping[str, np.ndarra
             value=_chosen(ours) - _chosen(plain),
             at_least=0.0,
             seeds=config.seeds,
-            reference="0.16 to 0.35 over 3 base seeds here",
+            reference="0.15 on average in plain JAX; 0.10 to 0.35 over 4 base seeds here",
+        ),
+        Claim(
+            f"Chosen alike, a larger one than beta-VAE {high:g} (difference)",
+            value=_chosen(ours) - _chosen(theirs),
+            at_least=0.1,
+            seeds=config.seeds,
+            reference="0.3 on average in plain JAX; 0.29 to 0.58 over 4 base seeds here",
         ),
         Claim.over_seeds(
-            f"On average over seeds the gap of beta-TCVAE {high:g} is not below the VAE's, though "
-            "some seeds end in turned latents (difference)",
-            apart("mig", ours, plain),
-            at_least=-0.12,
-            reference="0.15 in plain JAX; 0.15 ± 0.18 a seed over 12 seeds here",
-        ),
-        Claim.over_seeds(
-            f"The gap of beta-TCVAE {high:g} exceeds that of beta-VAE {high:g} by",
+            f"On average over seeds the gap of beta-TCVAE {high:g} exceeds that of beta-VAE "
+            f"{high:g} by",
             apart("mig", ours, theirs),
-            at_least=0.05,
-            reference="0.3 in plain JAX",
-        ),
-        Claim.over_seeds(
-            "Mean over all weights, the gap of beta-TCVAE exceeds that of beta-VAE by",
-            (mean("TCVAE") - mean("VAE")).tolist(),
             at_least=0.0,
-            reference="0.13 and 0.3 for weights of 4 and 8 in plain JAX",
+            reference="0.3 in plain JAX; 0.11 to 0.37 over 4 base seeds here",
+        ),
+        Claim(
+            "When not to trust one run: some seeds end in turned latents (standard deviation over "
+            f"seeds of the gap of beta-TCVAE {high:g})",
+            value=float(np.std(ours["mig"], ddof=1)) if config.seeds > 1 else 0.0,
+            at_least=0.03,
+            seeds=config.seeds,
+            reference="0.15 in plain JAX; a difference of averages over 4 seeds can have any sign",
         ),
         Claim.over_seeds(
-            f"beta-TCVAE {high:g} reconstructs nearly as well as the VAE (distortion above it)",
-            apart("distortion", ours, plain),
-            at_most=1.25,
-            unit="nats",
-            reference="0.8 nats in plain JAX",
+            f"beta-TCVAE {high:g} gives up little of the image: its distortion above the VAE's, as "
+            f"a share of that of beta-VAE {high:g}",
+            (lost(ours) / lost(theirs)).tolist(),
+            at_most=0.15,
+            reference="0.8 of 15 nats in plain JAX; 0.6 to 1.3 nats over 4 base seeds here",
         ),
         Claim.over_seeds(
-            f"beta-VAE {high:g} does not (distortion above the VAE's)",
+            f"beta-VAE {high:g} gives up much of it (distortion above the VAE's)",
             apart("distortion", theirs, plain),
             at_least=5.0,
             unit="nats",
