@@ -253,6 +253,27 @@ def test_the_error_of_a_log_of_a_mean_is_its_spread(key):
     np.testing.assert_allclose(found.standard_error.mean(), found.value.std(), rtol=0.06)
 
 
+def test_the_weights_of_a_family_may_move_more_slowly_than_its_parameters():
+    family = CouplingFlow(D, 2, 4, key=jr.key(1))
+    first = jax.tree.leaves(eqx.filter(family, eqx.is_inexact_array))
+
+    def moved(rate):
+        search = LocalSearch(
+            steps=1, samples=4, learning_rate=0.01, evaluation_samples=200,
+            weights_learning_rate=rate,
+        )  # fmt: skip
+        found = fit_local(
+            Linear(W).model, family, X[:1], jnp.zeros((1, 1, 2 * D)), search=search, key=jr.key(0)
+        )
+        last = jax.tree.leaves(eqx.filter(found.family, eqx.is_inexact_array))
+        apart = [np.max(np.abs(a[0] - b)) for a, b in zip(last, first, strict=True)]
+        return max(apart), np.max(np.abs(found.params))
+
+    # The first step of Adam is as long as its rate.
+    np.testing.assert_allclose(moved(None), (0.01, 0.01), rtol=1e-4)
+    np.testing.assert_allclose(moved(0.001), (0.001, 0.01), rtol=1e-4)
+
+
 class Unknown(AbstractFamily):
     shape: tuple[int, ...] = eqx.field(static=True, default=(2 * D,))
 
@@ -291,6 +312,8 @@ def test_settings_that_make_no_sense_are_refused():
         LocalSearch(steps=0)
     with pytest.raises(ValueError, match="`learning_rate` must be positive, got 0"):
         LocalSearch(learning_rate=0.0)
+    with pytest.raises(ValueError, match="`weights_learning_rate` must be positive, got -1"):
+        LocalSearch(weights_learning_rate=-1.0)
     with pytest.raises(ValueError, match="`chains` must be 1 or more, got 0"):
         Annealing(chains=0)
     with pytest.raises(ValueError, match="`accepted` must be between 0 and 1, got 1"):

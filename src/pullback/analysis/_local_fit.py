@@ -28,6 +28,8 @@ class LocalSearch(eqx.Module):
         steps: of Adam, whose rate falls to zero along a cosine.
         samples: of the bound in each step.
         learning_rate: the first.
+        weights_learning_rate: the first of the weights that a family has of its own; that of the
+            parameters when None. The networks of a flow over many variables want a smaller one.
         evaluation_samples: of the bound by which the best start is chosen, and as many others of
             the bound that is reported.
         estimator: of the gradient. That of `PathDerivative` has no noise where the posterior is in
@@ -41,14 +43,17 @@ class LocalSearch(eqx.Module):
     samples: int = eqx.field(default=20, static=True)
     learning_rate: float = eqx.field(default=0.02, static=True)
     evaluation_samples: int = eqx.field(default=2000, static=True)
+    weights_learning_rate: float | None = eqx.field(default=None, static=True, kw_only=True)
     estimator: AbstractEstimator = PathDerivative()
 
     def __check_init__(self):
         for name in ("steps", "samples", "evaluation_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be 1 or more, got {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"`learning_rate` must be positive, got {self.learning_rate}.")
+        for name in ("learning_rate", "weights_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"`{name}` must be positive, got {value}.")
 
 
 class LocalFit(NamedTuple):
@@ -162,6 +167,8 @@ def _fit(
     """The best parameters and weights for each example, and where they started."""
     weights, rest = eqx.partition(family, eqx.is_inexact_array)
     optimiser = optax.adam(optax.cosine_decay_schedule(search.learning_rate, search.steps))
+    # Adam's steps are as long as its rate.
+    slower = (search.weights_learning_rate or search.learning_rate) / search.learning_rate
 
     def climb(x: Any, start: Array, key: Array) -> tuple[Array, PyTree]:
         def loss(free: tuple[Array, PyTree], key: Array) -> Array:
@@ -176,7 +183,8 @@ def _fit(
             free, state = carry
             grads = jax.grad(loss)(free, key)
             with standard_promotion():
-                updates, state = optimiser.update(grads, state)
+                (of_params, of_weights), state = optimiser.update(grads, state)
+            updates = of_params, jax.tree.map(lambda leaf: slower * leaf, of_weights)
             return (optax.apply_updates(free, updates), state), None
 
         free = (start, weights)
