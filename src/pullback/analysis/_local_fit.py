@@ -183,8 +183,9 @@ def _fit(
             free, state = carry
             grads = jax.grad(loss)(free, key)
             with standard_promotion():
-                (of_params, of_weights), state = optimiser.update(grads, state)
-            updates = of_params, jax.tree.map(lambda leaf: slower * leaf, of_weights)
+                updates: Any
+                updates, state = optimiser.update(grads, state)
+            updates = updates[0], jax.tree.map(lambda leaf: slower * leaf, updates[1])
             return (optax.apply_updates(free, updates), state), None
 
         free = (start, weights)
