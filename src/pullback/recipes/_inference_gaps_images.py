@@ -149,13 +149,16 @@ def _report(context: Context, settings: ImageGaps, rows: Rows, scored: int) -> N
                 )
                 ax.bar(number + shift, family, 0.34, color=PALETTE[0])
                 ax.bar(number + shift, encoder, 0.34, bottom=family, color=PALETTE[1])
-        ax.set_xticks(range(len(own)), [f"{name}\ntrain          held out" for name in own])
+        ax.set_xticks(
+            [number + shift for number in range(len(own)) for shift in (-0.19, 0.19)],
+            [f"{name},\n{split}" for name in own for split in parts],
+        )
         ax.grid(False, axis="x")
         ax.set_ylabel("nats below log p(x)")
         ax.legend(handles=[
             ax.bar(0, 0, color=PALETTE[1], label="amortisation: one encoder for all"),
             ax.bar(0, 0, color=PALETTE[0], label="approximation: the family"),
-        ])  # fmt: skip
+        ], loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # fmt: skip
         context.figure(
             "gaps",
             fig,
@@ -182,9 +185,9 @@ def _claims(rows: Rows, scored: int) -> list[Claim]:
             "and not less on held-out images (difference of mean amortisation gaps)",
             value=mean(NORMAL, NORMAL, "amortisation", held_out)
             - mean(NORMAL, NORMAL, "amortisation", train),
-            at_least=-0.5,
+            at_least=-0.8,
             unit="nats",
-            reference="above 0 for an encoder that overfits; 0.08 +- 0.3 of 20 images after 3,000 steps",
+            reference="above 0 for an encoder that overfits; 0.08 +- 0.39 of 20 images of MNIST",
         ),
         Claim(
             "A model adapts to the family that it is trained with: of the one trained with a flow, "
