@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pullback.data import digits, read_csv
+from pullback.recipes import _rate_distortion_claims as claims
 from pullback.recipes import _rate_distortion_figures as figures
 from pullback.recipes import _rate_distortion_images as images
 from pullback.recipes import _rate_distortion_measures as measures
@@ -95,10 +96,10 @@ def run(config: Config, context: Context) -> list[Claim]:
         _draw_autoencoders(config, context, found, test, "binary digits")
     _discrete_table(context, exact)
     return [
-        *_claims_of_the_discrete_model(exact),
-        *_claims_of_linear_models(config, linear),
-        *_claims_of_autoencoders(config, found, len(seeds), slack=1.0),
-        *_claims_of_force(config, found["PixelCNN"]),
+        *claims.of_the_discrete_model(exact),
+        *claims.of_linear_models(config.linear_betas, linear),
+        *claims.of_autoencoders(found, config.betas, config.rates, slack=1.0),
+        *claims.of_force(found["PixelCNN"], config.rates[-1]),
     ]
 
 
@@ -120,19 +121,13 @@ def _linear(
         [
             [beta, float(found["rate"][i].mean()), float(found["best_rate"][i]),
              float(found["distortion"][i].mean()), float(found["best_distortion"][i]),
-             float(_excess(config, found)[i].max())]
+             float(claims.excess(config.linear_betas, found)[i].max())]
             for i, beta in enumerate(config.linear_betas)
         ],
         "Linear autoencoders, means over the seeds (the last column: the worst), in nats, and "
         "what reverse water-filling gives.",
     )  # fmt: skip
     return found
-
-
-def _excess(config: Config, found: Mapping[str, Any]) -> np.ndarray:
-    betas = np.array(config.linear_betas)
-    best = found["best_distortion"] + betas * found["best_rate"]
-    return found["distortion"] + betas[:, None] * found["rate"] - best[:, None]
 
 
 def _autoencoders(
@@ -199,7 +194,7 @@ def _run_on_images(config: Config, context: Context) -> list[Claim]:
     found = _autoencoders(config, context, sizes, train, test, seeds)
     with house_style():
         _draw_autoencoders(config, context, found, test, f"binary {config.images}")
-    return _claims_of_autoencoders(config, found, len(seeds), slack=5.0)
+    return claims.of_autoencoders(found, config.betas, config.rates, slack=5.0)
 
 
 def _run_on_table(
@@ -219,7 +214,7 @@ def _run_on_table(
         "standard deviation. The curve tells how many nats a linear code of a row needs for how "
         "much distortion."
     )
-    return _claims_of_linear_models(config, found)
+    return claims.of_linear_models(config.linear_betas, found)
 
 
 def _discrete_table(context: Context, exact: Mapping[str, Any]) -> None:
@@ -237,163 +232,6 @@ def _discrete_table(context: Context, exact: Mapping[str, Any]) -> None:
         f"The discrete model, means over the seeds; the entropy of the data is "
         f"{exact['entropy']:.4f} nats, and the true p(z) is 0.7. Off by: total variation.",
     )  # fmt: skip
-
-
-def _claims_of_the_discrete_model(exact: Mapping[str, Any]) -> list[Claim]:
-    found, entropy = exact["found"], exact["entropy"]
-    elbo, target = found["ELBO"], found["target rate"]
-    total = np.concatenate([each["rate"] + each["distortion"] for each in found.values()])
-    return [
-        Claim(
-            "Discrete model: D + R is the entropy for every objective and seed (largest excess)",
-            value=float(np.max(total) - entropy),
-            at_most=0.001,
-            unit="nats",
-            seeds=len(elbo["rate"]),
-            reference="3.0165 for all of them, plain JAX",
-        ),
-        Claim.over_seeds(
-            "but the decoder that the ELBO finds is far from the true one (total variation)",
-            elbo["off"],
-            at_least=0.25,
-            reference="0.39 to 0.44, plain JAX",
-        ),
-        Claim.over_seeds(
-            "and that of a target rate is near it",
-            target["off"],
-            at_most=0.1,
-            reference="0.03 to 0.05, plain JAX",
-        ),
-        Claim(
-            "The rate is held at its target (largest difference)",
-            value=float(np.max(np.abs(target["rate"] - measures.INFORMATION))),
-            at_most=0.03,
-            unit="nats",
-            seeds=len(elbo["rate"]),
-            reference="0.500 to 0.502, plain JAX",
-        ),
-    ]
-
-
-def _claims_of_linear_models(config: Config, found: Mapping[str, Any]) -> list[Claim]:
-    off = {
-        kind: np.abs(found[kind] / found[f"best_{kind}"][:, None] - 1)
-        for kind in ("rate", "distortion")
-    }
-    rate, distortion = found["rate"].mean(1), found["distortion"].mean(1)
-    betas = np.array(config.linear_betas)
-    slopes = -np.diff(rate) / np.diff(distortion)
-    outside = np.maximum(1 / betas[1:] - slopes, slopes - 1 / betas[:-1])
-    return [
-        Claim(
-            "Linear models: rate and distortion are those of reverse water-filling (largest "
-            "difference)",
-            value=100 * float(max(np.max(each) for each in off.values())),
-            at_most=0.5,
-            unit="%",
-            seeds=found["rate"].shape[1],
-            reference="the closed form; within 0.4 % in plain JAX",
-        ),
-        Claim(
-            "and no model is better than that (least of D + beta R less the best)",
-            value=float(_excess(config, found).min()),
-            at_least=-0.001,
-            unit="nats",
-            seeds=found["rate"].shape[1],
-            reference="a theorem; up to rounding",
-        ),
-        Claim(
-            "Between neighbouring weights the slope lies between their -1/beta (most outside)",
-            value=float(outside.max()),
-            at_most=0.01,
-            seeds=found["rate"].shape[1],
-            reference="a convex curve of slope -1/beta",
-        ),
-    ]
-
-
-def _claims_of_autoencoders(
-    config: Config, found: Mapping[str, Any], seeds: int, *, slack: float
-) -> list[Claim]:
-    """Bounds are for digits; of larger images, with more nats to lose, `slack` times as wide."""
-    plain, pixel = (found[name] for name in images.DECODERS)
-    one = config.betas.index(1.0)
-    total = lambda each, kind, i: each[kind]["rate"][i] + each[kind]["distortion"][i]
-    steps = [
-        np.diff(each["beta"][kind].mean(1)) * sign
-        for each in (plain, pixel)
-        for kind, sign in (("rate", -1), ("distortion", 1))
-    ]
-    targets = np.array(config.rates)
-    held = np.concatenate([
-        np.abs(each["target"]["rate"] / targets[:, None] - 1).ravel() for each in (plain, pixel)
-    ])  # fmt: skip
-    enclosed = np.concatenate([
-        (each[kind]["information_upper"] - each[kind]["information_lower"]).ravel()
-        for each in (plain, pixel) for kind in each
-    ])  # fmt: skip
-    low = config.rates[0]
-    return [
-        Claim(
-            "Images: as beta grows the rate falls and the distortion grows (least step, held out)",
-            value=float(min(np.min(each) for each in steps)),
-            at_least=-0.2 * slack,
-            unit="nats",
-            seeds=seeds,
-            reference="convexity; held out, so not a theorem",
-        ),
-        Claim.over_seeds(
-            "At beta = 1 the autoregressive decoder leaves less to z: its rate is lower by",
-            list(map(float, plain["beta"]["rate"][one] - pixel["beta"]["rate"][one])),
-            at_least=1.0 * slack,
-            unit="nats",
-            reference="the auto-decoding limit, R = 0, is where it tends",
-        ),
-        Claim.over_seeds(
-            f"A target of {low:g} nats gives its z that much; the price in held-out ELBO, beside "
-            "beta = 1",
-            list(map(float, total(pixel, "target", 0) - total(pixel, "beta", one))),
-            at_most=5.0 * slack,
-            unit="nats",
-            reference="1.0 nats for 10 nats of rate, of endless data with a recurrent decoder, "
-            "plain JAX; here of few images",
-        ),
-        Claim(
-            "The rate is held at every target, on held-out images (largest relative difference)",
-            value=float(held.max()),
-            at_most=0.35,
-            seeds=seeds,
-            reference="exact in training, up to the noise of a batch",
-        ),
-        Claim(
-            "The bounds on the information enclose it: upper less lower (least)",
-            value=float(enclosed.min()),
-            at_least=-0.05,
-            unit="nats",
-            seeds=seeds,
-            reference="0; both are estimates",
-        ),
-    ]
-
-
-def _claims_of_force(config: Config, pixel: Mapping[str, Any]) -> list[Claim]:
-    high = config.rates[-1]
-    return [
-        Claim.over_seeds(
-            f"When a rate is no information: at the target of {high:g} nats z tells of x at least",
-            list(map(float, pixel["target"]["information_lower"][-1])),
-            at_least=4.5,
-            unit="nats",
-            reference="the rate; the bound is at most log 450 = 6.1",
-        ),
-        Claim.over_seeds(
-            "but where a large weight forces that rate upon the autoregressive decoder, at most",
-            list(map(float, pixel["forced"]["information_upper"][0])),
-            at_most=4.0,
-            unit="nats",
-            reference="the rate; what is beyond is the prior's distance from the aggregate",
-        ),
-    ]
 
 
 RECIPE = Recipe(
