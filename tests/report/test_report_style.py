@@ -13,9 +13,11 @@ from pullback.report import (
     density_image,
     figure,
     house_style,
+    image_sheet,
     line_with_spread,
     measured,
     number,
+    rate_distortion_axes,
 )
 
 # Machado, Oliveira and Fernandes (2009), table 1, severity 1.0, in linear RGB.
@@ -144,3 +146,39 @@ def test_numbers_keep_four_digits():
     for value in (1.0, 123.4, 9999.0, 12345.0, 1e6, 1e-3, 1.23456e-9, 4.2e30, -0.5):
         assert float(number(value).replace(",", "")) == pytest.approx(value, rel=5e-4)
     assert [number(True), number(0), number(-1234567)] == ["yes", "0", "-1,234,567"]
+
+
+def test_a_sheet_has_every_image_in_its_place():
+    images = np.random.default_rng(0).uniform(size=(2, 3, 4, 5))
+    with house_style():
+        _, ax = figure()
+        image_sheet(ax, images, rows=["one", "two"])
+    (drawn,) = ax.get_images()
+    sheet = np.asarray(drawn.get_array())
+    assert sheet.shape == (2 * 4 + 1, 3 * 5 + 2)  # a line between neighbours
+    for i in range(2):
+        for j in range(3):
+            tile = sheet[5 * i : 5 * i + 4, 6 * j : 6 * j + 5]
+            np.testing.assert_array_equal(tile, images[i, j])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["one", "two"]
+    assert drawn.get_cmap().name == "gray_r"
+    with pytest.raises(ValueError, match="a label for each row"):
+        image_sheet(ax, images, rows=["one"])
+
+
+def test_lines_of_equal_elbo():
+    with house_style():
+        _, ax = figure()
+        ax.plot([0.0, 4.0], [20.0, 14.0], "o")
+        rate_distortion_axes(ax, lines=3)
+        _, empty = figure()
+        with pytest.raises(ValueError, match="nothing was drawn"):
+            rate_distortion_axes(empty)
+    lines = [np.sum(line.get_data(), axis=0) for line in ax.get_lines()[1:]]
+    levels = [each[0] for each in lines]
+    assert all((each == level).all() for each, level in zip(lines, levels, strict=True))
+    assert levels[0] == 18.0  # the better model's
+    np.testing.assert_allclose(levels[2] - levels[1], levels[1] - levels[0])
+    # All points are inside of what is shown.
+    assert ax.get_xlim()[1] >= 4
+    assert ax.get_ylim()[1] >= 20

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure, image_sheet
+from pullback.report import PALETTE, figure, image_sheet, rate_distortion_axes
 
 _GREY = "#7b8794"
 
@@ -82,7 +82,6 @@ def draw_plane(
 ) -> None:
     """Every trained model as a point, with the lines of equal ELBO."""
     fig, ax = figure(width=6.6, height=4.6)
-    best = np.inf
     for number, (name, each) in enumerate(found.items()):
         colour = PALETTE[number]
         rate, distortion = each["beta"]["rate"], each["beta"]["distortion"]
@@ -99,14 +98,7 @@ def draw_plane(
             each["forced"]["rate"], each["forced"]["distortion"], "x", color=colour, markersize=6
         )
         ax.plot([], [], "x", color=colour, label=f"{name}, rate forced")
-        totals = np.concatenate([(each[k]["rate"] + each[k]["distortion"]).ravel() for k in each])
-        best = min(best, float(totals.min()))
-    right, top = ax.get_xlim()[1], ax.get_ylim()[1]
-    for index in range(6):
-        level = np.floor(best) + index * max(1.0, np.round(best / 10))
-        ax.plot([0, level], [level, 0], color=_GREY, linewidth=0.6, linestyle=":")
-    ax.set(xlim=(-0.02 * right, right), ylim=(0, top))
-    ax.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
+    rate_distortion_axes(ax)
     ax.legend()
     context.figure(
         "plane",

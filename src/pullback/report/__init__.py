@@ -11,6 +11,7 @@ from pullback.report._page import write_page as write_page
 from pullback.report._plots import density_image as density_image
 from pullback.report._plots import image_sheet as image_sheet
 from pullback.report._plots import line_with_spread as line_with_spread
+from pullback.report._plots import rate_distortion_axes as rate_distortion_axes
 from pullback.report._style import PALETTE as PALETTE
 from pullback.report._style import figure as figure
 from pullback.report._style import house_style as house_style

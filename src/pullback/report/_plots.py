@@ -139,3 +139,37 @@ def image_sheet(
     ax.set_yticks(middles, list(rows))
     ax.set(xticks=[], title=title)
     ax.grid(False)
+
+
+def rate_distortion_axes(ax: "matplotlib.axes.Axes", *, lines: int = 6) -> None:
+    """Make axes with points of rate and distortion a plane, with lines of equal ELBO.
+
+    Along a line the sum of the two, minus the ELBO, is the same; from one line to the next it grows
+    by the same step. Call it when all points are drawn.
+
+    Args:
+        ax: Where models were drawn, each at its rate and its distortion in nats.
+        lines: How many lines, from the model of the best ELBO on.
+
+    Raises:
+        ValueError: Nothing was drawn.
+
+    Example:
+        >>> from pullback.report import figure, house_style
+        >>> with house_style():
+        ...     fig, ax = figure(width=4, height=3)
+        ...     points = ax.plot([0.0, 4.0], [20.0, 14.0], "o", label="two models")
+        ...     rate_distortion_axes(ax)
+    """
+    import numpy as np
+
+    drawn = [np.stack([*map(np.asarray, line.get_data())], axis=1) for line in ax.get_lines()]
+    points = np.concatenate([np.zeros((0, 2)), *drawn])
+    if not len(points):
+        raise ValueError("nothing was drawn: draw the points first, rate along x")
+    best = points.sum(axis=1).min()
+    right, top = 1.05 * max(points[:, 0].max(), 1e-6), 1.05 * points[:, 1].max()
+    for level in best + np.arange(lines) * max((right + top - best) / lines, 1e-6):
+        ax.plot([0, level], [level, 0], color="#7b8794", linewidth=0.6, linestyle=":")
+    ax.set(xlim=(-0.02 * right, right), ylim=(0, top))
+    ax.set(xlabel="rate R (nats)", ylabel="distortion D (nats)")
