@@ -39,7 +39,7 @@ TEMPERATURES, CHAINS, LEAPS, STEP = 1000, 100, 10, 0.05
 
 
 def run(
-    *, count: int = 1000, subset: int = 20, rounds: int = 3, temperatures: int = TEMPERATURES
+    *, count: int = 1000, subset: int = 20, rounds: int = 2, temperatures: int = TEMPERATURES
 ) -> dict[str, Rows]:
     """Both comparisons, at both sizes."""
     found = {f"{count} local posteriors, {SMALL}": local_posteriors(SMALL, count, subset)}
