@@ -32,7 +32,10 @@ class BatchTerms(NamedTuple):
 
 
 class AbstractObjective(eqx.Module):
-    """A function of a batch's rate and distortion that training minimises."""
+    """A function of a batch's rate and distortion that training minimises.
+
+    Its numbers may be arrays of one for each model, for `pullback.train.fit_stack`.
+    """
 
     @abc.abstractmethod
     def __call__(self, terms: BatchTerms) -> tuple[Float[Array, ""], dict[str, Array]]:
@@ -66,7 +69,7 @@ class Beta(AbstractObjective):
     1711.00464.
     """
 
-    beta: Float[Array, ""] | float | int = 1.0
+    beta: Float[Array, "..."] | float | int = 1.0
 
     def __call__(self, terms: BatchTerms) -> tuple[Float[Array, ""], dict[str, Array]]:
         metrics = rate_and_distortion(terms)
@@ -105,8 +108,8 @@ class TargetRate(AbstractObjective):
     beta-VAE, arXiv 1804.03599.
     """
 
-    rate: Float[Array, ""] | float | int
-    weight: Float[Array, ""] | float | int = 1.0
+    rate: Float[Array, "..."] | float | int
+    weight: Float[Array, "..."] | float | int = 1.0
     kind: Literal["absolute", "hinge"] = eqx.field(default="absolute", static=True)
 
     def __check_init__(self):

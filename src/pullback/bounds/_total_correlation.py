@@ -171,10 +171,10 @@ class TotalCorrelation(AbstractObjective):
     Source: Chen et al., Isolating Sources of Disentanglement in VAEs, arXiv 1802.04942, equation 4.
     """
 
-    beta: Float[Array, ""] | float
+    beta: Float[Array, "..."] | float | int
     _: KW_ONLY
-    alpha: Float[Array, ""] | float = 1.0
-    gamma: Float[Array, ""] | float = 1.0
+    alpha: Float[Array, "..."] | float | int = 1.0
+    gamma: Float[Array, "..."] | float | int = 1.0
     size: int = eqx.field(static=True)
     weights: Weights = eqx.field(default="symmetric", static=True)
     batch_size: int | None = eqx.field(default=None, static=True)

@@ -143,7 +143,7 @@ def same_moments(rows: Float[np.ndarray, "n dim"]) -> tuple[np.ndarray, np.ndarr
 
 
 class _Linear(eqx.Module):
-    beta: Float[Array, ""]
+    beta: Float[Array, "..."]
 
     def __call__(self, vae: LinearVAE, batch: Array, *, key: Array) -> tuple[Array, dict]:
         return Beta(self.beta)(vae.terms(batch))
