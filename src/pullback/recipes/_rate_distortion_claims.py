@@ -107,8 +107,12 @@ def of_autoencoders(
         for kind, sign in (("rate", -1), ("distortion", 1))
     ]
     targets = np.array(rates)
+    # With a weight of 1 a target below the ELBO's own rate is not held: the ELBO is the better.
     held = np.concatenate([
-        np.abs(each["target"]["rate"] / targets[:, None] - 1).ravel() for each in (plain, pixel)
+        (np.abs(each["target"]["rate"] / targets[:, None] - 1)[
+            targets > each["beta"]["rate"][one].max()
+        ]).ravel()
+        for each in (plain, pixel)
     ])  # fmt: skip
     enclosed = np.concatenate([
         (each[kind]["information_upper"] - each[kind]["information_lower"]).ravel()
@@ -141,8 +145,9 @@ def of_autoencoders(
             "plain JAX; here of few images",
         ),
         Claim(
-            "The rate is held at every target, on held-out images (largest relative difference)",
-            value=float(held.max()),
+            "The rate is held at every target above that of beta = 1, on held-out images (largest "
+            "relative difference)",
+            value=float(held.max(initial=0.0)),
             at_most=0.35,
             seeds=seeds,
             reference="exact in training, up to the noise of a batch",
