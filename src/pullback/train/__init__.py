@@ -2,7 +2,8 @@
 
 `fit` trains any PyTree with an Optax optimiser, `fit_stack` many of one shape at once. `evaluate`
 gives the exact mean of a loss over a set. `save_checkpoint` and `load_checkpoint` keep any PyTree
-of arrays in one file without pickle.
+of arrays in one file without pickle. `iterate` is for training that is more than a gradient step
+of one loss: a sampler with a buffer, two players.
 """
 
 from pullback.train._checkpoint import CheckpointError as CheckpointError
@@ -15,3 +16,7 @@ from pullback.train._fit_stack import fit_stack as fit_stack
 from pullback.train._info import Ending as Ending
 from pullback.train._info import FitInfo as FitInfo
 from pullback.train._info import TrainingError as TrainingError
+from pullback.train._iterate import IterateInfo as IterateInfo
+from pullback.train._iterate import Stream as Stream
+from pullback.train._iterate import iterate as iterate
+from pullback.train._loop import apply_gradient as apply_gradient

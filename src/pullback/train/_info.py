@@ -45,7 +45,7 @@ class TrainingError(RuntimeError):
         loss: the loss there.
         metrics: the metrics there, a solver's result code among them.
         model: the model before that step.
-        info: what had been done until then.
+        info: what had been done until then, as the trainer returns it.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TrainingError(RuntimeError):
         loss: float,
         metrics: dict[str, float],
         model: Any,
-        info: FitInfo,
+        info: Any,
     ) -> None:
         super().__init__(message)
         self.step = step

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,6 +12,8 @@ import jax.random as jr
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
+
+M = TypeVar("M")
 
 REASONS = {
     1: "a solver failed (the metric `result` is not zero)",
@@ -28,6 +30,7 @@ class Setup(eqx.Module):
 
     loss: Callable[..., Any]
     optimiser: Any
+    project: Callable[[Any], Any] | None
     rest: PyTree
     data: PyTree
     key: PRNGKeyArray
@@ -136,6 +139,7 @@ def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTre
     (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     finite_gradient = _finite(gradient)
     params, optimiser_state = _update(setup, state, gradient, loss)
+    params = projected(setup.project, params, setup.rest)
     params, optimiser_state = _copy_to_all(setup.mesh, (params, optimiser_state))
     solver_failed = jnp.asarray(metrics.get("result", 0)) != 0
     reason = jnp.select(
@@ -168,6 +172,46 @@ def update_params(
             gradient, state, params, value=loss
         )
         return optax.apply_updates(params, updates), state
+
+
+def apply_gradient(
+    optimiser: optax.GradientTransformation,
+    gradient: M,
+    state: PyTree,
+    model: M,
+    *,
+    loss: Any = 0.0,
+) -> tuple[M, PyTree]:
+    """A model after one step of an Optax optimiser, and the optimiser's state.
+
+    Args:
+        optimiser: any Optax gradient transformation.
+        gradient: as `equinox.filter_grad` gives it.
+        state: `optimiser.init(equinox.filter(model, equinox.is_inexact_array))` at first.
+        model: any PyTree; its real floating arrays are the parameters.
+        loss: for an optimiser that asks for the loss.
+
+    Returns:
+        The model and the state after the step.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> sgd, model = optax.sgd(0.5), {"w": jnp.asarray(1.0), "name": "mine"}
+        >>> model, _ = apply_gradient(sgd, {"w": jnp.asarray(1.0), "name": None},
+        ...                           sgd.init({"w": model["w"], "name": None}), model)
+        >>> float(model["w"])
+        0.5
+    """
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    params, state = update_params(optimiser, gradient, state, params, jnp.asarray(loss))
+    return eqx.combine(params, rest), state
+
+
+def projected(project: Callable[[Any], Any] | None, params: PyTree, rest: PyTree) -> PyTree:
+    """The parameters of the projected model."""
+    if project is None:
+        return params
+    return eqx.filter(project(eqx.combine(params, rest)), eqx.is_inexact_array)
 
 
 def check_loss(loss: Any, metrics: Any) -> tuple[Array, dict[str, Array]]:
