@@ -10,6 +10,11 @@ from ._divergence import HutchinsonDivergence as HutchinsonDivergence
 from ._fokker_planck import fokker_planck_loss as fokker_planck_loss
 from ._fokker_planck import fokker_planck_rate as fokker_planck_rate
 from ._fokker_planck import fokker_planck_residual as fokker_planck_residual
+from ._log_det import AbstractLogDet as AbstractLogDet
+from ._log_det import ExactLogDet as ExactLogDet
+from ._log_det import RouletteLogDet as RouletteLogDet
+from ._log_det import TruncatedLogDet as TruncatedLogDet
+from ._log_det import truncation_bias_bound as truncation_bias_bound
 from ._multilevel import Multilevel as Multilevel
 from ._multilevel import multilevel_batch as multilevel_batch
 from ._multilevel import multilevel_estimate as multilevel_estimate
