@@ -35,6 +35,8 @@ from pullback.data._shapes import drawn_shapes as drawn_shapes
 from pullback.data._shapes import soft_squares as soft_squares
 from pullback.data._standardise import Scaler as Scaler
 from pullback.data._standardise import standardise as standardise
+from pullback.data._table import NumberTable as NumberTable
+from pullback.data._table import read_table as read_table
 from pullback.data._toys import checkerboard as checkerboard
 from pullback.data._toys import eight_gaussians as eight_gaussians
 from pullback.data._toys import eight_gaussians_log_prob as eight_gaussians_log_prob

@@ -67,7 +67,7 @@ def read_csv(path: str | os.PathLike[str], columns: Sequence[str] | None = None)
         rows = rows[1:]
     if not rows:
         raise DataError(path, "expected rows of numbers after the header; there is none.")
-    chosen = _choose(path, names, names if columns is None else tuple(columns))
+    chosen = choose_columns(path, names, names if columns is None else tuple(columns))
     values = np.empty((len(rows), len(chosen)))
     for row, (line, cells) in enumerate(rows):
         if len(cells) != len(names):
@@ -129,7 +129,8 @@ def check_names(path: Path, line: int, names: tuple[str, ...]) -> None:
             raise DataError(path, f"the header has the name {name!r} twice.", line=line)
 
 
-def _choose(path: Path, names: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
+def choose_columns(path: Path, names: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
+    """The places of the columns wanted."""
     for name in wanted:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]

@@ -1,0 +1,151 @@
+"""A table of numbers of the user's own: CSV, Parquet or npz, with columns chosen by name."""
+
+import math
+import os
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from pullback.data._cells import BadRows
+from pullback.data._csv import choose_columns, to_number
+from pullback.data._errors import DataError
+from pullback.data._sources import open_source
+
+_HOLES = ("", "na", "n/a", "nan", "null", "none", "?")
+
+
+class NumberTable(NamedTuple):
+    """The whole rows of a table of numbers, and where the others have holes.
+
+    Attributes:
+        values: `[rows, columns]`, float64.
+        columns: the columns' names.
+        rows: of each row the line of the CSV file, or its number from 1 on in another.
+        holes: the rows that were left out, in the same count, with the columns that they lack.
+    """
+
+    values: Float[np.ndarray, "rows columns"]
+    columns: tuple[str, ...]
+    rows: Int[np.ndarray, " rows"]
+    holes: dict[int, tuple[str, ...]]
+
+    def describe_holes(self) -> str:
+        """A sentence on what was left out, or nothing."""
+        if not self.holes:
+            return ""
+        counts = {name: 0 for name in self.columns}
+        for names in self.holes.values():
+            for name in names:
+                counts[name] += 1
+        worst = sorted((n for n in counts if counts[n]), key=lambda n: -counts[n])
+        shown = ", ".join(f"{name} in {counts[name]}" for name in worst[:5])
+        first = ", ".join(str(row) for row in list(self.holes)[:5])
+        return (
+            f"{len(self.holes)} of {len(self.holes) + len(self.rows)} rows have holes and were "
+            f"left out ({shown}); the first are rows {first}."
+        )
+
+
+def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> NumberTable:
+    """Read a table of numbers, and leave out the rows that have holes.
+
+    A hole is an empty cell, NA, NaN, null, none or a question mark, in a column that is taken. Any
+    other cell that is no finite number is an error, and so is a row of another length.
+
+    Args:
+        path: a CSV file with a header, in UTF-8, separated by commas, semicolons or tabs; a Parquet
+            file, `.parquet` or `.pq`, which needs pyarrow (`pip install 'pullback[parquet]'`); or
+            an `.npz` file with an array `x` `[rows, columns]`, called x1, x2 and so on, and maybe
+            `y` `[rows]`.
+        columns: the names of the columns to take, in this order; default all.
+
+    Returns:
+        The whole rows, and the holes of the others.
+
+    Raises:
+        DataError: the file cannot be read, a column is unknown or named twice, cells are no
+            numbers (the message has the first 20 lines), or no row is whole.
+        ImportError: the file is Parquet and pyarrow is not installed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "my.csv"
+        >>> _ = file.write_text("height,weight\\n1.71,68\\n1.64,\\n1.8,75\\n")
+        >>> table = read_table(file)
+        >>> table.values.tolist(), table.describe_holes()
+        ([[1.71, 68.0], [1.8, 75.0]],
+         '1 of 3 rows have holes and were left out (weight in 1); the first are rows 3.')
+    """
+    path = Path(path)
+    names, rows, cells = _npz(path) if path.suffix.lower() == ".npz" else _cells(path, columns)
+    if path.suffix.lower() == ".npz":
+        places = choose_columns(path, names, names if columns is None else tuple(columns))
+        names, cells = tuple(names[place] for place in places), cells[:, places]
+    whole = ~np.isnan(cells).any(axis=1)
+    if not whole.any():
+        raise DataError(path, f"expected a row without holes; none of {len(cells)} is whole.")
+    holes = {
+        int(rows[place]): tuple(names[k] for k in np.flatnonzero(np.isnan(cells[place])))
+        for place in np.flatnonzero(~whole)
+    }
+    return NumberTable(cells[whole], names, rows[whole], holes)
+
+
+def _cells(
+    path: Path, columns: Sequence[str] | None
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The names, the rows' numbers, and the cells, NaN where there is a hole."""
+    source = open_source(path)
+    places = choose_columns(path, source.names, source.names if columns is None else tuple(columns))
+    names = tuple(source.names[place] for place in places)
+    bad, rows, parts = BadRows(path, source.word), [], []
+    for numbers, cells in source.chunks(places, bad):
+        rows.extend(numbers)
+        parts.append(
+            np.stack([_column(c, numbers, n, bad) for c, n in zip(cells, names, strict=True)], 1)
+        )
+        bad.check(at_end=False)
+    bad.check()
+    if not parts:
+        raise DataError(path, "expected rows of numbers after the header; there is none.")
+    return names, np.asarray(rows), np.concatenate(parts)
+
+
+def _column(
+    cells: Iterable, numbers: Sequence[int], name: str, bad: BadRows
+) -> Float[np.ndarray, " n"]:
+    found = np.full(len(numbers), np.nan)
+    for place, (cell, number) in enumerate(zip(cells, numbers, strict=True)):
+        text = "" if cell is None else str(cell).strip()
+        if text.lower() in _HOLES:
+            continue
+        value = to_number(text)
+        if value is None or not math.isfinite(value):
+            bad.add(number, f"expected a number in column {name!r}; got {text!r}.")
+        else:
+            found[place] = value
+    return found
+
+
+def _npz(path: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in ("x", "y") if name in arrays.files}
+            listed = ", ".join(arrays.files)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(path, f"cannot be read as npz: {error}") from error
+    if "x" not in found or found["x"].ndim != 2 or not np.issubdtype(found["x"].dtype, np.number):
+        raise DataError(path, f"expected an array of numbers `x` [rows, columns]; it has {listed}.")
+    x = np.asarray(found["x"], np.float64)
+    names = tuple(f"x{place + 1}" for place in range(x.shape[1]))
+    if "y" in found and found["y"].reshape(len(found["y"]), -1).shape == (len(x), 1):
+        x = np.column_stack([x, np.asarray(found["y"], np.float64).reshape(-1)])
+        names = (*names, "y")
+    if np.isinf(x).any():
+        row = int(np.argwhere(np.isinf(x))[0, 0])
+        raise DataError(path, f"expected finite numbers; row {row + 1} has an infinity.")
+    return names, np.arange(1, len(x) + 1), x

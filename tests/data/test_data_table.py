@@ -1,0 +1,62 @@
+"""Tables of numbers: three formats, holes, and files that are refused."""
+
+import numpy as np
+import pytest
+
+from pullback.data import DataError, read_table
+
+CSV = "a,b,name\n1,2,x\n3,,y\n NaN ,5,z\n7,8.5,w\n"
+
+
+def test_the_same_table_from_csv_and_parquet(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "t.csv").write_text(CSV)
+    columns = {"a": [1.0, 3.0, None, 7.0], "b": [2.0, None, 5.0, 8.5], "name": list("xyzw")}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    for file, rows in (("t.csv", [2, 5]), ("t.parquet", [1, 4])):
+        table = read_table(tmp_path / file, ["b", "a"])
+        np.testing.assert_array_equal(table.values, [[2, 1], [8.5, 7]])
+        assert table.columns == ("b", "a")
+        assert table.rows.tolist() == rows
+        assert list(table.holes.values()) == [("b",), ("a",)]
+    assert "2 of 4 rows have holes" in table.describe_holes()
+    # A hole in a column that is not taken is none.
+    assert len(read_table(tmp_path / "t.csv", ["b"]).values) == 3
+
+
+def test_npz_has_the_inputs_and_the_target(tmp_path):
+    x, y = np.arange(6.0).reshape(3, 2), np.array([1, 2, 3])
+    np.savez(tmp_path / "t.npz", x=x, y=y, other=np.zeros(9))
+    table = read_table(tmp_path / "t.npz")
+    assert table.columns == ("x1", "x2", "y")
+    np.testing.assert_array_equal(table.values, np.column_stack([x, y]))
+    assert read_table(tmp_path / "t.npz", ["y"]).values[:, 0].tolist() == [1, 2, 3]
+    assert table.describe_holes() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "message"),
+    [
+        (CSV, None, r"4 bad rows:\n  line 2: expected a number in column 'name'; got 'x'"),
+        (CSV, ["c"], "there is no column 'c'; did you mean"),
+        ("a,b\n1,2\n1,2,3\n", None, "line 3: expected 2 cells, got 3"),
+        ("a,b\n1,\n,2\n", None, "none of 2 is whole"),
+        ("a,b\n", None, "there is none"),
+        ("a,b\n1,inf\n", None, "expected a number in column 'b'; got 'inf'"),
+    ],
+)
+def test_files_that_are_refused(tmp_path, text, columns, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / "t.csv", columns)
+
+
+def test_npz_that_are_refused(tmp_path):
+    np.savez(tmp_path / "t.npz", z=np.zeros(3))
+    with pytest.raises(DataError, match="expected an array of numbers `x`"):
+        read_table(tmp_path / "t.npz")
+    (tmp_path / "t.npz").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot be read as npz"):
+        read_table(tmp_path / "t.npz")
