@@ -1,5 +1,6 @@
 """Derivatives that JAX does not have ready, and unbiased sums of infinite series."""
 
+from ._anderson import Anderson as Anderson
 from ._diagnosis import DrawDiagnosis as DrawDiagnosis
 from ._diagnosis import diagnose_draws as diagnose_draws
 from ._dimensionwise import dimensionwise_derivatives as dimensionwise_derivatives
