@@ -129,7 +129,7 @@ def test_the_truncated_series_and_its_bound(jacobian, exact):
         want = sum((-1) ** (k + 1) / k * powers[k] for k in range(1, terms + 1))
         np.testing.assert_allclose(found, want, rtol=1e-12)
         np.testing.assert_allclose(value, g((IN, OUT), X))
-        norm = np.linalg.norm(jacobian, 2)
+        norm = float(np.linalg.norm(jacobian, 2))
         assert 0 < abs(found - exact[0]) <= truncation_bias_bound(norm, 3, terms)
     # The bound is reached by -L I.
     for terms in (0, 3):
@@ -152,7 +152,9 @@ def test_memory_does_not_grow_with_the_terms_of_the_roulette():
     def temporaries(method, stop):
         run = jax.grad(lambda w, x, key: log_det(method, w, x, key, stop))
         program = jax.jit(run).lower(weights, jnp.ones(50), jr.key(0)).compile()
-        return program.memory_analysis().temp_size_in_bytes
+        found = program.memory_analysis()
+        assert found is not None
+        return found.temp_size_in_bytes
 
     few, many = (temporaries(RouletteLogDet(Geometric(cap=n)), jnp.asarray(n)) for n in (5, 1000))
     assert few == many
