@@ -1,4 +1,4 @@
-"""Networks for one example: vector fields `f(t, y, args)` for a solver, and nets of sequences."""
+"""Networks for one example: fields `f(t, y, args)`, nets of sequences, layers of bounded norm."""
 
 from ._attention import AttentionConditioner as AttentionConditioner
 from ._augment import RandomCrop as RandomCrop
@@ -15,5 +15,18 @@ from ._conditioner import check_hollow as check_hollow
 from ._conv import ConcatConvNet as ConcatConvNet
 from ._hollow import HollowNet as HollowNet
 from ._hyper import HyperPlanarField as HyperPlanarField
+from ._lipschitz import AbstractLipschitz as AbstractLipschitz
+from ._lipschitz import AbstractLipschitzLayer as AbstractLipschitzLayer
+from ._lipschitz import LipschitzLinear as LipschitzLinear
+from ._lipschitz import refresh as refresh
+from ._lipschitz_bounds import lipschitz_bound as lipschitz_bound
+from ._lipschitz_bounds import lipschitz_lower_bound as lipschitz_lower_bound
+from ._lipschitz_bounds import lipschitz_upper_bound as lipschitz_upper_bound
+from ._lipschitz_conv import LipschitzConv2d as LipschitzConv2d
+from ._lipschitz_nets import LipschitzConvNet as LipschitzConvNet
+from ._lipschitz_nets import LipschitzMLP as LipschitzMLP
 from ._masked import StrictMADE as StrictMADE
 from ._masked import TwoSidedConditioner as TwoSidedConditioner
+from ._slopes import LipSwish as LipSwish
+from ._slopes import MaxMin as MaxMin
+from ._slopes import slope_bound as slope_bound

@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from ._inputs import positive, time_like
+from ._patches import convolve
 
 
 class ConcatConvNet(eqx.Module):
@@ -83,15 +84,6 @@ class ConcatConvNet(eqx.Module):
 def _convolve(
     conv: eqx.nn.Conv2d, image: Float[Array, "channels height width"]
 ) -> Float[Array, "out height width"]:
-    """`conv(image)` for a 3x3 convolution that keeps the size, as one matrix product.
-
-    A solver calls it inside a loop, and there XLA's convolution is several times slower on a CPU
-    than outside of one; its matrix product is not.
-    """
-    _, height, width = image.shape
-    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1)))
-    shifts = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    patches = jnp.stack(shifts, axis=1)
-    weight = conv.weight.reshape(conv.weight.shape[0], -1, 9)
-    out = jnp.tensordot(weight, patches, axes=[(1, 2), (0, 1)])
+    """`conv(image)` for a 3x3 convolution that keeps the size, as one matrix product."""
+    out = convolve(conv.weight, image, ((1, 1), (1, 1)))
     return out if conv.bias is None else out + conv.bias
