@@ -14,8 +14,10 @@ from pullback import ode
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
 from pullback.sampling import Distribution
 
+from ._interface import AbstractFlow
 
-class CNF(eqx.Module):
+
+class CNF(AbstractFlow):
     r"""A continuous normalising flow: the density of points that an ODE carries from `t0` to `t1`.
 
     A point drawn from the base at `t0` moves by $dz/dt = f(t, z)$ and is data at `t1`. The density
@@ -103,6 +105,16 @@ class CNF(eqx.Module):
         """The log-density of `x` in nats; `key` is for an estimated divergence."""
         z, log_det = self.inverse_and_log_det(x, batch_size=batch_size, key=key)
         return self.base.log_prob(z) + log_det
+
+    def log_prob_in_training(
+        self, x: Float[Array, "batch dim"], *, key: PRNGKeyArray
+    ) -> tuple[Float[Array, " batch"], dict[str, Array]]:
+        """`log_prob` of a solve that does not raise: the metric `result` is not 0 if it failed."""
+        solution = self.solve(x, [self.t1, self.t0], throw=False, key=key)
+        z, log_det = jax.tree.map(lambda y: y[:, -1], solution.ys)
+        log_probs = self.base.log_prob(z) + log_det
+        nfe = jnp.mean(solution.stats.nfe.astype(log_probs.dtype))
+        return log_probs, {"result": jnp.max(solution.result), "nfe": nfe}
 
     def sample(
         self, key: PRNGKeyArray, shape: tuple[int, ...] = (), *, batch_size: int | None = None
@@ -211,39 +223,6 @@ class CNF(eqx.Module):
             batch_size,
             log_det,
         )
-
-
-def negative_log_likelihood(
-    flow: CNF, x: Float[Array, "batch dim"], *, key: PRNGKeyArray
-) -> tuple[Float[Array, ""], dict[str, Array]]:
-    r"""The mean negative log-likelihood of a batch, as `pb.train.fit` takes it.
-
-    $$ L = -\tfrac1n \sum_i \log p(x_i) $$
-
-    Args:
-        flow: the flow.
-        x: data.
-        key: for an estimated divergence.
-
-    Returns:
-        The loss in nats, and the metrics `result` (a code of `pb.ode.Result`, the largest over the
-        batch; `fit` stops where it is not zero) and `nfe` (mean number of evaluations).
-
-    Example:
-        >>> import jax, jax.numpy as jnp, pullback as pb
-        >>> field = pb.nn.ConcatMLP(2, width=8, depth=2, key=jax.random.key(0))
-        >>> flow = CNF(field, pb.sampling.StandardNormal(2), steps=4)
-        >>> loss, metrics = negative_log_likelihood(flow, jnp.zeros((3, 2)), key=jax.random.key(1))
-        >>> round(float(loss), 4), int(metrics["result"])
-        (1.8379, 0)
-
-    Source: Grathwohl et al., "FFJORD", arXiv 1810.01367, section 3.
-    """
-    solution = flow.solve(x, [flow.t1, flow.t0], throw=False, key=key)
-    z, log_det = jax.tree.map(lambda y: y[:, -1], solution.ys)
-    loss = -jnp.mean(flow.base.log_prob(z) + log_det)
-    nfe = jnp.mean(solution.stats.nfe.astype(loss.dtype))
-    return loss, {"result": jnp.max(solution.result), "nfe": nfe}
 
 
 def _at(field: Any, t: Array) -> Callable[[Any], Any]:

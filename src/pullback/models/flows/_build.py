@@ -1,0 +1,182 @@
+"""Residual flows as the papers build them: of vectors and of images."""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax.random as jr
+from jaxtyping import PRNGKeyArray
+
+from pullback.calculus import AbstractLogDet, ExactLogDet
+from pullback.nn import LipschitzConvNet, LipschitzMLP
+from pullback.sampling import StandardNormal
+
+from ._bijection import AbstractBijection, Chain, Stacked, stack
+from ._reshape import ActNorm, FactorOut, Squeeze
+from ._residual_block import ResidualBlock
+from ._residual_flow import ResidualFlow
+
+
+def residual_flow(
+    dim: int,
+    *,
+    blocks: int = 8,
+    width: int = 64,
+    depth: int = 2,
+    bound: float = 0.97,
+    activation: Any = None,
+    log_det: AbstractLogDet | None = None,
+    remat: bool = False,
+    key: PRNGKeyArray,
+) -> ResidualFlow:
+    """A residual flow of vectors: an act-norm, then blocks of a small network and an act-norm each.
+
+    Call `initialise` with some data before training, and train with `project=pb.nn.refresh`.
+
+    Args:
+        dim: entries of a point.
+        blocks: their number.
+        width: of the networks' hidden layers.
+        depth: hidden layers of a network.
+        bound: on the norm of each linear layer, so that a block's is at most
+            `bound ** (depth + 1)`.
+        activation: of the networks; `LipSwish` when None.
+        log_det: how log-determinants are found: exactly when None, which costs `dim` products a
+            block and is right for the few columns of a table; `RouletteLogDet()` for many.
+        remat: as for `Stacked`.
+        key: for the weights.
+
+    Raises:
+        ValueError: a number is below 1, or the product of the bounds is.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> flow = residual_flow(3, blocks=2, width=8, key=jax.random.key(0))
+        >>> flow.log_prob(jnp.zeros((5, 3))).shape
+        (5,)
+
+    Source: Chen et al., Residual Flows for Invertible Generative Modeling, arXiv 1906.02735, and
+        `train_toy.py` of its code.
+    """
+    _positive(dim=dim, blocks=blocks)
+    log_det = ExactLogDet() if log_det is None else log_det
+
+    def make(key: PRNGKeyArray) -> AbstractBijection:
+        net = LipschitzMLP(dim, width, depth, bound=bound, activation=activation, key=key)
+        return Chain([ResidualBlock(net, log_det=log_det), ActNorm(dim)])
+
+    layers = Stacked(stack(make, blocks, key), remat)
+    return ResidualFlow(Chain([ActNorm(dim), layers]), StandardNormal(dim))
+
+
+def image_residual_flow(
+    shape: tuple[int, int, int],
+    *,
+    scales: int = 3,
+    blocks: int = 16,
+    hidden: int = 512,
+    bound: float = 0.98,
+    dense_blocks: int = 4,
+    dense_width: int = 128,
+    factor_out: bool = False,
+    before: AbstractBijection | None = None,
+    activation: Any = None,
+    log_det: AbstractLogDet,
+    remat: bool = False,
+    key: PRNGKeyArray,
+) -> ResidualFlow:
+    """A residual flow of images: scales of convolutional blocks with a squeeze between.
+
+    Args:
+        shape: `(channel, height, width)`; height and width divide by 2 at every squeeze.
+        scales: how many.
+        blocks: a scale.
+        hidden: channels inside a block.
+        bound: on the operator norm of each convolution.
+        dense_blocks: fully connected blocks at the end.
+        dense_width: of their hidden layers.
+        factor_out: split off half of the channels after each scale but the last.
+        before: a map of the image before the first scale, such as `Logit()`.
+        activation: of the networks; `LipSwish` when None.
+        log_det: how log-determinants are found, `RouletteLogDet()` or `TruncatedLogDet()`.
+        remat: as for `Stacked`.
+        key: for the weights.
+
+    Raises:
+        ValueError: a number is below 1, or the image cannot be squeezed so often.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from pullback.calculus import TruncatedLogDet
+        >>> flow = image_residual_flow((1, 4, 4), scales=2, blocks=1, hidden=4, dense_width=4,
+        ...                            log_det=TruncatedLogDet(2), key=jax.random.key(0))
+        >>> flow.log_prob(jnp.zeros((3, 1, 4, 4)), key=jax.random.key(1)).shape
+        (3,)
+
+    Source: Chen et al., arXiv 1906.02735, appendix, and `train_img.py` of its code; `factor_out`
+        as in Behrmann et al., arXiv 1811.00995.
+    """
+    _positive(scales=scales, blocks=blocks)
+    if any(size % 2 ** (scales - 1) for size in shape[1:]):
+        raise ValueError(
+            f"`shape` must have a height and a width that divide by {2 ** (scales - 1)} for "
+            f"{scales} scales, got {shape}."
+        )
+    dense_key, *keys = jr.split(key, scales + 1)
+
+    def scale(shape: tuple[int, int, int], key: PRNGKeyArray) -> Stacked:
+        def make(key: PRNGKeyArray) -> AbstractBijection:
+            net = LipschitzConvNet(
+                shape[0], hidden, size=shape[1:], bound=bound, activation=activation, key=key
+            )
+            return Chain([ResidualBlock(net, log_det=log_det), ActNorm(shape[0])])
+
+        return Stacked(stack(make, blocks, key), remat)
+
+    def dense(shape: tuple[int, int, int]) -> list[AbstractBijection]:
+        if dense_blocks == 0:
+            return []
+        size = math.prod(shape)
+
+        def make(key: PRNGKeyArray) -> AbstractBijection:
+            net = LipschitzMLP(size, dense_width, 1, bound=bound, activation=activation, key=key)
+            return ResidualBlock(_OnImage(net, shape), log_det=log_det)
+
+        return [Stacked(stack(make, dense_blocks, dense_key), remat)]
+
+    def from_scale(number: int, shape: tuple[int, int, int]) -> AbstractBijection:
+        parts: list[AbstractBijection] = [scale(shape, keys[number])]
+        if number == scales - 1:
+            return Chain(parts + dense(shape))
+        channels, height, width = shape
+        squeezed = (4 * channels, height // 2, width // 2)
+        parts.append(Squeeze())
+        if factor_out:
+            half = (2 * channels, *squeezed[1:])
+            parts.append(FactorOut(from_scale(number + 1, half), squeezed))
+        else:
+            parts.append(from_scale(number + 1, squeezed))
+        return Chain(parts)
+
+    first = ([] if before is None else [before]) + [ActNorm(shape[0])]
+    bijection = Chain([*first, from_scale(0, shape)])
+    grown = 4 ** (scales - 1)
+    last = (shape[0] * grown, *(size // 2 ** (scales - 1) for size in shape[1:]))
+    base = StandardNormal(math.prod(shape) if factor_out and scales > 1 else last)
+    return ResidualFlow(bijection, base, shape=tuple(shape))
+
+
+class _OnImage(eqx.Module):
+    """A network of vectors, as one of images."""
+
+    net: LipschitzMLP
+    shape: tuple[int, int, int] = eqx.field(static=True)
+
+    def __call__(self, image: Any) -> Any:
+        return self.net(image.reshape(-1)).reshape(self.shape)
+
+
+def _positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"`{name}` must be 1 or more, got {size}.")

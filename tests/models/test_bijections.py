@@ -1,0 +1,123 @@
+"""Every bijection: its inverse undoes it, and its log-determinant is that of the dense Jacobian."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optimistix as optx
+import pytest
+
+from pullback.models.flows import (
+    ActNorm,
+    Chain,
+    FactorOut,
+    Logit,
+    ResidualBlock,
+    Squeeze,
+    Stacked,
+)
+from pullback.models.flows._bijection import stack
+from pullback.nn import LipschitzConvNet, LipschitzMLP
+
+SOLVER = optx.FixedPointIteration(1e-10, 1e-10)
+
+
+def block(key):
+    return ResidualBlock(LipschitzMLP(3, 4, 1, bound=0.9, key=key))
+
+
+def norm(channels, key):
+    scale, shift = jr.normal(key, (2, channels))
+    return eqx.tree_at(lambda n: (n.log_scale, n.shift), ActNorm(channels), (0.3 * scale, shift))
+
+
+def image_block(key):
+    net = LipschitzConvNet(2, 3, size=(2, 2), bound=0.9, key=key)
+    return Chain([ResidualBlock(net), norm(2, key)])
+
+
+CASES = {
+    "block": (block(jr.key(1)), (3,)),
+    "act-norm of vectors": (norm(3, jr.key(2)), (3,)),
+    "act-norm of images": (norm(2, jr.key(3)), (2, 2, 3)),
+    "squeeze": (Squeeze(), (1, 4, 2)),
+    "logit": (Logit(0.05), (3,)),
+    "chain": (Chain([block(jr.key(4)), norm(3, jr.key(5))]), (3,)),
+    "stacked": (
+        Stacked(stack(lambda k: Chain([block(k), norm(3, k)]), 3, jr.key(6)), remat=True),
+        (3,),
+    ),
+    "factored": (
+        Chain([Squeeze(), FactorOut(image_block(jr.key(7)), (4, 2, 2))]),
+        (1, 4, 4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_inverse_and_log_determinant(name):
+    bijection, shape = CASES[name]
+    x = jr.uniform(jr.key(0), shape, minval=0.1, maxval=0.9)
+
+    @jax.jit
+    def both(x):
+        y, log_det = bijection.forward_and_log_det(x)
+        dense = jax.jacfwd(lambda x: bijection.forward_and_log_det(x)[0].reshape(-1))(x)
+        back, info = bijection.inverse(y, SOLVER, 500)
+        return log_det, dense.reshape(x.size, x.size), back, info
+
+    log_det, dense, back, info = both(x)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(dense)[1], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(back, x, atol=1e-8)
+    assert bool(info.converged)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_batch_comes_through_initialise_as_through_forward(name):
+    bijection, shape = CASES[name]
+    batch = jr.uniform(jr.key(0), (50, *shape), minval=0.1, maxval=0.9)
+    fitted, image = bijection.initialise(batch)
+    again = jax.vmap(lambda x: fitted.forward_and_log_det(x)[0])(batch)
+    np.testing.assert_allclose(image, again, rtol=1e-9, atol=1e-9)
+
+
+def test_act_norm_is_set_to_mean_0_and_deviation_1_and_leaves_a_constant_alone():
+    images = 3 + 2 * jr.normal(jr.key(0), (40, 2, 3, 3))
+    images = images.at[:, 1].set(5.0)
+    _, out = ActNorm(2).initialise(images)
+    np.testing.assert_allclose(out[:, 0].mean(), 0, atol=1e-12)
+    np.testing.assert_allclose(out[:, 0].std(), 1, rtol=1e-12)
+    np.testing.assert_allclose(out[:, 1], 0, atol=1e-12)
+
+
+def test_squeeze_puts_neighbours_into_channels():
+    image = jnp.arange(16.0).reshape(1, 4, 4)
+    squeezed, _ = Squeeze().forward_and_log_det(image)
+    assert squeezed[:, 0, 0].tolist() == [0, 1, 4, 5]
+
+
+def test_the_program_does_not_grow_with_the_stack():
+    def lines(number):
+        flow = Stacked(stack(block, number, jr.key(0)))
+        return str(jax.make_jaxpr(flow.forward_and_log_det)(jnp.ones(3))).count("\n")
+
+    assert lines(2) == lines(9)
+
+
+def test_a_block_that_may_stretch_is_refused():
+    with pytest.raises(ValueError, match=r"has the Lipschitz bound 1\.2"):
+        ResidualBlock(LipschitzMLP(3, 4, 1, bound=1.1, key=jr.key(0)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Logit(0.5), "`margin` must be in"),
+        (lambda: FactorOut(Squeeze(), (3, 4, 4)), "an even number of channels"),
+        (lambda: Squeeze().forward_and_log_det(jnp.ones((1, 3, 4))), "even height and width"),
+    ],
+)
+def test_bad_shapes(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
