@@ -1,11 +1,12 @@
-"""The power method for the largest singular value of a linear map."""
+"""The power method, for the largest singular value and for other norms of a matrix."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 
 def unit(x: Float[Array, "*shape"], otherwise: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -27,29 +28,76 @@ def singular_vector(
     *,
     rtol: float,
     max_steps: int,
-) -> tuple[Float[Array, "*shape"], Int[Array, ""]]:
-    r"""The right singular vector of a linear map, and the steps that it took.
-
-    $$ v \leftarrow A^\top A v \,/\, |A^\top A v| $$
-
-    until a step turns the vector by less than `rtol`. What settles is the direction and not the
-    value: where the largest singular values lie close together the value creeps, and a test of its
-    change would end too soon.
-    """
+) -> Float[Array, "*shape"]:
+    r"""The right singular vector of a linear map, by $v \leftarrow A^\top A v / |A^\top A v|$."""
     pull = jax.linear_transpose(push, start)
+    turn = lambda v: pull(push(v))[0]
+    return settle(turn, start, rtol=rtol, max_steps=max_steps)
 
-    def turn(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+
+def settle(
+    turn: Callable[[Any], Any],
+    start: Float[Array, "*shape"],
+    *,
+    rtol: float,
+    max_steps: int,
+) -> Float[Array, "*shape"]:
+    """Turn a vector again and again, until a turn is one of less than `rtol`.
+
+    What settles is the direction and not the norm that it stands for: where the largest singular
+    values lie close together the norm creeps, and a test of its change would end too soon.
+    """
+
+    def once(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         v, _, count = carry
-        (back,) = pull(push(v))
-        new = unit(back, v)
+        new = unit(turn(v), v)
         return new, safe_norm(new - v), count + 1
 
     def going(carry: tuple[Array, Array, Array]) -> Array:
         _, change, count = carry
         return (change > rtol) & (count < max_steps)
 
-    zero = jnp.zeros((), int)
-    v, _, count = jax.lax.while_loop(
-        going, turn, (unit(start, start), jnp.full((), jnp.inf, start.dtype), zero)
-    )
-    return v, count
+    first = unit(start, start)
+    begin = (first, jnp.full((), jnp.inf, start.dtype), jnp.zeros((), int))
+    return jax.lax.while_loop(going, once, begin)[0]
+
+
+Order = float | Float[Array, ""]
+
+
+def mixed_turn(
+    matrix: Float[Array, "out in"], v: Float[Array, " in"], p: Order, q: Order
+) -> Float[Array, " in"]:
+    r"""One step of the power method for $\|W\|_{p \to q}$, up to the length of v."""
+    u = _signed_power(matrix @ v, q - 1)
+    inverse = math.inf if isinstance(p, float) and p == 1 else 1 / (p - 1)
+    return _signed_power(matrix.T @ u, inverse)
+
+
+def vector_norm(x: Float[Array, " dim"], p: Order) -> Float[Array, ""]:
+    """The p-norm, with a gradient for `x` and for p wherever entries are zero."""
+    scale = jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
+    scale = jnp.where(scale > 0, scale, 1)
+    if isinstance(p, float) and math.isinf(p):
+        return jnp.max(jnp.abs(x))
+    size = jnp.abs(x / scale)
+    powers = jnp.where(size > 0, jnp.exp(p * jnp.log(jnp.where(size > 0, size, 1))), 0)
+    total = jnp.sum(powers)
+    some = jnp.where(total > 0, total, 1)
+    return jnp.where(total > 0, scale * jnp.exp(jnp.log(some) / p), 0)
+
+
+def stretch(
+    matrix: Float[Array, "out in"], v: Float[Array, " in"], p: Order, q: Order
+) -> Float[Array, ""]:
+    r"""$\|W v\|_q / \|v\|_p$."""
+    return vector_norm(matrix @ v, q) / vector_norm(v, p)
+
+
+def _signed_power(x: Array, exponent: Order) -> Array:
+    size = jnp.abs(x)
+    largest = jnp.max(size)
+    if isinstance(exponent, float) and math.isinf(exponent):
+        return jnp.sign(x) * jax.nn.one_hot(jnp.argmax(size), len(x), dtype=x.dtype)
+    scaled = size / jnp.where(largest > 0, largest, 1)
+    return jnp.sign(x) * jnp.where(scaled > 0, scaled, 1) ** exponent

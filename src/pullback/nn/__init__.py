@@ -15,8 +15,11 @@ from ._conditioner import check_hollow as check_hollow
 from ._conv import ConcatConvNet as ConcatConvNet
 from ._hollow import HollowNet as HollowNet
 from ._hyper import HyperPlanarField as HyperPlanarField
+from ._induced import InducedNormLinear as InducedNormLinear
+from ._induced import InducedNormMLP as InducedNormMLP
 from ._lipschitz import AbstractLipschitz as AbstractLipschitz
 from ._lipschitz import AbstractLipschitzLayer as AbstractLipschitzLayer
+from ._lipschitz import AbstractSpectralLayer as AbstractSpectralLayer
 from ._lipschitz import LipschitzLinear as LipschitzLinear
 from ._lipschitz import refresh as refresh
 from ._lipschitz_bounds import lipschitz_bound as lipschitz_bound

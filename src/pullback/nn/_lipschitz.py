@@ -17,7 +17,10 @@ M = TypeVar("M")
 
 
 class AbstractLipschitz(eqx.Module):
-    """A map that knows a bound on its own Lipschitz constant, in the Euclidean norm."""
+    """A map that knows a bound on its own Lipschitz constant.
+
+    The norm is the Euclidean one where the map does not name another.
+    """
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "*inputs"]) -> Float[Array, "*outputs"]:
@@ -33,6 +36,18 @@ class AbstractLipschitz(eqx.Module):
 
 
 class AbstractLipschitzLayer(AbstractLipschitz):
+    """A layer that holds a warm vector for the norm of its weight, which `refresh` turns."""
+
+    @abc.abstractmethod
+    def stacked(self) -> int:
+        """How many leading axes its arrays have in front of those of one layer."""
+
+    @abc.abstractmethod
+    def refreshed(self, *, rtol: float, max_steps: int) -> "AbstractLipschitzLayer":
+        """The same layer with its vector turned by the power method."""
+
+
+class AbstractSpectralLayer(AbstractLipschitzLayer):
     r"""A linear layer whose operator norm is brought below a bound.
 
     $$ \bar W = W / \max(1, \sigma / c), \qquad \sigma = |W v| $$
@@ -51,19 +66,13 @@ class AbstractLipschitzLayer(AbstractLipschitz):
     through_norm: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
-    def stacked(self) -> int:
-        """How many leading axes its arrays have in front of those of one layer."""
-
-    @abc.abstractmethod
     def apply_weight(self, v: Float[Array, "*inputs"]) -> Float[Array, "*outputs"]:
         """The linear map as it would be without the bound, on an input like `vector`."""
 
-    def refreshed(self, *, rtol: float, max_steps: int) -> "AbstractLipschitzLayer":
-        """The same layer with its vector turned by the power method."""
+    def refreshed(self, *, rtol: float, max_steps: int) -> "AbstractSpectralLayer":
+        """The same layer with its vector turned to the singular vector of its weight."""
         fixed = jax.lax.stop_gradient(self)
-        vector, _ = singular_vector(
-            fixed.apply_weight, fixed.vector, rtol=rtol, max_steps=max_steps
-        )
+        vector = singular_vector(fixed.apply_weight, fixed.vector, rtol=rtol, max_steps=max_steps)
         return eqx.tree_at(lambda layer: layer.vector, self, vector)
 
     def scale(self) -> Float[Array, ""]:
@@ -78,12 +87,12 @@ class AbstractLipschitzLayer(AbstractLipschitz):
         return self.bound
 
 
-class LipschitzLinear(AbstractLipschitzLayer):
+class LipschitzLinear(AbstractSpectralLayer):
     r"""A dense layer of Euclidean operator norm at most c.
 
     $$ y = \bar W x + b, \qquad \bar W = W / \max(1, |W v| / c) $$
 
-    Call `refresh` on the model after every update; see `AbstractLipschitzLayer`.
+    Call `refresh` on the model after every update; see `AbstractSpectralLayer`.
 
     Args:
         in_size: entries of the input.
@@ -227,4 +236,4 @@ def checked_bound(bound: float) -> float:
 def _first_vector(
     weight: Float[Array, "out in"], start: Float[Array, " in"]
 ) -> Float[Array, " in"]:
-    return singular_vector(lambda v: weight @ v, start, rtol=1e-3, max_steps=200)[0]
+    return singular_vector(lambda v: weight @ v, start, rtol=1e-3, max_steps=200)

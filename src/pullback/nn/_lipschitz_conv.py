@@ -11,13 +11,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback._power_method import singular_vector
 
 from ._inputs import positive
-from ._lipschitz import AbstractLipschitzLayer, checked_bound
+from ._lipschitz import AbstractSpectralLayer, checked_bound
 from ._patches import convolve
 
 Border = Literal["SAME", "VALID"]
 
 
-class LipschitzConv2d(AbstractLipschitzLayer):
+class LipschitzConv2d(AbstractSpectralLayer):
     r"""A convolution of images of one size, of Euclidean operator norm at most c.
 
     $$ y = \bar W * x + b, \qquad \bar W = W / \max(1, |W * v| / c) $$
@@ -26,7 +26,7 @@ class LipschitzConv2d(AbstractLipschitzLayer):
     are used. The norm of the kernel laid out as a matrix is another number: for a 3x3 kernel the
     map can stretch three times as much.
 
-    Call `refresh` on the model after every update; see `AbstractLipschitzLayer`.
+    Call `refresh` on the model after every update; see `AbstractSpectralLayer`.
 
     Args:
         in_channels: channels of the input.
@@ -143,4 +143,4 @@ def _convolve(weight: Array, image: Array, stride: int, padding: Border) -> Arra
 @eqx.filter_jit
 def _first_vector(weight: Array, start: Array, stride: int, padding: Border) -> Array:
     push = lambda v: _convolve(weight, v, stride, padding)
-    return singular_vector(push, start, rtol=1e-3, max_steps=200)[0]
+    return singular_vector(push, start, rtol=1e-3, max_steps=200)

@@ -11,7 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._inputs import positive
-from ._lipschitz import AbstractLipschitz, AbstractLipschitzLayer, LipschitzLinear
+from ._lipschitz import AbstractLipschitz, LipschitzLinear
 from ._lipschitz_bounds import lipschitz_bound, lipschitz_upper_bound
 from ._lipschitz_conv import LipschitzConv2d
 from ._slopes import LipSwish
@@ -75,11 +75,11 @@ class LipschitzMLP(AbstractLipschitz):
                 sizes[:-1], sizes[1:], jr.split(key, depth + 1), strict=True
             )
         )
-        self.activations = _copies(activation, depth + first_activation, dtype)
+        self.activations = copies(activation, depth + first_activation, dtype)
 
     def lipschitz(self) -> float:
         """The product of the layers' bounds and the activations' slopes."""
-        return _product(self.layers, self.activations)
+        return product(self.layers, self.activations)
 
     def certified(self) -> Float[Array, ""]:
         """The product of the layers' exact norms and the activations' slopes."""
@@ -87,7 +87,7 @@ class LipschitzMLP(AbstractLipschitz):
 
     def __call__(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """Apply the network to one vector."""
-        return _alternate(self.layers, self.activations, x)
+        return alternate(self.layers, self.activations, x)
 
 
 class LipschitzConvNet(AbstractLipschitz):
@@ -149,11 +149,11 @@ class LipschitzConvNet(AbstractLipschitz):
             )
             for (n_in, n_out, kernel), layer_key in zip(shapes, jr.split(key, 3), strict=True)
         )
-        self.activations = _copies(activation, 2 + first_activation, dtype)
+        self.activations = copies(activation, 2 + first_activation, dtype)
 
     def lipschitz(self) -> float:
         """The product of the layers' bounds and the activations' slopes."""
-        return _product(self.layers, self.activations)
+        return product(self.layers, self.activations)
 
     def certified(self) -> Float[Array, ""]:
         """The product of the layers' exact norms and the activations' slopes."""
@@ -163,10 +163,10 @@ class LipschitzConvNet(AbstractLipschitz):
         self, x: Float[Array, "channels height width"]
     ) -> Float[Array, "channels height width"]:
         """Apply the network to one image."""
-        return _alternate(self.layers, self.activations, x)
+        return alternate(self.layers, self.activations, x)
 
 
-def _copies(
+def copies(
     activation: Callable[..., Any] | None, count: int, dtype: Any
 ) -> tuple[Callable[..., Any], ...]:
     if activation is None:
@@ -176,8 +176,8 @@ def _copies(
     return tuple(jax.tree.map(copied, activation) for _ in range(count))
 
 
-def _alternate(
-    layers: tuple[AbstractLipschitzLayer, ...],
+def alternate(
+    layers: tuple[Callable[..., Any], ...],
     activations: tuple[Callable[..., Any], ...],
     x: Array,
 ) -> Array:
@@ -188,7 +188,7 @@ def _alternate(
     return x
 
 
-def _product(layers: tuple[Any, ...], activations: tuple[Any, ...]) -> float:
+def product(layers: tuple[Any, ...], activations: tuple[Any, ...]) -> float:
     return math.prod(lipschitz_bound(part) for part in layers + activations)
 
 

@@ -1,0 +1,241 @@
+"""Layers that are contractions in norms other than the Euclidean one."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from pullback._power_method import mixed_turn, settle, stretch, unit, vector_norm
+
+from ._inputs import positive
+from ._lipschitz import AbstractLipschitzLayer, checked_bound
+from ._lipschitz_nets import alternate, copies, product
+
+_RESTARTS = 10
+
+
+class InducedNormLinear(AbstractLipschitzLayer):
+    r"""A dense layer that stretches no vector by more than c, from one norm to another.
+
+    $$ y = \bar W x + b, \qquad \bar W = W / \max(1, \sigma / c), \qquad
+       \sigma = \|W v\|_q / \|v\|_p \to \|W\|_{p \to q} $$
+
+    The warm vector v is the best of several random starts, and `refresh` follows it from there. The
+    problem has local maxima: unlike the Euclidean norm it is not found for sure.
+
+    Args:
+        in_size: entries of the input.
+        out_size: entries of the output.
+        domain: p, above 1 and finite.
+        codomain: q, above 1 and finite.
+        bound: c, above 0; infinity leaves the weight alone.
+        dtype: of the weights; JAX's default float if None.
+        key: for the weights.
+
+    Raises:
+        ValueError: an argument is out of its range, or `x` does not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> layer = InducedNormLinear(3, 4, domain=3.0, codomain=1.5, key=jax.random.key(0))
+        >>> layer(jnp.ones(3)).shape
+        (4,)
+
+    Source: Chen et al., Residual Flows for Invertible Generative Modeling, arXiv 1906.02735,
+        appendix on induced mixed norms.
+    """
+
+    weight: Float[Array, "*stack out in"]
+    bias: Float[Array, "*stack out"]
+    vector: Float[Array, "*stack in"]
+    orders: Float[Array, "*stack 2"]
+    bound: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        domain: float = 2.0,
+        codomain: float = 2.0,
+        bound: float = 0.97,
+        dtype: Any = None,
+        key: PRNGKeyArray,
+    ):
+        positive(in_size=in_size, out_size=out_size)
+        for name, order in (("domain", domain), ("codomain", codomain)):
+            if not 1 < order < float("inf"):
+                raise ValueError(f"`{name}` must be above 1 and finite, got {order}.")
+        limit = in_size**-0.5
+        dtype = jnp.zeros(()).dtype if dtype is None else dtype
+        weight_key, bias_key, vector_key = jr.split(key, 3)
+        self.weight = jr.uniform(weight_key, (out_size, in_size), dtype, -limit, limit)
+        self.bias = jr.uniform(bias_key, (out_size,), dtype, -limit, limit)
+        self.bound = checked_bound(bound)
+        self.orders = jnp.asarray([domain, codomain], dtype)
+        starts = jr.normal(vector_key, (_RESTARTS, in_size), dtype)
+        self.vector = _best_vector(self.weight, starts, self.orders)
+
+    def stacked(self) -> int:
+        """Axes of the weight beyond two."""
+        return self.weight.ndim - 2
+
+    def refreshed(self, *, rtol: float, max_steps: int) -> "InducedNormLinear":
+        """The same layer with its vector turned by the mixed power method."""
+        weight, vector, (p, q) = jax.lax.stop_gradient((self.weight, self.vector, self.orders))
+        turn = lambda v: mixed_turn(weight, v, p, q)
+        vector = settle(turn, vector, rtol=rtol, max_steps=max_steps)
+        return eqx.tree_at(lambda layer: layer.vector, self, vector)
+
+    def effective_weight(self) -> Float[Array, "out in"]:
+        """The weight that is applied; its orders are constants to the gradient."""
+        return self.weight_between(*jax.lax.stop_gradient(self.orders))
+
+    def weight_between(self, p: Float[Array, ""], q: Float[Array, ""]) -> Float[Array, "out in"]:
+        """The weight that is applied for other orders, with their gradient."""
+        sigma = stretch(self.weight, jax.lax.stop_gradient(self.vector), p, q)
+        return self.weight / jnp.maximum(jnp.ones_like(sigma), sigma / self.bound)
+
+    def lipschitz(self) -> float:
+        """The bound c, from the norm of order p to that of order q."""
+        return self.bound
+
+    def certified(self) -> Float[Array, ""]:
+        r"""A bound of $\|\bar W\|_{p \to q}$ by Hölder's inequality: sure, and loose."""
+        p, q = self.orders
+        weight, dual = self.effective_weight(), p / (p - 1)
+        by_rows = vector_norm(jax.vmap(lambda row: vector_norm(row, dual))(weight), q)
+        by_columns = vector_norm(jax.vmap(lambda column: vector_norm(column, q))(weight.T), dual)
+        return jnp.minimum(by_rows, by_columns)
+
+    def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
+        """Apply the layer to one vector."""
+        if x.shape != self.vector.shape:
+            raise ValueError(
+                f"`x` must be one vector of shape {self.vector.shape}, got {x.shape}. For a "
+                "batch, use `jax.vmap(layer)`."
+            )
+        return self.effective_weight() @ x + self.bias
+
+
+class InducedNormMLP(AbstractLipschitzLayer):
+    r"""A network that is a contraction in a norm whose order it learns.
+
+    $$ \mathbb R^d_{p_0} \to \mathbb R^w_{p_1} \to \dots \to \mathbb R^d_{p_0}, \qquad
+       \mathrm{Lip}_{p_0 \to p_0}(g) \le c^{\,n + 1}, \qquad p_i = 1 + 4 \,\mathrm{sigmoid}(r_i) $$
+
+    The norm after each layer is the norm before the next, and the last is the first. An activation
+    acts on each entry and has slope 1 or less, so that it is 1-Lipschitz in each of these norms.
+
+    Args:
+        dim: entries of the input and the output.
+        width: of the hidden layers.
+        depth: n, the number of hidden layers.
+        bound: c of each layer.
+        activation: as for `LipschitzMLP`.
+        first_activation: begin with an activation.
+        learn_orders: let the gradient reach r; otherwise all orders stay 2.
+        dtype: of the weights; JAX's default float if None.
+        key: for the weights.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> net = InducedNormMLP(2, 8, 1, key=jax.random.key(0))
+        >>> net(jnp.ones(2)).shape, [round(float(p), 3) for p in net.orders()]
+        ((2,), [2.0, 2.0, 2.0])
+
+    Source: Chen et al., Residual Flows for Invertible Generative Modeling, arXiv 1906.02735,
+        appendix on induced mixed norms.
+    """
+
+    layers: tuple[InducedNormLinear, ...]
+    activations: tuple[Callable[..., Any], ...]
+    raw_orders: Float[Array, "*stack layers"]
+    learn_orders: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        dim: int,
+        width: int,
+        depth: int,
+        *,
+        bound: float = 0.97,
+        activation: Callable[..., Any] | None = None,
+        first_activation: bool = True,
+        learn_orders: bool = True,
+        dtype: Any = None,
+        key: PRNGKeyArray,
+    ):
+        positive(dim=dim, width=width)
+        if depth < 0:
+            raise ValueError(f"`depth` must be 0 or more, got {depth}.")
+        sizes, keys = [dim, *[width] * depth, dim], jr.split(key, depth + 1)
+        self.layers = tuple(
+            InducedNormLinear(*pair, bound=bound, dtype=dtype, key=layer_key)
+            for pair, layer_key in zip(itertools.pairwise(sizes), keys, strict=True)
+        )
+        self.activations = copies(activation, depth + first_activation, dtype)
+        self.raw_orders = jnp.full((depth + 1,), -jnp.log(3.0), self.layers[0].weight.dtype)
+        self.learn_orders = learn_orders
+
+    def orders(self) -> Float[Array, " orders"]:
+        """The orders of the norms, from the input to the output, which has that of the input."""
+        raw = self.raw_orders if self.learn_orders else jax.lax.stop_gradient(self.raw_orders)
+        p = 1 + 4 * jax.nn.sigmoid(raw)
+        return jnp.concatenate([p, p[:1]])
+
+    def stacked(self) -> int:
+        """Axes of the orders beyond one."""
+        return self.raw_orders.ndim - 1
+
+    def refreshed(self, *, rtol: float, max_steps: int) -> "InducedNormMLP":
+        """The same network with each layer at its orders, and its vector turned."""
+        p = jax.lax.stop_gradient(self.orders())
+        layers = tuple(
+            eqx.tree_at(lambda layer: layer.orders, layer, p[i : i + 2]).refreshed(
+                rtol=rtol, max_steps=max_steps
+            )
+            for i, layer in enumerate(self.layers)
+        )
+        return eqx.tree_at(lambda net: net.layers, self, layers)
+
+    def lipschitz(self) -> float:
+        """The product of the bounds, in the norm of order p_0."""
+        return product(self.layers, self.activations)
+
+    def certified(self) -> Float[Array, ""]:
+        """The product of the layers' Hölder bounds at the orders of the last `refresh`."""
+        return jnp.prod(jnp.stack([layer.certified() for layer in self.layers]))
+
+    def __call__(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
+        """Apply the network to one vector."""
+        p = self.orders()
+        maps = tuple(
+            lambda h, layer=layer, i=i: layer.weight_between(p[i], p[i + 1]) @ h + layer.bias
+            for i, layer in enumerate(self.layers)
+        )
+        return alternate(maps, self.activations, x)
+
+
+@jax.jit
+def _best_vector(
+    weight: Float[Array, "out in"],
+    starts: Float[Array, "restarts in"],
+    orders: Float[Array, "2"],
+) -> Float[Array, " in"]:
+    p, q = orders
+
+    def run(start: Array) -> Array:
+        turn = lambda v: mixed_turn(weight, v, p, q)
+        return settle(turn, unit(start, start), rtol=1e-3, max_steps=200)
+
+    vectors = jax.vmap(run)(starts)
+    return vectors[jnp.argmax(jax.vmap(lambda v: stretch(weight, v, p, q))(vectors))]
