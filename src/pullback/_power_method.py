@@ -68,10 +68,9 @@ Order = float | Float[Array, ""]
 def mixed_turn(
     matrix: Float[Array, "out in"], v: Float[Array, " in"], p: Order, q: Order
 ) -> Float[Array, " in"]:
-    r"""One step of the power method for $\|W\|_{p \to q}$, up to the length of v."""
+    r"""One step of the power method for $\|W\|_{p \to q}$, up to the length of v; p > 1, finite q."""
     u = _signed_power(matrix @ v, q - 1)
-    inverse = math.inf if isinstance(p, float) and p == 1 else 1 / (p - 1)
-    return _signed_power(matrix.T @ u, inverse)
+    return _signed_power(matrix.T @ u, 1 / (p - 1))
 
 
 def vector_norm(x: Float[Array, " dim"], p: Order) -> Float[Array, ""]:
@@ -97,7 +96,5 @@ def stretch(
 def _signed_power(x: Array, exponent: Order) -> Array:
     size = jnp.abs(x)
     largest = jnp.max(size)
-    if isinstance(exponent, float) and math.isinf(exponent):
-        return jnp.sign(x) * jax.nn.one_hot(jnp.argmax(size), len(x), dtype=x.dtype)
     scaled = size / jnp.where(largest > 0, largest, 1)
     return jnp.sign(x) * jnp.where(scaled > 0, scaled, 1) ** exponent
