@@ -21,6 +21,10 @@ from ._gumbel import StraightThrough as StraightThrough
 from ._gumbel import gumbel_softmax as gumbel_softmax
 from ._gumbel import straight_through as straight_through
 from ._gumbel import temperature_schedule as temperature_schedule
+from ._langevin import LangevinInfo as LangevinInfo
+from ._langevin import MALAInfo as MALAInfo
+from ._langevin import langevin as langevin
+from ._langevin import mala as mala
 from ._law import Distribution as Distribution
 from ._law import Replicated as Replicated
 from ._law import draw as draw
