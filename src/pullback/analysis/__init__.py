@@ -4,11 +4,15 @@ from ._annealed_evidence import Annealing as Annealing
 from ._annealed_evidence import Evidence as Evidence
 from ._annealed_evidence import evidence_by_annealing as evidence_by_annealing
 from ._annealed_evidence import evidence_sandwich as evidence_sandwich
+from ._attack import accuracy_under_attack as accuracy_under_attack
+from ._attack import pgd_attack as pgd_attack
 from ._calibration import ReliabilityCurve as ReliabilityCurve
 from ._calibration import brier_score as brier_score
 from ._calibration import expected_calibration_error as expected_calibration_error
 from ._calibration import negative_log_likelihood as negative_log_likelihood
 from ._calibration import reliability_curve as reliability_curve
+from ._grid_mass import GridMass as GridMass
+from ._grid_mass import grid_mass as grid_mass
 from ._inference_gaps import InferenceGaps as InferenceGaps
 from ._inference_gaps import inference_gaps as inference_gaps
 from ._local_fit import LocalFit as LocalFit
@@ -18,6 +22,9 @@ from ._mutual_information import MutualInformation as MutualInformation
 from ._mutual_information import estimate_mutual_information as estimate_mutual_information
 from ._mutual_information_gap import MIGResult as MIGResult
 from ._mutual_information_gap import mig as mig
+from ._out_of_distribution import OutOfDistributionScores as OutOfDistributionScores
+from ._out_of_distribution import auroc as auroc
+from ._out_of_distribution import out_of_distribution_scores as out_of_distribution_scores
 from ._rate_distortion import Channel as Channel
 from ._rate_distortion import RateDistortion as RateDistortion
 from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion
