@@ -11,10 +11,14 @@ from ._calibration import brier_score as brier_score
 from ._calibration import expected_calibration_error as expected_calibration_error
 from ._calibration import negative_log_likelihood as negative_log_likelihood
 from ._calibration import reliability_curve as reliability_curve
+from ._finite_set_stein import finite_set_stein_test as finite_set_stein_test
+from ._goodness_of_fit import compare_models as compare_models
+from ._goodness_of_fit import goodness_of_fit as goodness_of_fit
 from ._grid_mass import GridMass as GridMass
 from ._grid_mass import grid_mass as grid_mass
 from ._inference_gaps import InferenceGaps as InferenceGaps
 from ._inference_gaps import inference_gaps as inference_gaps
+from ._kernel_stein import kernel_stein_test as kernel_stein_test
 from ._local_fit import LocalFit as LocalFit
 from ._local_fit import LocalSearch as LocalSearch
 from ._local_fit import fit_local as fit_local
@@ -30,3 +34,4 @@ from ._rate_distortion import RateDistortion as RateDistortion
 from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion
 from ._rate_distortion import rate_distortion as rate_distortion
 from ._rate_distortion import reverse_water_filling as reverse_water_filling
+from ._stein_result import GoodnessOfFit as GoodnessOfFit

@@ -26,6 +26,10 @@ from ._randomised_sum import ragged_sum as ragged_sum
 from ._randomised_sum import ragged_terms as ragged_terms
 from ._randomised_sum import randomised_sum as randomised_sum
 from ._randomised_sum import truncation_cost as truncation_cost
+from ._score_matching import hyvarinen_loss as hyvarinen_loss
+from ._stein import SteinTerms as SteinTerms
+from ._stein import stein_operator as stein_operator
+from ._stein import stein_terms as stein_terms
 from ._stopping import AbstractStoppingLaw as AbstractStoppingLaw
 from ._stopping import Geometric as Geometric
 from ._stopping import HarmonicTail as HarmonicTail
