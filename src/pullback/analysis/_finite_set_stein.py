@@ -38,7 +38,7 @@ def finite_set_stein_test(
     score: Callable[[Any], Any] | None = None,
     log_prob: Callable[[Any], Any] | None = None,
     num_locations: int = 5,
-    locations: Float[Array, "j dim"] | None = None,
+    locations: Float[Array, "places _"] | None = None,
     bandwidth: float | Float[Array, ""] | None = None,
     train: float = 0.2,
     steps: int = 200,
@@ -103,7 +103,7 @@ def finite_set_stein_test(
             f"`train` must be a share between 0 and 1 that leaves two points or more on either "
             f"side; got {train} of {len(x)} points."
         )
-    if locations is not None and (locations.ndim != 2 or locations.shape[1:] != x.shape[1:]):
+    if locations is not None and locations.shape[1:] != x.shape[1:]:
         raise ValueError(f"`locations` must have shape [J, {x.shape[1]}], got {locations.shape}.")
     field = checked_score(score, log_prob, x)
     start = None if bandwidth is None else jnp.asarray(bandwidth, x.dtype)

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from pullback._promotion import standard_promotion
@@ -63,7 +64,7 @@ def checked_points(x: Points, *, fewest: int = 2) -> Float[Array, "n dim"]:
         x = x.astype(float)
     if len(x) < fewest:
         raise ValueError(f"`x` must have {fewest} rows or more, got {len(x)}.")
-    if not isinstance(x, jax.core.Tracer):
+    if not isinstance(x, Tracer):
         bad = np.flatnonzero(~np.isfinite(np.asarray(x)).all(axis=1))
         if len(bad):
             raise ValueError(
@@ -146,7 +147,7 @@ def checked_result(
     result: GoodnessOfFit, score: Function, x: Float[Array, "n dim"], batch_size: int
 ) -> GoodnessOfFit:
     """The result, if it is a number; else an error that says where the score is none."""
-    if isinstance(result.statistic, jax.core.Tracer) or bool(jnp.isfinite(result.statistic)):
+    if isinstance(result.statistic, Tracer) or bool(jnp.isfinite(result.statistic)):
         return result
     bad = np.flatnonzero(~np.isfinite(np.asarray(scores_at(score, x, batch_size))).all(axis=1))
     if len(bad):

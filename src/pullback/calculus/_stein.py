@@ -12,7 +12,7 @@ from ._divergence import AbstractDivergence, ExactDivergence
 
 
 def stein_operator(
-    f: Callable[[Any], Any],
+    f: Any,
     score: Callable[[Any], Any],
     x: Float[Array, " dim"],
     divergence: AbstractDivergence | None = None,
@@ -29,7 +29,7 @@ def stein_operator(
     the whole line first, for instance by a logit.
 
     Args:
-        f: a field from `[dim]` to `[dim]`.
+        f: a field from `[dim]` to `[dim]`; callable, or as `divergence` takes it.
         score: the gradient of log q, from `[dim]` to `[dim]`.
         x: the point; `jax.vmap` a batch.
         divergence: how the trace is found; exactly if None.
@@ -74,7 +74,7 @@ class SteinTerms(NamedTuple):
 
 
 def stein_terms(
-    f: Callable[[Any], Any],
+    f: Any,
     scores: Float[Array, "n dim"],
     x: Float[Array, "n dim"],
     *,
@@ -88,7 +88,7 @@ def stein_terms(
        \qquad \|f(x_i)\|^2 $$
 
     Args:
-        f: a field from `[dim]` to `[dim]`.
+        f: a field from `[dim]` to `[dim]`; callable, or as `divergence` takes it.
         scores: $s_q(x_i)$; found once, they serve every f.
         x: the points.
         divergence: how the trace is found; exactly if None.

@@ -33,7 +33,7 @@ def check_model(model: Any, x: Float[Array, "n dim"], *, name: str = "model") ->
                 f"one point to a scalar; got {type(model).__name__}."
             )
         found = eqx.filter_eval_shape(density, like)
-        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", int)
         if shape != () or not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(
                 f"`{name}` must give a floating scalar at one point, to have a score; it gave "
@@ -41,7 +41,7 @@ def check_model(model: Any, x: Float[Array, "n dim"], *, name: str = "model") ->
             )
     try:
         found = eqx.filter_eval_shape(score_of, model, like)
-    except NotImplementedError as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
             f"`{name}` cannot be differentiated ({error}); give it a method `score`."
         ) from error
