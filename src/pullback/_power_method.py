@@ -68,7 +68,7 @@ Order = float | Float[Array, ""]
 def mixed_turn(
     matrix: Float[Array, "out in"], v: Float[Array, " in"], p: Order, q: Order
 ) -> Float[Array, " in"]:
-    r"""One step of the power method for $\|W\|_{p \to q}$, up to the length of v; p > 1, finite q."""
+    r"""One step of the power method for $\|W\|_{p \to q}$, but for its length; p > 1, finite q."""
     u = _signed_power(matrix @ v, q - 1)
     return _signed_power(matrix.T @ u, 1 / (p - 1))
 
