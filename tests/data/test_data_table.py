@@ -26,6 +26,13 @@ def test_the_same_table_from_csv_and_parquet(tmp_path):
     assert len(read_table(tmp_path / "t.csv", ["b"]).values) == 3
 
 
+def test_a_file_without_a_header_has_numbered_columns(tmp_path):
+    (tmp_path / "t.csv").write_text("1;2\n3;4\n")
+    table = read_table(tmp_path / "t.csv", ["x2"])
+    assert table.values.tolist() == [[2], [4]]
+    assert table.rows.tolist() == [1, 2]
+
+
 def test_npz_has_the_inputs_and_the_target(tmp_path):
     x, y = np.arange(6.0).reshape(3, 2), np.array([1, 2, 3])
     np.savez(tmp_path / "t.npz", x=x, y=y, other=np.zeros(9))

@@ -95,7 +95,8 @@ def test_a_table_is_scored_in_its_own_units(tmp_path):
     assert len(record["claims"]) == 4
     with (tmp_path / "run" / "scores.csv").open() as text:
         scores = list(csv.DictReader(text))
-    assert [int(row["row"]) for row in scores] == list(range(1, 201))
+    # Lines of the file: the first is the header.
+    assert [int(row["row"]) for row in scores] == list(range(2, 202))
     assert {row["part"] for row in scores} == {"train", "validation", "test"}
     with (tmp_path / "run" / "samples.csv").open() as text:
         header, *samples = list(csv.reader(text))

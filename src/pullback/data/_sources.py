@@ -1,7 +1,7 @@
 """Columns of cells from CSV and from Parquet files, some rows at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,17 +26,24 @@ class Source(NamedTuple):
     chunks: Callable[[Sequence[int], BadRows], Iterator[tuple[list[int], list[Sequence]]]]
 
 
-def open_source(path: Path) -> Source:
-    """The rows of a CSV file, or of a Parquet file if its name ends so."""
-    return _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)
+def open_source(path: Path, *, headless: bool = False) -> Source:
+    """The rows of a CSV file, or of a Parquet file if its name ends so.
+
+    With `headless` a CSV file may begin with a row of numbers; its columns are x1, x2, and so on.
+    """
+    parquet = path.suffix.lower() in (".parquet", ".pq")
+    return _parquet(path) if parquet else _csv(path, headless)
 
 
-def _csv(path: Path) -> Source:
+def _csv(path: Path, headless: bool) -> Source:
     rows = csv_rows(path)
     line, header = next(rows, (0, []))
     names = tuple(cell.strip() for cell in header)
     if not names:
         raise DataError(path, "expected a header and rows; the file is empty.")
+    if headless and any(to_number(name) is not None for name in names):
+        rows = chain([(line, header)], rows)
+        names = tuple(f"x{place + 1}" for place in range(len(names)))
     if any(to_number(name) is not None for name in names):
         raise DataError(path, f"expected a header with the columns' names, got {names}.", line=line)
     check_names(path, line, names)

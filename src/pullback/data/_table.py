@@ -57,10 +57,10 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     other cell that is no finite number is an error, and so is a row of another length.
 
     Args:
-        path: a CSV file with a header, in UTF-8, separated by commas, semicolons or tabs; a Parquet
-            file, `.parquet` or `.pq`, which needs pyarrow (`pip install 'pullback[parquet]'`); or
-            an `.npz` file with an array `x` `[rows, columns]`, called x1, x2 and so on, and maybe
-            `y` `[rows]`.
+        path: a CSV file in UTF-8, separated by commas, semicolons or tabs, with a header, or with
+            columns that are then called x1, x2 and so on; a Parquet file, `.parquet` or `.pq`,
+            which needs pyarrow (`pip install 'pullback[parquet]'`); or an `.npz` file with an array
+            `x` `[rows, columns]`, called x1, x2 and so on, and maybe `y` `[rows]`.
         columns: the names of the columns to take, in this order; default all.
 
     Returns:
@@ -99,7 +99,7 @@ def _cells(
     path: Path, columns: Sequence[str] | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """The names, the rows' numbers, and the cells, NaN where there is a hole."""
-    source = open_source(path)
+    source = open_source(path, headless=True)
     places = choose_columns(path, source.names, source.names if columns is None else tuple(columns))
     names = tuple(source.names[place] for place in places)
     bad, rows, parts = BadRows(path, source.word), [], []

@@ -1,17 +1,12 @@
 """The flow of the recipe `cnf` on a table of the user's own."""
 
-import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.random as jr
 import numpy as np
 
-from pullback import data
-from pullback._files import atomic_write_text
-from pullback.recipes import _cnf_pictures as pictures
+from pullback.recipes import _density_table as density_table
 from pullback.recipes._base import Claim
 from pullback.recipes._cnf_flow import (
     Config,
@@ -26,100 +21,47 @@ from pullback.recipes._cnf_flow import (
 )
 from pullback.recipes._context import Context
 
-_FEWEST_ROWS = 40
-
-
-class _Split(NamedTuple):
-    """Which rows are for training, for choosing the best weights, and for the claims."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
 
 def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     """Train on a table, write the score of each row and as many samples, and measure the fit."""
-    table = _read(file)
-    split = _split(len(table.values), context.seed)
-    values, columns = table
-    (rows, *_), scaler = data.standardise(values[split.train])
-    rows = (values - scaler.mean) / scaler.scale
+    prepared = density_table.prepare(file, config.columns, context.seed)
+    rows = prepared.rows
     flow = train_flow(
         config,
         context,
         "table",
-        rows[split.train],
+        rows[prepared.train],
         context.seed,
         divergence=config.divergence,
-        validation=rows[split.validation],
+        validation=rows[prepared.validation],
     ).flow
-    to_units = np.sum(np.log(scaler.scale))
 
     def score() -> dict[str, Any]:
-        seen = np.concatenate([split.train, split.validation])
+        seen = np.concatenate([prepared.train, prepared.validation])
         new = sample(flow, len(rows), key=jr.key(context.seed))
         found = {
-            "flow": log_prob(flow, rows) - to_units,
-            "gaussian": fitted_gaussian(rows[seen], rows[split.test]) - to_units,
-            "samples": new * scaler.scale + scaler.mean,
-            **round_trip(flow, rows[split.test]),
+            "flow": log_prob(flow, rows) - prepared.to_units,
+            "gaussian": fitted_gaussian(rows[seen], rows[prepared.test]) - prepared.to_units,
+            "samples": prepared.in_units(new),
+            **round_trip(flow, rows[prepared.test]),
         }
         if rows.shape[1] == 2:
             found["mass"] = mass(flow, 2 * config.grid, 1.5 * float(np.abs(rows).max()))
         return found
 
     found = context.stage("scores", score)
-    _write(context.root, columns, split, found)
-    pictures.pair_plot(context, columns, values[split.test], found["samples"][: len(split.test)])
-    context.note(
-        f"{file.name}: {len(rows)} rows of {len(columns)} columns, of which {len(split.train)} "
-        f"trained the flow, {len(split.validation)} chose its best weights, and "
-        f"{len(split.test)} are what the claims are about. The log-density of every row is in "
-        "scores.csv, and as many new rows are in samples.csv."
+    density_table.write_rows(context.root, prepared, found["flow"], found["samples"])
+    test = prepared.test
+    density_table.pair_plot(
+        context, prepared.table.columns, prepared.table.values[test], found["samples"][: len(test)]
     )
-    return _claims(split, found)
+    density_table.unlikeliest(context, prepared, found["flow"])
+    density_table.describe(context, file, prepared)
+    return _claims(test, found)
 
 
-def _read(file: Path) -> data.Table:
-    table = data.read_csv(file)
-    rows, columns = table.values.shape
-    if columns < 2:
-        raise data.DataError(file, "expected two or more columns of numbers; got 1.")
-    if rows < _FEWEST_ROWS:
-        raise data.DataError(
-            file, f"expected {_FEWEST_ROWS} rows or more to fit a density to; got {rows}."
-        )
-    for column, name in zip(table.values.T, table.columns, strict=True):
-        if np.ptp(column) == 0:
-            raise data.DataError(
-                file, f"column {name!r} is {column[0]:g} in every row, so it has no density; "
-                "leave it out."
-            )  # fmt: skip
-    return table
-
-
-def _split(rows: int, seed: int) -> _Split:
-    order = np.random.default_rng(seed).permutation(rows)
-    held_out = rows // 5
-    return _Split(order[2 * held_out :], order[held_out : 2 * held_out], order[:held_out])
-
-
-def _write(root: Path, columns: Sequence[str], split: _Split, found: dict[str, Any]) -> None:
-    part = np.empty(len(found["flow"]), dtype=object)
-    for name, rows in split._asdict().items():
-        part[rows] = name
-    scores = [[row + 1, *pair] for row, pair in enumerate(zip(found["flow"], part, strict=True))]
-    for name, header, rows in (
-        ("scores.csv", ["row", "log_prob", "part"], scores),
-        ("samples.csv", columns, found["samples"].tolist()),
-    ):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *rows])
-        atomic_write_text(root / name, text.getvalue())
-
-
-def _claims(split: _Split, found: dict[str, Any]) -> list[Claim]:
-    flow, gaussian = found["flow"][split.test], found["gaussian"]
+def _claims(test: np.ndarray, found: dict[str, Any]) -> list[Claim]:
+    flow, gaussian = found["flow"][test], found["gaussian"]
     behind = gaussian - flow
     error = float(np.std(behind, ddof=1) / np.sqrt(len(behind)))
     claims = [

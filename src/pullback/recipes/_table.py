@@ -238,6 +238,14 @@ TABLE: dict[str, Entry] = {
         authors=("Ali Razavi", "Aäron van den Oord", "Ben Poole", "Oriol Vinyals"),
         year=2019,
     ),
+    "residual-flow": Entry(
+        module="pullback.recipes.residual_flow",
+        arxiv="1906.02735",
+        title="Residual Flows for Invertible Generative Modeling",
+        summary="Flows of free-form networks, and why their likelihood has to be unbiased.",
+        authors=("Ricky T. Q. Chen", "Jens Behrmann", "David Duvenaud", "Jörn-Henrik Jacobsen"),
+        year=2019,
+    ),
 }
 
 

@@ -109,7 +109,8 @@ def image_sheet(
 
     Args:
         ax: Where to draw.
-        images: Grey levels in [0, 1], of shape `(rows, columns, height, width)`.
+        images: Grey levels in [0, 1], of shape `(rows, columns, height, width)`, or colours
+            `(rows, columns, height, width, 3)`.
         rows: A label for each row, or none at all.
         title: The title of the axes.
 
@@ -126,14 +127,21 @@ def image_sheet(
     import numpy as np
 
     images = np.asarray(images)
-    if images.ndim != 4 or (len(rows) not in (0, len(images))):
+    coloured = images.ndim == 5 and images.shape[4] == 3
+    if not (images.ndim == 4 or coloured) or (len(rows) not in (0, len(images))):
         raise ValueError(
             f"images has shape {images.shape} and there are {len(rows)} labels; give images of "
             "shape (rows, columns, height, width) and a label for each row"
         )
-    count, columns, height, width = images.shape
-    tiles = np.pad(images, ((0, 0), (0, 0), (0, 1), (0, 1)))
-    sheet = tiles.transpose(0, 2, 1, 3).reshape(count * (height + 1), columns * (width + 1))
+    count, columns, height, width = images.shape[:4]
+    edge = 1.0 if coloured else 0.0  # white, in either scale
+    tiles = np.pad(
+        images.reshape(count, columns, height, width, -1),
+        ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0)),
+        constant_values=edge,
+    )
+    sheet = tiles.transpose(0, 2, 1, 3, 4).reshape(count * (height + 1), columns * (width + 1), -1)
+    sheet = sheet if coloured else sheet[..., 0]
     ax.imshow(sheet[:-1, :-1], cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     middles = [i * (height + 1) + height / 2 for i in range(len(rows))]
     ax.set_yticks(middles, list(rows))

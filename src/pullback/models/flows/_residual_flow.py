@@ -135,12 +135,7 @@ class ResidualFlow(AbstractFlow):
         rows, batch = _rows(x, self.shape)
         shared, own = (None, None) if key is None else jr.split(key)
         keys = None if own is None else jr.split(own, len(rows))
-
-        def one(row_and_key: tuple[Array, Any]) -> tuple[Array, Array]:
-            row, key = row_and_key
-            return self.bijection.forward_and_log_det(row, key=key, shared=shared)
-
-        z, log_det = _over_rows(one, (rows, keys), batch_size)
+        z, log_det = _forward(self.bijection, rows, keys, shared, batch_size)
         return z.reshape(*batch, *z.shape[1:]), log_det.reshape(batch)
 
     def invert(
@@ -149,9 +144,7 @@ class ResidualFlow(AbstractFlow):
         """The points of the data that f carries to `z`, and how each was found."""
         rows, batch = _rows(z, _shape_of(self.base))
         solver = optx.FixedPointIteration(1e-6, 1e-6) if self.solver is None else self.solver
-        found = _over_rows(
-            lambda row: self.bijection.inverse(row, solver, self.max_steps), rows, batch_size
-        )
+        found = _inverse(self.bijection, rows, solver, self.max_steps, batch_size)
         x, info = jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
         return x, info
 
@@ -243,6 +236,23 @@ def _rows(points: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]
 
 
 @eqx.filter_jit
+def _forward(
+    bijection: AbstractBijection, rows: Array, keys: Any, shared: Any, batch_size: int | None
+) -> tuple[Array, Array]:
+    def one(row_and_key: tuple[Array, Any]) -> tuple[Array, Array]:
+        row, key = row_and_key
+        return bijection.forward_and_log_det(row, key=key, shared=shared)
+
+    return _over_rows(one, (rows, keys), batch_size)
+
+
+@eqx.filter_jit
+def _inverse(
+    bijection: AbstractBijection, rows: Array, solver: Any, max_steps: int, batch_size: int | None
+) -> tuple[Array, InverseInfo]:
+    return _over_rows(lambda row: bijection.inverse(row, solver, max_steps), rows, batch_size)
+
+
 def _over_rows(one: Callable[[Any], Any], rows: Any, batch_size: int | None) -> Any:
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, or None for all, got {batch_size}.")

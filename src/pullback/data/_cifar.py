@@ -1,0 +1,49 @@
+"""A subset of CIFAR-10, as two npz files."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from pullback.data._errors import DataError
+from pullback.data._types import Labelled, Split
+
+
+def cifar10_subset(folder: str | os.PathLike[str]) -> Split:
+    """A subset of CIFAR-10 from `train*.npz` and `test*.npz`, each with `images` and `labels`.
+
+    Args:
+        folder: where the two files lie.
+
+    Returns:
+        `x` float32 images `[n, 32, 32, 3]` in [0, 1], `y` int32 classes 0 to 9.
+
+    Raises:
+        DataError: a file is missing, doubled or malformed.
+
+    Example:
+        >>> train, test = cifar10_subset("data/cifar10_subset")  # doctest: +SKIP
+
+    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
+    """
+    return Split(*(_part(Path(folder), name) for name in ("train", "test")))
+
+
+def _part(folder: Path, name: str) -> Labelled:
+    files = sorted(folder.glob(f"{name}*.npz"))
+    if len(files) != 1:
+        raise DataError(folder, f"expected one file {name}*.npz with images; got {len(files)}.")
+    try:
+        with np.load(files[0], allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(files[0], f"expected npz with `images` and `labels`: {error}") from error
+    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
+    if not fits or labels.shape != images.shape[:1]:
+        raise DataError(
+            files[0],
+            "expected uint8 images [n, 32, 32, 3] and a label for each; got "
+            f"{images.dtype} {images.shape} and {labels.shape}.",
+        )
+    return Labelled(images.astype(np.float32) / 255, labels.astype(np.int32))
