@@ -89,22 +89,25 @@ def build(config: Config, dim: int, method: AbstractLogDet, key: Any) -> Residua
     )  # fmt: skip
 
 
-def stack(config: Config, method: AbstractLogDet, keys: Key[Array, " seeds"]) -> ResidualFlow:
-    """New flows of the plane, one for each key, side by side."""
-    return eqx.filter_vmap(lambda key: build(config, 2, method, key))(keys)
+def new_flows(config: Config, x: Float[np.ndarray, "n 2"], seeds: Sequence[int]) -> ResidualFlow:
+    """Flows of the plane that are not trained yet, one for each seed, side by side."""
+
+    @eqx.filter_jit
+    def make(keys: Key[Array, " seeds"], rows: Array) -> ResidualFlow:
+        flows = eqx.filter_vmap(lambda key: build(config, 2, ExactLogDet(), key))(keys)
+        return jax.vmap(initialise, in_axes=(0, None))(flows, rows)
+
+    return make(_keys(seeds, 0), jnp.asarray(x[:1000], float))
 
 
 def train_toys(
-    config: Config, method: AbstractLogDet, x: Float[np.ndarray, "n 2"], seeds: list[int]
-) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    config: Config, new: ResidualFlow, method: AbstractLogDet, x: Float[np.ndarray, "n 2"],
+    seeds: Sequence[int],
+) -> tuple[list[Any], dict[str, np.ndarray]]:  # fmt: skip
     """Flows of the plane, one for each seed: their arrays, and the losses on the way."""
-    start = lambda keys, rows: jax.vmap(initialise, in_axes=(0, None))(
-        stack(config, method, keys), rows
-    )
-    flows = eqx.filter_jit(start)(_keys(seeds, 0), jnp.asarray(x[:1000], float))
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate))
     flows, info = fit_stack(
-        flows,
+        with_log_det(new, method),
         negative_log_likelihood,
         jnp.asarray(x, float),
         optimiser=optimiser,
@@ -119,17 +122,14 @@ def train_toys(
     return jax.tree.leaves(eqx.filter(flows, eqx.is_array)), {"loss": info.history["loss"]}
 
 
-def restore(
-    config: Config, method: AbstractLogDet, arrays: list[np.ndarray], seeds: list[int]
-) -> list[ResidualFlow]:
+def restore(new: ResidualFlow, method: AbstractLogDet, arrays: list[Any]) -> list[ResidualFlow]:
     """The trained flows, one by one, from their arrays."""
-    like = eqx.filter_eval_shape(stack, config, method, _keys(seeds, 0))
-    params, static = eqx.partition(like, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-    flows = eqx.combine(
-        jax.tree.unflatten(jax.tree.structure(params), [jnp.asarray(a) for a in arrays]), static
-    )
-    row = lambda i: jax.tree.map(lambda leaf: leaf[i] if eqx.is_array(leaf) else leaf, flows)
-    return [row(i) for i in range(len(seeds))]
+    params, static = eqx.partition(with_log_det(new, method), eqx.is_array)
+    trained = jax.tree.unflatten(jax.tree.structure(params), [jnp.asarray(a) for a in arrays])
+    return [
+        eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], trained), static)
+        for i in range(len(arrays[0]))
+    ]
 
 
 def scores(
@@ -144,5 +144,5 @@ def scores(
     return found
 
 
-def _keys(seeds: list[int], role: int) -> Key[Array, " seeds"]:
+def _keys(seeds: Sequence[int], role: int) -> Key[Array, " seeds"]:
     return jnp.stack([jr.fold_in(jr.key(seed), role) for seed in seeds])

@@ -17,7 +17,14 @@ from pullback.recipes._base import Claim, Recipe
 from pullback.recipes._context import Context
 from pullback.recipes._residual_flow_images import run_on_images
 from pullback.recipes._residual_flow_table import run_on_table
-from pullback.recipes._residual_flow_train import Config, methods, restore, scores, train_toys
+from pullback.recipes._residual_flow_train import (
+    Config,
+    methods,
+    new_flows,
+    restore,
+    scores,
+    train_toys,
+)
 from pullback.report import house_style
 
 _ENTROPY = float(np.log(32))  # of the checkerboard
@@ -34,11 +41,14 @@ def run(config: Config, context: Context) -> list[Claim]:
     x = np.asarray(x, np.float32)
     train, test = x[: config.points], x[config.points :]
     found, histories, densities, samples, masses = {}, {}, {}, {}, []
+    new = new_flows(config, train, seeds)
     for name, method in methods(config).items():
         stage = name.replace(" ", "-")
-        arrays, history = context.stage(f"train-{stage}", train_toys, config, method, train, seeds)
+        arrays, history = context.stage(
+            f"train-{stage}", train_toys, config, new, method, train, seeds
+        )
         histories[name] = history["loss"]
-        flows = restore(config, method, arrays, seeds)
+        flows = restore(new, method, arrays)
         found[name] = context.stage(f"scores-{stage}", scores, flows, test, seeds)
         densities[name], samples[name], mass = context.stage(
             f"plane-{stage}", measures.plane, flows[0], 241, 6.0, context.seed

@@ -1,0 +1,78 @@
+"""The recipe `residual-flow`: its smoke preset, a table with holes, and images from files."""
+
+import csv
+import gzip
+import struct
+
+import jax
+import numpy as np
+import pytest
+
+from pullback.data import DataError
+from pullback.recipes import residual_flow, run
+
+pytestmark = pytest.mark.slow
+SMOKE = residual_flow.RECIPE.presets["smoke"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain():
+    """JAX as it is out of the box."""
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def _run(folder, **options):
+    return run(residual_flow.RECIPE, SMOKE, preset="smoke", folder=folder, **options)
+
+
+def test_a_run_measures_every_claim_and_shows_every_picture(tmp_path):
+    record = _run(tmp_path / "run")
+    claims = {claim["sentence"]: claim for claim in record["claims"]}
+    assert len(claims) == 11
+    # What needs no trained flow holds at any size.
+    for start in ("The roulette's log-likelihood is unbiased", "So is its gradient",
+                  "From the data to the base", "Every inverse converges"):  # fmt: skip
+        assert next(claim["holds"] for name, claim in claims.items() if name.startswith(start))
+    assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {
+        "gap", "training", "densities", "variance",
+    }  # fmt: skip
+
+
+def test_a_table_with_holes_is_scored_row_by_row(tmp_path):
+    values = np.random.default_rng(0).normal(size=(120, 3)) @ np.triu(np.ones((3, 3))) + 5
+    rows = [["a", "b", "c"], *values.round(4).tolist()]
+    rows[7][1] = ""
+    file = tmp_path / "my.csv"
+    with file.open("w", newline="") as text:
+        csv.writer(text).writerows(rows)
+    record = _run(tmp_path / "run", data=file)
+    assert len(record["claims"]) == 3
+    with (tmp_path / "run" / "scores.csv").open() as text:
+        scores = list(csv.DictReader(text))
+    # Line 8 of the file has the hole.
+    assert [int(row["row"]) for row in scores] == [line for line in range(2, 122) if line != 8]
+    assert np.isfinite([float(row["log_prob"]) for row in scores]).all()
+    with (tmp_path / "run" / "samples.csv").open() as text:
+        samples = np.asarray(list(csv.reader(text))[1:], float)
+    assert samples.shape == (119, 3)
+    assert "1 of 120 rows have holes" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_images_from_files(tmp_path):
+    for part, count in (("train", 600), ("t10k", 80)):
+        pixels = np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
+        with gzip.open(tmp_path / f"{part}-images-idx3-ubyte.gz", "wb") as file:
+            file.write(struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes())
+        with gzip.open(tmp_path / f"{part}-labels-idx1-ubyte.gz", "wb") as file:
+            file.write(struct.pack(">II", 2049, count) + bytes(count))
+    record = _run(tmp_path / "run", data=tmp_path)
+    assert len(record["claims"]) == 4
+    assert "MNIST at 7x7" in record["claims"][0]["sentence"]
+    assert (tmp_path / "run" / "figures" / "images.png").exists()
+
+
+def test_a_table_of_one_column_is_refused(tmp_path):
+    (tmp_path / "my.csv").write_text("a,b\n" + "1,2\n" * 50)
+    with pytest.raises(DataError, match="column 'a' is 1 in every row"):
+        _run(tmp_path / "run", data=tmp_path / "my.csv")
