@@ -11,6 +11,7 @@ from ._linear_ica import random_unmixing as random_unmixing
 from ._rbm import GaussianBernoulliRBM as GaussianBernoulliRBM
 from ._replay import ReplayBuffer as ReplayBuffer
 from ._sgld import SGLD as SGLD
+from ._sgld import refined_logits as refined_logits
 from ._sgld import sample_jem as sample_jem
 from ._starts import AbstractStart as AbstractStart
 from ._starts import BoxStart as BoxStart

@@ -22,7 +22,7 @@ from pullback.train import IterateInfo, Stream, iterate
 def fit_jem(
     classifier: Callable[..., Any],
     x: Float[Array | np.ndarray, "n ..."],
-    y: Int[Array | np.ndarray, " n"],
+    y: Int[Array | np.ndarray, " labels"],
     *,
     unlabelled: Float[Array | np.ndarray, "m ..."] | None = None,
     step: JEMStep | None = None,

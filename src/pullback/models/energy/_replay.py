@@ -105,10 +105,10 @@ class ReplayBuffer(eqx.Module):
         size = self.data.shape[0]
         rows_key, which, fresh_key = jr.split(key, 3)
         if labels is None:
-            rows = jr.randint(rows_key, (n,), 0, size)
+            rows = jr.randint(rows_key, (n,), 0, size, jnp.int32)
         else:
             part = size // (self.classes or 1)
-            rows = jr.randint(rows_key, (n,), 0, part) + labels.astype(jnp.int32) * part
+            rows = jr.randint(rows_key, (n,), 0, part, jnp.int32) + labels.astype(jnp.int32) * part
         fresh = self.start.sample(n, labels=self._labels(rows), key=fresh_key)
         again = jr.uniform(which, (n, *(1,) * (self.data.ndim - 1))) < reinit
         return jnp.where(again, fresh.astype(self.data.dtype), self.data[rows]), rows

@@ -1,0 +1,69 @@
+"""Scores of what a classifier has not seen, against closed forms and a count of pairs."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from pullback.analysis import auroc, grid_mass, out_of_distribution_scores
+
+W = jnp.array([[1.0, -2.0], [0.5, 0.0], [0.0, 1.0]])
+
+
+def test_the_scores_of_linear_logits_are_those_written_out(key):
+    x = jr.normal(key, (5, 2))
+    scores = out_of_distribution_scores(lambda x: W @ x, x, batch_size=2)
+    logits = np.asarray(x) @ np.asarray(W).T
+    weights = np.exp(logits)
+    prob = weights / weights.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scores.log_density, np.log(weights.sum(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(scores.max_prob, prob.max(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(scores.slope, -np.linalg.norm(prob @ W, axis=1), rtol=1e-12)
+
+
+def test_the_area_is_the_share_of_pairs_in_the_right_order():
+    generator = np.random.default_rng(0)
+    inside, outside = generator.integers(0, 6, 40) + 1.0, generator.integers(0, 6, 30) * 1.0
+    inside[0], outside[0] = np.inf, -np.inf
+    pairs = inside[:, None] - outside
+    want = np.mean(pairs > 0) + np.mean(pairs == 0) / 2
+    assert auroc(inside, outside) == pytest.approx(want, abs=1e-12)
+    assert auroc(outside, inside) == pytest.approx(1 - want, abs=1e-12)
+
+
+def test_a_grid_knows_a_correlated_gaussian_and_that_a_box_is_too_small():
+    precision = np.array([[2.0, 0.6], [0.6, 1.0]])
+    log_density = lambda x: 0.3 - x @ precision @ x / 2
+    found = grid_mass(log_density, [-6, -7], [6, 7], points=60)
+    want = 0.3 + np.log(2 * np.pi) - np.log(np.linalg.det(precision)) / 2
+    np.testing.assert_allclose(found.log_normaliser, want, atol=1e-9)
+    assert abs(float(found.at_edge)) < 1e-6
+    assert found.axes[1][0] == pytest.approx(-7 + 14 / 120)
+    # Rows go along the first axis.
+    np.testing.assert_allclose(
+        found.log_density[5, 20],
+        log_density(np.array([found.axes[0][5], found.axes[1][20]])) - want,
+    )
+    flat = grid_mass(lambda x: jnp.sum(x) * 0, [0.0], [2.0], points=10)
+    np.testing.assert_allclose([flat.log_normaliser, flat.at_edge], [np.log(2), 0.2], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: auroc(np.array([1.0, np.nan]), np.array([0.0])), "`inside` must be .* 1 NaN"),
+        (lambda: auroc(np.array([1.0]), np.array([])), "`outside` must be scores"),
+        (lambda: grid_mass(jnp.sum, [0], [0]), "`low` and `high` must be opposite corners"),
+        (lambda: grid_mass(jnp.sum, [0] * 4, [1] * 4), "one to three dimensions"),
+        (lambda: grid_mass(jnp.sum, [0], [1], points=2), "`points` must be at least 3, got 2"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_float32_stays_float32(x32):
+    scores = out_of_distribution_scores(lambda x: x, jnp.ones((2, 3)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(scores)} == {jnp.dtype(jnp.float32)}
