@@ -246,6 +246,23 @@ TABLE: dict[str, Entry] = {
         authors=("Ricky T. Q. Chen", "Jens Behrmann", "David Duvenaud", "Jörn-Henrik Jacobsen"),
         year=2019,
     ),
+    "jem": Entry(
+        module="pullback.recipes.jem",
+        arxiv="1912.03263",
+        title="Your Classifier is Secretly an Energy Based Model and You Should Treat it Like One",
+        summary=(
+            "A classifier trained as a density too: calibrated, and wary of what it has not seen."
+        ),
+        authors=(
+            "Will Grathwohl",
+            "Kuan-Chieh Wang",
+            "Jörn-Henrik Jacobsen",
+            "David Duvenaud",
+            "Mohammad Norouzi",
+            "Kevin Swersky",
+        ),
+        year=2019,
+    ),
 }
 
 

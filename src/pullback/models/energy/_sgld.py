@@ -130,6 +130,7 @@ def refined_logits(
     sampler: SGLD = SGLD(10),  # noqa: B008, frozen
     chains: int = 5,
     input_noise: float = 0.03,
+    straight_through: bool = False,
     key: PRNGKeyArray,
 ) -> Float[Array, " classes"]:
     r"""Logits after a few steps of the sampler: what was moved on purpose is moved back.
@@ -148,6 +149,7 @@ def refined_logits(
         sampler: its steps are the k of "JEM-k".
         chains: c.
         input_noise: $\sigma$.
+        straight_through: the published gradient, as if chains had not moved; for comparison only.
         key: a typed PRNG key.
 
     Returns:
@@ -172,4 +174,5 @@ def refined_logits(
     noise_key, key = jr.split(key)
     starts = x[None] + input_noise * jr.normal(noise_key, (chains, *x.shape), x.dtype)
     ends = sampler(model.log_density, starts, key=key)
+    ends = starts + jax.lax.stop_gradient(ends - starts) if straight_through else ends
     return jnp.mean(jax.vmap(model.logits)(ends), axis=0)
