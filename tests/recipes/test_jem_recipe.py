@@ -37,13 +37,13 @@ def finished(small, tmp_path_factory):
 
 def test_the_run_leaves_its_claims_and_pictures(finished):
     record, folder = finished
-    assert len(record["claims"]) == 18
+    assert len(record["claims"]) == 19
     assert all(np.isfinite(float(claim["value"])) for claim in record["claims"])
     assert {path.stem for path in (folder / "figures").iterdir()} == {
         "densities", "gaps", "reliability", "attacks", "scores", "samples",
     }  # fmt: skip
     shown = json.loads((folder / "contents.json").read_text())
-    assert [len(item["rows"]) for item in shown if item["kind"] == "table"] == [5, 2, 6]
+    assert [len(item["rows"]) for item in shown if item["kind"] == "table"] == [6, 2, 6]
 
 
 def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):

@@ -14,10 +14,15 @@ Found = Mapping[str, Mapping[str, Any]]
 
 _COLOURS = {
     "cross-entropy": PALETTE[1], "JEM": PALETTE[0],
+    "cross-entropy, for long": PALETTE[4],
     "no guard": PALETTE[1], "guard": PALETTE[0], "penalty": PALETTE[2],
 }  # fmt: skip
 
-_TITLES = {"no guard": "in a hurry", "guard": "in a hurry, guarded", "penalty": "with a penalty"}
+_TITLES = {
+    "no guard": "in a hurry",
+    "guard": "in a hurry, guarded",
+    "penalty": "in a hurry, penalised",
+}
 
 
 def draw_planes(context: Context, problem: Problem, planes: Found, worst: int) -> None:
@@ -82,8 +87,9 @@ def draw_gaps(context: Context, curves: Found) -> None:
     for ax, (name, row) in zip(axes, curves.items(), strict=True):
         for number, gap in enumerate(row["gap"]):
             ax.plot(row["steps"], gap, color=PALETTE[number % len(PALETTE)], linewidth=1)
-        falls = f": fell back {int(np.sum(row['restarts']))} times" if name == "guard" else ""
-        ax.set_title(f"{_TITLES.get(name, name)}{falls}", fontsize=10)
+        count = int(np.sum(row["restarts"]))
+        note = f"\nfell back {count} times" if name == "guard" else "\n"
+        ax.set_title(_TITLES.get(name, name) + note, fontsize=10)
         ax.set_xlabel("training step")
         ax.axhline(0, color="#7b8794", linestyle="--", linewidth=1)
         ax.set_yscale("symlog", linthresh=1)

@@ -35,14 +35,16 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
     problem = Problem(scaled, y, rows, rows, test, (-3.0, 3.0))
     kinds = moon_kinds(config)
     trained = {
-        name: context.stage(f"train-table-{name}", train, config, kind, problem, seeds)
+        name: context.stage(f"train-table-{_slug(name)}", train, config, kind, problem, seeds)
         for name, kind in kinds.items()
     }
     found, per_row = {}, {}
     for name, kind in kinds.items():
         params = trained[name]["params"]
-        found[name] = context.stage(f"table-{name}", measures.classify, kind, problem, params)
-        per_row[name] = context.stage(f"rows-{name}", _rows, kind.width, problem, params)
+        found[name] = context.stage(
+            f"table-{_slug(name)}", measures.classify, kind, problem, params
+        )
+        per_row[name] = context.stage(f"rows-{_slug(name)}", _rows, kind.width, problem, params)
     with house_style():
         figures.draw_reliability(context, {file.name: found})
         figures.draw_gaps(context, {"JEM": trained["JEM"]})
@@ -64,6 +66,10 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
         "that have a lower one (near 0: look at that row), and the probability of each class."
     )
     return _claims(trained, per_row, y, held, context.seed, scaled, kinds, problem)
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "-")
 
 
 def _read(file: Path, table: data.Table) -> tuple[np.ndarray, np.ndarray, list[str]]:

@@ -42,8 +42,10 @@ class Config:
     """Moons and tables: sampler's steps in a training step, with honest noise."""
     learning_rate: float = 3e-4
     """Adam's."""
+    long_rate: float = 1e-3
+    """Moons and tables: Adam's rate for a second baseline, which comes to the end of its loss."""
     hasty_steps: int = 1500
-    """Moons: training steps of the runs that are meant to blow up."""
+    """Moons: training steps of the runs that are meant to explode."""
     hasty_chain: int = 10
     """Their sampler's steps."""
     hasty_rate: float = 5e-3
@@ -117,6 +119,7 @@ def moon_kinds(config: Config) -> dict[str, Kind]:
     plain = Kind(config.width, config.steps, config.learning_rate)
     return {
         "cross-entropy": plain,
+        "cross-entropy, for long": plain._replace(learning_rate=config.long_rate),
         "JEM": plain._replace(sampler=SGLD(config.chain, step_size=0.05, noise=None)),
     }
 
@@ -127,7 +130,7 @@ def hasty_kinds(config: Config) -> dict[str, Kind]:
     hasty = Kind(config.width, config.hasty_steps, config.hasty_rate, sampler)
     return {
         "no guard": hasty._replace(limit=1e30),
-        "guard": hasty._replace(limit=5.0),
+        "guard": hasty._replace(limit=2.0),
         "penalty": hasty._replace(limit=1e30, l2_energy=0.01),
     }
 
