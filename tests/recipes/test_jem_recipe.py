@@ -94,9 +94,9 @@ def test_strangers_are_test_images_changed():
 
 def test_bins_of_all_seeds_are_pooled_by_their_counts():
     row = {
-        "curve_count": np.array([[0, 2], [0, 6]]),
-        "curve_confidence": np.array([[np.nan, 0.6], [np.nan, 1.0]]),
-        "curve_accuracy": np.array([[np.nan, 0.5], [np.nan, 0.9]]),
+        "curve_count": np.array([[1, 20], [0, 60]]),
+        "curve_confidence": np.array([[0.1, 0.6], [np.nan, 1.0]]),
+        "curve_accuracy": np.array([[0.0, 0.5], [np.nan, 0.9]]),
     }
     confidence, accuracy = measures.pooled_curve(row)
     np.testing.assert_allclose([confidence, accuracy], [[0.9], [0.8]])

@@ -54,8 +54,9 @@ def draw_planes(context: Context, problem: Problem, planes: Found, worst: int) -
         "densities",
         fig,
         "What each network takes the density of two moons to be, bright where it is high, on a "
-        "scale of its own; marks are the labelled points, the white line is where both classes are "
-        "equally likely. A classifier's logits say nothing of where the data is. A JEM's do. "
+        "scale of its own, and dark throughout where all of it lies outside of the picture; marks "
+        "are the labelled points, the white line is where both classes are equally likely. A "
+        "classifier's logits say nothing of where the data is. A JEM's do. "
         "Trained in a hurry it explodes: all of its mass is then in a place where no data is, and "
         "test points are a surprise of thousands of nats.",
     )
@@ -77,7 +78,9 @@ def draw_reliability(context: Context, parts: Mapping[str, Found]) -> None:
         fig,
         "How often the classifiers are right, by how sure they say they are; on the dashed line "
         "confidence is what it claims to be. Above it a classifier is too timid, below it too "
-        "sure. ECE is the expected calibration error, the mean distance from the line.",
+        "sure. ECE is the expected calibration error, the mean distance from the line; bins of "
+        "fewer than 20 examples are not drawn. A density helps where labels overlap and are few; "
+        "a short training as a density makes a classifier timid that was calibrated as it was.",
     )
 
 
@@ -130,8 +133,8 @@ def draw_attacks(context: Context, attacks: Found, refined: Mapping[str, Any]) -
         fig,
         "Accuracy on images that were moved on purpose, by projected gradients, within a Euclidean "
         "distance; pixels lie in [-1, 1]. Bands are one standard deviation over seeds. Right: "
-        "logits that are taken after a few steps of the sampler. An attack that does not see them, "
-        "as in the published evaluation, makes them look stronger than they are.",
+        "logits that are taken after a few steps of the sampler, attacked by gradients through "
+        "those steps, and by gradients that are blind to them, as in the published evaluation.",
     )
 
 

@@ -27,6 +27,7 @@ RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 REFINED_RADII = (0.0, 0.5, 1.0)
 SCORES = ("log_density", "max_prob", "slope")
 _BINS = 10
+_FEWEST = 20  # examples in a bin that is drawn
 _SAMPLES = 8  # of each class
 _EDGE = 6.0  # of the box that densities of moons are summed over
 
@@ -172,8 +173,9 @@ def first_of_each_class(problem: Problem) -> Float[np.ndarray, "classes k dim"]:
 
 
 def pooled_curve(row: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence and accuracy of each bin, over all seeds together; empty bins are left out."""
+    """Confidence and accuracy of each bin, over all seeds together; bins of few are left out."""
     count = row["curve_count"]
     total = count.sum(axis=0)
-    mean = lambda values: np.nansum(values * count, axis=0)[total > 0] / total[total > 0]
+    shown = total >= _FEWEST
+    mean = lambda values: np.nansum(values * count, axis=0)[shown] / total[shown]
     return mean(row["curve_confidence"]), mean(row["curve_accuracy"])

@@ -197,8 +197,8 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
             reference="1.6 to 2.0 nats in plain JAX, on other moons",
         ),
         Claim.over_seeds(
-            "When it is worth less: a baseline that is stopped as early has most of it (calibration "
-            "error over that of the one trained for long)",
+            "When it is worth less: a baseline stopped as early has part of it too (calibration "
+            "error over that of the one trained on)",
             (plain["ece"] / long["ece"]).tolist(),
             at_most=1.0,
             reference="no figure that was found",
@@ -314,12 +314,12 @@ def _claims_of_images(
             reference="11 points with 200 labels in plain JAX, trained for longer",
         ),
         Claim.over_seeds(
-            "An attack that is blind to the sampler flatters the defence (accuracy at radius 0.5 "
-            "over that under an attack through it)",
-            (100 * (refined["blind"] - refined["seen"])[:, half]).tolist(),
-            at_least=0.0,
+            "When not to: logits after ten steps of the sampler are little safer, under an attack "
+            f"through them on {config.attacked} images, than as they are (points at radius 0.5)",
+            (100 * (refined["seen"] - refined["plain"])[:, half]).tolist(),
+            at_most=5.0,
             unit="points",
-            reference="the published evaluation is blind to it",
+            reference="the paper found them safer, by an attack that is blind to the sampler",
         ),
         Claim(
             "Samples look like their class (share whose nearest image of the data has it)",
