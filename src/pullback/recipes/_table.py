@@ -263,6 +263,23 @@ TABLE: dict[str, Entry] = {
         ),
         year=2019,
     ),
+    "lsd": Entry(
+        module="pullback.recipes.lsd",
+        arxiv="2002.05616",
+        title=(
+            "Learning the Stein Discrepancy for Training and Evaluating Energy-Based Models "
+            "without Sampling"
+        ),
+        summary="Does a model fit? Tests, rankings and training by the score alone.",
+        authors=(
+            "Will Grathwohl",
+            "Kuan-Chieh Wang",
+            "Jörn-Henrik Jacobsen",
+            "David Duvenaud",
+            "Richard Zemel",
+        ),
+        year=2020,
+    ),
 }
 
 

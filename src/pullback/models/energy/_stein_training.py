@@ -153,8 +153,8 @@ def fit_stein(
     batch_size: int | None = None,
     n_critic: int = 5,
     l2: float = 1.0,
-    learning_rate: float = 1e-3,
-    critic_learning_rate: float = 1e-3,
+    learning_rate: float | optax.Schedule = 1e-3,
+    critic_learning_rate: float | optax.Schedule = 1e-3,
     divergence: AbstractDivergence | None = None,
     log_every: int = 100,
     progress: bool | None = None,
@@ -176,8 +176,9 @@ def fit_stein(
             `n_critic + 1` steps.
         n_critic: as in `SteinStep`.
         l2: the same.
-        learning_rate: the model's, by Adam with decays 0.5 and 0.9.
-        critic_learning_rate: the critic's.
+        learning_rate: the model's, a number or a schedule of Optax's; by Adam with decays 0.5 and
+            0.9.
+        critic_learning_rate: the critic's, whose schedule counts its own steps.
         divergence: as in `SteinStep`.
         log_every: steps between two points of the history, which holds `discrepancy`.
         progress: show a bar on stderr. None: where stderr is a terminal.
@@ -286,7 +287,7 @@ def _split(key: Key[Array, "..."]) -> tuple[Key[Array, "..."], Key[Array, "..."]
 
 # Cached, so that another fit does not compile again.
 @functools.cache
-def _adam(learning_rate: float) -> optax.GradientTransformation:
+def _adam(learning_rate: float | optax.Schedule) -> optax.GradientTransformation:
     return optax.adam(learning_rate, b1=0.5, b2=0.9)
 
 

@@ -1,0 +1,173 @@
+"""The recipe `lsd` on a table of the user's own: does a model fit my data?"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import numpyro.distributions as dist
+from sklearn.mixture import GaussianMixture
+
+from pullback import data
+from pullback._promotion import standard_promotion
+from pullback.analysis import compare_models, goodness_of_fit, kernel_stein_test
+from pullback.recipes import _lsd_figures as figures
+from pullback.recipes._base import Claim
+from pullback.recipes._context import Context
+from pullback.recipes._lsd_train import Config
+from pullback.report import house_style
+
+_FEWEST_ROWS = 200
+_MOST_TESTED = 4000  # rows that kernel tests take all pairs of
+_LEAST_RESIDUAL = 1e-3  # share of a column's deviation that the others leave unexplained
+
+
+def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
+    """Fit a Gaussian and a mixture to a half of the rows, and test each on the other half."""
+    values, columns, dropped = read(file)
+    order = np.random.default_rng(context.seed).permutation(len(values))
+    half = len(values) // 2
+    (train, test), _ = data.standardise(values[order[:half]], values[order[half:]])
+    test = test[:_MOST_TESTED]
+    found = context.stage("fits", _fits, config, train, test, context.seed)
+    with house_style():
+        figures.draw_table(context, list(columns), found)
+    context.table(
+        "models",
+        ["model", "nats a row", "discrepancy", "error", "p, learned", "p, kernel", "verdict"],
+        [
+            [
+                name, row["nll"], row["discrepancy"], row["error"], row["learned"], row["kernel"],
+                "does not fit" if min(row["learned"], row["kernel"]) <= 0.025 else "not rejected",
+            ]
+            for name, row in found.items()
+        ],
+        f"{file.name}: {len(values)} rows of {len(columns)} columns, standardised. Models are "
+        f"fitted to {half} rows; all else is of {len(test)} others. The discrepancy is half the "
+        "mean squared gap of scores, as far as a critic finds it; the best model has the least. "
+        "A model is said not to fit where one of the two p-values is at most 0.025.",
+    )  # fmt: skip
+    if dropped:
+        context.note(
+            f"Left out: {', '.join(dropped)}. A column that is constant, or a combination of those "
+            "before it, has no density."
+        )
+    context.note(
+        "A p-value tells whether this many rows suffice to see that a model is wrong, not how "
+        "wrong it is. Rows with ties or whole numbers have no density: every model of one is "
+        "rejected once there are enough of them."
+    )
+    return _claims(found)
+
+
+def read(file: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """The rows of a CSV or of an npz with `x` and `y`, the columns' names, and those left out."""
+    if file.suffix == ".npz":
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                x, y = arrays["x"], arrays["y"]
+        except (OSError, ValueError, KeyError) as error:
+            raise data.DataError(file, f"expected arrays `x` and `y`: {error}") from error
+        values = np.column_stack([x.reshape(len(x), -1), y])
+        names = (*(f"x{place + 1}" for place in range(values.shape[1] - 1)), "y")
+    else:
+        values, names = data.read_csv(file)
+    if len(values) < _FEWEST_ROWS:
+        raise data.DataError(
+            file, f"expected {_FEWEST_ROWS} rows or more to fit and to test; got {len(values)}."
+        )
+    if not np.isfinite(values).all():
+        raise data.DataError(file, "expected finite numbers; there are others.")
+    kept: list[int] = []
+    for place in range(values.shape[1]):
+        column = values[:, place] - values[:, place].mean()
+        deviation = column.std()
+        if deviation > 0 and kept:
+            others = values[:, kept] - values[:, kept].mean(axis=0)
+            scaled = others / others.std(axis=0)
+            column = column - scaled @ np.linalg.lstsq(scaled, column, rcond=None)[0]
+        if deviation > 0 and column.std() > _LEAST_RESIDUAL * deviation:
+            kept.append(place)
+    if not kept:
+        raise data.DataError(file, "expected a column that varies; there is none.")
+    dropped = [name for place, name in enumerate(names) if place not in kept]
+    return values[:, kept], tuple(names[place] for place in kept), dropped
+
+
+def _fits(config: Config, train: np.ndarray, test: np.ndarray, seed: int) -> dict[str, Any]:
+    models = {
+        name: _mixture(train, count, seed)
+        for name, count in (("Gaussian", 1), (f"mixture of {config.components}", config.components))
+    }
+    x, key = jnp.asarray(test, float), jr.key(seed)
+    options = {
+        "width": config.width,
+        "steps": config.test_steps,
+        "evaluate_every": max(1, config.test_steps // 10),
+        "split": (0.6, 0.1, 0.3),
+    }
+    own_key, key = jr.split(key)
+    ranked = compare_models(
+        {name: jax.grad(model.log_prob) for name, model in models.items()}, x, l2=1.0, key=key,
+        **options,
+    )  # fmt: skip
+    found = {}
+    for name, model in models.items():
+        with standard_promotion():
+            own = model.sample(own_key, (len(x),))
+            nll = -jnp.mean(jax.vmap(model.log_prob)(x))
+        gap = jnp.mean(jax.vmap(ranked[name].critic)(x) ** 2, axis=0) * jnp.var(x, axis=0)
+        test_of = lambda rows, model=model: goodness_of_fit(
+            rows, log_prob=model.log_prob, key=key, **options
+        )
+        found[name] = {
+            "nll": float(nll),
+            "discrepancy": float(ranked[name].discrepancy),
+            "error": float(ranked[name].standard_error),
+            "learned": float(test_of(x).p_value),
+            "kernel": float(kernel_stein_test(x, log_prob=model.log_prob, key=key).p_value),
+            "own": float(test_of(own).p_value),
+            "share": np.asarray(gap / jnp.sum(gap)),
+        }
+    return found
+
+
+def _mixture(x: np.ndarray, count: int, seed: int) -> Any:
+    fitted = GaussianMixture(count, reg_covar=1e-4, random_state=seed % 2**32).fit(x)
+    as_array = lambda values: jnp.asarray(values, float)
+    with standard_promotion():
+        parts = dist.MultivariateNormal(
+            as_array(fitted.means_), covariance_matrix=as_array(fitted.covariances_)
+        )
+        return dist.MixtureSameFamily(dist.Categorical(as_array(fitted.weights_)), parts)
+
+
+def _claims(found: dict[str, Any]) -> list[Claim]:
+    rows = list(found.values())
+    behind = [row["nll"] - min(row["nll"] for row in rows) for row in rows]
+    nearest = int(np.argmin([row["discrepancy"] for row in rows]))
+    apart = abs(rows[0]["discrepancy"] - rows[1]["discrepancy"])
+    error = float(np.hypot(rows[0]["error"], rows[1]["error"]))
+    claims = [
+        Claim(
+            "A check of the test itself: rows drawn from each model are not rejected under it "
+            "(smallest p-value)",
+            value=min(row["own"] for row in rows),
+            at_least=1e-3,
+            reference="one in 500 fails by chance, for there are two",
+        ),
+    ]
+    if apart > 2 * error:
+        claims.append(
+            Claim(
+                "The model that is nearest by the learned discrepancy has the best likelihood of "
+                "unseen rows, too (nats behind the best)",
+                value=behind[nearest],
+                at_most=0.02,
+                unit="nats",
+                reference="the likelihood, which this ranking does without",
+            )
+        )
+    return claims
