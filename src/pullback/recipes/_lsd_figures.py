@@ -85,10 +85,11 @@ def draw_power(
     left.axhline(0.05, color="black", linestyle=":", linewidth=1, label="level 0.05")
     right.axhline(0.05, color="black", linestyle=":", linewidth=1)
     left.set(xlabel=f"columns of {columns} that are Laplace", ylabel="share of tests that reject")
-    left.set(title="heavy tails: the learned test sees more", ylim=(-0.03, 1.05))
+    left.set(title="columns with heavy tails", ylim=(-0.03, 1.05))
+    left.set_xticks(counts)
     left.legend(fontsize=8, loc="upper left")
     right.set_xticks(range(len(TESTS)), [name.replace(" (", "\n(") for name in TESTS])
-    right.set(title=f"machine, weights off by {perturbation:g}: KSD sees more")
+    right.set(title=f"a machine whose weights are off by {perturbation:g}")
     right.grid(axis="x", visible=False)
     context.figure(
         "power",

@@ -94,7 +94,8 @@ def train_ica(config: Config, context: Context, seed: int) -> dict[str, np.ndarr
         )
     )
     # A rate that falls to nothing, so that the end is not a matter of the last batches.
-    adam = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps))
+    rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+    adam = optax.adam(rate)
 
     def likelihood(model: LinearICA, batch: Array, *, key: Array) -> tuple[Array, dict]:
         return -jnp.mean(jax.vmap(model.log_prob)(batch)), {}
@@ -110,7 +111,7 @@ def train_ica(config: Config, context: Context, seed: int) -> dict[str, np.ndarr
         )  # fmt: skip
     found["LSD"], info = fit_stein(
         start, x, width=config.width, steps=config.steps, batch_size=config.batch_size,
-        learning_rate=optax.cosine_decay_schedule(config.learning_rate, config.steps), progress=context.progress,
+        learning_rate=rate, progress=context.progress,
         log_every=max(1, config.steps // 40), key=jr.split(keys[2], config.seeds),
     )  # fmt: skip
     nll = eqx.filter_jit(

@@ -192,7 +192,8 @@ def _claims_of_ranking(ranked: Mapping[str, np.ndarray]) -> list[Claim]:
             reference="1: the same order",
         ),
         Claim.over_seeds(
-            "The learned discrepancy is that of the best critic, where it is above 0.1 (mean ratio)",
+            "The learned discrepancy is that of the best critic, where that is above 0.1 (mean "
+            "ratio)",
             ratio,
             at_least=0.7,
             at_most=1.2,
