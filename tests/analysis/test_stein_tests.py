@@ -1,6 +1,7 @@
 """Tests by Stein's identity: their values by brute force and in closed form, and their size."""
 
 import inspect
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,7 +26,7 @@ from pullback.calculus import stein_operator
 H = 1.3
 X = jr.normal(jr.key(0), (7, 3))
 SHIFT = jnp.array([0.5, -0.3, 0.1])
-SMALL = {"width": 16, "steps": 60, "batch_size": 64, "evaluate_every": 30}
+SMALL: dict[str, Any] = {"width": 16, "steps": 60, "batch_size": 64, "evaluate_every": 30}
 
 
 def skewed(x):

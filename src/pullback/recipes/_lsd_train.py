@@ -41,8 +41,8 @@ class Config:
     """Rows a step."""
     width: int = 64
     """Of the hidden layers of critics."""
-    learning_rate: float = 2e-3
-    """Adam's, of models."""
+    learning_rate: float = 1e-2
+    """Adam's, of the models of sources; it falls to nothing."""
     plane_steps: int = 2000
     """Steps of the density in the plane."""
     repeats: int = 16

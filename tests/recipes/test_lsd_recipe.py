@@ -1,0 +1,140 @@
+"""The recipe `lsd`: its smallest run, one that is stopped, and a table of the user's own."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback._promotion import standard_promotion
+from pullback.data import DataError
+from pullback.recipes import Context, load, lsd, run
+from pullback.recipes import _lsd_measures as measures
+from pullback.recipes import _lsd_table as table
+from pullback.recipes._lsd_train import Config
+from pullback.recipes.lsd import RECIPE
+
+TINY = RECIPE.presets["smoke"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    """As from the command line: float32, ordinary promotion."""
+    with jax.enable_x64(False), standard_promotion():
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lsd") / "run"
+    return run(RECIPE, TINY, preset="smoke", folder=folder), folder
+
+
+@pytest.mark.slow
+def test_every_claim_is_a_number_and_every_picture_is_there(finished):
+    record, folder = finished
+    assert len(record["claims"]) == 12
+    assert all(np.isfinite(claim["value"]) for claim in record["claims"])
+    assert {path.stem for path in (folder / "figures").iterdir()} == {
+        "power", "ica", "plane", "ranking", "blindness",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["method"] for row in rows[::2]] == [
+        "start", "maximum likelihood", "score matching", "LSD",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):
+    record, folder = finished
+
+    def again(*args, **kwargs):
+        raise RuntimeError("measured a second time")
+
+    for module, names in (
+        (lsd, ("train_ica", "train_plane")),
+        (measures, ("laplace_power", "machine_power", "ranking", "blindness")),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, again)
+    resumed = run(RECIPE, TINY, preset="smoke", folder=folder, resume=True)
+    assert resumed["claims"] == record["claims"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_a_table_is_tested_and_what_has_no_density_is_left_out(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    side = np.where(rng.random(400) < 0.5, -2.0, 2.0)
+    x = np.column_stack([side + 0.3 * rng.normal(size=400), rng.normal(size=400), np.ones(400)])
+    y = x[:, 0] + 2 * x[:, 1]
+    file = tmp_path / f"mine.{kind}"
+    if kind == "npz":
+        np.savez(file, x=x, y=y)
+    else:
+        rows = "\n".join(",".join(map(str, [*row, last])) for row, last in zip(x, y, strict=True))
+        file.write_text(f"a,b,constant,sum\n{rows}\n")
+    context = Context(tmp_path / "run", data=file)
+    config = dataclasses.replace(TINY, components=2, test_steps=100)
+    claims = RECIPE.run(config, context)
+    assert all(np.isfinite(claim.value) for claim in claims)
+    [shown] = [item for item in context.contents if item["kind"] == "table"]
+    gaussian, mixture = shown["rows"]
+    # Two modes: the Gaussian is far from them by nats, and the kernel test sees it.
+    assert gaussian[1] - mixture[1] > 0.3
+    assert gaussian[-1] == "does not fit"
+    assert "a, b" not in shown["header"]
+    notes = [item["text"] for item in context.contents if item["kind"] == "note"]
+    left_out = "constant, sum" if kind == "csv" else "x3, y"
+    assert any(f"Left out: {left_out}." in note for note in notes)
+
+
+def test_a_table_that_cannot_be_tested_is_refused(tmp_path):
+    few = tmp_path / "few.csv"
+    few.write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(DataError, match="expected 200 rows or more to fit and to test; got 2"):
+        table.read(few)
+    still = tmp_path / "still.npz"
+    np.savez(still, x=np.ones((300, 2)), y=np.zeros(300))
+    with pytest.raises(DataError, match="expected a column that varies"):
+        table.read(still)
+    nameless = tmp_path / "nameless.npz"
+    np.savez(nameless, z=np.ones(3))
+    with pytest.raises(DataError, match="expected arrays `x` and `y`"):
+        table.read(nameless)
+
+
+def test_what_is_known_of_two_modes():
+    """Far apart the divergence is that of the weights, and the scores are equal."""
+    nats, fisher = measures._two_modes_exactly(6.0, *measures.WEIGHTS)
+    left, right = measures.WEIGHTS
+    want = left * np.log(left / right) + (1 - left) * np.log((1 - left) / (1 - right))
+    np.testing.assert_allclose(nats, want, rtol=1e-6)
+    assert fisher < 1e-4
+    x = np.linspace(-3, 3, 7)
+    density = lambda x: np.logaddexp(
+        np.log(right) - (x + 1) ** 2 / 2, np.log(1 - right) - (x - 1) ** 2 / 2
+    )
+    slope = (density(x + 1e-5) - density(x - 1e-5)) / 2e-5
+    found = measures._two_modes_score(jnp.ones(7), jnp.asarray(x))
+    np.testing.assert_allclose(found, slope, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"points": 50}, "points must be at least 100, got 50"),
+        ({"laplace": (5, 10)}, r"laplace must rise from 0, got \(5, 10\)"),
+        ({"laplace": (0, 11)}, "laplace has 11, and there are 10 columns"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**wrong)
+
+
+def test_it_is_in_the_table():
+    assert load("lsd") is RECIPE
