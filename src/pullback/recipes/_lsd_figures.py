@@ -33,10 +33,10 @@ def draw_ica(context: Context, found: Mapping[str, np.ndarray]) -> None:
         "ica",
         fig,
         "Unmixing of independent sources. Left: the learned discrepancy in training, a line a "
-        "seed. Right: how far each way to train ends behind the model that drew the rows, a mark "
-        f"a seed and bars the means; all start {start.min():.1f} to {start.max():.1f} nats behind. "
-        "Only maximum likelihood needs the normaliser, and only score matching the Hessian's "
-        "trace with its slope.",
+        "seed; it rises where the critic learns faster than the model. Right: how far each way to "
+        "train ends behind the model that drew the rows, a mark a seed and bars the means; all "
+        f"start {start.min():.1f} to {start.max():.1f} nats behind. Only maximum likelihood needs "
+        "the normaliser, and only score matching the Hessian's trace with its slope.",
     )
 
 
