@@ -15,6 +15,8 @@ from pullback.data._idx import read_idx as read_idx
 from pullback.data._irregular import IrregularSeries as IrregularSeries
 from pullback.data._irregular import SeriesSplit as SeriesSplit
 from pullback.data._irregular import irregular_series as irregular_series
+from pullback.data._labelled_table import LabelledTable as LabelledTable
+from pullback.data._labelled_table import read_labelled as read_labelled
 from pullback.data._long import read_long as read_long
 from pullback.data._mnist import fashion_mnist as fashion_mnist
 from pullback.data._mnist import mnist as mnist

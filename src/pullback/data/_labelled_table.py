@@ -1,0 +1,97 @@
+"""A table of the user's own with a column of labels, of which some may be missing."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from pullback.data._cells import BadRows, numbers
+from pullback.data._errors import DataError
+from pullback.data._sources import open_source
+
+
+class LabelledTable(NamedTuple):
+    """Numbers in columns, and a class for each row or none.
+
+    Attributes:
+        values: `[rows, columns]`.
+        columns: the columns' names.
+        y: the classes, numbers from 0, and -1 where there is no label, `[rows]`.
+        classes: their names, sorted.
+    """
+
+    values: Float[np.ndarray, "rows columns"]
+    columns: tuple[str, ...]
+    y: Int[np.ndarray, " rows"]
+    classes: tuple[str, ...]
+
+
+def read_labelled(
+    path: str | os.PathLike[str], label: str, columns: Sequence[str] | None = None
+) -> LabelledTable:
+    """Read a table of numbers with a column of labels, which may have empty cells.
+
+    A label is any text or number; rows without one are kept, as unlabelled. The other cells must
+    all be numbers: every hole is named.
+
+    Args:
+        path: a CSV file with a header, in UTF-8, or a Parquet file (`.parquet`, `.pq`), for which
+            pyarrow is needed.
+        label: the name of the column of labels.
+        columns: the names of the columns to take, in this order; default all but `label`.
+
+    Returns:
+        The numbers as float64, the classes and their names.
+
+    Raises:
+        DataError: the file cannot be read or has no rows; a name is missing, double or unknown; a
+            cell that is to be taken is empty, no number, NaN or infinite (the message has the first
+            20 of them); or the labels are fewer than two classes.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "my.csv"
+        >>> _ = file.write_text("height,weight,kind\\n1.71,68,b\\n1.64,59.5,\\n1.8,77,a\\n")
+        >>> table = read_labelled(file, "kind", ["weight"])
+        >>> table.values.ravel(), table.y, table.classes
+        (array([68. , 59.5, 77. ]), array([ 1, -1,  0]), ('a', 'b'))
+    """
+    path = Path(path)
+    source = open_source(path)
+    names = tuple(n for n in source.names if n != label) if columns is None else tuple(columns)
+    if label in names:
+        raise DataError(path, f"column {label!r} is the label, and cannot be one of `columns`.")
+    places = [_place(path, source.names, name) for name in (label, *names)]
+    if not names:
+        raise DataError(path, f"expected columns of numbers beside the label {label!r}; none.")
+    bad, labels, blocks = BadRows(path, source.word), [], []
+    for rows, (cells, *rest) in source.chunks(places, bad):
+        labels += ["" if cell is None else str(cell).strip() for cell in cells]
+        found = zip(rest, names, strict=True)
+        blocks.append(np.stack([numbers(c, rows, name, bad) for c, name in found], axis=1))
+        bad.check(at_end=False)
+    bad.check()
+    if not blocks:
+        raise DataError(path, "expected rows after the header; there is none.")
+    classes = tuple(sorted(set(labels) - {""}))
+    if len(classes) < 2:
+        got = f"{classes[0]!r} alone" if classes else "none"
+        raise DataError(path, f"expected two or more labels in column {label!r}; got {got}.")
+    code = {name: number for number, name in enumerate(classes)} | {"": -1}
+    y = np.array([code[name] for name in labels])
+    return LabelledTable(np.concatenate(blocks), names, y, classes)
+
+
+def _place(path: Path, names: tuple[str, ...], name: str) -> int:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+        raise DataError(
+            path,
+            f"there is no column {name!r}; did you mean {near!r}? The columns are "
+            f"{', '.join(names)}.",
+        )
+    return names.index(name)
