@@ -1,6 +1,5 @@
 """A table of the user's own with a column of labels, of which some may be missing."""
 
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback.data._cells import BadRows, numbers
+from pullback.data._csv import choose_columns
 from pullback.data._errors import DataError
 from pullback.data._sources import open_source
 
@@ -65,7 +65,7 @@ def read_labelled(
     names = tuple(n for n in source.names if n != label) if columns is None else tuple(columns)
     if label in names:
         raise DataError(path, f"column {label!r} is the label, and cannot be one of `columns`.")
-    places = [_place(path, source.names, name) for name in (label, *names)]
+    places = choose_columns(path, source.names, (label, *names))
     if not names:
         raise DataError(path, f"expected columns of numbers beside the label {label!r}; none.")
     bad, labels, blocks = BadRows(path, source.word), [], []
@@ -84,14 +84,3 @@ def read_labelled(
     code = {name: number for number, name in enumerate(classes)} | {"": -1}
     y = np.array([code[name] for name in labels])
     return LabelledTable(np.concatenate(blocks), names, y, classes)
-
-
-def _place(path: Path, names: tuple[str, ...], name: str) -> int:
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-        raise DataError(
-            path,
-            f"there is no column {name!r}; did you mean {near!r}? The columns are "
-            f"{', '.join(names)}.",
-        )
-    return names.index(name)
