@@ -280,6 +280,23 @@ TABLE: dict[str, Entry] = {
         ),
         year=2020,
     ),
+    "vera": Entry(
+        module="pullback.recipes.vera",
+        arxiv="2010.04230",
+        title=(
+            "No MCMC for me: Amortized sampling for fast and stable training of energy-based models"
+        ),
+        summary="Energies trained by a generator with entropy; few labels, on your own table too.",
+        authors=(
+            "Will Grathwohl",
+            "Jacob Kelly",
+            "Milad Hashemi",
+            "Mohammad Norouzi",
+            "Kevin Swersky",
+            "David Duvenaud",
+        ),
+        year=2020,
+    ),
 }
 
 
