@@ -165,37 +165,42 @@ def _gradients(
     log_widths: Float[Array, " latent"],
     key: Array,
 ) -> dict[str, np.ndarray]:
-    """`bias`, `error` of the score and `ess`, `[proposal, size]`; and `exact` with its error."""
+    """`bias`, `error` of the score and `ess`, `[proposal, size]`; and `exact`."""
     draw_key, key = jr.split(key)
     x, z0 = jax.vmap(lambda key: generator.sample(key=key))(jr.split(draw_key, config.draws))
     true, means = jax.jit(score)(x), jax.vmap(generator.net)(z0)
-    exact = -jnp.sum(true * means, axis=1)
-    keys = jr.split(key, config.draws)
-    rows = []
+    exact = -jnp.mean(jnp.sum(true * means, axis=1))
+    keys, rows = jr.split(key, config.draws), []
     for make, inflate in PROPOSALS.values():
         for size in config.sizes:
-
-            @jax.jit
-            def estimate(
-                x: Array, z0: Array, keys: Array, make: Any = make, inflate: float = inflate,
-                size: int = size,
-            ) -> tuple[Array, Array]:  # fmt: skip
-                of = lambda x, z, key: entropy_score(
-                    generator, make(log_widths), x, z, samples=size, inflate=inflate, key=key
-                )
-                return jax.lax.map(lambda row: of(*row), (x, z0, keys), batch_size=500)
-
-            found, ess = estimate(x, z0, keys)
+            found, ess = _scores(generator, make(log_widths), x, z0, keys, size, inflate)
+            # Of the same samples both ways: what they share drops out of the difference.
             off = -jnp.sum((found - true) * means, axis=1)
             rows.append(
                 {
-                    # Of the same samples both ways: what they share drops out of the difference.
-                    "bias": jnp.mean(off) / jnp.mean(exact),
-                    "bias_error": jnp.std(off) / jnp.sqrt(float(len(off))) / jnp.mean(exact),
+                    "bias": jnp.mean(off) / exact,
+                    "bias_error": jnp.std(off) / np.sqrt(config.draws) / exact,
                     "error": jnp.sqrt(jnp.mean((found - true) ** 2) / jnp.mean(true**2)),
                     "ess": jnp.mean(ess),
                 }
             )
     shape = (len(PROPOSALS), len(config.sizes))
     table = {name: np.asarray([row[name] for row in rows]).reshape(shape) for name in rows[0]}
-    return {**table, "exact": np.asarray(jnp.mean(exact))}
+    return {**table, "exact": np.asarray(exact)}
+
+
+@eqx.filter_jit
+def _scores(
+    generator: LatentGenerator,
+    proposal: AbstractProposal,
+    x: Float[Array, "n d"],
+    z0: Float[Array, "n k"],
+    keys: Array,
+    size: int,
+    inflate: float,
+) -> tuple[Array, Array]:
+    def of(row: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        x, z, key = row
+        return entropy_score(generator, proposal, x, z, samples=size, inflate=inflate, key=key)
+
+    return jax.lax.map(of, (x, z0, keys), batch_size=500)

@@ -48,7 +48,7 @@ class Config:
     """Steps of the walk that refines samples of the ring."""
     labels_per_class: int = 10
     """Digits of each class whose label is known."""
-    digit_steps: int = 2000
+    digit_steps: int = 1000
     """Training steps on digits, or on a table of your own."""
     digit_width: int = 128
     """Size of the hidden layers of classifier and generator."""
@@ -58,7 +58,7 @@ class Config:
     """Digits in a training step."""
     digit_rate: float = 3e-4
     """Adam's, of classifier and generator."""
-    entropy_weight: float = 1e-3
+    entropy_weight: float = 1e-2
     """Weight of the generator's entropy on digits, and on a table of your own."""
     label_weight: float = 1.0
     """Weight of the cross-entropy of the labelled rows, beside the energy's loss."""
