@@ -297,6 +297,20 @@ TABLE: dict[str, Entry] = {
         ),
         year=2020,
     ),
+    "i-resnet": Entry(
+        module="pullback.recipes.i_resnet",
+        arxiv="1811.00995",
+        title="Invertible Residual Networks",
+        summary="Residual networks made invertible by a bound on their layers, and what it costs.",
+        authors=(
+            "Jens Behrmann",
+            "Will Grathwohl",
+            "Ricky T. Q. Chen",
+            "David Duvenaud",
+            "Jörn-Henrik Jacobsen",
+        ),
+        year=2018,
+    ),
 }
 
 
