@@ -50,7 +50,7 @@ def score(
     count = len(np.asarray(arrays[0]))
     models = classifiers(config, kind, arrays, x.shape[1:], count)
     before, _ = certificates(models)
-    if kind.turned:
+    if kind.refreshed:
         models = settled(models)
     blocks, layers = certificates(models)
     labels, some = jnp.asarray(y), jnp.asarray(x[: config.images])

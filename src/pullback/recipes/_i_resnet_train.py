@@ -79,18 +79,18 @@ class Config:
 
 
 class Kind(NamedTuple):
-    """A way to train a classifier: its layers' bound, and whether their vectors are turned."""
+    """A way to train a classifier: its layers' bound, and whether they are refreshed."""
 
     bound: float
-    turned: bool = True
+    refreshed: bool = True
 
 
 def kinds(config: Config) -> dict[str, Kind]:
     """The ways to train, by name."""
     return {
-        "no bound": Kind(float("inf"), turned=False),
+        "no bound": Kind(float("inf"), refreshed=False),
         **{f"c = {bound:g}": Kind(bound) for bound in config.bounds},
-        f"c = {config.bounds[0]:g}, vectors not turned": Kind(config.bounds[0], turned=False),
+        f"c = {config.bounds[0]:g}, never refreshed": Kind(config.bounds[0], refreshed=False),
     }
 
 
@@ -170,7 +170,7 @@ def train(
     config: Config, kind: Kind, x: np.ndarray, y: np.ndarray, seeds: Sequence[int]
 ) -> list[np.ndarray]:
     """The arrays of classifiers of all seeds, side by side."""
-    project = functools.partial(refresh, max_steps=config.power_steps) if kind.turned else None
+    project = functools.partial(refresh, max_steps=config.power_steps) if kind.refreshed else None
     models, _ = fit_stack(
         _classifiers(config, kind.bound, x.shape[1:], seeds),
         cross_entropy,

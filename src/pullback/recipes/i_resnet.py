@@ -36,7 +36,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         )
         for place, (name, arrays) in enumerate(trained.items())
     }
-    bounded = [name for name, kind in ways.items() if kind.turned]
+    bounded = [name for name, kind in ways.items() if kind.refreshed]
     rates = {
         name: context.stage(
             f"rates-{name.removeprefix('c = ')}", measures.rates, config, ways[name], trained[name],
@@ -157,12 +157,12 @@ def _claims_of_classifiers(
             reference="exact: 0",
         ),
         Claim(
-            "When it is not: warm vectors that are never turned leave a layer above its bound of "
+            "When it is not: layers that are never refreshed in training leave their bound of "
             f"{loose:g} (least of the seeds' largest excess)",
             value=float(stale["layers"].max(axis=(1, 2)).min() - loose),
             at_least=0.1,
             seeds=config.seeds,
-            reference="0 where the vectors are turned after every update",
+            reference="0 where `pb.nn.refresh` follows every update",
         ),
         Claim(
             "Iterates of every block lie within the bound of the contraction (largest error over "
