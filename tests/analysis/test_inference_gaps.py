@@ -292,7 +292,7 @@ class Unknown(AbstractFamily):
         ({"log_evidence": jnp.zeros(3)}, r"`log_evidence` must be one number .* \[4\], got \[3\]"),
         ({"local_family": Unknown()}, "`local_family` is a Unknown, .* call `fit_local`"),
         ({"importance_samples": 0}, "`importance_samples` must be 1 or more, got 0"),
-        ({"x": jnp.zeros((0, PIXELS))}, "`x` must hold examples"),
+        ({"x": jnp.zeros((0, PIXELS))}, "`x` must hold at least one example"),
         ({"batch_size": 0}, "`batch_size` must be 1 or more, got 0"),
     ],
 )

@@ -131,16 +131,6 @@ def test_a_discrete_posterior(key):
         np.testing.assert_allclose(found, exact, rtol=1e-7)
 
 
-def test_the_terms_make_the_weight_and_the_rate():
-    z, q = jnp.array([0.3, -0.2, 1.0, 0.5, 0.0]), proposal(0.2)
-    terms = model(0.4).terms(z, q)
-    np.testing.assert_allclose(terms.log_weight, model(0.4)(z) - q.log_prob(z), rtol=1e-12)
-    prior = -0.5 * np.sum((np.asarray(z) - 0.4) ** 2) - D / 2 * np.log(2 * np.pi)
-    np.testing.assert_allclose(terms.rate, q.log_prob(z) - prior, rtol=1e-12)
-    likelihood = -0.5 * np.sum((np.asarray(X) - np.asarray(z)) ** 2) - D / 2 * np.log(2 * np.pi)
-    np.testing.assert_allclose(terms.log_likelihood, likelihood, rtol=1e-12)
-
-
 def test_divergences_of_discrete_distributions():
     q, p = (dist.Categorical(probs=jnp.array(row)) for row in ([0.2, 0.8], [0.5, 0.5]))
     expected = 0.2 * np.log(0.4) + 0.8 * np.log(1.6)

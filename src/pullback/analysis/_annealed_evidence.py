@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback.bounds import (
     HMC,
     LatentModel,
@@ -19,7 +20,7 @@ from pullback.bounds import (
     tune_step_sizes,
 )
 
-from ._chunks import leading_size, over_chunks
+from ._chunks import over_chunks
 
 
 class Annealing(eqx.Module):
@@ -117,7 +118,7 @@ def evidence_by_annealing(
     Source: Wu et al., On the Quantitative Analysis of Decoder-Based Generative Models, arXiv
     1611.04273.
     """
-    keys = jr.split(key, leading_size("x", x))
+    keys = jr.split(key, leading_axis(x, name="x"))
     log_weights = over_chunks(
         lambda chunk: _anneal(model, annealing, *chunk), (x, keys), batch_size=batch_size,
         progress=progress, what="annealing",
@@ -154,7 +155,7 @@ def evidence_sandwich(
 
     Source: Grosse, Ghahramani and Adams, arXiv 1511.02543.
     """
-    keys = jr.split(key, leading_size("x", x))
+    keys = jr.split(key, leading_axis(x, name="x"))
     return over_chunks(
         lambda chunk: _bracket(model, annealing, *chunk), (x, z, keys), batch_size=batch_size,
         progress=progress, what="annealing both ways",

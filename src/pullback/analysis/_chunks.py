@@ -10,21 +10,7 @@ from jaxtyping import Array, PyTree
 from rich.console import Console
 from rich.progress import track
 
-
-def leading_size(name: str, data: PyTree) -> int:
-    """How many examples there are.
-
-    Raises:
-        ValueError: there are none, or the arrays differ in their number.
-    """
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(data)]
-    sizes = {shape[0] if shape else 0 for shape in shapes}
-    if len(sizes) != 1 or 0 in sizes:
-        raise ValueError(
-            f"`{name}` must hold examples along the leading axis that all its arrays share, "
-            f"got the shapes {shapes}."
-        )
-    return sizes.pop()
+from pullback._leading_axis import leading_axis
 
 
 def over_chunks(
@@ -40,7 +26,7 @@ def over_chunks(
     The last chunk is filled up by its last example, so that all are of one shape and one program
     serves them.
     """
-    count = leading_size("x", data)
+    count = leading_axis(data, name="x")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be 1 or more, got {batch_size}.")
     size = min(batch_size or count, count)

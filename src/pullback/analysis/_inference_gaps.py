@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback.bounds import (
     AbstractFamily,
     AuxiliaryFlow,
@@ -22,7 +23,6 @@ from pullback.bounds import (
 from pullback.sampling import draw
 
 from ._annealed_evidence import Annealing, Evidence, evidence_by_annealing, evidence_of
-from ._chunks import leading_size
 from ._local_fit import LocalFit, LocalSearch, fit_local, log_weights_of, mean_and_error
 
 Method = Literal["ais", "iwae", "best"]
@@ -175,7 +175,7 @@ def inference_gaps(
         )
     if importance_samples < 1:
         raise ValueError(f"`importance_samples` must be 1 or more, got {importance_samples}.")
-    count = leading_size("x", x)
+    count = leading_axis(x, name="x")
     params = _encode(encoder, x)
     if params.shape[1:] != family.shape:
         raise ValueError(

@@ -11,11 +11,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback._promotion import standard_promotion
 from pullback.bounds import ELBO, AbstractFamily, LatentModel
 from pullback.sampling import AbstractEstimator, PathDerivative, draw, log_prob
 
-from ._chunks import leading_size, over_chunks
+from ._chunks import over_chunks
 
 # Samples of an evaluation that are in memory at once, for each example.
 _TOGETHER = 250
@@ -131,7 +132,7 @@ def fit_local(
     Source: Cremer, Li and Duvenaud, Inference Suboptimality in Variational Autoencoders, arXiv
     1801.03558, section 4.
     """
-    count = leading_size("x", x)
+    count = leading_axis(x, name="x")
     if starts.ndim < 2 or starts.shape[0] != count or starts.shape[2:] != family.shape:
         raise ValueError(
             f"`starts` must have the shape [{count}, start, *{family.shape}], an array of "

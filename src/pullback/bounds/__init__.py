@@ -45,7 +45,6 @@ from ._leave_one_out import off_diagonal_log_mean_exp as off_diagonal_log_mean_e
 from ._log_weights import effective_sample_size as effective_sample_size
 from ._log_weights import leave_one_out_bounds as leave_one_out_bounds
 from ._model import LatentModel as LatentModel
-from ._model import Terms as Terms
 from ._model import kl_divergence as kl_divergence
 from ._mutual_information import MineEstimate as MineEstimate
 from ._mutual_information import dv as dv

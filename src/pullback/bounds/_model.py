@@ -1,7 +1,7 @@
 """What a bound is a bound on: the terms of a latent-variable model at one example."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,31 +9,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from pullback._promotion import standard_promotion
-from pullback.sampling import Distribution, independent_parts, log_prob
-
-
-class Terms(NamedTuple):
-    """The log-densities at one latent sample, of which every bound is made.
-
-    Attributes:
-        log_likelihood: $\\log p(x | z)$.
-        log_prior: $\\log p(z)$.
-        log_posterior: $\\log q(z | x)$.
-    """
-
-    log_likelihood: Float[Array, ""]
-    log_prior: Float[Array, ""]
-    log_posterior: Float[Array, ""]
-
-    @property
-    def rate(self) -> Float[Array, ""]:
-        r"""$\log q(z|x) - \log p(z)$, whose mean is the divergence from the prior."""
-        return self.log_posterior - self.log_prior
-
-    @property
-    def log_weight(self) -> Float[Array, ""]:
-        r"""$\log w = \log p(x, z) - \log q(z|x)$."""
-        return self.log_likelihood - self.rate
+from pullback.sampling import independent_parts, log_prob
 
 
 class LatentModel(eqx.Module):
@@ -52,10 +28,6 @@ class LatentModel(eqx.Module):
     def __call__(self, z: Any) -> Float[Array, ""]:
         """The log of the joint density."""
         return self.log_likelihood(z) + log_prob(self.prior, z)
-
-    def terms(self, z: Any, posterior: Distribution) -> Terms:
-        """The terms at the sample z."""
-        return Terms(self.log_likelihood(z), log_prob(self.prior, z), log_prob(posterior, z))
 
 
 def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback.train._loop import check_loss, split_over, sum_dtype
 
 
@@ -60,19 +61,6 @@ def evaluate(
     data = jax.tree.map(jnp.asarray, data)
     means = jax.tree.map(float, jax.device_get(_mean(model, loss, data, batch_size, mesh, key)))
     return {"loss": means.pop("loss"), **means}
-
-
-def leading_axis(data: PyTree, *, name: str) -> int:
-    """The length of the leading axis that all arrays of `data` share."""
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(data)]
-    if not shapes or not all(shape and shape[0] == shapes[0][0] for shape in shapes):
-        raise ValueError(
-            f"`{name}` must be a PyTree of arrays with the same leading axis, the examples; got "
-            f"arrays of the shapes {shapes}."
-        )
-    if shapes[0][0] == 0:
-        raise ValueError(f"`{name}` must hold at least one example, got none.")
-    return shapes[0][0]
 
 
 @eqx.filter_jit

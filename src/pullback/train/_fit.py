@@ -15,8 +15,9 @@ import numpy as np
 import optax
 from jaxtyping import PRNGKeyArray, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback.train._batches import batches
-from pullback.train._evaluate import evaluate, leading_axis
+from pullback.train._evaluate import evaluate
 from pullback.train._info import Ending, FitInfo, TrainingError
 from pullback.train._interrupt import deferred_interrupt
 from pullback.train._log import append_line

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback.train._batches import batches
-from pullback.train._evaluate import leading_axis
 from pullback.train._loop import AtStep, check_loss, projected, update_params
 from pullback.train._progress import progress_bar
 from pullback.train._run import split_key

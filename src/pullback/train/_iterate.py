@@ -14,10 +14,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback.train._batches import batches
 from pullback.train._checkpoint import CheckpointError, load_checkpoint, read_header
 from pullback.train._checkpoint import save_checkpoint as save
-from pullback.train._evaluate import leading_axis
 from pullback.train._info import TrainingError
 from pullback.train._interrupt import deferred_interrupt
 from pullback.train._iterate_loop import RESERVED, Setup, fall_back, run_chunk

@@ -9,6 +9,7 @@ from jaxtyping import PRNGKeyArray
 
 from pullback.calculus import AbstractLogDet, ExactLogDet
 from pullback.nn import LipschitzConvNet, LipschitzMLP
+from pullback.nn._inputs import positive
 from pullback.sampling import StandardNormal
 
 from ._bijection import AbstractBijection, Chain, Stacked, stack
@@ -58,7 +59,7 @@ def residual_flow(
     Source: Chen et al., Residual Flows for Invertible Generative Modeling, arXiv 1906.02735, and
         `train_toy.py` of its code.
     """
-    _positive(dim=dim, blocks=blocks)
+    positive(dim=dim, blocks=blocks)
     log_det = ExactLogDet() if log_det is None else log_det
 
     def make(key: PRNGKeyArray) -> AbstractBijection:
@@ -116,7 +117,7 @@ def image_residual_flow(
     Source: Chen et al., arXiv 1906.02735, appendix, and `train_img.py` of its code; `factor_out`
         as in Behrmann et al., arXiv 1811.00995.
     """
-    _positive(scales=scales, blocks=blocks)
+    positive(scales=scales, blocks=blocks)
     if any(size % 2 ** (scales - 1) for size in shape[1:]):
         raise ValueError(
             f"`shape` must have a height and a width that divide by {2 ** (scales - 1)} for "
@@ -174,9 +175,3 @@ class _OnImage(eqx.Module):
 
     def __call__(self, image: Any) -> Any:
         return self.net(image.reshape(-1)).reshape(self.shape)
-
-
-def _positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"`{name}` must be 1 or more, got {size}.")
