@@ -243,12 +243,13 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
             reference="else the run without a guard would not have exploded",
         ),
         Claim(
-            "and every model that it gives back is well (largest surprise of a test point)",
+            "and what it gives back has not exploded, though a hurried density is not a good one "
+            "(largest surprise of a test point)",
             value=float(surprise["guard"].max()),
-            at_most=10.0,
+            at_most=100.0,
             unit="nats",
             seeds=config.seeds,
-            reference="2.2 where training is calm",
+            reference="2.2 where training is calm; 1e5 and more in an explosion",
         ),
     ]
 
