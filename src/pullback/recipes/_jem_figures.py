@@ -14,7 +14,7 @@ Found = Mapping[str, Mapping[str, Any]]
 
 _COLOURS = {
     "cross-entropy": PALETTE[1], "JEM": PALETTE[0],
-    "cross-entropy, for long": PALETTE[4],
+    "cross-entropy, higher rate": PALETTE[4],
     "no guard": PALETTE[1], "guard": PALETTE[0], "penalty": PALETTE[2],
 }  # fmt: skip
 
@@ -87,7 +87,7 @@ def draw_reliability(context: Context, parts: Mapping[str, Found]) -> None:
 def draw_gaps(context: Context, curves: Found) -> None:
     """The energy gap in training, and where it ends."""
     fig, axes = figure(1, len(curves), width=3.3 * len(curves), height=3.3, sharey=True)
-    for ax, (name, row) in zip(axes, curves.items(), strict=True):
+    for ax, (name, row) in zip(np.atleast_1d(axes), curves.items(), strict=True):
         for number, gap in enumerate(row["gap"]):
             ax.plot(row["steps"], gap, color=PALETTE[number % len(PALETTE)], linewidth=1)
         count = int(np.sum(row["restarts"]))
@@ -96,7 +96,7 @@ def draw_gaps(context: Context, curves: Found) -> None:
         ax.set_xlabel("training step")
         ax.axhline(0, color="#7b8794", linestyle="--", linewidth=1)
         ax.set_yscale("symlog", linthresh=1)
-    axes[0].set_ylabel("LSE(data) - LSE(chains), nats")
+    np.atleast_1d(axes)[0].set_ylabel("LSE(data) - LSE(chains), nats")
     context.figure(
         "gaps",
         fig,

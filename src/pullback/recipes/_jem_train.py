@@ -43,7 +43,7 @@ class Config:
     learning_rate: float = 3e-4
     """Adam's."""
     long_rate: float = 1e-3
-    """Moons and tables: Adam's rate for a second baseline, which comes to the end of its loss."""
+    """Moons and tables: Adam's rate for a second baseline, which fits its labels closely."""
     hasty_steps: int = 1500
     """Moons: training steps of the runs that are meant to explode."""
     hasty_chain: int = 10
@@ -119,7 +119,7 @@ def moon_kinds(config: Config) -> dict[str, Kind]:
     plain = Kind(config.width, config.steps, config.learning_rate)
     return {
         "cross-entropy": plain,
-        "cross-entropy, for long": plain._replace(learning_rate=config.long_rate),
+        "cross-entropy, higher rate": plain._replace(learning_rate=config.long_rate),
         "JEM": plain._replace(sampler=SGLD(config.chain, step_size=0.05, noise=None)),
     }
 
