@@ -152,9 +152,8 @@ def main() -> None:
         f"{where['load_at_start']} at the start; Python {where['python']}, {versions}.",
         f"Laplace data in {options.dim} columns against a standard Gaussian, float32. The learned "
         f"test trains a critic of width 64 for {options.steps} steps of {options.batch_size} rows, "
-        f"compilation aside; kernel tests take all pairs and {SIGNS} draws of signs. `kgof` and "
-        "`ksd-metric` are left out: the first does not install beside this NumPy, the second has a "
-        "value and no test.",
+        f"compilation aside; kernel tests take all pairs and {SIGNS} draws of signs. Left out: "
+        "`kgof`, which is not on the package index, and `ksd-metric`, a value without a test.",
         table(record["sizes"]),
     ]
     print("\n\n".join(parts), flush=True)

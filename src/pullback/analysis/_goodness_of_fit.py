@@ -88,8 +88,9 @@ def goodness_of_fit(
     Returns:
         A `GoodnessOfFit`. `discrepancy` is the mean of the operator under the critic at its best
         multiple on the second part: at the best critic $\mathrm{E} \|s_q - s_p\|^2 / (2 \lambda)$,
-        in standardised units. Under `vmap` a score that is not finite gives a statistic of NaN,
-        which does not reject.
+        in standardised units. `critic` then is $\sigma^2 (s_q - s_p) / (2 \lambda)$ in those of the
+        data: it points to where the model has too much mass. Under `vmap` a score that is not
+        finite gives a statistic of NaN, which does not reject.
 
     Raises:
         ValueError: neither or both of `score` and `log_prob` are given or they have another shape;

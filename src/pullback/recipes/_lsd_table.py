@@ -118,7 +118,7 @@ def _fits(config: Config, train: np.ndarray, test: np.ndarray, seed: int) -> dic
         with standard_promotion():
             own = model.sample(own_key, (len(x),))
             nll = -jnp.mean(jax.vmap(model.log_prob)(x))
-        gap = jnp.mean(jax.vmap(ranked[name].critic)(x) ** 2, axis=0) * jnp.var(x, axis=0)
+        gap = jnp.mean(jax.vmap(ranked[name].critic)(x) ** 2, axis=0) / jnp.var(x, axis=0)
         test_of = lambda rows, model=model: goodness_of_fit(
             rows, log_prob=model.log_prob, key=key, **options
         )
