@@ -36,7 +36,8 @@ def draw_ica(context: Context, found: Mapping[str, np.ndarray]) -> None:
         "seed; it rises where the critic learns faster than the model. Right: how far each way to "
         "train ends behind the model that drew the rows, a mark a seed and bars the means; all "
         f"start {start.min():.1f} to {start.max():.1f} nats behind. Only maximum likelihood needs "
-        "the normaliser, and only score matching the Hessian's trace with its slope.",
+        "the normaliser, and only score matching the Hessian's trace with its slope. All take as "
+        "many steps, which are too few to get to the truth from so far.",
     )
 
 
