@@ -12,6 +12,7 @@ from pullback.report import PALETTE, density_image, figure, image_sheet
 
 _BOX = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)
 _SHOWN = 600  # points over a density
+_CLOSE = 3.5  # half the width of a picture of the ring alone
 
 TITLES = {
     "tangent": "entropy, by the tangent",
@@ -25,7 +26,7 @@ def draw_ring(
     context: Context, points: Float[np.ndarray, "n 2"], found: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """The learned densities of the first seed, with the samples of its generator."""
-    fig, axes = figure(1, 1 + len(found), width=3.0 * (1 + len(found)), height=3.1)
+    fig, axes = figure(1, 1 + len(found), width=3.0 * (1 + len(found)), height=3.5)
     axes[0].scatter(*points[:_SHOWN].T, s=3, color=PALETTE[0], alpha=0.5, linewidths=0)
     axes[0].set(xlim=_BOX[:2], ylim=_BOX[2:], xticks=[], yticks=[], title="data")
     axes[0].set_aspect("equal")
@@ -38,9 +39,9 @@ def draw_ring(
         "ring",
         fig,
         "Bright is where the energy puts its density; white dots are samples of the generator that "
-        "it was trained against. With the entropy's gradient both find all eight Gaussians. "
-        "Without it the generator falls onto one spot, chases what the energy has not pushed down "
-        "yet, and the energy's density is wherever the generator was not.",
+        "it was trained against. With the entropy, whether its gradient is by the tangent or as "
+        "published, density and samples are at the eight Gaussians. Without it the samples shrink "
+        "to a thin string, and nothing tells the energy where else it has put its density.",
     )
 
 
@@ -78,12 +79,13 @@ def draw_bias(
         "bias",
         fig,
         "Top: by how much the gradient of the entropy to the scale of a generator's output is "
-        "wrong, against the exact one (bars: standard deviation over seeds). Bottom: the error of "
-        "single scores. Around the latent that made the sample (blue, orange) it is too small "
-        "where the generator is linear, and much too large where it is bent; twice the width mends "
-        "the first and worsens the second. The tangent's posterior (green) is right where the "
-        "generator is linear. With the own latent kept (purple) it is too small, but by a bounded "
-        "share, and its scores err least.",
+        "wrong, against the exact one (bars: standard deviation over seeds; the axis is linear to "
+        "50 and logarithmic beyond). Bottom: the error of single scores. Around the latent that "
+        "made the sample (blue) it is too small where the generator is linear; twice the width "
+        "(orange) mends that in part, and is far too large with few latents where the generator is "
+        "bent. The tangent's posterior (green) is right where the generator is linear. With the "
+        "own latent kept (purple) it is never too large, and with few latents its scores err "
+        "least.",
     )
 
 
@@ -91,7 +93,7 @@ def draw_refined(
     context: Context, first: Mapping[str, Any], walked: Mapping[str, Any], steps: int
 ) -> None:
     """Samples before and after the walks."""
-    fig, axes = figure(1, 3, width=9.6, height=3.4)
+    fig, axes = figure(1, 3, width=9.6, height=3.7)
     shown = {
         f"generator: {first['near'][0]:.0%} near": first["samples"][0],
         f"walk in x: {walked['data_near'][0]:.0%} near": walked["data"][0],
@@ -99,6 +101,7 @@ def draw_refined(
     }
     for ax, (title, points) in zip(axes, shown.items(), strict=True):
         density_image(ax, first["density"][0], _BOX, points=points[:_SHOWN], title=title)
+        ax.set(xlim=(-_CLOSE, _CLOSE), ylim=(-_CLOSE, _CLOSE))
     context.figure(
         "refined",
         fig,
@@ -106,7 +109,7 @@ def draw_refined(
         "energy, in the space of the data and in that of the latents; near means within three "
         "standard deviations of one of the eight Gaussians. Of the energy itself, by a sum over "
         f"the grid, {first['own_near'][0]:.0%} lie near. The walk in the latents goes to another "
-        "density: the generator's, tilted by the energy.",
+        "density, the generator's tilted by the energy: here it is nearer to the data than either.",
     )
 
 

@@ -67,7 +67,8 @@ class VERAStep(eqx.Module):
         prediction_entropy_weight: of the entropy of predictions for the data.
         energy_l2: of the mean square of the energies of data and samples.
         samples: latents for the score of a sample; see `entropy_score`.
-        inflate: as for `entropy_score`; None: 2 for a `DiagonalProposal`, and else 1.
+        inflate: as for `entropy_score`; None: 2 for a `DiagonalProposal`, whose learned widths are
+            narrower than the posterior, and else 1.
         sigma_range: what the generator's noise is held in.
         eta_range: what the widths of a `DiagonalProposal` are held in.
 
