@@ -105,7 +105,7 @@ def draw_moons(context: Context, found: Mapping[str, np.ndarray]) -> None:
     density_image(left, found["density"][0], extent, title="density")
     for ax in (left, middle):
         ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
-    middle.plot(*found["points"][0].T, ".", color="#7b8794", markersize=2, label="data")
+    middle.plot(*found["points"].T, ".", color="#7b8794", markersize=2, label="data")
     middle.plot(*found["samples"][0].T, ".", color=PALETTE[0], markersize=2, label="samples")
     middle.set(xticks=[], yticks=[], title="samples, by the inverse")
     middle.set_aspect("equal")

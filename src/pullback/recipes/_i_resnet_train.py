@@ -40,7 +40,7 @@ class Config:
     """Residual blocks of a classifier."""
     width: int = 128
     """Hidden units of a block of the digits; a quarter of it are the channels with `--data`."""
-    steps: int = 800
+    steps: int = 600
     """Training steps of a classifier."""
     batch_size: int = 128
     """Images in a training step."""
@@ -58,7 +58,7 @@ class Config:
     """Blocks of a density."""
     flow_width: int = 48
     """Hidden units of a block of a density."""
-    flow_steps: int = 1000
+    flow_steps: int = 800
     """Training steps of a density."""
     points: int = 4000
     """Points of the two moons to train on, and as many to test."""
@@ -130,6 +130,12 @@ def new_classifier(config: Config, bound: float, shape: tuple[int, ...], key: Ar
         )  # fmt: skip
 
     nets = eqx.filter_vmap(net)(jr.split(nets_key, config.blocks))
+    # He's variance, from which residual networks without a bound are trained.
+    nets = eqx.tree_at(
+        lambda nets: [layer.weight for layer in nets.layers],
+        nets,
+        replace_fn=lambda weight: 6**0.5 * weight,
+    )
     return Classifier(nets, eqx.nn.Linear(int(np.prod(shape)), 10, key=head_key))
 
 

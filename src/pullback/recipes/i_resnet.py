@@ -118,7 +118,7 @@ def _claims_of_classifiers(
             f"On {what} a bound of {loose:g} on every layer costs little accuracy (points lost "
             "against no bound)",
             lost(bounded[0]),
-            at_most=1.5,
+            at_most=2.0,
             unit="%",
             reference="0 and 1.3 points on digits in plain JAX",
         ),
@@ -132,7 +132,7 @@ def _claims_of_classifiers(
         Claim.over_seeds(
             f"With {loose:g}, 20 iterations of each block bring the image back (median distance)",
             _at(config, bounded[0], 20).tolist(),
-            at_most=1e-3,
+            at_most=1e-4,
             reference="2e-6 in plain JAX",
         ),
         Claim.over_seeds(
@@ -145,7 +145,7 @@ def _claims_of_classifiers(
             "Without a bound the iteration does not bring it back (smallest median distance of the "
             "seeds, after 20)",
             value=float(_at(config, free, 20).min()),
-            at_least=1.0,
+            at_least=10.0,
             seeds=config.seeds,
             reference="3e3 to 1e6 in plain JAX",
         ),
