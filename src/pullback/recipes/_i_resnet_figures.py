@@ -63,11 +63,11 @@ def draw_rates(context: Context, rates: Found) -> None:
         for block in range(blocks):
             colour = PALETTE[block % len(PALETTE)]
             label = "measured" if block == 0 else None
-            ax.plot(np.maximum(row["error"][0, block], _FLOOR), "o-", color=colour, markersize=3,
+            ax.plot(row["error"][0, block], "o-", color=colour, markersize=3,
                     label=label)  # fmt: skip
-            ax.plot(np.maximum(row["bound"][0, block], _FLOOR), ":", color=colour,
+            ax.plot(row["bound"][0, block], ":", color=colour,
                     label="bound" if block == 0 else None)  # fmt: skip
-        ax.set(yscale="log", xlabel="iteration n", title=name)
+        ax.set(yscale="log", xlabel="iteration n", title=name, ylim=(_FLOOR, None))
     np.atleast_1d(axes)[0].set_ylabel("distance from the fixed point")
     np.atleast_1d(axes)[0].legend(fontsize=8)
     context.figure(
@@ -75,14 +75,14 @@ def draw_rates(context: Context, rates: Found) -> None:
         fig,
         "Each block of the first seed (a colour) alone: the distance of the iterates from the "
         "fixed point, means over images, and the bound $L^n / (1 - L) \\, |x_1 - x_0|$ with L the "
-        "product of the layers' exact singular values. The iteration is much faster than the "
+        "product of the layers' exact singular values. The iteration is faster than the "
         "bound, for no direction is stretched by all layers at once; it ends at rounding.",
     )
 
 
 def draw_images(context: Context, shown: Mapping[str, np.ndarray], kinds: Sequence[str]) -> None:
     """Images from their features, by more and more iterations."""
-    fig, axes = figure(1, len(kinds), width=3.4 * len(kinds), height=3.2)
+    fig, axes = figure(1, len(kinds), width=3.4 * len(kinds), height=2.7)
     for ax, name in zip(np.atleast_1d(axes), kinds, strict=True):
         rows = [shown["image"], *(shown[f"{name}, {n}"] for n in SHOWN)]
         labels = ["image", *(f"n = {n}" for n in SHOWN)]

@@ -84,6 +84,7 @@ def _table(context: Context, config: Config, found: Mapping[str, Mapping[str, np
             "error_20": _at(config, row, 20),
             "converged": row["converged"].mean(axis=1),
             "steps": row["steps"].mean(axis=1),
+            "missed": row["missed"].max(axis=1),
         }
         for number in range(len(row["accuracy"])):
             each = {key: float(value[number]) for key, value in values.items()}
@@ -94,11 +95,13 @@ def _table(context: Context, config: Config, found: Mapping[str, Mapping[str, np
         [
             "layers", "test accuracy", "largest norm of a layer", "of a block (product)",
             "error after 5", "error after 20", "share that converged", "iterations of a block",
+            "largest error of one that converged",
         ],
         rows,
         f"Means over {config.seeds} seeds. Norms are exact singular values of the trained weights. "
-        "Errors are medians over images of the distance from the image. The last two columns are "
-        "of a solver that stops at 1e-5 or says that it has not converged.",
+        "Errors are medians over images of the distance from the image. The last three columns "
+        "are of a solver that stops at 1e-5 or says that it has not converged. Without a bound a net "
+        "may carry two points to one, and an inverse that converged may be another point.",
     )  # fmt: skip
 
 
