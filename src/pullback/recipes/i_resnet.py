@@ -100,8 +100,8 @@ def _table(context: Context, config: Config, found: Mapping[str, Mapping[str, np
         rows,
         f"Means over {config.seeds} seeds. Norms are exact singular values of the trained weights. "
         "Errors are medians over images of the distance from the image. The last three columns "
-        "are of a solver that stops at 1e-5 or says that it has not converged. Without a bound a net "
-        "may carry two points to one, and an inverse that converged may be another point.",
+        "are of a solver that stops at 1e-5 or says that it has not converged. Without a bound a "
+        "net may carry two points to one, and an inverse that converged may be another point.",
     )  # fmt: skip
 
 
