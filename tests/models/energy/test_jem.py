@@ -147,6 +147,12 @@ def test_refined_logits_are_means_over_chains_and_their_slope_goes_through_the_c
     np.testing.assert_allclose(refine(x, 3), by_hand(x), rtol=1e-10)
     slope = jax.jit(jax.jacobian(lambda x: refine(x, 1)))(x)
     np.testing.assert_allclose(slope, jax.jacobian(by_hand)(x), rtol=1e-9)
+    blind = lambda x: refined_logits(
+        JEM(MIXTURE), x, sampler=sampler, chains=1, input_noise=0.0, straight_through=True, key=key
+    )
+    np.testing.assert_allclose(blind(x), by_hand(x), rtol=1e-10)
+    end = x + 0.3 * (jax.nn.softmax(MIXTURE(x)) @ MIXTURE.w - x)
+    np.testing.assert_allclose(jax.jacobian(blind)(x), jax.jacobian(MIXTURE)(end), rtol=1e-9)
     noisy = refined_logits(JEM(MIXTURE), x, sampler=SGLD(1), chains=2, input_noise=0.1, key=key)
     assert float(jnp.max(abs(noisy - refine(x, 1)))) > 1e-3
 
