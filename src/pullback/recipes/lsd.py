@@ -176,7 +176,8 @@ def _claims_of_training(ica: Mapping[str, np.ndarray], plane: Mapping[str, Any])
 
 def _claims_of_ranking(ranked: Mapping[str, np.ndarray]) -> list[Claim]:
     order = [
-        float(spearmanr(a, b)[0]) for a, b in zip(ranked["learned"], ranked["nats"], strict=True)
+        np.asarray(spearmanr(a, b)[0]).item()
+        for a, b in zip(ranked["learned"], ranked["nats"], strict=True)
     ]
     far = ranked["exact"] > 0.1
     ratio = [
