@@ -111,7 +111,9 @@ def _train(config: Config, step: Any, task: Task, seed: int, progress: bool) -> 
         step, state, streams, steps=config.digit_steps, log_every=min(100, config.digit_steps),
         restarts=10, progress=progress, key=key,
     )  # fmt: skip
-    logits, density = _judge(state.energy if isinstance(step, VERAStep) else state.model, task.rows)
+    trained: Any = state
+    learned = trained.energy if isinstance(step, VERAStep) else trained.model
+    logits, density = _judge(learned, jnp.asarray(task.rows, float))
     made: Any = np.zeros((0, task.x.shape[1]))
     if isinstance(step, VERAStep):
         made = jax.vmap(lambda key: state.generator.sample(key=key)[0])(jr.split(draw_key, 40))
@@ -127,7 +129,7 @@ def _train(config: Config, step: Any, task: Task, seed: int, progress: bool) -> 
 
 @eqx.filter_jit
 def _judge(model: JEM, rows: Array) -> tuple[Array, Array]:
-    logits = jax.lax.map(model.logits, jnp.asarray(rows, float), batch_size=1000)
+    logits = jax.lax.map(model.logits, rows, batch_size=1000)
     return logits, jax.nn.logsumexp(logits, axis=1)
 
 

@@ -60,8 +60,8 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
         f"{(table.y < 0).sum()} rows had none and taught the density alone. Classes: "
         f"{', '.join(table.classes)}. The prediction for every row is in predictions.csv."
     )
-    probs = [row["probs"][:, held_out] for row in found.values()]
-    return _claims(scores, *probs, table.y[held_out])
+    plain, ours = (found[name]["probs"][:, held_out] for name in _METHODS)
+    return _claims(scores, plain, ours, table.y[held_out])
 
 
 def _held_out(file: Path, table: data.LabelledTable, seed: int) -> np.ndarray:
