@@ -30,7 +30,7 @@ TERMS = (1, 2, 3, 5, 10, 20)
 
 def settled(models: Any) -> Any:
     """Models whose warm vectors have been turned to the end."""
-    return refresh(models, rtol=1e-5, max_steps=3000)
+    return refresh(models, rtol=1e-5, max_steps=10_000)
 
 
 def counts(config: Config) -> list[int]:

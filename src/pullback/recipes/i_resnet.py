@@ -126,7 +126,7 @@ def _claims_of_classifiers(
             reference="0 and 1.3 points on digits in plain JAX",
         ),
         Claim.over_seeds(
-            f"A bound of {tight:g} costs more (points lost)",
+            f"A bound of {tight:g} costs no more than a few points (points lost)",
             lost(bounded[-1]),
             at_most=5.0,
             unit="%",
