@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
+import optimistix as optx
 from jaxtyping import Array, Float, Int
 
 from pullback.calculus import ExactLogDet, TruncatedLogDet
@@ -159,7 +160,8 @@ def pictures(x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n height wi
     if x.ndim == 2:
         side = int(x.shape[1] ** 0.5)
         return (x.reshape(len(x), side, side) + 1) / 2
-    back = lambda x: Squeeze().inverse(x, None, 1)[0]  # pyright: ignore[reportArgumentType]
+    unused = optx.FixedPointIteration(1e-6, 1e-6)
+    back = lambda x: Squeeze().inverse(x, unused, 1)[0]
     return (np.asarray(jax.vmap(lambda x: back(back(x))[0])(jnp.asarray(x))) + 1) / 2
 
 
