@@ -62,10 +62,10 @@ def test_a_table_with_holes_is_scored_row_by_row(tmp_path):
 def test_images_from_files(tmp_path):
     for part, count in (("train", 600), ("t10k", 80)):
         pixels = np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
-        with gzip.open(tmp_path / f"{part}-images-idx3-ubyte.gz", "wb") as file:
-            file.write(struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes())
-        with gzip.open(tmp_path / f"{part}-labels-idx1-ubyte.gz", "wb") as file:
-            file.write(struct.pack(">II", 2049, count) + bytes(count))
+        images = struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes()
+        labels = struct.pack(">II", 2049, count) + bytes(count)
+        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
     record = _run(tmp_path / "run", data=tmp_path)
     assert len(record["claims"]) == 4
     assert "MNIST at 7x7" in record["claims"][0]["sentence"]

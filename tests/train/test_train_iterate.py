@@ -1,6 +1,7 @@
 """`iterate`: batches, falling back, stacks, and resuming."""
 
 import json
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -124,7 +125,7 @@ def test_a_stack_is_its_runs():
 
 def test_a_run_that_was_cut_goes_on_to_the_same_end(tmp_path):
     whole, told = iterate(_descend, _start(), Stream(X, 4), steps=9, log_every=2, key=jr.key(1))
-    arguments = dict(log_every=2, folder=tmp_path, key=jr.key(1))
+    arguments: dict[str, Any] = dict(log_every=2, folder=tmp_path, key=jr.key(1))
     iterate(_descend, _start(), Stream(X, 4), steps=4, **arguments)
     after, info = iterate(_descend, _start(), Stream(X, 4), steps=9, resume=True, **arguments)
     np.testing.assert_array_equal(after[0]["mean"], whole[0]["mean"])

@@ -1,5 +1,7 @@
 """Training without chains: against targets whose density, score or best generator is known."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -158,6 +160,7 @@ def test_a_step_is_what_its_parts_are():
     expected = state.generator.net.weight - 0.1 * slope.weight
     np.testing.assert_allclose(new.generator.net.weight, expected, rtol=1e-9)
     np.testing.assert_allclose(metrics["sigma"], 0.2)
+    assert isinstance(new.proposal, DiagonalProposal)
     assert not jnp.allclose(new.proposal.log_eta, -1.0)
 
 
@@ -204,7 +207,10 @@ def test_refined_samples_follow_the_energy_or_the_tilted_generator():
     """A normal energy: in the data's space its law, in the latents' the product of both."""
     energy = Quadratic(4 * jnp.eye(1), jnp.zeros(1))
     generator = LatentGenerator(Linear(jnp.full((1, 1), 0.8), jnp.ones(1)), 1, sigma=0.6)
-    kinds = {"data": (0.0, 1 / 4), "latent": (1 / 5, 1 / 5)}  # of N(1, 1) tilted: precision 1 + 4
+    kinds: dict[Any, tuple[float, float]] = {
+        "data": (0.0, 1 / 4),
+        "latent": (1 / 5, 1 / 5),  # of N(1, 1) tilted: precision 1 + 4
+    }
     for space, (mean, variance) in kinds.items():
         x, info = refine(
             energy, generator, samples=2000, steps=60, step_size=0.1, space=space, key=jr.key(0)
