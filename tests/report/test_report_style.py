@@ -182,3 +182,13 @@ def test_lines_of_equal_elbo():
     # All points are inside of what is shown.
     assert ax.get_xlim()[1] >= 4
     assert ax.get_ylim()[1] >= 20
+
+
+def test_a_sheet_of_colours_keeps_each_pixel():
+    images = np.random.default_rng(0).random((2, 3, 4, 5, 3))
+    with house_style():
+        _, ax = figure(width=3, height=2)
+        image_sheet(ax, images)
+    drawn = np.asarray(ax.images[0].get_array())
+    assert drawn.shape == (2 * 5 - 1, 3 * 6 - 1, 3)
+    np.testing.assert_array_equal(drawn[5:9, 6:11], images[1, 1])
