@@ -17,7 +17,7 @@ from pullback.models.flows import ResidualFlow, with_log_det
 SOLVERS = {
     "plain iteration": optx.FixedPointIteration(1e-6, 1e-6),
     "Anderson": Anderson(1e-6, 1e-6),
-    "Newton": optx.Newton(1e-6, 1e-6),
+    "Newton": optx.Newton(1e-5, 1e-5),
 }
 
 

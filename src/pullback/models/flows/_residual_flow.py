@@ -41,9 +41,9 @@ class ResidualFlow(AbstractFlow):
         bijection: f, from the data to the base.
         base: a `Distribution` of points of the shape that f gives. Arrays in it are parameters.
         shape: of one point of the data, where it is not that of the base.
-        solver: of Optimistix, for the inverse. None is `optimistix.Newton` for points of up to 16
-            entries and plain iteration for larger ones, both to 1e-6; take `pb.calculus.Anderson`
-            for large ones whose contraction is slow.
+        solver: of Optimistix, for the inverse. None is `optimistix.Newton` to 1e-5 for points of
+            up to 16 entries, and plain iteration to 1e-6 for larger ones; `pb.calculus.Anderson`
+            is for large ones whose contraction is slow.
         max_steps: the most iterations of one block.
 
     Raises:
@@ -147,10 +147,11 @@ class ResidualFlow(AbstractFlow):
         rows, batch = _rows(z, _shape_of(self.base))
         solver = self.solver
         if solver is None:
-            # A contraction of 0.94 that stops at steps of 1e-6 is still 1.6e-5 from its end; where
-            # a dense Jacobian is cheap, Newton's method is at rounding in a tenth of the time.
+            # A contraction of 0.94 that stops at steps of 1e-6 is still 1.6e-5 from its end. Where
+            # a dense Jacobian is cheap, Newton's method is at rounding in a tenth of the time:
+            # after a step of 1e-5 its square is left, and float32 takes no smaller one.
             few = rows[0].size <= _NEWTON
-            solver = (optx.Newton if few else optx.FixedPointIteration)(1e-6, 1e-6)
+            solver = optx.Newton(1e-5, 1e-5) if few else optx.FixedPointIteration(1e-6, 1e-6)
         found = _inverse(self.bijection, rows, solver, self.max_steps, batch_size)
         x, info = jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
         return x, info
