@@ -118,7 +118,7 @@ def run_on_images(config: Config, context: Context, folder: Path) -> list[Claim]
         Claim(
             "The noise of the unbiased estimate is small beside the figure (standard error of the "
             "mean over images and draws)",
-            value=found["noise"] / (size * np.log(2)),
+            value=float(found["noise"] / (size * np.log(2))),
             at_most=0.01,
             unit="bits",
             reference="20 exact terms, 4 draws an image",
