@@ -68,7 +68,7 @@ def test_images_from_files(tmp_path):
         (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
     record = _run(tmp_path / "run", data=tmp_path)
     assert len(record["claims"]) == 4
-    assert "MNIST at 7x7" in record["claims"][0]["sentence"]
+    assert "MNIST at 4x4" in record["claims"][0]["sentence"]
     assert (tmp_path / "run" / "figures" / "images.png").exists()
 
 

@@ -196,7 +196,7 @@ RECIPE = Recipe(
     presets={
         "smoke": Config(
             points=300, held_out=200, blocks=2, width=6, iterations=20, batch_size=64, seeds=2,
-            draws=100, image_side=7, image_blocks=1, image_hidden=4, image_iterations=4,
+            draws=100, image_side=4, image_blocks=1, image_hidden=4, image_iterations=4,
         ),
         "desk": Config(),
         "paper": Config(
