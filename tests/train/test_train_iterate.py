@@ -154,3 +154,23 @@ def test_bad_arguments(change, message):
     arguments = {"steps": 4, "log_every": 2, "key": jr.key(0), **change}
     with pytest.raises((ValueError, TypeError), match=message):
         iterate(step, jnp.zeros(2), streams, **arguments)
+
+
+def test_a_metric_that_is_not_a_number_is_a_divergence():
+    def step(state, batch, *, key):
+        return state + 1, {"value": jnp.where(state == 3, jnp.nan, 1.0)}
+
+    found, info = iterate(step, jnp.asarray(0), {}, steps=8, log_every=2, restarts=9, key=jr.key(0))
+    # 1 2 | 3 x -> 2 | 3 x -> 2 | 3 x -> 2
+    assert int(found) == 2
+    assert int(info.restarts) == 3
+
+
+def test_every_step_and_every_run_has_its_own_noise():
+    def step(state, batch, *, key):
+        draws, count = state
+        return (draws.at[count].set(jr.normal(key)), count + 1), {}
+
+    state = (jnp.zeros((2, 5)), jnp.zeros(2, int))
+    (draws, _), _ = iterate(step, state, {}, steps=5, log_every=2, key=jr.split(jr.key(0)))
+    assert len(np.unique(draws)) == 10
