@@ -26,6 +26,7 @@ from pullback.models.flows import (
 )
 from pullback.nn import refresh
 from pullback.recipes._base import Claim
+from pullback.recipes._cnf_flow import gaussian
 from pullback.recipes._context import Context
 from pullback.recipes._residual_flow_train import Config
 from pullback.report import figure, image_sheet
@@ -169,9 +170,7 @@ def _gaussian_bits(images: Images) -> float:
         parts.append((np.asarray(y, np.float64).reshape(len(part), -1), np.asarray(log_det)))
     (train, _), (test, log_det) = parts
     covariance = np.cov(train.T) + 1e-4 * np.eye(train.shape[1])
-    centred = test - train.mean(axis=0)
-    squares = np.sum(centred * np.linalg.solve(covariance, centred.T).T, axis=1)
-    log_prob = -(squares + np.linalg.slogdet(2 * np.pi * covariance)[1]) / 2 + log_det
+    log_prob = gaussian(test - train.mean(axis=0), covariance) + log_det
     bits = bits_per_dimension(jnp.asarray(log_prob, float), test.shape[1])
     return float(jnp.mean(bits))
 

@@ -131,7 +131,7 @@ def bad(**change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": jnp.full((60, 1), jnp.nan)}, "`x` must be finite; 60 rows are not"),
+        ({"x": jnp.full((60, 1), jnp.nan)}, "`x` must be finite, and 60 of its entries are not"),
         ({"model": lambda x: x}, r"`model` must give a floating scalar at one point.*\(1,\)"),
         ({"model": lambda x: jnp.argmax(x)}, r"`model` must give a floating scalar.*dtype int"),
         ({"model": 3}, "`model` must have `score`, `log_density` or `log_prob`"),

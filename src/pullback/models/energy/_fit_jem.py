@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback.models.energy._finite import check_finite
 from pullback.models.energy._jem import JEM
 from pullback.models.energy._jem_step import JEMStep
 from pullback.models.energy._replay import ReplayBuffer
@@ -117,13 +118,7 @@ def _check_examples(name: str, x: np.ndarray, shape: tuple[int, ...]) -> None:
             f"`{name}` must hold examples of one shape along its leading axis, as `x` does; got "
             f"{x.shape}."
         )
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        place = tuple(int(i) for i in bad[0])
-        raise ValueError(
-            f"`{name}` must be finite, and {len(bad)} of its entries are not; the first is "
-            f"{x[place]} at {place}. Fill them in, or leave out those rows."
-        )
+    check_finite(name, x)
 
 
 def _check_labels(classifier: Callable[..., Any], x: np.ndarray, y: np.ndarray, dtype: Any) -> None:

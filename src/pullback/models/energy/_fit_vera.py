@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from pullback.models.energy._entropy_proposals import AbstractProposal
+from pullback.models.energy._finite import check_finite
 from pullback.models.energy._latent_generator import LatentGenerator
 from pullback.models.energy._vera_step import VERAState, VERAStep
 from pullback.train import IterateInfo, Stream, iterate
@@ -109,13 +110,7 @@ def _check_rows(generator: LatentGenerator, x: np.ndarray) -> None:
             f"`x` must hold examples of the shape that the generator makes, {shape}, along its "
             f"leading axis; got {x.shape}."
         )
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        place = tuple(int(i) for i in bad[0])
-        raise ValueError(
-            f"`x` must be finite, and {len(bad)} of its entries are not; the first is {x[place]} "
-            f"at {place}. Fill them in, or leave out those rows."
-        )
+    check_finite("x", x)
 
 
 def _checked_classes(energy: PyTree, x: Array, y: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from pullback._promotion import standard_promotion
 from pullback.calculus import AbstractDivergence, HutchinsonDivergence, hyvarinen_loss, stein_terms
+from pullback.models.energy._finite import check_finite
 from pullback.models.energy._scores import check_model, score_of
 from pullback.train import IterateInfo, Stream, apply_gradient, iterate
 
@@ -209,9 +210,7 @@ def fit_stein(
         linear ICA.
     """
     x = jnp.asarray(x)
-    if not bool(jnp.all(jnp.isfinite(x))):
-        rows = np.flatnonzero(~np.isfinite(np.asarray(x)).all(axis=1))
-        raise ValueError(f"`x` must be finite; {len(rows)} rows are not, the first is {rows[0]}.")
+    check_finite("x", np.asarray(x))
     stacked = key.ndim == 1
     first = lambda tree: jax.tree.map(lambda a: a[0] if eqx.is_array(a) else a, tree)
     check_model(first(model) if stacked else model, x)
