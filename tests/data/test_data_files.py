@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from pullback.data import DataError, digits, fashion_mnist, fetch, mnist, read_csv, read_idx
+from pullback.data import DataError, digits, fashion_mnist, fetch, mnist, read_idx
 from pullback.data import _fetch as fetch_module
 
 
@@ -233,68 +233,6 @@ def test_fetch_says_what_each_mirror_answered_and_leaves_nothing(mirror, tmp_pat
 def test_fetch_of_an_unknown_name():
     with pytest.raises(ValueError, match="one of mnist, fashion-mnist; got 'minst'"):
         fetch("minst")
-
-
-@pytest.mark.parametrize(
-    ("text", "columns", "values"),
-    [
-        ("a,b\n1,2\n3,4\n", ("a", "b"), [[1, 2], [3, 4]]),
-        ("1,2\n3,4.5e-1", ("x1", "x2"), [[1, 2], [3, 0.45]]),
-        ('\ufeff"a b";c\r\n-1;+2\r\n\r\n3;4\r\n', ("a b", "c"), [[-1, 2], [3, 4]]),
-        ("a\tb\n 1 \t2\n", ("a", "b"), [[1, 2]]),
-        ("a\n1\n2\n", ("a",), [[1], [2]]),
-    ],
-)
-def test_csv_as_people_write_it(text, columns, values, tmp_path):
-    (tmp_path / "t.csv").write_bytes(text.encode())
-    table = read_csv(tmp_path / "t.csv")
-    assert table.columns == columns
-    np.testing.assert_array_equal(table.values, np.array(values, float))
-
-
-def test_csv_takes_the_columns_asked_for_and_looks_at_no_other(tmp_path):
-    (tmp_path / "t.csv").write_text("name,b,c\nx,2,3\ny,5,6\n")
-    table = read_csv(tmp_path / "t.csv", ["c", "b"])
-    np.testing.assert_array_equal(table.values, [[3.0, 2.0], [6.0, 5.0]])
-    with pytest.raises(DataError, match="no column 'naem'; did you mean 'name'"):
-        read_csv(tmp_path / "t.csv", ["naem"])
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "message"),
-    [
-        ("", None, "is empty"),
-        ("\n\n", None, "is empty"),
-        ("a,b\n", None, "after the header; there is none"),
-        ("a,b\n1,2\n\n3,x\n", 4, "number in column 'b'; got 'x'"),
-        ("a,b\n1,2\n3,\n", 3, "the cell is empty"),
-        ("1,x\n", 1, "number in column 'x2'; got 'x'"),
-        ("a,b\n1,2,3\n", 2, "expected 2 cells, got 3"),
-        ("a,b\n1\n", 2, "expected 2 cells, got 1"),
-        ("a,b\n1,nan\n", 2, "finite number in column 'b'; got nan"),
-        ("a,b\n1,-inf\n", 2, "finite"),
-        ("a,b\n1,1e999\n", 2, "finite"),
-        ("a,b\n1,1_000\n", 2, "got '1_000'"),
-        (",b\n1,2\n", 1, "column 1 of the header has no name"),
-        ("a,a\n1,2\n", 1, "'a' twice"),
-        ('a,b\n"1,2\n', 2, "not a CSV file"),
-    ],
-)
-def test_a_broken_csv_file_is_named_with_its_line(text, line, message, tmp_path):
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(DataError, match=message) as caught:
-        read_csv(tmp_path / "t.csv")
-    assert caught.value.line == line
-    assert str(caught.value).startswith(str(tmp_path / "t.csv"))
-    assert ("line" in str(caught.value).split(":")[0]) == (line is not None)
-
-
-def test_csv_that_is_no_text_or_not_there(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\xfe\n")
-    with pytest.raises(DataError, match="UTF-8"):
-        read_csv(tmp_path / "t.csv")
-    with pytest.raises(DataError, match="No such file"):
-        read_csv(tmp_path / "none.csv")
 
 
 def test_importing_the_room_loads_neither_jax_nor_scikit_learn():

@@ -33,6 +33,66 @@ def test_a_file_without_a_header_has_numbered_columns(tmp_path):
     assert table.rows.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("text", "columns", "values"),
+    [
+        ("a,b\n1,2\n3,4\n", ("a", "b"), [[1, 2], [3, 4]]),
+        ("1,2\n3,4.5e-1", ("x1", "x2"), [[1, 2], [3, 0.45]]),
+        ('\ufeff"a b";c\r\n-1;+2\r\n\r\n3;4\r\n', ("a b", "c"), [[-1, 2], [3, 4]]),
+        ("a\tb\n 1 \t2\n", ("a", "b"), [[1, 2]]),
+        ("a\n1\n2\n", ("a",), [[1], [2]]),
+    ],
+)
+def test_csv_as_people_write_it(text, columns, values, tmp_path):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    table = read_table(tmp_path / "t.csv")
+    assert table.columns == columns
+    np.testing.assert_array_equal(table.values, np.array(values, float))
+
+
+def test_csv_takes_the_columns_asked_for_and_looks_at_no_other(tmp_path):
+    (tmp_path / "t.csv").write_text("name,b,c\nx,2,3\ny,5,6\n")
+    table = read_table(tmp_path / "t.csv", ["c", "b"])
+    np.testing.assert_array_equal(table.values, [[3.0, 2.0], [6.0, 5.0]])
+    with pytest.raises(DataError, match="no column 'naem'; did you mean 'name'"):
+        read_table(tmp_path / "t.csv", ["naem"])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", None, "is empty"),
+        ("\n\n", None, "is empty"),
+        ("a,b\n", None, "after the header; there is none"),
+        ("a,b\n1,2\n\n3,x\n", 4, "number in column 'b'; got 'x'"),
+        ("1,x\n", 1, "number in column 'x2'; got 'x'"),
+        ("a,b\n1,2,3\n", 2, "expected 2 cells, got 3"),
+        ("a,b\n1\n", 2, "expected 2 cells, got 1"),
+        ("a,b\n1,-inf\n", 2, "number in column 'b'; got '-inf'"),
+        ("a,b\n1,1e999\n", 2, "got '1e999'"),
+        ("a,b\n1,1_000\n", 2, "got '1_000'"),
+        (",b\n1,2\n", 1, "column 1 of the header has no name"),
+        ("a,a\n1,2\n", 1, "'a' twice"),
+        ('a,b\n"1,2\n', 2, "not a CSV file"),
+    ],
+)
+def test_a_broken_csv_file_is_named_with_its_line(text, line, message, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_table(tmp_path / "t.csv")
+    assert caught.value.line == line
+    assert str(caught.value).startswith(str(tmp_path / "t.csv"))
+    assert (f"line {line}" in str(caught.value)) == (line is not None)
+
+
+def test_csv_that_is_no_text_or_not_there(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\xfe\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_table(tmp_path / "t.csv")
+    with pytest.raises(DataError, match="No such file"):
+        read_table(tmp_path / "none.csv")
+
+
 def test_npz_has_the_inputs_and_the_target(tmp_path):
     x, y = np.arange(6.0).reshape(3, 2), np.array([1, 2, 3])
     np.savez(tmp_path / "t.npz", x=x, y=y, other=np.zeros(9))
@@ -48,6 +108,7 @@ def test_npz_has_the_inputs_and_the_target(tmp_path):
     [
         (CSV, None, r"4 bad rows:\n  line 2: expected a number in column 'name'; got 'x'"),
         (CSV, ["c"], "there is no column 'c'; did you mean"),
+        (CSV, ["a", "b", "a"], "column 'a' is asked for twice"),
         ("a,b\n1,2\n1,2,3\n", None, "line 3: expected 2 cells, got 3"),
         ("a,b\n1,\n,2\n", None, "none of 2 is whole"),
         ("a,b\n", None, "there is none"),

@@ -21,8 +21,10 @@ def test_labels_may_be_text_numbers_or_missing(write):
     np.testing.assert_array_equal(table.values, [[1, 2], [3, 4], [5, -6], [7, 8]])
     assert (table.columns, table.classes) == (("a", "b"), ("ant", "cat"))
     np.testing.assert_array_equal(table.y, [1, -1, 0, 1])
+    assert (table.label, table.rows.tolist()) == ("kind", [2, 3, 4, 5])
     table = read_labelled(write("y,a,b\n1,1,2\n0,3,4\n"), "y", ["b"])
     assert (table.columns, table.classes, table.y.tolist()) == (("b",), ("0", "1"), [1, 0])
+    assert read_labelled(write("a,b\n1,u\n2,v\n")).label == "b"
 
 
 def test_every_hole_is_named_with_its_line(write):

@@ -104,21 +104,25 @@ def test_bins_of_all_seeds_are_pooled_by_their_counts():
 
 def test_a_table_is_scored_row_by_row(tmp_path):
     x, y = two_moons(60, seed=1)
-    lines = ["a,b,kind", *(f"{p[0]},{p[1]},{3 + 2 * c}" for p, c in zip(x, y, strict=True))]
+    names = ("ant", "bee")
+    lines = ["a,b,kind", *(f"{p[0]},{p[1]},{names[c]}" for p, c in zip(x, y, strict=True))]
+    lines[3] = lines[3].removesuffix(names[y[2]])
     file = tmp_path / "mine.csv"
     file.write_text("\n".join(lines))
     context = Context(tmp_path / "run", data=file)
     claims = RECIPE.run(TINY, context)
     assert len(claims) == 3
     header, *rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()
-    assert header == "row,part,class,log_density,share_below,p_3,p_5"
+    assert header == "row,part,class,log_density,share_below,p_ant,p_bee"
     cells = [row.split(",") for row in rows]
-    assert [cell[2] for cell in cells] == [str(3 + 2 * c) for c in y]
-    assert sum(cell[1] == "test" for cell in cells) == 15
+    assert [cell[2] for cell in cells] == ["" if i == 2 else names[c] for i, c in enumerate(y)]
+    assert (cells[2][0], cells[2][1]) == ("4", "unlabelled")
+    assert sum(cell[1] == "test" for cell in cells) == len(y[1:]) // 4
     np.testing.assert_allclose([float(c[5]) + float(c[6]) for c in cells], 1, rtol=1e-5)
+    many = "".join(f"1,0.{i}\n" for i in range(60))
     for text, message in (
-        ("a,b\n" + "1,0.5\n" * 50, "expected 2 to 50 classes, as whole numbers"),
-        ("a,b\n1,0\n", "expected 40 rows or more"),
+        (f"a,b\n{many}", "expected at most 50 classes in column 'b'"),
+        ("a,b\n1,0\n2,1\n", "40 rows or more with a class in column 'b'; got 2"),
     ):
         file.write_text(text)
         with pytest.raises(DataError, match=message):

@@ -95,15 +95,24 @@ def test_a_table_that_cannot_be_tested_is_refused(tmp_path):
     few = tmp_path / "few.csv"
     few.write_text("a,b\n1,2\n3,4\n")
     with pytest.raises(DataError, match="expected 200 rows or more to fit and to test; got 2"):
-        table.read(few)
+        table.read(few, ())
     still = tmp_path / "still.npz"
     np.savez(still, x=np.ones((300, 2)), y=np.zeros(300))
     with pytest.raises(DataError, match="expected a column that varies"):
-        table.read(still)
-    nameless = tmp_path / "nameless.npz"
-    np.savez(nameless, z=np.ones(3))
-    with pytest.raises(DataError, match="expected arrays `x` and `y`"):
-        table.read(nameless)
+        table.read(still, ())
+
+
+def test_rows_with_holes_and_columns_that_were_not_named_are_left_out(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(220, 2)).tolist()
+    lines = [f"{a},{b},{a + b},mine" for a, b in rows]
+    lines[3] = ",1,1,mine"
+    file = tmp_path / "mine.csv"
+    file.write_text("a,b,sum,who\n" + "\n".join(lines) + "\n")
+    found, dropped = table.read(file, ("sum", "a", "b"))
+    assert found.columns == ("sum", "a")
+    assert dropped == ["b"]
+    assert len(found.values) == 219
+    assert found.holes == {5: ("a",)}
 
 
 def test_what_is_known_of_two_modes():

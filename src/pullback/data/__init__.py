@@ -5,8 +5,6 @@ float64, which JAX takes as float32 unless `jax_enable_x64` is set.
 """
 
 from pullback.data._cifar import cifar10_subset as cifar10_subset
-from pullback.data._csv import Table as Table
-from pullback.data._csv import read_csv as read_csv
 from pullback.data._digits import digits as digits
 from pullback.data._dsprites import dsprites as dsprites
 from pullback.data._errors import DataError as DataError

@@ -20,18 +20,24 @@ class LabelledTable(NamedTuple):
     Attributes:
         values: `[rows, columns]`.
         columns: the columns' names.
+        rows: of each row the line of the CSV file, or its number from 1 on in another.
+        label: the name of the column of labels.
         y: the classes, numbers from 0, and -1 where there is no label, `[rows]`.
         classes: their names, sorted.
     """
 
     values: Float[np.ndarray, "rows columns"]
     columns: tuple[str, ...]
+    rows: Int[np.ndarray, " rows"]
+    label: str
     y: Int[np.ndarray, " rows"]
     classes: tuple[str, ...]
 
 
 def read_labelled(
-    path: str | os.PathLike[str], label: str, columns: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    label: str | None = None,
+    columns: Sequence[str] | None = None,
 ) -> LabelledTable:
     """Read a table of numbers with a column of labels, which may have empty cells.
 
@@ -41,7 +47,7 @@ def read_labelled(
     Args:
         path: a CSV file with a header, in UTF-8, or a Parquet file (`.parquet`, `.pq`), for which
             pyarrow is needed.
-        label: the name of the column of labels.
+        label: the name of the column of labels; default the last.
         columns: the names of the columns to take, in this order; default all but `label`.
 
     Returns:
@@ -62,17 +68,19 @@ def read_labelled(
     """
     path = Path(path)
     source = open_source(path)
+    label = source.names[-1] if label is None else label
     names = tuple(n for n in source.names if n != label) if columns is None else tuple(columns)
     if label in names:
         raise DataError(path, f"column {label!r} is the label, and cannot be one of `columns`.")
     places = choose_columns(path, source.names, (label, *names))
     if not names:
         raise DataError(path, f"expected columns of numbers beside the label {label!r}; none.")
-    bad, labels, blocks = BadRows(path, source.word), [], []
-    for rows, (cells, *rest) in source.chunks(places, bad):
+    bad, rows, labels, blocks = BadRows(path, source.word), [], [], []
+    for numbered, (cells, *rest) in source.chunks(places, bad):
+        rows += numbered
         labels += ["" if cell is None else str(cell).strip() for cell in cells]
         found = zip(rest, names, strict=True)
-        blocks.append(np.stack([numbers(c, rows, name, bad) for c, name in found], axis=1))
+        blocks.append(np.stack([numbers(c, numbered, name, bad) for c, name in found], axis=1))
         bad.check(at_end=False)
     bad.check()
     if not blocks:
@@ -83,4 +91,4 @@ def read_labelled(
         raise DataError(path, f"expected two or more labels in column {label!r}; got {got}.")
     code = {name: number for number, name in enumerate(classes)} | {"": -1}
     y = np.array([code[name] for name in labels])
-    return LabelledTable(np.concatenate(blocks), names, y, classes)
+    return LabelledTable(np.concatenate(blocks), names, np.asarray(rows), label, y, classes)

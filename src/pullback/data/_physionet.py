@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback.data._arrays import read_arrays
-from pullback.data._csv import csv_rows, read_csv, to_number
+from pullback.data._csv import csv_rows, to_number
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries
 from pullback.data._pack import Entries, average, pack
 from pullback.data._places import find, places
+from pullback.data._table import read_table
 
 # Names and units as on the challenge's page. The four descriptors come first.
 _STATIC = {"Age": "year", "Gender": "", "Height": "cm", "ICUType": ""}
@@ -177,7 +178,7 @@ def _from_arrays(path: Path) -> _Stays:
 
 def _from_text(folder: Path, letter: str) -> _Stays:
     table = folder.with_name(f"Outcomes-{letter}.txt")
-    outcomes = read_csv(table, ["RecordID", _DEATH]).values
+    outcomes = read_table(table, ["RecordID", _DEATH]).values
     ids = outcomes[:, 0].astype(np.int64)
     names: dict[str, int] = {}
     series, times, variables, values = [], [], [], []

@@ -25,14 +25,17 @@ _FEWEST_ROWS, _MOST_CLASSES = 40, 50
 
 def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[int]) -> list[Claim]:
     """Train on three quarters of the rows, with and without a density, and score every row."""
-    table = data.read_csv(file)
-    x, y, names = _read(file, table)
-    order = np.random.default_rng(context.seed).permutation(len(x))
-    held, seen = np.split(order, [len(x) // 4])
-    (_, scaled), _ = data.standardise(x[seen], x)
-    rows = np.tile(seen, (len(seeds), 1))
+    table = data.read_labelled(file, config.label or None)
+    _check(file, table)
+    known, unknown = np.flatnonzero(table.y >= 0), np.flatnonzero(table.y < 0)
+    order = np.random.default_rng(context.seed).permutation(known)
+    held, seen = np.split(order, [len(known) // 4])
+    dense = np.concatenate([seen, unknown])
+    (_, scaled), _ = data.standardise(table.values[dense], table.values)
+    labelled, density = (np.tile(rows, (len(seeds), 1)) for rows in (seen, dense))
+    y = table.y.astype(np.int32)
     test = data.Labelled(scaled[held], y[held])
-    problem = Problem(scaled, y, rows, rows, test, (-3.0, 3.0))
+    problem = Problem(scaled, y, labelled, density, test, (-3.0, 3.0))
     kinds = moon_kinds(config)
     trained = {
         name: context.stage(f"train-table-{_slug(name)}", train, config, kind, problem, seeds)
@@ -48,7 +51,7 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
     with house_style():
         figures.draw_reliability(context, {file.name: found})
         figures.draw_gaps(context, {"JEM": trained["JEM"]})
-    _write(context.root, names, y, held, per_row["JEM"])
+    _write(context.root, table, held, per_row["JEM"])
     context.table(
         "table",
         ["trained by", "accuracy", "ECE", "surprise of labels (nats)", "falls back"],
@@ -60,10 +63,12 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
         f"{file.name}, rows that were held out; means over {len(seeds)} seeds.",
     )  # fmt: skip
     context.note(
-        f"{file.name}: {len(x)} rows of {x.shape[1]} columns and {len(names)} classes, of which "
-        f"{len(seen)} rows trained the models and {len(held)} are what the claims are about. "
-        "scores.csv has, of the first seed, each row's log-density, the share of training rows "
-        "that have a lower one (near 0: look at that row), and the probability of each class."
+        f"{file.name}: {len(y)} rows of {len(table.columns)} columns and {len(table.classes)} "
+        f"classes ({table.label}), of which {len(seen)} rows trained the models and {len(held)} "
+        f"are what the claims are about; {len(unknown)} have no class and taught the density "
+        "alone. scores.csv has, of the first seed, each row's log-density, the share of training "
+        "rows that have a lower one (near 0: look at that row), and the probability of each class; "
+        "a row is named by its line in a CSV file, else by its number."
     )
     return _claims(trained, per_row, y, held, context.seed, scaled, kinds, problem)
 
@@ -72,23 +77,18 @@ def _slug(name: str) -> str:
     return name.replace(",", "").replace(" ", "-")
 
 
-def _read(file: Path, table: data.Table) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    rows, columns = table.values.shape
-    if columns < 2 or rows < _FEWEST_ROWS:
+def _check(file: Path, table: data.LabelledTable) -> None:
+    known, classes = int((table.y >= 0).sum()), len(table.classes)
+    if known < _FEWEST_ROWS:
         raise data.DataError(
-            file,
-            f"expected {_FEWEST_ROWS} rows or more of two columns or more, the last of them the "
-            f"class; got {rows} rows of {columns} columns.",
-        )
-    last = table.values[:, -1]
-    classes, y = np.unique(last, return_inverse=True)
-    if not 2 <= len(classes) <= _MOST_CLASSES or np.any(last != np.round(last)):
+            file, f"expected {_FEWEST_ROWS} rows or more with a class in column {table.label!r}; "
+            f"got {known}."
+        )  # fmt: skip
+    if classes > _MOST_CLASSES:
         raise data.DataError(
-            file,
-            f"expected 2 to {_MOST_CLASSES} classes, as whole numbers, in the last column "
-            f"({table.columns[-1]!r}); it has {len(classes)} different values.",
-        )
-    return table.values[:, :-1], y.astype(np.int32), [f"{value:g}" for value in classes]
+            file, f"expected at most {_MOST_CLASSES} classes in column {table.label!r}; it has "
+            f"{classes} different values."
+        )  # fmt: skip
 
 
 def _rows(width: int, problem: Problem, params: Any) -> dict[str, np.ndarray]:
@@ -102,21 +102,23 @@ def _rows(width: int, problem: Problem, params: Any) -> dict[str, np.ndarray]:
 
 
 def _write(
-    root: Path, names: Sequence[str], y: np.ndarray, held: np.ndarray, rows: Mapping[str, Any]
+    root: Path, table: data.LabelledTable, held: np.ndarray, found: Mapping[str, Any]
 ) -> None:
-    density, prob = rows["log_density"][0], np.exp(rows["log_prob"][0])
-    part = np.full(len(y), "train", dtype=object)
+    density, prob = found["log_density"][0], np.exp(found["log_prob"][0])
+    part = np.where(table.y < 0, "unlabelled", "train").astype(object)
     part[held] = "test"
-    order = np.sort(density[part == "train"])
+    order = np.sort(density[part != "test"])
     below = np.searchsorted(order, density) / len(order)
-    header = ["row", "part", "class", "log_density", "share_below", *(f"p_{n}" for n in names)]
+    names = [*table.classes, ""]  # the last one is of -1
+    header = ["row", "part", "class", "log_density", "share_below"]
+    lines = [
+        [row, part[i], names[table.y[i]], density[i], below[i], *prob[i].tolist()]
+        for i, row in enumerate(table.rows.tolist())
+    ]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for row, label in enumerate(y):
-        writer.writerow(
-            [row + 1, part[row], names[label], density[row], below[row], *prob[row].tolist()]
-        )
+    csv.writer(text, lineterminator="\n").writerows(
+        [[*header, *(f"p_{name}" for name in table.classes)], *lines]
+    )
     atomic_write_text(root / "scores.csv", text.getvalue())
 
 

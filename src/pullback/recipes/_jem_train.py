@@ -29,7 +29,7 @@ class Config:
     buffer: int = 2000
     """Ends of chains that are kept."""
     labels: int = 80
-    """Moons, or rows of a table: labelled points."""
+    """Moons: labelled points."""
     points: int = 2000
     """Moons: further points without labels."""
     tested: int = 5000
@@ -60,6 +60,9 @@ class Config:
     """Images: the most test images that are used."""
     attacked: int = 100
     """Images: of these, as many are attacked through the sampler."""
+    label: str = ""
+    """Of a table of your own, the column of the classes, empty where they are not known; the last
+    column when none is named."""
 
     def __post_init__(self):
         for name in ("seeds", "steps", "hasty_steps", "image_steps", "chain", "hasty_chain"):

@@ -71,10 +71,10 @@ def laplace_power(config: Config, seed: int) -> dict[str, np.ndarray]:
     The Laplace columns have mean 0 and variance 1, as the model.
     """
     normal_key, laplace_key, key = jr.split(jr.key(seed), 3)
-    shape = (len(config.laplace), config.repeats, config.points, config.columns)
+    shape = (len(config.laplace), config.repeats, config.points, config.dim)
     normal, laplace = jr.normal(normal_key, shape), jr.laplace(laplace_key, shape) / np.sqrt(2)
     counts = jnp.asarray(config.laplace)[:, None, None, None]
-    x = jnp.where(jnp.arange(config.columns) < counts, laplace, normal)
+    x = jnp.where(jnp.arange(config.dim) < counts, laplace, normal)
     x = x.reshape(-1, *shape[2:])
     tests = _tests(config, 4 * config.points // 5, config.width)
     found = [_repeated(test, _normal_score, None, x, key) for test in tests.values()]

@@ -1,5 +1,6 @@
 """The recipe `lsd` on a table of the user's own: does a model fit my data?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ _LEAST_RESIDUAL = 1e-3  # share of a column's deviation that the others leave un
 
 def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     """Fit a Gaussian and a mixture to a half of the rows, and test each on the other half."""
-    values, columns, dropped = read(file)
+    table, dropped = read(file, config.columns)
+    values, columns = table.values, table.columns
     order = np.random.default_rng(context.seed).permutation(len(values))
     half = len(values) // 2
     (train, test), _ = data.standardise(values[order[:half]], values[order[half:]])
@@ -49,6 +51,8 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
         "mean squared gap of scores, as far as a critic finds it; the best model has the least. "
         "A model is said not to fit where one of the two p-values is at most 0.025.",
     )  # fmt: skip
+    if table.holes:
+        context.note(table.describe_holes())
     if dropped:
         context.note(
             f"Left out: {', '.join(dropped)}. A column that is constant, or a combination of those "
@@ -62,24 +66,14 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     return _claims(found)
 
 
-def read(file: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
-    """The rows of a CSV or of an npz with `x` and `y`, the columns' names, and those left out."""
-    if file.suffix == ".npz":
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                x, y = arrays["x"], arrays["y"]
-        except (OSError, ValueError, KeyError) as error:
-            raise data.DataError(file, f"expected arrays `x` and `y`: {error}") from error
-        values = np.column_stack([x.reshape(len(x), -1), y])
-        names = (*(f"x{place + 1}" for place in range(values.shape[1] - 1)), "y")
-    else:
-        values, names = data.read_csv(file)
+def read(file: Path, columns: Sequence[str]) -> tuple[data.NumberTable, list[str]]:
+    """The columns that have a density beside those before them, and the names of the others."""
+    table = data.read_table(file, list(columns) or None)
+    values, names = table.values, table.columns
     if len(values) < _FEWEST_ROWS:
         raise data.DataError(
             file, f"expected {_FEWEST_ROWS} rows or more to fit and to test; got {len(values)}."
         )
-    if not np.isfinite(values).all():
-        raise data.DataError(file, "expected finite numbers; there are others.")
     kept: list[int] = []
     for place in range(values.shape[1]):
         column = values[:, place] - values[:, place].mean()
@@ -93,7 +87,8 @@ def read(file: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
     if not kept:
         raise data.DataError(file, "expected a column that varies; there is none.")
     dropped = [name for place, name in enumerate(names) if place not in kept]
-    return values[:, kept], tuple(names[place] for place in kept), dropped
+    kept_names = tuple(names[place] for place in kept)
+    return table._replace(values=values[:, kept], columns=kept_names), dropped
 
 
 def _fits(config: Config, train: np.ndarray, test: np.ndarray, seed: int) -> dict[str, Any]:

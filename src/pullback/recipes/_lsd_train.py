@@ -49,8 +49,8 @@ class Config:
     """Data sets that each test of fit is given."""
     points: int = 1000
     """Points in a data set."""
-    columns: int = 10
-    """Columns in a data set of the Laplace experiment."""
+    dim: int = 10
+    """Columns of a data set of the Laplace experiment."""
     laplace: tuple[int, ...] = (0, 5, 10)
     """How many of those columns are Laplace and not normal; the first is 0."""
     test_steps: int = 400
@@ -67,6 +67,8 @@ class Config:
     """Steps of its chains."""
     components: int = 5
     """With `--data`: Gaussians in the mixture."""
+    columns: tuple[str, ...] = ()
+    """Of a table of your own, the columns to take; all when none is named."""
 
     def __post_init__(self):
         for name in ("seeds", "sources", "steps", "plane_steps", "repeats", "machine_repeats"):
@@ -76,10 +78,8 @@ class Config:
             raise ValueError(f"points must be at least 100, got {self.points}")
         if sorted(set(self.laplace)) != [*self.laplace] or self.laplace[:1] != (0,):
             raise ValueError(f"laplace must rise from 0, got {self.laplace}")
-        if self.laplace[-1] > self.columns:
-            raise ValueError(
-                f"laplace has {self.laplace[-1]}, and there are {self.columns} columns"
-            )
+        if self.laplace[-1] > self.dim:
+            raise ValueError(f"laplace has {self.laplace[-1]}, and there are {self.dim} columns")
 
 
 def train_ica(config: Config, context: Context, seed: int) -> dict[str, np.ndarray]:

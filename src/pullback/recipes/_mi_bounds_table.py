@@ -21,7 +21,7 @@ _SHUFFLED = f"I_{SMALL:g}, y shuffled"
 
 def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     """Estimate what the named columns share, by three bounds, and once with the pairs torn."""
-    table = data.read_csv(file)
+    table = data.read_table(file)
     names = _columns(config, file, table.columns)
     x, y = (table.values[:, [table.columns.index(name) for name in part]] for part in names)
     if len(x) < _FEWEST_ROWS:
@@ -60,7 +60,7 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
         ],
         f"{file.name}: what {_listed(names[0])} shares with {_listed(names[1])}, on a fifth of its "
         f"{len(x)} rows, which no critic has seen. A Gaussian fitted to all rows, which knows "
-        f"linear relations alone, has {linear:.4g} nats.",
+        f"linear relations alone, has {linear:.4g} nats. {table.describe_holes()}",
     )
     return _claims(found, batch_size)
 

@@ -22,7 +22,7 @@ _METHODS = ("labels alone", "JEM by VERA")
 
 def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     """Train on a table with and without its unlabelled rows, and predict every row."""
-    table = data.read_labelled(file, config.label)
+    table = data.read_labelled(file, config.label or None)
     held_out = _held_out(file, table, context.seed)
     seen = (table.y >= 0) & ~held_out
     (x, *_), scaler = data.standardise(table.values[~held_out])
@@ -58,7 +58,8 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
         f"{file.name}: {len(rows)} rows of {len(table.columns)} columns; {seen.sum()} labels "
         f"trained the classifiers, {held_out.sum()} were held out to judge them, and "
         f"{(table.y < 0).sum()} rows had none and taught the density alone. Classes: "
-        f"{', '.join(table.classes)}. The prediction for every row is in predictions.csv."
+        f"{', '.join(table.classes)}. The prediction for every row is in predictions.csv, by "
+        "its line in a CSV file, else by its number."
     )
     plain, ours = (found[name]["probs"][:, held_out] for name in _METHODS)
     return _claims(scores, plain, ours, table.y[held_out])
@@ -72,8 +73,8 @@ def _held_out(file: Path, table: data.LabelledTable, seed: int) -> np.ndarray:
         rows = np.flatnonzero(table.y == number)
         if len(rows) < _FEWEST:
             raise data.DataError(
-                file, f"expected {_FEWEST} rows or more of each label, for half of them are held "
-                f"out; {name!r} has {len(rows)}."
+                file, f"expected {_FEWEST} rows or more of each label in column {table.label!r}, "
+                f"for half of them are held out; {name!r} has {len(rows)}."
             )  # fmt: skip
         chosen[generator.permutation(rows)[: len(rows) // 2]] = True
     return chosen
@@ -95,7 +96,7 @@ def _write(
     names = [*table.classes, ""]  # the last one is of -1
     header = ["row", "label", "part", "predicted", *(f"p({name})" for name in table.classes)]
     lines = [
-        [row + 1, names[table.y[row]], part[row], names[probs[row].argmax()],
+        [table.rows[row], names[table.y[row]], part[row], names[probs[row].argmax()],
          *(f"{p:.6g}" for p in probs[row]), f"{density[row]:.6g}"]
         for row in range(len(probs))
     ]  # fmt: skip

@@ -66,8 +66,9 @@ class Config:
     """Weight of the entropy of the predictions for all rows."""
     images: int = 10_000
     """With `--data` and a folder of MNIST: at most so many images of each set."""
-    label: str = "label"
-    """With `--data` and a table: the column of the labels, empty where it is not known."""
+    label: str = ""
+    """Of a table of your own, the column of the labels, empty where they are not known; the last
+    column when none is named."""
 
     def __post_init__(self):
         for name in (

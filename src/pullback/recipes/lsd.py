@@ -34,7 +34,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     blind = context.stage("blindness", measures.blindness, config, seed)
     with house_style():
         figures.draw_power(
-            context, config.laplace, config.columns, laplace, machine, config.perturbation
+            context, config.laplace, config.dim, laplace, machine, config.perturbation
         )
         figures.draw_ica(context, ica)
         figures.draw_plane(context, plane, plane_data(config, seed)[1][:2000])
@@ -65,7 +65,7 @@ def _tables(
             for place, name in enumerate(measures.TESTS)
         ],
         f"Share of tests that reject at level 0.05: of {config.repeats} data sets of "
-        f"{config.points} points in {config.columns} columns, some of them Laplace; and of "
+        f"{config.points} points in {config.dim} columns, some of them Laplace; and of "
         f"{config.machine_repeats} of a Boltzmann machine of {config.visible} units.",
     )
     truth = float(ica["truth nll"][0])
@@ -92,7 +92,7 @@ def _claims_of_tests(
     alarms = power[:, 0]
     return [
         Claim(
-            f"The learned test sees that {config.laplace[-1]} of {config.columns} columns are "
+            f"The learned test sees that {config.laplace[-1]} of {config.dim} columns are "
             "Laplace and not normal (share of data sets rejected)",
             value=float(power[0, -1]),
             at_least=0.45,
@@ -214,7 +214,7 @@ RECIPE = Recipe(
     presets={
         "smoke": Config(
             seeds=2, sources=3, rows=800, steps=30, batch_size=64, width=16, plane_steps=20,
-            repeats=2, points=200, columns=3, laplace=(0, 3), test_steps=20, visible=4, hidden=3,
+            repeats=2, points=200, dim=3, laplace=(0, 3), test_steps=20, visible=4, hidden=3,
             machine_repeats=2, gibbs=20,
         ),
         "desk": Config(),

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from pullback.data import digits, read_csv
+from pullback.data import digits, read_table
 from pullback.recipes import _rate_distortion_claims as claims
 from pullback.recipes import _rate_distortion_figures as figures
 from pullback.recipes import _rate_distortion_images as images
@@ -200,7 +200,7 @@ def _run_on_images(config: Config, context: Context) -> list[Claim]:
 def _run_on_table(
     config: Config, context: Context, file: Path, seeds: Sequence[int]
 ) -> list[Claim]:
-    table = read_csv(file)
+    table = read_table(file)
     rows = np.asarray(table.values, float)
     spread = rows.std(0)
     if (spread == 0).any():
@@ -212,7 +212,7 @@ def _run_on_table(
     context.note(
         f"{file.name}: {len(rows)} rows of {len(table.columns)} columns, each divided by its "
         "standard deviation. The curve tells how many nats a linear code of a row needs for how "
-        "much distortion."
+        f"much distortion. {table.describe_holes()}"
     )
     return claims.of_linear_models(config.linear_betas, found)
 
