@@ -11,7 +11,7 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.data import DataError, two_moons
 from pullback.models.energy import SGLD
-from pullback.recipes import Context, jem, load, run
+from pullback.recipes import Context, _jem_train, jem, load, run
 from pullback.recipes import _jem_measures as measures
 from pullback.recipes._jem_train import Config, Kind, hasty_kinds, model_of, moons, train
 from pullback.recipes.jem import RECIPE
@@ -52,7 +52,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):
     def again(*args, **kwargs):
         raise RuntimeError("measured a second time")
 
-    monkeypatch.setattr(jem, "train", again)
+    monkeypatch.setattr(_jem_train, "train", again)
     for name in ("classify", "plane", "score", "attack", "attack_refined", "draw"):
         monkeypatch.setattr(measures, name, again)
     resumed = run(RECIPE, TINY, preset="smoke", folder=folder, resume=True)

@@ -175,8 +175,9 @@ def cross_entropy(
 
 
 def train(
-    config: Config, kind: Kind, x: np.ndarray, y: np.ndarray, seeds: Sequence[int]
-) -> list[np.ndarray]:
+    config: Config, kind: Kind, x: np.ndarray, y: np.ndarray, seeds: Sequence[int],
+    progress: bool = False,
+) -> list[np.ndarray]:  # fmt: skip
     """The arrays of classifiers of all seeds, side by side."""
     project = functools.partial(refresh, max_steps=config.power_steps) if kind.refreshed else None
     models, _ = fit_stack(
@@ -188,7 +189,7 @@ def train(
         batch_size=min(config.batch_size, len(x)),
         log_every=min(100, config.steps),
         project=project,
-        progress=False,
+        progress=progress,
         keys=jr.split(jr.key(seeds[0] + 1), len(seeds)),
     )
     return leaves(models)
@@ -228,7 +229,7 @@ def moons(config: Config, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def train_flows(
-    config: Config, exact: bool, x: np.ndarray, seeds: Sequence[int]
+    config: Config, exact: bool, x: np.ndarray, seeds: Sequence[int], progress: bool = False
 ) -> list[np.ndarray]:
     """The arrays of densities of all seeds, trained by the exact log-determinant or a series."""
     points = jnp.asarray(x)
@@ -242,7 +243,7 @@ def train_flows(
         batch_size=256,
         log_every=min(100, config.flow_steps),
         project=functools.partial(refresh, max_steps=config.power_steps),
-        progress=False,
+        progress=progress,
         keys=jr.split(jr.key(seeds[0] + 2), len(seeds)),
     )
     return leaves(models)

@@ -1,4 +1,4 @@
-"""The JEM of a table of the user's own, whose last column is the class."""
+"""The JEM of a table of the user's own, with a column of classes."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from pullback.recipes import _jem_figures as figures
 from pullback.recipes import _jem_measures as measures
 from pullback.recipes._base import Claim
 from pullback.recipes._context import Context
-from pullback.recipes._jem_train import Config, Problem, model_of, moon_kinds, train
+from pullback.recipes._jem_train import Config, Problem, model_of, moon_kinds, slug, train_kinds
 from pullback.report import house_style
 
 _FEWEST_ROWS, _MOST_CLASSES = 40, 50
@@ -37,17 +37,12 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
     test = data.Labelled(scaled[held], y[held])
     problem = Problem(scaled, y, labelled, density, test, (-3.0, 3.0))
     kinds = moon_kinds(config)
-    trained = {
-        name: context.stage(f"train-table-{_slug(name)}", train, config, kind, problem, seeds)
-        for name, kind in kinds.items()
-    }
+    trained = train_kinds(context, config, "table", kinds, problem, seeds)
     found, per_row = {}, {}
     for name, kind in kinds.items():
         params = trained[name]["params"]
-        found[name] = context.stage(
-            f"table-{_slug(name)}", measures.classify, kind, problem, params
-        )
-        per_row[name] = context.stage(f"rows-{_slug(name)}", _rows, kind.width, problem, params)
+        found[name] = context.stage(f"table-{slug(name)}", measures.classify, kind, problem, params)
+        per_row[name] = context.stage(f"rows-{slug(name)}", _rows, kind.width, problem, params)
     with house_style():
         figures.draw_reliability(context, {file.name: found})
         figures.draw_gaps(context, {"JEM": trained["JEM"]})
@@ -71,10 +66,6 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
         "a row is named by its line in a CSV file, else by its number."
     )
     return _claims(trained, per_row, y, held, context.seed, scaled, kinds, problem)
-
-
-def _slug(name: str) -> str:
-    return name.replace(",", "").replace(" ", "-")
 
 
 def _check(file: Path, table: data.LabelledTable) -> None:

@@ -1,6 +1,6 @@
 """What the recipe `jem` trains, and on what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from pullback.data import Labelled, two_moons
 from pullback.models.energy import JEM, SGLD, BoxStart, JEMState, JEMStep, ReplayBuffer
+from pullback.recipes._context import Context
 from pullback.train import Stream, iterate
 
 _POINTS = 50  # of a curve of training
@@ -191,7 +192,27 @@ class OwnRows(eqx.Module):
         return (inner, labelled, density), metrics
 
 
-def train(config: Config, kind: Kind, problem: Problem, seeds: Sequence[int]) -> dict[str, Any]:
+def slug(name: str) -> str:
+    """A name of a kind as a part of a file's."""
+    return name.replace(",", "").replace(" ", "-")
+
+
+def train_kinds(
+    context: Context, config: Config, part: str, kinds: Mapping[str, Kind], problem: Problem,
+    seeds: Sequence[int],
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Models of every kind, a stage of the run each."""
+    return {
+        name: context.stage(
+            f"train-{part}-{slug(name)}", train, config, kind, problem, seeds, context.progress
+        )
+        for name, kind in kinds.items()
+    }
+
+
+def train(
+    config: Config, kind: Kind, problem: Problem, seeds: Sequence[int], progress: bool = False
+) -> dict[str, Any]:
     """Models of all seeds, a row of parameters each, and how their training went."""
     x, y = jnp.asarray(problem.x, jnp.result_type(float)), jnp.asarray(problem.y)
     step = JEMStep(
@@ -223,7 +244,7 @@ def train(config: Config, kind: Kind, problem: Problem, seeds: Sequence[int]) ->
         steps=kind.steps,
         log_every=max(1, kind.steps // _POINTS),
         restarts=1000,
-        progress=False,
+        progress=progress,
         key=keys,
     )
     params = eqx.filter(state.model, eqx.is_inexact_array)

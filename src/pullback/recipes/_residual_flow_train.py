@@ -103,7 +103,7 @@ def new_flows(config: Config, x: Float[np.ndarray, "n 2"], seeds: Sequence[int])
 
 def train_toys(
     config: Config, new: ResidualFlow, method: AbstractLogDet, x: Float[np.ndarray, "n 2"],
-    seeds: Sequence[int],
+    seeds: Sequence[int], progress: bool = False,
 ) -> tuple[list[Any], dict[str, np.ndarray]]:  # fmt: skip
     """Flows of the plane, one for each seed: their arrays, and the losses on the way."""
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate))
@@ -116,6 +116,7 @@ def train_toys(
         steps=config.iterations,
         batch_size=config.batch_size,
         log_every=50,
+        progress=progress,
         keys=_keys(seeds, 1),
     )
     # Measured with settled vectors: while one has not settled, its layer is above its bound.

@@ -26,10 +26,11 @@ def run(config: Config, context: Context) -> list[Claim]:
     ways = kinds(config)
     trained = {
         name: context.stage(
-            f"train-{place}", train, config, kind, data.train.x, data.train.y, seeds
+            f"train-{place}", train, config, kind, data.train.x, data.train.y, seeds,
+            context.progress,
         )
         for place, (name, kind) in enumerate(ways.items())
-    }
+    }  # fmt: skip
     found = {
         name: context.stage(
             f"score-{place}", measures.score, config, ways[name], arrays, data.test.x, data.test.y
@@ -51,9 +52,12 @@ def run(config: Config, context: Context) -> list[Claim]:
     )  # fmt: skip
     points, test = moons(config, context.seed)
     flows = [
-        context.stage(f"train-moons-{name}", train_flows, config, name == "exact", points, seeds)
+        context.stage(
+            f"train-moons-{name}", train_flows, config, name == "exact", points, seeds,
+            context.progress,
+        )
         for name in ("exact", "series")
-    ]
+    ]  # fmt: skip
     density = context.stage("score-moons", measures.score_flows, config, *flows, test, context.seed)
     with house_style():
         figures.draw_inverse(context, found, measures.counts(config))

@@ -2,7 +2,7 @@
 
 Few labelled points of two moons that overlap: what the density does for calibration, and how its
 training explodes. Then images of digits: accuracy, inputs of another kind, attacks, samples. With
-`--data`, the images of MNIST (a folder), or a table (a CSV file whose last column is the class).
+`--data`, the images of MNIST (a folder), or a table with a column of classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,13 @@ from pullback.recipes._context import Context
 from pullback.recipes._jem_table import run_on_table
 from pullback.recipes._jem_train import (
     Config,
-    Kind,
-    Problem,
     hasty_kinds,
     image_kinds,
     images,
     moon_kinds,
     moons,
-    train,
+    slug,
+    train_kinds,
 )
 from pullback.report import house_style
 
@@ -44,30 +43,16 @@ def run(config: Config, context: Context) -> list[Claim]:
     return [*claims, *on_images(found)]
 
 
-def _train(
-    context: Context, config: Config, part: str, kinds: Mapping[str, Kind], problem: Problem,
-    seeds: Sequence[int],
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    return {
-        name: context.stage(f"train-{part}-{_slug(name)}", train, config, kind, problem, seeds)
-        for name, kind in kinds.items()
-    }
-
-
-def _slug(name: str) -> str:
-    return name.replace(",", "").replace(" ", "-")
-
-
 def _run_on_moons(
     config: Config, context: Context, seeds: Sequence[int]
 ) -> tuple[dict[str, dict[str, Any]], list[Claim]]:
     problem = moons(config, seeds)
     kinds = {**moon_kinds(config), **hasty_kinds(config)}
-    trained = _train(context, config, "moons", kinds, problem, seeds)
+    trained = train_kinds(context, config, "moons", kinds, problem, seeds)
     points = 240 if config.steps >= 1000 else 60
     planes, found = {}, {}
     for name, kind in kinds.items():
-        label = _slug(name)
+        label = slug(name)
         params = trained[name]["params"]
         planes[name] = context.stage(
             f"plane-{label}", measures.plane, kind, problem, params, points
@@ -88,7 +73,7 @@ def _run_on_images(
     split = digits() if context.data is None else mnist(context.data)
     problem = images(config, *split, seeds)
     kinds = image_kinds(config)
-    trained = _train(context, config, "images", kinds, problem, seeds)
+    trained = train_kinds(context, config, "images", kinds, problem, seeds)
     found, scores, attacks = {}, {}, {}
     for name, kind in kinds.items():
         params = trained[name]["params"]

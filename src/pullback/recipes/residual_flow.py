@@ -45,7 +45,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     for name, method in methods(config).items():
         stage = name.replace(" ", "-")
         arrays, history = context.stage(
-            f"train-{stage}", train_toys, config, new, method, train, seeds
+            f"train-{stage}", train_toys, config, new, method, train, seeds, context.progress
         )
         histories[name] = history["loss"]
         flows = restore(new, method, arrays)
