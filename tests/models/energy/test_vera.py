@@ -1,5 +1,6 @@
 """Training without chains: against targets whose density, score or best generator is known."""
 
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -296,3 +297,6 @@ def test_settings_that_make_no_sense_are_refused():
                          (jnp.asarray(X), jnp.zeros(4, int)))  # fmt: skip
     with pytest.raises(ValueError, match="`samples` must be at least 1, got 0"):
         refine(lambda x: x[0], linear(jr.key(1)), samples=0, steps=1, key=jr.key(0))
+    with pytest.raises(ValueError, match='`space` must be "data" or "latent", got \'pixel\''):
+        inspect.unwrap(refine)(lambda x: x[0], linear(jr.key(1)), samples=1, steps=1, space="pixel",
+                               key=jr.key(0))  # fmt: skip

@@ -43,7 +43,7 @@ def refine(
         The samples `[samples, ...]`, and the walk's `MALAInfo`.
 
     Raises:
-        ValueError: `samples` is below 1, or as `mala` does.
+        ValueError: `samples` is below 1, `space` is unknown, or as `mala` does.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -57,6 +57,8 @@ def refine(
     """
     if samples < 1:
         raise ValueError(f"`samples` must be at least 1, got {samples}.")
+    if space not in ("data", "latent"):
+        raise ValueError(f'`space` must be "data" or "latent", got {space!r}.')
     f = log_density_of(energy)
     begin_key, walk_key = jr.split(key)
     walk: Any = {"steps": steps, "step_size": step_size, "target_accept": target_accept}
