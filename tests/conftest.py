@@ -32,17 +32,24 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def few_memory_maps():
+class FewMemoryMaps:
     """Let go of the compiled programs before there are too many.
 
     Each holds some memory maps, and Linux ends a process that asks for more than 65,530 of them:
-    XLA then fails with a segmentation fault, somewhere in the second thousand of tests.
+    XLA then fails with a segmentation fault, somewhere in the second thousand of tests. A plugin
+    and no fixture, for the examples in docstrings lie outside of this folder.
     """
-    yield
-    maps = Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > 10_000:
-        jax.clear_caches()
+
+    def pytest_runtest_teardown(self, item, nextitem):
+        maps = Path("/proc/self/maps")
+        if (nextitem is not None and nextitem.parent is item.parent) or not maps.exists():
+            return
+        if maps.read_bytes().count(b"\n") > 10_000:
+            jax.clear_caches()
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(FewMemoryMaps())
 
 
 @pytest.fixture

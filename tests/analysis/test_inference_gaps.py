@@ -215,6 +215,7 @@ def test_bounds_are_in_order_and_a_flow_is_closer(truth):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [NormalMixture(2, 2), AuxiliaryFlow(2, 2, 4, key=jr.key(0))])
 def test_other_families_are_fitted_too(family, truth):
     encode = lambda x: jnp.concatenate([x[:2], x[2:4] - 1])
@@ -253,6 +254,7 @@ def test_the_error_of_a_log_of_a_mean_is_its_spread(key):
     np.testing.assert_allclose(found.standard_error.mean(), found.value.std(), rtol=0.06)
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_family_may_move_more_slowly_than_its_parameters():
     family = CouplingFlow(D, 2, 4, key=jr.key(1))
     first = jax.tree.leaves(eqx.filter(family, eqx.is_inexact_array))

@@ -109,6 +109,7 @@ def test_a_table_is_scored_in_its_own_units(tmp_path):
     np.testing.assert_allclose(np.mean(np.array(samples, float), 0), values.mean(0), atol=1.0)
 
 
+@pytest.mark.slow
 def test_a_table_of_many_columns_has_no_mass(tmp_path):
     file = _table(
         tmp_path / "my.csv", np.random.default_rng(0).normal(size=(50, 6)), list("abcdef")

@@ -29,6 +29,7 @@ def measured(record: dict, words: str) -> dict:
     return claim
 
 
+@pytest.mark.slow
 def test_the_claims_that_hold_of_any_network_hold(finished):
     record, *_ = finished
     assert len(record["claims"]) == 11
@@ -38,6 +39,7 @@ def test_the_claims_that_hold_of_any_network_hold(finished):
     assert share["value"] == pytest.approx(17_418 / 55_498)
 
 
+@pytest.mark.slow
 def test_the_run_leaves_its_pictures_and_tables(finished):
     _, folder, _ = finished
     names = {path.stem for path in (folder / "figures").iterdir()}
@@ -50,6 +52,7 @@ def test_the_run_leaves_its_pictures_and_tables(finished):
     ]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
     record, folder, config = finished
 

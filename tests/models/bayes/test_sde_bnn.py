@@ -124,6 +124,7 @@ def test_precision_is_chosen_at_test_time(key):
     assert jnp.max(jnp.abs(probs(solver=diffrax.Heun(), steps=80) - exact)) < error[1] / 20
 
 
+@pytest.mark.slow
 def test_a_weight_path_for_each_example_gives_the_same_bound_with_less_noise(key):
     net = network(key, OUPrior(sigma=1.0))
     x = jnp.ones((6, 3))

@@ -78,7 +78,6 @@ def test_with_the_exact_control_every_path_knows_the_evidence(key):
 
 def test_only_sticking_the_landing_loses_its_variance_at_the_optimum(key):
     table = {
-        ("analytic", 50): (1.09, 0.63),
         ("analytic", 400): (1.01, 0.60),
         ("monte_carlo", 400): (1.77, 1.02),
         ("sticking_the_landing", 50): (0.118, 0.046),

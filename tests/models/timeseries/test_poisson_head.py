@@ -72,6 +72,7 @@ def test_a_constant_rate_is_found_as_events_over_time():
     assert float(slope(best + 0.1)) < 0 < float(slope(best - 0.1))
 
 
+@pytest.mark.slow
 def test_a_learned_process_comes_near_the_intensity_that_drew_the_events():
     rate = lambda t: 4 + 3 * np.sin(2 * np.pi * t / END)
     events = data.poisson_events(rate, 7.0, END, 100, seed=0)
