@@ -34,6 +34,7 @@ def test_the_weights_are_unbiased_forward_and_back(key):
     assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(4000)
     assert 0.5 < found.accepted.min() < 1
 
+    @jax.jit
     @jax.vmap
     def reverse(z, key):
         run = reverse_annealing(model(), betas, z, num_chains=1, transition=STEP, key=key)

@@ -64,6 +64,13 @@ def by_hand(z, mean, std, log_weights):
     return np.asarray(joint), np.asarray(logsumexp(table + log_weights[..., None], axis=1))
 
 
+@jax.jit
+def split_of(mean, std, z, weights):
+    """The three parts where the prior is standard normal."""
+    prior = standard_normal(z.shape[1], z.dtype)
+    return total_correlation_split(posterior_of(mean, std), z, prior, weights)
+
+
 @pytest.mark.parametrize("batch", [2, 3, 7])
 def test_the_weights_of_a_batch_are_those_of_the_paper(batch):
     size, m = 20, batch - 1
@@ -129,10 +136,7 @@ def test_the_official_matrix_gives_the_plain_mean():
     batch = 256
     mean, std = (values[:batch] for values in population(rng))
     z = mean + std * rng.normal(size=mean.shape)
-    of = lambda weights: total_correlation_split(
-        posterior_of(jnp.asarray(mean), jnp.asarray(std)), jnp.asarray(z), standard_normal(D),
-        weights,
-    )  # fmt: skip
+    of = lambda weights: split_of(jnp.asarray(mean), jnp.asarray(std), jnp.asarray(z), weights)
     official, average, right = map(
         of,
         (
@@ -157,9 +161,7 @@ def batch_of(size=24, d=3, dtype=float):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_the_three_parts_sum_to_the_sampled_divergence(kind, dtype):
     mean, std, z = batch_of(dtype=dtype)
-    split = total_correlation_split(
-        posterior_of(mean, std), z, standard_normal(3, dtype), aggregate_log_weights(24, 900, kind)
-    )
+    split = split_of(mean, std, z, aggregate_log_weights(24, 900, kind))
     assert {part.dtype for part in split} == {jnp.dtype(dtype)}
     rate = norm.logpdf(z, mean, std).sum(axis=1) - norm.logpdf(z).sum(axis=1)
     np.testing.assert_allclose(split.rate, rate.mean(), rtol=1e-5)
@@ -168,7 +170,7 @@ def test_the_three_parts_sum_to_the_sampled_divergence(kind, dtype):
 def test_the_parts_are_those_of_a_sum_over_all_pairs():
     mean, std, z = batch_of()
     weights = aggregate_log_weights(24, 900, "stratified")
-    split = total_correlation_split(posterior_of(mean, std), z, standard_normal(3), weights)
+    split = split_of(mean, std, z, weights)
     joint, marginals = by_hand(*map(np.asarray, (z, mean, std, weights)))
     own = norm.logpdf(z, mean, std).sum(axis=1)
     np.testing.assert_allclose(split.mutual_information, (own - joint).mean())
@@ -179,12 +181,10 @@ def test_the_published_weights_are_off_by_known_constants_and_have_the_gradient_
     mean, std, z = batch_of()
     noise = (z - mean) / std
 
+    @jax.jit
     def parts(params, weights):
         mean, std = params
-        split = total_correlation_split(
-            posterior_of(mean, std), mean + std * noise, standard_normal(3), weights
-        )
-        return jnp.stack(split)
+        return jnp.stack(split_of(mean, std, mean + std * noise, weights))
 
     published = aggregate_log_weights(24, 900, "weighted")
     average = jnp.full((24, 24), -math.log(24))
@@ -211,7 +211,7 @@ def test_rows_at_a_time_give_the_same_and_the_same_gradient():
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(some), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
     step = 1e-5
-    moved = [value((mean + sign * step * jnp.ones_like(mean).at[3:].set(0), std), None)
+    moved = [both((mean + sign * step * jnp.ones_like(mean).at[3:].set(0), std), None)[0]
              for sign in (1, -1)]  # fmt: skip
     slope = (moved[0] - moved[1]) / (2 * step)
     np.testing.assert_allclose(jnp.sum(whole[1][0][:3]), slope, rtol=1e-6)
@@ -361,7 +361,7 @@ def test_with_equal_weights_the_objective_is_that_of_beta(weights):
 def test_each_weight_is_of_its_part():
     mean, std, z = batch_of()
     weights = aggregate_log_weights(24, 900)
-    split = total_correlation_split(posterior_of(mean, std), z, standard_normal(3), weights)
+    split = split_of(mean, std, z, weights)
     loss, metrics = TotalCorrelation(5.0, alpha=0.0, gamma=0.5, size=900, batch_size=5)(
         terms_of(mean, std, z)
     )
@@ -374,11 +374,8 @@ def test_each_weight_is_of_its_part():
 
 def test_the_published_weights_show_values_without_their_constants():
     mean, std, z = batch_of()
-    of = lambda weights: total_correlation_split(
-        posterior_of(mean, std), z, standard_normal(3), weights
-    )
     _, metrics = TotalCorrelation(2.0, size=900, weights="weighted")(terms_of(mean, std, z))
-    published = of(aggregate_log_weights(24, 900, "weighted")).total_correlation
+    published = split_of(mean, std, z, aggregate_log_weights(24, 900, "weighted")).total_correlation
     np.testing.assert_allclose(metrics["total_correlation"], published - 2 * math.log(900))
 
 

@@ -141,7 +141,7 @@ def test_layers_keep_float32(key):
             jnp.ones((1, 3, 3), jnp.float32),
         ),
     ):
-        leaves = jax.tree.leaves(eqx.filter(refresh(layer), eqx.is_array))
+        leaves = jax.tree.leaves(eqx.filter(eqx.filter_jit(refresh)(layer), eqx.is_array))
         assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
         assert layer(x).dtype == layer.certified().dtype == jnp.float32
 
@@ -156,7 +156,7 @@ def test_bounds_from_above_and_below_enclose_the_truth(key):
     np.testing.assert_allclose(found, norm, rtol=1e-10)
     np.testing.assert_allclose(lipschitz_upper_bound(linear), norm, rtol=1e-12)
     net = settle(LipschitzMLP(3, 5, 1, bound=0.8, key=key))
-    dense = [jnp.linalg.norm(jax.jacfwd(net)(x), 2) for x in points]
+    dense = jax.jit(jax.vmap(lambda x: jnp.linalg.norm(jax.jacfwd(net)(x), 2)))(points)
     below = lipschitz_lower_bound(net, points, steps=500, key=key)
     np.testing.assert_allclose(below, max(dense), rtol=1e-6)
     singular = [np.linalg.svd(layer.effective_weight())[1][0] for layer in net.layers]

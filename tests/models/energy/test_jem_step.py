@@ -201,6 +201,7 @@ def test_energies_that_explode_while_finite_are_called_diverged(buffer, key):
 # The whole.
 
 
+@pytest.mark.slow
 def test_unlabelled_examples_make_a_density_that_few_labels_do_not(key):
     """Two Gaussians, 3 labels each: the fitted density against the exact one, in nats."""
     generator = np.random.default_rng(0)

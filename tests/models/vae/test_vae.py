@@ -140,7 +140,7 @@ def test_the_path_derivative_goes_through_an_objective(vae):
     )(vae).encoder.net.layers[-1].bias  # fmt: skip
     keys = jr.split(jr.key(3), 4000)
     total, path = (
-        np.asarray(jax.vmap(lambda key, e=e: grad(e, key))(keys))
+        np.asarray(jax.jit(jax.vmap(lambda key, e=e: grad(e, key)))(keys))
         for e in (Reparameterised(), PathDerivative())
     )
     apart = total - path
