@@ -41,7 +41,7 @@ def unbiased(
     parts = [many(keys) for keys in jr.split(jr.key(seed), draws).reshape(20, -1)]
     values, slopes = (np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True))
 
-    def z(found: np.ndarray, truth: Any) -> np.ndarray:
+    def z(found: np.ndarray, truth: Any) -> Any:
         error = found.std(axis=0, ddof=1) / np.sqrt(draws)
         # Rounding in float32 is no bias.
         return np.abs(found.mean(axis=0) - np.asarray(truth, np.float64)) / (error + 1e-6)

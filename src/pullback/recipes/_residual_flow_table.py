@@ -1,5 +1,6 @@
 """The residual flow on a table of the user's own."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pullback.models.flows import (
     initialise,
     log_prob_estimate,
     negative_log_likelihood,
+    with_log_det,
 )
 from pullback.nn import refresh
 from pullback.recipes import _density_table as density_table
@@ -23,7 +25,8 @@ from pullback.recipes._context import Context
 from pullback.recipes._residual_flow_train import Config, build
 from pullback.train import fit
 
-_EXACT = 32  # columns up to which log-determinants are exact
+_TRAINED_EXACTLY = 16  # columns up to which log-determinants are exact in training,
+_SCORED_EXACTLY = 32  # and in scores
 _COMPONENTS = (1, 2, 3, 5, 8, 12, 16)
 
 
@@ -34,7 +37,7 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     flow = _train(config, context, prepared)
 
     def score() -> dict[str, Any]:
-        x, exact = jnp.asarray(rows, float), dim <= _EXACT
+        x, exact = jnp.asarray(rows, float), dim <= _SCORED_EXACTLY
         if exact:
             log_prob, noise = flow.log_prob(x, batch_size=4096), np.zeros(len(rows))
         else:
@@ -92,29 +95,31 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
 def _train(config: Config, context: Context, prepared: density_table.Prepared) -> ResidualFlow:
     rows, dim = prepared.rows, prepared.rows.shape[1]
     flow_key, key = jr.split(jr.key(context.seed))
-    method = ExactLogDet() if dim <= _EXACT else RouletteLogDet()
+    method = ExactLogDet() if dim <= _TRAINED_EXACTLY else RouletteLogDet()
     train, validation = (
         jnp.asarray(rows[part], float) for part in (prepared.train, prepared.validation)
     )
+    config = dataclasses.replace(config, bound=config.table_bound)
     flow = initialise(build(config, dim, method, flow_key), train[:1000])
-    schedule = optax.cosine_decay_schedule(config.learning_rate, config.iterations)
+    schedule = optax.cosine_decay_schedule(config.table_learning_rate, config.table_iterations)
     flow, _ = fit(
         flow,
         negative_log_likelihood,
         train,
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
         project=refresh,
-        steps=config.iterations,
+        steps=config.table_iterations,
         batch_size=min(config.batch_size, len(train)),
         validation=validation,
         patience=10,
-        log_every=50,
+        log_every=max(50, config.table_iterations // 40),
         folder=context.folder("table"),
         resume=context.resume,
         progress=context.progress,
         key=key,
     )
-    return refresh(flow, rtol=1e-6, max_steps=10_000)
+    flow = refresh(flow, rtol=1e-6, max_steps=10_000)
+    return with_log_det(flow, ExactLogDet()) if dim <= _SCORED_EXACTLY else flow
 
 
 def _mixture(prepared: density_table.Prepared) -> tuple[Float[np.ndarray, " h"], int]:

@@ -57,6 +57,12 @@ class Config:
     """Of an estimate that is held against the exact value."""
     columns: tuple[str, ...] = ()
     """Of a table of your own, the columns to take; all when none is named."""
+    table_bound: float = 0.999
+    """Of the flow of a table, which is to fit closely."""
+    table_iterations: int = 4000
+    """Training steps of the flow of a table."""
+    table_learning_rate: float = 1e-2
+    """Its rate at the start; it falls to nothing."""
     image_side: int = 14
     """Side of the images of --data; they are averaged down to it."""
     image_blocks: int = 2

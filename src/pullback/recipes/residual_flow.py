@@ -196,13 +196,14 @@ RECIPE = Recipe(
     presets={
         "smoke": Config(
             points=300, held_out=200, blocks=2, width=6, iterations=20, batch_size=64, seeds=2,
-            draws=100, image_side=4, image_blocks=1, image_hidden=4, image_iterations=4,
+            draws=100, table_iterations=20, image_side=4, image_blocks=1, image_hidden=4,
+            image_iterations=4,
         ),
         "desk": Config(),
         "paper": Config(
             blocks=100, width=128, bound=0.9, iterations=50_000, batch_size=500,
             learning_rate=1e-3, image_side=28, image_blocks=16, image_hidden=512,
-            image_iterations=100_000,
+            image_iterations=100_000, table_iterations=20_000,
         ),
     },
     run=run,
