@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from pullback._promotion import standard_promotion
-from pullback.data import DataError, two_moons
+from pullback.data import DataError, LabelledTable, two_moons
 from pullback.models.energy import SGLD
 from pullback.recipes import Context, _jem_train, jem, load, run
 from pullback.recipes import _jem_measures as measures
+from pullback.recipes import _jem_table as table
 from pullback.recipes._jem_train import Config, Kind, hasty_kinds, model_of, moons, train
 from pullback.recipes.jem import RECIPE
 
@@ -100,6 +101,24 @@ def test_bins_of_all_seeds_are_pooled_by_their_counts():
     }
     confidence, accuracy = measures.pooled_curve(row)
     np.testing.assert_allclose([confidence, accuracy], [[0.9], [0.8]])
+
+
+def test_rows_that_are_held_out_teach_nothing_and_those_without_a_class_the_density_alone():
+    x = np.random.default_rng(0).normal(3, 2, size=(50, 2))
+    y = np.r_[np.zeros(20, int), np.ones(20, int), np.full(10, -1)]
+    made = LabelledTable(x, ("a", "b"), np.arange(1, 51), "c", y, ("u", "v"))
+    problem, held = table.split(made, [0, 1], 7)
+    assert len(held) == 10
+    assert (y[held] >= 0).all()
+    np.testing.assert_array_equal(problem.test.y, y[held])
+    rest = sorted(set(range(50)) - set(held.tolist()))
+    for labelled, density in zip(problem.labelled, problem.density, strict=True):
+        assert sorted(density.tolist()) == rest
+        assert sorted(labelled.tolist()) == [row for row in rest if y[row] >= 0]
+    # Scaled by what is learned from, so that the test rows do not tell of themselves either.
+    expected = (x - x[rest].mean(axis=0)) / x[rest].std(axis=0)
+    np.testing.assert_allclose(problem.x, expected, rtol=1e-6)
+    np.testing.assert_allclose(problem.test.x, expected[held], rtol=1e-6)
 
 
 def test_a_table_is_scored_row_by_row(tmp_path):

@@ -5,11 +5,16 @@ import gzip
 import struct
 
 import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import residual_flow, run
+from pullback.recipes import Context, residual_flow, run
+from pullback.recipes import _density_table as density_table
+from pullback.recipes import _residual_flow_table as table
+from pullback.train import fit
 
 pytestmark = pytest.mark.slow
 SMOKE = residual_flow.RECIPE.presets["smoke"]
@@ -37,6 +42,30 @@ def test_a_run_measures_every_claim_and_shows_every_picture(tmp_path):
     assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {
         "gap", "training", "densities", "variance",
     }  # fmt: skip
+
+
+def test_of_many_columns_the_roulette_trains_and_the_exact_flow_scores(tmp_path, monkeypatch):
+    """Many is above 2 here, so that exact determinants of three columns tell."""
+    trained = []
+
+    def train(flow, *args, **options):
+        trained.append(flow)
+        return fit(flow, *args, **options)
+
+    monkeypatch.setattr(table, "_TRAINED_EXACTLY", 2)
+    monkeypatch.setattr(table, "fit", train)
+    file = tmp_path / "my.npz"
+    np.savez(file, x=np.random.default_rng(0).normal(size=(120, 3)))
+    prepared = density_table.prepare(file, (), 0)
+    flow = table._train(SMOKE, Context(tmp_path / "run"), prepared)
+    x = jnp.asarray(prepared.rows[:20], jnp.float32)
+    # An estimate asks for a key, and is another with another one; an exact log-density does not.
+    first, second = (trained[0].log_prob(x, key=jr.key(seed)) for seed in (0, 1))
+    assert np.max(np.abs(first - second)) > 1e-4
+    z, _ = flow.inverse_and_log_det(x)
+    jacobians = jax.vmap(jax.jacfwd(lambda x: flow.inverse_and_log_det(x)[0]))(x)
+    exact = -np.sum(z**2, axis=1) / 2 - 1.5 * np.log(2 * np.pi) + np.linalg.slogdet(jacobians)[1]
+    np.testing.assert_allclose(flow.log_prob(x), exact, rtol=1e-4, atol=1e-4)
 
 
 def test_a_table_with_holes_is_scored_row_by_row(tmp_path):

@@ -4,8 +4,6 @@ Rows are read with their holes reported, split, and standardised; the log-densit
 written out, as many new rows beside it, and both are drawn.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback import data
-from pullback._files import atomic_write_text
+from pullback._files import atomic_write_csv
 from pullback.recipes._context import Context
 from pullback.report import figure, house_style
 
@@ -80,9 +78,7 @@ def write_rows(
         ("scores.csv", ["row", "log_prob", "part"], scores),
         ("samples.csv", prepared.table.columns, samples.tolist()),
     ):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *rows])
-        atomic_write_text(root / name, text.getvalue())
+        atomic_write_csv(root / name, [header, *rows])
 
 
 def describe(context: Context, file: Path, prepared: Prepared) -> None:

@@ -74,7 +74,7 @@ def draw_rates(context: Context, rates: Found) -> None:
         "rates",
         fig,
         "Each block of the first seed (a colour) alone: the distance of the iterates from the "
-        "fixed point, means over images, and the bound $L^n / (1 - L) \\, |x_1 - x_0|$ with L the "
+        "fixed point, means over images, and the bound Lⁿ / (1 - L) |x₁ - x₀|, with L the "
         "product of the layers' exact singular values. The iteration is faster than the "
         "bound, for no direction is stretched by all layers at once; it ends at rounding.",
     )

@@ -1,7 +1,5 @@
 """The JEM of a table of the user's own, with a column of classes."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from pullback import data
-from pullback._files import atomic_write_text
+from pullback._files import atomic_write_csv
 from pullback.analysis import auroc
 from pullback.recipes import _jem_figures as figures
 from pullback.recipes import _jem_measures as measures
@@ -27,15 +26,8 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
     """Train on three quarters of the rows, with and without a density, and score every row."""
     table = data.read_labelled(file, config.label or None)
     _check(file, table)
-    known, unknown = np.flatnonzero(table.y >= 0), np.flatnonzero(table.y < 0)
-    order = np.random.default_rng(context.seed).permutation(known)
-    held, seen = np.split(order, [len(known) // 4])
-    dense = np.concatenate([seen, unknown])
-    (_, scaled), _ = data.standardise(table.values[dense], table.values)
-    labelled, density = (np.tile(rows, (len(seeds), 1)) for rows in (seen, dense))
-    y = table.y.astype(np.int32)
-    test = data.Labelled(scaled[held], y[held])
-    problem = Problem(scaled, y, labelled, density, test, (-3.0, 3.0))
+    problem, held = split(table, seeds, context.seed)
+    scaled, y = problem.x, problem.y
     kinds = moon_kinds(config)
     trained = train_kinds(context, config, "table", kinds, problem, seeds)
     found, per_row = {}, {}
@@ -59,13 +51,29 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
     )  # fmt: skip
     context.note(
         f"{file.name}: {len(y)} rows of {len(table.columns)} columns and {len(table.classes)} "
-        f"classes ({table.label}), of which {len(seen)} rows trained the models and {len(held)} "
-        f"are what the claims are about; {len(unknown)} have no class and taught the density "
+        f"classes ({table.label}), of which {problem.labelled.shape[1]} rows trained the models "
+        f"and {len(held)} are what the claims are about; {np.sum(y < 0)} have no class and taught "
+        "the density "
         "alone. scores.csv has, of the first seed, each row's log-density, the share of training "
         "rows that have a lower one (near 0: look at that row), and the probability of each class; "
         "a row is named by its line in a CSV file, else by its number."
     )
     return _claims(trained, per_row, y, held, context.seed, scaled, kinds, problem)
+
+
+def split(
+    table: data.LabelledTable, seeds: Sequence[int], seed: int
+) -> tuple[Problem, Int[np.ndarray, " h"]]:
+    """What every seed learns from, and the rows that are held out: a quarter of those labelled."""
+    known, unknown = np.flatnonzero(table.y >= 0), np.flatnonzero(table.y < 0)
+    order = np.random.default_rng(seed).permutation(known)
+    held, seen = np.split(order, [len(known) // 4])
+    dense = np.concatenate([seen, unknown])
+    (_, scaled), _ = data.standardise(table.values[dense], table.values)
+    labelled, density = (np.tile(rows, (len(seeds), 1)) for rows in (seen, dense))
+    y = table.y.astype(np.int32)
+    test = data.Labelled(scaled[held], y[held])
+    return Problem(scaled, y, labelled, density, test, (-3.0, 3.0)), held
 
 
 def _check(file: Path, table: data.LabelledTable) -> None:
@@ -102,15 +110,12 @@ def _write(
     below = np.searchsorted(order, density) / len(order)
     names = [*table.classes, ""]  # the last one is of -1
     header = ["row", "part", "class", "log_density", "share_below"]
+    header += [f"p_{name}" for name in table.classes]
     lines = [
         [row, part[i], names[table.y[i]], density[i], below[i], *prob[i].tolist()]
         for i, row in enumerate(table.rows.tolist())
     ]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [[*header, *(f"p_{name}" for name in table.classes)], *lines]
-    )
-    atomic_write_text(root / "scores.csv", text.getvalue())
+    atomic_write_csv(root / "scores.csv", [header, *lines])
 
 
 def _claims(

@@ -1,7 +1,5 @@
 """Few labels on a table of the user's own, in the recipe `vera`."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback import data
-from pullback._files import atomic_write_text
+from pullback._files import atomic_write_csv
 from pullback.recipes._base import Claim
 from pullback.recipes._context import Context
 from pullback.recipes._vera_labels import Task, score, train_classifiers
@@ -100,9 +98,7 @@ def _write(
          *(f"{p:.6g}" for p in probs[row]), f"{density[row]:.6g}"]
         for row in range(len(probs))
     ]  # fmt: skip
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([[*header, "log_density"], *lines])
-    atomic_write_text(root / "predictions.csv", text.getvalue())
+    atomic_write_csv(root / "predictions.csv", [[*header, "log_density"], *lines])
 
 
 def _draw(context: Context, scores: dict[str, list[dict[str, float]]], rows: int) -> None:
