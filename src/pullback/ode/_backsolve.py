@@ -108,7 +108,7 @@ class Backsolve(AbstractAdjoint):
             span = jnp.stack([ts[..., i], ts[..., i - 1]], axis=-1)
             a = add(carry.a, bar)
             t_bar = (
-                _lane_dot(method, bar, field(ts[..., i], y, params)) if times_too else span[..., 0]
+                method.lane_dot(bar, field(ts[..., i], y, params)) if times_too else span[..., 0]
             )
             path = integrate(method, back, (y, a, carry.params), span, params)
             _, a, grad = path.y
@@ -135,7 +135,7 @@ class Backsolve(AbstractAdjoint):
         ts_bar = jnp.zeros_like(ts)
         if times_too:
             y0 = jax.tree.map(lambda y: y[0], ys)
-            t0_bar = -_lane_dot(method, loop.a, field(ts[..., 0], y0, params))
+            t0_bar = -method.lane_dot(loop.a, field(ts[..., 0], y0, params))
             ts_bar = jnp.moveaxis(jnp.concatenate([t0_bar[None], t_bars[::-1]]), 0, -1)
         y0_bar = add(loop.a, jax.tree.map(lambda x: x[0], cotangent))
         if lanes:
@@ -202,13 +202,6 @@ def _with_norm(method: Method, norm: Norm) -> Method:
         max_steps=method.max_steps,
         per_sample=method.per_sample,
     )
-
-
-def _lane_dot(method: Method, x: State, y: State) -> Array:
-    """The inner product of two states, lane by lane."""
-    axes = lambda v: tuple(range(1, v.ndim)) if method.per_sample else None
-    products = jax.tree.map(lambda a, b: jnp.sum(a * b, axis=axes(a)), x, y)
-    return jax.tree.reduce(jnp.add, products)
 
 
 def _poison(failed: Array, x: Array) -> Array:

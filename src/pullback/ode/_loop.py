@@ -42,6 +42,12 @@ class Method(eqx.Module):
         each = [jnp.all(jnp.isfinite(leaf), axis=axes(leaf)) for leaf in jax.tree.leaves(x)]
         return jnp.all(jnp.stack(each), axis=0)
 
+    def lane_dot(self, x: State, y: State) -> Float[Array, "*lanes"]:
+        """The inner product of two states, lane by lane."""
+        axes = lambda leaf: tuple(range(1, leaf.ndim)) if self.per_sample else None
+        products = jax.tree.map(lambda a, b: jnp.sum(a * b, axis=axes(a)), x, y)
+        return jax.tree.reduce(jnp.add, products)
+
     def outputs(self, times: int) -> str:
         """Where the outputs come from: the end alone, the grid's nodes, or dense output."""
         if times == 2:

@@ -21,6 +21,13 @@ from ._runge_kutta import (
 )
 
 
+class _Kept(NamedTuple):
+    y0: State
+    record: Record
+    slots: Array
+    intact: Array
+
+
 class Replay(AbstractAdjoint):
     r"""Differentiate the steps that were taken, from the last to the first.
 
@@ -75,7 +82,7 @@ class Replay(AbstractAdjoint):
 
     def forward(
         self, method: Method, field: Field, y0: State, ts: Array, params: PyTree
-    ) -> tuple[Path, tuple[Record, Array, Array]]:
+    ) -> tuple[Path, _Kept]:
         """Solve, and record the steps."""
         segment = min(self.segment, method.max_steps)
         needed = -(-method.max_steps // segment)
@@ -85,13 +92,13 @@ class Replay(AbstractAdjoint):
             raise ValueError("a recorder was given, so there is a record")
         # A lane that fails goes on trying; its last tries may have written over the ring's start.
         intact = jnp.all(path.code == Result.SUCCESSFUL) | (path.slots % segment != 0)
-        return path, (path.record, path.slots, intact)
+        return path, _Kept(y0, path.record, path.slots, intact)
 
     def backward(
         self,
         method: Method,
         field: Field,
-        residuals: tuple[Record, Array, Array],
+        residuals: _Kept,
         ts: Array,
         params: PyTree,
         cotangent: State,
@@ -99,7 +106,7 @@ class Replay(AbstractAdjoint):
         times_too: bool,
     ) -> Pulled:
         """Pull the cotangent back through the recorded steps."""
-        record, slots, intact = residuals
+        y0, record, slots, intact = residuals
         segment = record.ring_t.shape[0]
         times = ts.shape[-1]
         last = jnp.full(ts.shape[:-1], times - 1, jnp.int32)
@@ -137,12 +144,14 @@ class Replay(AbstractAdjoint):
 
         segments = -(-slots // segment)
         loop, _ = lax.fori_loop(0, segments, one_segment, (loop, record))
-        grad_y0 = add(loop.cotangent, rows_at(cotangent, jnp.zeros_like(last)))
+        loop, extra = _pull_start(method, field, y0, ts, params, cotangent, slots, loop, times_too)
         used = method.tableau.stages - method.tableau.fsal
         stats = Stats(
-            nfe=used * (slots + loop.replayed), accepted=slots, rejected=jnp.zeros_like(slots)
+            nfe=used * (slots + loop.replayed) + extra,
+            accepted=slots,
+            rejected=jnp.zeros_like(slots),
         )
-        return Pulled(grad_y0, loop.ts, loop.params, stats)
+        return Pulled(loop.cotangent, loop.ts, loop.params, stats)
 
 
 class _Loop(NamedTuple):
@@ -237,10 +246,51 @@ def _on_times(method: Method, ts: Array, step: _Step, t_bar: Array, h_bar: Array
             share = (right - left) / steps
             return left + within * share, share
 
-    # A lane that did not move has no step to place.
+    # A lane that did not move has no step to place; one between two equal times has, of size zero.
     moved = step.h != 0
+    if method.steps is not None:
+        moved |= place(ts)[1] == 0
     _, pull = jax.vjp(place, ts)
     return pull((jnp.where(moved, t_bar, 0.0), jnp.where(moved, h_bar, 0.0)))[0]
+
+
+def _pull_start(
+    method: Method,
+    field: Field,
+    y0: State,
+    ts: Array,
+    params: PyTree,
+    cotangent: State,
+    slots: Array,
+    loop: _Loop,
+    times_too: bool,
+) -> tuple[_Loop, Array]:
+    """Pull back the outputs at the first time, which lie in no step.
+
+    There $y(t_i) = y_0 + (t_i - t_0) f(t_0, y_0)$. Also returns how often `f` was evaluated.
+    """
+    times = ts.shape[-1]
+    here = ts == ts[..., :1]
+    if method.steps is not None:
+        # Fixed steps between equal times are steps of size zero, unless no lane takes any.
+        here &= slots == 0
+    here = jnp.moveaxis(here, -1, 0).at[0].set(True)
+    rows = jax.vmap(lambda mask, bar: select(mask, bar, zeros_like(bar)))(here, cotangent)
+    # The loop began with the last row.
+    first = jax.tree.map(lambda row: jnp.sum(row[: times - 1], axis=0), rows)
+    loop = loop._replace(cotangent=add(loop.cotangent, first))
+    if not times_too:
+        return loop, jnp.zeros_like(slots)
+
+    def slopes() -> Array:
+        rate = field(ts[..., 0], y0, params)
+        slope = jax.vmap(lambda row: method.lane_dot(row, rate))(rows).at[0].set(0.0)
+        slope = jnp.moveaxis(jnp.where(here, slope, 0.0), 0, -1).astype(ts.dtype)
+        return slope.at[..., 0].set(-jnp.sum(slope, axis=-1))
+
+    needed = jnp.any(here[1:])
+    ts_bar = lax.cond(needed, slopes, lambda: jnp.zeros_like(ts))
+    return loop._replace(ts=loop.ts + ts_bar), needed.astype(slots.dtype)
 
 
 def _pull_dense(

@@ -1,0 +1,87 @@
+"""Gradients at repeated times: every output has its cotangent, whichever times coincide."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback.ode import Backsolve, Replay, solve, vjp
+
+RATE = jnp.array([0.7, -0.4])
+Y0 = jnp.array([2.0, -1.0])
+# Of two lengths, so that few programs are compiled.
+TIMES = {
+    "first": [0.0, 0.0, 0.0, 0.5, 1.0],
+    "middle": [0.0, 0.4, 0.4, 0.4, 1.0],
+    "last": [0.0, 0.6, 1.0, 1.0, 1.0],
+    "first and last": [0.0, 0.0, 0.5, 1.0, 1.0],
+    "first or last": [0.0, 0.0, 1.0, 1.0, 1.0],
+    "dense": [0.0, 0.01, 0.02, 0.03, 1.0],
+    "all": [0.3, 0.3, 0.3, 0.3, 0.3],
+    "backward, first": [1.0, 1.0, 1.0, 0.7, 0.0],
+    "backward, last": [1.0, 0.5, 0.5, 0.0, 0.0],
+    "ends": [0.0, 1.0],
+    "backward, ends": [1.0, -1.0],
+    "both": [0.3, 0.3],
+}
+HOW = {
+    "default": {},
+    "adaptive": {"rtol": 1e-10, "atol": 1e-10},
+    "fixed": {"steps": 24},
+    # A method whose last stage is not the next one's first.
+    "heun": {"steps": 200, "solver": diffrax.Heun()},
+}
+# What the steps themselves err by.
+ERROR = {"default": 2e-3, "adaptive": 1e-7, "fixed": 1e-6, "heun": 2e-4}
+
+
+def growth(t, y, rate):
+    """y' = rate y cos(t), so y(t) = y0 exp(rate (sin(t) - sin(t0)))."""
+    return rate * y * jnp.cos(t)
+
+
+def exact(y0, rate, ts):
+    return jax.vmap(lambda t: y0 * jnp.exp(rate * (jnp.sin(t) - jnp.sin(ts[0]))))(ts)
+
+
+def bars(times):
+    return jnp.asarray(np.random.default_rng(times).normal(size=(times, 2)))
+
+
+def loss_of(ys):
+    return lambda y0, rate, ts: jnp.sum(bars(len(ts)) * jnp.sin(ys(y0, rate, ts)))
+
+
+def close(got, want, atol, name):
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("stepping", ["joint", "per_sample"])
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("adjoint", [Replay(), Backsolve()], ids=["replay", "backsolve"])
+def test_every_output_has_its_cotangent(adjoint, how, stepping):
+    """By `y0`, `args` and `ts`, eagerly, compiled and by `vjp`, against a closed form."""
+    options = {"adjoint": adjoint, "stepping": stepping, **HOW[how]}
+    joint = stepping == "joint"
+    # Each sample has a rate of its own, which rides along.
+    field = growth if joint else lambda t, s, _: (growth(t, *s), jnp.zeros_like(s[1]))
+
+    def ys(y0, rate, ts):
+        if joint:
+            return solve(field, y0, ts, rate, **options).ys
+        return solve(field, (y0, rate), ts, **options).ys[0].T
+
+    eager = jax.grad(loss_of(ys), (0, 1, 2))
+    compiled, right = jax.jit(eager), jax.jit(jax.grad(loss_of(exact), (0, 1, 2)))
+    for name, times in TIMES.items():
+        ts = jnp.asarray(times)
+        got = compiled(Y0, RATE, ts)
+        close(got, right(Y0, RATE, ts), ERROR[how], name)
+        if how == "default":
+            close(eager(Y0, RATE, ts), got, 1e-12, name)
+        if joint:
+            sol, pull = vjp(field, Y0, ts, RATE, **options)
+            pulled, _ = pull(bars(len(ts)) * jnp.cos(sol.ys))
+            close((pulled.y0, pulled.args, pulled.ts), got, 1e-12, name)
