@@ -139,20 +139,3 @@ def test_wrong_arguments():
         data.pinwheel(10, arms=0)
     with pytest.raises(ValueError, match="at least 2 \\* length = 60, got 50"):
         data.spiral_series(2, length=30, grid=50)
-
-
-def test_standardise_uses_the_numbers_of_the_training_set_only():
-    generator = np.random.default_rng(0)
-    train, test = generator.normal(3, 2, size=(50, 2)), generator.normal(size=(9, 2))
-    train[:, 1] = 7.0
-    (a, b), scaler = data.standardise(train, test)
-    np.testing.assert_allclose(a[:, 0].mean(), 0, atol=1e-14)
-    np.testing.assert_allclose((a[:, 0] ** 2).mean(), 1)
-    np.testing.assert_array_equal(a[:, 1], 0)
-    np.testing.assert_allclose(b * scaler.scale + scaler.mean, test)
-    (same,), _ = data.standardise(train.astype(np.float32))
-    assert same.dtype == np.float32
-    with pytest.raises(ValueError, match="number 1 has \\(3,\\)"):
-        data.standardise(train, np.zeros((4, 3)))
-    with pytest.raises(ValueError, match="at least one"):
-        data.standardise(train[:0])

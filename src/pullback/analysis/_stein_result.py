@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
+from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
 
 Points = Float[Array | np.ndarray, "n dim"]
@@ -139,8 +140,8 @@ def units_of(x: Float[Array, "n dim"], standardise: bool) -> Units:
     """Of the points given; without `standardise` they are left alone."""
     if not standardise:
         return Units(jnp.zeros_like(x[0]), jnp.ones_like(x[0]))
-    deviation = jnp.std(x, axis=0)
-    return Units(jnp.mean(x, axis=0), jnp.where(deviation > 0, deviation, jnp.ones_like(deviation)))
+    found = location_and_scale(x)
+    return Units(found.mean, found.scale)
 
 
 def checked_result(

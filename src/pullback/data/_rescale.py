@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
+from pullback._location_scale import location_and_scale
 from pullback.data._irregular import IrregularSeries
-from pullback.data._standardise import Scaler
+from pullback.data._standardise import Scaler, check_finite
 
 _METHODS = ("standardise", "min-max")
 
@@ -38,7 +40,8 @@ class SeriesScaler(NamedTuple):
                 f"{self.time_unit!r}, got {series.units} and {series.time_unit!r}."
             )
         plain = ("",) * len(series.units)
-        values = np.where(series.mask, self.values.apply(series.values), 0)
+        seen = np.where(series.mask, series.values, self.values.mean)
+        values = np.where(series.mask, self.values.apply(seen), 0)
         return _with(series, self.times.apply(series.times), values, plain, "")
 
     def undo(self, series: IrregularSeries) -> IrregularSeries:
@@ -60,12 +63,13 @@ def rescale_series(
             greatest 1.
 
     Returns:
-        All the sets, rescaled, in the order given, with no units; and the maps. A variable that
-        does not vary is only shifted.
+        All the sets, rescaled, in the order given, with no units; and the maps. A variable whose
+        numbers are all the same is only shifted, to 0.
 
     Raises:
         ValueError: `method` is unknown, a variable is never observed in `train`, all its times are
-            the same, or another set has other variables or units.
+            the same, another set has other variables or units, an observed value is NaN or
+            infinite, or a range is more than the dtype holds.
 
     Example:
         >>> import numpy as np
@@ -92,17 +96,30 @@ def rescale_series(
     first, last = train.times.min(), train.times.max()
     if first == last:
         raise ValueError(f"`train` must have more than one time, got only {first}.")
-    columns = [train.values[:, :, k][train.mask[:, :, k]] for k in range(len(train.units))]
-    if method == "standardise":
-        shift, scale = ([f(column) for column in columns] for f in (np.mean, np.std))
-    else:
-        shift, scale = ([f(column) for column in columns] for f in (np.min, np.ptp))
-    dtype = train.values.dtype
-    scale = np.asarray(scale, dtype)
-    values = Scaler(np.asarray(shift, dtype), np.where(scale > 0, scale, np.ones_like(scale)))
+    for number, series in enumerate((train, *others)):
+        seen = np.where(series.mask, series.values, 0)
+        check_finite(f"the observed values of set {number}" if number else "`train`", seen)
+    dtype, maps = train.values.dtype, []
+    for k, name in enumerate(train.variables):
+        column = train.values[:, :, k][train.mask[:, :, k]]
+        known = location_and_scale(column)
+        maps.append((known.mean, known.scale))
+        if method == "min-max":
+            maps[-1] = (column.min(), 1.0 if known.constant else _range(name, column))
+    values = Scaler(*np.asarray(maps, dtype).T)
     times = Scaler(np.asarray(first), np.asarray(last - first))
     scaler = SeriesScaler(times, values, train.units, train.time_unit)
     return tuple(scaler.apply(series) for series in (train, *others)), scaler
+
+
+def _range(variable: str, column: Float[np.ndarray, " n"]) -> float:
+    half = column.max() / 2 - column.min() / 2
+    if half > np.finfo(column.dtype).max / 2:
+        raise ValueError(
+            f"the range of variable {variable!r}, from {column.min()} to {column.max()}, is more "
+            f"than {column.dtype} holds; use method='standardise', or another unit."
+        )
+    return np.ptp(column)
 
 
 def _with(

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pullback._location_scale import location_and_scale
+
 
 class Scaler(NamedTuple):
     """The affine map `z = (x - mean) / scale`, column by column.
@@ -21,7 +23,10 @@ class Scaler(NamedTuple):
 
     def apply(self, x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """`(x - mean) / scale`."""
-        return (x - self.mean) / self.scale
+        # Next to the largest number of the dtype a difference overflows: half of it does not.
+        info = np.finfo(self.mean.dtype)
+        half = np.where(np.abs(self.mean) > info.eps * info.max / 4, 0.5, 1).astype(info.dtype)
+        return (x * half - self.mean * half) / (self.scale * half)
 
     def undo(self, z: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """`z * scale + mean`: back to the units of the data."""
@@ -38,11 +43,12 @@ def standardise(
         *others: further sets, which get the same map: no held-out number leaks into it.
 
     Returns:
-        All the sets, mapped, in the order given; and the map. A column that does not vary is only
-        shifted.
+        All the sets, mapped, in the order given; and the map. A column whose numbers are all the
+        same is only shifted, to 0; any other is scaled, however little it varies.
 
     Raises:
-        ValueError: `train` is empty, or another set has other columns.
+        ValueError: `train` is empty, another set has other columns, or a number is NaN or infinite;
+            the message has its row and column, from 0.
 
     Example:
         >>> import numpy as np
@@ -52,13 +58,26 @@ def standardise(
     """
     if len(train) == 0:
         raise ValueError("`train` must hold at least one example, got none.")
-    for number, other in enumerate(others):
-        if other.shape[1:] != train.shape[1:]:
+    for number, rows in enumerate((train, *others)):
+        name = f"the set after `train` number {number}" if number else "`train`"
+        if rows.shape[1:] != train.shape[1:]:
             raise ValueError(
-                f"every set must have the columns of `train`, {train.shape[1:]}; the set after it "
-                f"number {number + 1} has {other.shape[1:]}."
+                f"every set must have the columns of `train`, {train.shape[1:]}; {name} has "
+                f"{rows.shape[1:]}."
             )
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    scale = np.where(deviation > 0, deviation, np.ones_like(deviation))
-    scaler = Scaler(mean, scale)
+        check_finite(name, rows)
+    mean, scale, _ = location_and_scale(train)
+    scaler = Scaler(np.asarray(mean), np.asarray(scale))
     return tuple(scaler.apply(x) for x in (train, *others)), scaler
+
+
+def check_finite(name: str, rows: Float[np.ndarray, "n ..."]) -> None:
+    """Every number is finite, or an error that says which is not."""
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        row, *column = bad[0].tolist()
+        where = f", column {', '.join(map(str, column))}," if column else ""
+        raise ValueError(
+            f"{name} must be finite; row {row}{where} is {rows[tuple(bad[0])]}, one of {len(bad)} "
+            "such numbers. Leave their rows out, or fill the holes in."
+        )

@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
 
     def in_units(self, rows: Float[np.ndarray, "m dim"]) -> Float[np.ndarray, "m dim"]:
         """Standardised rows in the table's own units."""
-        return rows * self.scaler.scale + self.scaler.mean
+        return self.scaler.undo(rows)
 
 
 def prepare(file: Path, columns: Sequence[str], seed: int) -> Prepared:
@@ -58,8 +58,7 @@ def prepare(file: Path, columns: Sequence[str], seed: int) -> Prepared:
     order = np.random.default_rng(seed).permutation(count)
     part = count // 5
     test, validation, train = order[:part], order[part : 2 * part], order[2 * part :]
-    _, scaler = data.standardise(table.values[train])
-    rows = (table.values - scaler.mean) / scaler.scale
+    (_, rows), scaler = data.standardise(table.values[train], table.values)
     return Prepared(table, rows, scaler, train, validation, test)
 
 

@@ -16,7 +16,7 @@ import optimistix as optx
 from jaxtyping import Array, Float, Int
 
 from pullback.calculus import ExactLogDet, TruncatedLogDet
-from pullback.data import Split, digits, mnist, two_moons
+from pullback.data import Split, digits, mnist, standardise, two_moons
 from pullback.models.flows import (
     ResidualBlock,
     ResidualFlow,
@@ -224,8 +224,8 @@ def grown(like: Any, arrays: Sequence[Any]) -> Any:
 def moons(config: Config, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Points to train on and to test, of mean 0 and deviation 1."""
     train, test = (two_moons(config.points, seed=2 * seed + i).x for i in (0, 1))
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    return tuple(((part - mean) / deviation).astype(np.float32) for part in (train, test))
+    (train, test), _ = standardise(train, test)
+    return train.astype(np.float32), test.astype(np.float32)
 
 
 def train_flows(

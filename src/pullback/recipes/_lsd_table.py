@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from sklearn.mixture import GaussianMixture
 
 from pullback import data
+from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
 from pullback.analysis import compare_models, goodness_of_fit, kernel_stein_test
 from pullback.recipes import _lsd_figures as figures
@@ -75,14 +76,13 @@ def read(file: Path, columns: Sequence[str]) -> tuple[data.NumberTable, list[str
             file, f"expected {_FEWEST_ROWS} rows or more to fit and to test; got {len(values)}."
         )
     kept: list[int] = []
-    for place in range(values.shape[1]):
-        column = values[:, place] - values[:, place].mean()
-        deviation = column.std()
-        if deviation > 0 and kept:
-            others = values[:, kept] - values[:, kept].mean(axis=0)
-            scaled = others / others.std(axis=0)
-            column = column - scaled @ np.linalg.lstsq(scaled, column, rcond=None)[0]
-        if deviation > 0 and column.std() > _LEAST_RESIDUAL * deviation:
+    (scaled,), _ = data.standardise(values)
+    for place in np.flatnonzero(scaled.any(axis=0)).tolist():
+        column = scaled[:, place]
+        if kept:
+            others = scaled[:, kept]
+            column = column - others @ np.linalg.lstsq(others, column, rcond=None)[0]
+        if column.std() > _LEAST_RESIDUAL:
             kept.append(place)
     if not kept:
         raise data.DataError(file, "expected a column that varies; there is none.")
@@ -113,7 +113,8 @@ def _fits(config: Config, train: np.ndarray, test: np.ndarray, seed: int) -> dic
         with standard_promotion():
             own = model.sample(own_key, (len(x),))
             nll = -jnp.mean(jax.vmap(model.log_prob)(x))
-        gap = jnp.mean(jax.vmap(ranked[name].critic)(x) ** 2, axis=0) / jnp.var(x, axis=0)
+        gap = jnp.mean(jax.vmap(ranked[name].critic)(x) ** 2, axis=0)
+        gap = gap / location_and_scale(x).scale ** 2
         test_of = lambda rows, model=model: goodness_of_fit(
             rows, log_prob=model.log_prob, key=key, **options
         )

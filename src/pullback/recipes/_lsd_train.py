@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from pullback.data import two_moons
+from pullback.data import standardise, two_moons
 from pullback.models.energy import (
     LinearICA,
     TiltedGaussian,
@@ -136,8 +136,8 @@ def new_plane_model(x: Float[Array, "n 2"], key: Array) -> TiltedGaussian:
 def plane_data(config: Config, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two moons, standardised by the training part: for training and for testing."""
     x = two_moons(config.rows + _TEST, noise=0.12, seed=seed).x
-    x = (x - x[: config.rows].mean(axis=0)) / x[: config.rows].std(axis=0)
-    return x[: config.rows], x[config.rows :]
+    (x, test), _ = standardise(x[: config.rows], x[config.rows :])
+    return x, test
 
 
 def train_plane(config: Config, context: Context, seed: int) -> dict[str, Any]:

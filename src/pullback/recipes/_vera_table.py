@@ -23,8 +23,7 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     table = data.read_labelled(file, config.label or None)
     held_out = _held_out(file, table, context.seed)
     seen = (table.y >= 0) & ~held_out
-    (x, *_), scaler = data.standardise(table.values[~held_out])
-    rows = scaler.apply(table.values)
+    (x, rows), _ = data.standardise(table.values[~held_out], table.values)
     task = Task(x, data.Labelled(rows[seen], table.y[seen]), rows, len(table.classes))
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     found = {

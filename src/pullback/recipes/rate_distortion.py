@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
+from pullback._location_scale import location_and_scale
 from pullback.data import digits, read_table
 from pullback.recipes import _rate_distortion_claims as claims
 from pullback.recipes import _rate_distortion_figures as figures
@@ -202,9 +203,9 @@ def _run_on_table(
 ) -> list[Claim]:
     table = read_table(file)
     rows = np.asarray(table.values, float)
-    spread = rows.std(0)
-    if (spread == 0).any():
-        flat = table.columns[int(np.argmin(spread))]
+    _, spread, constant = location_and_scale(rows)
+    if constant.any():
+        flat = table.columns[int(np.argmax(constant))]
         raise ValueError(f"column {flat!r} of {file.name} is the same in every row: leave it out")
     found = _linear(config, context, rows / spread, seeds)
     with house_style():

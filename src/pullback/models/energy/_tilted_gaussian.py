@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pullback._location_scale import location_and_scale
+
 
 class TiltedGaussian(eqx.Module):
     r"""A Gaussian whose density is multiplied by the exponential of a net.
@@ -50,9 +52,12 @@ class TiltedGaussian(eqx.Module):
     def fitted(
         cls, net: Callable[[Any], Any], x: Float[Array | np.ndarray, "n dim"]
     ) -> "TiltedGaussian":
-        """Over the Gaussian with the means and deviations of the columns of data."""
-        x = jnp.asarray(x)
-        return cls(net, jnp.mean(x, axis=0), jnp.std(x, axis=0))
+        """Over the Gaussian with the means and deviations of the columns of data.
+
+        A column whose numbers are all the same has the deviation 1.
+        """
+        found = location_and_scale(jnp.asarray(x))
+        return cls(net, found.mean, found.scale)
 
     def log_density(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
         """The log-density of one point up to a constant; the Gaussian is normalised."""
