@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pullback.data._series_checks import check_unique, checked_part
+
 
 class IrregularSeries(NamedTuple):
     """A batch of series that were observed at irregular times, one variable here and one there.
@@ -293,8 +295,8 @@ def irregular_series(
     if not series:
         raise ValueError("`series` must hold at least one series, got none.")
     names = tuple(map(str, range(len(series)) if ids is None else ids))
-    _check_unique("ids", names, len(series))
-    parts = [_checked(name, part) for name, part in zip(names, series, strict=True)]
+    check_unique("ids", names, len(series))
+    parts = [checked_part(name, part) for name, part in zip(names, series, strict=True)]
     width = max(len(times) for times, _, _ in parts)
     size = parts[0][1].shape[1]
     for name, (_, values, _) in zip(names, parts, strict=True):
@@ -303,7 +305,7 @@ def irregular_series(
                 f"series {name!r} has {values.shape[1]} variables, series {names[0]!r} has {size}."
             )
     labels = tuple(f"x{k + 1}" for k in range(size)) if variables is None else tuple(variables)
-    _check_unique("variables", labels, size)
+    check_unique("variables", labels, size)
     if units is not None and len(units) != size:
         raise ValueError(f"`units` must hold one unit for each of {size} variables, got {units}.")
     mask = np.zeros((len(parts), width, size), bool)
@@ -326,61 +328,3 @@ def irregular_series(
         )
     unit = ("",) * size if units is None else tuple(units)
     return IrregularSeries(times, values, mask, names, labels, unit, time_unit, outcome)
-
-
-def _check_unique(argument: str, names: tuple[str, ...], size: int) -> None:
-    if len(names) != size or len(set(names)) != size:
-        raise ValueError(f"`{argument}` must hold {size} different names, got {names}.")
-
-
-def _checked(name: str, part: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if len(part) not in (2, 3):
-        raise ValueError(
-            f"series {name!r} must be (times, values) or (times, values, mask), got a tuple of "
-            f"{len(part)}."
-        )
-    times, values = (_floating(array) for array in part[:2])
-    mask = np.ones(values.shape, bool) if len(part) == 2 else np.asarray(part[2])
-    if times.ndim != 1 or values.ndim not in (1, 2) or len(values) != len(times):
-        raise ValueError(
-            f"series {name!r} must have times [time] and values [time, variable], got the shapes "
-            f"{times.shape} and {values.shape}."
-        )
-    if mask.shape != values.shape or mask.dtype != bool:
-        raise ValueError(
-            f"series {name!r} must have a mask of bool {values.shape}, got {mask.dtype} "
-            f"{mask.shape}."
-        )
-    if not mask.any():
-        raise ValueError(f"series {name!r} is empty: it has no observation.")
-    _check_times(name, times)
-    values, mask = (array.reshape(len(times), -1) for array in (values, mask))
-    wrong = np.argwhere(mask & ~np.isfinite(values))
-    if len(wrong):
-        place, variable = wrong[0]
-        hint = "" if len(part) == 3 else " Give a mask that is False where nothing was observed."
-        raise ValueError(
-            f"series {name!r}: the value at place {place} (time {times[place]:g}), variable "
-            f"{variable}, is {values[place, variable]}; {len(wrong)} such values.{hint}"
-        )
-    return times, values, mask
-
-
-def _floating(array: object) -> np.ndarray:
-    given = np.asarray(array)
-    return given if given.dtype in (np.float32, np.float64) else given.astype(np.float64)
-
-
-def _check_times(name: str, times: Float[np.ndarray, " time"]) -> None:
-    finite = np.isfinite(times)
-    if not finite.all():
-        place = int(np.argmin(finite))
-        raise ValueError(f"series {name!r}: the time at place {place} is {times[place]}.")
-    wrong = np.flatnonzero(np.diff(times) <= 0)
-    if len(wrong):
-        place = int(wrong[0]) + 1
-        problem = "repeats" if times[place] == times[place - 1] else "comes before"
-        raise ValueError(
-            f"series {name!r}: the time at place {place}, {times[place]:g}, {problem} the one "
-            f"ahead of it, {times[place - 1]:g}; times must increase. {len(wrong)} such places."
-        )

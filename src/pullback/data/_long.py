@@ -27,6 +27,11 @@ from pullback.data._sources import Source, open_source
 
 _ORIGINS = ("series", "first")
 _ON_DUPLICATE = ("error", "mean", "last")
+_WHOLE = 2.0**53  # beyond it float64 has not every whole number
+_TOO_LONG = (
+    "has more digits than float64 keeps; count times from a nearer origin or in a larger unit, or "
+    "write dates."
+)
 _MICROSECONDS = {"s": 1e6, "min": 6e7, "h": 3.6e9, "d": 8.64e10}
 _USUAL = {
     "series": "series series_id seriesid id subject subject_id patient patient_id patientid "
@@ -129,7 +134,7 @@ def read_long(
     bad.check()
     unit_of_time = _time_unit(path, time_unit, split_unit(source.names[places.time])[1], dated)
     if dated:
-        entries = _since(entries, len(ids.names), origin, unit_of_time)
+        entries = _since(path, entries, len(ids.names), origin, unit_of_time)
     times, values, mask = pack(entries, len(ids.names), len(variables.units))
     return IrregularSeries(
         times,
@@ -199,11 +204,12 @@ def _read(
         if dated is None:
             dated, zoned = _kind_of_time(columns[1])
         column = source.names[places.time]
-        time = (
-            moments(columns[1], rows, column, zoned, bad)
-            if dated
-            else numbers(columns[1], rows, column, bad)
-        )
+        if dated:
+            time = moments(columns[1], rows, column, zoned, bad)
+        else:
+            time = numbers(columns[1], rows, column, bad)
+            for row in np.flatnonzero(np.abs(time) > _WHOLE).tolist():
+                bad.add(rows[row], f"{columns[1][row]} in column {column!r} {_TOO_LONG}")
         units = columns[4] if places.unit is not None else repeat("", len(rows))
         part = Entries(
             ids.codes(columns[0], rows, bad),
@@ -269,10 +275,18 @@ def _time_unit(path: Path, given: str | None, header: str, dated: bool) -> str:
     return unit
 
 
-def _since(entries: Entries, n_series: int, origin: str, unit: str) -> Entries:
+def _since(path: Path, entries: Entries, n_series: int, origin: str, unit: str) -> Entries:
     """Microseconds as a time in `unit`, from the first of each series or of all."""
     first = np.full(n_series, entries.time.min())
     if origin == "series":
         first = np.full(n_series, np.iinfo(np.int64).max)
         np.minimum.at(first, entries.series, entries.time)
-    return entries._replace(time=(entries.time - first[entries.series]) / _MICROSECONDS[unit])
+    time = (entries.time - first[entries.series]) / _MICROSECONDS[unit]
+    apart = (np.diff(entries.series) == 0) & (np.diff(entries.time) > 0)
+    if (apart & ~(np.diff(time) > 0)).any():
+        raise DataError(
+            path,
+            f"two times become the same when counted in {unit!r} from so far; use a shorter "
+            "`time_unit`, or origin='series'.",
+        )
+    return entries._replace(time=time)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pullback._location_scale import location_and_scale
+from pullback._times import cast_times
 from pullback.data._irregular import IrregularSeries
 from pullback.data._standardise import Scaler, check_finite
 
@@ -42,12 +43,14 @@ class SeriesScaler(NamedTuple):
         plain = ("",) * len(series.units)
         seen = np.where(series.mask, series.values, self.values.mean)
         values = np.where(series.mask, self.values.apply(seen), 0)
-        return _with(series, self.times.apply(series.times), values, plain, "")
+        return _with(series, self.times.apply(_exact(series.times)), values, plain, "")
 
     def undo(self, series: IrregularSeries) -> IrregularSeries:
         """Rescaled series, back in the user's units."""
         values = np.where(series.mask, self.values.undo(series.values), 0)
-        return _with(series, self.times.undo(series.times), values, self.units, self.time_unit)
+        return _with(
+            series, self.times.undo(_exact(series.times)), values, self.units, self.time_unit
+        )
 
 
 def rescale_series(
@@ -122,6 +125,10 @@ def _range(variable: str, column: Float[np.ndarray, " n"]) -> float:
     return np.ptp(column)
 
 
+def _exact(times: np.ndarray) -> np.ndarray:
+    return times.astype(np.float64)
+
+
 def _with(
     series: IrregularSeries,
     times: np.ndarray,
@@ -130,7 +137,7 @@ def _with(
     time_unit: str,
 ) -> IrregularSeries:
     return series._replace(
-        times=times.astype(series.times.dtype),
+        times=cast_times("`series.times`", times, series.times.dtype),
         values=values.astype(series.values.dtype),
         units=units,
         time_unit=time_unit,

@@ -2,10 +2,12 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from pullback._times import cast_times
 from pullback.data import IrregularSeries
 
 
@@ -48,8 +50,9 @@ def observations(
 
     Raises:
         ValueError: shapes that do not fit together, times that are not finite or that decrease, an
-            observed value that is not finite, or a time outside the window; the message has the
-            place.
+            observed value that is not finite, also in `dtype`, or a time outside the window; or
+            times that lose in `dtype` what lies between them, such as seconds since 1970 in
+            float32: `pb.data.rescale_series` counts them from the first. The message has the place.
 
     Example:
         >>> import numpy as np, pullback as pb
@@ -84,6 +87,15 @@ def observations(
         times = np.pad(times, ((0, 0), (1, 1)))
         times[:, 0], times[:, -1] = window
         values, mask = (np.pad(a, ((0, 0), (1, 1), (0, 0))) for a in (values, mask))
-    return Observations(
-        jnp.asarray(times, dtype), jnp.asarray(np.where(mask, values, 0), dtype), jnp.asarray(mask)
-    )
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    times = cast_times("`series.times`", times, dtype)
+    values = np.where(mask, values, 0)
+    with np.errstate(over="ignore"):
+        cast = values.astype(dtype)
+    if not np.isfinite(cast).all():
+        row, place, variable = np.argwhere(~np.isfinite(cast))[0]
+        raise ValueError(
+            f"series {row}, place {place}: the value {values[row, place, variable]:g} is more than "
+            f"{dtype.name} holds; use another unit, or `pb.data.rescale_series`."
+        )
+    return Observations(jnp.asarray(times), jnp.asarray(cast), jnp.asarray(mask))
