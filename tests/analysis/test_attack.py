@@ -80,3 +80,102 @@ def test_what_makes_no_sense_is_refused(wrong, message, key):
     attack = inspect.unwrap(pgd_attack)  # as it is where types are not checked
     with pytest.raises(ValueError, match=message):
         attack(linear, jnp.ones((1, 3)), jnp.zeros(1, int), **settings)
+
+
+WEIGHTS = jnp.array([[1.0, -2.0, 0.5], [-1.0, 0.3, 0.2], [0.4, 1.0, -3.0]])
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 100.0, 1e4, 1e25])
+def test_a_sure_classifier_is_no_robust_one(norm, scale, x32, key):
+    """Of two classes: the worst point of the ball is known, whatever multiplies the logits."""
+    weight = WEIGHTS[0].astype(jnp.float32)
+    logits = lambda x: scale * jnp.stack([weight @ x, -weight @ x])
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
+    y = jnp.argmax(jax.vmap(logits)(x), axis=1)
+    side = np.where(y == 0, -1.0, 1.0)
+    attack = functools.partial(pgd_attack, logits, radius=0.7, norm=norm, steps=30, key=key)
+    dual = np.linalg.norm(weight, ord=2 if norm == "l2" else 1)
+    for moved in (attack(x, y), jax.jit(attack)(x, y)):
+        reached = (moved - x) @ weight * side
+        assert np.all(reached > 0.95 * 0.7 * dual)
+        assert np.all(reached < 0.7 * dual * (1 + 1e-5))
+
+
+def test_the_example_that_stayed_put(x32, key):
+    logits = lambda x: 100 * jnp.stack([x[0], -x[0]])
+    moved = pgd_attack(logits, jnp.array([[0.5]]), jnp.array([0]), radius=1.0, key=key)
+    np.testing.assert_allclose(moved, [[-0.5]], atol=1e-6)
+    found = accuracy_under_attack(
+        logits, jnp.array([[0.5], [1.5]]), jnp.array([0, 0]), radii=[0.0, 1.0, 2.0], key=key
+    )
+    assert found.tolist() == [1.0, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_robust_accuracy_of_a_linear_classifier_of_three_classes(norm, x32, key):
+    """The margin to class k falls by radius times the dual norm of w_k - w_y, at the most."""
+    weights = 50 * np.asarray(WEIGHTS, np.float32)
+    x = np.random.default_rng(1).normal(size=(60, 3)).astype(np.float32)
+    y = np.argmax(x @ weights.T, axis=1)
+    gaps = weights[None] - weights[y][:, None]
+    dual = np.linalg.norm(gaps, ord=2 if norm == "l2" else 1, axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = np.nanmin(np.einsum("nkd,nd->nk", -gaps, x) / dual, axis=1)
+    radii = [0.1, 0.3, 0.6]
+    found = accuracy_under_attack(
+        lambda x: jnp.asarray(weights) @ x, x, y, radii=radii, norm=norm, steps=40, key=key
+    )
+    exact = np.array([np.mean(room > r) for r in radii])
+    # An upper bound, for the slope points to the class that is the next at the start.
+    assert np.all(found >= exact - 1e-6)
+    assert np.all(found <= exact + 2.01 / 60)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_attacked_too(dtype, key):
+    logits = lambda x: 100 * jnp.stack([x[0], -x[0]])
+    x, y = jnp.full((300, 1), 0.5, dtype), jnp.zeros(300, int)
+    moved = pgd_attack(logits, x, y, radius=1.0, key=key)
+    assert moved.dtype == dtype
+    np.testing.assert_allclose(moved.astype(float), -0.5, atol=0.01)
+    found = accuracy_under_attack(logits, x, y, radii=[0.25, 1.0], key=key)
+    assert found.tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "logits", "message"),
+    [
+        (
+            np.ones((2, 3), np.uint8),
+            [0, 1],
+            linear,
+            "`x` must be floating, got uint8.*scale",
+        ),
+        (np.ones((2, 3)), [0, 7], linear, "`y` must lie between 0 and 1, got 0 to 7"),
+        (np.ones((2, 3)), [-1, 1], linear, "`y` must lie between 0 and 1, got -1 to 1"),
+        (np.ones((2, 3)), [0], linear, r"with n at least 1; got \[2, 3\] and \[1\]"),
+        (np.ones((0, 3)), [], linear, r"with n at least 1; got \[0, 3\] and \[0\]"),
+        (np.ones((2, 3)), [0, 0], lambda x: x[:1], r"K at least 2; from an input \[3\] .* \[1\]"),
+        (np.ones((2, 3)), [0, 0], lambda x: x[0], r"K at least 2; from an input \[3\] .* \[\]"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused_by_both(x, y, logits, message, key):
+    args = logits, jnp.asarray(x), jnp.asarray(y, int)
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(pgd_attack)(*args, radius=1.0, key=key)
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(accuracy_under_attack)(*args, radii=[1.0], key=key)
+
+
+def test_what_cannot_be_seen_while_compiling_comes_out_as_nan(key):
+    attack = jax.jit(functools.partial(pgd_attack, linear, radius=0.1, key=key))
+    moved = attack(jnp.ones((3, 3)), jnp.array([0, 7, -1]))
+    assert jnp.isfinite(moved).all(axis=1).tolist() == [True, False, False]
+    with pytest.raises(ValueError, match=r"logits of 1 of the 2 inputs.* NaN.*row 1"):
+        accuracy_under_attack(
+            lambda x: jnp.log(x), np.array([[1.0, 2.0], [-1.0, 1.0]]), np.array([1, 0]),
+            radii=[0.1], key=key,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="`radii` must be 0 or more"):
+        accuracy_under_attack(linear, np.ones((1, 3)), np.array([0]), radii=[-0.1], key=key)

@@ -13,6 +13,8 @@ from pullback.analysis import (
     reliability_curve,
 )
 
+MEASURES = (expected_calibration_error, brier_score, negative_log_likelihood)
+
 
 @pytest.fixture
 def answers():
@@ -99,3 +101,42 @@ def test_what_are_no_probabilities_is_refused(answers):
         negative_log_likelihood(probs[:0], labels[:0])
     with pytest.raises(ValueError, match="`bins` must be at least 1, got 0"):
         expected_calibration_error(probs, labels, bins=0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    "measure", [expected_calibration_error, brier_score, negative_log_likelihood]
+)
+def test_half_precision_gives_the_answer_of_its_numbers_in_float64(dtype, measure, answers):
+    probs, labels = answers
+    half = jnp.tile(jnp.asarray(probs, dtype), (2, 1))  # 1,000 ones are more than bfloat16 counts
+    labels = np.tile(labels, 2)
+    exact = np.asarray(half, np.float64)
+    wanted = measure(exact / exact.sum(axis=1, keepdims=True), labels)
+    for found in (measure(half, labels), jax.jit(measure)(half, labels)):
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, wanted, rtol=0.02)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below_it(x32):
+    for bins in (3, 5, 7, 10, 15):
+        confidence = np.arange(bins // 2 + 1, bins + 1) / bins
+        probs = np.stack([confidence, 1 - confidence], 1).astype(np.float32)
+        count = reliability_curve(probs, np.zeros(len(probs), int), bins=bins).count
+        assert np.asarray(count).tolist() == [0] * (bins // 2) + [1] * len(confidence)
+
+
+@pytest.mark.parametrize(
+    "measure", [expected_calibration_error, brier_score, negative_log_likelihood]
+)
+def test_what_is_refused_eagerly_is_nan_where_it_is_compiled(measure):
+    good = jnp.array([[0.5, 0.5], [0.2, 0.8]])
+    for probs, labels, message in (
+        (good, jnp.array([0, 2]), "`labels` must lie between 0 and 1, got 0 to 2"),
+        (good, jnp.array([-1, 0]), "got -1 to 0"),
+        (good * jnp.array([[1], [7.0]]), jnp.array([0, 1]), "row 1 is .*sums to 7.*softmax"),
+        (good + jnp.array([[0], [jnp.nan]]), jnp.array([0, 1]), "row 1 is .*nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            measure(probs, labels)
+        assert bool(jnp.isnan(jax.jit(measure)(probs, labels)))

@@ -1,5 +1,6 @@
 """Tests by Stein's identity: their values by brute force and in closed form, and their size."""
 
+import functools
 import inspect
 from typing import Any
 
@@ -19,6 +20,7 @@ from pullback.analysis import (
     goodness_of_fit,
     kernel_stein_test,
 )
+from pullback.analysis._kernel_stein import median_distance
 from pullback.analysis._stein_critic import CriticField
 from pullback.analysis._stein_result import Units
 from pullback.calculus import stein_operator
@@ -26,6 +28,7 @@ from pullback.calculus import stein_operator
 H = 1.3
 X = jr.normal(jr.key(0), (7, 3))
 SHIFT = jnp.array([0.5, -0.3, 0.1])
+BY_KERNEL = (kernel_stein_test, functools.partial(finite_set_stein_test, steps=0))
 SMALL: dict[str, Any] = {"width": 16, "steps": 60, "batch_size": 64, "evaluate_every": 30}
 
 
@@ -276,7 +279,12 @@ def test_distributions_of_numpyro_go_in_as_they_are(key):
 
 
 def bad(test=goodness_of_fit, **change):
-    arguments = {"x": jnp.zeros((100, 2)), "score": normal_score, "key": jr.key(0), **change}
+    arguments = {
+        "x": jnp.arange(200.0).reshape(100, 2),
+        "score": normal_score,
+        "key": jr.key(0),
+        **change,
+    }
     return test(arguments.pop("x"), **arguments)
 
 
@@ -289,7 +297,16 @@ def bad(test=goodness_of_fit, **change):
         ({"score": None, "log_prob": lambda x: x}, r"`log_prob` must map one point.*to_event"),
         ({"score": None, "log_prob": jnp.argmax}, r"`log_prob` must map one point.*dtype int"),
         ({"x": jnp.zeros((50, 2)).at[7].set(jnp.nan)}, "1 of its 50 rows are not.*row 7"),
-        ({"x": jnp.zeros((30, 2))}, r"`x` has 30 rows, of which.*leaves 24.*kernel_stein_test"),
+        (
+            {"x": jnp.zeros((30, 2)).at[0].set(1)},
+            r"`x` has 30 rows, of which.*leaves 24.*kernel_stein_test",
+        ),
+        ({"x": jnp.full((50, 2), 0.1)}, "its 50 rows are all the same"),
+        ({"x": jnp.zeros((0, 2)), "test": kernel_stein_test}, "must have 2 rows or more, got 0"),
+        (
+            {"x": jnp.zeros(50), "test": inspect.unwrap(kernel_stein_test)},
+            r"shape \[n, dim\], got \[50\]; of one column it is x\[:, None\]",
+        ),
         ({"split": (0.5, 0.1, 0.1)}, "`split` must be three shares above 0 that add up to 1"),
         ({"critic": lambda x: x[:1]}, r"`critic` must map a point of shape \(2,\)"),
         ({"l2": 0.0}, "`l2` must be above 0"),
@@ -317,3 +334,45 @@ def test_what_makes_no_sense_is_refused(change, message):
 def test_a_comparison_needs_a_model(key):
     with pytest.raises(ValueError, match="`scores` must hold at least one model"):
         compare_models({}, X, key=key)
+
+
+def test_a_kernel_test_that_fails_speaks_of_the_kernel(key):
+    x = jr.normal(key, (20, 2)).astype(jnp.float32)
+    for test in BY_KERNEL:
+        with pytest.raises(ValueError, match=r"not finite though.*the kernel") as error:
+            test(x, score=lambda x: -1e30 * x, key=key)
+        assert "learning" not in str(error.value)
+
+
+@pytest.mark.parametrize("test", BY_KERNEL)
+def test_where_the_points_lie_is_nothing_to_a_kernel(test, x32, key):
+    """Without standardising too: in float32 the squares of 1e4 have no digits left for 1."""
+    noise = np.round(np.asarray(jr.normal(key, (60, 2))), 3).astype(np.float32)
+    far = jnp.asarray(1e4 + noise)
+    near = far - 1e4
+    start = {} if test is kernel_stein_test else {"locations": near[:3]}
+    options = {"bandwidth": 1.0, "standardise": False, "key": key}
+    wanted = test(near, score=lambda x: -x, **start, **options)
+    start = {} if test is kernel_stein_test else {"locations": far[:3]}
+    found = test(far, score=lambda x: 1e4 - x, **start, **options)
+    np.testing.assert_allclose(found.statistic, wanted.statistic, rtol=1e-3)
+
+
+def test_ties_do_not_make_the_default_width_zero(key):
+    """Counts: most pairs are the same, and a constant column stands beside them."""
+    counts = jnp.where(jnp.arange(40) < 30, 0.0, 1.0)
+    x = jnp.stack([counts, jnp.full(40, 0.1)], axis=1)
+    assert bool(jnp.isfinite(kernel_stein_test(x, score=lambda x: -x, key=key).statistic))
+    assert float(median_distance(x, key)) == 1
+    assert float(median_distance(jnp.full((5, 2), 0.1), key)) == 1
+    spread = jnp.asarray([[0.0], [1.0], [3.0], [7.0]])
+    assert float(median_distance(spread, key)) == 4  # of 1, 2, 3, 4, 6, 7: the upper of the middle
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_tested_in_float32(dtype, key):
+    x = jr.normal(key, (60, 2)).astype(dtype)
+    for test in BY_KERNEL:
+        found = test(x, score=lambda x: -x, key=key)
+        same = test(x.astype(jnp.float32), score=lambda x: -x, key=key)
+        np.testing.assert_array_equal(found.statistic, same.statistic)

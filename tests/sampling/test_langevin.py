@@ -1,5 +1,7 @@
 """Langevin dynamics against laws that are known: of the discretised chain, and of the target."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -120,3 +122,50 @@ def test_what_makes_no_sense_is_refused(wrong, message, key):
 def test_a_share_beyond_one_is_refused(key):
     with pytest.raises(ValueError, match=r"`target_accept` must be between 0 and 1, got 1\.5"):
         mala(standard, jnp.ones((2, 1)), steps=1, step_size=0.1, target_accept=1.5, key=key)
+
+
+def half_line(x):
+    """An exponential law, of which the left half has no density."""
+    return jnp.where(x[0] >= 0, -x[0], -jnp.inf)
+
+
+def root(x):
+    """Of log x the slope at 0 is infinite, and the value no number below."""
+    return jnp.sum(jnp.log(x) - x)
+
+
+@pytest.mark.parametrize("sampler", [mala, langevin])
+@pytest.mark.parametrize("log_prob", [half_line, root, lambda x: jnp.sum(x) * jnp.nan])
+def test_a_start_without_density_is_named_or_comes_out_as_nan(sampler, log_prob, key):
+    x = jnp.array([[1.0], [-1.0], [2.0], [-0.5]])
+    walk = lambda x: sampler(log_prob, x, steps=4, step_size=1e-3, key=key)
+    everywhere = bool(jnp.isnan(log_prob(jnp.ones(1))))
+    rows = "0, 1, 2, 3" if everywhere else "1, 3"
+    with pytest.raises(ValueError, match=f"of the 4 chains start where.*: row {rows} of `x`"):
+        walk(x)
+    moved = jax.jit(lambda x: walk(x)[0])(x)
+    finite = [False] * 4 if everywhere else [True, False, True, False]
+    assert jnp.isfinite(moved[:, 0]).tolist() == finite
+    if not everywhere:
+        assert bool(jnp.isfinite(walk(jnp.abs(x))[0]).all())
+
+
+@pytest.mark.parametrize("sampler", [mala, langevin])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ones((2, 1), int), r"`x` must be floating, got int64: use `x.astype\(float\)`"),
+        (np.ones((2, 1), np.uint8), "got uint8"),
+        (np.ones((0, 1)), "at least one chain"),
+    ],
+)
+def test_chains_that_cannot_be_are_refused(sampler, x, message, key):
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(sampler)(standard, jnp.asarray(x), steps=1, step_size=0.1, key=key)
+
+
+def test_the_slope_of_a_chain_that_starts_on_the_mode_is_a_number(key):
+    def end(x):
+        return jnp.sum(langevin(standard, x, steps=3, step_size=0.25, noise=0.0, key=key)[0])
+
+    np.testing.assert_allclose(jax.jit(jax.grad(end))(jnp.zeros((2, 3))), 0.75**3, rtol=1e-12)

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import optax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 
+from pullback._floating import require_floating
+from pullback._power_method import safe_norm, unit
 from pullback.analysis._chunks import over_chunks
 
 Norm = Literal["l2", "linf"]
@@ -28,29 +30,34 @@ def pgd_attack(
 ) -> Float[Array, "n ..."]:
     r"""Inputs nearby that the classifier gets wrong, by projected gradient ascent.
 
-    $$ x' \leftarrow \Pi_{\|x' - x\| \le r} \big( x' + \eta\, d(\nabla_{x'} -\log p(y | x')) \big),
-       \qquad d_2(g) = \frac{g}{\|g\|_2}, \quad d_\infty(g) = \mathrm{sign}(g) $$
+    $$ x' \leftarrow \Pi_{\|x' - x\| \le r} \big( x' + \eta\, d(\nabla_{x'} m) \big), \quad
+       m = \log \sum_{k \ne y} e^{f_k(x')} - f_y(x'), \quad
+       d_2(g) = \frac{g}{\|g\|_2}, \quad d_\infty(g) = \mathrm{sign}(g) $$
 
-    It starts at a random point of the ball. Of each path the point with the largest loss is kept.
+    The cross entropy is $\log(1 + e^m)$, which grows with m and has the same maximum; but where a
+    classifier is sure its slope is rounded to 0, and the slope of m is not. It starts at a random
+    point of the ball. Of each path the point with the largest m is kept.
     The classifier's gradient is what it is: logits that a sampler has had a hand in are
     differentiated through the sampler. A classifier that draws noise should draw it from a key of
     its own, the same in each call; else the attack chases noise.
 
     Args:
         logits: from one input to its logits `[K]`.
-        x: inputs, `[n, ...]`.
-        y: their classes, `[n]`.
-        radius: r, of the ball.
+        x: inputs, floating, `[n, ...]`.
+        y: their classes, from 0, `[n]`.
+        radius: r, of the ball, in the units of `x`.
         norm: "l2" or "linf", each over all entries of an input.
         steps: of the ascent.
         step_size: $\eta$; None: $2.5\, r$ over the steps.
         key: a typed PRNG key.
 
     Returns:
-        Moved inputs, `[n, ...]`. They are not clamped to any box.
+        Moved inputs, `[n, ...]`. They are not clamped to any box. NaN for a class out of range,
+        where it could not be refused because the call is being compiled.
 
     Raises:
-        ValueError: `norm` is unknown, `steps` is below 1, or `radius` is negative.
+        ValueError: `norm` is unknown, `steps` is below 1, `radius` is negative, `x` holds whole
+            numbers, `logits` gives fewer than two, or a class is not one of them.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -69,16 +76,20 @@ def pgd_attack(
         raise ValueError(f"`steps` must be at least 1, got {steps}.")
     if isinstance(radius, int | float) and not radius >= 0:
         raise ValueError(f"`radius` must be 0 or more, got {radius}.")
+    classes = _checked(logits, x, y)
     radius = jnp.asarray(radius, x.dtype)
     rate = 2.5 * radius / steps if step_size is None else jnp.asarray(step_size, x.dtype)
 
-    def loss(x: Array, y: Array) -> Array:
-        return optax.softmax_cross_entropy_with_integer_labels(logits(x), y)
+    def margin(x: Array, y: Array) -> Array:
+        found = logits(x)
+        own = jnp.arange(classes) == y
+        others = jax.nn.logsumexp(jnp.where(own, -jnp.inf, found))
+        return others - jnp.sum(jnp.where(own, found, 0))
 
     def one(x: Array, y: Array, key: Array) -> Array:
         def step(carry: tuple, _: None) -> tuple[tuple, None]:
             shift, best, worst = carry
-            value, slope = jax.value_and_grad(loss)(x + shift, y)
+            value, slope = jax.value_and_grad(margin)(x + shift, y)
             better = value > worst
             best, worst = jnp.where(better, shift, best), jnp.where(better, value, worst)
             return (
@@ -87,10 +98,10 @@ def pgd_attack(
                 worst,
             ), None
 
-        first = radius * _project(_first(key, x, norm), jnp.ones_like(radius), norm)
-        start = (first, jnp.zeros_like(x), loss(x, y))
+        start = (radius * _first(key, x, norm), jnp.zeros_like(x), margin(x, y))
         (shift, best, worst), _ = jax.lax.scan(step, start, length=steps)
-        return x + jnp.where(loss(x + shift, y) > worst, shift, best)
+        moved = x + jnp.where(margin(x + shift, y) > worst, shift, best)
+        return jnp.where((y >= 0) & (y < classes), moved, jnp.nan)
 
     return jax.vmap(one)(x, y, jr.split(key, len(x)))
 
@@ -113,9 +124,9 @@ def accuracy_under_attack(
 
     Args:
         logits: from one input to its logits `[K]`.
-        x: inputs, `[n, ...]`.
-        y: their classes, `[n]`.
-        radii: of the balls.
+        x: inputs, floating, `[n, ...]`.
+        y: their classes, from 0, `[n]`.
+        radii: of the balls, in the units of `x`.
         norm: "l2" or "linf".
         steps: of the attack.
         batch_size: how many inputs at a time; None: all.
@@ -126,7 +137,8 @@ def accuracy_under_attack(
         `[radii]`.
 
     Raises:
-        ValueError: as `pgd_attack`, or there are no inputs, or not as many labels.
+        ValueError: as `pgd_attack`, or there are no inputs, not as many labels, a radius below 0,
+            or an input at which the logits are NaN.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -138,7 +150,10 @@ def accuracy_under_attack(
         [1. 0.67 0.33]
     """
     x, y = jnp.asarray(x), jnp.asarray(y)
+    _checked(logits, x, y)
     sizes = jnp.asarray(radii, x.dtype)
+    if not bool(jnp.all(sizes >= 0)):
+        raise ValueError(f"`radii` must be 0 or more, got {radii}.")
 
     def right(inputs: tuple) -> Array:
         x, y, key = inputs
@@ -147,7 +162,9 @@ def accuracy_under_attack(
             moved = pgd_attack(
                 logits, x[None], y[None], radius=radius, norm=norm, steps=steps, key=key
             )
-            return jnp.argmax(logits(moved[0])) == y
+            found = logits(moved[0])
+            share = (jnp.argmax(found) == y).astype(x.dtype)
+            return jnp.where(jnp.isnan(found).any(), jnp.nan, share)
 
         return jax.vmap(at)(sizes)
 
@@ -155,23 +172,47 @@ def accuracy_under_attack(
         jax.jit(jax.vmap(right)), (x, y, jr.split(key, len(x))), batch_size=batch_size,
         progress=progress, what="attack",
     )  # fmt: skip
-    return jnp.mean(found, axis=0, dtype=x.dtype)
+    bad = np.flatnonzero(np.isnan(np.asarray(found)).any(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"the logits of {len(bad)} of the {len(x)} inputs, as they are or attacked, are NaN; "
+            f"the first of them is row {bad[0]}."
+        )
+    # The host has float64: a sum of many ones stops growing in a short dtype.
+    return jnp.asarray(np.asarray(found, np.float64).mean(axis=0), x.dtype)
 
 
-def _norm(x: Array) -> Array:
-    # An all-zero gradient stays zero.
-    square = jnp.sum(jnp.square(x))
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 1)
+def _checked(logits: Callable[..., Any], x: Array, y: Array) -> int:
+    """How many classes there are."""
+    require_floating("x", x, "scale images to [0, 1] or [-1, 1], and the radius with them")
+    if y.shape != x.shape[:1] or not len(y):
+        raise ValueError(
+            "`x` must have shape [n, ...] and `y` shape [n], with n at least 1; got "
+            f"{list(x.shape)} and {list(y.shape)}."
+        )
+    shape = jax.eval_shape(logits, jax.ShapeDtypeStruct(x.shape[1:], x.dtype)).shape
+    if len(shape) != 1 or shape[0] < 2:
+        raise ValueError(
+            "`logits` must map one input to [K] numbers, K at least 2; from an input "
+            f"{list(x.shape[1:])} it makes {list(shape)}."
+        )
+    if not isinstance(y, Tracer):
+        low, high = (int(f(np.asarray(y))) for f in (np.min, np.max))
+        if low < 0 or high >= shape[0]:
+            raise ValueError(f"`y` must lie between 0 and {shape[0] - 1}, got {low} to {high}.")
+    return shape[0]
 
 
 def _direction(slope: Array, norm: str) -> Array:
-    return slope / _norm(slope) if norm == "l2" else jnp.sign(slope)
+    return unit(slope, jnp.zeros_like(slope)) if norm == "l2" else jnp.sign(slope)
 
 
 def _project(shift: Array, radius: Array, norm: str) -> Array:
     if norm == "linf":
         return jnp.clip(shift, -radius, radius)
-    return shift * jnp.minimum(1, radius / _norm(shift))
+    # In radii: squares of what is tiny or huge are no numbers.
+    size = safe_norm(shift / jnp.where(radius > 0, radius, 1))
+    return jnp.where(radius > 0, shift / jnp.maximum(1, size), 0)
 
 
 def _first(key: Array, x: Array, norm: str) -> Array:
@@ -180,4 +221,4 @@ def _first(key: Array, x: Array, norm: str) -> Array:
         return jr.uniform(key, x.shape, x.dtype, -1, 1)
     direction, depth = jr.split(key)
     normal = jr.normal(direction, x.shape, x.dtype)
-    return normal / _norm(normal) * jr.uniform(depth, (), x.dtype) ** (1 / x.size)
+    return unit(normal, normal) * jr.uniform(depth, (), x.dtype) ** (1 / x.size)

@@ -31,7 +31,8 @@ class ReliabilityCurve(NamedTuple):
 def reliability_curve(probs: Probs, labels: Labels, *, bins: int = 15) -> ReliabilityCurve:
     """Accuracy against confidence, in bins of equal width.
 
-    A bin holds confidences above its left edge and up to its right one, as is usual.
+    A bin holds confidences above its left edge and up to its right one, as is usual. Sums are in
+    float32 or better, whatever the probabilities are in.
 
     Args:
         probs: a probability for each class, `[n, classes]`.
@@ -39,7 +40,8 @@ def reliability_curve(probs: Probs, labels: Labels, *, bins: int = 15) -> Reliab
         bins: how many bins.
 
     Raises:
-        ValueError: `bins` is below 1, or the probabilities are not such (checked outside of `jit`).
+        ValueError: `bins` is below 1, the probabilities are not such, or a label is out of range;
+            where a call is being compiled, the last two make the answer NaN.
 
     Example:
         >>> import jax.numpy as jnp
@@ -53,15 +55,18 @@ def reliability_curve(probs: Probs, labels: Labels, *, bins: int = 15) -> Reliab
     probs, labels = _checked(probs, labels)
     if bins < 1:
         raise ValueError(f"`bins` must be at least 1, got {bins}.")
-    edges = jnp.linspace(0, 1, bins + 1, dtype=probs.dtype)
+    # Each edge rounded once, so that a confidence that is written as an edge lies on it.
+    edges = jnp.asarray(np.arange(bins + 1) / bins, probs.dtype)
     confidence = jnp.max(probs, axis=1)
-    right = (jnp.argmax(probs, axis=1) == labels).astype(probs.dtype)
+    right = (jnp.argmax(probs, axis=1) == labels).astype(jnp.int32)
     which = jnp.clip(jnp.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     total = lambda values: jnp.zeros(bins, values.dtype).at[which].add(values)
     count = total(jnp.ones_like(which))
     # 0 / 0 is the NaN of an empty bin.
     size = count.astype(probs.dtype)
-    return ReliabilityCurve(edges, count, total(confidence) / size, total(right) / size)
+    return ReliabilityCurve(
+        edges, count, total(confidence) / size, total(right).astype(size.dtype) / size
+    )
 
 
 def expected_calibration_error(probs: Probs, labels: Labels, *, bins: int = 15) -> Float[Array, ""]:
@@ -108,7 +113,7 @@ def brier_score(probs: Probs, labels: Labels) -> Float[Array, ""]:
         A number between 0 and 2.
 
     Raises:
-        ValueError: the probabilities are not such (checked outside of `jit`).
+        ValueError: as `reliability_curve`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -132,7 +137,7 @@ def negative_log_likelihood(probs: Probs, labels: Labels) -> Float[Array, ""]:
         labels: the classes, from 0, `[n]`.
 
     Raises:
-        ValueError: the probabilities are not such (checked outside of `jit`).
+        ValueError: as `reliability_curve`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -151,13 +156,24 @@ def _checked(probs: Probs, labels: Labels) -> tuple[Array, Array]:
             "`probs` must have shape [n, classes] and `labels` shape [n], with n at least 1; got "
             f"{list(probs.shape)} and {list(labels.shape)}."
         )
-    if isinstance(probs, Tracer) or isinstance(labels, Tracer):
-        return probs, labels
-    sums = jnp.sum(probs, axis=1)
-    # A sum of many float32 numbers is off by this much; logits or percents are off by far more.
-    if not bool(jnp.all(probs >= 0)) or not bool(jnp.all(jnp.abs(sums - 1) < 1e-3)):
-        raise ValueError("each row of `probs` must be probabilities that sum to 1.")
-    if not bool(jnp.all((labels >= 0) & (labels < probs.shape[1]))):
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"`labels` must be whole numbers, the classes; got {labels.dtype}.")
+    given = probs.dtype if jnp.issubdtype(probs.dtype, jnp.floating) else jnp.dtype(float)
+    # A sum of many numbers is off by this much; logits or percents are off by far more.
+    slack = max(1e-3, 2 * float(jnp.finfo(given).eps))
+    probs = probs.astype(given if jnp.finfo(given).bits >= 32 else jnp.float32)
+    summing = jnp.all(probs >= 0, axis=1) & (jnp.abs(jnp.sum(probs, axis=1) - 1) < slack)
+    known = (labels >= 0) & (labels < probs.shape[1])
+    if isinstance(summing, Tracer) or isinstance(known, Tracer):
+        return jnp.where((summing & known)[:, None], probs, jnp.nan), labels
+    if not bool(jnp.all(summing)):
+        row = int(jnp.argmin(summing))
+        raise ValueError(
+            "each row of `probs` must be probabilities that sum to 1; row "
+            f"{row} is {np.asarray(probs[row])}, which sums to {float(jnp.sum(probs[row])):g}. Of "
+            "logits take jax.nn.softmax."
+        )
+    if not bool(jnp.all(known)):
         raise ValueError(
             f"`labels` must lie between 0 and {probs.shape[1] - 1}, got {int(jnp.min(labels))} to "
             f"{int(jnp.max(labels))}."

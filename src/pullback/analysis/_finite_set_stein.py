@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._promotion import standard_promotion
 from pullback.analysis._kernel_stein import (
+    ADVICE,
     check_bandwidth,
     median_distance,
     radial_profile,
@@ -111,7 +112,8 @@ def finite_set_stein_test(
         x, field, locations, start, num_locations, first, steps, learning_rate, alpha,
         num_simulate, standardise, batch_size, key,
     )  # fmt: skip
-    return checked_result(result, field, x, batch_size)
+    advice = f"{ADVICE}, or a smaller `learning_rate`" if steps else ADVICE
+    return checked_result(result, field, x, batch_size, advice=advice)
 
 
 class Places(NamedTuple):

@@ -116,7 +116,11 @@ def goodness_of_fit(
     _check_critic(critic, x)
     check_counts(width=width)
     result = _test(x, field, critic, width, plan, sizes, alpha, standardise, key)
-    return checked_result(result, field, x, batch_size)
+    return checked_result(
+        result, field, x, batch_size,
+        advice="the critic may have diverged: give an `optimiser` of a smaller rate, or a larger "
+        "`l2`",
+    )  # fmt: skip
 
 
 def compare_models(

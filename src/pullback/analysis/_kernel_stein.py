@@ -86,7 +86,13 @@ def kernel_stein_test(
     if bandwidth is not None:
         bandwidth = jnp.asarray(bandwidth, x.dtype)
     result = _test(x, field, kernel, bandwidth, alpha, num_bootstrap, standardise, batch_size, key)
-    return checked_result(result, field, x, batch_size)
+    return checked_result(result, field, x, batch_size, advice=ADVICE)
+
+
+ADVICE = (
+    "the kernel or the squares of the scores are beyond the dtype: give another `bandwidth`, or "
+    "take float64 (jax_enable_x64)"
+)
 
 
 def check_bandwidth(bandwidth: Any) -> None:
@@ -148,16 +154,26 @@ def _test(
 
 
 def median_distance(x: Float[Array, "n dim"], key: PRNGKeyArray) -> Float[Array, ""]:
-    """The median distance between two of the points, of a random 500 where there are more."""
+    """The median distance between two of the points, of a random 500 where there are more.
+
+    Where more than half of the pairs are ties it is that of the others: a width of 0 is none.
+    """
     if len(x) > _FOR_MEDIAN:
         x = x[jr.permutation(key, len(x))[:_FOR_MEDIAN]]
     n = len(x)
-    squares = jnp.sort(squared_distances(x, x).ravel())
+    # Not by the products: of points that are alike their rounding is no distance of 0.
+    row = lambda point: jnp.sum(jnp.square(x - point[None]), axis=1)
+    squares = jnp.sort(jax.lax.map(row, x, batch_size=min(n, 16)).ravel())
     # The n zeros of the diagonal come first, then every pair twice.
-    return jnp.sqrt(squares[n + n * (n - 1) // 2])
+    median = squares[n + n * (n - 1) // 2]
+    ties = jnp.sum(squares == 0)
+    apart = squares[jnp.minimum(ties + (n * n - ties) // 2, n * n - 1)]
+    return jnp.sqrt(jnp.where(median > 0, median, jnp.where(apart > 0, apart, 1)))
 
 
 def squared_distances(x: Float[Array, "n dim"], y: Float[Array, "m dim"]) -> Float[Array, "n m"]:
+    # Distances do not ask where the points lie, and the products' rounding does.
+    x, y = x - y[:1], y - y[:1]
     squares = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1)[None]
     return jnp.maximum(squares - 2 * (x @ y.T), 0)
 
@@ -184,6 +200,7 @@ def stein_kernel(
 ) -> Float[Array, "n m"]:
     r"""$u_q(x_i, y_j)$ of points x with scores s and points y with scores t."""
     r2 = squared_distances(x, y)
+    x, y = x - y[:1], y - y[:1]
     k, first, second = radial_profile(r2, kernel, bandwidth)
     along = lambda a, b: jnp.sum(a * b, axis=1)
     # (t_j - s_i) . (x_i - y_j), without an array of all pairs and dimensions.

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pullback._floating import require_floating
+from pullback._power_method import safe_norm
 from pullback.analysis._chunks import over_chunks
 
 
@@ -51,7 +53,7 @@ def out_of_distribution_scores(
         The three scores, `[n]` each.
 
     Raises:
-        ValueError: there are no inputs, or `batch_size` is below 1.
+        ValueError: there are no inputs, they are whole numbers, or `batch_size` is below 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -70,8 +72,12 @@ def out_of_distribution_scores(
             return jax.nn.logsumexp(found), jnp.max(jax.nn.softmax(found))
 
         (value, prob), gradient = jax.value_and_grad(log_density, has_aux=True)(x)
-        return OutOfDistributionScores(value, prob, -jnp.sqrt(jnp.sum(jnp.square(gradient))))
+        # In units of its largest entry: squares of what is tiny or huge are no numbers.
+        largest = jnp.max(jnp.abs(gradient))
+        size = largest * safe_norm(gradient / jnp.where(largest > 0, largest, 1))
+        return OutOfDistributionScores(value, prob, -size)
 
+    require_floating("x", jnp.asarray(x), "scale images as the classifier was trained on them")
     return over_chunks(
         jax.jit(jax.vmap(one)), x, batch_size=batch_size, progress=progress, what="scores"
     )

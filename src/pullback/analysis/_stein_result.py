@@ -58,11 +58,17 @@ class LogDensityScore(eqx.Module):
             return jax.grad(self.log_prob)(x)
 
 
-def checked_points(x: Points, *, fewest: int = 2) -> Float[Array, "n dim"]:
-    """The data as floats; NaN and too few of them are refused."""
+def checked_points(x: Any, *, fewest: int = 2) -> Float[Array, "n dim"]:
+    """The data as float32 or better; NaN, too few of them, and one point only are refused."""
     x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
+    if not jnp.issubdtype(x.dtype, jnp.floating):
         x = x.astype(float)
+    if jnp.finfo(x.dtype).bits < 32:
+        x = x.astype(jnp.float32)
+    if x.ndim != 2 or not x.shape[1]:
+        raise ValueError(
+            f"`x` must have shape [n, dim], got {list(x.shape)}; of one column it is x[:, None]."
+        )
     if len(x) < fewest:
         raise ValueError(f"`x` must have {fewest} rows or more, got {len(x)}.")
     if not isinstance(x, Tracer):
@@ -72,6 +78,8 @@ def checked_points(x: Points, *, fewest: int = 2) -> Float[Array, "n dim"]:
                 f"`x` must be finite; {len(bad)} of its {len(x)} rows are not, the first of them "
                 f"row {bad[0]}. Leave them out, or fill the holes in."
             )
+        if (np.asarray(x) == np.asarray(x[:1])).all():
+            raise ValueError(f"`x` must hold different points; its {len(x)} rows are all the same.")
     return x
 
 
@@ -145,9 +153,14 @@ def units_of(x: Float[Array, "n dim"], standardise: bool) -> Units:
 
 
 def checked_result(
-    result: GoodnessOfFit, score: Function, x: Float[Array, "n dim"], batch_size: int
+    result: GoodnessOfFit,
+    score: Function,
+    x: Float[Array, "n dim"],
+    batch_size: int,
+    *,
+    advice: str,
 ) -> GoodnessOfFit:
-    """The result, if it is a number; else an error that says where the score is none."""
+    """The result, if it is a number; else an error: where the score is none, or what to do."""
     if isinstance(result.statistic, Tracer) or bool(jnp.isfinite(result.statistic)):
         return result
     bad = np.flatnonzero(~np.isfinite(np.asarray(scores_at(score, x, batch_size))).all(axis=1))
@@ -156,10 +169,7 @@ def checked_result(
             f"the model's score is not finite at {len(bad)} of the {len(x)} rows of `x`, the first "
             f"of them row {bad[0]}: outside of its support there is nothing to test."
         )
-    raise ValueError(
-        "the statistic is not finite though the scores are; the critic may have diverged. Try a "
-        "smaller learning rate, or a larger `l2`."
-    )
+    raise ValueError(f"the statistic is not finite though the scores are; {advice}.")
 
 
 def check_level(alpha: float | int) -> None:

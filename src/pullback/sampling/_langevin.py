@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, ScalarLike
+
+from pullback._floating import require_floating
+from pullback._power_method import safe_norm
 
 
 class LangevinInfo(NamedTuple):
@@ -50,10 +55,14 @@ def langevin(
         key: a typed PRNG key.
 
     Returns:
-        Where the chains end, `[n, ...]`, and a `LangevinInfo`.
+        Where the chains end, `[n, ...]`, and a `LangevinInfo`. NaN for a chain that starts where
+        its log-density is no number, where that could not be refused because the call is being
+        compiled.
 
     Raises:
-        ValueError: `steps` is below 1, `step_size` is not above 0 or `noise` is negative.
+        ValueError: `steps` is below 1, `step_size` is not above 0, `noise` is negative, `x` holds
+            whole numbers or no chain, or chains start where the log-density or its slope is not
+            finite; the message says which.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -66,19 +75,25 @@ def langevin(
     Source: Welling and Teh, Bayesian Learning via Stochastic Gradient Langevin Dynamics (2011);
     Grathwohl et al., arXiv 1912.03263, equation 3, for the cooled form.
     """
-    _check(steps, step_size)
-    if isinstance(noise, int | float) and not noise >= 0:
+    _check(x, steps, step_size)
+    if not isinstance(noise, Tracer | None) and not np.asarray(noise) >= 0:
         raise ValueError(f"`noise` must be 0 or more, got {noise}.")
     alpha = jnp.asarray(step_size, x.dtype)
     scale = jnp.sqrt(2 * alpha) if noise is None else jnp.asarray(noise, x.dtype)
     slope = jax.vmap(jax.value_and_grad(log_prob))
 
-    def step(x: Array, key: Array) -> tuple[Array, LangevinInfo]:
+    def step(x: Array, inputs: tuple[Array, Array]) -> tuple[Array, LangevinInfo]:
+        number, key = inputs
         value, gradient = slope(x)
         seen = LangevinInfo(jnp.mean(value), jnp.mean(_norm(gradient)))
-        return x + alpha * gradient + scale * jr.normal(key, x.shape, x.dtype), seen
+        moved = x + alpha * gradient + scale * jr.normal(key, x.shape, x.dtype)
+        return _choose((number == 0) & ~jnp.isfinite(value), jnp.nan, moved), seen
 
-    return jax.lax.scan(step, x, jr.split(key, steps))
+    end, info = jax.lax.scan(step, x, (jnp.arange(steps), jr.split(key, steps)))
+    met = info.log_prob[0] + info.grad_norm[0]
+    if not isinstance(met, Tracer) and not bool(jnp.isfinite(met)):
+        _check_starts(*slope(x))
+    return end, info
 
 
 class MALAInfo(NamedTuple):
@@ -122,11 +137,14 @@ def mala(
         key: a typed PRNG key.
 
     Returns:
-        Where the chains end, `[n, ...]`, and a `MALAInfo`.
+        Where the chains end, `[n, ...]`, and a `MALAInfo`. NaN for a chain that starts where its
+        log-density or its slope is no number, and which could never move, where that could not be
+        refused because the call is being compiled.
 
     Raises:
-        ValueError: `steps` is below 1, `step_size` is not above 0, or `target_accept` is not
-            between 0 and 1.
+        ValueError: `steps` is below 1, `step_size` is not above 0, `target_accept` is not between
+            0 and 1, `x` holds whole numbers or no chain, or chains start where the log-density or
+            its slope is not finite; the message says which.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -139,7 +157,7 @@ def mala(
     Source: Roberts and Tweedie, Exponential Convergence of Langevin Distributions and Their
     Discrete Approximations (1996); Roberts and Rosenthal (1998) for the share of 0.57.
     """
-    _check(steps, step_size)
+    _check(x, steps, step_size)
     if target_accept is not None and not 0 < target_accept < 1:
         raise ValueError(f"`target_accept` must be between 0 and 1, got {target_accept}.")
     searched = 0 if target_accept is None else steps // 2
@@ -163,17 +181,40 @@ def mala(
         gain = jnp.where(number < searched, 3 / jnp.sqrt(number.astype(x.dtype) + 1), 0)
         return (here, log_alpha + gain * (share - target)), share
 
-    start = ((x, *slope(x)), jnp.log(jnp.asarray(step_size, x.dtype)))
+    first = slope(x)
+    _check_starts(*first)
+    start = ((x, *first), jnp.log(jnp.asarray(step_size, x.dtype)))
     numbered = (jnp.arange(steps), jr.split(key, steps))
     ((x, value, _), log_alpha), shares = jax.lax.scan(step, start, numbered)
+    x = _choose(_startable(*first), x, jnp.nan)
     return x, MALAInfo(jnp.mean(shares[searched:]), jnp.exp(log_alpha), value)
 
 
-def _check(steps: int, step_size: ScalarLike) -> None:
+def _check(x: Array, steps: int, step_size: ScalarLike) -> None:
+    require_floating("x", x, "chains move by fractions")
+    if not len(x):
+        raise ValueError("`x` must hold at least one chain, a row each; got none.")
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1, got {steps}.")
-    if isinstance(step_size, int | float) and not step_size > 0:
+    if not isinstance(step_size, Tracer) and not np.asarray(step_size) > 0:
         raise ValueError(f"`step_size` must be above 0, got {step_size}.")
+
+
+def _startable(value: Float[Array, " n"], slope: Float[Array, "n ..."]) -> Bool[Array, " n"]:
+    return jnp.isfinite(value) & jnp.isfinite(slope).all(axis=tuple(range(1, slope.ndim)))
+
+
+def _check_starts(value: Float[Array, " n"], slope: Float[Array, "n ..."]) -> None:
+    good = _startable(value, slope)
+    if isinstance(good, Tracer) or bool(good.all()):
+        return
+    bad = np.flatnonzero(~np.asarray(good))
+    rows = ", ".join(map(str, bad[:10])) + ", ..." * (len(bad) > 10)
+    raise ValueError(
+        f"{len(bad)} of the {len(good)} chains start where the log-density or its slope is not "
+        f"finite, and cannot move from there: row {rows} of `x`. The first has the log-density "
+        f"{float(value[bad[0]])}. Start within the support, or move on a transformed scale."
+    )
 
 
 def _square(x: Float[Array, "n ..."]) -> Float[Array, " n"]:
@@ -181,8 +222,10 @@ def _square(x: Float[Array, "n ..."]) -> Float[Array, " n"]:
 
 
 def _norm(x: Float[Array, "n ..."]) -> Float[Array, " n"]:
-    return jnp.sqrt(_square(x))
+    # The slope of a norm at 0 is taken as 0: chains may start on a mode.
+    return jax.vmap(safe_norm)(x)
 
 
-def _choose(accept: Array, new: Array, old: Array) -> Array:
-    return jnp.where(accept.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+def _choose(accept: Array, new: Array | float, old: Array | float) -> Array:
+    ndim = max(jnp.ndim(new), jnp.ndim(old))
+    return jnp.where(accept.reshape(-1, *(1,) * (ndim - 1)), new, old)
