@@ -260,7 +260,8 @@ def test_the_norm_may_leave_out_what_rides_along():
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_dtype_follows_the_state(dtype):
     sol = solve(pendulum, START.astype(dtype), [0.0, 1.0], rtol=1e-5)
-    assert sol.ys.dtype == sol.ts.dtype == dtype
+    assert sol.ys.dtype == dtype
+    assert sol.ts.dtype == jnp.float64
     want = solve(pendulum, START, [0.0, 1.0], rtol=1e-11, atol=1e-11).ys
     np.testing.assert_allclose(sol.ys.astype(float), want, atol=1e-4)
 
@@ -268,7 +269,6 @@ def test_dtype_follows_the_state(dtype):
 def test_half_precision_keeps_its_times_apart():
     sol = solve(lambda t, y, args: -y, jnp.ones(3, jnp.bfloat16), [0.0, 1.0], rtol=1e-1, atol=1e-1)
     assert sol.ys.dtype == jnp.bfloat16
-    assert sol.ts.dtype == jnp.float32
     np.testing.assert_allclose(sol.ys[-1].astype(float), np.exp(-1), atol=0.03)
 
 

@@ -162,14 +162,14 @@ class _BackwardField(eqx.Module):
         if not self.per_sample:
             return self._one(self.field, t, y, a, params)
 
-        def sample(t: Array, y: State, a: State) -> tuple:
+        def sample(field: Field, t: Array, y: State, a: State) -> tuple:
             # The field takes lanes; a sample is a batch of one.
             lone = lambda x: jax.tree.map(lambda v: v[None], x)
             bare = lambda x: jax.tree.map(lambda v: v[0], x)
-            field = lambda t, y, params: bare(self.field(t[None], lone(y), params))
-            return self._one(field, t, y, a, params)
+            one = lambda t, y, params: bare(field(t[None], lone(y), params))
+            return self._one(one, t, y, a, params)
 
-        return jax.vmap(sample)(t, y, a)
+        return eqx.filter_vmap(sample)(self.field, t, y, a)
 
     @staticmethod
     def _one(field: Field, t: Array, y: State, a: State, params: PyTree) -> tuple:

@@ -1,11 +1,15 @@
 """Solves that are handed to Diffrax: implicit, symplectic and other methods, and its adjoints."""
 
 from collections.abc import Callable
+from typing import Any
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
+
+from pullback._clock import Clock
 
 from ._control import PID, Norm
 from ._result import Result, Stats
@@ -16,6 +20,7 @@ def solve_with_diffrax(
     f: Callable,
     y0: PyTree,
     ts: Float[Array, "*lanes times"],
+    clock: Clock,
     args: PyTree,
     *,
     solver: diffrax.AbstractSolver,
@@ -30,7 +35,12 @@ def solve_with_diffrax(
 ) -> tuple[PyTree, Array, Array, Stats]:
     """The values at `ts`, the result code, the time reached and the cost."""
 
-    def one(y0: PyTree, ts: Array) -> tuple[PyTree, Array, Array, Stats]:
+    def one(y0: PyTree, ts: Array, clock: Clock) -> tuple[PyTree, Array, Array, Stats]:
+        # Diffrax raises, whatever `throw` says, where times are out of order.
+        gaps = jnp.diff(ts) * jnp.sign(ts[-1] - ts[0])
+        ordered = jnp.all(jnp.isfinite(ts)) & jnp.all(gaps >= 0)
+        ordered &= (ts[-1] != ts[0]) | jnp.all(ts == ts[0])
+        ts = jnp.where(ordered, ts, 0.0)
         if steps is None:
             controller = diffrax.PIDController(
                 rtol=rtol,
@@ -44,11 +54,9 @@ def solve_with_diffrax(
                 factormax=control.factormax,
             )
         else:
-            within = jnp.arange(steps, dtype=ts.dtype) / steps
-            nodes = ts[:-1, None] + within[None] * (ts[1:] - ts[:-1])[:, None]
-            controller = diffrax.StepTo(ts=jnp.concatenate([nodes.ravel(), ts[-1:]]))
+            controller = _StepThrough(_nodes(ts, steps), rtol, atol, norm)
         sol = diffrax.diffeqsolve(
-            diffrax.ODETerm(f),
+            diffrax.ODETerm(lambda t, y, args: f(clock.time(t), y, args)),
             solver,
             t0=ts[0],
             t1=ts[-1],
@@ -62,11 +70,75 @@ def solve_with_diffrax(
             max_steps=max_steps if steps is None else max_steps + 1,
             throw=False,
         )
-        return sol.ys, _code(sol.result), _reached(sol), _stats(solver, sol.stats)
+        ys = jax.tree.map(lambda y: jnp.where(ordered, y, jnp.nan), sol.ys)
+        code = _code(sol.result)
+        # Fixed steps go on with what is not finite, and Diffrax does not say so.
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(y)) for y in jax.tree.leaves(ys)]))
+        lost = (code == Result.SUCCESSFUL) & ~finite
+        code = jnp.where(lost, int(Result.NON_FINITE), code)
+        code = jnp.where(ordered, code, int(Result.TIMES_NOT_MONOTONE)).astype(jnp.int32)
+        return ys, code, clock.reached(_reached(sol)), _stats(solver, sol.stats)
 
     if per_sample:
-        return jax.vmap(one)(y0, ts)
-    return one(y0, ts)
+        return jax.vmap(one)(y0, ts, clock)
+    return one(y0, ts, clock)
+
+
+def _nodes(ts: Float[Array, " times"], steps: int) -> Float[Array, " nodes"]:
+    """`steps` equal steps between two successive times, without those of no length.
+
+    These are infinite, and come last.
+    """
+    within = jnp.arange(steps, dtype=ts.dtype) / steps
+    nodes = ts[:-1, None] + within[None] * (ts[1:] - ts[:-1])[:, None]
+    nodes = jnp.concatenate([nodes.ravel(), ts[-1:]])
+    kept = jnp.concatenate([jnp.ones(1, bool), nodes[1:] != nodes[:-1]])
+    order = jnp.argsort(~kept, stable=True)
+    return jnp.where(kept, nodes, jnp.where(ts[-1] < ts[0], -jnp.inf, jnp.inf))[order]
+
+
+class _StepThrough(diffrax.AbstractAdaptiveStepSizeController):
+    """Steps that end at each of `nodes`. Unlike `diffrax.StepTo` it takes any number of them, and
+    has tolerances, for the equations of an implicit method.
+    """
+
+    nodes: Float[Array, " nodes"]
+    rtol: Array
+    atol: Array
+    norm: Norm
+
+    def wrap(self, direction: Any) -> "_StepThrough":
+        """The nodes in the direction of the solve."""
+        return eqx.tree_at(lambda s: s.nodes, self, self.nodes * direction)
+
+    def init(
+        self,
+        terms: PyTree,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        dt0: None,
+        args: PyTree,
+        func: Callable,
+        error_order: Any,
+    ) -> tuple[Array, Array]:
+        """The end of the first step, and the number of the next."""
+        return self.nodes[1], jnp.asarray(2)
+
+    def adapt_step_size(
+        self,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        y1_candidate: Any,
+        args: PyTree,
+        y_error: Any,
+        error_order: Any,
+        controller_state: Array,
+    ) -> tuple:
+        """Every step passes."""
+        following = self.nodes[controller_state]
+        return True, t1, following, False, controller_state + 1, diffrax.RESULTS.successful
 
 
 def _code(result: diffrax.RESULTS) -> Array:

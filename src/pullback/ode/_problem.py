@@ -12,6 +12,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
+from pullback._clock import Clock, times_of
+
 from ._adjoint import AbstractAdjoint
 from ._control import PID, Norm
 from ._loop import Method
@@ -24,7 +26,9 @@ class Problem(eqx.Module):
 
     f: Callable
     y0: PyTree
+    # Counted from the first, as all that follows counts them.
     ts: Array
+    clock: Clock
     args: PyTree
     rtol: Array
     atol: Array
@@ -53,18 +57,14 @@ def problem_of(
     control: PID | None,
     norm: Norm,
     max_steps: int,
-) -> Problem:
+) -> tuple[Problem, Array | np.ndarray]:
+    """The problem, and its times as they were given."""
     if not callable(f):
         raise TypeError(f"f must be a function f(t, y, args), got {type(f).__name__}")
     if stepping not in ("joint", "per_sample"):
         raise ValueError(f'stepping must be "joint" or "per_sample", got {stepping!r}')
     per_sample = stepping == "per_sample"
     y0, dtype = _checked_state(y0)
-    ts = _checked_times(ts, y0, dtype, per_sample)
-    shared_times = ts.ndim == 1
-    if per_sample and shared_times:
-        batch = jax.tree.leaves(y0)[0].shape[0]
-        ts = jnp.broadcast_to(ts[None], (batch, ts.shape[0]))
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1, or None for error control, got {steps}")
     if max_steps < 1:
@@ -82,16 +82,23 @@ def problem_of(
     if tableau is not None and tableau.b_error is None and steps is None:
         name = type(solver).__name__
         raise ValueError(f"solver {name} has no error estimate to adapt steps by: give steps=N")
+    ours = tableau is not None and not isinstance(adjoint, diffrax.AbstractAdjoint)
+    given, ts, clock = _checked_times(ts, y0, dtype, per_sample, ours)
+    shared_times = ts.ndim == 1
+    if per_sample and shared_times:
+        batch = jax.tree.leaves(y0)[0].shape[:1]
+        ts, clock = jax.tree.map(lambda x: jnp.broadcast_to(x[None], batch + x.shape), (ts, clock))
     if steps is not None:
         max_steps = steps * (ts.shape[-1] - 1)
     control = PID() if control is None else control
     method = None
-    if tableau is not None and not isinstance(adjoint, diffrax.AbstractAdjoint):
+    if tableau is not None and ours:
         method = Method(tableau, control, norm, rtol, atol, steps, max_steps, per_sample)
-    return Problem(
+    problem = Problem(
         f,
         y0,
         ts,
+        clock,
         args,
         rtol,
         atol,
@@ -105,6 +112,7 @@ def problem_of(
         per_sample,
         shared_times,
     )
+    return problem, given
 
 
 def _checked_state(y0: PyTree) -> tuple[PyTree, Any]:
@@ -123,13 +131,14 @@ def _checked_state(y0: PyTree) -> tuple[PyTree, Any]:
     return jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), y0), dtypes.pop()
 
 
-def _checked_times(ts: Any, y0: PyTree, dtype: Any, per_sample: bool) -> Array:
-    ts = jnp.asarray(ts)
-    # Half precision cannot tell the times of a few hundred steps apart.
-    ts = ts.astype(jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype)
-    if ts.ndim not in ((1, 2) if per_sample else (1,)) or ts.shape[-1] < 2:
+def _checked_times(
+    ts: Any, y0: PyTree, dtype: Any, per_sample: bool, ours: bool
+) -> tuple[Array | np.ndarray, Array, Clock]:
+    # Diffrax would widen the state to the dtype of the times.
+    given, since, clock, known = times_of(ts, dtype, narrow=not ours)
+    if since.ndim not in ((1, 2) if per_sample else (1,)):
         wanted = "[T] or [batch, T]" if per_sample else "[T]"
-        raise ValueError(f"ts must have shape {wanted} with T at least 2, got {list(ts.shape)}")
+        raise ValueError(f"ts must have shape {wanted}, got {list(since.shape)}")
     if per_sample:
         leading = {leaf.shape[:1] for leaf in jax.tree.leaves(y0)}
         if len(leading) != 1 or () in leading:
@@ -137,14 +146,13 @@ def _checked_times(ts: Any, y0: PyTree, dtype: Any, per_sample: bool) -> Array:
                 'with stepping="per_sample" every array of y0 needs the same leading axis (the '
                 f"samples), got shapes {[leaf.shape for leaf in jax.tree.leaves(y0)]}"
             )
-        if ts.ndim == 2 and ts.shape[:1] not in leading:
-            raise ValueError(f"ts has {ts.shape[0]} rows, but y0 has {leading.pop()[0]} samples")
-    if not isinstance(ts, Tracer):
-        gaps = np.diff(np.asarray(ts, float), axis=-1)
-        ordered = np.all(gaps >= 0, axis=-1) | np.all(gaps <= 0, axis=-1)
-        if not (np.all(np.isfinite(ts)) and np.all(ordered)):
-            raise ValueError(f"ts must be finite, and all increasing or all decreasing, got {ts}")
-    return ts
+        if since.ndim == 2 and since.shape[:1] not in leading:
+            raise ValueError(f"ts has {since.shape[0]} rows, but y0 has {leading.pop()[0]} samples")
+    if known is not None:
+        gaps = np.diff(known, axis=-1)
+        if not np.all(np.all(gaps >= 0, axis=-1) | np.all(gaps <= 0, axis=-1)):
+            raise ValueError(f"ts must be all increasing or all decreasing, got {given}")
+    return given, since, clock
 
 
 def _tolerance(name: str, value: Any, dtype: Any) -> Array:
@@ -167,7 +175,7 @@ def field_of(problem: Problem) -> tuple[PyTree, Field]:
         f, args = eqx.combine(arrays, static)
         return f(t, y, args)
 
-    t, y = problem.ts[..., 0], problem.y0
+    t, y = problem.clock.time(problem.ts[..., 0]), problem.y0
     if problem.per_sample:
         t, y = t[0], jax.tree.map(lambda x: x[0], y)
     _check_field(evaluate, t, y, arrays)

@@ -47,7 +47,10 @@ _SENTENCES = {
         "`f` gave a value that is not finite; look for overflow, log or sqrt of a negative number, "
         "or parameters that have diverged, at the state where the solve stopped"
     ),
-    Result.TIMES_NOT_MONOTONE: "`ts` must be finite and all increasing or all decreasing",
+    Result.TIMES_NOT_MONOTONE: (
+        "`ts` must be finite and all increasing or all decreasing, and times that differ must "
+        "still do so when they are counted from the first in the dtype of the solve"
+    ),
     Result.SOLVER_FAILED: (
         "the inner solver of the method failed (Diffrax reported it); loosen the tolerances or "
         "shorten the steps"
@@ -73,7 +76,9 @@ class Solution(eqx.Module):
     """The solution of an ODE at the times asked for.
 
     Attributes:
-        ts: the times, `[T]` (or `[batch, T]` where every sample has its own).
+        ts: the times as they were given, `[T]` (or `[batch, T]` where every sample has its own). A
+            NumPy array where JAX's dtype would change the gaps between them, as float32 does with
+            seconds since 1970.
         ys: the values, with a time axis added to every leaf: `[T, ...]` for joint steps,
             `[batch, T, ...]` for per-sample steps. What a failed solve did not reach is NaN.
         stats: evaluations and steps.
@@ -81,7 +86,7 @@ class Solution(eqx.Module):
         t_reached: the time at which the solve ended.
     """
 
-    ts: Float[Array, "..."]
+    ts: Float[Array | np.ndarray, "..."]
     ys: PyTree[Float[Array, "..."]]
     stats: Stats
     result: Int[Array, "..."]

@@ -4,15 +4,32 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from pullback._clock import Clock, wider
+
 from ._lanes import State, Time, spread
 
 Field = Callable[[Time, State, PyTree], State]
+
+
+class OnClock(eqx.Module):
+    """A field of the time since the first, in which all stepping is done, from one of the time.
+
+    Its arrays have an entry for each lane.
+    """
+
+    field: Field
+    clock: Clock
+
+    def __call__(self, since: Time, y: State, params: PyTree) -> State:
+        """The field."""
+        return self.field(self.clock.time(since), y, params)
 
 
 class Tableau(NamedTuple):
@@ -134,10 +151,16 @@ def interpolation(
     tableau: Tableau, t: Time, h: Time, y: State, y1: State, ks: Sequence[State], at: Time
 ) -> State:
     """The dense output at time `at` of the step of size `h` that starts at `t`."""
-    k = jax.tree.map(lambda *k: jnp.stack([spread(h, ki) * ki for ki in k]), *ks)
+    # Counted from the start of the step, so that the dtype of the state is fine enough for it.
+    wide = lambda x: x.astype(wider(x.dtype, jnp.float32))
+    k = jax.tree.map(lambda *k: jnp.stack([wide(spread(h, ki) * ki) for ki in k]), *ks)
 
-    def one(t0: Array, t1: Array, y0: State, y1: State, k: State, at: Array) -> State:
-        return tableau.dense(t0=t0, t1=t1, y0=y0, y1=y1, k=k).evaluate(at)
+    def one(h: Array, y0: State, y1: State, k: State, since: Array) -> State:
+        dtype = jax.tree.leaves(k)[0].dtype
+        ends = {"t0": jnp.zeros((), dtype), "t1": h.astype(dtype)}
+        dense = tableau.dense(**ends, y0=jax.tree.map(wide, y0), y1=jax.tree.map(wide, y1), k=k)
+        value = dense.evaluate(since.astype(dtype))
+        return jax.tree.map(lambda x, y: x.astype(y.dtype), value, y0)
 
-    each = one if t.ndim == 0 else jax.vmap(one, in_axes=(0, 0, 0, 0, 1, 0))
-    return each(t, t + h, y, y1, k, at)
+    each = one if t.ndim == 0 else jax.vmap(one, in_axes=(0, 0, 0, 1, 0))
+    return each(h, y, y1, k, at - t)

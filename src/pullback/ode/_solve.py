@@ -8,7 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+
+from pullback._clock import Clock
 
 from ._adjoint import AbstractAdjoint, split
 from ._control import PID, Norm, rms_norm
@@ -17,6 +19,7 @@ from ._loop import Method, Path
 from ._problem import Problem, field_of, problem_of
 from ._replay import Replay
 from ._result import Result, Solution, Stats, raise_if_failed
+from ._runge_kutta import OnClock
 
 Stepping = Literal["joint", "per_sample"]
 
@@ -24,7 +27,7 @@ Stepping = Literal["joint", "per_sample"]
 def solve(
     f: Callable[[Float[Array, ""], PyTree, PyTree], PyTree],
     y0: PyTree[Float[ArrayLike, "..."]],
-    ts: Float[ArrayLike, "..."] | list | tuple,
+    ts: Real[ArrayLike, "..."] | list | tuple,
     args: PyTree = None,
     *,
     solver: diffrax.AbstractSolver | None = None,
@@ -89,10 +92,10 @@ def solve(
 
     Source: Chen et al., Neural Ordinary Differential Equations (2018), sections 2 and 3.
     """
-    problem = problem_of(
+    problem, given = problem_of(
         f, y0, ts, args, solver, rtol, atol, steps, adjoint, stepping, control, norm, max_steps
     )
-    solution = _solve(problem)
+    solution = Solution(given, *_solve(problem))
     return raise_if_failed(solution) if throw else solution
 
 
@@ -108,7 +111,7 @@ class Gradients(NamedTuple):
 def vjp(
     f: Callable[[Float[Array, ""], PyTree, PyTree], PyTree],
     y0: PyTree[Float[ArrayLike, "..."]],
-    ts: Float[ArrayLike, "..."] | list | tuple,
+    ts: Real[ArrayLike, "..."] | list | tuple,
     args: PyTree = None,
     *,
     solver: diffrax.AbstractSolver | None = None,
@@ -151,7 +154,7 @@ def vjp(
 
     Source: Chen et al. (2018), section 2.
     """
-    problem = problem_of(
+    problem, given = problem_of(
         f, y0, ts, args, solver, rtol, atol, steps, adjoint, stepping, control, norm, max_steps
     )
     if problem.method is None or isinstance(problem.adjoint, diffrax.AbstractAdjoint):
@@ -159,19 +162,33 @@ def vjp(
             "vjp runs pullback's own loop: give an explicit solver, Replay or Backsolve"
         )
     path, residuals = _forward(problem)
-    return _solution(problem, path), lambda cotangent: _backward(problem, residuals, cotangent)
+
+    def pull(cotangent: PyTree) -> tuple[Gradients, Stats]:
+        gradients, stats = _backward(problem, residuals, cotangent)
+        return gradients._replace(ts=gradients.ts.astype(given.dtype)), stats
+
+    return Solution(given, *_answer(problem, path)), pull
+
+
+class _Answer(NamedTuple):
+    """A `Solution` but for its times."""
+
+    ys: PyTree
+    stats: Stats
+    result: Array
+    t_reached: Array
 
 
 @eqx.filter_jit
-def _solve(problem: Problem) -> Solution:
+def _solve(problem: Problem) -> _Answer:
     method = problem.method
     if method is None:
         return _solve_with_diffrax(problem)
     params, field = field_of(problem)
     path = _differentiable(
-        (params, problem.y0, problem.ts), method, problem.adjoint, _Static(field)
+        (params, problem.y0, problem.ts), method, problem.adjoint, problem.clock, _Static(field)
     )
-    return _solution(problem, path)
+    return _answer(problem, path)
 
 
 class _Static(eqx.Module):
@@ -182,10 +199,10 @@ class _Static(eqx.Module):
 
 @eqx.filter_custom_vjp
 def _differentiable(
-    inputs: tuple, method: Method, adjoint: AbstractAdjoint, field: _Static
+    inputs: tuple, method: Method, adjoint: AbstractAdjoint, clock: Clock, field: _Static
 ) -> Path:
     params, y0, ts = inputs
-    path = adjoint.primal(method, field.value, y0, ts, params)
+    path = adjoint.primal(method, OnClock(field.value, clock), y0, ts, params)
     return _outputs(path, y0)
 
 
@@ -199,11 +216,16 @@ def _outputs(path: Path, y0: PyTree) -> Path:
 
 @_differentiable.def_fwd
 def _forward_rule(
-    perturbed: PyTree, inputs: tuple, method: Method, adjoint: AbstractAdjoint, field: _Static
+    perturbed: PyTree,
+    inputs: tuple,
+    method: Method,
+    adjoint: AbstractAdjoint,
+    clock: Clock,
+    field: _Static,
 ) -> tuple[Path, PyTree]:
     del perturbed
     params, y0, ts = inputs
-    path, residuals = adjoint.forward(method, field.value, y0, ts, params)
+    path, residuals = adjoint.forward(method, OnClock(field.value, clock), y0, ts, params)
     return _outputs(path, y0), residuals
 
 
@@ -215,6 +237,7 @@ def _backward_rule(
     inputs: tuple,
     method: Method,
     adjoint: AbstractAdjoint,
+    clock: Clock,
     field: _Static,
 ) -> tuple:
     params, y0, ts = inputs
@@ -233,7 +256,13 @@ def _backward_rule(
     if any(leaf is not None for leaf in jax.tree.leaves(cotangent.y)):
         raise ValueError("the end of a path is read from its outputs")
     pulled = adjoint.backward(
-        method, varying, residuals, ts, wanted, bars, times_too=bool(ts_perturbed)
+        method,
+        OnClock(varying, clock),
+        residuals,
+        ts,
+        wanted,
+        bars,
+        times_too=bool(ts_perturbed),
     )
     return pulled.params, pulled.y0, pulled.ts
 
@@ -241,7 +270,9 @@ def _backward_rule(
 @eqx.filter_jit
 def _forward(problem: Problem) -> tuple[Path, PyTree]:
     params, field = field_of(problem)
-    path, residuals = problem.adjoint.forward(problem.method, field, problem.y0, problem.ts, params)
+    path, residuals = problem.adjoint.forward(
+        problem.method, OnClock(field, problem.clock), problem.y0, problem.ts, params
+    )
     return _outputs(path, problem.y0), residuals
 
 
@@ -256,7 +287,13 @@ def _backward(problem: Problem, residuals: PyTree, cotangent: PyTree) -> tuple[G
     if problem.per_sample:
         cotangent = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), cotangent)
     pulled = problem.adjoint.backward(
-        problem.method, varying, residuals, problem.ts, wanted, cotangent, times_too=True
+        problem.method,
+        OnClock(varying, problem.clock),
+        residuals,
+        problem.ts,
+        wanted,
+        cotangent,
+        times_too=True,
     )
     ts_bar = pulled.ts
     if problem.per_sample and problem.shared_times:
@@ -265,7 +302,7 @@ def _backward(problem: Problem, residuals: PyTree, cotangent: PyTree) -> tuple[G
     return Gradients(f_bar, pulled.y0, ts_bar, args_bar), pulled.stats
 
 
-def _solution(problem: Problem, path: Path) -> Solution:
+def _answer(problem: Problem, path: Path) -> _Answer:
     ts, ys = problem.ts, path.ys
     # What was not reached is NaN, never a number that looks like an answer.
     direction = jnp.sign(ts[..., -1] - ts[..., 0])[..., None]
@@ -278,17 +315,15 @@ def _solution(problem: Problem, path: Path) -> Solution:
         y = jnp.where(seen, y, jnp.nan)
         return jnp.moveaxis(y, 0, 1) if problem.per_sample else y
 
-    stats = Stats(nfe=path.nfe, accepted=path.accepted, rejected=path.rejected)
-    return Solution(
-        ts=ts[0] if problem.per_sample and problem.shared_times else ts,
-        ys=jax.tree.map(mask, ys),
-        stats=stats,
-        result=path.code,
-        t_reached=lax.stop_gradient(path.t),
+    return _Answer(
+        jax.tree.map(mask, ys),
+        Stats(nfe=path.nfe, accepted=path.accepted, rejected=path.rejected),
+        path.code,
+        lax.stop_gradient(problem.clock.reached(path.t)),
     )
 
 
-def _solve_with_diffrax(problem: Problem) -> Solution:
+def _solve_with_diffrax(problem: Problem) -> _Answer:
     adjoint = problem.adjoint
     if isinstance(adjoint, AbstractAdjoint):
         if not isinstance(adjoint, Replay):
@@ -301,6 +336,7 @@ def _solve_with_diffrax(problem: Problem) -> Solution:
         problem.f,
         problem.y0,
         problem.ts,
+        problem.clock,
         problem.args,
         solver=problem.solver,
         adjoint=adjoint,
@@ -312,5 +348,4 @@ def _solve_with_diffrax(problem: Problem) -> Solution:
         max_steps=problem.max_steps,
         per_sample=problem.per_sample,
     )
-    ts = problem.ts[0] if problem.per_sample and problem.shared_times else problem.ts
-    return Solution(ts=ts, ys=ys, stats=stats, result=code, t_reached=t)
+    return _Answer(ys, stats, code, t)
