@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pullback.data import DataError, read_table
+from pullback.data import DataError, read_labelled, read_table
 
 CSV = "a,b,name\n1,2,x\n3,,y\n NaN ,5,z\n7,8.5,w\n"
 
@@ -71,7 +71,7 @@ def test_csv_takes_the_columns_asked_for_and_looks_at_no_other(tmp_path):
         ("a,b\n1,-inf\n", 2, "number in column 'b'; got '-inf'"),
         ("a,b\n1,1e999\n", 2, "got '1e999'"),
         ("a,b\n1,1_000\n", 2, "got '1_000'"),
-        (",b\n1,2\n", 1, "column 1 of the header has no name"),
+        (",b\n1,2\n", None, r"column 1 has no name.*index=False.*columns=\['b'\].*--columns b\)"),
         ("a,a\n1,2\n", 1, "'a' twice"),
         ('a,b\n"1,2\n', 2, "not a CSV file"),
     ],
@@ -128,3 +128,57 @@ def test_npz_that_are_refused(tmp_path):
     (tmp_path / "t.npz").write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot be read as npz"):
         read_table(tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("Oslo", "column 'c' has 30 cells that are no numbers, such as 'Oslo' on line 2"),
+        ("31/01/2024", "column 'c' has 30 dates, such as '31/01/2024' on line 2; as numbers"),
+        ('"1,5"', "column 'c' has 30 numbers with a decimal comma, such as '1,5' on line 2; write"),
+    ],
+)
+def test_a_column_that_is_none_of_numbers_is_one_problem(cell, told, tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a,b x,c\n" + f"1,2,{cell}\n" * 30)
+    with pytest.raises(DataError) as caught:
+        read_table(file)
+    assert told in str(caught.value)
+    assert "columns=['a', 'b x'] (on the command line --columns a 'b x')" in str(caught.value)
+    assert str(caught.value).count("line") == 2
+    assert caught.value.line == 2
+    assert read_table(file, ["a", "b x"]).values.tolist() == [[1, 2]] * 30
+    file.write_text("c\n" + f"{cell}\n" * 5000)
+    with pytest.raises(DataError, match=r"has .* or more") as caught:
+        read_table(file)
+    assert "--columns" not in str(caught.value)  # there is no other
+
+
+def test_a_spreadsheet_is_told_from_text(tmp_path):
+    with pytest.raises(DataError, match="save the sheet as CSV"):
+        read_table(tmp_path / "t.xlsx")
+
+
+def test_the_index_of_a_pandas_table_is_no_column(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text(",a,kind\n0,1.5,x\n1,2.5,y\n")
+    assert read_table(file, ["a"]).values.tolist() == [[1.5], [2.5]]
+    assert read_labelled(file, "kind", ["a"]).values.tolist() == [[1.5], [2.5]]
+    with pytest.raises(DataError, match=r"column 1 has no name.*index=False.*columns=\['a'\]"):
+        read_labelled(file)
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [1.5, 2.5], "__index_level_0__": [7, 9]}), file)
+    with pytest.raises(DataError, match="column 2 has no name of its own, as the index"):
+        read_table(file)
+    assert read_table(file, ["a"]).values.tolist() == [[1.5], [2.5]]
+
+
+def test_a_column_of_text_may_be_that_of_the_classes(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("kind,a\n" + "x,1\ny,2\n" * 15)
+    with pytest.raises(DataError, match=r"the last column, 'a'.*say label='kind' \(--label kind"):
+        read_labelled(file)
+    assert read_labelled(file, "kind").classes == ("x", "y")

@@ -163,14 +163,14 @@ def test_one_bad_value_among_good_ones(csv, cell):
 
 
 def test_masses_of_bad_rows_are_cut_short(csv):
-    some = csv(HEADER + "a,0,v,x\n" * 30)
+    some = csv(HEADER + "a,0,v,\n" * 30)
     with pytest.raises(DataError) as caught:
         read_long(some)
     told = str(caught.value).split("\n")
     assert told[0].endswith("30 bad rows; the first 20 are:")
     assert told[1].startswith("  line 2: ")
     assert told[-1].startswith("  line 21: ")
-    many = csv(HEADER + "a,0,v,x\n" * 20000)
+    many = csv(HEADER + "a,0,v,\n" * 20000)
     with pytest.raises(DataError, match="bad rows or more, where reading stopped; the first 20"):
         read_long(many)
 
@@ -249,7 +249,7 @@ def test_columns_named_by_the_caller(csv):
         ("", {}, "the file is empty"),
         (HEADER, {}, "there is none"),
         ("1,2,v,3\n", {}, "line 1: expected a header"),
-        ("series,time,variable,\n", {}, "column 4 of the header has no name"),
+        ("series,time,variable,\n", {}, r"series, time, variable, \(no name\)"),
         ("a,b,c,d\n", {}, "usual name for the series; which is it: series=.*a, b, c, d"),
         ("seres,time,variable,value\n", {}, "did you mean series='seres'"),
         (HEADER, {"value": "valu"}, "no column 'valu'; did you mean 'value'"),
@@ -340,3 +340,15 @@ def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'pullback\[parquet\]'"):
         read_long(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("time", ["31/01/2024 10:00", "Jan 31 2024", "10:00"])
+def test_times_in_another_notation_are_one_problem(csv, time):
+    with pytest.raises(DataError, match="line 2: the times in column 'time' are neither") as caught:
+        read_long(csv(HEADER + f"a,{time},v,1\n" * 30))
+    assert f"got {time!r}. With pandas: table['time'] = pd.to_datetime(" in str(caught.value)
+
+
+def test_an_index_of_pandas_does_not_matter(csv):
+    found = read_long(csv("," + HEADER + "0,a,0,v,1\n1,a,2,v,3\n"))
+    assert found.values.tolist() == [[[1.0], [3.0]]]

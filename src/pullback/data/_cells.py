@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -13,26 +13,43 @@ from pullback.data._csv import to_number
 from pullback.data._errors import DataError
 
 _SHOWN, _ENOUGH = 20, 1000
+_ENOUGH_OF_ONE = 20  # bad cells of one column are a fault of the column, not of rows
+_DATE = re.compile(r"\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4}.*|\d{1,2}:\d{2}.*|[A-Za-z]{3,9} \d{1,2},? .*")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _UNIT = re.compile(r"(.*?)\s*\[([^\[\]]*)\]")
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1)
 
 
 class BadRows:
-    """Rows that cannot be used, gathered for one message."""
+    """Rows that cannot be used, gathered for one message.
 
-    def __init__(self, path: Path, word: str) -> None:
-        self.path, self.word = path, word
+    `remedy` says what to do about columns that are no columns of numbers.
+    """
+
+    def __init__(
+        self, path: Path, word: str, remedy: Callable[[Sequence[str]], str] = lambda columns: ""
+    ) -> None:
+        self.path, self.word, self.remedy = path, word, remedy
         self.problems: dict[int, str] = {}
+        self.cells: dict[str, dict[int, str]] = {}
 
     def add(self, place: int, problem: str) -> None:
         self.problems.setdefault(place, problem)
+
+    def no_number(self, column: str, place: int, cell: object) -> None:
+        """A cell that should have been a number."""
+        text = "" if cell is None else str(cell).strip()
+        if text:
+            self.cells.setdefault(column, {})[place] = text
+        self.add(place, f"expected a number in column {column!r}; {_got(cell)}.")
 
     def check(self, *, at_end: bool = True) -> None:
         """Raise if there is one; before the end of the file, if there are enough of them."""
         count = len(self.problems)
         if not count or (not at_end and count < _ENOUGH):
             return
+        self._check_columns("" if at_end else " or more")
         shown = sorted(self.problems.items())[:_SHOWN]
         more = "" if at_end else " or more, where reading stopped"
         cut = f"; the first {_SHOWN} are" if count > _SHOWN else ""
@@ -41,6 +58,32 @@ class BadRows:
         error = DataError(self.path, f"{count} bad {rows}{more}{cut}:{lines}")
         error.line = shown[0][0] if self.word == "line" else None
         raise error
+
+    def _check_columns(self, more: str) -> None:
+        """A column that is none of numbers is one problem, and not one for each of its rows."""
+        worst = [name for name in self.cells if len(self.cells[name]) > _ENOUGH_OF_ONE]
+        if not worst:
+            return
+        told = []
+        for name in worst:
+            cells = self.cells[name]
+            first = {text: place for place, text in reversed(cells.items())}
+            shown = sorted(first.items(), key=lambda item: item[1])[:3]
+            such = " and ".join(f"{text!r} on {self.word} {place}" for text, place in shown)
+            kind, advice = _kind(list(cells.values()))
+            told.append(f"column {name!r} has {len(cells)}{more} {kind}, such as {such}{advice}.")
+        error = DataError(self.path, " ".join([*told, self.remedy(worst)]).strip())
+        error.line = min(self.cells[worst[0]]) if self.word == "line" else None
+        raise error
+
+
+def _kind(texts: Sequence[str]) -> tuple[str, str]:
+    """What cells are that are no numbers, and how they become some."""
+    if all(map(_DECIMAL_COMMA.fullmatch, texts)):
+        return "numbers with a decimal comma", "; write 1.5 for 1,5"
+    if all(map(_DATE.fullmatch, texts)):
+        return "dates", "; as numbers they would be, say, days from the first"
+    return "cells that are no numbers", ""
 
 
 def split_unit(name: str) -> tuple[str, str]:
@@ -67,7 +110,7 @@ def numbers(
         if value is not None and math.isfinite(value):
             found[row] = value
         else:
-            bad.add(place, f"expected a number in column {column!r}; {_got(cell)}.")
+            bad.no_number(column, place, cell)
     return found
 
 

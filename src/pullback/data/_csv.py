@@ -2,12 +2,14 @@
 
 import csv
 import difflib
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pullback.data._errors import DataError
 
 _DELIMITERS = ",;\t"
+_PANDAS_INDEX = "__index_level_"
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -42,16 +44,36 @@ def to_number(cell: str) -> float | None:
 
 
 def check_names(path: Path, line: int, names: tuple[str, ...]) -> None:
-    """Every column has a name, and no two the same."""
+    """No two columns have the same name."""
     for place, name in enumerate(names):
-        if not name:
-            raise DataError(path, f"column {place + 1} of the header has no name.", line=line)
-        if name in names[:place]:
+        if name and name in names[:place]:
             raise DataError(path, f"the header has the name {name!r} twice.", line=line)
 
 
-def choose_columns(path: Path, names: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
-    """The places of the columns wanted."""
+def leave_out(names: Sequence[str], bad: Sequence[str]) -> str:
+    """How to take the other columns alone."""
+    good = [name for name in names if name not in bad]
+    if not good:
+        return ""
+    shown = f"columns={good}" if len(good) <= 12 else "`columns`"
+    flags = " ".join(map(shlex.quote, good)) if shown != "`columns`" else "NAME NAME"
+    return (
+        f"Name the columns of numbers to take, {shown} (on the command line --columns {flags}), or "
+        "take the others out of the file."
+    )
+
+
+def choose_columns(path: Path, names: tuple[str, ...], wanted: Sequence[str] | None) -> list[int]:
+    """The places of the columns wanted; of all where there is none without a name."""
+    if wanted is None:
+        for place, name in enumerate(names):
+            if not name or name.startswith(_PANDAS_INDEX):
+                raise DataError(
+                    path,
+                    f"column {place + 1} has no name of its own, as the index of a pandas table; "
+                    f"write the file with index=False. {leave_out(names, [name])}",
+                )
+        wanted = names
     for place, name in enumerate(wanted):
         if name in wanted[:place]:
             raise DataError(path, f"column {name!r} is asked for twice.")

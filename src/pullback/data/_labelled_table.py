@@ -1,6 +1,8 @@
 """A table of the user's own with a column of labels, of which some may be missing."""
 
+import functools
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback.data._cells import BadRows, numbers
-from pullback.data._csv import choose_columns
+from pullback.data._csv import choose_columns, leave_out
 from pullback.data._errors import DataError
 from pullback.data._sources import open_source
 
@@ -68,14 +70,17 @@ def read_labelled(
     """
     path = Path(path)
     source = open_source(path)
-    label = source.names[-1] if label is None else label
+    named, label = label is not None, source.names[-1] if label is None else label
+    if columns is None:
+        choose_columns(path, tuple(n for n in source.names if n != label), None)
     names = tuple(n for n in source.names if n != label) if columns is None else tuple(columns)
     if label in names:
         raise DataError(path, f"column {label!r} is the label, and cannot be one of `columns`.")
     places = choose_columns(path, source.names, (label, *names))
     if not names:
         raise DataError(path, f"expected columns of numbers beside the label {label!r}; none.")
-    bad, rows, labels, blocks = BadRows(path, source.word), [], [], []
+    remedy = functools.partial(_remedy, names, label, named)
+    bad, rows, labels, blocks = BadRows(path, source.word, remedy), [], [], []
     for numbered, (cells, *rest) in source.chunks(places, bad):
         rows += numbered
         labels += ["" if cell is None else str(cell).strip() for cell in cells]
@@ -92,3 +97,13 @@ def read_labelled(
     code = {name: number for number, name in enumerate(classes)} | {"": -1}
     y = np.array([code[name] for name in labels])
     return LabelledTable(np.concatenate(blocks), names, np.asarray(rows), label, y, classes)
+
+
+def _remedy(names: Sequence[str], label: str, named: bool, bad: Sequence[str]) -> str:
+    told = leave_out(names, bad)
+    if named:
+        return told
+    return (
+        f"{told} The classes are taken from the last column, {label!r}; if they stand in column "
+        f"{bad[0]!r}, say label={bad[0]!r} (--label {shlex.quote(bad[0])})."
+    )

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -161,14 +162,14 @@ def _needed(path: Path, names: tuple[str, ...], role: str, wanted: str | None) -
         raise DataError(
             path,
             f"no column has a usual name for the {role}; {hint}? Or call it {role!r} in the file. "
-            f"The columns are {', '.join(names)}.",
+            f"The columns are {_listed(names)}.",
         )
     return place
 
 
 def _place(path: Path, names: tuple[str, ...], role: str, wanted: str | None) -> int | None:
     plain = [split_unit(name)[0] for name in names]
-    listed = f"The columns are {', '.join(names)}."
+    listed = f"The columns are {_listed(names)}."
     if wanted is not None:
         for known in (names, plain):
             if wanted in known:
@@ -181,6 +182,10 @@ def _place(path: Path, names: tuple[str, ...], role: str, wanted: str | None) ->
         several = " and ".join(repr(names[place]) for place in found)
         raise DataError(path, f"{several} may each be the {role}; say {role}=.... {listed}")
     return found[0] if found else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name or "(no name)" for name in names)
 
 
 def _check_apart(path: Path, names: tuple[str, ...], places: _Places) -> None:
@@ -201,9 +206,9 @@ def _read(
     chosen = [place for place in places if place is not None]
     parts, numbers_of_rows, dated, zoned = [], [], None, False
     for rows, columns in source.chunks(chosen, bad):
-        if dated is None:
-            dated, zoned = _kind_of_time(columns[1])
         column = source.names[places.time]
+        if dated is None:
+            dated, zoned = _kind_of_time(bad, column, rows, columns[1])
         if dated:
             time = moments(columns[1], rows, column, zoned, bad)
         else:
@@ -228,13 +233,25 @@ def _read(
     return joined, np.concatenate(numbers_of_rows), bool(dated)
 
 
-def _kind_of_time(cells) -> tuple[bool, bool]:
+def _kind_of_time(
+    bad: BadRows, column: str, rows: Sequence[int], cells: Sequence
+) -> tuple[bool, bool]:
     """Whether times are dates, and have a zone: by the first cell that can be read at all."""
     for cell in cells:
         if cell is not None and to_number(str(cell)) is not None:
             return False, False
         if (moment := to_moment(cell)) is not None:
             return True, moment.tzinfo is not None
+    texts = [("" if cell is None else str(cell).strip()) for cell in cells]
+    for text, row in zip(texts, rows, strict=True):
+        if text:
+            raise DataError(
+                bad.path,
+                f"the times in column {column!r} are neither numbers nor dates in ISO 8601, as "
+                f"2024-01-31T10:00 is; got {text!r}. With pandas: table[{column!r}] = "
+                f"pd.to_datetime(table[{column!r}], format=...), then to_csv(..., index=False).",
+                line=row if bad.word == "line" else None,
+            )
     return False, False
 
 

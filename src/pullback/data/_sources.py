@@ -31,6 +31,8 @@ def open_source(path: Path, *, headless: bool = False) -> Source:
 
     With `headless` a CSV file may begin with a row of numbers; its columns are x1, x2, and so on.
     """
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise DataError(path, "is a spreadsheet; save the sheet as CSV (UTF-8).")
     parquet = path.suffix.lower() in (".parquet", ".pq")
     return _parquet(path) if parquet else _csv(path, headless)
 

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback.data._cells import BadRows
-from pullback.data._csv import choose_columns, to_number
+from pullback.data._csv import choose_columns, leave_out, to_number
 from pullback.data._errors import DataError
 from pullback.data._sources import open_source
 
+_MARKS = "A number that is missing is an empty cell or NA."
 _HOLES = ("", "na", "n/a", "nan", "null", "none", "?")
 
 
@@ -83,7 +84,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     path = Path(path)
     names, rows, cells = _npz(path) if path.suffix.lower() == ".npz" else _cells(path, columns)
     if path.suffix.lower() == ".npz":
-        places = choose_columns(path, names, names if columns is None else tuple(columns))
+        places = choose_columns(path, names, columns)
         names, cells = tuple(names[place] for place in places), cells[:, places]
     whole = ~np.isnan(cells).any(axis=1)
     if not whole.any():
@@ -100,9 +101,13 @@ def _cells(
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """The names, the rows' numbers, and the cells, NaN where there is a hole."""
     source = open_source(path, headless=True)
-    places = choose_columns(path, source.names, source.names if columns is None else tuple(columns))
+    places = choose_columns(path, source.names, columns)
     names = tuple(source.names[place] for place in places)
-    bad, rows, parts = BadRows(path, source.word), [], []
+    bad, rows, parts = (
+        BadRows(path, source.word, lambda bad: f"{leave_out(names, bad)} {_MARKS}"),
+        [],
+        [],
+    )
     for numbers, cells in source.chunks(places, bad):
         rows.extend(numbers)
         parts.append(
@@ -125,7 +130,7 @@ def _column(
             continue
         value = to_number(text)
         if value is None or not math.isfinite(value):
-            bad.add(number, f"expected a number in column {name!r}; got {text!r}.")
+            bad.no_number(name, number, text)
         else:
             found[place] = value
     return found

@@ -24,7 +24,7 @@ _FEWEST_ROWS, _MOST_CLASSES = 40, 50
 
 def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[int]) -> list[Claim]:
     """Train on three quarters of the rows, with and without a density, and score every row."""
-    table = data.read_labelled(file, config.label or None)
+    table = data.read_labelled(file, config.label or None, list(config.columns) or None)
     _check(file, table)
     problem, held = split(table, seeds, context.seed)
     scaled, y = problem.x, problem.y

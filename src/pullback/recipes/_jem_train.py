@@ -61,6 +61,8 @@ class Config:
     """Images: the most test images that are used."""
     attacked: int = 100
     """Images: of these, as many are attacked through the sampler."""
+    columns: tuple[str, ...] = ()
+    """Of a table of your own, the columns of numbers to take; all when none is named."""
     label: str = ""
     """Of a table of your own, the column of the classes, empty where they are not known; the last
     column when none is named."""

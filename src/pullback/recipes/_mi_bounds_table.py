@@ -21,7 +21,18 @@ _SHUFFLED = f"I_{SMALL:g}, y shuffled"
 
 def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     """Estimate what the named columns share, by three bounds, and once with the pairs torn."""
-    table = data.read_table(file)
+    # Of a table with columns of text too, those that are named may be all that are numbers.
+    named = (*config.x_columns, *config.y_columns)
+    whole = not (config.x_columns and config.y_columns) or len(set(named)) < len(named)
+    try:
+        table = data.read_table(file, None if whole else named)
+    except data.DataError as error:
+        if "--columns" not in str(error):
+            raise
+        told = str(error).removeprefix(f"{file}: ")
+        raise data.DataError(
+            file, f"{told} In this recipe columns are named by --x-columns and --y-columns."
+        ) from error
     names = _columns(config, file, table.columns)
     x, y = (table.values[:, [table.columns.index(name) for name in part]] for part in names)
     if len(x) < _FEWEST_ROWS:

@@ -20,7 +20,7 @@ _METHODS = ("labels alone", "JEM by VERA")
 
 def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     """Train on a table with and without its unlabelled rows, and predict every row."""
-    table = data.read_labelled(file, config.label or None)
+    table = data.read_labelled(file, config.label or None, list(config.columns) or None)
     held_out = _held_out(file, table, context.seed)
     seen = (table.y >= 0) & ~held_out
     (x, rows), _ = data.standardise(table.values[~held_out], table.values)

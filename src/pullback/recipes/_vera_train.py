@@ -66,6 +66,8 @@ class Config:
     """Weight of the entropy of the predictions for all rows."""
     images: int = 10_000
     """With `--data` and a folder of MNIST: at most so many images of each set."""
+    columns: tuple[str, ...] = ()
+    """Of a table of your own, the columns of numbers to take; all when none is named."""
     label: str = ""
     """Of a table of your own, the column of the labels, empty where they are not known; the last
     column when none is named."""

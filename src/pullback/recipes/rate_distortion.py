@@ -55,6 +55,8 @@ class Config:
     """With `--data` of images: steps of those with an autoregressive decoder."""
     image_seeds: int = 1
     """With `--data` of images: models for each objective."""
+    columns: tuple[str, ...] = ()
+    """Of a table of your own, the columns of numbers to take; all when none is named."""
 
     def __post_init__(self):
         for name in ("seeds", "image_seeds", "linear_latent", "linear_steps", "discrete_steps",
@@ -201,7 +203,7 @@ def _run_on_images(config: Config, context: Context) -> list[Claim]:
 def _run_on_table(
     config: Config, context: Context, file: Path, seeds: Sequence[int]
 ) -> list[Claim]:
-    table = read_table(file)
+    table = read_table(file, list(config.columns) or None)
     rows = np.asarray(table.values, float)
     _, spread, constant = location_and_scale(rows)
     if constant.any():
