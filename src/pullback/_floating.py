@@ -1,7 +1,14 @@
 """Numbers that have a slope."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array
+
+
+def at_least_float32(dtype: Any) -> Any:
+    """The dtype to add up in: half precision has too few digits and too small a range."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def require_floating(name: str, x: Array, remedy: str) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class LocationScale(NamedTuple):
     """Of each column, in its own dtype.
@@ -29,7 +31,7 @@ def location_and_scale(x: Any) -> LocationScale:
     # A device may have no float64; the host always has.
     on_host = xp.__name__ == "numpy"
     wide = xp.float64 if on_host or dtype == xp.float64 else xp.float32
-    finfo = _finfo(xp, dtype)
+    finfo = float_info(dtype)
     # XLA takes a number that is not normal for 0; float16 it computes in float32.
     kept = on_host or dtype == xp.float16
     least = float(finfo.smallest_subnormal if kept else finfo.tiny)
@@ -55,7 +57,12 @@ def location_and_scale(x: Any) -> LocationScale:
     )
 
 
-def _finfo(xp: Any, dtype: Any) -> Any:
-    if dtype.kind != "f":  # bfloat16, which NumPy does not know by itself
-        import jax.numpy as xp
-    return xp.finfo(dtype)
+def float_info(dtype: Any) -> Any:
+    """What `finfo` says; of bfloat16 too, which NumPy does not know by itself."""
+    if dtype.name == "bfloat16":
+        import jax.numpy as jnp
+
+        return jnp.finfo(dtype)
+    if dtype.kind != "f":
+        raise ValueError(f"expected numbers, got {dtype}.")
+    return np.finfo(dtype)

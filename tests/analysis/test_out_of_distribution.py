@@ -1,5 +1,7 @@
 """Scores of what a classifier has not seen, against closed forms and a count of pairs."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -67,3 +69,37 @@ def test_what_makes_no_sense_is_refused(call, message):
 def test_float32_stays_float32(x32):
     scores = out_of_distribution_scores(lambda x: x, jnp.ones((2, 3)))
     assert {leaf.dtype for leaf in jax.tree.leaves(scores)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize(
+    ("log_density", "where"),
+    [
+        (lambda x: jnp.log(x[0]), r"nan at \[-0.75\]"),
+        (lambda x: jnp.where(x[0] > 0, jnp.inf, 0.0), r"inf at \[0.25\]"),
+        (lambda x: jnp.where(x[0] > 9, 0.0, -jnp.inf), "-inf everywhere"),
+    ],
+)
+def test_a_grid_that_meets_no_number_says_where(log_density, where):
+    with pytest.raises(ValueError, match=f"or -inf on the grid; it is {where}"):
+        grid_mass(log_density, [-1], [1], points=4)
+    mass = jax.jit(lambda: grid_mass(log_density, [-1], [1], points=4).log_normaliser)()
+    assert not bool(jnp.isfinite(mass))
+    half = grid_mass(lambda x: jnp.where(x[0] > 0, -x[0], -jnp.inf), [-1], [1], points=400)
+    assert float(half.log_normaliser) == pytest.approx(np.log(1 - np.exp(-1)), abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
+def test_a_slope_of_any_size_is_measured(dtype, scale):
+    """The scores of two equal logits s.x have the gradient s, whose squares leave float16."""
+    s = scale * jnp.array([3.0, 4.0], dtype)
+    logits = lambda x: jnp.stack([s @ x, s @ x])
+    found = out_of_distribution_scores(logits, jnp.zeros((2, 2), dtype)).slope
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.astype(float), -5 * scale, rtol=2e-3)
+
+
+def test_whole_numbers_have_no_slope():
+    scores = inspect.unwrap(out_of_distribution_scores)
+    with pytest.raises(ValueError, match="`x` must be floating, got uint8"):
+        scores(lambda x: x, np.zeros((2, 2), np.uint8))

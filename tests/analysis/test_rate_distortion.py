@@ -188,3 +188,46 @@ def test_active_units_of_a_posterior_without_a_known_mean():
 
     x = jr.normal(jr.key(0), (400,))
     assert rate_distortion(target, x, num_samples=8, key=jr.key(1)).active == 1
+
+
+EYE, HALF = jnp.eye(2), jnp.array([0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("p", "encoder", "prior", "decoder", "wanted"),
+    [
+        # A code of one bit without loss; the same where one of two letters never comes.
+        (HALF, EYE, HALF, EYE, (0, np.log(2), np.log(2), np.log(2))),
+        (jnp.array([1.0, 0.0]), EYE, jnp.array([1.0, 0.0]), EYE, (0, 0, 0, 0)),
+        (jnp.array([1.0, 0.0]), EYE, HALF, EYE, (0, np.log(2), 0, 0)),
+        # What the decoder cannot make, and what the prior does not have.
+        (HALF, EYE, HALF, EYE[::-1], (np.inf, np.log(2), np.log(2), np.log(2))),
+        (HALF, EYE, jnp.array([1.0, 0.0]), EYE, (0, np.inf, np.log(2), np.log(2))),
+    ],
+)
+def test_tables_with_zeros(p, encoder, prior, decoder, wanted):
+    tables = p, jnp.log(encoder), jnp.log(prior), jnp.log(decoder)
+    for found in (discrete_rate_distortion(*tables), jax.jit(discrete_rate_distortion)(*tables)):
+        np.testing.assert_allclose(found, wanted, atol=1e-12)
+    slope = jax.grad(lambda p: discrete_rate_distortion(p, *tables[1:]).information)
+    assert bool(jnp.isfinite(jax.jit(slope)(HALF)).all())
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_tables_that_are_no_probabilities(place):
+    tables = [HALF, jnp.log(jnp.full((2, 2), 0.5)), jnp.log(HALF), jnp.log(jnp.full((2, 2), 0.5))]
+    tables[place] = tables[place] * 1.2 if place == 0 else tables[place] + 0.2
+    name = ("p_x", "log_encoder", "log_prior", "log_decoder")[place]
+    with pytest.raises(ValueError, match=f"`{name}` must be probabilities that sum to 1"):
+        discrete_rate_distortion(*tables)
+    assert bool(jnp.isnan(jax.jit(discrete_rate_distortion)(*tables).distortion))
+
+
+def test_water_that_is_no_number():
+    for values in ([np.nan, 1.0], [np.inf], [-1.0]):
+        with pytest.raises(ValueError, match="`eigenvalues` finite and 0 or more"):
+            reverse_water_filling(np.array(values), 0.5, 1.0)
+    with pytest.raises(ValueError, match="at least one"):
+        reverse_water_filling(np.zeros(0), 0.5, 1.0)
+    rate, distortion = reverse_water_filling(np.array([0.0, 0.0]), 0.5, 1.0)  # constant columns
+    assert (rate, distortion) == (0, pytest.approx(np.log(np.pi)))

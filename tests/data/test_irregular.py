@@ -280,3 +280,13 @@ def test_rescale_says_what_it_cannot_do():
     _, scaler = rescale_series(batch)
     with pytest.raises(ValueError, match="must have the units"):
         scaler.apply(batch._replace(units=("kg", "b", "c")))
+
+
+def test_shares_and_names_that_are_none():
+    batch, _ = ragged()
+    for validation, test in ((np.nan, 0.2), (0.1, np.nan), (0.0, 1.5)):
+        with pytest.raises(ValueError, match="must be shares"):
+            batch.split(validation=validation, test=test)
+    for names in ([], ["x1", "x1"]):
+        with pytest.raises(ValueError, match="different names, one or more"):
+            batch.select(names)

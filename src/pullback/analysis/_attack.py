@@ -10,7 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 
-from pullback._floating import require_floating
+from pullback._floating import at_least_float32, require_floating
 from pullback._power_method import safe_norm, unit
 from pullback.analysis._chunks import over_chunks
 
@@ -204,7 +204,10 @@ def _checked(logits: Callable[..., Any], x: Array, y: Array) -> int:
 
 
 def _direction(slope: Array, norm: str) -> Array:
-    return unit(slope, jnp.zeros_like(slope)) if norm == "l2" else jnp.sign(slope)
+    if norm == "linf":
+        return jnp.sign(slope)
+    wide = slope.astype(at_least_float32(slope.dtype))
+    return unit(wide, jnp.zeros_like(wide)).astype(slope.dtype)
 
 
 def _project(shift: Array, radius: Array, norm: str) -> Array:

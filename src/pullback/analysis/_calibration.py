@@ -8,6 +8,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from pullback._floating import at_least_float32
+
 Probs = Float[Array | np.ndarray, "n classes"]
 Labels = Int[Array | np.ndarray, " n"]
 
@@ -158,10 +160,10 @@ def _checked(probs: Probs, labels: Labels) -> tuple[Array, Array]:
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"`labels` must be whole numbers, the classes; got {labels.dtype}.")
-    given = probs.dtype if jnp.issubdtype(probs.dtype, jnp.floating) else jnp.dtype(float)
+    given = probs.dtype if jnp.issubdtype(probs.dtype, jnp.floating) else jnp.result_type(float)
     # A sum of many numbers is off by this much; logits or percents are off by far more.
     slack = max(1e-3, 2 * float(jnp.finfo(given).eps))
-    probs = probs.astype(given if jnp.finfo(given).bits >= 32 else jnp.float32)
+    probs = probs.astype(at_least_float32(given))
     summing = jnp.all(probs >= 0, axis=1) & (jnp.abs(jnp.sum(probs, axis=1) - 1) < slack)
     known = (labels >= 0) & (labels < probs.shape[1])
     if isinstance(summing, Tracer) or isinstance(known, Tracer):

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 
@@ -47,8 +49,9 @@ def grid_mass(
         points: cells along each dimension.
 
     Raises:
-        ValueError: the corners do not span a box of one to three dimensions, or `points` is below
-            3.
+        ValueError: the corners do not span a box of one to three dimensions, `points` is below 3,
+            or the log-density is NaN or +inf somewhere on the grid, or -inf everywhere (NaN where
+            the call is being compiled).
 
     Example:
         >>> import jax.numpy as jnp
@@ -72,6 +75,11 @@ def grid_mass(
     grid = jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
     found = jax.lax.map(jax.vmap(log_density), grid.reshape(points, -1, len(low)))
     values = found.reshape(grid.shape[:-1])
+    top = jnp.max(values)
+    if not isinstance(top, Tracer) and not bool(jnp.isfinite(top)):
+        at = np.asarray(grid.reshape(-1, len(low))[int(jnp.argmax(~(values.ravel() < jnp.inf)))])
+        where = f"{float(top)} at {at}" if not float(top) == -np.inf else "-inf everywhere"
+        raise ValueError(f"`log_density` must be a number or -inf on the grid; it is {where}.")
     log_z = jax.nn.logsumexp(values) + jnp.log(jnp.asarray(volume, values.dtype))
     inner = values[(slice(1, -1),) * len(low)]
     share = -jnp.expm1(jax.nn.logsumexp(inner) - jax.nn.logsumexp(values))

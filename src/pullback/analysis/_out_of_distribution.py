@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pullback._floating import require_floating
+from pullback._floating import at_least_float32, require_floating
 from pullback._power_method import safe_norm
 from pullback.analysis._chunks import over_chunks
 
@@ -73,9 +73,10 @@ def out_of_distribution_scores(
 
         (value, prob), gradient = jax.value_and_grad(log_density, has_aux=True)(x)
         # In units of its largest entry: squares of what is tiny or huge are no numbers.
-        largest = jnp.max(jnp.abs(gradient))
-        size = largest * safe_norm(gradient / jnp.where(largest > 0, largest, 1))
-        return OutOfDistributionScores(value, prob, -size)
+        slope = gradient.astype(at_least_float32(gradient.dtype))
+        largest = jnp.max(jnp.abs(slope))
+        size = largest * safe_norm(slope / jnp.where(largest > 0, largest, 1))
+        return OutOfDistributionScores(value, prob, -size.astype(gradient.dtype))
 
     require_floating("x", jnp.asarray(x), "scale images as the classifier was trained on them")
     return over_chunks(

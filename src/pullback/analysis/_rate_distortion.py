@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.bounds import (
@@ -209,7 +210,12 @@ def discrete_rate_distortion(
         log_decoder: $\log p(x | z)$, a row for each z.
 
     Returns:
-        A `Channel`; gradients flow through it.
+        A `Channel`; gradients flow through it. What has probability 0 adds nothing, and its
+        logarithm may be -inf; data that the decoder cannot make are an infinite distortion.
+
+    Raises:
+        ValueError: shapes that do not fit, or a row of probabilities that does not sum to 1
+            (where a call is being compiled, the answer is NaN).
 
     Example:
         >>> import jax.numpy as jnp
@@ -220,14 +226,41 @@ def discrete_rate_distortion(
 
     Source: Alemi et al., arXiv 1711.00464, section 2.
     """
+    p_x = _checked(p_x, log_encoder, log_prior, log_decoder)
     joint = p_x[:, None] * jnp.exp(log_encoder)
-    aggregate = jnp.log(jnp.sum(joint, axis=0))
+    seen = jnp.sum(joint, axis=0)
+    aggregate = jnp.log(jnp.where(seen > 0, seen, 1))
+    # 0 log 0 is 0, in the gradient too.
+    within = jnp.where(joint > 0, log_encoder, 0)
+    mean = lambda values: jnp.sum(joint * jnp.where(joint > 0, values, 0))
     return Channel(
-        distortion=-jnp.sum(joint * log_decoder.T),
-        rate=jnp.sum(joint * (log_encoder - log_prior[None])),
-        information=jnp.sum(joint * (log_encoder - aggregate[None])),
+        distortion=-mean(log_decoder.T),
+        rate=mean(within - log_prior[None]),
+        information=mean(within - aggregate[None]),
         entropy=-jnp.sum(jax.scipy.special.xlogy(p_x, p_x)),
     )
+
+
+def _checked(p_x: Array, log_encoder: Array, log_prior: Array, log_decoder: Array) -> Array:
+    """The probabilities of the data, NaN where a check must wait until the call has run."""
+    x, z = len(p_x), len(log_prior)
+    if log_encoder.shape != (x, z) or log_decoder.shape != (z, x):
+        raise ValueError(
+            f"`log_encoder` must have shape [{x}, {z}] and `log_decoder` [{z}, {x}], as `p_x` and "
+            f"`log_prior` are; got {list(log_encoder.shape)} and {list(log_decoder.shape)}."
+        )
+    rows = {"p_x": p_x, "log_encoder": log_encoder, "log_prior": log_prior,
+            "log_decoder": log_decoder}  # fmt: skip
+    for name, row in rows.items():
+        total = jnp.sum(row if name == "p_x" else jnp.exp(row), axis=-1)
+        whole = jnp.all((jnp.abs(total - 1) < 1e-3) & (jnp.min(p_x) >= 0))
+        if isinstance(whole, Tracer):
+            p_x = jnp.where(whole, p_x, jnp.nan)
+        elif not bool(whole):
+            raise ValueError(
+                f"`{name}` must be probabilities that sum to 1; got the sums {np.asarray(total)}."
+            )
+    return p_x
 
 
 def reverse_water_filling(
@@ -263,10 +296,13 @@ def reverse_water_filling(
     Source: Cover and Thomas, Elements of Information Theory, section 10.3.3.
     """
     values = np.asarray(eigenvalues, float)
-    if not noise_variance > 0 or not beta > 0 or (values < 0).any():
+    if not len(values):
+        raise ValueError("`eigenvalues` must hold at least one, got none.")
+    good = (values >= 0).all() and np.isfinite(values).all()
+    if not (noise_variance > 0 and beta > 0 and good):
         raise ValueError(
-            "`noise_variance` and `beta` must be above 0 and `eigenvalues` 0 or more, got "
-            f"{noise_variance}, {beta} and {values.min():g} as the least."
+            "`noise_variance` and `beta` must be above 0 and `eigenvalues` finite and 0 or more, "
+            f"got {noise_variance}, {beta} and {values.min():g} as the least."
         )
     level = beta * noise_variance
     active = values[values > level]

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
+from pullback._floating import at_least_float32
 from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
 
@@ -63,8 +64,7 @@ def checked_points(x: Any, *, fewest: int = 2) -> Float[Array, "n dim"]:
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         x = x.astype(float)
-    if jnp.finfo(x.dtype).bits < 32:
-        x = x.astype(jnp.float32)
+    x = x.astype(at_least_float32(x.dtype))
     if x.ndim != 2 or not x.shape[1]:
         raise ValueError(
             f"`x` must have shape [n, dim], got {list(x.shape)}; of one column it is x[:, None]."

@@ -82,7 +82,7 @@ class IrregularSeries(NamedTuple):
             variables: names, each of one of the batch's.
 
         Raises:
-            ValueError: there is no such variable.
+            ValueError: there is no such variable, it is named twice, or none is.
 
         Example:
             >>> import numpy as np
@@ -93,6 +93,8 @@ class IrregularSeries(NamedTuple):
         unknown = [name for name in variables if name not in self.variables]
         if unknown:
             raise ValueError(f"no variable {unknown[0]!r} among {', '.join(self.variables)}.")
+        if not variables or len(set(variables)) < len(variables):
+            raise ValueError(f"`variables` must be different names, one or more; got {variables}.")
         places = [self.variables.index(name) for name in variables]
         return self._replace(
             values=self.values[:, :, places],
@@ -209,8 +211,13 @@ class IrregularSeries(NamedTuple):
             [7, 1, 2]
         """
         n = len(self.ids)
+        if not (0 <= validation <= 1 and 0 <= test <= 1):
+            raise ValueError(
+                "`validation` and `test` must be shares, not be negative and at most 1; got "
+                f"{validation} and {test}."
+            )
         validating, testing = round(validation * n), round(test * n)
-        if validation < 0 or test < 0 or validating + testing >= n:
+        if validating + testing >= n:
             raise ValueError(
                 f"`validation` and `test` must not be negative and leave some of the {n} series "
                 f"for training, got {validation} and {test}."

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from pullback._location_scale import location_and_scale
+from pullback._location_scale import float_info, location_and_scale
 
 
 class Scaler(NamedTuple):
@@ -24,8 +24,9 @@ class Scaler(NamedTuple):
     def apply(self, x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """`(x - mean) / scale`."""
         # Next to the largest number of the dtype a difference overflows: half of it does not.
-        info = np.finfo(self.mean.dtype)
-        half = np.where(np.abs(self.mean) > info.eps * info.max / 4, 0.5, 1).astype(info.dtype)
+        info = float_info(self.mean.dtype)
+        large = np.abs(self.mean) > float(info.eps) * float(info.max) / 4
+        half = np.where(large, 0.5, 1).astype(self.mean.dtype)
         return (x * half - self.mean * half) / (self.scale * half)
 
     def undo(self, z: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -56,9 +57,11 @@ def standardise(
         >>> train.ravel(), test.ravel(), scaler.mean, scaler.scale
         (array([-1.,  1.]), array([2.]), array([1.]), array([1.]))
     """
+    sets = [_numbers(rows) for rows in (train, *others)]
+    train = sets[0]
     if len(train) == 0:
         raise ValueError("`train` must hold at least one example, got none.")
-    for number, rows in enumerate((train, *others)):
+    for number, rows in enumerate(sets):
         name = f"the set after `train` number {number}" if number else "`train`"
         if rows.shape[1:] != train.shape[1:]:
             raise ValueError(
@@ -66,9 +69,17 @@ def standardise(
                 f"{rows.shape[1:]}."
             )
         check_finite(name, rows)
-    mean, scale, _ = location_and_scale(train)
-    scaler = Scaler(np.asarray(mean), np.asarray(scale))
-    return tuple(scaler.apply(x) for x in (train, *others)), scaler
+    found = location_and_scale(train)
+    scaler = Scaler(np.asarray(found.mean), np.asarray(found.scale))
+    return tuple(scaler.apply(x) for x in sets), scaler
+
+
+def _numbers(rows: object) -> np.ndarray:
+    array = np.asarray(rows)
+    if array.dtype.kind in "biu":
+        return array.astype(np.float64)
+    float_info(array.dtype)
+    return array
 
 
 def check_finite(name: str, rows: Float[np.ndarray, "n ..."]) -> None:
