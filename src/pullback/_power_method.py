@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def unit(x: Float[Array, "*shape"], otherwise: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -40,7 +40,7 @@ def settle(
     start: Float[Array, "*shape"],
     *,
     rtol: float,
-    max_steps: int,
+    max_steps: int | Int[Array, ""],
 ) -> Float[Array, "*shape"]:
     """Turn a vector again and again, until a turn is one of less than `rtol`.
 

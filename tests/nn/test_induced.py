@@ -7,7 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.nn import InducedNormLinear, InducedNormMLP, lipschitz_bound, refresh
+from pullback.nn import InducedNormLinear, InducedNormMLP, bounded, lipschitz_bound, refresh
 
 ANGLES = np.linspace(0, np.pi, 100_001)
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
@@ -40,7 +40,7 @@ def test_a_net_is_a_contraction_in_the_norm_that_it_names(key):
     net = refresh(net, rtol=1e-10, max_steps=5000)
     p = net.orders()
     np.testing.assert_allclose(p, 1 + 4 / (1 + np.exp([-1.0, 2.0, -1.0])))
-    first, last = (layer.effective_weight() for layer in net.layers)
+    first, last = (layer.weight_between(p[i : i + 2]) for i, layer in enumerate(net.layers))
     np.testing.assert_allclose(over_all_directions(first, p[0], p[1]), 0.9, rtol=1e-8)
     dual = [over_all_directions(last.T, p[2] / (p[2] - 1), p[1] / (p[1] - 1))]
     np.testing.assert_allclose(dual, 0.9, rtol=1e-8)
@@ -56,12 +56,12 @@ def test_the_gradient_reaches_the_orders(key):
     layer = InducedNormLinear(2, 3, domain=3.0, codomain=1.5, bound=0.1, key=key)
     layer = refresh(layer, rtol=1e-12, max_steps=5000)
     cotangent, h = jr.normal(key, (3, 2)), 1e-4
-    loss = lambda p, q: jnp.sum(cotangent * layer.weight_between(p, q))
+    loss = lambda p, q: jnp.sum(cotangent * layer.weight_between(jnp.stack([p, q])))
 
     def exact(p, q):
         return np.sum(cotangent * layer.weight) * 0.1 / over_all_directions(layer.weight, p, q)
 
-    p, q = layer.orders
+    p, q = layer.given_orders()
     found = jax.grad(loss, (0, 1))(p, q)
     want = (
         (exact(p + h, q) - exact(p - h, q)) / (2 * h),
@@ -71,6 +71,24 @@ def test_the_gradient_reaches_the_orders(key):
     fixed = InducedNormMLP(2, 2, 0, bound=0.1, learn_orders=False, key=key)
     gradient = eqx.filter_grad(lambda net: jnp.sum(net(jnp.ones(2))))(fixed)
     np.testing.assert_array_equal(gradient.raw_orders, 0)
+    decayed = eqx.tree_at(lambda net: net.raw_orders, fixed, 0.5 * fixed.raw_orders)
+    np.testing.assert_allclose(decayed.orders(), 2)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_net_keeps_its_bounds_under_other_weights_and_orders(compiled, key):
+    net = InducedNormMLP(2, 3, 1, bound=0.3, activation=jnp.tanh, key=key)
+    moved = jax.tree.map(lambda a: a + jr.normal(key, a.shape) if eqx.is_array(a) else a, net)
+    p = moved.orders()
+    weights = lambda net: tuple(
+        layer.weight_between(p[i : i + 2]) for i, layer in enumerate(net.layers)
+    )
+    first, last = (eqx.filter_jit(weights) if compiled else weights)(moved)
+    np.testing.assert_allclose(over_all_directions(first, p[0], p[1]), 0.3, rtol=1e-3)
+    dual = over_all_directions(last.T, p[2] / (p[2] - 1), p[1] / (p[1] - 1))
+    np.testing.assert_allclose(dual, 0.3, rtol=1e-3)
+    x = jnp.ones(2)
+    np.testing.assert_allclose(bounded(moved)(x), moved(x), rtol=1e-12)
 
 
 def test_a_stack_of_nets_is_refreshed(key):

@@ -56,7 +56,7 @@ def test_the_run_leaves_its_pictures_and_numbers(finished):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(row["model"], row["number"]) for row in rows] == [
         (name, number)
-        for name in ("no bound", "c = 0.9", "c = 0.9, never refreshed")
+        for name in ("no bound", "c = 0.9")
         for number in (0, 1)
     ]
 

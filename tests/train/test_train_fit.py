@@ -12,7 +12,7 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
-from pullback.train import CheckpointError, Ending, TrainingError, fit, fit_stack, save_checkpoint
+from pullback.train import CheckpointError, Ending, TrainingError, fit, save_checkpoint
 from pullback.train._batches import batches
 from pullback.train._loop import Chunk, Setup, State, run_chunk
 from pullback.train._run import place
@@ -492,19 +492,3 @@ def test_a_loss_may_refuse_the_data(key):
         run(-jnp.ones(2))
     with pytest.raises(ValueError, match="must be positive"):
         run(jnp.ones(2), -jnp.ones(2))
-
-
-def test_a_projection_follows_every_update(key):
-    x, y = problem()
-    norm = lambda w: w / jnp.sqrt(jnp.sum(w**2))
-    start = norm(jnp.ones(3))
-    found, _ = fit(start, least_squares, (x, y), optimiser=SGD, steps=20, batch_size=len(y),
-                   project=norm, key=key)  # fmt: skip
-    w = np.ones(3) / np.sqrt(3)
-    for _ in range(20):
-        w = w - 0.05 * x.T @ (x @ w - y) / len(y)
-        w = w / np.linalg.norm(w)
-    np.testing.assert_allclose(found, w, rtol=1e-12)
-    stack, _ = fit_stack(jnp.stack([start, start]), least_squares, (x, y), optimiser=SGD, steps=20,
-                         batch_size=len(y), project=norm, keys=jr.split(key))  # fmt: skip
-    np.testing.assert_allclose(stack, [w, w], rtol=1e-12)

@@ -1,6 +1,7 @@
 """Layers that are contractions in norms other than the Euclidean one."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,15 +9,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._power_method import mixed_turn, settle, stretch, unit, vector_norm
 
 from ._inputs import positive
-from ._lipschitz import AbstractLipschitzLayer, checked_bound
+from ._lipschitz import AbstractLipschitzLayer, checked_bound, without_bound
 from ._lipschitz_nets import alternate, copies, product
+from ._warm import found_for, generic, stamp_of
 
 _RESTARTS = 10
+_TWO = -math.log(3)  # the raw order of 2
 
 
 class InducedNormLinear(AbstractLipschitzLayer):
@@ -25,8 +28,9 @@ class InducedNormLinear(AbstractLipschitzLayer):
     $$ y = \bar W x + b, \qquad \bar W = W / \max(1, \sigma / c), \qquad
        \sigma = \|W v\|_q / \|v\|_p \to \|W\|_{p \to q} $$
 
-    The warm vector v is the best of several random starts, and `refresh` follows it from there. The
-    problem has local maxima: unlike the Euclidean norm it is not found for sure.
+    The vector v is the best of several random starts, and is followed from there; see
+    `AbstractLipschitzLayer`. The problem has local maxima: unlike the Euclidean norm it is not
+    found for sure.
 
     Args:
         in_size: entries of the input.
@@ -53,7 +57,8 @@ class InducedNormLinear(AbstractLipschitzLayer):
     weight: Float[Array, "*stack out in"]
     bias: Float[Array, "*stack out"]
     vector: Float[Array, "*stack in"]
-    orders: Float[Array, "*stack 2"]
+    stamp: Float[Array, "*stack 4"]
+    orders: tuple[float, float] = eqx.field(static=True)
     bound: float = eqx.field(static=True)
 
     def __init__(
@@ -77,28 +82,61 @@ class InducedNormLinear(AbstractLipschitzLayer):
         self.weight = jr.uniform(weight_key, (out_size, in_size), dtype, -limit, limit)
         self.bias = jr.uniform(bias_key, (out_size,), dtype, -limit, limit)
         self.bound = checked_bound(bound)
-        self.orders = jnp.asarray([domain, codomain], dtype)
+        self.orders = (float(domain), float(codomain))
         starts = jr.normal(vector_key, (_RESTARTS, in_size), dtype)
-        self.vector = _best_vector(self.weight, starts, self.orders)
+        orders = self.given_orders()
+        self.vector = _best_vector(self.weight, starts, orders)
+        self.stamp = stamp_of(self.weight, orders)
+
+    def given_orders(self) -> Float[Array, " 2"]:
+        """p and q."""
+        return jnp.asarray(self.orders, self.weight.dtype)
 
     def stacked(self) -> int:
         """Axes of the weight beyond two."""
         return self.weight.ndim - 2
 
+    def settled(self) -> "InducedNormLinear":
+        """The same layer with a vector of its present weight."""
+        return self.settled_at(self.given_orders())
+
+    def settled_at(self, orders: Float[Array, "2"]) -> "InducedNormLinear":
+        """The same layer with a vector of its present weight, and of other orders."""
+        fixed, orders = jax.lax.stop_gradient((self, orders))
+        return eqx.tree_at(_vector_and_stamp, self, _settled(fixed, orders))
+
     def refreshed(self, *, rtol: float, max_steps: int) -> "InducedNormLinear":
         """The same layer with its vector turned by the mixed power method."""
-        weight, vector, (p, q) = jax.lax.stop_gradient((self.weight, self.vector, self.orders))
-        turn = lambda v: mixed_turn(weight, v, p, q)
+        return self.refreshed_at(self.given_orders(), rtol=rtol, max_steps=max_steps)
+
+    def refreshed_at(
+        self, orders: Float[Array, "2"], *, rtol: float, max_steps: int
+    ) -> "InducedNormLinear":
+        """The same, for other orders."""
+        weight, vector, orders = jax.lax.stop_gradient((self.weight, self.vector, orders))
+        turn = lambda v: mixed_turn(weight, v, orders[0], orders[1])
         vector = settle(turn, vector, rtol=rtol, max_steps=max_steps)
-        return eqx.tree_at(lambda layer: layer.vector, self, vector)
+        return eqx.tree_at(_vector_and_stamp, self, (vector, stamp_of(weight, orders)))
+
+    def bounded(self) -> "InducedNormLinear":
+        """The same layer with the weight that it applies, and no bound to keep."""
+        return self.bounded_at(self.given_orders())
+
+    def bounded_at(self, orders: Float[Array, "2"]) -> "InducedNormLinear":
+        """The same, for other orders."""
+        weight = self.weight_between(orders)
+        return without_bound(eqx.tree_at(lambda layer: layer.weight, self, weight))
 
     def effective_weight(self) -> Float[Array, "out in"]:
-        """The weight that is applied; its orders are constants to the gradient."""
-        return self.weight_between(*jax.lax.stop_gradient(self.orders))
+        """The weight that is applied."""
+        return self.weight_between(self.given_orders())
 
-    def weight_between(self, p: Float[Array, ""], q: Float[Array, ""]) -> Float[Array, "out in"]:
+    def weight_between(self, orders: Float[Array, "2"]) -> Float[Array, "out in"]:
         """The weight that is applied for other orders, with their gradient."""
-        sigma = stretch(self.weight, jax.lax.stop_gradient(self.vector), p, q)
+        if math.isinf(self.bound):
+            return self.weight
+        vector = self.settled_at(orders).vector
+        sigma = stretch(self.weight, vector, orders[0], orders[1])
         return self.weight / jnp.maximum(jnp.ones_like(sigma), sigma / self.bound)
 
     def lipschitz(self) -> float:
@@ -107,8 +145,12 @@ class InducedNormLinear(AbstractLipschitzLayer):
 
     def certified(self) -> Float[Array, ""]:
         r"""A bound of $\|\bar W\|_{p \to q}$ by Hölder's inequality: sure, and loose."""
-        p, q = self.orders
-        weight, dual = self.effective_weight(), p / (p - 1)
+        return self.certified_at(self.given_orders())
+
+    def certified_at(self, orders: Float[Array, "2"]) -> Float[Array, ""]:
+        """The same, for other orders."""
+        (p, q), weight = orders, self.weight_between(orders)
+        dual = p / (p - 1)
         by_rows = vector_norm(jax.vmap(lambda row: vector_norm(row, dual))(weight), q)
         by_columns = vector_norm(jax.vmap(lambda column: vector_norm(column, q))(weight.T), dual)
         return jnp.minimum(by_rows, by_columns)
@@ -183,46 +225,71 @@ class InducedNormMLP(AbstractLipschitzLayer):
             for pair, layer_key in zip(itertools.pairwise(sizes), keys, strict=True)
         )
         self.activations = copies(activation, depth + first_activation, dtype)
-        self.raw_orders = jnp.full((depth + 1,), -jnp.log(3.0), self.layers[0].weight.dtype)
+        self.raw_orders = jnp.full((depth + 1,), _TWO, self.layers[0].weight.dtype)
         self.learn_orders = learn_orders
 
     def orders(self) -> Float[Array, " orders"]:
         """The orders of the norms, from the input to the output, which has that of the input."""
-        raw = self.raw_orders if self.learn_orders else jax.lax.stop_gradient(self.raw_orders)
+        # A constant, where they are not learned: a decay of weights would move what is held.
+        raw = self.raw_orders if self.learn_orders else jnp.full_like(self.raw_orders, _TWO)
         p = 1 + 4 * jax.nn.sigmoid(raw)
         return jnp.concatenate([p, p[:1]])
+
+    def _each(self, change: Callable[[InducedNormLinear, Array], Any]) -> tuple[Any, ...]:
+        p = self.orders()
+        return tuple(change(layer, p[i : i + 2]) for i, layer in enumerate(self.layers))
+
+    def _with(self, change: Callable[[InducedNormLinear, Array], Any]) -> "InducedNormMLP":
+        return eqx.tree_at(lambda net: net.layers, self, self._each(change))
 
     def stacked(self) -> int:
         """Axes of the orders beyond one."""
         return self.raw_orders.ndim - 1
 
+    def settled(self) -> "InducedNormMLP":
+        """The same network with vectors of its present weights and orders."""
+        return self._with(lambda layer, p: layer.settled_at(p))
+
     def refreshed(self, *, rtol: float, max_steps: int) -> "InducedNormMLP":
-        """The same network with each layer at its orders, and its vector turned."""
-        p = jax.lax.stop_gradient(self.orders())
-        layers = tuple(
-            eqx.tree_at(lambda layer: layer.orders, layer, p[i : i + 2]).refreshed(
-                rtol=rtol, max_steps=max_steps
-            )
-            for i, layer in enumerate(self.layers)
+        """The same network with each vector turned, at its orders."""
+        turned = lambda layer, p: layer.refreshed_at(
+            jax.lax.stop_gradient(p), rtol=rtol, max_steps=max_steps
         )
-        return eqx.tree_at(lambda net: net.layers, self, layers)
+        return self._with(turned)
+
+    def bounded(self) -> "InducedNormMLP":
+        """The same network with the weights that it applies, and no bound to keep."""
+        return self._with(lambda layer, p: layer.bounded_at(p))
 
     def lipschitz(self) -> float:
         """The product of the bounds, in the norm of order p_0."""
         return product(self.layers, self.activations)
 
     def certified(self) -> Float[Array, ""]:
-        """The product of the layers' Hölder bounds at the orders of the last `refresh`."""
-        return jnp.prod(jnp.stack([layer.certified() for layer in self.layers]))
+        """The product of the layers' Hölder bounds."""
+        return jnp.prod(jnp.stack(self._each(lambda layer, p: layer.certified_at(p))))
 
     def __call__(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
         """Apply the network to one vector."""
-        p = self.orders()
+        weights = self._each(lambda layer, p: layer.weight_between(p))
         maps = tuple(
-            lambda h, layer=layer, i=i: layer.weight_between(p[i], p[i + 1]) @ h + layer.bias
-            for i, layer in enumerate(self.layers)
+            lambda h, weight=weight, layer=layer: weight @ h + layer.bias
+            for weight, layer in zip(weights, self.layers, strict=True)
         )
         return alternate(maps, self.activations, x)
+
+
+def _vector_and_stamp(layer: Any) -> tuple[Any, Any]:
+    return layer.vector, layer.stamp
+
+
+@eqx.filter_jit
+def _settled(layer: InducedNormLinear, orders: Float[Array, "2"]) -> tuple[Array, Array]:
+    fresh = found_for(layer.stamp, layer.weight, orders)
+    starts = jnp.stack([generic(layer.vector, number) for number in range(1, _RESTARTS)])
+    starts = jnp.concatenate([layer.vector[None], starts])
+    found = _best_vector(layer.weight, starts, orders, jnp.where(fresh, 0, 5000))
+    return jnp.where(fresh, layer.vector, found), stamp_of(layer.weight, orders)
 
 
 @jax.jit
@@ -230,12 +297,13 @@ def _best_vector(
     weight: Float[Array, "out in"],
     starts: Float[Array, "restarts in"],
     orders: Float[Array, "2"],
+    max_steps: int | Int[Array, ""] = 200,
 ) -> Float[Array, " in"]:
     p, q = orders
 
     def run(start: Array) -> Array:
         turn = lambda v: mixed_turn(weight, v, p, q)
-        return settle(turn, unit(start, start), rtol=1e-3, max_steps=200)
+        return settle(turn, unit(start, start), rtol=1e-3, max_steps=max_steps)
 
     vectors = jax.vmap(run)(starts)
     return vectors[jnp.argmax(jax.vmap(lambda v: stretch(weight, v, p, q))(vectors))]

@@ -1,6 +1,8 @@
 """Maps whose Lipschitz constant is bounded, and a linear layer that is one."""
 
 import abc
+import math
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -9,9 +11,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from pullback._power_method import safe_norm, singular_vector, unit
+from pullback._power_method import safe_norm, singular_vector
 
 from ._inputs import positive
+from ._warm import found_anew, found_for, nudged, stamp_of
 
 M = TypeVar("M")
 
@@ -36,15 +39,29 @@ class AbstractLipschitz(eqx.Module):
 
 
 class AbstractLipschitzLayer(AbstractLipschitz):
-    """A layer that holds a warm vector for the norm of its weight, which `refresh` turns."""
+    """A layer that keeps a bound on the norm of its weight, by a vector that it holds beside it.
+
+    The vector carries the stamp of the weight for which it was found. Under another weight, as
+    after a step of an optimiser, the layer finds a vector anew whenever it is applied, so that the
+    bound holds for the weights as they are. `pb.train` turns the vectors after every update, from
+    where they were: that is a few products, and nothing is left to find.
+    """
 
     @abc.abstractmethod
     def stacked(self) -> int:
         """How many leading axes its arrays have in front of those of one layer."""
 
     @abc.abstractmethod
+    def settled(self) -> "AbstractLipschitzLayer":
+        """The same layer with a vector of its present weight: the one that it has, or a new one."""
+
+    @abc.abstractmethod
     def refreshed(self, *, rtol: float, max_steps: int) -> "AbstractLipschitzLayer":
-        """The same layer with its vector turned by the power method."""
+        """The same layer with its vector turned by the power method from where it is."""
+
+    @abc.abstractmethod
+    def bounded(self) -> "AbstractLipschitzLayer":
+        """The same map with the bound applied to its weight, so that none is left to apply."""
 
 
 class AbstractSpectralLayer(AbstractLipschitzLayer):
@@ -52,16 +69,17 @@ class AbstractSpectralLayer(AbstractLipschitzLayer):
 
     $$ \bar W = W / \max(1, \sigma / c), \qquad \sigma = |W v| $$
 
-    It is a projection and not a normalisation: what is below the bound is left alone. The warm
-    vector v is a leaf without a gradient, which `refresh` turns towards the right singular vector.
-    While it has not settled, $|W v|$ is below the norm of W, and the layer above its bound.
+    It is a projection and not a normalisation: what is below the bound is left alone. The vector v
+    is the right singular vector of W, a leaf without a gradient.
 
     With `through_norm` the gradient goes through $\sigma$ as well. A layer at its bound then has no
     gradient along its largest singular direction, which is what a projection is, and what users
     describe as layers that are stuck; without it the scale is a constant to the gradient.
     """
 
+    weight: eqx.AbstractVar[Array]
     vector: eqx.AbstractVar[Array]
+    stamp: eqx.AbstractVar[Array]
     bound: eqx.AbstractVar[float]
     through_norm: eqx.AbstractVar[bool]
 
@@ -69,16 +87,30 @@ class AbstractSpectralLayer(AbstractLipschitzLayer):
     def apply_weight(self, v: Float[Array, "*inputs"]) -> Float[Array, "*outputs"]:
         """The linear map as it would be without the bound, on an input like `vector`."""
 
+    def settled(self) -> "AbstractSpectralLayer":
+        """The same layer with a singular vector of its present weight."""
+        return eqx.tree_at(_vector_and_stamp, self, _settled(jax.lax.stop_gradient(self)))
+
     def refreshed(self, *, rtol: float, max_steps: int) -> "AbstractSpectralLayer":
         """The same layer with its vector turned to the singular vector of its weight."""
         fixed = jax.lax.stop_gradient(self)
-        vector = singular_vector(fixed.apply_weight, fixed.vector, rtol=rtol, max_steps=max_steps)
-        return eqx.tree_at(lambda layer: layer.vector, self, vector)
+        start = nudged(fixed.vector)
+        vector = singular_vector(fixed.apply_weight, start, rtol=rtol, max_steps=max_steps)
+        return eqx.tree_at(_vector_and_stamp, self, (vector, stamp_of(fixed.weight)))
+
+    def bounded(self) -> "AbstractSpectralLayer":
+        """The same layer with the weight that it applies, and no bound to keep."""
+        layer = eqx.tree_at(lambda layer: layer.weight, self, self.effective_weight())
+        return without_bound(layer)
+
+    def effective_weight(self) -> Float[Array, "..."]:
+        """The weight that is applied, of norm at most `bound`."""
+        return self.weight if math.isinf(self.bound) else self.weight / self.scale()
 
     def scale(self) -> Float[Array, ""]:
         """What the weight is divided by: 1 or more."""
-        vector = jax.lax.stop_gradient(self.vector)
-        sigma = safe_norm(self.apply_weight(unit(vector, vector)))
+        vector, _ = _settled(jax.lax.stop_gradient(self))
+        sigma = safe_norm(self.apply_weight(vector))
         sigma = sigma if self.through_norm else jax.lax.stop_gradient(sigma)
         return jnp.maximum(jnp.ones_like(sigma), sigma / self.bound)
 
@@ -92,7 +124,7 @@ class LipschitzLinear(AbstractSpectralLayer):
 
     $$ y = \bar W x + b, \qquad \bar W = W / \max(1, |W v| / c) $$
 
-    Call `refresh` on the model after every update; see `AbstractSpectralLayer`.
+    The bound holds for the weights as they are; see `AbstractLipschitzLayer`.
 
     Args:
         in_size: entries of the input.
@@ -118,6 +150,7 @@ class LipschitzLinear(AbstractSpectralLayer):
     weight: Float[Array, "*stack out in"]
     bias: Float[Array, "*stack out"]
     vector: Float[Array, "*stack in"]
+    stamp: Float[Array, "*stack 4"]
     bound: float = eqx.field(static=True)
     through_norm: bool = eqx.field(static=True)
 
@@ -139,6 +172,7 @@ class LipschitzLinear(AbstractSpectralLayer):
         self.bias = jr.uniform(bias_key, (out_size,), dtype, -limit, limit)
         self.bound, self.through_norm = checked_bound(bound), through_norm
         self.vector = _first_vector(self.weight, jr.normal(vector_key, (in_size,), dtype))
+        self.stamp = stamp_of(self.weight)
 
     def stacked(self) -> int:
         """Axes of the weight beyond two."""
@@ -147,10 +181,6 @@ class LipschitzLinear(AbstractSpectralLayer):
     def apply_weight(self, v: Float[Array, " in"]) -> Float[Array, " out"]:
         """`W v`."""
         return self.weight @ v
-
-    def effective_weight(self) -> Float[Array, "out in"]:
-        """The weight that is applied, of norm at most `bound`."""
-        return self.weight / self.scale()
 
     def certified(self) -> Float[Array, ""]:
         """The largest singular value of the weight that is applied."""
@@ -167,13 +197,14 @@ class LipschitzLinear(AbstractSpectralLayer):
 
 
 def refresh(model: M, *, rtol: float = 1e-3, max_steps: int = 200) -> M:
-    r"""Turn the warm vector of every Lipschitz layer of a model to its singular vector.
+    r"""Turn the vector of every Lipschitz layer of a model closer to its singular vector.
 
     $$ v \leftarrow W^\top W v \,/\, |W^\top W v| $$
 
-    until a step turns it by less than `rtol`. After an update the vectors are nearly right and a
-    few steps do. Before a model is inverted or measured, ask for more: `rtol=1e-6,
-    max_steps=10_000`. Stacked layers, whose arrays have leading axes, are refreshed side by side.
+    until a step turns it by less than `rtol`. No bound depends on it: a layer finds a vector of its
+    own where it has none. With `rtol=1e-6, max_steps=10_000` the norm is known more closely than
+    training needs, as before a measurement. Stacked layers, whose arrays have leading axes, are
+    refreshed side by side.
 
     Args:
         model: any PyTree; what is not a Lipschitz layer is returned as it is.
@@ -190,8 +221,9 @@ def refresh(model: M, *, rtol: float = 1e-3, max_steps: int = 200) -> M:
         >>> import equinox as eqx, jax, jax.numpy as jnp
         >>> layer = LipschitzLinear(3, 3, bound=0.5, key=jax.random.key(0))
         >>> layer = eqx.tree_at(lambda l: l.weight, layer, jnp.diag(jnp.array([1.0, 2.0, 3.0])))
-        >>> print(f"{layer.certified():.2f} {refresh(layer).certified():.2f}")
-        1.16 0.50
+        >>> layer = refresh(layer, rtol=1e-6, max_steps=10_000)
+        >>> print(f"{abs(layer.vector[2]):.3f} {layer.scale():.3f}")
+        1.000 6.000
 
     Source: Chen et al., Residual Flows for Invertible Generative Modeling, arXiv 1906.02735, whose
         code does this after every step.
@@ -205,13 +237,57 @@ def refresh(model: M, *, rtol: float = 1e-3, max_steps: int = 200) -> M:
 
 @eqx.filter_jit
 def _refresh(model: M, rtol: float, max_steps: int) -> M:
-    def turned(layer: AbstractLipschitzLayer) -> AbstractLipschitzLayer:
-        return layer.refreshed(rtol=rtol, max_steps=max_steps)
+    return over_layers(
+        lambda layer: layer.settled().refreshed(rtol=rtol, max_steps=max_steps), model
+    )
+
+
+def follow(model: M) -> M:
+    """The model after a small update of its weights, its vectors turned after them from the old.
+
+    `pb.train` does it after every step, so that the next finds nothing to look for; a loop of one's
+    own goes faster with it, and not otherwise.
+
+    Args:
+        model: any PyTree; what is not a Lipschitz layer is returned as it is.
+
+    Example:
+        >>> import equinox as eqx, jax
+        >>> layer = LipschitzLinear(3, 3, bound=0.5, key=jax.random.key(0))
+        >>> moved = eqx.tree_at(lambda l: l.weight, layer, replace_fn=lambda w: w + 1e-3)
+        >>> print(f"{follow(moved).certified():.3f}")
+        0.500
+    """
+    return over_layers(lambda layer: layer.refreshed(rtol=1e-3, max_steps=200), model)
+
+
+def bounded(model: M) -> M:
+    r"""The same network with each bound applied to its weight, once for all inputs to come.
+
+    $$ W \mapsto \bar W, \qquad c \mapsto \infty $$
+
+    For what applies a network again and again, as a fixed point does; gradients go through to the
+    weights. The result is for this use and not for training: no bound is kept in it any more.
+
+    Args:
+        model: any PyTree; what is not a Lipschitz layer is returned as it is.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> layer = LipschitzLinear(3, 3, bound=0.5, key=jax.random.key(0))
+        >>> print(jnp.allclose(bounded(layer)(jnp.ones(3)), layer(jnp.ones(3))))
+        True
+    """
+    return over_layers(lambda layer: layer.bounded(), model)
+
+
+def over_layers(change: Callable[[Any], Any], model: M) -> M:
+    """Change each layer with a vector; stacked ones side by side."""
 
     def one(node: Any) -> Any:
         if not is_layer(node):
             return node
-        run = turned
+        run = change
         for _ in range(node.stacked()):
             run = eqx.filter_vmap(run)
         return run(node)
@@ -229,6 +305,25 @@ def checked_bound(bound: float) -> float:
     if not bound > 0:
         raise ValueError(f"`bound` must be above 0, got {bound}; below 1 if it is to be inverted.")
     return float(bound)
+
+
+def without_bound(layer: M) -> M:
+    """A layer that nobody else holds yet, and that has nothing left to bound."""
+    object.__setattr__(layer, "bound", math.inf)
+    return layer
+
+
+def _vector_and_stamp(layer: Any) -> tuple[Any, Any]:
+    return layer.vector, layer.stamp
+
+
+# Compiled, since a layer that is applied by itself is a loop otherwise traced at every call.
+@eqx.filter_jit
+def _settled(layer: AbstractSpectralLayer) -> tuple[Array, Array]:
+    pull = jax.linear_transpose(layer.apply_weight, layer.vector)
+    fresh = found_for(layer.stamp, layer.weight)
+    vector = found_anew(lambda v: pull(layer.apply_weight(v))[0], layer.vector, fresh)
+    return vector, stamp_of(layer.weight)
 
 
 # Apart from the constructor, so that layers of one shape share one compiled loop.

@@ -13,6 +13,7 @@ from pullback._power_method import singular_vector
 from ._inputs import positive
 from ._lipschitz import AbstractSpectralLayer, checked_bound
 from ._patches import convolve
+from ._warm import stamp_of
 
 Border = Literal["SAME", "VALID"]
 
@@ -26,7 +27,7 @@ class LipschitzConv2d(AbstractSpectralLayer):
     are used. The norm of the kernel laid out as a matrix is another number: for a 3x3 kernel the
     map can stretch three times as much.
 
-    Call `refresh` on the model after every update; see `AbstractSpectralLayer`.
+    The bound holds for the weights as they are; see `AbstractLipschitzLayer`.
 
     Args:
         in_channels: channels of the input.
@@ -59,6 +60,7 @@ class LipschitzConv2d(AbstractSpectralLayer):
     weight: Float[Array, "*stack out channels rows columns"]
     bias: Float[Array, "*stack out"]
     vector: Float[Array, "*stack channels height width"]
+    stamp: Float[Array, "*stack 4"]
     bound: float = eqx.field(static=True)
     through_norm: bool = eqx.field(static=True)
     size: tuple[int, int] = eqx.field(static=True)
@@ -99,6 +101,7 @@ class LipschitzConv2d(AbstractSpectralLayer):
         seen = (1, 1) if kernel_size == 1 else self.size
         vector = jr.normal(vector_key, (in_channels, *seen), dtype)
         self.vector = _first_vector(self.weight, vector, stride, padding)
+        self.stamp = stamp_of(self.weight)
 
     def _convolve(self, weight: Array, image: Array) -> Array:
         return _convolve(weight, image, self.stride, self.padding)
@@ -112,10 +115,6 @@ class LipschitzConv2d(AbstractSpectralLayer):
     ) -> Float[Array, "out high wide"]:
         """`W * v`."""
         return self._convolve(self.weight, v)
-
-    def effective_weight(self) -> Float[Array, "out channels rows columns"]:
-        """The kernel that is applied."""
-        return self.weight / self.scale()
 
     def certified(self) -> Float[Array, ""]:
         """The largest singular value of the map, as a dense matrix: for small images."""

@@ -13,10 +13,9 @@ _FLOOR = 1e-8
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
-    """One colour a kind: orange without a bound, black for layers that are never refreshed."""
+    """One colour a kind: orange without a bound."""
     plain = iter((PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4], PALETTE[5]))
-    special = {names[0]: PALETTE[1], names[-1]: PALETTE[6]}
-    return {name: special.get(name) or next(plain) for name in names}
+    return {name: PALETTE[1] if name == names[0] else next(plain) for name in names}
 
 
 def draw_inverse(context: Context, found: Found, at: Sequence[int]) -> None:
@@ -50,8 +49,8 @@ def draw_inverse(context: Context, found: Found, at: Sequence[int]) -> None:
         "Left: features of held-out images are carried back through all blocks, by so many "
         "iterations of each; the median over images, and a band of one deviation over seeds. A "
         "bound on every layer makes the iteration a contraction, and it ends at the rounding of "
-        "32 bits; without one it diverges, and leaves the picture. Layers that are never "
-        "refreshed do not keep the bound that they were given. Right: accuracy, a dot a seed.",
+        "32 bits; without one it diverges, and leaves the picture. Right: accuracy, a dot a "
+        "seed.",
     )
 
 

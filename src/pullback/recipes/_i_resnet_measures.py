@@ -29,7 +29,7 @@ TERMS = (1, 2, 3, 5, 10, 20)
 
 
 def settled(models: Any) -> Any:
-    """Models whose warm vectors have been turned to the end."""
+    """Models whose layers know their norms to rounding."""
     return refresh(models, rtol=1e-5, max_steps=10_000)
 
 
@@ -49,9 +49,7 @@ def score(
     """Of each seed: the accuracy, the certificates, and how the inverse goes."""
     count = len(np.asarray(arrays[0]))
     models = classifiers(config, kind, arrays, x.shape[1:], count)
-    before, _ = certificates(models)
-    if kind.refreshed:
-        models = settled(models)
+    models = settled(models)
     blocks, layers = certificates(models)
     labels, some = jnp.asarray(y), jnp.asarray(x[: config.images])
 
@@ -81,7 +79,7 @@ def score(
         jax.tree.map(np.asarray, of_model(model)) for model in each(models, count)
     ))  # fmt: skip
     found["errors"] = np.minimum(np.nan_to_num(found["errors"], nan=_LOST, posinf=_LOST), _LOST)
-    return {**found, "before": before, "blocks": blocks, "layers": layers}
+    return {**found, "blocks": blocks, "layers": layers}
 
 
 def each(models: Any, count: int) -> list[Any]:

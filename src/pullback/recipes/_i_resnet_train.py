@@ -1,6 +1,5 @@
 """What the recipe `i-resnet` trains: classifiers of images, and densities of two moons."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from pullback.models.flows import (
     negative_log_likelihood,
     residual_flow,
 )
-from pullback.nn import LipschitzConvNet, LipschitzMLP, refresh
+from pullback.nn import LipschitzConvNet, LipschitzMLP
 from pullback.train import fit_stack
 
 
@@ -47,8 +46,6 @@ class Config:
     """Images in a training step."""
     learning_rate: float = 1e-3
     """Adam's, for the classifiers."""
-    power_steps: int = 5
-    """Most steps of the power method after an update; they start from the vectors before it."""
     images: int = 500
     """Held-out images whose features are inverted."""
     iterations: int = 100
@@ -67,7 +64,7 @@ class Config:
     """Points along each side of the grid that a density is summed on."""
 
     def __post_init__(self):
-        names = ("seeds", "blocks", "width", "steps", "batch_size", "power_steps", "images")
+        names = ("seeds", "blocks", "width", "steps", "batch_size", "images")
         for name in (*names, "terms", "flow_blocks", "flow_width", "flow_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -80,18 +77,16 @@ class Config:
 
 
 class Kind(NamedTuple):
-    """A way to train a classifier: its layers' bound, and whether they are refreshed."""
+    """A way to train a classifier: its layers' bound."""
 
     bound: float
-    refreshed: bool = True
 
 
 def kinds(config: Config) -> dict[str, Kind]:
     """The ways to train, by name."""
     return {
-        "no bound": Kind(float("inf"), refreshed=False),
+        "no bound": Kind(float("inf")),
         **{f"c = {bound:g}": Kind(bound) for bound in config.bounds},
-        f"c = {config.bounds[0]:g}, never refreshed": Kind(config.bounds[0], refreshed=False),
     }
 
 
@@ -179,7 +174,6 @@ def train(
     progress: bool = False,
 ) -> list[np.ndarray]:  # fmt: skip
     """The arrays of classifiers of all seeds, side by side."""
-    project = functools.partial(refresh, max_steps=config.power_steps) if kind.refreshed else None
     models, _ = fit_stack(
         _classifiers(config, kind.bound, x.shape[1:], seeds),
         cross_entropy,
@@ -188,7 +182,6 @@ def train(
         steps=config.steps,
         batch_size=min(config.batch_size, len(x)),
         log_every=min(100, config.steps),
-        project=project,
         progress=progress,
         keys=jr.split(jr.key(seeds[0] + 1), len(seeds)),
     )
@@ -242,7 +235,6 @@ def train_flows(
         steps=config.flow_steps,
         batch_size=256,
         log_every=min(100, config.flow_steps),
-        project=functools.partial(refresh, max_steps=config.power_steps),
         progress=progress,
         keys=jr.split(jr.key(seeds[0] + 2), len(seeds)),
     )

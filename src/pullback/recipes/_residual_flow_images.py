@@ -89,7 +89,6 @@ def run_on_images(config: Config, context: Context, folder: Path) -> list[Claim]
         _noisy_loss,
         jnp.asarray(images.train, float),
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
-        project=refresh,
         steps=config.image_iterations,
         batch_size=_BATCH,
         log_every=25,

@@ -107,7 +107,6 @@ def _train(config: Config, context: Context, prepared: density_table.Prepared) -
         negative_log_likelihood,
         train,
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
-        project=refresh,
         steps=config.table_iterations,
         batch_size=min(config.batch_size, len(train)),
         validation=validation,

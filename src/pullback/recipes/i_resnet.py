@@ -37,7 +37,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         )
         for place, (name, arrays) in enumerate(trained.items())
     }
-    bounded = [name for name, kind in ways.items() if kind.refreshed]
+    bounded = [name for name in ways if name != "no bound"]
     rates = {
         name: context.stage(
             f"rates-{name.removeprefix('c = ')}", measures.rates, config, ways[name], trained[name],
@@ -115,7 +115,7 @@ def _claims_of_classifiers(
     rates: Mapping[str, Mapping[str, np.ndarray]],
     what: str,
 ) -> list[Claim]:
-    free, *bounded, stale = found.values()
+    free, *bounded = found.values()
     loose, tight = config.bounds[0], config.bounds[-1]
     lost = lambda row: (100 * (free["accuracy"] - row["accuracy"])).tolist()
     missed = max(float(row["missed"].max()) for row in bounded)
@@ -162,14 +162,6 @@ def _claims_of_classifiers(
             at_most=1e-4,
             seeds=config.seeds,
             reference="exact: 0",
-        ),
-        Claim(
-            "When it is not: layers that are never refreshed in training leave their bound of "
-            f"{loose:g} (least of the seeds' largest excess)",
-            value=float(stale["layers"].max(axis=(1, 2)).min() - loose),
-            at_least=0.1,
-            seeds=config.seeds,
-            reference="0 where `pb.nn.refresh` follows every update",
         ),
         Claim(
             "Iterates of every block lie within the bound of the contraction (largest error over "

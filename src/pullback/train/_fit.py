@@ -51,7 +51,6 @@ def fit(
     validation: PyTree = None,
     patience: int | None = None,
     clip_norm: float | None = None,
-    project: Callable[[M], M] | None = None,
     log_every: int = 100,
     evaluate_every: int | None = None,
     checkpoint_every: int | None = None,
@@ -66,6 +65,7 @@ def fit(
     $$\theta_{s+1} = \theta_s + \text{update}\big(\nabla_\theta L(\theta_s, b_s)\big)$$
 
     The real floating arrays of `model` are its parameters $\theta$; all else in it stays as it is.
+    The vectors by which Lipschitz layers know their norm follow every update.
     The batch $b_s$ is places $sB$ to $(s+1)B - 1$ of the epochs' permutations laid end to end, so
     every example is seen once an epoch, and the last batch of an epoch is filled up from the next.
     Batches and keys depend on `key` and the step alone: not on the devices, nor on interruptions.
@@ -92,8 +92,6 @@ def fit(
         patience: stop after so many evaluations in a row without a lower validation loss, and
             return the model of the lowest. None: no early stop, and the last model is returned.
         clip_norm: the largest global norm of the gradient; a larger gradient is scaled down to it.
-        project: applied to the model after every update, as for weights that are kept in a set or
-            state that follows them: `nn.refresh` for Lipschitz layers.
         log_every: steps between two log lines, and from one look of the host to the next.
         evaluate_every: steps between evaluations, a multiple of `log_every`; default `log_every`.
         checkpoint_every: the same for checkpoints.
@@ -149,7 +147,7 @@ def fit(
     if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
         raise TypeError("`model` has complex parameters; store real and imaginary parts apart.")
     data, validation, rest, loss_key = place((data, validation, rest, plan.keys.loss), mesh)
-    setup = Setup(loss, optimiser, project, rest, data, loss_key, clip_norm, mesh)
+    setup = Setup(loss, optimiser, rest, data, loss_key, clip_norm, mesh)
     run = begin(plan, params, optimiser, mesh)
     with (
         progress_bar(progress, steps=steps, done=int(run.state.step)) as show,

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from pullback._leading_axis import leading_axis
 from pullback.train._batches import batches
-from pullback.train._loop import AtStep, check_loss, projected, update_params
+from pullback.train._loop import AtStep, check_loss, update_params
 from pullback.train._progress import progress_bar
 from pullback.train._run import split_key
 
@@ -44,7 +44,6 @@ def fit_stack(
     optimiser: optax.GradientTransformation,
     steps: int,
     batch_size: int,
-    project: Callable[[M], M] | None = None,
     log_every: int = 100,
     progress: bool | None = None,
     keys: Key[Array, " models"],
@@ -66,7 +65,6 @@ def fit_stack(
         optimiser: an Optax gradient transformation, which sees one model.
         steps: how many.
         batch_size: examples a step, of each model.
-        project: as for `fit`; it sees one model.
         log_every: steps between two points of the history.
         progress: show a bar on stderr. None: where stderr is a terminal.
         keys: a typed PRNG key for each model, `[models]`.
@@ -103,7 +101,7 @@ def fit_stack(
     each = [split_key(key) for key in keys]
     with jax.numpy_dtype_promotion("standard"):
         state = eqx.filter_vmap(optimiser.init)(params)
-    setup = _Setup(loss, optimiser, project, rest, data, jnp.stack([k.loss for k in each]))
+    setup = _Setup(loss, optimiser, rest, data, jnp.stack([k.loss for k in each]))
     state = _State(params, state, jnp.ones(len(keys), bool))
     points, history = [], []
     with progress_bar(progress, steps=steps, done=0) as show:
@@ -127,7 +125,6 @@ def fit_stack(
 class _Setup(eqx.Module):
     loss: Callable[..., Any]
     optimiser: Any
-    project: Callable[..., Any] | None
     rest: PyTree
     data: PyTree
     keys: Array
@@ -161,7 +158,6 @@ def _run(
 
         (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(params)
         new, new_opt = update_params(setup.optimiser, gradient, opt, params, value)
-        new = projected(setup.project, new, rest)
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((value, gradient, new))]
         good = good & jnp.all(jnp.stack(finite))
         keep = lambda a, b: jnp.where(good, a, b)

@@ -13,6 +13,8 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
+from pullback.nn import follow
+
 M = TypeVar("M")
 
 REASONS = {
@@ -30,7 +32,6 @@ class Setup(eqx.Module):
 
     loss: Callable[..., Any]
     optimiser: Any
-    project: Callable[[Any], Any] | None
     rest: PyTree
     data: PyTree
     key: PRNGKeyArray
@@ -139,7 +140,6 @@ def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTre
     (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     finite_gradient = _finite(gradient)
     params, optimiser_state = _update(setup, state, gradient, loss)
-    params = projected(setup.project, params, setup.rest)
     params, optimiser_state = _copy_to_all(setup.mesh, (params, optimiser_state))
     solver_failed = jnp.asarray(metrics.get("result", 0)) != 0
     reason = jnp.select(
@@ -165,13 +165,14 @@ def update_params(
     params: PyTree,
     loss: Array,
 ) -> tuple[PyTree, PyTree]:
-    """The parameters after a step of the optimiser, and its state."""
+    """The parameters after a step of the optimiser, with what follows them, and its state."""
     # Optax raises floats to integer powers, which strict promotion forbids; the code is not ours.
     with jax.numpy_dtype_promotion("standard"):
         updates, state = optax.with_extra_args_support(optimiser).update(
             gradient, state, params, value=loss
         )
-        return optax.apply_updates(params, updates), state
+        params = optax.apply_updates(params, updates)
+    return follow(params), state
 
 
 def apply_gradient(
@@ -183,6 +184,8 @@ def apply_gradient(
     loss: Any = 0.0,
 ) -> tuple[M, PyTree]:
     """A model after one step of an Optax optimiser, and the optimiser's state.
+
+    The vectors of its Lipschitz layers follow their weights.
 
     Args:
         optimiser: any Optax gradient transformation.
@@ -205,13 +208,6 @@ def apply_gradient(
     params, rest = eqx.partition(model, eqx.is_inexact_array)
     params, state = update_params(optimiser, gradient, state, params, jnp.asarray(loss))
     return eqx.combine(params, rest), state
-
-
-def projected(project: Callable[[Any], Any] | None, params: PyTree, rest: PyTree) -> PyTree:
-    """The parameters of the projected model."""
-    if project is None:
-        return params
-    return eqx.filter(project(eqx.combine(params, rest)), eqx.is_inexact_array)
 
 
 def check_loss(loss: Any, metrics: Any) -> tuple[Array, dict[str, Array]]:

@@ -32,7 +32,7 @@ def residual_flow(
 ) -> ResidualFlow:
     """A residual flow of vectors: an act-norm, then blocks of a small network and an act-norm each.
 
-    Call `initialise` with some data before training, and train with `project=pb.nn.refresh`.
+    Call `initialise` with some data before training.
 
     Args:
         dim: entries of a point.

@@ -12,7 +12,7 @@ import optimistix as optx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.calculus import AbstractLogDet, ExactLogDet
-from pullback.nn import lipschitz_bound
+from pullback.nn import bounded, lipschitz_bound
 
 from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo
 
@@ -69,7 +69,7 @@ class ResidualBlock(AbstractBijection):
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
         """$x + g(x)$ and $\\ln\\det(I + \\partial g / \\partial x)$."""
         stop = None if shared is None else self.log_det.draw(key=shared)
-        g, log_det = self.log_det(self.net, x, key=key, stop=stop)
+        g, log_det = self.log_det(bounded(self.net), x, key=key, stop=stop)
         return x + g, log_det
 
     def inverse(
@@ -79,7 +79,8 @@ class ResidualBlock(AbstractBijection):
         small = y.size <= _DENSE
         eps = float(jnp.finfo(y.dtype).eps)
         linear = lx.AutoLinearSolver(well_posed=True) if small else lx.GMRES(10 * eps, 10 * eps)
-        arrays, static = eqx.partition(self.net, eqx.is_array)
+        net = bounded(self.net)
+        arrays, static = eqx.partition(net, eqx.is_array)
 
         def onto(x: Array, args: Any) -> Array:
             y, arrays = args
@@ -97,7 +98,7 @@ class ResidualBlock(AbstractBijection):
                 adjoint=optx.ImplicitAdjoint(linear_solver=linear),
             )
         x = found.value
-        residual = jnp.max(jnp.abs(x + self.net(x) - y))
+        residual = jnp.max(jnp.abs(x + net(x) - y))
         converged = (found.result == optx.RESULTS.successful) & jnp.isfinite(residual)
         return x, InverseInfo(converged, residual, jnp.asarray(found.stats["num_steps"]))
 
@@ -105,7 +106,7 @@ class ResidualBlock(AbstractBijection):
         self, x: Float[Array, "batch ..."]
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """Nothing of it depends on the data."""
-        return self, x + jax.vmap(self.net)(x)
+        return self, x + jax.vmap(bounded(self.net))(x)
 
 
 def with_log_det(tree: Any, log_det: AbstractLogDet) -> Any:

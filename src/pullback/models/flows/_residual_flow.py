@@ -12,6 +12,7 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback.nn import bounded
 from pullback.sampling import Distribution
 
 from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo
@@ -247,9 +248,12 @@ def _rows(points: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]
 def _forward(
     bijection: AbstractBijection, rows: Array, keys: Any, shared: Any, batch_size: int | None
 ) -> tuple[Array, Array]:
+    # Of all blocks of a stack side by side, and not one by one within its scan.
+    within = bounded(bijection)
+
     def one(row_and_key: tuple[Array, Any]) -> tuple[Array, Array]:
         row, key = row_and_key
-        return bijection.forward_and_log_det(row, key=key, shared=shared)
+        return within.forward_and_log_det(row, key=key, shared=shared)
 
     return _over_rows(one, (rows, keys), batch_size)
 
@@ -258,7 +262,8 @@ def _forward(
 def _inverse(
     bijection: AbstractBijection, rows: Array, solver: Any, max_steps: int, batch_size: int | None
 ) -> tuple[Array, InverseInfo]:
-    return _over_rows(lambda row: bijection.inverse(row, solver, max_steps), rows, batch_size)
+    within = bounded(bijection)
+    return _over_rows(lambda row: within.inverse(row, solver, max_steps), rows, batch_size)
 
 
 def _over_rows(one: Callable[[Any], Any], rows: Any, batch_size: int | None) -> Any:
@@ -284,7 +289,6 @@ def _all_found(x: Array, info: InverseInfo) -> Array:
     raise InverseError(
         f"the inverse of {len(bad)} of {good.size} points did not converge in "
         f"{int(np.max(np.asarray(info.steps)))} steps; the first: {shown}; largest residual: "
-        f"{largest:.3g}. Turn the warm vectors with `pb.nn.refresh(flow, rtol=1e-6, "
-        "max_steps=10_000)`, raise `max_steps`, or loosen the solver's tolerance; a block whose "
-        "net stretches by 1 or more has no inverse for sure."
+        f"{largest:.3g}. Raise `max_steps`, or loosen the solver's tolerance; a block whose net "
+        "stretches by 1 or more has no inverse for sure."
     )

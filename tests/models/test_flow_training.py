@@ -1,0 +1,69 @@
+"""A flow stays a density however it is trained, and whatever the units of its data are."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+from pullback.analysis import grid_mass
+from pullback.data import two_moons
+from pullback.models.flows import initialise, negative_log_likelihood, residual_flow
+from pullback.nn import lipschitz_upper_bound
+from pullback.train import Stream, apply_gradient, fit, fit_stack, iterate
+
+ADAM, STEPS = optax.adam(0.05), 60
+
+
+def by_fit(flow, x, key):
+    return fit(flow, negative_log_likelihood, x, optimiser=ADAM, steps=STEPS, batch_size=64,
+               key=key)[0]  # fmt: skip
+
+
+def by_fit_stack(flow, x, key):
+    stack = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, flow)
+    stack, _ = fit_stack(stack, negative_log_likelihood, x, optimiser=ADAM, steps=STEPS,
+                         batch_size=64, keys=key[None])  # fmt: skip
+    return jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, stack)
+
+
+def by_iterate(flow, x, key):
+    def step(state, batch, *, key):
+        flow, opt = state
+        (loss, _), gradient = eqx.filter_value_and_grad(negative_log_likelihood, has_aux=True)(
+            flow, batch, key=key
+        )
+        return apply_gradient(ADAM, gradient, opt, flow), {"loss": loss}
+
+    state = (flow, ADAM.init(eqx.filter(flow, eqx.is_inexact_array)))
+    return iterate(step, state, Stream(x, 64), steps=STEPS, key=key)[0][0]
+
+
+def by_hand(flow, x, key):
+    @eqx.filter_jit
+    def step(flow, opt, batch, key):
+        loss = lambda flow: negative_log_likelihood(flow, batch, key=key)[0]
+        updates, opt = ADAM.update(eqx.filter_grad(loss)(flow), opt)
+        return eqx.apply_updates(flow, updates), opt
+
+    opt = ADAM.init(eqx.filter(flow, eqx.is_inexact_array))
+    for k in jr.split(key, STEPS):
+        flow, opt = step(flow, opt, jr.choice(k, x, (64,)), k)
+    return flow
+
+
+@pytest.mark.parametrize("train", [by_fit, by_fit_stack, by_iterate, by_hand])
+def test_the_density_sums_to_one_however_it_is_trained(train, x32):
+    x = jnp.asarray(two_moons(500).x, jnp.float32)
+    flow = initialise(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
+    with jax.numpy_dtype_promotion("standard"):
+        flow = train(flow, x, jr.key(1))
+    blocks = flow.bijection.parts[1].layers.parts[0]
+    certificates = eqx.filter_vmap(lambda block: lipschitz_upper_bound(block.net))(blocks)
+    assert np.max(certificates) <= 0.97**2 * 1.002
+    assert np.max(certificates) > 0.9
+    found = grid_mass(lambda x: flow.log_prob(x[None])[0], [-6, -6], [7, 7], points=400)
+    assert found.at_edge < 1e-3
+    np.testing.assert_allclose(np.exp(found.log_normaliser), 1, atol=5e-3)
