@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
+import optimistix as optx
 import pytest
 
 from pullback.analysis import grid_mass
 from pullback.data import two_moons
-from pullback.models.flows import initialise, negative_log_likelihood, residual_flow
+from pullback.models.flows import ActNorm, initialise, negative_log_likelihood, residual_flow
 from pullback.nn import lipschitz_upper_bound
 from pullback.train import Stream, apply_gradient, fit, fit_stack, iterate
 
@@ -67,3 +68,46 @@ def test_the_density_sums_to_one_however_it_is_trained(train, x32):
     found = grid_mass(lambda x: flow.log_prob(x[None])[0], [-6, -6], [7, 7], points=400)
     assert found.at_edge < 1e-3
     np.testing.assert_allclose(np.exp(found.log_normaliser), 1, atol=5e-3)
+
+
+def losses(x, optimiser=ADAM):
+    flow = initialise(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
+    _, info = fit(flow, negative_log_likelihood, x, optimiser=optimiser, steps=30, batch_size=64,
+                  log_every=1, key=jr.key(1))  # fmt: skip
+    return np.array([entry["loss"] for entry in info.history])
+
+
+def test_training_does_not_depend_on_the_units_of_the_data(x32):
+    # Eighths and powers of two, so that the copies are exact where they are not scaled by tens.
+    x = np.round(8 * two_moons(500).x) / 8
+    decay = optax.adamw(0.05, weight_decay=0.1)
+    want = losses(jnp.asarray(x, jnp.float32), decay)
+    assert want[-1] < want[0] - 0.1
+    for scale, offset in (
+        ((1e-12, 1e12), (0, 0)),
+        ((1e-6, 1.0), (0, 2.0**20)),
+        ((2.0**-40, 2.0**40), (-(2.0**-20), 2.0**60)),
+        ((1e3, 3e-9), (1e6, 0)),
+    ):
+        copy = jnp.asarray(x * scale + offset, jnp.float32)
+        found = losses(copy, decay) - np.sum(np.log(scale))
+        np.testing.assert_allclose(found, want, atol=2e-3)
+
+
+def test_a_constant_column_keeps_its_scale(x32):
+    x = jnp.asarray(two_moons(500).x, jnp.float32).at[:, 1].set(0.1)
+    fitted, image = ActNorm(2).initialise(x)
+    np.testing.assert_array_equal(fitted.units.values[:, 1], np.float32([0.1, 1, 0]))
+    np.testing.assert_array_equal(image[:, 1], 0)
+    _, log_det = fitted.forward_and_log_det(x[0])
+    np.testing.assert_allclose(log_det, -np.log(np.std(x[:, 0])), rtol=1e-5)
+
+
+def test_another_number_of_channels_is_refused():
+    for shape in ((3,), (1,), (3, 2, 2), ()):
+        with pytest.raises(ValueError, match="must have 2 channels"):
+            ActNorm(2).forward_and_log_det(jnp.zeros(shape))
+        with pytest.raises(ValueError, match="must have 2 channels"):
+            ActNorm(2).inverse(jnp.zeros(shape), optx.FixedPointIteration(1e-6, 1e-6), 1)
+        with pytest.raises(ValueError, match="must have 2 channels"):
+            ActNorm(2).initialise(jnp.zeros((5, *shape)))

@@ -12,6 +12,7 @@ from ._concat import ConcatMLP as ConcatMLP
 from ._concat import ConcatSquashMLP as ConcatSquashMLP
 from ._conditioner import AbstractConditioner as AbstractConditioner
 from ._conditioner import check_hollow as check_hollow
+from ._constant import Constant as Constant
 from ._conv import ConcatConvNet as ConcatConvNet
 from ._hollow import HollowNet as HollowNet
 from ._hyper import HyperPlanarField as HyperPlanarField

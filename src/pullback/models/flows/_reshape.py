@@ -7,29 +7,43 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._location_scale import location_and_scale
+from pullback.nn import Constant
+from pullback.nn._inputs import positive
+
 from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo, closed_form
 
 
 class ActNorm(AbstractBijection):
-    r"""A scale and a shift for each channel, set by a batch to mean 0 and deviation 1.
+    r"""A scale and a shift for each channel, of data that a batch has brought to mean 0 and
+    deviation 1.
 
-    $$ y = (x - b)\, e^{s}, \qquad \ln|\det| = n \sum_c s_c $$
+    $$ y = (\hat x - b)\, e^{s}, \qquad \hat x = (x - m) / d, \qquad
+       \ln|\det| = n \sum_c (s_c - \ln d_c) $$
 
     with n positions a channel: one for vectors, whose entries are the channels; height times width
-    for images `[channel, height, width]`.
+    for images `[channel, height, width]`. The mean m and the deviation d are set by `initialise`
+    and are no parameters: s and b are, in units of d, so that training does not depend on the units
+    of the data.
 
     Args:
         channels: their number.
+
+    Raises:
+        ValueError: `channels` is below 1, or the data have another number of them.
 
     Source: Kingma and Dhariwal, Glow, arXiv 1807.03039, section 3.1.
     """
 
     log_scale: Float[Array, "..."]
     shift: Float[Array, "..."]
+    units: Constant
 
     def __init__(self, channels: int):
+        positive(channels=channels)
         self.log_scale = jnp.zeros(channels)
         self.shift = jnp.zeros(channels)
+        self.units = Constant(jnp.stack([jnp.zeros(channels), jnp.ones(channels), self.shift]))
 
     def forward_and_log_det(
         self,
@@ -39,34 +53,51 @@ class ActNorm(AbstractBijection):
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
         """Shifted and scaled; nothing is random."""
+        mean, deviation, centre = self._units(x)
         positions = x.size // self.log_scale.size
-        return (x - self._wide(self.shift, x)) * jnp.exp(
-            self._wide(self.log_scale, x)
-        ), positions * jnp.sum(self.log_scale)
+        log_det = positions * jnp.sum(self.log_scale - jnp.log(deviation.reshape(-1)))
+        x = (x - mean) / deviation - centre
+        return (x - _wide(self.shift, x)) * jnp.exp(_wide(self.log_scale, x)), log_det
 
     def inverse(
         self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """In closed form."""
-        x = y * jnp.exp(-self._wide(self.log_scale, y)) + self._wide(self.shift, y)
-        return x, closed_form(y.dtype)
+        mean, deviation, centre = self._units(y)
+        x = y * jnp.exp(-_wide(self.log_scale, y)) + _wide(self.shift, y)
+        return (x + centre) * deviation + mean, closed_form(y.dtype)
 
     def initialise(
         self, x: Float[Array, "batch ..."]
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """Mean and deviation of the batch; a channel that is constant keeps its scale."""
+        self._check(x[0])
         rows = jnp.moveaxis(x, 1, -1).reshape(-1, self.shift.size)
-        deviation = jnp.std(rows, axis=0)
-        safe = jnp.where(deviation > 0, deviation, jnp.ones_like(deviation))
+        mean, deviation, _ = location_and_scale(rows)
+        # A mean far from zero is known to the rounding of its dtype; what it misses is the centre.
+        centre = jnp.mean((rows - mean[None]) / deviation[None], axis=0)
+        zero = jnp.zeros_like(self.shift)
         fitted = eqx.tree_at(
-            lambda norm: (norm.shift, norm.log_scale),
+            lambda norm: (norm.log_scale, norm.shift, norm.units),
             self,
-            (jnp.mean(rows, axis=0), -jnp.log(safe)),
+            (zero, zero, Constant(jnp.stack([mean, deviation, centre]))),
         )
         return fitted, jax.vmap(lambda row: fitted.forward_and_log_det(row)[0])(x)
 
-    def _wide(self, values: Array, x: Array) -> Array:
-        return values.reshape(-1, *(1,) * (x.ndim - 1))
+    def _units(self, x: Array) -> list[Array]:
+        self._check(x)
+        return [_wide(row, x) for row in self.units.values.astype(x.dtype)]
+
+    def _check(self, x: Array) -> None:
+        if x.ndim == 0 or x.shape[0] != self.shift.size:
+            raise ValueError(
+                f"one example must have {self.shift.size} channels, on its first axis; got the "
+                f"shape {x.shape}."
+            )
+
+
+def _wide(values: Array, x: Array) -> Array:
+    return values.reshape(-1, *(1,) * (x.ndim - 1))
 
 
 class Squeeze(AbstractBijection):

@@ -1,0 +1,35 @@
+"""Numbers in a model that training does not move."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Constant(eqx.Module):
+    """Real numbers that are no parameters, such as the mean of the data that a model was set by.
+
+    They are kept as the integers of their bits. Floating arrays are the parameters of a model, and
+    a decay of weights moves them even where no gradient comes.
+
+    Args:
+        values: the numbers, `[...]`.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp
+        >>> constant = Constant(jnp.array([0.5, 2.0]))
+        >>> constant.values, jax.tree.leaves(eqx.filter(constant, eqx.is_inexact_array))
+        (Array([0.5, 2. ], dtype=float32), [])
+    """
+
+    bits: Int[Array, "..."]
+    dtype: str = eqx.field(static=True)
+
+    def __init__(self, values: Float[Array, "..."]):
+        self.dtype = str(values.dtype)
+        self.bits = jax.lax.bitcast_convert_type(values, f"int{8 * values.dtype.itemsize}")
+
+    @property
+    def values(self) -> Float[Array, "..."]:
+        """The numbers, in the dtype in which they came."""
+        return jax.lax.bitcast_convert_type(self.bits, jnp.dtype(self.dtype))
