@@ -40,7 +40,7 @@ def finished(small, tmp_path_factory):
 
 def test_the_claims_that_hold_of_any_model_hold(finished):
     record, _ = finished
-    assert len(record["claims"]) == 15
+    assert len(record["claims"]) == 14
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])
     held = [claim["sentence"] for claim in record["claims"] if claim["holds"]]
     for words in ("bound is kept", "Iterates of every block", "has converged", "is a density",

@@ -1,15 +1,27 @@
+import functools
 import json
 import pickle
 import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import optax
 import pytest
 
-from pullback.train import CheckpointError, load_checkpoint, save_checkpoint
+from pullback.train import (
+    CheckpointError,
+    Stream,
+    fit,
+    iterate,
+    load_checkpoint,
+    save_checkpoint,
+)
+from pullback.train._structure import structure
 
 
 def tree_of_everything():
@@ -125,3 +137,72 @@ def test_the_file_is_arrays_and_json_and_is_replaced_whole(tmp_path):
         header = json.loads(archive["header"].tobytes())
     assert header["leaves"] == [{"name": "['w']", "shape": [3], "dtype": "float64"}]
     assert zipfile.ZipFile(file).testzip() is None
+
+
+class Layer(eqx.Module):
+    weight: jax.Array
+    bound: float = eqx.field(static=True, default=0.97)
+    activation: Callable = jax.nn.relu
+    scale: float = 2.0
+
+
+OTHERS = {
+    "bound": (Layer(jnp.ones(2), bound=0.5), r"\.layer\.bound is 0\.97 .* 0\.5"),
+    "activation": (Layer(jnp.ones(2), activation=jnp.tanh), r"\.layer\.activation is .*relu.*tanh"),
+    "scale": (Layer(jnp.ones(2), scale=3.0), r"\.layer\.scale is 2\.0 .* 3\.0"),
+    "type": ({"weight": jnp.ones(2)}, "layer"),
+    "partial": (Layer(jnp.ones(2), activation=functools.partial(jax.nn.relu)), r"activation is"),
+}
+
+
+class Model(eqx.Module):
+    layer: Any
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_setting_is_refused_by_its_name(tmp_path, name):
+    other, message = OTHERS[name]
+    save_checkpoint(tmp_path / "c.npz", Model(Layer(jnp.zeros(2))))
+    found, _ = load_checkpoint(tmp_path / "c.npz", Model(Layer(jnp.ones(2))))
+    assert found.layer.weight.tolist() == [0, 0]
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "c.npz", Model(other))
+
+
+def test_a_description_has_no_address_and_knows_lambdas_and_partials_by_what_they_are():
+    def make():
+        part = functools.partial(jnp.sum, axis=0)
+        return {"f": lambda x: x, "part": part, "own": object(), "method": make, "none": None}
+
+    one, two = structure(make()), structure(make())
+    assert one == two
+    assert not any("0x" in text for text in one.values())
+    assert one["['f']"] == "<lambda>"
+    assert one["['part'].keywords['axis']"] == "0"
+
+
+@pytest.mark.parametrize("way", ["fit", "iterate"])
+def test_a_run_is_not_resumed_with_other_settings_or_other_constants(tmp_path, way, key):
+    def run(model, resume):
+        loss = lambda model, x, *, key: (jnp.mean((model["w"] - x) ** 2), {})
+        if way == "fit":
+            return fit(
+                model, loss, jnp.ones(4), optimiser=optax.sgd(0.1), steps=2 + 2 * resume,
+                batch_size=2, log_every=2, folder=tmp_path, resume=resume, key=key,
+            )  # fmt: skip
+        step = lambda model, x, *, key: (model, {"loss": loss(model, x, key=key)[0]})
+        return iterate(step, model, Stream(jnp.ones(4), 2), steps=2 + 2 * resume, log_every=2,
+                       folder=tmp_path, resume=resume, key=key)  # fmt: skip
+
+    model = {"w": jnp.zeros(()), "name": "a", "layer": Layer(jnp.ones(2))}
+    run(model, False)
+    with pytest.raises(CheckpointError, match=r"\['name'\] is 'a' .* 'b'"):
+        run({**model, "name": "b"}, True)
+    with pytest.raises(CheckpointError, match=r"bound is 0\.97 .* 0\.5"):
+        run({**model, "layer": Layer(jnp.ones(2), bound=0.5)}, True)
+    if way == "fit":
+        run({**model, "n": jnp.arange(2)}, False)
+        with pytest.raises(CheckpointError, match=r"\['n'\] is int"):
+            run({**model, "n": jnp.arange(1, 3)}, True)
+    else:
+        run(model, True)

@@ -173,7 +173,7 @@ def test_the_batch_is_really_spread_over_the_devices(key):
     """Each device computes on its share: the compiled program has a reduction across devices."""
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
     data, w, key = place((problem(n=20), jnp.zeros(3), key), mesh)
-    setup = Setup(least_squares, SGD, None, None, data, key, None, mesh)
+    setup = Setup(least_squares, SGD, None, data, key, None, mesh)
     zero, end = jnp.asarray(0, jnp.int32), jnp.asarray(3, jnp.int32)
     chunk = Chunk(zero, end, jnp.zeros((3, 8), jnp.int32))
     compiled = run_chunk.lower((setup, chunk), State(w, SGD.init(w), zero)).compile()

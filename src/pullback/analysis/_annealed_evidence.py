@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
+from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
 from pullback.bounds import (
     HMC,
@@ -118,6 +119,7 @@ def evidence_by_annealing(
     Source: Wu et al., On the Quantitative Analysis of Decoder-Based Generative Models, arXiv
     1611.04273.
     """
+    check_data(model, x)
     keys = jr.split(key, leading_axis(x, name="x"))
     log_weights = over_chunks(
         lambda chunk: _anneal(model, annealing, *chunk), (x, keys), batch_size=batch_size,
@@ -155,6 +157,7 @@ def evidence_sandwich(
 
     Source: Grosse, Ghahramani and Adams, arXiv 1511.02543.
     """
+    check_data(model, x)
     keys = jr.split(key, leading_axis(x, name="x"))
     return over_chunks(
         lambda chunk: _bracket(model, annealing, *chunk), (x, z, keys), batch_size=batch_size,

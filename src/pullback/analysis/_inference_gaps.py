@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
 from pullback.bounds import (
     AbstractFamily,
@@ -175,6 +176,7 @@ def inference_gaps(
         )
     if importance_samples < 1:
         raise ValueError(f"`importance_samples` must be 1 or more, got {importance_samples}.")
+    check_data(model, x)
     count = leading_axis(x, name="x")
     params = _encode(encoder, x)
     if params.shape[1:] != family.shape:

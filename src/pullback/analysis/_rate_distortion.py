@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._checked_data import check_data
 from pullback.bounds import (
     LatentModel,
     kl_divergence,
@@ -99,6 +100,7 @@ def rate_distortion(
             "`x`, `num_samples` and `batch_size` must be 2 or more, got "
             f"{len(x)}, {num_samples} and {batch_size}."
         )
+    check_data(target, x)
     x, batch_size = jnp.asarray(x), min(batch_size, len(x))
     found = _measure(target, x, num_samples, batch_size, key)
     distortion, rate, pair = (np.asarray(jax.device_get(part), float) for part in found[:3])

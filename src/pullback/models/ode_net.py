@@ -325,9 +325,9 @@ def classification_loss(
         key: For layers that draw random numbers.
 
     Returns:
-        The loss, and the metrics `error`, the share of wrong classes; for an `ODENet` also `nfe`,
-        evaluations of the field (their mean, with steps per sample), and `result`, zero unless a
-        solve failed, on which `fit` stops.
+        The loss, which is NaN where a label is no class, and the metrics `error`, the share of
+        wrong classes; for an `ODENet` also `nfe`, evaluations of the field (their mean, with steps
+        per sample), and `result`, zero unless a solve failed, on which `fit` stops.
 
     Example:
         >>> import jax.numpy as jnp, jax.random as jr
@@ -344,7 +344,9 @@ def classification_loss(
         costs = {"nfe": nfe, "result": jnp.max(solution.result)}
     else:
         logits = model(x, key=key)
-    loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+    known = (y >= 0) & (y < logits.shape[-1])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    loss = jnp.mean(jnp.where(known, losses, jnp.nan))
     wrong = jnp.argmax(logits, axis=-1) != y
     return loss, {"error": jnp.mean(wrong, dtype=logits.dtype), **costs}
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from pullback import __version__
 from pullback._files import atomic_write
+from pullback.train._structure import is_array, is_key, structure
 
 T = TypeVar("T")
 
-_FORMAT = 1
+_FORMAT = 2
 _HEADER = "header"
 # What the readers of zip, npy and JSON raise for bytes that are not theirs. RuntimeError is
 # zipfile's word for a flag or a compression method that it does not know.
@@ -44,7 +45,8 @@ def save_checkpoint(
 
     The file is an npz archive of the array leaves with a JSON header: their paths, shapes and
     dtypes, the versions that wrote them, and what the caller adds. Typed PRNG keys are stored as
-    their data. Leaves that are no arrays (functions, strings) are not stored.
+    their data. What is no array (types, static fields, functions, strings) is described, so that
+    the arrays are not loaded into another model of the same shapes.
 
     Args:
         path: where the file appears, by convention `*.npz`.
@@ -72,6 +74,7 @@ def save_checkpoint(
             "format": _FORMAT,
             "versions": {"pullback": __version__, "jax": jax.__version__, "numpy": np.__version__},
             "leaves": described,
+            "structure": structure(tree),
             "user": {} if header is None else header,
         }
     )
@@ -93,8 +96,9 @@ def load_checkpoint(path: str | os.PathLike[str], like: T) -> tuple[T, dict[str,
         The PyTree with the stored arrays, and the header that the caller had given.
 
     Raises:
-        CheckpointError: the file is missing, cut off or damaged, or a leaf of `like` has another
-            name, shape or dtype than the one stored; the first such leaf is named.
+        CheckpointError: the file is missing, cut off or damaged; a leaf of `like` has another name,
+            shape or dtype than the one stored; or something else in `like` differs, such as a
+            static field. The first such place is named.
 
     Example:
         See `save_checkpoint`.
@@ -103,10 +107,11 @@ def load_checkpoint(path: str | os.PathLike[str], like: T) -> tuple[T, dict[str,
     header, arrays = _read(path)
     wanted = [_describe(name, leaf) for name, leaf in _array_leaves(like)]
     _check_leaves(path, stored=header["leaves"], wanted=wanted)
+    check_same(path, stored=header["structure"], wanted=structure(like))
     stored = iter(zip(header["leaves"], arrays, strict=True))
 
     def restore(leaf: Any) -> Any:
-        if not _is_array(leaf):
+        if not is_array(leaf):
             return leaf
         described, array = next(stored)
         if "key" in described:
@@ -117,28 +122,20 @@ def load_checkpoint(path: str | os.PathLike[str], like: T) -> tuple[T, dict[str,
     return jax.tree.map(restore, like), header["user"]
 
 
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _array_leaves(tree: Any) -> list[tuple[str, Any]]:
     leaves = jtu.tree_leaves_with_path(tree)
-    return [(jtu.keystr(path), leaf) for path, leaf in leaves if _is_array(leaf)]
+    return [(jtu.keystr(path), leaf) for path, leaf in leaves if is_array(leaf)]
 
 
 def _describe(name: str, leaf: Any) -> dict[str, Any]:
     described = {"name": name, "shape": list(leaf.shape), "dtype": str(leaf.dtype)}
-    if _is_key(leaf) and isinstance(leaf, jax.Array):
+    if is_key(leaf) and isinstance(leaf, jax.Array):
         described["key"] = str(jr.key_impl(leaf))
     return described
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
-    array = np.asarray(jr.key_data(leaf) if _is_key(leaf) else leaf)
+    array = np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf)
     # npz knows NumPy's own dtypes only; bfloat16 and its kin travel as unsigned integers.
     return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
 
@@ -193,3 +190,14 @@ def _check_leaves(
             f"{len(wanted)}; the first that only {more} has is "
             f"{leaves[min(len(stored), len(wanted))]['name']}."
         )
+
+
+def check_same(path: Path, *, stored: dict[str, str], wanted: dict[str, str]) -> None:
+    """Two descriptions of a tree agree, or an error names the first place where they do not."""
+    for name in [*stored, *(name for name in wanted if name not in stored)]:
+        old, new = (text.get(name, "nothing") for text in (stored, wanted))
+        if old != new:
+            raise CheckpointError(
+                f"{path}: {name or 'the whole'} is {old} in the checkpoint and {new} in the "
+                "structure to load into. Build the model with the settings that it was saved with."
+            )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
 from pullback.train._loop import check_loss, split_over, sum_dtype
 
@@ -45,7 +46,8 @@ def evaluate(
         `{"loss": ..., name of a metric: ...}`, means over the set.
 
     Raises:
-        ValueError: the arrays of `data` differ in their leading axis, or `batch_size < 1`.
+        ValueError: the arrays of `data` differ in their leading axis, `batch_size < 1`, or the
+            loss has a `check` that refuses the data.
         TypeError: `loss` returns something else.
 
     Example:
@@ -58,6 +60,7 @@ def evaluate(
     leading_axis(data, name="data")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+    check_data(loss, model, data)
     data = jax.tree.map(jnp.asarray, data)
     means = jax.tree.map(float, jax.device_get(_mean(model, loss, data, batch_size, mesh, key)))
     return {"loss": means.pop("loss"), **means}

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import PRNGKeyArray, PyTree
 
+from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
 from pullback.train._batches import batches
 from pullback.train._evaluate import evaluate
@@ -36,6 +37,7 @@ from pullback.train._run import (
     split_key,
     update_best,
 )
+from pullback.train._structure import fixed
 
 M = TypeVar("M")
 
@@ -124,6 +126,7 @@ def fit(
         >>> print(f"{model:.3f}", info.step, info.ending.value)
         2.000 50 All steps were taken.
     """
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
     plan = Plan(
         steps=steps,
         batch_size=batch_size,
@@ -136,12 +139,12 @@ def fit(
         resume=resume,
         size=leading_axis(data, name="data"),
         keys=split_key(key),
+        fixed={} if folder is None else fixed(rest),
     )
     check_plan(plan, mesh=mesh, has_validation=validation is not None)
     for part in (data, validation):
-        if part is not None and hasattr(loss, "check"):
-            loss.check(model, part)
-    params, rest = eqx.partition(model, eqx.is_inexact_array)
+        if part is not None:
+            check_data(loss, model, part)
     if not jax.tree.leaves(params):
         raise TypeError("`model` has no parameters: no leaf of it is a floating array.")
     if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):

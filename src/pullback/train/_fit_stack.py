@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
 from pullback.train._batches import batches
 from pullback.train._loop import AtStep, check_loss, update_params
@@ -96,8 +97,8 @@ def fit_stack(
     fixed, _ = eqx.partition(rest, eqx.is_array)
     if leading_axis((params, fixed), name="models") != len(keys):
         raise ValueError(f"`keys` must be one for each of the models, got {len(keys)}.")
-    if hasattr(loss, "check"):
-        loss.check(models, data)
+    one = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, models)
+    check_data(loss, one, data)
     each = [split_key(key) for key in keys]
     with jax.numpy_dtype_promotion("standard"):
         state = eqx.filter_vmap(optimiser.init)(params)

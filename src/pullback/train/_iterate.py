@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from pullback._leading_axis import leading_axis
 from pullback.train._batches import batches
-from pullback.train._checkpoint import CheckpointError, load_checkpoint, read_header
+from pullback.train._checkpoint import CheckpointError, check_same, load_checkpoint, read_header
 from pullback.train._checkpoint import save_checkpoint as save
 from pullback.train._info import TrainingError
 from pullback.train._interrupt import deferred_interrupt
@@ -24,6 +24,7 @@ from pullback.train._iterate_loop import RESERVED, Setup, fall_back, run_chunk
 from pullback.train._log import append_line, restart_log
 from pullback.train._progress import progress_bar
 from pullback.train._run import split_key
+from pullback.train._structure import fixed
 
 S = TypeVar("S")
 
@@ -222,6 +223,7 @@ class _Run:
             "restarts": self.restarts.tolist(),
             "good": self.good.tolist(),
             "identity": plan.identity(),
+            "fixed": fixed(self.rest),
         }
 
 
@@ -266,6 +268,7 @@ def _begin(plan: _Plan, state: PyTree) -> _Run:
                 f"{plan.checkpoint}: written by another run: it has {header.get('identity')}, and "
                 f"this one {plan.identity()}. Resume with the same, or use another folder."
             )
+        check_same(plan.checkpoint, stored=header["fixed"], wanted=fixed(rest))
         tree, _ = load_checkpoint(plan.checkpoint, tree)
         step = header["step"]
         restarts, good = np.asarray(header["restarts"]), np.asarray(header["good"])

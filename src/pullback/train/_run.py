@@ -15,6 +15,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback.train._checkpoint import (
     CheckpointError,
+    check_same,
     load_checkpoint,
     read_header,
     save_checkpoint,
@@ -59,6 +60,7 @@ class Plan:
     resume: bool
     size: int
     keys: Keys
+    fixed: dict[str, str]
 
     @property
     def checkpoint(self) -> Path | None:
@@ -176,6 +178,7 @@ def begin(
                     f"{plan.checkpoint}: written by a run with {name} = {before}, and this one has "
                     f"{value}. Resume with the same, or start again in another folder."
                 )
+        check_same(plan.checkpoint, stored=header["fixed"], wanted=plan.fixed)
         tree, _ = load_checkpoint(plan.checkpoint, tree)
         step, best = header["step"], header["best"]
     elif plan.checkpoint is not None:
@@ -220,7 +223,12 @@ def save(plan: Plan, run: Run) -> None:
             "optimiser": run.state.optimiser,
             "best": run.best.params,
         },
-        {"step": int(run.state.step), "best": best, "identity": _identity(plan)},
+        {
+            "step": int(run.state.step),
+            "best": best,
+            "identity": _identity(plan),
+            "fixed": plan.fixed,
+        },
     )
 
 

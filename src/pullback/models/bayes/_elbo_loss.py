@@ -17,8 +17,9 @@ from ._weight_process import KL
 def categorical_log_likelihood(
     logits: Float[Array, " classes"], label: Int[Array, ""]
 ) -> Float[Array, ""]:
-    """The log-probability of a label, in nats."""
-    return jax.nn.log_softmax(logits)[label]
+    """The log-probability of a label, in nats; NaN for one that is no class."""
+    known = (label >= 0) & (label < len(logits))
+    return jnp.where(known, jax.nn.log_softmax(logits)[label], jnp.nan)
 
 
 def laplace_log_likelihood(

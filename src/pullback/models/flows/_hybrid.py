@@ -7,9 +7,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ._interface import check_points, shape_of
 from ._residual_flow import ResidualFlow
 
 
@@ -58,6 +60,19 @@ class HybridLoss(eqx.Module):
     """
 
     weight: float = 1.0
+
+    def check(self, model: HybridFlow, data: Any) -> None:
+        """Raise ValueError for points that are not of the flow, or labels that are no classes."""
+        x, labels = data
+        check_points(model.flow, x)
+        z = jax.ShapeDtypeStruct(shape_of(model.flow.base), jnp.result_type(float))
+        classes = eqx.filter_eval_shape(model.head, z).shape[-1]
+        labels = np.asarray(labels)
+        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(
+                f"the labels in `data` must lie between 0 and {classes - 1}, got {labels.min()} to "
+                f"{labels.max()}."
+            )
 
     def __call__(
         self,

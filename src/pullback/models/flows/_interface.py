@@ -1,10 +1,17 @@
 """What every flow can do, and the loss that trains it."""
 
 import abc
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from pullback._checked_data import check_rows, checked_by
+from pullback.sampling import Distribution
 
 
 class AbstractFlow(eqx.Module):
@@ -57,6 +64,25 @@ class AbstractFlow(eqx.Module):
         """`log_prob` that never raises, and metrics that say what went wrong and what it cost."""
 
 
+def check_points(flow: AbstractFlow, x: Any) -> None:
+    """Raise ValueError unless `x` are finite points of the flow, one a row."""
+    shape = getattr(flow, "shape", None)
+    shape = shape_of(flow.base) if shape is None and hasattr(flow, "base") else shape
+    if shape is not None and np.shape(x)[1:] != shape:
+        axes = ", ".join(["n", *map(str, shape)])
+        hint = " Take `x[:, None]`." if np.ndim(x) == 1 and shape == (1,) else ""
+        raise ValueError(
+            f"`data` of this flow must have shape [{axes}], got {list(np.shape(x))}.{hint}"
+        )
+    check_rows(x)
+
+
+def shape_of(base: Distribution) -> tuple[int, ...]:
+    """Of one draw."""
+    return jax.eval_shape(lambda key: base.sample(key, ()), jr.key(0)).shape
+
+
+@checked_by(check_points)
 def negative_log_likelihood(
     flow: AbstractFlow, x: Float[Array, "batch ..."], *, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], dict[str, Array]]:

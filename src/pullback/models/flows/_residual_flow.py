@@ -16,7 +16,7 @@ from pullback.nn import bounded
 from pullback.sampling import Distribution
 
 from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo
-from ._interface import AbstractFlow
+from ._interface import AbstractFlow, shape_of
 
 _NEWTON = 16  # entries up to which an inverse is by Newton's method
 
@@ -87,7 +87,7 @@ class ResidualFlow(AbstractFlow):
         if max_steps < 1:
             raise ValueError(f"`max_steps` must be 1 or more, got {max_steps}.")
         self.bijection, self.base, self.solver = bijection, base, solver
-        self.shape, self.max_steps = _shape_of(base) if shape is None else shape, max_steps
+        self.shape, self.max_steps = shape_of(base) if shape is None else shape, max_steps
 
     def log_prob(
         self,
@@ -145,7 +145,7 @@ class ResidualFlow(AbstractFlow):
         self, z: Float[Array, "..."], *, batch_size: int | None = None
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """The points of the data that f carries to `z`, and how each was found."""
-        rows, batch = _rows(z, _shape_of(self.base))
+        rows, batch = _rows(z, shape_of(self.base))
         solver = self.solver
         if solver is None:
             # A contraction of 0.94 that stops at steps of 1e-6 is still 1.6e-5 from its end. Where
@@ -229,10 +229,6 @@ def log_prob_estimate(
     return LogProbEstimate(
         jnp.mean(draws, axis=0), jnp.std(draws, axis=0, ddof=1) / np.sqrt(samples).item()
     )
-
-
-def _shape_of(base: Distribution) -> tuple[int, ...]:
-    return jax.eval_shape(lambda key: base.sample(key, ()), jr.key(0)).shape
 
 
 def _rows(points: Array, shape: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:

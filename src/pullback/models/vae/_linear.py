@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.bounds import BatchTerms, DiagonalNormal, LatentModel, kl_divergence
@@ -57,6 +58,10 @@ class LinearVAE(eqx.Module):
         self.encoder = jr.normal(v, (latent, dim)) / math.sqrt(dim)
         self.offset = jnp.zeros(dim)
         self.log_std = jnp.zeros(latent)
+
+    def check(self, x: Any) -> None:
+        """Raise ValueError if data are not finite."""
+        self.likelihood.check(np.asarray(x))
 
     def target(self, x: Float[Array, " dim"]) -> tuple[LatentModel, Any]:
         """The terms of the model, and the posterior, for the bounds of `pullback.bounds`."""

@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._checked_data import check_data
 from pullback.bounds import (
     AbstractBound,
     AbstractObjective,
@@ -49,8 +49,8 @@ class BoundLoss(eqx.Module):
     binarise: bool = eqx.field(default=False, static=True, kw_only=True)
 
     def check(self, vae: VAE, batch: Any) -> None:
-        """Raise ValueError if the data cannot be of the likelihood; `fit` asks once."""
-        vae.likelihood.check(np.asarray(batch))
+        """Raise ValueError if the data cannot be of the likelihood."""
+        vae.check(batch)
 
     def __call__(
         self, vae: VAE, batch: Array, *, key: PRNGKeyArray
@@ -115,8 +115,8 @@ class ObjectiveLoss(eqx.Module):
             )
 
     def check(self, vae: VAE, batch: Any) -> None:
-        """Raise ValueError if the data cannot be of the likelihood; `fit` asks once."""
-        vae.likelihood.check(np.asarray(batch))
+        """Raise ValueError if the data cannot be of the likelihood."""
+        vae.check(batch)
 
     def __call__(
         self,
@@ -163,6 +163,8 @@ def batch_terms(
         gradients flow through samples, which is with `Reparameterised`.
     """
 
+    check_data(vae, batch)
+
     def one(x: Array, key: Array) -> tuple[Array, Array, object, object]:
         model, posterior = vae.target(x)
         mean = lambda f: expectation(
@@ -183,7 +185,6 @@ def batch_terms(
     return BatchTerms(distortion, rate, posterior, prior, z, vae.committed_rate)
 
 
-@eqx.filter_jit
 def importance_weighted_evidence(
     vae: VAE,
     x: Float[Array, "n ..."],
@@ -205,7 +206,18 @@ def importance_weighted_evidence(
 
     Returns:
         The bounds, in nats.
+
+    Raises:
+        ValueError: the examples cannot be of the likelihood.
     """
+    check_data(vae, x)
+    return _importance_weighted_evidence(vae, x, samples, batch_size, key)
+
+
+@eqx.filter_jit
+def _importance_weighted_evidence(
+    vae: VAE, x: Array, samples: int, batch_size: int, key: PRNGKeyArray
+) -> Float[Array, " n"]:
     one = lambda pair: vae.log_prob(pair[0], samples=samples, key=pair[1])
     return jax.lax.map(one, (x, jr.split(key, len(x))), batch_size=batch_size)
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._checked_data import check_data
 from pullback.bounds import AbstractFamily, DiagonalNormal, ImportanceWeighted, LatentModel
 from pullback.sampling import StandardNormal, draw
 
@@ -99,6 +99,13 @@ class VAE(eqx.Module):
             lambda z: self.likelihood.log_prob(self.outputs(z, x), x), self.latent_prior()
         )
 
+    def check(self, x: Any) -> None:
+        """Raise ValueError if data, one example or many, cannot be of the likelihood.
+
+        Whatever scores a model on data asks it: `pb.train`, `pb.analysis`, `log_prob`.
+        """
+        self.likelihood.check(np.asarray(x))
+
     def target(self, x: Array) -> tuple[LatentModel, Any]:
         """What a bound is given: the terms of the model and the posterior.
 
@@ -160,8 +167,7 @@ class VAE(eqx.Module):
         Raises:
             ValueError: x is not what the likelihood is of.
         """
-        if not isinstance(x, Tracer):
-            self.likelihood.check(np.asarray(x))
+        check_data(self, x)
         model, posterior = self.target(x)
         return ImportanceWeighted(samples)(model, posterior, key=key)
 

@@ -1,0 +1,43 @@
+"""The question that all ask who are given data to train on or to score: do they fit the model?"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def check_data(scorer: Any, *args: Any) -> None:
+    """`scorer.check(*args)`, where it has such a method, or the object whose method it is has.
+
+    What is traced has no values yet, and is let through: whoever compiles a score looks before.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+        return
+    owner = scorer if hasattr(scorer, "check") else getattr(scorer, "__self__", None)
+    if hasattr(owner, "check"):
+        owner.check(*args)
+
+
+def checked_by(check: Callable[..., None]) -> Callable[[F], F]:
+    """A loss that is a plain function, with the `check` of its model and data."""
+
+    def mark(loss: F) -> F:
+        loss.__dict__["check"] = check
+        return loss
+
+    return mark
+
+
+def check_rows(x: Any, *, name: str = "data") -> None:
+    """Raise ValueError where a row is not finite, with the number of the first."""
+    x = np.asarray(x)
+    bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))
+    if len(bad):
+        more = "" if len(bad) == 1 else f", one of {len(bad)} such rows"
+        raise ValueError(
+            f"`{name}` must be finite; row {bad[0]} is not{more}. Leave such rows out, or fill in "
+            "what is missing."
+        )
