@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
+from pullback.train._advice import refuse_traced
 from pullback.train._loop import check_loss, split_over, sum_dtype
 
 
@@ -57,6 +58,7 @@ def evaluate(
         >>> evaluate(jnp.asarray(1.0), loss, jnp.arange(3.0), batch_size=3, key=jax.random.key(0))
         {'loss': 0.666..., 'largest': 2.0}
     """
+    refuse_traced("evaluate", model, data, key)
     leading_axis(data, name="data")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")

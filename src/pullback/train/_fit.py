@@ -17,6 +17,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
+from pullback.train._advice import refuse_traced, what_to_try
 from pullback.train._batches import batches
 from pullback.train._evaluate import evaluate
 from pullback.train._info import Ending, FitInfo, TrainingError
@@ -126,6 +127,7 @@ def fit(
         >>> print(f"{model:.3f}", info.step, info.ending.value)
         2.000 50 All steps were taken.
     """
+    refuse_traced("fit", model, data, validation, key)
     params, rest = eqx.partition(model, eqx.is_inexact_array)
     plan = Plan(
         steps=steps,
@@ -223,9 +225,11 @@ def _evaluate(plan: Plan, setup: Setup, run: Run, validation: PyTree) -> dict[st
 
 def _failed_step(plan: Plan, setup: Setup, run: Run, report: Report) -> TrainingError:
     step = int(run.state.step)
+    rows = batches(step, step + 1, size=plan.size, batch_size=plan.batch_size, seed=plan.keys.seed)
+    advice = what_to_try(setup.data, rows[0], step=step, reason=int(report.reason))
     return _failure(
-        f"Training stopped at step {step + 1}: {REASONS[int(report.reason)]}. Try a smaller "
-        f"learning rate, `clip_norm`, or float64. The state after step {step} is kept",
+        f"Training stopped at step {step + 1}: {REASONS[int(report.reason)]}. {advice} The state "
+        f"after step {step} is kept",
         step=step + 1,
         values={"loss": float(report.loss), **jax.tree.map(float, report.metrics)},
         model=eqx.combine(run.state.params, setup.rest),

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
+from pullback.train._advice import refuse_traced
 from pullback.train._batches import batches
 from pullback.train._loop import AtStep, check_loss, update_params
 from pullback.train._progress import progress_bar
@@ -87,6 +88,7 @@ def fit_stack(
         >>> print(means.round(3), info.good)
         [2. 2.] [ True  True]
     """
+    refuse_traced("fit_stack", models, data, keys)
     size = leading_axis(data, name="data")
     for name, value in (("steps", steps), ("log_every", log_every), ("batch_size", batch_size)):
         if value < 1:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from pullback._leading_axis import leading_axis
+from pullback.train._advice import refuse_traced
 from pullback.train._batches import batches
 from pullback.train._checkpoint import CheckpointError, check_same, load_checkpoint, read_header
 from pullback.train._checkpoint import save_checkpoint as save
@@ -123,6 +124,7 @@ def iterate(
         >>> print(f"{mean:.2f}", info.restarts)
         1.99 0
     """
+    refuse_traced("iterate", state, streams, key)
     single = isinstance(streams, Stream)
     named = {"": streams} if single else dict(streams)
     plan = _Plan(

@@ -24,6 +24,8 @@ REASONS = {
     4: "the updated parameters are not finite",
 }
 
+UPDATE_FAILED = 4
+
 _RESERVED = ("step", "loss", "steps_per_second")
 
 
@@ -168,9 +170,18 @@ def update_params(
     """The parameters after a step of the optimiser, with what follows them, and its state."""
     # Optax raises floats to integer powers, which strict promotion forbids; the code is not ours.
     with jax.numpy_dtype_promotion("standard"):
-        updates, state = optax.with_extra_args_support(optimiser).update(
-            gradient, state, params, value=loss
-        )
+        try:
+            updates, state = optax.with_extra_args_support(optimiser).update(
+                gradient, state, params, value=loss
+            )
+        except TypeError as error:
+            if "value_fn" not in str(error):
+                raise
+            raise TypeError(
+                "`optimiser` searches along a line, for which it asks for the loss as a function; "
+                "it is given the gradient and the value of the loss. Take one that needs no more, "
+                "as `optax.adam`, `optax.sgd`, or `optax.lbfgs(learning_rate, linesearch=None)`."
+            ) from error
         params = optax.apply_updates(params, updates)
     return follow(params), state
 

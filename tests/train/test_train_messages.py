@@ -1,0 +1,75 @@
+"""What training says of data, optimisers and places where it cannot work."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+from pullback.train import Stream, TrainingError, evaluate, fit, fit_stack, iterate
+
+KEY = jr.key(0)
+
+
+def loss(model, x, *, key):
+    return jnp.mean((model - x) ** 2), {}
+
+
+def run(x, rate=0.1, steps=20, loss=loss, optimiser=None):
+    optimiser = optax.sgd(rate) if optimiser is None else optimiser
+    return fit(jnp.zeros(()), loss, x, optimiser=optimiser, steps=steps, batch_size=2, key=KEY)
+
+
+def test_a_row_that_is_not_finite_is_named():
+    x = np.ones((12, 3))
+    x[7, 1] = np.nan
+    with pytest.raises(TrainingError, match=r"Row 7 of `data`.* is not finite"):
+        run(x)
+    with pytest.raises(TrainingError, match="Row 7 of `data`") as told:
+        run({"x": x, "label": np.arange(12)}, loss=lambda m, b, *, key: loss(m, b["x"], key=key))
+    assert "learning rate" not in str(told.value)
+
+
+def test_before_the_first_step_no_learning_rate_is_to_blame(x32):
+    x = np.ones(12, np.float32)
+    x[4] = -3e25
+    with pytest.raises(TrainingError, match=r"No step was taken yet.* row 4 .* 3e\+25") as told:
+        fit(jnp.zeros(()), loss, x, optimiser=optax.sgd(0.1), steps=1, batch_size=12, key=KEY)
+    assert told.value.step == 1
+    with pytest.raises(TrainingError, match="Try a smaller learning rate") as told:
+        run(np.ones(12, np.float32), rate=1e30)
+    assert told.value.step > 1
+    # The first update itself overflows: the rate is to blame after all.
+    with pytest.raises(TrainingError, match="Try a smaller learning rate") as told:
+        run(np.full(12, 1e10, np.float32), rate=1e35)
+    assert told.value.step == 1
+
+
+def test_an_optimiser_that_searches_along_a_line_is_refused_with_those_that_fit():
+    with pytest.raises(TypeError, match=r"asks for the loss as a function.*`optax\.adam`"):
+        run(np.ones(4), optimiser=optax.lbfgs())
+    model, _ = run(np.ones(4), optimiser=optax.lbfgs(0.1, linesearch=None), steps=60)
+    np.testing.assert_allclose(model, 1, atol=1e-2)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad])
+def test_training_within_a_transformation_is_refused(transform):
+    x, adam = jnp.ones(4), optax.adam(0.1)
+    calls = {
+        "fit": lambda m: fit(m, loss, x, optimiser=adam, steps=1, batch_size=2, key=KEY)[0],
+        "fit_stack": lambda m: fit_stack(
+            m[None], loss, x, optimiser=adam, steps=1, batch_size=2, keys=KEY[None]
+        )[0],
+        "iterate": lambda m: iterate(
+            lambda s, b, *, key: (s, {}), m, Stream(x, 2), steps=1, key=KEY
+        )[0],
+        "evaluate": lambda m: evaluate(m, loss, x, batch_size=2, key=KEY)["loss"],
+    }
+    start = jnp.zeros(3) if transform is jax.vmap else jnp.zeros(())
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=f"`{name}` was called within `jax.jit`"):
+            transform(call)(start)
+    with pytest.raises(TypeError, match="`fit` was called within"):
+        eqx.filter_jit(lambda x: run(x))(x)
