@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -14,11 +15,12 @@ def check_data(scorer: Any, *args: Any) -> None:
 
     What is traced has no values yet, and is let through: whoever compiles a score looks before.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(args)):
         return
     owner = scorer if hasattr(scorer, "check") else getattr(scorer, "__self__", None)
-    if hasattr(owner, "check"):
-        owner.check(*args)
+    check = getattr(owner, "check", None)
+    if check is not None:
+        check(*args)
 
 
 def checked_by(check: Callable[..., None]) -> Callable[[F], F]:

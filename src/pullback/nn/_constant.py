@@ -18,8 +18,8 @@ class Constant(eqx.Module):
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp
         >>> constant = Constant(jnp.array([0.5, 2.0]))
-        >>> constant.values, jax.tree.leaves(eqx.filter(constant, eqx.is_inexact_array))
-        (Array([0.5, 2. ], dtype=float32), [])
+        >>> print(constant.values, jax.tree.leaves(eqx.filter(constant, eqx.is_inexact_array)))
+        [0.5 2. ] []
     """
 
     bits: Int[Array, "..."]

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Int, PyTree
 
 from pullback.train._loop import UPDATE_FAILED
@@ -47,7 +48,7 @@ def _sizes(data: PyTree, rows: Int[np.ndarray, " batch"]) -> np.ndarray:
 
 def refuse_traced(name: str, *trees: Any) -> None:
     """`name` was called within a transformation of JAX, where it cannot work: say so."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees)):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees)):
         raise TypeError(
             f"`{name}` was called within `jax.jit`, `vmap` or a gradient. It compiles its own "
             "steps and reports to the host between them, so call it by itself; `fit_stack` trains "

@@ -60,7 +60,7 @@ def _walk(node: Any, at: str, *, static: bool) -> Iterator[tuple[str, str]]:
         held = {f".{field.name}" for field in fields if field.metadata.get("static")}
     elif isinstance(node, tuple) and hasattr(node, "_fields"):
         yield at, _name(type(node))
-        parts = {f".{name}": part for name, part in zip(node._fields, node, strict=True)}
+        parts = {f".{name}": getattr(node, name) for name in getattr(node, "_fields")}  # noqa: B009
     elif isinstance(node, list | tuple):
         yield at, f"{type(node).__name__} of {len(node)}"
         parts = {f"[{number}]": part for number, part in enumerate(node)}

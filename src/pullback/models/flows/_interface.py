@@ -66,8 +66,8 @@ class AbstractFlow(eqx.Module):
 
 def check_points(flow: AbstractFlow, x: Any) -> None:
     """Raise ValueError unless `x` are finite points of the flow, one a row."""
-    shape = getattr(flow, "shape", None)
-    shape = shape_of(flow.base) if shape is None and hasattr(flow, "base") else shape
+    shape, base = getattr(flow, "shape", None), getattr(flow, "base", None)
+    shape = shape_of(base) if shape is None and base is not None else shape
     if shape is not None and np.shape(x)[1:] != shape:
         axes = ", ".join(["n", *map(str, shape)])
         hint = " Take `x[:, None]`." if np.ndim(x) == 1 and shape == (1,) else ""
