@@ -231,3 +231,12 @@ def test_water_that_is_no_number():
         reverse_water_filling(np.zeros(0), 0.5, 1.0)
     rate, distortion = reverse_water_filling(np.array([0.0, 0.0]), 0.5, 1.0)  # constant columns
     assert (rate, distortion) == (0, pytest.approx(np.log(np.pi)))
+
+
+def test_a_row_without_a_rate_is_named(key):
+    def target(x):
+        model = LatentModel(lambda z: -jnp.sum((x - z) ** 2), dist.Normal(0.0, 1.0))
+        return model, dist.Normal(x, 1.0)
+
+    with pytest.raises(ValueError, match="NaN at 1 of the 4 rows of `x`, the first of them row 2"):
+        rate_distortion(target, jnp.array([0.0, 1.0, jnp.nan, 2.0]), batch_size=2, key=key)

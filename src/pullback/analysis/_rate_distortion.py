@@ -79,7 +79,7 @@ def rate_distortion(
         A `RateDistortion`. The rate is by the closed form where there is one.
 
     Raises:
-        ValueError: a number is too small.
+        ValueError: a number is too small, or the rate or the distortion of a row is NaN.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
@@ -104,6 +104,12 @@ def rate_distortion(
     x, batch_size = jnp.asarray(x), min(batch_size, len(x))
     found = _measure(target, x, num_samples, batch_size, key)
     distortion, rate, pair = (np.asarray(jax.device_get(part), float) for part in found[:3])
+    bad = np.flatnonzero(np.isnan(distortion) | np.isnan(rate))
+    if len(bad):
+        raise ValueError(
+            f"rate or distortion is NaN at {len(bad)} of the {len(x)} rows of `x`, the first of "
+            f"them row {bad[0]}: look at its numbers, or at the model's."
+        )
     lower, upper = (np.asarray(part) for part in found[3:])
     error = lambda values: float(values.std() / np.sqrt(len(values)))
     mean_rate = float(rate.mean())
