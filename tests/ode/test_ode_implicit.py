@@ -282,3 +282,19 @@ def test_errors_name_the_argument():
         find_root(lambda y, args: (y, y[0]), jnp.zeros(6))
     with pytest.raises(ValueError, match="SDIRK solves for one vector"):
         solve(lambda t, y, args: -y, jnp.ones((2, 3)), [0.0, 1.0], solver=SDIRK(), steps=2)
+
+
+def test_a_field_that_knows_its_diagonal_is_asked_for_it():
+    asked = []
+
+    class Decay(eqx.Module):
+        def __call__(self, t, y, args):
+            return -y
+
+        def with_diagonal(self, t, y, args, *, order):
+            asked.append(order)
+            return -y, -jnp.ones_like(y)
+
+    ys = solve(Decay(), jnp.ones(2), [0.0, 1.0], solver=SDIRK(2), steps=50).ys
+    np.testing.assert_allclose(ys[-1], np.exp(-1.0), rtol=1e-3)
+    assert asked

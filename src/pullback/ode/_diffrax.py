@@ -7,13 +7,14 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from pullback._clock import Clock
 
 from ._control import PID, Norm
 from ._result import Result, Stats
-from ._runge_kutta import tableau_of
+from ._runge_kutta import OnClock, tableau_of
 
 
 def solve_with_diffrax(
@@ -35,12 +36,19 @@ def solve_with_diffrax(
 ) -> tuple[PyTree, Array, Array, Stats]:
     """The values at `ts`, the result code, the time reached and the cost."""
 
+    def still(ys: PyTree, y0: PyTree, ts: Array, clock: Clock) -> PyTree:
+        """With no step taken, Diffrax does not know that $y(t_i) = y_0 + (t_i - t_0) f$."""
+        rise = lambda y, k: y + jnp.tensordot((ts - ts[0]).astype(k.dtype), k, axes=0)
+        return jax.tree.map(rise, ys, f(clock.time(ts[0]), y0, args))
+
     def one(y0: PyTree, ts: Array, clock: Clock) -> tuple[PyTree, Array, Array, Stats]:
         # Diffrax raises, whatever `throw` says, where times are out of order.
         gaps = jnp.diff(ts) * jnp.sign(ts[-1] - ts[0])
         ordered = jnp.all(jnp.isfinite(ts)) & jnp.all(gaps >= 0)
         ordered &= (ts[-1] != ts[0]) | jnp.all(ts == ts[0])
-        ts = jnp.where(ordered, ts, 0.0)
+        # It would try every step from a start that is not finite.
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(y)) for y in jax.tree.leaves(y0)]))
+        ts = jnp.where(ordered & finite, ts, 0.0)
         if steps is None:
             controller = diffrax.PIDController(
                 rtol=rtol,
@@ -56,7 +64,7 @@ def solve_with_diffrax(
         else:
             controller = _StepThrough(_nodes(ts, steps), rtol, atol, norm)
         sol = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, args: f(clock.time(t), y, args)),
+            diffrax.ODETerm(OnClock(f, clock)),
             solver,
             t0=ts[0],
             t1=ts[-1],
@@ -70,7 +78,9 @@ def solve_with_diffrax(
             max_steps=max_steps if steps is None else max_steps + 1,
             throw=False,
         )
-        ys = jax.tree.map(lambda y: jnp.where(ordered, y, jnp.nan), sol.ys)
+        ys = lax.cond(ts[-1] == ts[0], still, lambda ys, *_: ys, sol.ys, y0, ts, clock)
+        # Diffrax widens a state of half precision to the dtype of the times.
+        ys = jax.tree.map(lambda y, like: jnp.where(ordered, y, jnp.nan).astype(like.dtype), ys, y0)
         code = _code(sol.result)
         # Fixed steps go on with what is not finite, and Diffrax does not say so.
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(y)) for y in jax.tree.leaves(ys)]))

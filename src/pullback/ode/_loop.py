@@ -174,7 +174,10 @@ def _start(
     ordered = jnp.all(jnp.isfinite(ts), axis=-1) & jnp.all(gaps >= 0, axis=-1)
     # Repeated times are fine; going out and coming back is not.
     ordered &= (t1 != t) | jnp.all(ts == t[..., None], axis=-1)
-    code = jnp.where(ordered, jnp.where(t1 == t, Result.SUCCESSFUL, RUNNING), 4).astype(jnp.int32)
+    code = jnp.where(t1 == t, Result.SUCCESSFUL, RUNNING)
+    # A field need not pass on what is not finite.
+    code = jnp.where(method.lane_all(y0), code, Result.NON_FINITE)
+    code = jnp.where(ordered, code, Result.TIMES_NOT_MONOTONE).astype(jnp.int32)
     if method.steps is None or method.tableau.fsal:
         k1 = field(t, y0, params)
         code = jnp.where((code == RUNNING) & ~method.lane_all(k1), Result.NON_FINITE, code)
@@ -406,7 +409,10 @@ def _emit(
         due, index = wanted(cursor), jnp.minimum(cursor, times - 1)
         at = time_at(ts, index)
         value = interpolation(method.tableau, t, h, c.y, y1, ks, at)
-        value = select(at == t_next, y1, value)
+        # The step's end itself, which moves with the output's time as the interpolation does.
+        still = lax.stop_gradient
+        exact = still(select(at == t_next, y1, value))
+        value = jax.tree.map(lambda e, v: e + (v - still(v)), exact, value)
         return cursor + due.astype(jnp.int32), set_rows(ys, index, due, value)
 
     cursor, ys = lax.while_loop(lambda loop: jnp.any(wanted(loop[0])), write, (c.cursor, c.ys))

@@ -44,8 +44,8 @@ _SENTENCES = {
         "relu), weight decay, or an implicit solver such as `diffrax.Kvaerno5()`"
     ),
     Result.NON_FINITE: (
-        "`f` gave a value that is not finite; look for overflow, log or sqrt of a negative number, "
-        "or parameters that have diverged, at the state where the solve stopped"
+        "`f` gave a value that is not finite, or `y0` has one; look for overflow, log or sqrt of a "
+        "negative number, or parameters that have diverged, at the state where the solve stopped"
     ),
     Result.TIMES_NOT_MONOTONE: (
         "`ts` must be finite and all increasing or all decreasing, and times that differ must "

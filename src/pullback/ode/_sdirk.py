@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 from pullback.calculus import dimensionwise_derivatives
 
 from ._jacobi_newton import JacobiNewton, find_root
+from ._runge_kutta import OnClock
 
 _GAMMA = 1 - 1 / math.sqrt(2)
 # By the number of stages: gamma; the part that each base has of the stage before; its time.
@@ -130,9 +131,12 @@ class SDIRK(diffrax.AbstractAdaptiveSolver):
 
 def _stage(y: Array, inputs: tuple) -> tuple[Array, Array]:
     terms, t, base, step, args = inputs
-    # Diffrax wraps the term of a field to turn its time round; within lies the field itself, which
-    # may know its own diagonal.
+    # Diffrax wraps the term of a field to turn its time round, and a solve counts time from the
+    # first; within lies the field itself, which may know its own diagonal.
     while not isinstance(terms, diffrax.ODETerm):
         terms, t = terms.term, t * terms.direction
-    f, df = dimensionwise_derivatives(terms.vector_field, t, y, args)
+    f = terms.vector_field
+    if isinstance(f, OnClock):
+        f, t = f.field, f.clock.time(t)
+    f, df = dimensionwise_derivatives(f, t, y, args)
     return y - base - step * f, 1 - step * df

@@ -1,0 +1,91 @@
+"""Every adjoint in every mode: right against a closed form, or an error that names others."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback.ode import Backsolve, Replay, Silent, solve, state_norm
+
+AT = jnp.array([0.7, 1.3])
+ALONG = jnp.array([0.3, -1.0])
+MODES = {
+    "grad": lambda f: jax.grad(f)(AT),
+    "jvp": lambda f: jax.jvp(f, (AT,), (ALONG,))[1],
+    "jvp of grad": lambda f: jax.jvp(jax.grad(f), (AT,), (ALONG,))[1],
+    "grad of grad": lambda f: jax.grad(lambda x: jax.grad(f)(x) @ ALONG)(AT),
+    "hessian": lambda f: jax.hessian(f)(AT),
+    "jvp of jvp": lambda f: jax.jacfwd(jax.jacfwd(f))(AT),
+}
+# As the table in the README has it.
+OURS = {"grad", "jvp of grad", "hessian"}
+ADJOINTS = {
+    "Replay": (Replay(), OURS),
+    "Backsolve": (Backsolve(), OURS),
+    "Silent": (Silent(), OURS),
+    "Direct": (diffrax.DirectAdjoint(), set(MODES)),
+    "RecursiveCheckpoint": (diffrax.RecursiveCheckpointAdjoint(), {"grad"}),
+    "Diffrax's Backsolve": (diffrax.BacksolveAdjoint(), {"grad"}),
+    "ForwardMode": (diffrax.ForwardMode(), {"jvp", "jvp of jvp"}),
+    "Kvaerno3": (Replay(), {"grad"}),
+}
+
+
+def exact(x):
+    """From y' = a y: y(1)^2."""
+    a, y0 = x
+    return (y0 * jnp.exp(a)) ** 2
+
+
+def solved(name):
+    adjoint, _ = ADJOINTS[name]
+    options = {"rtol": 1e-8, "atol": 1e-8, "throw": False, "adjoint": adjoint}
+
+    def f(x):
+        a, y0 = x
+        if name == "Silent":
+            field = lambda t, s, a: (a * s[0], s[0] ** 2)
+            y, _ = solve(field, (y0, 0 * y0), [0.0, 1.0], a, norm=state_norm, **options).ys
+        else:
+            solver = diffrax.Kvaerno3() if name == "Kvaerno3" else None
+            y = solve(lambda t, y, a: a * y, y0, [0.0, 1.0], a, solver=solver, **options).ys
+        return y[-1] ** 2
+
+    return f
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ADJOINTS)
+def test_right_or_refused_by_name(name, mode):
+    compiled = jax.jit(lambda: MODES[mode](solved(name)))
+    if mode in ADJOINTS[name][1]:
+        np.testing.assert_allclose(compiled(), MODES[mode](exact), rtol=1e-5)
+        return
+    for run in (compiled, lambda: MODES[mode](solved(name))):
+        with pytest.raises((TypeError, RuntimeError), match=r"DirectAdjoint\(\)"):
+            run()
+
+
+def test_what_diffrax_does_not_differentiate_by():
+    def end(t1):
+        ts = jnp.stack([0 * t1, t1])
+        adjoint = diffrax.BacksolveAdjoint()
+        return solve(lambda t, y, args: y, jnp.array(1.0), ts, adjoint=adjoint).ys[-1]
+
+    with pytest.raises(RuntimeError, match=r"no gradient by ts: take pb.ode.Backsolve\(\)"):
+        jax.grad(end)(jnp.array(1.0))
+
+
+@pytest.mark.parametrize("ts", [[0.0, 0.0, 1.0], [0.0, 0.6, 1.0], [0.0, 1.0, 1.0]])
+def test_second_derivatives_by_the_times(ts):
+    """From y' = y cos t: the sum of i sin(y(t_i)), where the first or the last time is repeated."""
+    weigh = lambda ys: jnp.sum(jnp.arange(3.0) * jnp.sin(ys))
+
+    def found(ts):
+        options = {"rtol": 1e-8, "atol": 1e-8, "throw": False}
+        return weigh(solve(lambda t, y, args: y * jnp.cos(t), jnp.array(0.8), ts, **options).ys)
+
+    right = lambda ts: weigh(0.8 * jnp.exp(jnp.sin(ts) - jnp.sin(ts[0])))
+    got = jax.jit(jax.hessian(found))(jnp.asarray(ts))
+    np.testing.assert_allclose(got, jax.hessian(right)(jnp.asarray(ts)), atol=1e-4)
