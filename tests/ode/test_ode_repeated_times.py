@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.ode import Backsolve, Replay, solve, vjp
+from pullback.ode import Backsolve, Replay, Silent, solve, state_norm, vjp
 
 RATE = jnp.array([0.7, -0.4])
 Y0 = jnp.array([2.0, -1.0])
@@ -85,3 +85,58 @@ def test_every_output_has_its_cotangent(adjoint, how, stepping):
             sol, pull = vjp(field, Y0, ts, RATE, **options)
             pulled, _ = pull(bars(len(ts)) * jnp.cos(sol.ys))
             close((pulled.y0, pulled.args, pulled.ts), got, 1e-12, name)
+
+
+@pytest.mark.parametrize("how", ["adaptive", "fixed"])
+def test_lanes_of_which_some_go_nowhere(how):
+    """Each sample has its own times: of no length, repeated here and there, forward, backward."""
+    rows = [times for times in TIMES.values() if len(times) == 5]
+    ts, bar = jnp.asarray(rows), bars(5)
+    y0, rate = (jnp.broadcast_to(x, (len(rows), 2)) for x in (Y0, RATE))
+
+    def ours(y0, rate, ts):
+        field = lambda t, s, _: (growth(t, *s), jnp.zeros_like(s[1]))
+        ys = solve(field, (y0, rate), ts, stepping="per_sample", **HOW[how]).ys[0]
+        return jnp.sum(bar[None] * jnp.sin(ys))
+
+    right = jax.vmap(jax.grad(loss_of(exact), (0, 1, 2)))(y0, rate, ts)
+    close(jax.jit(jax.grad(ours, (0, 1, 2)))(y0, rate, ts), right, ERROR[how], how)
+
+
+@pytest.mark.parametrize("how", ["adaptive", "fixed"])
+@pytest.mark.parametrize("stepping", ["joint", "per_sample"])
+def test_every_output_has_its_cotangent_where_diffrax_runs_the_solve(stepping, how):
+    adjoint = diffrax.RecursiveCheckpointAdjoint()
+
+    def ys(y0, rate, ts):
+        field = lambda t, s, _: (growth(t, *s), jnp.zeros_like(s[1]))
+        options = {"stepping": stepping, "adjoint": adjoint, **HOW[how]}
+        ys = solve(field, (y0, rate), ts, **options).ys[0]
+        return ys.T if stepping == "per_sample" else ys
+
+    compiled = jax.jit(jax.grad(loss_of(ys), (0, 1, 2)))
+    right = jax.jit(jax.grad(loss_of(exact), (0, 1, 2)))
+    for name, times in TIMES.items():
+        ts = jnp.asarray(times)
+        close(compiled(Y0, RATE, ts), right(Y0, RATE, ts), ERROR[how], name)
+
+
+def test_the_silent_forward_pass_keeps_every_cotangent():
+    """y' = y and r' = y^2, so r = y0^2 (exp(2 t) - 1) / 2."""
+    bar = bars(5)[:, 0]
+    field = lambda t, s, args: (s[0], s[0] ** 2)
+
+    def ours(y0, ts):
+        options = {"norm": state_norm, "adjoint": Silent(), **HOW["adaptive"]}
+        y, r = solve(field, (y0, 0 * y0), ts, **options).ys
+        return jnp.sum(bar * (y + 0.3 * r))
+
+    def right(y0, ts):
+        grown = jnp.exp(ts - ts[0])
+        return jnp.sum(bar * (y0 * grown + 0.15 * y0**2 * (grown**2 - 1)))
+
+    compiled = jax.jit(jax.grad(ours, (0, 1)))
+    for name, times in TIMES.items():
+        if len(times) == 5:
+            at = jnp.array(1.3), jnp.asarray(times)
+            close(compiled(*at), jax.grad(right, (0, 1))(*at), 1e-7, name)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback.ode import PID, Euler, Replay, Result, SolveError, solve
+from pullback.ode import PID, Backsolve, Euler, Replay, Result, SolveError, solve
 
 SOLVERS = [
     diffrax.Euler(),
@@ -441,3 +441,54 @@ def test_wrong_arguments_are_named(change, error, message):
 def test_replay_needs_room(field):
     with pytest.raises(ValueError, match=f"Replay\\({field}"):
         Replay(**{field: 0})
+
+
+def test_a_pulse_is_passed_over_unless_the_solve_is_split():
+    """What the docstring warns of: a dose of 1, of which exp(-0.499) is left at the end."""
+    pulse = lambda t, y, args: jnp.where((t >= 5.0) & (t < 5.01), 100.0, 0.0) - 0.1 * y
+    whole = solve(pulse, jnp.array(0.0), [0.0, 5.0, 5.01, 10.0]).ys[-1]
+    y = jnp.array(0.0)
+    for start, end, inflow in [(0.0, 5.0, 0.0), (5.0, 5.01, 100.0), (5.01, 10.0, 0.0)]:
+        y = solve(lambda t, y, u: u - 0.1 * y, y, [start, end], jnp.array(inflow)).ys[-1]
+    assert float(whole) == 0.0
+    np.testing.assert_allclose(y, np.exp(-0.1 * 5) * np.expm1(0.1 * 0.01) / 0.001, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"steps": 2}, {"solver": diffrax.Kvaerno3()}, {"adjoint": diffrax.DirectAdjoint()}],
+)
+@pytest.mark.parametrize("stepping", ["joint", "per_sample"])
+@pytest.mark.parametrize("ts", [[0.0, 1.0], [0.0, 0.0]])
+def test_a_start_that_is_not_finite_is_seen_where_the_field_does_not_pass_it_on(
+    ts, stepping, options
+):
+    for bad in (jnp.nan, jnp.inf):
+        y0 = jnp.array([[1.0], [bad]])
+        sol = solve(
+            lambda t, y, args: jnp.ones_like(y), y0, ts, stepping=stepping, throw=False, **options
+        )
+        codes = np.broadcast_to(sol.result, (2,)).tolist()
+        assert codes == ([0, 3] if stepping == "per_sample" else [3, 3])
+        assert int(np.max(sol.stats.accepted + sol.stats.rejected)) < 50
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"steps": 4}, {"adjoint": Backsolve()}, {"solver": diffrax.Kvaerno3()}],
+    ids=["adaptive", "fixed", "backsolve", "kvaerno3"],
+)
+def test_half_precision_keeps_its_dtype(dtype, options):
+    """At the ends and between them, and its gradient; y' = -y."""
+    ts = jnp.array([0.0, 0.0, 0.4, 1.0], jnp.float32)
+
+    def total(y0):
+        ys = solve(lambda t, y, args: -y, y0, ts, rtol=1e-2, atol=1e-2, **options).ys
+        return jnp.sum(ys.astype(jnp.float32)), ys
+
+    grad, ys = jax.grad(total, has_aux=True)(jnp.array([1.0, 2.0], dtype))
+    assert ys.dtype == grad.dtype == dtype
+    decay = np.exp(-np.asarray(ts))
+    np.testing.assert_allclose(ys.astype(float)[:, 0], decay, atol=2e-2)
+    np.testing.assert_allclose(grad.astype(float), np.sum(decay), atol=4e-2)

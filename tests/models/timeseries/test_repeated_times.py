@@ -1,0 +1,58 @@
+"""Gradients where a series' first observation lies at the start of its solve, as it always does."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from pullback import data
+from pullback.models import timeseries as ts
+
+# Slow: a minute of compiling.
+pytestmark = pytest.mark.slow
+
+EPS = 1e-4
+
+
+def check_slope(part, loss, rtol):
+    """The gradient along a direction is the central difference of the loss along it."""
+    flat, back = ravel_pytree(part)
+    direction = jr.normal(jr.key(7), flat.shape, flat.dtype)
+    both = eqx.filter_jit(jax.value_and_grad(lambda s: loss(back(flat + s * direction))))
+    (low, _), (_, slope), (high, _) = (both(jnp.asarray(s)) for s in (-EPS, 0.0, EPS))
+    np.testing.assert_allclose(slope, (high - low) / (2 * EPS), rtol=rtol)
+
+
+@pytest.mark.parametrize(("anchor", "poisson"), [("first", 2), ("last", 0)])
+def test_the_gradient_of_a_latent_ode_by_its_encoder(anchor, poisson):
+    """At the settings that users get, steps adapted to the default tolerances; one observation."""
+    sizes = {"latent": 2, "encoder_size": 3, "gate_width": 4, "width": 5}
+    model = ts.latent_ode(
+        1, **sizes, encoder="rnn", poisson=poisson, anchor=anchor, dtype=float, key=jr.key(0)
+    )
+    arrays, rest = eqx.partition(model.encoder, eqx.is_inexact_array)
+    one, many = ([0.4], [1.1]), ([0.0, 0.2, 0.7, 1.0], [0.3, 0.1, -0.4, -0.8])
+    for series in ([one], [one, many]):
+        observed = jax.tree.map(jnp.asarray, ts.observations(data.irregular_series(series)))
+
+        def loss(arrays, observed=observed):
+            whole = eqx.tree_at(lambda m: m.encoder, model, eqx.combine(arrays, rest))
+            return jnp.sum(whole.elbo(observed, key=jr.key(1)))
+
+        check_slope(arrays, loss, rtol=1e-2)
+
+
+def test_the_gradient_of_events_the_first_of_which_is_at_the_start():
+    """The learned state at `t0` sets the intensity there, and an event there counts."""
+    process = ts.PoissonProcess(1, latent=2, width=4, dtype=float, key=jr.key(0))
+    times = jnp.array([[0.0, 0.4, 1.0], [0.0, 0.0, 0.0]])
+    mask = jnp.array([[True, True, False], [True, False, False]])[..., None]
+
+    def loss(start):
+        moved = eqx.tree_at(lambda p: p.start, process, start)
+        return jnp.sum(moved.log_prob(times, mask)[0])
+
+    check_slope(process.start, loss, rtol=1e-3)
