@@ -63,3 +63,34 @@ def test_command_and_its_flags_exist(command, capsys):
     assert not names or f"pullback {names[0]}" in shown.splitlines()[0]
     missing = [flag for flag in flags if flag not in shown]
     assert not missing, shown
+
+
+@pytest.mark.slow
+def test_how_far_the_first_example_is_from_finite_differences():
+    """The table below the example: the largest relative difference at each tolerance."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from pullback import ode
+
+    scope: dict = {}
+    exec(PYTHON[0].replace("print(", "("), scope)
+    heads, figures = re.findall(
+        r"^\| (?:`rtol`|relative difference) \|(.*)\|$", README, flags=re.MULTILINE
+    )
+    at = jnp.array([1.0, 0.1, 0.05, 0.5])
+    start = jnp.array([10.0, 5.0])
+
+    def foxes(rates, rtol):
+        return ode.solve(scope["predator_prey"], start, [0.0, 8.0], rates, rtol=rtol).ys[-1, 1]
+
+    both = jax.jit(jax.value_and_grad(foxes))
+    for head, figure in zip(heads.split("|"), figures.split("|"), strict=True):
+        rtol = jnp.array(float(head.split()[0]))
+        _, slope = both(at, rtol)
+        gaps = 1e-6 * jnp.diag(at)
+        ends = [[both(at + sign * gap, rtol)[0] for sign in (1, -1)] for gap in gaps]
+        differences = np.array([(high - low) for high, low in ends]) / (2e-6 * np.asarray(at))
+        off = np.max(np.abs(np.asarray(slope) / differences - 1))
+        assert float(f"{off:.0e}") == pytest.approx(float(figure)), head
