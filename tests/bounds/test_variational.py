@@ -187,8 +187,12 @@ FLAT = LatentModel(lambda z: jnp.zeros(()), NORMAL)
             r"no closed form for KL\(Gamma \|\| Normal\)",
         ),
         (
-            lambda key: ELBO()(FLAT, dist.Bernoulli(logits=0.0), key=key),
+            lambda key: ELBO()(lambda z: 0.0 * z, dist.Bernoulli(logits=0.0), key=key),
             "needs samples that gradients flow through",
+        ),
+        (
+            lambda key: ELBO()(FLAT, dist.Bernoulli(logits=0.0), key=key),
+            "support must lie in the prior's",
         ),
     ],
 )

@@ -19,7 +19,7 @@ from pullback.bounds import (
     pairwise_log_prob,
     tnce,
 )
-from pullback.sampling import draw, log_prob
+from pullback.sampling import draw, log_prob, require_inside
 
 
 class RateDistortion(NamedTuple):
@@ -79,7 +79,8 @@ def rate_distortion(
         A `RateDistortion`. The rate is by the closed form where there is one.
 
     Raises:
-        ValueError: a number is too small, or the rate or the distortion of a row is NaN.
+        ValueError: a number is too small, the posterior's support is not inside the prior's, or
+            the rate or the distortion of a row is NaN.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
@@ -134,6 +135,7 @@ def _measure(
     def one(pair: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         x, key = pair
         model, q = target(x)
+        require_inside(q, model.prior)
         z = jax.vmap(lambda key: draw(q, key))(jr.split(key, num_samples))
         distortion = -jnp.mean(jax.vmap(model.log_likelihood)(z))
         try:

@@ -76,3 +76,4 @@ from ._total_correlation import total_correlation_split as total_correlation_spl
 from ._variational import ELBO as ELBO
 from ._variational import AbstractBound as AbstractBound
 from ._variational import ImportanceWeighted as ImportanceWeighted
+from ._variational import require_densities as require_densities

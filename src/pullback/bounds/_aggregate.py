@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._promotion import standard_promotion
 from pullback.bounds._mutual_information_known import pairwise_log_prob
-from pullback.sampling import draw, independent_parts
+from pullback.sampling import draw, independent_parts, log_prob_of_parts
 
 Weights = Literal["symmetric", "stratified", "weighted", "exact"]
 
@@ -244,7 +244,7 @@ def _require_factorised(parts: Any, z: Array) -> None:
 
     def of_first(parts: Any, one: Array) -> Array:
         with standard_promotion():
-            return jax.vmap(lambda q: q.log_prob(one))(parts)
+            return jax.vmap(lambda q: log_prob_of_parts(q, one))(parts)
 
     try:
         shape = jax.eval_shape(of_first, parts, jax.eval_shape(lambda z: z[0], z)).shape[1:]

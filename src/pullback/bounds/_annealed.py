@@ -10,7 +10,7 @@ import jax.random as jr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from pullback.sampling import draw, log_mean_exp, log_prob
+from pullback.sampling import draw, log_mean_exp, log_prob, require_volume
 
 from ._model import LatentModel
 
@@ -86,7 +86,8 @@ def annealed_importance_sampling(
     the chains; so the log of a mean of weights is below $\log p(x)$ in expectation.
 
     Args:
-        model: its likelihood at this x, and its prior, over an array z of floats.
+        model: its likelihood at this x, and its prior, over an array z of floats. A chain that
+            would leave the prior's support stays where it is.
         betas: $\beta_0 = 0, \dots, \beta_T = 1$, such as `sigmoid_schedule(T)`.
         num_chains: independent chains.
         transition: at each temperature.
@@ -97,7 +98,8 @@ def annealed_importance_sampling(
         An `Annealed`.
 
     Raises:
-        ValueError: `betas` has fewer than two entries, or `num_chains` is below 1.
+        ValueError: `betas` has fewer than two entries, `num_chains` is below 1, or the prior is
+            discrete or on a surface, such as a simplex.
 
     Example:
         >>> import jax, numpyro.distributions as dist
@@ -112,6 +114,7 @@ def annealed_importance_sampling(
     the Quantitative Analysis of Decoder-Based Generative Models, arXiv 1611.04273.
     """
     _check_betas(betas, num_chains)
+    require_volume(model.prior)
     starts, walks = jr.split(key)
     keys = jr.split(starts, num_chains)
     z = jax.lax.map(lambda k: draw(model.prior, k), keys, batch_size=batch_size or num_chains)
@@ -152,6 +155,7 @@ def reverse_annealing(
     Source: Grosse, Ghahramani and Adams, arXiv 1511.02543.
     """
     _check_betas(betas, num_chains)
+    require_volume(model.prior)
     z = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], num_chains, axis=0), posterior_sample)
     if jnp.ndim(transition.step_size):
         # The step sizes belong to the temperatures; beta_t's comes before the step to beta_{t-1}.

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
-import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from pullback._promotion import standard_promotion
-from pullback.sampling import independent_parts, log_prob
+from pullback.sampling import enumerated_kl, log_prob
+
+from ._closed_forms import continuous_kl
 
 
 class LatentModel(eqx.Module):
@@ -33,9 +32,11 @@ class LatentModel(eqx.Module):
 def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:
     r"""$\mathrm{KL}(q \| p)$ in closed form, over all independent variables together.
 
-    By `p.kl_from(q)` where p has such a method, as `pullback.sampling.StandardNormal` does; by
-    NumPyro where it knows the pair; of discrete distributions by a sum over the support of each
-    variable.
+    By `p.kl_from(q)` where p has such a method, as `pullback.sampling.StandardNormal` does; of
+    discrete distributions that can list their outcomes by a sum over them; of normals of every
+    covariance, LogNormal, Laplace, Cauchy, Exponential, HalfNormal, Uniform, Poisson and Geometric
+    by formula; by NumPyro where it knows the pair. The batch shapes are broadcast to the common
+    one, and what `expand` says counts.
 
     Args:
         q: one of `numpyro.distributions`.
@@ -51,18 +52,7 @@ def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:
     """
     if hasattr(p, "kl_from"):
         return p.kl_from(q)
-    q, p = independent_parts(q), independent_parts(p)
-    with standard_promotion():
-        if getattr(q, "has_enumerate_support", False):
-            support = q.enumerate_support(expand=False)
-            log_q, log_p = q.log_prob(support), p.log_prob(support)
-            # 0 log 0 is 0, and so is its gradient.
-            apart = jnp.where(log_q == -jnp.inf, 0, log_q - log_p)
-            return jnp.sum(jnp.exp(log_q) * apart)
-        try:
-            return jnp.sum(dist.kl_divergence(q, p))
-        except NotImplementedError:
-            raise ValueError(
-                f"there is no closed form for KL({type(q).__name__} || {type(p).__name__}): take "
-                '`kl="sampled"`.'
-            ) from None
+    found = enumerated_kl(q, p)
+    if found is not None:
+        return found
+    return continuous_kl(q, p)

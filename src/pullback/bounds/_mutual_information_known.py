@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from pullback.bounds._leave_one_out import checked_size, without_diagonal
 from pullback.bounds._mutual_information import Number, Scores, infonce
+from pullback.sampling import log_prob_of_parts
 
 
 def pairwise_log_prob(
@@ -45,7 +46,7 @@ def pairwise_log_prob(
         [[ 0. -2.]
          [-2.  0.]]
     """
-    of_all = lambda one: jax.vmap(lambda x: conditional(x).log_prob(one))(x)
+    of_all = lambda one: jax.vmap(lambda x: log_prob_of_parts(conditional(x), one))(x)
     return jax.vmap(of_all)(y)
 
 

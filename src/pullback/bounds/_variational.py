@@ -17,6 +17,7 @@ from pullback.sampling import (
     Replicated,
     expectation,
     log_prob,
+    require_inside,
 )
 
 from ._model import LatentModel, kl_divergence
@@ -27,7 +28,9 @@ LogJoint = Callable[[Any], Float[Array, ""]]
 class AbstractBound(eqx.Module):
     r"""A bound on $\log p(x)$, as a function of a model, a posterior and an estimator.
 
-    The four parts are chosen freely; pairs that are invalid are refused with the reason.
+    The four parts are chosen freely; pairs that are invalid are refused with the reason and the
+    pair that fits: a posterior whose support is not inside the prior's, and an estimator that sees
+    relaxed values where the density of a discrete law is needed.
     """
 
     @abc.abstractmethod
@@ -98,7 +101,9 @@ class ELBO(AbstractBound):
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
         _refuse_doubly(estimator, "an ELBO", "`PathDerivative`")
+        require_inside_prior(log_joint, posterior)
         if self.kl == "sampled":
+            require_densities(estimator)
             f = lambda z, q: log_joint(z) - log_prob(q, z)
         else:
             if isinstance(estimator, PathDerivative):
@@ -156,6 +161,8 @@ class ImportanceWeighted(AbstractBound):
         batch_size: int | None = None,
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
+        require_inside_prior(log_joint, posterior)
+        require_densities(estimator)
         return expectation(
             LogMeanExp(lambda z, q: log_joint(z) - log_prob(q, z)),
             Replicated(posterior, self.samples),
@@ -163,6 +170,24 @@ class ImportanceWeighted(AbstractBound):
             num_samples=num_samples,
             batch_size=batch_size,
             key=key,
+        )
+
+
+def require_inside_prior(log_joint: LogJoint, posterior: Distribution) -> None:
+    """Refuse a posterior that can draw what the prior of a `LatentModel` has not."""
+    if isinstance(log_joint, LatentModel):
+        require_inside(posterior, log_joint.prior)
+
+
+def require_densities(estimator: AbstractEstimator) -> None:
+    """Refuse an estimator that evaluates a sampled divergence at values between the outcomes."""
+    if getattr(estimator, "relaxes", False):
+        raise ValueError(
+            f"`estimator` {type(estimator).__name__} evaluates the integrand at relaxed values, "
+            "where a discrete law has no density, and a sampled divergence is of densities: take "
+            '`kl="analytic"`, as in `ELBO("analytic")`, or another estimator: `Enumeration`, '
+            '`ScoreFunction("leave_one_out")`, `Relax(NeuralControlVariate(...))`, '
+            "`StraightThrough`, or `GumbelSoftmax(..., hard=True)`."
         )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from pullback.bounds import Beta, DiagonalNormal, TargetRate
 from pullback.models.vae import (
@@ -131,6 +131,12 @@ class _OneOf(eqx.Module):
 
     priors: tuple[Any, ...]
     number: Int[Array, ""]
+
+    def log_prob(self, z: Array) -> Array:
+        return jnp.stack([prior.log_prob(z) for prior in self.priors])[self.number]
+
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Array:
+        return jnp.stack([prior.sample(key, shape) for prior in self.priors])[self.number]
 
     def kl_from(self, q: Any) -> Array:
         return jnp.stack([prior.kl_from(q) for prior in self.priors])[self.number]

@@ -10,10 +10,13 @@ from ._control_variate import AbstractControlVariate as AbstractControlVariate
 from ._control_variate import NeuralControlVariate as NeuralControlVariate
 from ._control_variate import RebarControlVariate as RebarControlVariate
 from ._enumeration import Enumeration as Enumeration
+from ._enumeration import enumerated_kl as enumerated_kl
 from ._estimator import AbstractEstimator as AbstractEstimator
 from ._expectation import ValueAndGrad as ValueAndGrad
 from ._expectation import expectation as expectation
 from ._expectation import value_and_grad as value_and_grad
+from ._fixed_law import FixedLaw as FixedLaw
+from ._fixed_law import fixed as fixed
 from ._grad_stats import GradStats as GradStats
 from ._grad_stats import grad_stats as grad_stats
 from ._gumbel import GumbelSoftmax as GumbelSoftmax
@@ -31,6 +34,7 @@ from ._law import draw as draw
 from ._law import hold as hold
 from ._law import independent_parts as independent_parts
 from ._law import log_prob as log_prob
+from ._law import log_prob_of_parts as log_prob_of_parts
 from ._one_hot import OneHotCategorical as OneHotCategorical
 from ._one_hot import categorical_kl as categorical_kl
 from ._pathwise import DoublyReparameterised as DoublyReparameterised
@@ -56,3 +60,5 @@ from ._score import MovingAverage as MovingAverage
 from ._score import ScoreFunction as ScoreFunction
 from ._standard_normal import StandardNormal as StandardNormal
 from ._standard_normal import normal_kl as normal_kl
+from ._support import require_inside as require_inside
+from ._support import require_volume as require_volume

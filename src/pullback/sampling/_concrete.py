@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions import constraints
 
 from ._noise import gumbel, wide
-from ._one_hot import logits_of
+from ._one_hot import LOGITS, finite, logits_of
 
 
 class RelaxedOneHotCategorical(dist.Distribution):
@@ -29,7 +29,7 @@ class RelaxedOneHotCategorical(dist.Distribution):
 
     Args:
         temperature: $\tau$, positive, a scalar or `[*batch]`.
-        logits: of any normalisation, `[*batch, K]`; or
+        logits: of any normalisation, `[*batch, K]`; -inf is a class that never comes; or
         probs: probabilities that sum to one, `[*batch, K]`.
 
     Raises:
@@ -48,7 +48,7 @@ class RelaxedOneHotCategorical(dist.Distribution):
     and Teh, The Concrete Distribution, arXiv 1611.00712.
     """
 
-    arg_constraints = {"temperature": constraints.positive, "logits": constraints.real_vector}  # noqa: RUF012
+    arg_constraints = {"temperature": constraints.positive, "logits": LOGITS}  # noqa: RUF012
     reparametrized_params = ["temperature", "logits"]  # noqa: RUF012
     support: Any = constraints.simplex
 
@@ -74,10 +74,15 @@ class RelaxedOneHotCategorical(dist.Distribution):
         """The log-density on the simplex of points `[..., *batch, K]`."""
         del intermediates
         value = jnp.asarray(value, self.logits.dtype)
+        shape = jnp.broadcast_shapes(value.shape, self.logits.shape)
+        value = jnp.broadcast_to(value, shape)
+        possible = jnp.broadcast_to(self.logits > -jnp.inf, shape)
         # A sample can round to zero, where the density has no value and the logarithm no slope.
         tiny = jnp.finfo(value.dtype).tiny
         r = jnp.log(jnp.where(value > tiny, value, tiny))
-        return _log_density(self.temperature, self.logits, r) - jnp.sum(r, axis=-1)
+        measured = jnp.sum(jnp.where(possible, r, 0), axis=-1)
+        at = jnp.where(possible | (value > 0), r, -jnp.inf)
+        return _log_density(self.temperature, self.logits, at) - measured
 
 
 class ExpRelaxedOneHotCategorical(dist.Distribution):
@@ -92,7 +97,7 @@ class ExpRelaxedOneHotCategorical(dist.Distribution):
 
     Args:
         temperature: $\tau$, positive, a scalar or `[*batch]`.
-        logits: of any normalisation, `[*batch, K]`; or
+        logits: of any normalisation, `[*batch, K]`; -inf is a class that never comes; or
         probs: probabilities that sum to one, `[*batch, K]`.
 
     Raises:
@@ -110,7 +115,7 @@ class ExpRelaxedOneHotCategorical(dist.Distribution):
     Source: Maddison, Mnih and Teh, arXiv 1611.00712, appendix C.3.
     """
 
-    arg_constraints = {"temperature": constraints.positive, "logits": constraints.real_vector}  # noqa: RUF012
+    arg_constraints = {"temperature": constraints.positive, "logits": LOGITS}  # noqa: RUF012
     reparametrized_params = ["temperature", "logits"]  # noqa: RUF012
     support: Any = constraints.real_vector
 
@@ -160,17 +165,28 @@ def _log_sample(
     temperature: Array, logits: Array, key: PRNGKeyArray | None, sample_shape: tuple[int, ...]
 ) -> Array:
     shape, dtype = sample_shape + logits.shape, wide(logits.dtype)
-    noisy = jnp.broadcast_to(logits.astype(dtype), shape) + gumbel(key, shape, dtype)
+    lifted = jnp.broadcast_to(finite(logits.astype(dtype)), shape)
     scale = jnp.broadcast_to(temperature.astype(dtype)[..., None], shape)
-    return jax.nn.log_softmax(noisy / scale).astype(logits.dtype)
+    r = jax.nn.log_softmax((lifted + gumbel(key, shape, dtype)) / scale)
+    never = jnp.broadcast_to(logits == -jnp.inf, shape) & ~jnp.isnan(r)
+    return jnp.where(never, -jnp.inf, r).astype(logits.dtype)
 
 
 def _log_density(temperature: Array, logits: Array, r: Array) -> Array:
+    """Over the classes that are possible; the others have the logarithm -inf, or the density 0."""
     shape = jnp.broadcast_shapes(r.shape, logits.shape)
+    logits, r = jnp.broadcast_to(logits, shape), jnp.broadcast_to(r, shape)
     scale = jnp.broadcast_to(temperature[..., None], shape)
-    k = jnp.asarray(shape[-1], logits.dtype)
-    terms = jnp.broadcast_to(logits, shape) - scale * jnp.broadcast_to(r, shape)
+    possible, inside = logits > -jnp.inf, r != -jnp.inf
+    both = possible & inside
+    k = jnp.sum(possible, axis=-1).astype(logits.dtype)
+    terms = jnp.where(both, logits, 0) - scale * jnp.where(both, r, 0)
+    top = jax.nn.logsumexp(terms, axis=-1, where=both, keepdims=True)
     # The sum less K times the logsumexp, term by term: each is small where both are large.
-    return (
-        gammaln(k) + (k - 1) * jnp.log(scale[..., 0]) + jnp.sum(jax.nn.log_softmax(terms), axis=-1)
+    found = (
+        gammaln(k)
+        + (k - 1) * jnp.log(scale[..., 0])
+        + jnp.sum(jnp.where(both, terms - top, 0), axis=-1)
     )
+    found = jnp.where(jnp.any(possible, axis=-1), found, jnp.nan)
+    return jnp.where(jnp.any(possible != inside, axis=-1), -jnp.inf, found)

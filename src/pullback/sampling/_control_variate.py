@@ -83,6 +83,11 @@ class NeuralControlVariate(AbstractControlVariate):
         self.log_temperature = None if temperature is None else _log_of(temperature)
         self.residual = residual
 
+    @property
+    def relaxes(self) -> bool:
+        """Whether it is made of the integrand at softened samples."""
+        return self.residual
+
     def __call__(self, z: Float[Array, "..."], relaxed: Relaxed) -> Float[Array, ""]:
         if self.log_temperature is None:
             return _scalar(self.net(jnp.ravel(z)))
@@ -118,6 +123,11 @@ class RebarControlVariate(AbstractControlVariate):
     def __init__(self, *, eta: float = 1.0, temperature: float = 0.5):
         self.eta = jnp.asarray(eta, float)
         self.log_temperature = _log_of(temperature)
+
+    @property
+    def relaxes(self) -> bool:
+        """It is made of the integrand at softened samples."""
+        return True
 
     def __call__(self, z: Float[Array, "..."], relaxed: Relaxed) -> Float[Array, ""]:
         value = relaxed(z, jnp.exp(self.log_temperature).astype(z.dtype))

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback._promotion import standard_promotion
 
 from ._law import Replicated, is_reparameterised
+from ._mass import binary_log_mass, one_hot_log_mass
 from ._noise import gumbel, logistic, wide
-from ._one_hot import OneHotCategorical, hardest
+from ._one_hot import OneHotCategorical, finite, hardest
 
 
 class Discrete(eqx.Module):
@@ -41,9 +42,8 @@ class Discrete(eqx.Module):
 
     def log_prob(self, b: Array) -> Float[Array, ""]:
         """Of one draw of all the variables, zeros and ones."""
-        if self.one_hot:
-            return jnp.sum(b * jax.nn.log_softmax(self.logits))
-        return jnp.sum(b * self.logits - jax.nn.softplus(self.logits))
+        of = one_hot_log_mass if self.one_hot else binary_log_mass
+        return jnp.sum(of(self.logits, b))
 
     def noise(self, key: PRNGKeyArray) -> Array:
         """Which, added to the logits, makes scores whose hard sample has the right law."""
@@ -69,7 +69,7 @@ def discrete(q: Any, estimator: str) -> Discrete:
             with standard_promotion():
                 return Discrete(jnp.asarray(q.logits), False)
         case OneHotCategorical():
-            return Discrete(q.logits, True)
+            return Discrete(finite(q.logits), True)
         case dist.CategoricalLogits() | dist.CategoricalProbs():
             fits = (
                 "whose integers cannot be relaxed: take "

@@ -7,12 +7,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from jaxtyping import Array, Float, Key
 
 from pullback._promotion import standard_promotion
 
 from ._estimator import AbstractEstimator
-from ._law import Distribution, independent_parts, log_prob
+from ._law import (
+    Distribution,
+    independent_parts,
+    log_prob_of_parts,
+    probability,
+    probability_of_parts,
+)
 
 
 class Enumeration(AbstractEstimator):
@@ -42,8 +49,9 @@ class Enumeration(AbstractEstimator):
         outcomes = self._outcomes(q)
 
         def term(z: Array) -> Array:
-            share = jnp.exp(log_prob(q, z))
-            return share * jnp.where(share == 0, 0, f(z, q))
+            share, value = probability(q, z), f(z, q)
+            # Not of what never comes; but at 0 a probability has a slope, and f counts there.
+            return share * jnp.where((share == 0) & ~jnp.isfinite(value), 0, value)
 
         if batch_size is None or batch_size >= len(outcomes):
             return jnp.sum(jax.vmap(term)(outcomes))
@@ -52,20 +60,56 @@ class Enumeration(AbstractEstimator):
     def _outcomes(self, q: Any) -> Array:
         """Every outcome of the whole batch shape, `[outcome, *batch, *event]`."""
         q = independent_parts(q)
-        if not getattr(q, "has_enumerate_support", False):
+        points = outcomes(q)
+        if points is None:
             raise ValueError(
                 "`estimator` Enumeration needs a discrete distribution that can list its support, "
                 f"and `q` is a {type(q).__name__}: take `ScoreFunction`, or `Reparameterised` if "
                 "its samples have gradients."
             )
-        with standard_promotion():
-            support = q.enumerate_support(expand=False)
-        event = support.shape[support.ndim - len(q.event_shape) :]
-        states, n = support.shape[0], int(np.prod(q.batch_shape))
+        batch = eqx.filter_eval_shape(log_prob_of_parts, q, points[0]).shape
+        states, event = points.shape[0], points.shape[1:]
+        n = int(np.prod(batch))
         if states**n > self.max_outcomes:
             raise ValueError(
                 f"`q` has {states}^{n} outcomes, more than `max_outcomes` {self.max_outcomes}: "
                 "take `ScoreFunction`, `Relax` or `GumbelSoftmax`."
             )
         choices = np.indices((states,) * n).reshape(n, -1).T
-        return support.reshape(states, *event)[choices].reshape(-1, *q.batch_shape, *event)
+        return points[choices].reshape(-1, *batch, *event)
+
+
+def outcomes(q: Any) -> Array | None:
+    """What one variable can be, `[outcome, *event]`; None if q cannot list it."""
+    q = independent_parts(q)
+    if isinstance(q, dist.ExpandedDistribution | dist.MaskedDistribution):
+        return outcomes(q.base_dist)
+    if not getattr(q, "has_enumerate_support", False):
+        return None
+    with standard_promotion():
+        points = q.enumerate_support(expand=False)
+    return points.reshape(points.shape[0], *points.shape[points.ndim - len(q.event_shape) :])
+
+
+def enumerated_kl(q: Any, p: Any) -> Float[Array, ""] | None:
+    r"""$\sum_z q(z) \log q(z) / p(z)$ over the outcomes of every variable, all of them together.
+
+    The batch shapes of the two are broadcast to their common one first.
+
+    Returns:
+        The divergence in nats, infinite where q has an outcome that p has not; None if q cannot
+        list its outcomes.
+    """
+    points = outcomes(q)
+    if points is None:
+        return None
+    q, p = independent_parts(q), independent_parts(p)
+
+    def term(z: Array) -> Array:
+        share = probability_of_parts(q, z)
+        log_q, log_p = log_prob_of_parts(q, z), log_prob_of_parts(p, z)
+        with standard_promotion():
+            # 0 log 0 is 0, and so is its gradient.
+            return share * jnp.where(share == 0, 0, log_q - log_p)
+
+    return jnp.sum(jax.vmap(term)(points))

@@ -15,7 +15,7 @@ from ._discrete import discrete
 from ._estimator import AbstractEstimator, each
 from ._law import Distribution
 from ._noise import gumbel, wide
-from ._one_hot import hardest
+from ._one_hot import finite, hardest
 
 Scalar = Float[Array, ""] | float
 
@@ -58,7 +58,7 @@ def gumbel_softmax(
     Noise and softmax are computed in float32 at least, so that low precision has no infinities.
 
     Args:
-        logits: of any normalisation.
+        logits: of any normalisation; -inf is a class that never comes.
         temperature: $\tau$, positive; it may be traced.
         hard: return one-hot vectors, with the gradient of y (`straight_through`).
         axis: that of the classes.
@@ -81,7 +81,7 @@ def gumbel_softmax(
     require_positive(temperature)
     logits = jnp.moveaxis(logits, axis, -1)
     dtype = wide(logits.dtype)
-    noisy = logits.astype(dtype) + gumbel(key, logits.shape, dtype)
+    noisy = finite(logits.astype(dtype)) + gumbel(key, logits.shape, dtype)
     soft = jax.nn.softmax(noisy / jnp.asarray(temperature, dtype))
     sample = _with_gradient_of(hardest(noisy), soft) if hard else soft
     return jnp.moveaxis(sample.astype(logits.dtype), -1, axis)
@@ -174,6 +174,11 @@ class GumbelSoftmax(AbstractEstimator):
         require_positive(temperature)
         self.temperature = jnp.asarray(temperature, dtype=_float_of(temperature))
         self.hard = hard
+
+    @property
+    def relaxes(self) -> bool:
+        """Whether `f` sees values that no discrete law has a density at."""
+        return not self.hard
 
     def __call__(
         self,

@@ -8,8 +8,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
+from numpyro.distributions.discrete import ZeroInflatedLogits, ZeroInflatedProbs
 
 from pullback._promotion import standard_promotion
+
+from ._mass import log_of, log_or_none, mass_or_none
+from ._support import membership, moved_inside, support_of
 
 Q = TypeVar("Q")
 
@@ -66,9 +70,91 @@ def draw(q: Distribution, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Any
 
 
 def log_prob(q: Distribution, z: Any) -> Float[Array, ""]:
-    """The log-probability of one draw, all its independent parts together."""
+    """The log-probability of one draw, all its independent parts together.
+
+    Outside of the support that q names it is -inf, with the gradient 0, compiled or not, whatever
+    NumPyro's `validate_args` is; NaN stays NaN. Its slopes are right at ties and ends, as at a
+    logit of 0, for NumPyro's discrete laws too.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> print(jax.grad(lambda l: log_prob(dist.Bernoulli(logits=l), 1))(0.0))
+        0.5
+    """
+    return jnp.sum(log_prob_of_parts(q, z))
+
+
+def log_prob_of_parts(q: Distribution, z: Any) -> Float[Array, "..."]:
+    """`log_prob` of each independent part: over the batch shape of q, or of `independent_parts`."""
     with standard_promotion():
-        return jnp.sum(q.log_prob(z))
+        return _log_prob(q, z)
+
+
+def probability(q: Distribution, z: Any) -> Float[Array, ""]:
+    """Of one draw of discrete variables, with the slopes that it has where it is 0 or 1."""
+    with standard_promotion():
+        return jnp.prod(probability_of_parts(q, z))
+
+
+def probability_of_parts(q: Distribution, z: Any) -> Float[Array, "..."]:
+    """`probability` of each independent part."""
+    with standard_promotion():
+        q = independent_parts(q)
+        if isinstance(q, dist.ExpandedDistribution):
+            found = probability_of_parts(q.base_dist, z)
+            return jnp.broadcast_to(found, jnp.broadcast_shapes(found.shape, q.batch_shape))
+        found = mass_or_none(q, jnp.asarray(z))
+        return jnp.exp(_log_prob(q, z)) if found is None else found
+
+
+def _log_prob(q: Any, z: Any) -> Array:
+    match q:
+        case dist.Independent():
+            found = _log_prob(q.base_dist, z)
+            return jnp.sum(found, axis=tuple(range(-q.reinterpreted_batch_ndims, 0)))
+        case dist.ExpandedDistribution():
+            found = _log_prob(q.base_dist, z)
+            return jnp.broadcast_to(found, jnp.broadcast_shapes(found.shape, q.batch_shape))
+        case dist.MaskedDistribution():
+            return jnp.where(q._mask, _log_prob(q.base_dist, z), 0)
+    support = support_of(q)
+    if support is None:
+        return _inside(q, z)
+    z = jnp.asarray(z)
+    mask = membership(support, z)
+    found = _inside(q, moved_inside(support, z, mask))
+    if mask.ndim > found.ndim:  # a law of events, whose support is said of their entries
+        mask = jnp.all(mask, axis=tuple(range(found.ndim - mask.ndim, 0)))
+    return jnp.where(mask, found, -jnp.inf)
+
+
+def _inside(q: Any, z: Any) -> Array:
+    """The log-density at a point that is known to lie in the support."""
+    if not isinstance(q, dist.Distribution):
+        return jnp.asarray(q.log_prob(z))
+    found = log_or_none(q, jnp.asarray(z))
+    if found is not None:
+        return found
+    if isinstance(q, dist.MixtureSameFamily):
+        parts = _log_prob(q.component_distribution, jnp.expand_dims(z, q.mixture_dim))
+        return jax.nn.logsumexp(parts + _log_weights(q), axis=-1)
+    if isinstance(q, dist.MixtureGeneral):
+        parts = jnp.stack([_log_prob(part, z) for part in q.component_distributions], axis=-1)
+        return jax.nn.logsumexp(parts + _log_weights(q), axis=-1)
+    if isinstance(q, ZeroInflatedProbs):
+        if isinstance(q, ZeroInflatedLogits):
+            log_gate, log_rest = -jax.nn.softplus(-q.gate_logits), -jax.nn.softplus(q.gate_logits)
+        else:
+            log_gate, log_rest = log_of(q.gate), log_of(1 - q.gate)
+        found = log_rest + _log_prob(q.base_dist, z)
+        zero = jnp.logaddexp(log_gate, found)
+        return jnp.where(jnp.asarray(z) == 0, zero, found)
+    # As it is inside of `jax.jit`: a law that was built eagerly checks the support by itself.
+    return jnp.asarray(jax.tree.map(lambda leaf: leaf, q).log_prob(z))
+
+
+def _log_weights(q: Any) -> Array:
+    return jax.nn.log_softmax(q.mixing_distribution.logits)
 
 
 def hold(q: Q) -> Q:

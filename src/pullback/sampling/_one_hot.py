@@ -4,16 +4,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions import constraints
 
+from ._mass import one_hot_log_mass
 from ._noise import gumbel
 
 
 class _OneHot(constraints.Constraint):
     is_discrete = True
     event_dim = 1
+    is_one_hot = True
 
     def __call__(self, x: Any) -> Array:
         return jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x, axis=-1) == 1)
@@ -23,6 +27,24 @@ class _OneHot(constraints.Constraint):
 
     def tree_flatten(self) -> tuple:
         return (), ((), {})
+
+
+class _Logits(constraints.Constraint):
+    """Of any normalisation; -inf is a class that never comes, and not all of them are."""
+
+    event_dim = 1
+
+    def __call__(self, x: Any) -> Array:
+        return jnp.all(x < jnp.inf, axis=-1) & jnp.any(x > -jnp.inf, axis=-1)
+
+    def feasible_like(self, prototype: Any) -> Array:
+        return jnp.zeros_like(prototype)
+
+    def tree_flatten(self) -> tuple:
+        return (), ((), {})
+
+
+LOGITS = _Logits()
 
 
 class OneHotCategorical(dist.Distribution):
@@ -35,11 +57,13 @@ class OneHotCategorical(dist.Distribution):
     the simplex, so this is the one for `GumbelSoftmax`, `StraightThrough` and `Relax`.
 
     Args:
-        logits: of any normalisation, `[*batch, K]`; or
-        probs: probabilities that sum to one, `[*batch, K]`.
+        logits: of any normalisation, `[*batch, K]`; -inf is a class that never comes, such as an
+            action that is not allowed; or
+        probs: probabilities that sum to one, `[*batch, K]`. One of 0 is never raised by training.
 
     Raises:
-        ValueError: both or neither are given, or what is given has no axis.
+        ValueError: both or neither are given, what is given has no axis, or no class is possible:
+            in compiled code, where that cannot be seen, all that is computed is NaN.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -53,7 +77,7 @@ class OneHotCategorical(dist.Distribution):
     1611.01144, section 2.
     """
 
-    arg_constraints = {"logits": constraints.real_vector}  # noqa: RUF012
+    arg_constraints = {"logits": LOGITS}  # noqa: RUF012
     support: Any = _OneHot()
     has_enumerate_support = True
 
@@ -88,17 +112,18 @@ class OneHotCategorical(dist.Distribution):
     ) -> Float[Array, "..."]:
         """One-hot vectors `[*sample_shape, *batch, K]`, of the logits' dtype."""
         noise = gumbel(key, sample_shape + self.logits.shape, self.logits.dtype)
-        return hardest(jnp.broadcast_to(self.logits, noise.shape) + noise)
+        logits = jnp.broadcast_to(self.logits, noise.shape)
+        possible = jnp.any(logits > -jnp.inf, axis=-1, keepdims=True)
+        return jnp.where(possible, hardest(logits + noise), jnp.nan)
 
     def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:
         """The log-probability of one-hot vectors `[..., *batch, K]`."""
         del intermediates
         value = jnp.asarray(value, self.logits.dtype)
         shape = jnp.broadcast_shapes(value.shape, self.logits.shape)
-        log_probs = jnp.broadcast_to(jax.nn.log_softmax(self.logits), shape)
-        value = jnp.broadcast_to(value, shape)
-        # An impossible class, with the log-probability -inf, must not make 0 times infinity.
-        return jnp.sum(value * jnp.where(value == 0, 0, log_probs), axis=-1)
+        return one_hot_log_mass(
+            jnp.broadcast_to(self.logits, shape), jnp.broadcast_to(value, shape)
+        )
 
     def enumerate_support(self, expand: bool = True) -> Float[Array, "K ..."]:
         """The K one-hot vectors, `[K, *batch, K]`; of ones for the batch if not `expand`."""
@@ -149,9 +174,24 @@ def logits_of(logits: Any, probs: Any) -> Float[Array, "*batch K"]:
         raise ValueError(
             "`logits` or `probs` must have an axis of classes, `[*batch, K]`, got a scalar."
         )
-    if logits is not None:
-        return given
-    return jnp.log(jnp.maximum(given, jnp.finfo(given.dtype).tiny))
+    if logits is None:
+        possible = given > 0
+        given = jnp.where(possible, jnp.log(jnp.where(possible, given, 1)), -jnp.inf)
+    if not isinstance(given, Tracer) and not np.all(np.any(np.asarray(given) > -np.inf, axis=-1)):
+        what = "`probs` must not all be 0" if logits is None else "`logits` must not all be -inf"
+        raise ValueError(f"{what}: at least one class of each variable has to be possible.")
+    return given
+
+
+def finite(logits: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """With a low number for -inf, which noise cannot lift and a division leaves finite.
+
+    Where no class is possible, NaN.
+    """
+    possible = logits > -jnp.inf
+    low = -(float(jnp.finfo(logits.dtype).max) ** 0.5)
+    lifted = jnp.where(possible, logits, jnp.asarray(low, logits.dtype))
+    return jnp.where(jnp.any(possible, axis=-1, keepdims=True), lifted, jnp.nan)
 
 
 def hardest(scores: Float[Array, "*batch K"], axis: int = -1) -> Float[Array, "*batch K"]:

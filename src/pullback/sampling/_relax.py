@@ -64,6 +64,11 @@ class Relax(AbstractEstimator):
 
     control_variate: AbstractControlVariate
 
+    @property
+    def relaxes(self) -> bool:
+        """Whether `f` sees values that no discrete law has a density at."""
+        return getattr(self.control_variate, "relaxes", False)
+
     def __call__(
         self,
         f: Callable[[Any, Any], Float[Array, ""]],

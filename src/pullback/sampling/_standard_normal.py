@@ -64,6 +64,11 @@ class StandardNormal(eqx.Module):
             ValueError: q is neither, and there is no closed form.
         """
         parts: Any = independent_parts(q)
+        if isinstance(parts, dist.ExpandedDistribution) and isinstance(
+            independent_parts(parts.base_dist), dist.Normal
+        ):
+            each = normal_kl(independent_parts(parts.base_dist))
+            return jnp.sum(jnp.broadcast_to(each, parts.batch_shape + parts.event_shape))
         if isinstance(parts, dist.Normal):
             return jnp.sum(normal_kl(parts))
         if isinstance(parts, dist.MultivariateNormal):

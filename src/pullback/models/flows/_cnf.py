@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback import ode
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
-from pullback.sampling import Distribution
+from pullback.sampling import Distribution, fixed
 
 from ._interface import AbstractFlow
 
@@ -40,7 +40,8 @@ class CNF(AbstractFlow):
 
     Attributes:
         field: the vector field `f(t, y, args)` of one point `[dim]`; `args` is None.
-        base: a `Distribution` at `t0`. Arrays in it are parameters like any other.
+        base: a `Distribution` at `t0`. Arrays of a module are parameters like any other; one of
+            NumPyro's is fixed (`pullback.sampling.FixedLaw`).
         divergence: how the trace is found. None is the exact trace: by `HollowDivergence` where
             the field has its own `with_divergence(t, y)`, else by `ExactDivergence`.
         t0: the time of the base.
@@ -74,7 +75,7 @@ class CNF(AbstractFlow):
     """
 
     field: Callable[[Any, Any, Any], Any]
-    base: Distribution
+    base: Distribution = eqx.field(converter=fixed)
     divergence: AbstractDivergence | None = None
     t0: float | int = eqx.field(default=0.0, static=True)
     t1: float | int = eqx.field(default=1.0, static=True)
@@ -306,6 +307,11 @@ def _solve(
         return ode.Solution(ts, (y, log_dets), stats, result, t_reached)
 
     n = len(rows)
+    if n == 0:  # what one row would give, without the row
+        like = lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+        found = jax.eval_shape(batch, jax.tree.map(like, (rows, keys)))
+        empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype), found)
+        return eqx.tree_at(lambda s: s.ts, empty, ts)
     if batch_size is None or batch_size >= n:
         return batch((rows, keys))
     number = -(-n // batch_size)

@@ -1,5 +1,6 @@
 """The residual flow, and the i-ResNet: a stack of invertible residual blocks as a density."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.nn import bounded
-from pullback.sampling import Distribution
+from pullback.sampling import Distribution, fixed
 
 from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo
 from ._interface import AbstractFlow, shape_of
@@ -40,7 +41,8 @@ class ResidualFlow(AbstractFlow):
 
     Args:
         bijection: f, from the data to the base.
-        base: a `Distribution` of points of the shape that f gives. Arrays in it are parameters.
+        base: a `Distribution` of points of the shape that f gives. Arrays of a module are
+            parameters; one of NumPyro's is fixed (`pullback.sampling.FixedLaw`).
         shape: of one point of the data, where it is not that of the base.
         solver: of Optimistix, for the inverse. None is `optimistix.Newton` to 1e-5 for points of
             up to 16 entries, and plain iteration to 1e-6 for larger ones; `pb.calculus.Anderson`
@@ -86,7 +88,7 @@ class ResidualFlow(AbstractFlow):
             )
         if max_steps < 1:
             raise ValueError(f"`max_steps` must be 1 or more, got {max_steps}.")
-        self.bijection, self.base, self.solver = bijection, base, solver
+        self.bijection, self.base, self.solver = bijection, fixed(base), solver
         self.shape, self.max_steps = shape_of(base) if shape is None else shape, max_steps
 
     def log_prob(
@@ -151,7 +153,7 @@ class ResidualFlow(AbstractFlow):
             # A contraction of 0.94 that stops at steps of 1e-6 is still 1.6e-5 from its end. Where
             # a dense Jacobian is cheap, Newton's method is at rounding in a tenth of the time:
             # after a step of 1e-5 its square is left, and float32 takes no smaller one.
-            few = rows[0].size <= _NEWTON
+            few = math.prod(rows.shape[1:]) <= _NEWTON
             solver = optx.Newton(1e-5, 1e-5) if few else optx.FixedPointIteration(1e-6, 1e-6)
         found = _inverse(self.bijection, rows, solver, self.max_steps, batch_size)
         x, info = jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)

@@ -18,7 +18,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.nn import AbstractSequenceNet, delayed
-from pullback.sampling import independent_parts
+from pullback.sampling import Distribution, independent_parts
 from pullback.train import FitInfo, fit
 
 P = TypeVar("P")
@@ -166,7 +166,7 @@ class AggregateNormal(eqx.Module):
             raise ValueError(f"`z` must end in {shape}, the shape of a draw, got {z.shape}.")
         batch = z.shape[: z.ndim - len(shape)]
         apart = z - self.mean.reshape((1,) * len(batch) + shape)
-        return apart.reshape(*batch, -1) @ self.whiten.T
+        return apart.reshape(*batch, len(self.whiten)) @ self.whiten.T
 
 
 def aggregate_normal(posterior: Any) -> AggregateNormal:
@@ -221,7 +221,8 @@ def fit_auxiliary_prior(
     $$ \max_p \; \mathrm{mean}_x\, \mathbb{E}_{q(z | x)}[\log p(z)] $$
 
     Args:
-        prior: to start from: any module with `log_prob(z)`, such as an `AutoregressivePrior`.
+        prior: to start from: any module with `log_prob(z)` and `sample(key, shape)`, such as an
+            `AutoregressivePrior`.
         posterior: as for `aggregate_normal`.
         steps: of training.
         batch_size: draws of a step.
@@ -233,10 +234,17 @@ def fit_auxiliary_prior(
         The prior, and how the training went.
 
     Raises:
-        ValueError: the posterior is not of normals of independent entries.
+        ValueError: the posterior is not of normals of independent entries, or the prior cannot be
+            drawn from, so that it may be of any mass.
 
     Source: Razavi et al., arXiv 1901.03416, the auxiliary prior.
     """
+    if not isinstance(prior, Distribution):
+        raise ValueError(
+            "`prior` must have `log_prob(z)` and `sample(key, shape)`, got "
+            f"{type(prior).__name__}: the likelihood of a density that is not normalised only "
+            "grows. Take an `AutoregressivePrior` or a flow of `pullback.models.flows`."
+        )
 
     def loss(prior: Any, batch: tuple[Array, Array], *, key: PRNGKeyArray) -> tuple[Array, dict]:
         mean, scale = batch

@@ -203,10 +203,17 @@ class DiscretisedLogisticMixture(AbstractLikelihood):
         return jnp.sum(logsumexp(log_weights + log_mass, axis=-1))
 
     def mean(self, params: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The mean of the logistics, held to the range of the data."""
-        log_weights, mean, _ = self._split(params)
-        middle = jnp.sum(jnp.exp(log_weights) * jnp.clip(mean, -1, 1), axis=-1)
-        return (middle + 1) / 2 * (self.levels - 1)
+        r"""The mean of x, $\sum_{j \ge 1} P(x \ge j)$, level after level."""
+        log_weights, mean, log_std = self._split(params)
+        weights, half = jnp.exp(log_weights), 1 / (self.levels - 1)
+
+        def add(total: Array, level: Array) -> tuple[Array, None]:
+            edge = (2 * level.astype(params.dtype) - 1) * half - 1
+            above = jax.nn.sigmoid((mean - edge) / jnp.exp(log_std))
+            return total + jnp.sum(weights * above, axis=-1), None
+
+        start = jnp.zeros(mean.shape[:-1], params.dtype)
+        return jax.lax.scan(add, start, jnp.arange(1, self.levels))[0]
 
     def sample(self, params: Float[Array, "..."], *, key: PRNGKeyArray) -> Array:
         log_weights, mean, log_std = self._split(params)

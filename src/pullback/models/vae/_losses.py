@@ -15,6 +15,7 @@ from pullback.bounds import (
     AbstractObjective,
     BatchTerms,
     kl_divergence,
+    require_densities,
 )
 from pullback.sampling import (
     AbstractEstimator,
@@ -24,6 +25,7 @@ from pullback.sampling import (
     draw,
     expectation,
     log_prob,
+    require_inside,
 )
 
 from ._vae import VAE
@@ -108,6 +110,8 @@ class ObjectiveLoss(eqx.Module):
                 "`estimator` DoublyReparameterised is for importance-weighted bounds: take "
                 "`PathDerivative`, or `BoundLoss` with `ImportanceWeighted`."
             )
+        if self.kl == "sampled":
+            require_densities(self.estimator)
         if isinstance(self.estimator, PathDerivative) and self.kl == "analytic":
             raise ValueError(
                 "`estimator` PathDerivative leaves out the score of a sampled log q, and with "
@@ -164,9 +168,12 @@ def batch_terms(
     """
 
     check_data(vae, batch)
+    if kl == "sampled":
+        require_densities(estimator)
 
     def one(x: Array, key: Array) -> tuple[Array, Array, object, object]:
         model, posterior = vae.target(x)
+        require_inside(posterior, model.prior)
         mean = lambda f: expectation(
             f, posterior, estimator=estimator, num_samples=num_samples, key=key
         )

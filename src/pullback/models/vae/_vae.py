@@ -9,11 +9,20 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._checked_data import check_data
 from pullback.bounds import AbstractFamily, DiagonalNormal, ImportanceWeighted, LatentModel
-from pullback.sampling import StandardNormal, draw
+from pullback.sampling import (
+    Distribution,
+    FixedLaw,
+    StandardNormal,
+    draw,
+    fixed,
+    hold,
+    require_inside,
+)
 
 from ._autoregressive import AbstractAutoregressiveDecoder
 from ._likelihoods import AbstractLikelihood
@@ -33,9 +42,14 @@ class VAE(eqx.Module):
         encoder: from x to the parameters of `family`.
         decoder: from z to the parameters of `likelihood`; or an `AbstractAutoregressiveDecoder`.
         family: of posteriors, of `pullback.bounds`.
-        prior: of z: anything with `log_prob` and `sample`, or a `VampPrior`. Its floating arrays
-            are trained; `pullback.sampling.StandardNormal` has none.
+        prior: of z: anything normalised with `log_prob` and `sample`, or a `VampPrior`. The
+            floating arrays of a module are trained, as those of a `MixturePrior`; a distribution of
+            NumPyro is fixed (`pullback.sampling.FixedLaw`), as `StandardNormal` is.
         likelihood: of x.
+
+    Raises:
+        ValueError: the prior cannot be drawn from, or the family's posteriors can draw what it
+            cannot.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -67,7 +81,8 @@ class VAE(eqx.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.family = family
-        self.prior = prior
+        self.prior = fixed(_normalised(prior))
+        _require_inside(family, prior)
         self.likelihood = likelihood
 
     @property
@@ -91,7 +106,9 @@ class VAE(eqx.Module):
         """The distribution p(z)."""
         if isinstance(self.prior, VampPrior):
             return self.prior.mixture(self.posterior)
-        return self.prior
+        if isinstance(self.prior, FixedLaw):
+            return self.prior.law
+        return hold(self.prior) if isinstance(self.prior, dist.Distribution) else self.prior
 
     def model(self, x: Array) -> LatentModel:
         """The terms of p(x, z) at x, as a function of z, for what `pullback.bounds` has."""
@@ -170,6 +187,37 @@ class VAE(eqx.Module):
         check_data(self, x)
         model, posterior = self.target(x)
         return ImportanceWeighted(samples)(model, posterior, key=key)
+
+
+def _normalised(prior: Any) -> Any:
+    """Refuse a density that nothing can be drawn from: it may be of any mass, and grow in it."""
+    if isinstance(prior, VampPrior):
+        return prior
+    known = isinstance(prior, Distribution)
+    if known and isinstance(prior, dist.Distribution):
+        try:
+            eqx.filter_eval_shape(draw, prior, jr.key(0))
+        except NotImplementedError:
+            known = False
+    if not known:
+        raise ValueError(
+            "`prior` must be a normalised distribution, with `log_prob(z)` and `sample(key, "
+            f"shape)`, got {type(prior).__name__}, which cannot be drawn from: take "
+            "`StandardNormal`, a `MixturePrior`, an `AutoregressivePrior` or a flow of "
+            "`pullback.models.flows`. Under a density of unknown mass there is no ELBO."
+        )
+    return prior
+
+
+def _require_inside(family: AbstractFamily, prior: Any) -> None:
+    if getattr(prior, "support", None) is None:
+        return
+
+    def at_zeros(family: AbstractFamily) -> Array:
+        require_inside(family(jnp.zeros(family.shape)), prior)
+        return jnp.zeros(())
+
+    eqx.filter_eval_shape(at_zeros, family)
 
 
 def mlp_vae(

@@ -1,0 +1,163 @@
+"""Divergences in closed form, elementwise, of the pairs that NumPyro lacks and those it has."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import xlogy
+from jaxtyping import Array, Float
+
+from pullback._promotion import standard_promotion
+from pullback.sampling import log_prob_of_parts
+
+Pair = Callable[[Any, Any], Array]
+
+
+def continuous_kl(q: Any, p: Any) -> Float[Array, ""]:
+    """Of all variables together, over the common batch shape; `kl_divergence` says the rest."""
+    parts_q, shape_q = _parts(q)
+    parts_p, shape_p = _parts(p)
+    with standard_promotion():
+        found = _of(parts_q, parts_p)
+        if found is None:
+            # A pair that is known as it stands, such as independent normals against one whose
+            # covariance is circulant.
+            found, shape_q, shape_p = _gaussian_or_numpyro(q, p), (), ()
+        if found is None:
+            raise ValueError(
+                f"there is no closed form for KL({type(parts_q).__name__} || "
+                f'{type(parts_p).__name__}): take `kl="sampled"`.'
+            )
+        shape = jnp.broadcast_shapes(found.shape, shape_q, shape_p)
+        return jnp.sum(jnp.broadcast_to(found, shape))
+
+
+def _parts(q: Any) -> tuple[Any, tuple[int, ...]]:
+    """The distribution of each variable, and the shape that `expand` has given to them."""
+    layers = []
+    while isinstance(q, dist.Independent | dist.ExpandedDistribution):
+        layers.append(q)
+        q = q.base_dist
+    shape = ()
+    for layer in layers:
+        if isinstance(layer, dist.ExpandedDistribution):
+            own = len(layer.event_shape) - len(q.event_shape)
+            shape = jnp.broadcast_shapes(shape, layer.batch_shape + layer.event_shape[:own])
+    return q, shape
+
+
+def _of(q: Any, p: Any) -> Array | None:
+    if isinstance(q, dist.Delta):
+        return q.log_density - log_prob_of_parts(p, q.v)
+    for kinds, formula in _FORMULAS:
+        if isinstance(q, kinds) and isinstance(p, kinds):
+            return formula(q, p)
+    return _numpyro(q, p)
+
+
+def _numpyro(q: Any, p: Any) -> Array | None:
+    try:
+        return jnp.asarray(dist.kl_divergence(q, p))
+    except NotImplementedError:
+        return None
+
+
+def _gaussian_or_numpyro(q: Any, p: Any) -> Array | None:
+    one, other = _gaussian(q), _gaussian(p)
+    if one is None or other is None:
+        return _numpyro(q, p)
+    return _gaussian_kl(*one, *other)
+
+
+def _gaussian(q: Any) -> tuple[Array, Array] | None:
+    """Mean and a root of the covariance of a normal over vectors."""
+    match q:
+        case dist.MultivariateNormal():
+            return q.loc, q.scale_tril
+        case dist.LowRankMultivariateNormal():
+            return q.loc, jnp.linalg.cholesky(q.covariance_matrix)
+        case dist.Independent(base_dist=dist.Normal()) if q.reinterpreted_batch_ndims == 1:
+            loc, scale = jnp.broadcast_arrays(q.base_dist.loc, q.base_dist.scale)
+            return loc, scale[..., None] * jnp.eye(loc.shape[-1], dtype=loc.dtype)
+    return None
+
+
+def _gaussian_kl(mean: Array, root: Array, other_mean: Array, other_root: Array) -> Array:
+    size = mean.shape[-1]
+    batch = jnp.broadcast_shapes(mean.shape[:-1], other_mean.shape[:-1], root.shape[:-2],
+                                 other_root.shape[:-2])  # fmt: skip
+    root, other_root = (jnp.broadcast_to(each, (*batch, size, size)) for each in (root, other_root))
+    apart = jnp.broadcast_to(mean - other_mean, (*batch, size))[..., None]
+    both = solve_triangular(other_root, jnp.concatenate([root, apart], axis=-1), lower=True)
+    logs = lambda root: jnp.sum(jnp.log(jnp.diagonal(root, axis1=-2, axis2=-1)), axis=-1)
+    return (jnp.sum(jnp.square(both), axis=(-2, -1)) - size) / 2 + logs(other_root) - logs(root)
+
+
+def _location_scale(formula: Callable[[Array, Array, Array], Array]) -> Pair:
+    """Of what depends on the distance of the locations and on the two scales alone."""
+    return lambda q, p: formula(
+        jnp.asarray(q.loc - p.loc), jnp.asarray(q.scale), jnp.asarray(p.scale)
+    )
+
+
+def _normal(apart: Array, s: Array, r: Array) -> Array:
+    return (jnp.square(s / r) + jnp.square(apart / r) - 1) / 2 - jnp.log(s / r)
+
+
+def _laplace(apart: Array, s: Array, r: Array) -> Array:
+    # By `where`, whose slope is one at 0: with `abs` the second derivative would be 0 there.
+    far = jnp.where(apart < 0, -apart, apart)
+    return jnp.log(r / s) + (far + s * jnp.exp(-far / s)) / r - 1
+
+
+def _cauchy(apart: Array, s: Array, r: Array) -> Array:
+    return jnp.log((jnp.square(s + r) + jnp.square(apart)) / (4 * s * r))
+
+
+def _exponential(q: Any, p: Any) -> Array:
+    return jnp.log(q.rate / p.rate) + p.rate / q.rate - 1
+
+
+def _half_normal(q: Any, p: Any) -> Array:
+    return _normal(jnp.zeros(()), jnp.asarray(q.scale), jnp.asarray(p.scale))
+
+
+def _poisson(q: Any, p: Any) -> Array:
+    return jnp.asarray(xlogy(q.rate, q.rate) - xlogy(q.rate, p.rate) - q.rate + p.rate)
+
+
+def _geometric(q: Any, p: Any) -> Array:
+    """Of failures before a success: their mean is (1 - p) / p, and 0 where p is 1."""
+    (log_s, log_f), (other_s, other_f) = _log_odds(q), _log_odds(p)
+    mean = jnp.exp(log_f - log_s)
+    apart = jnp.where(mean == 0, 0, log_f - other_f)
+    return log_s - other_s + mean * apart
+
+
+def _log_odds(q: Any) -> tuple[Array, Array]:
+    """The logarithms of the probabilities of a success and of a failure."""
+    if isinstance(q, dist.GeometricLogits):
+        return -jax.nn.softplus(-q.logits), -jax.nn.softplus(q.logits)
+    p = jnp.asarray(q.probs)
+    return jnp.log(p), jnp.log1p(-p)
+
+
+def _uniform(q: Any, p: Any) -> Array:
+    inside = (q.low >= p.low) & (q.high <= p.high)
+    return jnp.where(inside, jnp.log((p.high - p.low) / (q.high - q.low)), jnp.inf)
+
+
+_FORMULAS: list[tuple[Any, Pair]] = [
+    (dist.Normal, _location_scale(_normal)),
+    (dist.LogNormal, _location_scale(_normal)),
+    (dist.Laplace, _location_scale(_laplace)),
+    (dist.Cauchy, _location_scale(_cauchy)),
+    (dist.Exponential, _exponential),
+    (dist.HalfNormal, _half_normal),
+    (dist.Poisson, _poisson),
+    (dist.GeometricLogits | dist.GeometricProbs, _geometric),
+    (dist.Uniform, _uniform),
+]

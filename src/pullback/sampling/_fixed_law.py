@@ -1,0 +1,88 @@
+"""NumPyro's distributions as parts of a model that is trained."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jaxtyping import Array, PRNGKeyArray
+
+from ._law import draw, log_prob_of_parts
+
+
+class FixedLaw(eqx.Module):
+    """One of NumPyro's distributions, none of whose numbers is trained.
+
+    As a PyTree a NumPyro distribution shows its numbers bare: an optimiser would move a scale
+    below zero, and some laws hold a number twice. So a model keeps the law as whole numbers, the
+    bits of its floats, and gives it back by `law`. What is to be trained is written as a module
+    whose arrays may take any value, as `pullback.models.vae.MixturePrior` is.
+
+    Args:
+        law: the distribution.
+
+    Example:
+        >>> import equinox as eqx, jax.numpy as jnp, numpyro.distributions as dist
+        >>> fixed = FixedLaw(dist.Normal(jnp.zeros(2), 1.0))
+        >>> print(fixed.law.loc, jax.tree.leaves(eqx.filter(fixed, eqx.is_inexact_array)))
+        [0. 0.] []
+    """
+
+    bits: Any
+    dtypes: tuple[str | None, ...] = eqx.field(static=True)
+
+    def __init__(self, law: dist.Distribution):
+        leaves, structure = jax.tree.flatten(law)
+        leaves = [jnp.asarray(leaf) for leaf in leaves]
+        floats = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+        self.dtypes = tuple(
+            str(leaf.dtype) if known else None for leaf, known in zip(leaves, floats, strict=True)
+        )
+        self.bits = jax.tree.unflatten(
+            structure,
+            [
+                _cast(leaf, f"uint{8 * leaf.dtype.itemsize}") if known else leaf
+                for leaf, known in zip(leaves, floats, strict=True)
+            ],
+        )
+
+    @property
+    def law(self) -> Any:
+        """The distribution."""
+        leaves, structure = jax.tree.flatten(self.bits)
+        return jax.tree.unflatten(
+            structure,
+            [
+                leaf if dtype is None else _cast(leaf, dtype)
+                for leaf, dtype in zip(leaves, self.dtypes, strict=True)
+            ],
+        )
+
+    @property
+    def support(self) -> Any:
+        """That of the law."""
+        return self.law.support
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether gradients flow through a sample."""
+        return bool(self.law.has_rsample)
+
+    def log_prob(self, value: Any) -> Array:
+        """As the law has it, over its batch shape."""
+        return log_prob_of_parts(self.law, value)
+
+    def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws with `sample_shape` in front."""
+        return draw(self.law, key, sample_shape)
+
+
+def fixed(q: Any) -> Any:
+    """A distribution of NumPyro as a `FixedLaw`; anything else as it is."""
+    return FixedLaw(q) if isinstance(q, dist.Distribution) else q
+
+
+def _cast(x: Any, dtype: str) -> Any:
+    # Shapes alone pass through, as in `jax.eval_shape`.
+    return jax.lax.bitcast_convert_type(x, dtype) if isinstance(x, jax.Array) else x

@@ -1,0 +1,150 @@
+"""Divergences in closed form against integrals and sums that SciPy's densities make."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from scipy import integrate, stats
+
+from pullback.bounds import kl_divergence
+from pullback.sampling import OneHotCategorical, StandardNormal
+
+pytestmark = pytest.mark.usefixtures("promotion")
+
+LINE, HALF = (-60, 60), (1e-12, 200)
+
+
+def integral(q, p, ends):
+    # SciPy's own logarithms, so that no tail is 0 times infinity.
+    inside = lambda x: np.exp(q.logpdf(x)) * (q.logpdf(x) - p.logpdf(x))
+    return integrate.quad(inside, *ends, limit=500, points=[max(ends[0], q.median())])[0]
+
+
+def series(q, p):
+    k = np.arange(400)
+    share = q.pmf(k)
+    return np.sum(share * np.where(share > 0, q.logpmf(k) - p.logpmf(k), 0))
+
+
+CONTINUOUS = {
+    "normal": (dist.Normal(0.3, 0.8), dist.Normal(-0.5, 1.4),
+               stats.norm(0.3, 0.8), stats.norm(-0.5, 1.4), LINE),
+    "lognormal": (dist.LogNormal(0.3, 0.8), dist.LogNormal(-0.5, 1.4),
+                  stats.lognorm(0.8, scale=np.exp(0.3)), stats.lognorm(1.4, scale=np.exp(-0.5)),
+                  HALF),
+    "laplace": (dist.Laplace(0.3, 0.8), dist.Laplace(-0.5, 1.4),
+                stats.laplace(0.3, 0.8), stats.laplace(-0.5, 1.4), LINE),
+    "exponential": (dist.Exponential(2.0), dist.Exponential(0.7),
+                    stats.expon(scale=0.5), stats.expon(scale=1 / 0.7), HALF),
+    "half-normal": (dist.HalfNormal(0.8), dist.HalfNormal(1.7),
+                    stats.halfnorm(scale=0.8), stats.halfnorm(scale=1.7), (0, 12)),
+    "uniform": (dist.Uniform(0.2, 0.7), dist.Uniform(0.0, 2.0),
+                stats.uniform(0.2, 0.5), stats.uniform(0, 2), (0.2, 0.7)),
+    "gamma": (dist.Gamma(2.0, 1.5), dist.Gamma(3.0, 0.5),
+              stats.gamma(2, scale=1 / 1.5), stats.gamma(3, scale=2), HALF),
+    "beta": (dist.Beta(2.0, 3.0), dist.Beta(1.5, 1.0), stats.beta(2, 3), stats.beta(1.5, 1),
+             (0, 1)),
+}  # fmt: skip
+DISCRETE = {
+    "poisson": (dist.Poisson(2.5), dist.Poisson(4.0), stats.poisson(2.5), stats.poisson(4)),
+    "geometric": (dist.Geometric(probs=0.3), dist.Geometric(logits=0.5),
+                  stats.geom(0.3, loc=-1), stats.geom(1 / (1 + np.exp(-0.5)), loc=-1)),
+    "binomial": (dist.Binomial(5, probs=0.3), dist.Binomial(5, logits=0.5),
+                 stats.binom(5, 0.3), stats.binom(5, 1 / (1 + np.exp(-0.5)))),
+    "bernoulli": (dist.Bernoulli(0.3), dist.Bernoulli(logits=0.5),
+                  stats.bernoulli(0.3), stats.bernoulli(1 / (1 + np.exp(-0.5)))),
+}  # fmt: skip
+
+
+def test_against_integrals_and_sums():
+    pairs = {**CONTINUOUS, **DISCRETE}
+    found = jax.jit(lambda: {name: kl_divergence(*pair[:2]) for name, pair in pairs.items()})()
+    exact = {name: integral(q, p, ends) for name, (_, _, q, p, ends) in CONTINUOUS.items()}
+    exact |= {name: series(q, p) for name, (_, _, q, p) in DISCRETE.items()}
+    for name, (q, p, *_) in pairs.items():
+        np.testing.assert_allclose(found[name], exact[name], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(kl_divergence(q, p), exact[name], rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(kl_divergence(q, q), 0, atol=1e-12, err_msg=name)
+    # Cauchy's tails are beyond any range of integration; by a change of variable.
+    q, p = stats.cauchy(0.3, 0.8), stats.cauchy(-0.5, 1.4)
+    at = lambda u: q.logpdf(q.ppf(u)) - p.logpdf(q.ppf(u))
+    found = kl_divergence(dist.Cauchy(0.3, 0.8), dist.Cauchy(-0.5, 1.4))
+    np.testing.assert_allclose(found, integrate.quad(at, 0, 1)[0], rtol=1e-6)
+
+
+def test_slopes_where_two_laplaces_meet():
+    at = lambda m: kl_divergence(dist.Laplace(m, 0.5), dist.Laplace(0.0, 2.0))
+    assert jax.grad(at)(0.0) == 0
+    np.testing.assert_allclose(jax.grad(jax.grad(at))(0.0), 1 / (0.5 * 2))  # 1 / (s r)
+
+
+def gaussian(mean, cov, other_mean, other_cov):
+    inverse, apart = np.linalg.inv(other_cov), other_mean - mean
+    logs = np.linalg.slogdet(other_cov)[1] - np.linalg.slogdet(cov)[1]
+    return (np.trace(inverse @ cov) + apart @ inverse @ apart - len(mean) + logs) / 2
+
+
+def test_normals_of_every_covariance_against_each_other():
+    mean, other = jnp.array([0.3, -1.0, 0.2]), jnp.array([0.0, 0.5, 1.0])
+    factor, diagonal = jnp.array([[1.0], [0.5], [-0.7]]), jnp.array([0.5, 1.0, 2.0])
+    low = lambda m: dist.LowRankMultivariateNormal(m, factor, diagonal)
+    full = lambda m: dist.MultivariateNormal(m, covariance_matrix=low(m).covariance_matrix + 0.3)
+    apart = lambda m: dist.Normal(m, jnp.sqrt(diagonal)).to_event(1)
+    for left in (low, full, apart):
+        for right in (low, full, apart):
+            q, p = left(mean), right(other)
+            covs = [
+                np.diag(np.asarray(diagonal)) if law is apart else np.asarray(d.covariance_matrix)
+                for law, d in ((left, q), (right, p))
+            ]
+            exact = gaussian(np.asarray(mean), covs[0], np.asarray(other), covs[1])
+            np.testing.assert_allclose(kl_divergence(q, p), exact, rtol=1e-10)
+
+
+def test_batch_shapes_are_broadcast_to_the_common_one():
+    one = kl_divergence(dist.Bernoulli(0.3), dist.Bernoulli(jnp.array([0.6, 0.9])))
+    k = lambda q, p: q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
+    np.testing.assert_allclose(one, k(0.3, 0.6) + k(0.3, 0.9), rtol=1e-9)  # 1.216
+    np.testing.assert_allclose(one, 1.216, atol=1e-3)
+    wide = jnp.array([[0.2], [0.5], [0.7]])
+    found = kl_divergence(dist.Bernoulli(wide), dist.Bernoulli(jnp.array([0.6, 0.9])))
+    exact = k(np.asarray(wide), np.array([0.6, 0.9])).sum()
+    np.testing.assert_allclose(found, exact, rtol=1e-9)
+    # What `expand` says counts, on either side.
+    normal = kl_divergence(dist.Normal(1.0, 0.5), dist.Normal(0.0, 1.0))
+    for q in (dist.Normal(1.0, 0.5).expand((3,)), dist.Normal(1.0, 0.5).expand((3,)).to_event(1)):
+        np.testing.assert_allclose(kl_divergence(q, dist.Normal(0.0, 1.0)), 3 * normal)
+        np.testing.assert_allclose(kl_divergence(q, StandardNormal(3)), 3 * normal)
+    events = dist.Normal(jnp.ones(2), 0.5).to_event(1).expand((3,))
+    np.testing.assert_allclose(kl_divergence(events, dist.Normal(0.0, 1.0)), 6 * normal)
+    np.testing.assert_allclose(kl_divergence(events, StandardNormal((3, 2))), 6 * normal)
+    np.testing.assert_allclose(
+        kl_divergence(dist.Normal(1.0, 0.5), dist.Normal(0.0, 1.0).expand((4,))), 4 * normal
+    )
+    q, p = OneHotCategorical(jnp.array([0.0, 1.0])), OneHotCategorical(jnp.array([1.0, 0.5]))
+    np.testing.assert_allclose(kl_divergence(q.expand((3,)), p), 3 * kl_divergence(q, p))
+    np.testing.assert_allclose(kl_divergence(q, p.expand((2, 3))), 6 * kl_divergence(q, p))
+    # A law that was made for a batch and is seen one at a time knows its old batch shape alone.
+    batch = dist.Normal(jnp.ones((5, 2)), 0.5 * jnp.ones((5, 2)))
+    each = jax.vmap(lambda q: kl_divergence(q, dist.Normal(jnp.zeros(2), 1.0)))(batch)
+    np.testing.assert_allclose(each, np.full(5, 2 * normal))
+
+
+def test_pairs_that_are_known_as_they_stand():
+    size = 5
+    row = jnp.array([1.5, 0.3, 0.1, 0.1, 0.3])
+    p = dist.CirculantNormal(jnp.zeros(size), covariance_row=row)
+    q = dist.Normal(jnp.linspace(-1, 1, size), 0.7).to_event(1)
+    exact = gaussian(
+        np.linspace(-1, 1, size), 0.49 * np.eye(size), np.zeros(size),
+        np.asarray(p.covariance_matrix),
+    )  # fmt: skip
+    np.testing.assert_allclose(kl_divergence(q, p), exact, rtol=1e-9)
+    at = dist.Delta(jnp.array(1.0))
+    law = lambda l: kl_divergence(at, dist.Bernoulli(logits=l))
+    np.testing.assert_allclose(jax.grad(law)(0.0), -0.5)
+    assert kl_divergence(dist.Uniform(0.0, 2.0), dist.Uniform(0.0, 1.0)) == jnp.inf
+    assert kl_divergence(dist.Binomial(2, 0.5), dist.Bernoulli(0.5)) == jnp.inf
+    with pytest.raises(ValueError, match=r"no closed form for KL\(Normal \|\| Cauchy\)"):
+        kl_divergence(dist.Normal(0.0, 1.0), dist.Cauchy(0.0, 1.0))
