@@ -142,7 +142,7 @@ def test_pairs_that_are_known_as_they_stand():
     )  # fmt: skip
     np.testing.assert_allclose(kl_divergence(q, p), exact, rtol=1e-9)
     at = dist.Delta(jnp.array(1.0))
-    law = lambda l: kl_divergence(at, dist.Bernoulli(logits=l))
+    law = lambda t: kl_divergence(at, dist.Bernoulli(logits=t))
     np.testing.assert_allclose(jax.grad(law)(0.0), -0.5)
     assert kl_divergence(dist.Uniform(0.0, 2.0), dist.Uniform(0.0, 1.0)) == jnp.inf
     assert kl_divergence(dist.Binomial(2, 0.5), dist.Bernoulli(0.5)) == jnp.inf

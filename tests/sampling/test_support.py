@@ -91,7 +91,8 @@ def test_what_rounds_to_an_open_end_is_inside_and_nan_stays_nan():
             assert np.isfinite(value)
             assert slope == 0
     for law in (dist.Exponential(1.0), dist.Normal(0.0, 1.0), dist.Beta(1.0, 1.0)):
-        assert np.isnan(log_prob(law, jnp.nan)) and np.isnan(jax.jit(log_prob)(law, jnp.nan))
+        assert np.isnan(log_prob(law, jnp.nan))
+        assert np.isnan(jax.jit(log_prob)(law, jnp.nan))
     # A softmax of many classes in float32 does not sum to one by NumPyro's standard.
     z = jax.nn.softmax(jax.random.normal(jax.random.key(0), (20_000,), jnp.float32))
     assert np.isfinite(log_prob(dist.Dirichlet(jnp.ones(20_000, jnp.float32)), z))
@@ -206,7 +207,8 @@ def test_samples_and_every_estimator_of_a_masked_law(compiled, key):
         np.testing.assert_allclose(slopes, [-exact, 0, exact], atol=0.15)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(rest))
     soft = gumbel_softmax(MASKED, 0.3, key=key)
-    assert soft[1] == 0 and abs(soft.sum() - 1) < 1e-6
+    assert soft[1] == 0
+    assert abs(soft.sum() - 1) < 1e-6
     for law in (RelaxedOneHotCategorical(0.7, MASKED), ExpRelaxedOneHotCategorical(0.7, MASKED)):
         z = draw(law, key, (50,))
         assert np.isfinite(jax.vmap(lambda z, law=law: log_prob(law, z))(z)).all()
