@@ -150,7 +150,14 @@ def _inside(q: Any, z: Any) -> Array:
         zero = jnp.logaddexp(log_gate, found)
         return jnp.where(jnp.asarray(z) == 0, zero, found)
     # As it is inside of `jax.jit`: a law that was built eagerly checks the support by itself.
-    return jnp.asarray(jax.tree.map(lambda leaf: leaf, q).log_prob(z))
+    law, z = jax.tree.map(lambda leaf: leaf, q), jnp.asarray(z)
+    if z.size:
+        return jnp.asarray(law.log_prob(z))
+    # NumPyro folds axes in ways that zero rows do not bear.
+    one = jax.ShapeDtypeStruct(tuple(max(size, 1) for size in z.shape), z.dtype)
+    shape = jax.eval_shape(law.log_prob, one)
+    rows = [a if a == 0 else b for a, b in zip(z.shape, shape.shape, strict=False)]
+    return jnp.zeros((*rows, *shape.shape[len(rows) :]), shape.dtype)
 
 
 def _log_weights(q: Any) -> Array:
