@@ -80,6 +80,60 @@ def test_the_kl_with_a_matrix_of_noise_is_that_of_the_least_control(key):
     assert jnp.allclose(sol.kl[-1], 0.5 * u @ u, rtol=1e-10)
 
 
+def low_rank(shift, sigma, scale=1.0, **settings):
+    """The KL at time 2, and the code, of a drift that exceeds the prior's by `shift`."""
+    settings = {"solver": diffrax.Euler(), "steps": 3, **settings}
+    return pb.sde.solve(
+        lambda t, y, args: -y + args[0],
+        lambda t, y, args: args[1],
+        jnp.ones(2),
+        [0.0, 0.0, 2.0],
+        (jnp.asarray(shift) * scale, jnp.asarray(sigma) * scale),
+        prior=lambda t, y, args: -y,
+        **{"throw": False, **settings},
+    )
+
+
+COLUMN, SQUARE = [[3.0], [4.0]], [[3.0, 0.0], [4.0, 0.0]]
+
+
+@pytest.mark.parametrize("solver", [diffrax.Euler(), diffrax.SPaRK()])
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_the_kl_of_noise_that_spans_a_part_of_the_state(solver, scale, key):
+    # shift = sigma u, so the KL is |u|^2 / 2 a unit of time; where there is no u it is infinite.
+    for sigma in (COLUMN, SQUARE):
+        options = {"noise": "additive", "key": key, "solver": solver}
+        inside = low_rank([1.5, 2.0], sigma, scale, **options)
+        assert jnp.allclose(inside.kl, jnp.array([0.0, 0.0, 0.25]), rtol=1e-7)
+        outside = low_rank([1.5, 2.1], sigma, scale, **options)
+        assert jnp.array_equal(outside.kl, jnp.array([0.0, 0.0, jnp.inf]))
+        assert outside.result == pb.ode.Result.INFINITE_KL
+
+
+def test_the_kl_of_diagonal_noise_that_vanishes_somewhere(key):
+    for scale in (1.0, 1e-9):
+        inside = low_rank([0.5, 0.0], [1.0, 0.0], scale, key=key)
+        assert jnp.allclose(inside.kl[-1], 0.25, rtol=1e-7)
+        for kl in FORMS:
+            outside = low_rank([0.5, 0.1], [1.0, 0.0], scale, key=key, kl=kl)
+            assert outside.kl[-1] == jnp.inf
+            assert outside.result == pb.ode.Result.INFINITE_KL
+    with pytest.raises(pb.ode.SolveError, match="does not span the difference"):
+        low_rank([0.5, 0.1], [1.0, 0.0], key=key, throw=True)
+
+
+def test_the_gradient_of_a_kl_of_low_rank_is_that_of_its_closed_form(key):
+    @jax.jit
+    def kl(p):
+        # u = p0 / p1 along the column, so the KL is p0^2 / p1^2.
+        shift, sigma = p[0] * jnp.array([0.6, 0.8]), p[1] * jnp.array([[0.6, 0.0], [0.8, 0.0]])
+        return low_rank(shift, sigma, noise="general", key=key).kl[-1]
+
+    p = jnp.array([0.5, 2.0])
+    want = jnp.array([2 * p[0] / p[1] ** 2, -2 * p[0] ** 2 / p[1] ** 3])
+    assert jnp.allclose(jax.grad(kl)(p), want, rtol=1e-9)
+
+
 # A stationary OU process seen with noise at a few times, so its evidence is a Gaussian process's.
 THETA, SIGMA, SEEN = 1.0, 0.5, 0.1
 TIMES = np.array([0.2, 0.4, 0.6, 1.4, 1.6])
@@ -207,7 +261,7 @@ def test_the_linear_gaussian_evidence(at_the_optimum):
     assert jnp.std(values) < 0.09
     assert jnp.std(at_the_optimum["analytic", 400][0]) > 1.5
     sticking, _ = at_the_optimum["sticking_the_landing", 400]
-    assert jnp.array_equal(sticking, values)
+    assert jnp.allclose(sticking, values, rtol=1e-12)
 
 
 def test_gradients_at_the_optimum_have_no_variance_but_the_steps(at_the_optimum):

@@ -25,6 +25,7 @@ class Result(enum.IntEnum):
     NON_FINITE = 3
     TIMES_NOT_MONOTONE = 4
     SOLVER_FAILED = 5
+    INFINITE_KL = 6
 
     @property
     def sentence(self) -> str:
@@ -44,8 +45,9 @@ _SENTENCES = {
         "relu), weight decay, or an implicit solver such as `diffrax.Kvaerno5()`"
     ),
     Result.NON_FINITE: (
-        "`f` gave a value that is not finite, or `y0` has one; look for overflow, log or sqrt of a "
-        "negative number, or parameters that have diverged, at the state where the solve stopped"
+        "`f` (of an SDE: the drift, the diffusion or the prior) gave a value that is not finite, "
+        "or `y0` has one; look for overflow, log or sqrt of a negative number, or parameters that "
+        "have diverged, at the state where the solve stopped"
     ),
     Result.TIMES_NOT_MONOTONE: (
         "`ts` must be finite and all increasing or all decreasing, and times that differ must "
@@ -54,6 +56,11 @@ _SENTENCES = {
     Result.SOLVER_FAILED: (
         "the inner solver of the method failed (Diffrax reported it); loosen the tolerances or "
         "shorten the steps"
+    ),
+    Result.INFINITE_KL: (
+        "the path-space KL is infinite, for the diffusion does not span the difference of `drift` "
+        "and `prior`: where there is no noise the two must be equal; write the drift as "
+        "`prior + sigma u`, or give noise to every direction in which they differ"
     ),
 }
 

@@ -1,7 +1,7 @@
 """Solves that are handed to Diffrax: steps that adapt, and solvers that we do not write."""
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, cast
 
 import diffrax
 import jax
@@ -9,26 +9,18 @@ import jax.numpy as jnp
 import lineax
 from jaxtyping import Array, PyTree
 
-from pullback.ode import Replay, Stats
-from pullback.ode._diffrax import _code as code_of
-from pullback.ode._diffrax import _reached as reached
+from pullback._clock import wider
+from pullback.ode import Replay, Result, Stats
+from pullback.ode._diffrax import _code as code_of_diffrax
+from pullback.ode._nodes import Nodes
 
-from ._grid import grid_of
+from ._answer import Answer, code_of
+from ._methods import unwrapped
 from ._noise import increment_shapes, leaves_of, times_increment
 from ._problem import Problem, Traced
 
 # Steps that adapt are no shorter than this share of the whole time.
 _SHORTEST = 2.0**-16
-
-
-class Answer(NamedTuple):
-    """What Diffrax found."""
-
-    ys: PyTree
-    kl: Array | None
-    code: Array
-    t_reached: Array
-    stats: Stats
 
 
 def solve_with_diffrax(problem: Problem, traced: Traced) -> Answer:
@@ -40,31 +32,35 @@ def solve_with_diffrax(problem: Problem, traced: Traced) -> Answer:
             f'kl="{problem.kl}" needs fixed steps (dt=... or steps=...) and a solver that pullback '
             'runs itself, such as diffrax.Euler(); with these steps use kl="analytic"'
         )
-    ts = problem.ts
-    controller, shortest, max_steps = _controller(problem)
-    drift, control, shape = _terms(problem, traced)
-    path = diffrax.VirtualBrownianTree(
-        t0=ts[0],
-        t1=ts[-1],
-        # Above the steps' own size the tree is smooth, and the variance silently wrong.
-        tol=shortest / 4,
-        shape=shape,
-        key=problem.key,
-        levy_area=_levy_area(problem.solver),
-    )
-    zero = None if traced.kl_shape is None else jnp.zeros(traced.kl_shape, ts.dtype)
-    replay = isinstance(problem.adjoint, Replay)
+    # A start that is not finite is not tried: no step could mend it.
+    # Nor are times that are out of order, at which Diffrax raises whatever `throw` says.
+    sound = jnp.all(jnp.diff(problem.ts) >= 0)
+    for leaf in jax.tree.leaves(problem.y0):
+        sound &= jnp.all(jnp.isfinite(leaf))
+    ts = jnp.where(sound, problem.ts, 0.0)
+    controller, shortest, max_steps = _controller(problem, ts)
+    noise = _Noise(problem.y0, traced.sigma, traced.kl_shape is not None)
+    zero = None
+    if traced.kl_shape is not None:
+        zero = jnp.zeros(traced.kl_shape, noise.wide), jnp.zeros(traced.kl_shape, noise.wide)
+    adjoint = problem.adjoint
+    if not isinstance(adjoint, diffrax.DirectAdjoint):
+        replay = isinstance(adjoint, Replay)
+        adjoint = diffrax.RecursiveCheckpointAdjoint() if replay else diffrax.BacksolveAdjoint()
     sol = diffrax.diffeqsolve(
-        diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(control, path)),
-        problem.solver,
+        diffrax.MultiTerm(
+            diffrax.ODETerm(_drift(traced, noise)),
+            diffrax.ControlTerm(noise.control(traced), _path(problem, ts[-1], noise, shortest)),
+        ),
+        problem.solver if problem.grid is None else _AtNodes(problem.solver),
         t0=ts[0],
         t1=ts[-1],
         dt0=None,
-        y0=(problem.y0, zero),
+        y0=(_cast(problem.y0, noise.wide), zero),
         args=traced.params,
         saveat=diffrax.SaveAt(ts=ts),
         stepsize_controller=controller,
-        adjoint=diffrax.RecursiveCheckpointAdjoint() if replay else diffrax.BacksolveAdjoint(),
+        adjoint=adjoint,
         max_steps=max_steps,
         throw=False,
     )
@@ -72,26 +68,53 @@ def solve_with_diffrax(problem: Problem, traced: Traced) -> Answer:
         jnp.asarray(sol.stats[f"num_{kind}_steps"]) for kind in ("accepted", "rejected")
     )
     ys, kl = cast(tuple, sol.ys)
+    ys = _cast(ys, noise.dtype)
+    if kl is not None:
+        kl, outside = kl
+        kl = jnp.where(outside > 0, jnp.inf, kl).astype(noise.dtype)
+    code = code_of_diffrax(sol.result)
+    known, last = code_of(ys, kl)
+    code = jnp.where(code == int(Result.SUCCESSFUL), known, code)
     stats = Stats(jnp.full_like(accepted, -1), accepted, rejected)
-    return Answer(ys, kl, code_of(sol.result), reached(sol), stats)
+    return Answer(ys, kl, code, problem.clock.reached(problem.ts[last]), stats)
+
+
+def _path(
+    problem: Problem, span: Array, noise: "_Noise", shortest: Array
+) -> diffrax.AbstractBrownianPath:
+    return diffrax.VirtualBrownianTree(
+        t0=jnp.zeros_like(span),
+        # A solve of no length asks for no increment, but a tree must have a length.
+        t1=jnp.where(span > 0, span, 1.0),
+        # Above the steps' own size the tree is smooth, and the variance silently wrong.
+        tol=shortest / 4,
+        shape=noise.shape,
+        key=problem.key,
+        levy_area=_levy_area(problem.solver),
+    )
 
 
 def _levy_area(solver: diffrax.AbstractSolver) -> type:
     """The least that the path must tell of its Levy area for `solver`."""
-    least = getattr(solver, "minimal_levy_area", diffrax.AbstractBrownianIncrement)
+    least = getattr(unwrapped(solver), "minimal_levy_area", diffrax.AbstractBrownianIncrement)
     for kind in (diffrax.SpaceTimeTimeLevyArea, diffrax.SpaceTimeLevyArea):
         if issubclass(least, kind.__mro__[1]):
             return kind
     return diffrax.BrownianIncrement
 
 
-def _controller(problem: Problem) -> tuple[diffrax.AbstractStepSizeController, Array, int]:
+def _controller(
+    problem: Problem, ts: Array
+) -> tuple[diffrax.AbstractStepSizeController, Array, int]:
     """How to step, the shortest step, and the most steps."""
-    ts = problem.ts
+    grid = problem.grid
+    if grid is not None:
+        # Steps of no length are left out; if there are no others, any tree will do.
+        shortest = jnp.min(jnp.where(grid.dt > 0, grid.dt, jnp.inf))
+        shortest = jnp.where(jnp.isfinite(shortest), shortest, 1.0)
+        return Nodes(jnp.concatenate([grid.t, ts[-1:]])), shortest, grid.t.shape[0] + 1
     if problem.rtol is None or problem.atol is None:
-        grid = grid_of(ts, problem.dt, problem.steps)
-        nodes = jnp.concatenate([grid.t, ts[-1:]])
-        return diffrax.StepTo(ts=nodes), jnp.min(grid.dt), grid.t.shape[0] + 1
+        raise ValueError("a problem has a grid or tolerances")
     shortest = (ts[-1] - ts[0]) * _SHORTEST
     controller = diffrax.PIDController(
         rtol=problem.rtol,
@@ -106,40 +129,137 @@ def _controller(problem: Problem) -> tuple[diffrax.AbstractStepSizeController, A
     return controller, shortest, problem.max_steps
 
 
-def _terms(problem: Problem, traced: Traced) -> tuple[Callable, Callable, PyTree]:
-    """Drift and control on the state `(y, kl)`, and the shape of the Brownian motion."""
-    equation, y0, sigma0 = traced.equation, problem.y0, traced.sigma
-    with_kl = traced.kl_shape is not None
+def _cast(tree: PyTree, dtype: Any) -> PyTree:
+    return jax.tree.map(lambda x: x.astype(dtype), tree)
+
+
+def _drift(traced: Traced, noise: "_Noise") -> Callable:
+    """The drift of the state `(y, (kl, for how long it has been infinite))`."""
+    equation, over = traced.equation, traced.kl_shape
 
     def drift(t: Array, state: tuple, params: PyTree) -> tuple:
-        y, _ = state
-        rate = equation.kl_increment(t, y, params, jnp.ones_like(t), []) if with_kl else None
-        return equation.drift(t, y, params), rate
+        y = _cast(state[0], noise.dtype)
+        rates = None if over is None else _cast(equation.kl_rate(t, y, params), noise.wide)
+        return _cast(equation.drift(t, y, params), noise.wide), rates
 
-    shapes = increment_shapes(y0, sigma0)
-    kept = [s for s in shapes if s is not None]
-    pairs = zip(jax.tree.leaves(y0), leaves_of(y0, sigma0), strict=True)
-    if not with_kl and all(s is not None and s.ndim == y.ndim for y, s in pairs):
-        # Some methods take this form alone.
-        def diagonal(t: Array, state: tuple, params: PyTree) -> lineax.AbstractLinearOperator:
-            return lineax.DiagonalLinearOperator((equation.diffusion(t, state[0], params), None))
+    return drift
 
-        return drift, diagonal, (jax.tree.structure(y0).unflatten(kept), None)
 
-    def control(t: Array, state: tuple, params: PyTree) -> lineax.AbstractLinearOperator:
-        y, kl = state
+class _AtNodes(diffrax.AbstractWrappedSolver):
+    """A solver whose outputs, which are at the ends of its steps, are the ends of its steps.
+
+    `diffrax.HalfSolver` has the dense output of another step than the one it takes.
+    """
+
+    outer: diffrax.AbstractSolver
+
+    interpolation_cls = diffrax.LocalLinearInterpolation
+
+    @property
+    def solver(self) -> Any:
+        """What Diffrax asks for the kind of."""
+        return unwrapped(self.outer)
+
+    @property
+    def term_structure(self) -> Any:
+        return self.outer.term_structure
+
+    @property
+    def term_compatible_contr_kwargs(self) -> Any:
+        return self.outer.term_compatible_contr_kwargs
+
+    def order(self, terms: Any) -> Any:
+        return self.outer.order(terms)
+
+    def strong_order(self, terms: Any) -> Any:
+        return self.outer.strong_order(terms)
+
+    def error_order(self, terms: Any) -> Any:
+        return self.outer.error_order(terms)
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: PyTree, args: PyTree) -> Any:
+        return self.outer.init(terms, t0, t1, y0, args)
+
+    def step(
+        self, terms: Any, t0: Any, t1: Any, y0: PyTree, args: PyTree, solver_state: Any, jump: Any
+    ) -> tuple:
+        y1, error, _, state, result = self.outer.step(terms, t0, t1, y0, args, solver_state, jump)
+        return y1, error, {"y0": y0, "y1": y1}, state, result
+
+    def func(self, terms: Any, t0: Any, y0: PyTree, args: PyTree) -> Any:
+        return self.outer.func(terms, t0, y0, args)
+
+
+class _Noise:
+    """The shape of the Brownian motion, and what multiplies it."""
+
+    def __init__(self, y: PyTree, sigma: PyTree, with_kl: bool):
+        self.dtype = jax.tree.leaves(y)[0].dtype
+        # In half precision a tree cannot tell its own nodes apart, so the solve runs in single.
+        self.wide = wider(jnp.float32, self.dtype)
+        shapes = increment_shapes(y, sigma)
+        kept = [jax.ShapeDtypeStruct(s.shape, self.wide) for s in shapes if s is not None]
+        pairs = zip(jax.tree.leaves(y), leaves_of(y, sigma), strict=True)
+        # Some methods of Diffrax take this form alone.
+        self.diagonal = not with_kl and all(s is not None and s.ndim == x.ndim for x, s in pairs)
+        self.shape = (jax.tree.structure(y).unflatten(kept), None) if self.diagonal else kept
+
+    def control(self, traced: Traced) -> Callable:
+        """The diffusion as a linear operator from the Brownian motion to the state."""
+        diffusion = traced.equation.diffusion
+
+        def control(t: Array, state: tuple, params: PyTree) -> lineax.AbstractLinearOperator:
+            sigma = _cast(diffusion(t, _cast(state[0], self.dtype), params), self.wide)
+            if self.diagonal:
+                return lineax.DiagonalLinearOperator((sigma, None))
+            return _Product(leaves_of(state[0], sigma), jax.tree.map(jnp.zeros_like, state))
+
+        return control
+
+
+class _Product(lineax.AbstractLinearOperator):
+    """A diffusion times increments, as a PyTree of arrays: some methods keep one a stage."""
+
+    sigma: list[Array | None]
+    zero: tuple[PyTree, PyTree]
+
+    def mv(self, vector: list[Array]) -> tuple[PyTree, PyTree]:
+        """The rise of `(y, kl)`, of which the latter has no noise."""
+        y, kl = self.zero
         leaves, structure = jax.tree.flatten(y)
-        sigma = equation.diffusion(t, y, params)
+        drawn = iter(vector)
+        increments = [None if s is None else next(drawn) for s in self.sigma]
+        products = times_increment(y, structure.unflatten(self.sigma), increments)
+        filled = [x if p is None else p for x, p in zip(leaves, products, strict=True)]
+        return structure.unflatten(filled), kl
 
-        def product(noise: list[Array]) -> tuple:
-            drawn = iter(noise)
-            increments = [None if s is None else next(drawn) for s in shapes]
-            products = times_increment(y, sigma, increments)
-            filled = [
-                jnp.zeros_like(x) if p is None else p for x, p in zip(leaves, products, strict=True)
-            ]
-            return structure.unflatten(filled), None if kl is None else jnp.zeros_like(kl)
+    def as_matrix(self) -> Array:
+        """Not needed, for no method solves with it."""
+        raise NotImplementedError("only products of a diffusion are taken")
 
-        return lineax.FunctionLinearOperator(product, kept)
+    def transpose(self) -> lineax.AbstractLinearOperator:
+        """Not needed, for no method solves with it."""
+        raise NotImplementedError("only products of a diffusion are taken")
 
-    return drift, control, kept
+    def in_structure(self) -> PyTree:
+        """The shape of the increments."""
+        y, _ = self.zero
+        shapes = increment_shapes(y, jax.tree.structure(y).unflatten(self.sigma))
+        return [s for s in shapes if s is not None]
+
+    def out_structure(self) -> PyTree:
+        """The shape of the state."""
+        return jax.eval_shape(lambda: self.zero)
+
+
+for _property in (
+    lineax.has_unit_diagonal,
+    lineax.is_diagonal,
+    lineax.is_lower_triangular,
+    lineax.is_negative_semidefinite,
+    lineax.is_positive_semidefinite,
+    lineax.is_symmetric,
+    lineax.is_tridiagonal,
+    lineax.is_upper_triangular,
+):
+    _property.register(_Product)(lambda operator: False)

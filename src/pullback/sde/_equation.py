@@ -1,7 +1,7 @@
 """An SDE traced once: drift, diffusion and prior drift as functions of explicit parameters."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from pullback._clock import wider
 from pullback.ode._lanes import spread
 
 from ._noise import leaves_of, times_increment
@@ -52,42 +53,69 @@ class Equation(eqx.Module):
         self, t: Array, y: PyTree, params: PyTree, dt: Array, increments: Sequence[Array | None]
     ) -> Array:
         """The growth of the path-space KL over a step that starts at `(t, y)`."""
-        total = 0.0
-        for u in self._control(t, y, params):
-            if u is not None:
-                square = _over_state(jnp.square(u))
-                total = total + 0.5 * spread(dt, square) * square
+        total, outside = self.kl_rate(t, y, params)
+        total = spread(dt, total) * total
+        # A step of no length adds nothing, infinite or not.
+        total = jnp.where(outside & (spread(dt, total) > 0), jnp.inf, total)
         if self.kl == "analytic":
-            return jnp.asarray(total)
+            return total
         if self.kl == "sticking_the_landing":
             params = lax.stop_gradient(params)
         # By Ito's rule the integrand is taken where the step starts.
-        for u, w in zip(self._control(t, y, params), increments, strict=True):
-            if u is not None:
-                total = total + _over_state(u * w)
-        return jnp.asarray(total)
+        for found, w in zip(self._control(t, y, params), increments, strict=True):
+            if found is not None:
+                total = total + _over_state(found.u * w)
+        return total
 
-    def _control(self, t: Array, y: PyTree, params: PyTree) -> list[Any]:
+    def kl_rate(self, t: Array, y: PyTree, params: PyTree) -> tuple[Array, Array]:
+        """The KL's growth a unit of time, and where it is infinite instead."""
+        found = [c for c in self._control(t, y, params) if c is not None]
+        rate = sum(0.5 * _over_state(jnp.square(c.u)) for c in found)
+        outside = found[0].outside
+        for c in found[1:]:
+            outside = outside | c.outside
+        return jnp.asarray(rate), outside
+
+    def _control(self, t: Array, y: PyTree, params: PyTree) -> list["_Control | None"]:
         """`u` with `diffusion u = drift - prior`, for each leaf that has noise."""
         if self.prior is None:
             raise ValueError("a path-space KL needs the prior's drift")
         f, h = (leaves_of(y, g(t, y, params)) for g in (self.drift, self.prior))
         sigma = leaves_of(y, self.diffusion(t, y, params))
         return [
-            None if s is None else _solve_for_control(s, a - b)
+            None if s is None else _solve_for_control(s, a, b)
             for s, a, b in zip(sigma, f, h, strict=True)
         ]
 
 
-def _solve_for_control(sigma: Array, difference: Array) -> Array:
-    if sigma.ndim == difference.ndim:
-        # Where the noise vanishes the KL is infinite; a floor keeps the gradient finite.
-        tiny = jnp.asarray(1e-7, sigma.dtype)
-        safe = jnp.where(jnp.abs(sigma) < tiny, jnp.where(sigma < 0, -tiny, tiny), sigma)
-        return difference / safe
-    gram = jnp.einsum("...dm,...em->...de", sigma, sigma)
-    solved = jnp.linalg.solve(gram, difference[..., None])[..., 0]
-    return jnp.einsum("...dm,...d->...m", sigma, solved)
+class _Control(NamedTuple):
+    """The least `u` with `sigma u = f - h`, and the paths for which there is none."""
+
+    u: Array
+    outside: Array
+
+
+def _solve_for_control(sigma: Array, f: Array, h: Array) -> _Control:
+    difference = f - h
+    eps = float(jnp.finfo(sigma.dtype).eps)
+    # Two drifts that agree but for their rounding agree.
+    rounding = 100 * eps * (jnp.abs(f) + jnp.abs(h))
+    if sigma.ndim == f.ndim:
+        none = sigma == 0
+        u = jnp.where(none, 0.0, difference / jnp.where(none, 1.0, sigma))
+        left = jnp.where(none, jnp.abs(difference), 0.0)
+        return _Control(u, _any_over_state(left > rounding))
+    # There is no linear algebra in half precision.
+    wide = sigma.astype(wider(jnp.float32, sigma.dtype))
+    inverse = jnp.linalg.pinv(wide).astype(sigma.dtype)
+    u = jnp.einsum("...md,...d->...m", inverse, difference)
+    left = jnp.abs(difference - jnp.einsum("...dm,...m->...d", sigma, u))
+    rounding += eps**0.5 * jnp.max(jnp.abs(difference), axis=-1, keepdims=True)
+    return _Control(u, _any_over_state(left > rounding))
+
+
+def _any_over_state(x: Array) -> Array:
+    return jnp.any(x, axis=-1) if x.ndim else x
 
 
 def _over_state(x: Array) -> Array:

@@ -1,16 +1,20 @@
 """The steps of a solve on fixed times, and the blocks in which they are replayed."""
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
+
+from pullback._clock import Times, times_of
 
 
 class Grid(NamedTuple):
-    """One row for each step. Times have the shape of one time, `[]` or `[batch]`."""
+    """One row for each step. Times, since the first, have the shape of one, `[]` or `[batch]`."""
 
     t: Float[Array, "steps *batch"]
     dt: Float[Array, "steps *batch"]
@@ -19,32 +23,44 @@ class Grid(NamedTuple):
     ends: Bool[Array, " steps"]
 
 
-def checked_times(ts: object, dtype: np.dtype, batch: tuple[int, ...]) -> Array:
-    """The times as an array, sorted, `[T]` or one row for each of the state's leading axes."""
-    ts = jnp.asarray(ts)
-    ts = lax.stop_gradient(ts.astype(dtype))
-    if ts.ndim == 0 or ts.shape[-1] < 2:
-        raise ValueError(f"ts must have shape [T] with T at least 2, got {list(ts.shape)}")
-    if ts.ndim > 1 and ts.shape[:-1] != batch[: ts.ndim - 1]:
+def checked_times(ts: Any, dtype: Any, batch: tuple[int, ...], *, narrow: bool) -> Times:
+    """The times, increasing, `[T]` or one row for each of the state's leading axes."""
+    times = times_of(ts, dtype, narrow=narrow)
+    shape = times.since.shape
+    if len(shape) > 1 and shape[:-1] != batch[: len(shape) - 1]:
         raise ValueError(
-            f"ts of shape {list(ts.shape)} has a row for each path, so every array of y0 must "
-            f"begin with {list(ts.shape[:-1])}; the common leading axes are {list(batch)}"
+            f"ts of shape {list(shape)} has a row for each path, so every array of y0 must "
+            f"begin with {list(shape[:-1])}; the common leading axes are {list(batch)}"
         )
-    if not isinstance(ts, Tracer):
-        gaps = np.diff(np.asarray(ts, float), axis=-1)
-        # Rows of a batch are padded by repeating their last time; a step of no length is harmless.
-        ordered = np.all(gaps > 0) if ts.ndim == 1 else np.all(gaps >= 0)
-        if not (np.all(np.isfinite(ts)) and ordered):
-            place = int(np.argmin(np.where(np.isnan(gaps), -np.inf, gaps)) % gaps.shape[-1])
+    if times.known is not None:
+        gaps = np.diff(times.known, axis=-1)
+        if np.any(gaps < 0):
+            place = int(np.argmin(gaps) % gaps.shape[-1])
             raise ValueError(
-                "ts must be finite and strictly increasing (rows of a batch may repeat a time): "
-                f"look at entries {place} and {place + 1} of {np.asarray(ts)}"
+                "ts must be increasing (a time may be repeated), for noise has no way back: look "
+                f"at entries {place} and {place + 1} of {times.given}"
             )
+    return times._replace(since=lax.stop_gradient(_not_differentiated(times.since)))
+
+
+@jax.custom_jvp
+def _not_differentiated(ts: Array) -> Array:
     return ts
 
 
-def grid_of(ts: Array, dt: float | None, steps: int | None) -> Grid:
+@partial(_not_differentiated.defjvp, symbolic_zeros=True)
+def _refuse(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    if not isinstance(tangents[0], SymbolicZero):
+        raise ValueError(
+            "sde.solve has no gradient with respect to ts, for a Brownian path has no derivative "
+            "in time: give lax.stop_gradient(ts), or put what is learned into args"
+        )
+    return primals[0], jnp.zeros_like(primals[0])
+
+
+def grid_of(times: Times, dt: float | None, steps: int | None) -> Grid:
     """Equal steps between two successive times: `steps` of them, or as many as `dt` needs."""
+    ts, known = times.since, times.known
     if steps is not None:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
@@ -52,7 +68,7 @@ def grid_of(ts: Array, dt: float | None, steps: int | None) -> Grid:
     else:
         if dt is None or not dt > 0:
             raise ValueError(f"dt must be positive, got {dt}")
-        if isinstance(ts, Tracer):
+        if known is None:
             raise ValueError(
                 "dt=... counts the steps of each interval, so ts must be known when the program is "
                 "compiled, and here it is traced: give steps=N, or make ts a NumPy array"
@@ -60,7 +76,7 @@ def grid_of(ts: Array, dt: float | None, steps: int | None) -> Grid:
         if ts.ndim != 1:
             raise ValueError("dt=... wants one row of times; with ts [batch, T] give steps=N")
         # A gap of a whole number of steps must not become one more by rounding.
-        counts = np.maximum(1, np.ceil(np.diff(np.asarray(ts, float)) / dt - 1e-4)).astype(int)
+        counts = np.maximum(1, np.ceil(np.diff(known) / dt - 1e-4)).astype(int)
     interval = np.repeat(np.arange(len(counts)), counts)
     within = np.concatenate([np.arange(n) for n in counts])
     left = jnp.moveaxis(ts, -1, 0)[interval]

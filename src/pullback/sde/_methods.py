@@ -195,21 +195,35 @@ class ReversibleHeun(AbstractMethod):
 
 
 def method_of(solver: diffrax.AbstractSolver, noise: str) -> AbstractMethod | None:
-    """Our form of a Diffrax solver, or None when Diffrax is to run it."""
-    if isinstance(solver, diffrax.Euler | diffrax.Heun | diffrax.Midpoint | diffrax.Ralston):
+    """Our form of a Diffrax solver, or None when Diffrax is to run it.
+
+    A subclass may take another step, so only the class itself counts.
+    """
+    kind = type(solver)
+    if kind in (diffrax.Euler, diffrax.Heun, diffrax.Midpoint, diffrax.Ralston):
         tableau = tableau_of(solver)
         return None if tableau is None else RungeKutta(tableau)
-    if isinstance(solver, diffrax.ItoMilstein | diffrax.StratonovichMilstein):
+    if kind in (diffrax.ItoMilstein, diffrax.StratonovichMilstein):
         if noise == "general":
             raise ValueError(
                 "Milstein's method needs diagonal or additive noise; for general noise use "
                 "diffrax.Heun() (Stratonovich) or diffrax.Euler() (Ito)"
             )
-        ito = isinstance(solver, diffrax.ItoMilstein)
-        return Milstein("ito" if ito else "stratonovich")
-    if isinstance(solver, diffrax.ReversibleHeun):
-        return ReversibleHeun()
-    return None
+        return Milstein("ito" if kind is diffrax.ItoMilstein else "stratonovich")
+    return ReversibleHeun() if kind is diffrax.ReversibleHeun else None
+
+
+def needs_additive_noise(solver: diffrax.AbstractSolver) -> bool:
+    """Whether `solver` reads the diffusion once a step, and so is wrong where it changes with y."""
+    inner = unwrapped(solver)
+    return isinstance(inner, diffrax.AbstractSRK) and inner.tableau.is_additive_noise()
+
+
+def unwrapped(solver: Any) -> Any:
+    """The solver inside of `HalfSolver` and its like."""
+    while hasattr(solver, "solver"):
+        solver = solver.solver
+    return solver
 
 
 def interpretation_of(solver: diffrax.AbstractSolver) -> Interpretation | None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from pullback._clock import Clock
 from pullback.ode._lanes import spread
 
 Noise = Literal["diagonal", "additive", "general"]
@@ -68,12 +69,14 @@ class OnPath(eqx.Module):
     """Increments of a Brownian path that the caller gave."""
 
     path: diffrax.AbstractBrownianPath
+    clock: Clock
     shapes: tuple[jax.ShapeDtypeStruct | None, ...] = eqx.field(static=True)
 
     def __call__(self, step: Array, t: Array, dt: Array) -> list[Array | None]:
         """The increments of all leaves from `t` to `t + dt`."""
         del step
-        drawn = iter(jax.tree.leaves(self.path.evaluate(t, t + dt)))
+        ends = self.clock.reached(t), self.clock.reached(t + dt)
+        drawn = iter(jax.tree.leaves(self.path.evaluate(*ends)))
         return [None if s is None else next(drawn) for s in self.shapes]
 
 

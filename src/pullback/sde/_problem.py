@@ -6,15 +6,23 @@ from typing import Any, NamedTuple
 import diffrax
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from pullback._clock import Clock
 from pullback.ode import Replay
 from pullback.ode._dependence import depends_on
 from pullback.ode._problem import _checked_state as checked_state
 
 from ._equation import KL, Equation, kl_shape
-from ._grid import checked_times
-from ._methods import AbstractMethod, interpretation_of, method_of
+from ._grid import Grid, checked_times, grid_of
+from ._methods import (
+    AbstractMethod,
+    interpretation_of,
+    method_of,
+    needs_additive_noise,
+    unwrapped,
+)
 from ._noise import Noise, check_diffusion, check_path, increment_shapes, leaves_of
 from ._stochastic_adjoint import StochasticAdjoint
 
@@ -24,15 +32,17 @@ class Problem(eqx.Module):
 
     functions: tuple[Callable, Callable, Callable | None]
     y0: PyTree
+    # Counted from the first, as all that follows counts them.
     ts: Array
+    clock: Clock
     args: PyTree
     key: PRNGKeyArray | None
     path: diffrax.AbstractBrownianPath | None
     solver: diffrax.AbstractSolver
     adjoint: Any
     method: AbstractMethod | None
-    dt: float | None = eqx.field(static=True)
-    steps: int | None = eqx.field(static=True)
+    # None where steps adapt.
+    grid: Grid | None
     rtol: float | None = eqx.field(static=True)
     atol: float | None = eqx.field(static=True)
     noise: Noise = eqx.field(static=True)
@@ -59,7 +69,8 @@ def problem_of(
     rtol: float | None,
     atol: float | None,
     max_steps: int,
-) -> Problem:
+) -> tuple[Problem, Array | np.ndarray]:
+    """The problem, and its times as they were given."""
     for name, value in (("drift", drift), ("diffusion", diffusion), ("prior", prior)):
         if not callable(value) and not (name == "prior" and value is None):
             raise TypeError(f"{name} must be a function of (t, y, args), got {value!r}")
@@ -70,10 +81,10 @@ def problem_of(
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"solver must be a Diffrax solver such as Midpoint(), got {solver!r}")
     adjoint = Replay(segment=128) if adjoint is None else adjoint
-    if not isinstance(adjoint, Replay | StochasticAdjoint):
+    if not isinstance(adjoint, Replay | StochasticAdjoint | diffrax.DirectAdjoint):
         raise TypeError(
-            "adjoint must be pullback.ode.Replay() or pullback.sde.StochasticAdjoint(), "
-            f"got {adjoint!r}"
+            "adjoint must be pullback.ode.Replay(), pullback.sde.StochasticAdjoint() or "
+            f"diffrax.DirectAdjoint(), got {adjoint!r}"
         )
     _check_interpretation(solver, noise, interpretation, adjoint, drift)
     if (key is None) == (path is None):
@@ -83,30 +94,33 @@ def problem_of(
     shared = 0
     while all(len(s) > shared and s[shared] == leading[0][shared] for s in leading):
         shared += 1
-    ts = checked_times(ts, dtype, leading[0][:shared])
     # A changing weight of the KL or a traced step must not be mistaken for a setting.
     dt, rtol, atol = (None if x is None else float(x) for x in (dt, rtol, atol))
     method = None if rtol is not None else method_of(solver, noise)
-    if method is None and ts.ndim > 1:
-        raise ValueError("ts with a row for each path needs steps=N and a solver of pullback's own")
-    return Problem(
+    # Diffrax would widen the state to the dtype of the times.
+    times = checked_times(ts, dtype, leading[0][:shared], narrow=method is None)
+    grid = None if rtol is not None else grid_of(times, dt, steps)
+    if method is None:
+        _check_for_diffrax(solver, adjoint, times.since)
+    problem = Problem(
         (drift, diffusion, prior),
         y0,
-        ts,
+        times.since,
+        times.clock,
         args,
         key,
         path,
         solver,
         adjoint,
         method,
-        dt,
-        steps,
+        grid,
         rtol,
         atol,
         noise,
         kl,
         max_steps,
     )
+    return problem, times.given
 
 
 def _check_choice(name: str, value: Any, choices: tuple) -> None:
@@ -140,9 +154,19 @@ def _check_interpretation(
             f"{name} is not a solver for SDEs; for Stratonovich equations use diffrax.Midpoint() "
             "or Heun(), for Ito ones diffrax.Euler() or ItoMilstein()"
         )
+    if isinstance(unwrapped(solver), diffrax.AbstractFosterLangevinSRK):
+        raise ValueError(
+            f"{name} solves Langevin's equation alone, given by terms of its own: call "
+            "diffrax.diffeqsolve, or use a solver of any equation such as diffrax.Heun() here"
+        )
     # Where the noise does not depend on the state, the two integrals are the same.
     if noise == "additive":
         return
+    if needs_additive_noise(solver):
+        raise ValueError(
+            f'{name} is right for noise="additive" only, got noise={noise!r}: say noise="additive" '
+            "if the diffusion does not read y; else use diffrax.Heun() or SPaRK()"
+        )
     declared = declared or getattr(drift, "interpretation", None)
     if declared not in (None, solves):
         fits = "Midpoint() or Heun()" if declared == "stratonovich" else "Euler() or ItoMilstein()"
@@ -159,6 +183,17 @@ def _check_interpretation(
         )
 
 
+def _check_for_diffrax(solver: diffrax.AbstractSolver, adjoint: Any, ts: Array) -> None:
+    if ts.ndim > 1:
+        raise ValueError("ts with a row for each path needs steps=N and a solver of pullback's own")
+    runge_kutta = isinstance(unwrapped(solver), diffrax.AbstractERK | diffrax.Euler)
+    if isinstance(adjoint, StochasticAdjoint) and not runge_kutta:
+        raise ValueError(
+            f"{type(solver).__name__} cannot take the backward equation of StochasticAdjoint: use "
+            "adjoint=pullback.ode.Replay(), or a Runge-Kutta solver such as diffrax.Heun()"
+        )
+
+
 class Traced(NamedTuple):
     """The functions of a solve, with all arrays that they read made explicit."""
 
@@ -172,7 +207,7 @@ class Traced(NamedTuple):
 
 def trace(problem: Problem) -> Traced:
     """Trace drift, diffusion and prior, once each."""
-    y0, t = problem.y0, problem.ts[..., 0]
+    y0, t = problem.y0, problem.clock.time(problem.ts[..., 0])
     arrays, static = eqx.partition((problem.functions, problem.args), eqx.is_array)
 
     def evaluate(which: int) -> Callable:
@@ -199,12 +234,12 @@ def trace(problem: Problem) -> Traced:
         check_path(problem.path, increment_shapes(y0, sigma))
     count = 2 if prior is None else 3
     closed = tuple(eqx.filter_closure_convert(evaluate(i), t, y0, arrays) for i in range(count))
-    params, rest = eqx.partition((closed, arrays), eqx.is_array)
+    params, rest = eqx.partition((closed, arrays, problem.clock), eqx.is_array)
 
     def function(which: int) -> Callable:
         def call(t: Array, y: PyTree, params: PyTree) -> PyTree:
-            closed, arrays = eqx.combine(params, rest)
-            return closed[which](t, y, arrays)
+            closed, arrays, clock = eqx.combine(params, rest)
+            return closed[which](clock.time(t), y, arrays)
 
         return call
 

@@ -7,15 +7,17 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree, Real
 
 from pullback import ode
 from pullback.ode import Replay, Result, Stats
 
-from ._diffrax import Answer, solve_with_diffrax
+from ._answer import Answer, code_of
+from ._diffrax import solve_with_diffrax
 from ._equation import KL
-from ._grid import blocks, grid_of, padded
+from ._grid import Grid, blocks, padded
 from ._loop import Outputs, Program, first, replay, run
 from ._methods import AbstractMethod, Interpretation
 from ._noise import Counter, Noise, OnPath, increment_shapes
@@ -27,7 +29,8 @@ class Solution(eqx.Module):
     """The solution of an SDE at the times asked for.
 
     Attributes:
-        ts: the times.
+        ts: the times as they were given: a NumPy array where JAX's dtype would change the gaps
+            between them, as float32 does with seconds since 1970.
         ys: the values, with a time axis in front of every leaf, `[T, ...]`.
         kl: the path-space KL gathered from the first time on, `[T, ...]`: one number for each path,
             that is for each index of the axes before the state's last. None without a prior.
@@ -36,7 +39,7 @@ class Solution(eqx.Module):
         t_reached: the time at which the solve ended.
     """
 
-    ts: Float[Array, "..."]
+    ts: Float[Array | np.ndarray, "..."]
     ys: PyTree[Float[Array, "..."]]
     kl: Float[Array, "..."] | None
     stats: Stats
@@ -48,14 +51,14 @@ def solve(
     drift: Callable[[Array, PyTree, PyTree], PyTree],
     diffusion: Callable[[Array, PyTree, PyTree], PyTree],
     y0: PyTree[Float[ArrayLike, "..."]],
-    ts: Float[ArrayLike, "..."] | list | tuple,
+    ts: Real[ArrayLike, "..."] | list | tuple,
     args: PyTree = None,
     *,
     key: PRNGKeyArray | None,
     solver: diffrax.AbstractSolver,
     noise: Noise = "diagonal",
     interpretation: Interpretation | None = None,
-    adjoint: Replay | StochasticAdjoint | None = None,
+    adjoint: Replay | StochasticAdjoint | diffrax.DirectAdjoint | None = None,
     prior: Callable[[Array, PyTree, PyTree], PyTree] | None = None,
     kl: KL = "analytic",
     dt: float | None = None,
@@ -74,9 +77,10 @@ def solve(
     of Diffrax, and any solver with `rtol` and `atol`, runs in `diffrax.diffeqsolve`.
 
     Gradients flow to `y0`, `args`, the parameters of the functions, and arrays that they close
-    over; not to `ts`. For many paths give `y0` leading axes, and functions that take them
-    (`jax.vmap` a function of one path): the noise of every path is its own, and the gradient of
-    shared parameters is summed step by step, which `jax.vmap` of `solve` would not do.
+    over; one with respect to `ts` is refused, for a Brownian path has none. For many paths give
+    `y0` leading axes, and functions that take them (`jax.vmap` a function of one path): the noise
+    of every path is its own, and the gradient of shared parameters is summed step by step, which
+    `jax.vmap` of `solve` would not do.
 
     With a `prior` the KL divergence in path space between the solution's law and that of
     $dy = h\,dt + \sigma\,dW$ is gathered on the way (Girsanov). With $\sigma u = b - h$ it is the
@@ -94,10 +98,10 @@ def solve(
         diffusion: `sigma(t, y, args)`: for each array of `y` an array as `noise` says, or None
             where there is no noise.
         y0: the start: any PyTree of floating arrays, all of one dtype.
-        ts: the times at which the solution is wanted, `[T]` with `T >= 2`, strictly increasing.
-            With `steps`, also `[batch, T]`, a row for each entry of the leading axis of `y0`; rows
-            may be padded by repeating their last time, and the functions get `t` of shape
-            `[batch]`.
+        ts: the times at which the solution is wanted, `[T]` with `T >= 2`, increasing; a time may
+            be repeated. With `steps`, also `[batch, T]`, a row for each entry of the leading axis
+            of `y0`; rows may be padded by repeating their last time, and the functions get `t` of
+            shape `[batch]`.
         args: any PyTree, handed to the functions.
         key: the noise. With fixed steps the increment of step k is drawn from `key` and k, so that
             nothing is stored, and a backward pass meets the same path.
@@ -108,7 +112,9 @@ def solve(
             `y` of `[..., d]`, with m Brownian motions for each path.
         interpretation: whose equation this is. When given, a solver of the other kind is an error.
         adjoint: `pullback.ode.Replay()` (the default, keeping 128 states: exact gradients of the
-            discrete solution), or `StochasticAdjoint()` (constant memory).
+            discrete solution), `StochasticAdjoint()` (constant memory), or
+            `diffrax.DirectAdjoint()` (JAX differentiates the loop, in forward mode too; memory
+            grows with the number of steps).
         prior: the drift `h(t, y, args)` of the other law; where there is no noise it may have None.
         kl: the form of the KL.
         dt: take equal steps of at most this length between two successive `ts`, which must be
@@ -146,7 +152,7 @@ def solve(
     Source: Li et al., Scalable Gradients for Stochastic Differential Equations (2020); the form
     `sticking_the_landing` is Xu et al., Infinitely Deep Bayesian Neural Networks with SDEs (2022).
     """
-    problem = problem_of(
+    problem, given = problem_of(
         drift,
         diffusion,
         y0,
@@ -166,11 +172,8 @@ def solve(
         atol,
         max_steps,
     )
-    # The number of steps may need the times themselves, which a compiled function does not have.
-    grid = None
-    if problem.method is not None:
-        grid = grid_of(problem.ts, problem.dt, problem.steps)
-    solution = _solve(problem, grid)
+    answer = _solve(problem)
+    solution = Solution(given, answer.ys, answer.kl, answer.stats, answer.code, answer.t_reached)
     if not throw:
         return solution
     checked = ode.raise_if_failed(
@@ -182,7 +185,7 @@ def solve(
 def brownian_path(
     key: PRNGKeyArray,
     like: PyTree[Any],
-    ts: Float[ArrayLike, "..."] | list | tuple,
+    ts: Real[ArrayLike, "..."] | list | tuple,
     *,
     dt: float | None = None,
     steps: int | None = None,
@@ -223,23 +226,21 @@ def brownian_path(
 
 
 @eqx.filter_jit
-def _solve(problem: Problem, grid: Any) -> Solution:
+def _solve(problem: Problem) -> Answer:
     traced = trace(problem)
-    if problem.method is None:
+    if problem.method is None or problem.grid is None:
         answer = solve_with_diffrax(problem, traced)
     else:
-        answer = _on_fixed_steps(problem, problem.method, traced, grid)
-    return Solution(
-        problem.ts,
-        answer.ys,
-        answer.kl,
-        answer.stats,
-        lax.stop_gradient(answer.code),
-        lax.stop_gradient(answer.t_reached),
+        answer = _on_fixed_steps(problem, problem.method, traced, problem.grid)
+    # Traced times are NaN here where two that differ became equal.
+    ordered = jnp.all(jnp.diff(problem.ts, axis=-1) >= 0)
+    code = jnp.where(ordered, answer.code, int(Result.TIMES_NOT_MONOTONE)).astype(jnp.int32)
+    return answer._replace(
+        code=lax.stop_gradient(code), t_reached=lax.stop_gradient(answer.t_reached)
     )
 
 
-def _on_fixed_steps(problem: Problem, method: AbstractMethod, traced: Traced, grid: Any) -> Answer:
+def _on_fixed_steps(problem: Problem, method: AbstractMethod, traced: Traced, grid: Grid) -> Answer:
     ts, steps = problem.ts, grid.t.shape[0]
     cuts: tuple[int, ...] = (steps,)
     if isinstance(problem.adjoint, Replay):
@@ -251,21 +252,23 @@ def _on_fixed_steps(problem: Problem, method: AbstractMethod, traced: Traced, gr
     shapes = increment_shapes(problem.y0, traced.sigma)
     path = problem.path
     draw = (
-        Counter(cast(PRNGKeyArray, problem.key), shapes) if path is None else OnPath(path, shapes)
+        Counter(cast(PRNGKeyArray, problem.key), shapes)
+        if path is None
+        else OnPath(path, problem.clock, shapes)
     )
     program = Program(traced.equation, method, grid, draw, ts.shape[-1])
-    outputs = _differentiable(
-        (traced.params, problem.y0), program, problem.adjoint, cuts, traced.kl_shape
-    )
-    finite = jnp.ones(ts.shape[-1], bool)
-    for leaf in jax.tree.leaves(outputs):
-        finite &= jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
-    last = jnp.sum(jnp.cumprod(finite.astype(jnp.int32))) - 1
-    row = ts[..., jnp.maximum(last, 0)]
-    code = jnp.where(jnp.all(finite), int(Result.SUCCESSFUL), int(Result.NON_FINITE))
+    if isinstance(problem.adjoint, diffrax.DirectAdjoint):
+        carry = first(program, problem.y0, traced.kl_shape)
+        outputs = run(program, carry, traced.params)[0]
+    else:
+        outputs = _differentiable(
+            (traced.params, problem.y0), program, problem.adjoint, cuts, traced.kl_shape
+        )
+    code, last = code_of(outputs.ys, outputs.kl)
     count = jnp.asarray(steps, jnp.int32)
     stats = Stats(method.evaluations * count, count, jnp.zeros_like(count))
-    return Answer(outputs.ys, outputs.kl, code.astype(jnp.int32), jnp.max(row), stats)
+    reached = jnp.max(problem.clock.reached(ts[..., last]))
+    return Answer(outputs.ys, outputs.kl, code, reached, stats)
 
 
 @eqx.filter_custom_vjp
