@@ -7,7 +7,7 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import lineax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._clock import wider
 from pullback.ode import Replay, Result, Stats
@@ -89,7 +89,7 @@ def _path(
         # Above the steps' own size the tree is smooth, and the variance silently wrong.
         tol=shortest / 4,
         shape=noise.shape,
-        key=problem.key,
+        key=cast(PRNGKeyArray, problem.key),
         levy_area=_levy_area(problem.solver),
     )
 

@@ -63,7 +63,7 @@ class Equation(eqx.Module):
             params = lax.stop_gradient(params)
         # By Ito's rule the integrand is taken where the step starts.
         for found, w in zip(self._control(t, y, params), increments, strict=True):
-            if found is not None:
+            if found is not None and w is not None:
                 total = total + _over_state(found.u * w)
         return total
 

@@ -86,7 +86,8 @@ def run(
         if every == 1:
             return step(number, loop), loop[0]
         start = number * every
-        return lax.fori_loop(start, start + every, step, loop), loop[0]
+        # With a number of turns that is known, the loop itself can be differentiated.
+        return lax.fori_loop(0, every, lambda k, loop: step(start + k, loop), loop), loop[0]
 
     (carry, outputs), kept = lax.scan(block, loop, jnp.arange(steps // every, dtype=jnp.int32))
     return outputs, carry, kept
@@ -133,9 +134,7 @@ def replay(
 
         def block(carry: Carry, number: Array) -> tuple[Carry, Carry]:
             start = begin + number * inner
-            after = lax.fori_loop(
-                start, start + inner, lambda k, c: program.step(k, c, params), carry
-            )
+            after = lax.fori_loop(0, inner, lambda k, c: program.step(start + k, c, params), carry)
             return after, carry
 
         return lax.scan(block, carry, jnp.arange(cuts[level - 1], dtype=jnp.int32))[1]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import diffrax
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
@@ -239,7 +240,8 @@ def trace(problem: Problem) -> Traced:
     def function(which: int) -> Callable:
         def call(t: Array, y: PyTree, params: PyTree) -> PyTree:
             closed, arrays, clock = eqx.combine(params, rest)
-            return closed[which](clock.time(t), y, arrays)
+            # A value that is constant comes back as one of NumPy's.
+            return jax.tree.map(jnp.asarray, closed[which](clock.time(t), y, arrays))
 
         return call
 

@@ -172,7 +172,15 @@ def solve(
         atol,
         max_steps,
     )
-    answer = _solve(problem)
+    try:
+        answer = _solve(problem)
+    except (TypeError, NotImplementedError) as error:
+        if "autodiff (jvp) to a custom_vjp" not in str(error) and "custom_lin" not in str(error):
+            raise
+        raise TypeError(
+            f"{type(problem.adjoint).__name__} has no forward mode (jax.jvp, jax.jacfwd): use "
+            "adjoint=diffrax.DirectAdjoint(), which has every mode; jax.jvp of jax.grad works"
+        ) from error
     solution = Solution(given, answer.ys, answer.kl, answer.stats, answer.code, answer.t_reached)
     if not throw:
         return solution
