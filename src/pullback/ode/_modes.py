@@ -28,8 +28,8 @@ def refuse_forward(inputs: PyTree, adjoint: Any) -> PyTree:
     """
     name = type(adjoint).__name__
     message = (
-        f"{name} has no forward mode (jax.jvp, jax.jacfwd, jax.linearize): {_REMEDY}, or "
-        "diffrax.ForwardMode(), which has forward mode alone"
+        f"{name} has no forward mode (jax.jvp, jax.jacfwd, jax.linearize): {_REMEDY}, or, for an "
+        "ODE, diffrax.ForwardMode(), which has forward mode alone"
     )
     again = None
     if isinstance(adjoint, diffrax.AbstractAdjoint):

@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from pullback._clock import wider
 from pullback.ode import Replay, Result, Stats
 from pullback.ode._diffrax import _code as code_of_diffrax
+from pullback.ode._modes import refuse_forward
 from pullback.ode._nodes import Nodes
 
 from ._answer import Answer, code_of
@@ -43,10 +44,11 @@ def solve_with_diffrax(problem: Problem, traced: Traced) -> Answer:
     zero = None
     if traced.kl_shape is not None:
         zero = jnp.zeros(traced.kl_shape, noise.wide), jnp.zeros(traced.kl_shape, noise.wide)
-    adjoint = problem.adjoint
+    adjoint, params, y0 = problem.adjoint, traced.params, problem.y0
     if not isinstance(adjoint, diffrax.DirectAdjoint):
         replay = isinstance(adjoint, Replay)
         adjoint = diffrax.RecursiveCheckpointAdjoint() if replay else diffrax.BacksolveAdjoint()
+        params, y0 = refuse_forward((params, y0), adjoint)
     sol = diffrax.diffeqsolve(
         diffrax.MultiTerm(
             diffrax.ODETerm(_drift(traced, noise)),
@@ -56,8 +58,8 @@ def solve_with_diffrax(problem: Problem, traced: Traced) -> Answer:
         t0=ts[0],
         t1=ts[-1],
         dt0=None,
-        y0=(_cast(problem.y0, noise.wide), zero),
-        args=traced.params,
+        y0=(_cast(y0, noise.wide), zero),
+        args=params,
         saveat=diffrax.SaveAt(ts=ts),
         stepsize_controller=controller,
         adjoint=adjoint,

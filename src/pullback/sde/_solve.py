@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree, Real
 
 from pullback import ode
 from pullback.ode import Replay, Result, Stats
+from pullback.ode._modes import refuse_forward
 
 from ._answer import Answer, code_of
 from ._diffrax import solve_with_diffrax
@@ -172,15 +173,7 @@ def solve(
         atol,
         max_steps,
     )
-    try:
-        answer = _solve(problem)
-    except (TypeError, NotImplementedError) as error:
-        if "autodiff (jvp) to a custom_vjp" not in str(error) and "custom_lin" not in str(error):
-            raise
-        raise TypeError(
-            f"{type(problem.adjoint).__name__} has no forward mode (jax.jvp, jax.jacfwd): use "
-            "adjoint=diffrax.DirectAdjoint(), which has every mode; jax.jvp of jax.grad works"
-        ) from error
+    answer = _solve(problem)
     solution = Solution(given, answer.ys, answer.kl, answer.stats, answer.code, answer.t_reached)
     if not throw:
         return solution
@@ -265,13 +258,13 @@ def _on_fixed_steps(problem: Problem, method: AbstractMethod, traced: Traced, gr
         else OnPath(path, problem.clock, shapes)
     )
     program = Program(traced.equation, method, grid, draw, ts.shape[-1])
-    if isinstance(problem.adjoint, diffrax.DirectAdjoint):
+    adjoint = problem.adjoint
+    if isinstance(adjoint, diffrax.DirectAdjoint):
         carry = first(program, problem.y0, traced.kl_shape)
         outputs = run(program, carry, traced.params)[0]
     else:
-        outputs = _differentiable(
-            (traced.params, problem.y0), program, problem.adjoint, cuts, traced.kl_shape
-        )
+        inputs = refuse_forward((traced.params, problem.y0), adjoint)
+        outputs = _differentiable(inputs, program, adjoint, cuts, traced.kl_shape)
     code, last = code_of(outputs.ys, outputs.kl)
     count = jnp.asarray(steps, jnp.int32)
     stats = Stats(method.evaluations * count, count, jnp.zeros_like(count))
