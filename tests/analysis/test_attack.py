@@ -168,6 +168,20 @@ def test_what_cannot_be_attacked_is_refused_by_both(x, y, logits, message, key):
         inspect.unwrap(accuracy_under_attack)(*args, radii=[1.0], key=key)
 
 
+def test_many_classifiers_at_once_are_those_one_by_one(key):
+    """As a recipe scores its seeds: under `vmap` in a compiled call."""
+    x = jr.normal(key, (5, 3))
+    y = jnp.array([0, 1, 2, 0, 1])
+    scales = jnp.array([1.0, 30.0])
+    score = lambda scale: accuracy_under_attack(
+        lambda x: scale * WEIGHTS @ x, x, y, radii=[0.0, 0.3], steps=3, key=key
+    )
+    together = jax.jit(jax.vmap(score))(scales)
+    np.testing.assert_allclose(together, [score(scale) for scale in scales])
+    broken = jax.jit(score)(jnp.asarray(jnp.nan))
+    assert bool(jnp.isnan(broken).all())
+
+
 def test_what_cannot_be_seen_while_compiling_comes_out_as_nan(key):
     attack = jax.jit(functools.partial(pgd_attack, linear, radius=0.1, key=key))
     moved = attack(jnp.ones((3, 3)), jnp.array([0, 7, -1]))
