@@ -1,5 +1,7 @@
 """Every adjoint in every mode: right against a closed form, or an error that names others."""
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -40,7 +42,7 @@ def exact(x):
 
 def solved(name):
     adjoint, _ = ADJOINTS[name]
-    options = {"rtol": 1e-8, "atol": 1e-8, "throw": False, "adjoint": adjoint}
+    options: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-8, "throw": False, "adjoint": adjoint}
 
     def f(x):
         a, y0 = x
@@ -83,7 +85,7 @@ def test_second_derivatives_by_the_times(ts):
     weigh = lambda ys: jnp.sum(jnp.arange(3.0) * jnp.sin(ys))
 
     def found(ts):
-        options = {"rtol": 1e-8, "atol": 1e-8, "throw": False}
+        options: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-8, "throw": False}
         return weigh(solve(lambda t, y, args: y * jnp.cos(t), jnp.array(0.8), ts, **options).ys)
 
     right = lambda ts: weigh(0.8 * jnp.exp(jnp.sin(ts) - jnp.sin(ts[0])))

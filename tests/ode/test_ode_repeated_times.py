@@ -1,5 +1,7 @@
 """Gradients at repeated times: every output has its cotangent, whichever times coincide."""
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ TIMES = {
     "backward, ends": [1.0, -1.0],
     "both": [0.3, 0.3],
 }
-HOW = {
+HOW: dict[str, Any] = {
     "default": {},
     "adaptive": {"rtol": 1e-10, "atol": 1e-10},
     "fixed": {"steps": 24},
@@ -63,7 +65,7 @@ def close(got, want, atol, name):
 @pytest.mark.parametrize("adjoint", [Replay(), Backsolve()], ids=["replay", "backsolve"])
 def test_every_output_has_its_cotangent(adjoint, how, stepping):
     """By `y0`, `args` and `ts`, eagerly, compiled and by `vjp`, against a closed form."""
-    options = {"adjoint": adjoint, "stepping": stepping, **HOW[how]}
+    options: dict[str, Any] = {"adjoint": adjoint, "stepping": stepping, **HOW[how]}
     joint = stepping == "joint"
     # Each sample has a rate of its own, which rides along.
     field = growth if joint else lambda t, s, _: (growth(t, *s), jnp.zeros_like(s[1]))
@@ -110,7 +112,7 @@ def test_every_output_has_its_cotangent_where_diffrax_runs_the_solve(stepping, h
 
     def ys(y0, rate, ts):
         field = lambda t, s, _: (growth(t, *s), jnp.zeros_like(s[1]))
-        options = {"stepping": stepping, "adjoint": adjoint, **HOW[how]}
+        options: dict[str, Any] = {"stepping": stepping, "adjoint": adjoint, **HOW[how]}
         ys = solve(field, (y0, rate), ts, **options).ys[0]
         return ys.T if stepping == "per_sample" else ys
 
@@ -127,7 +129,7 @@ def test_the_silent_forward_pass_keeps_every_cotangent():
     field = lambda t, s, args: (s[0], s[0] ** 2)
 
     def ours(y0, ts):
-        options = {"norm": state_norm, "adjoint": Silent(), **HOW["adaptive"]}
+        options: dict[str, Any] = {"norm": state_norm, "adjoint": Silent(), **HOW["adaptive"]}
         y, r = solve(field, (y0, 0 * y0), ts, **options).ys
         return jnp.sum(bar * (y + 0.3 * r))
 

@@ -5,6 +5,8 @@ jax.experimental.ode (tests/ode_test.py) and torchode (tests of its adjoints). R
 closed forms, SciPy's, or differences in float64.
 """
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from scipy.integrate import solve_ivp
 
 from pullback.ode import Backsolve, Replay, Silent, solve, state_norm, vjp
 
-TIGHT = {"rtol": 1e-9, "atol": 1e-9}
+TIGHT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
 
 
 # torchdiffeq's four problems: a field, its solution, and the span.
@@ -43,13 +45,13 @@ def rotation_at(t, a):
     return jax.scipy.linalg.expm(a * SKEW * t) @ jnp.ones(3)
 
 
-PROBLEMS = {
+PROBLEMS: dict[str, Any] = {
     "constant": (constant, lambda t, a: a * t + 3.0, 0.2, (1.0, 4.0)),
     "sine": (sine, sine_at, 1.0, (1.0, 3.0)),
     "rotation": (rotation, rotation_at, 0.7, (1.0, 4.0)),
     "exponential": (lambda t, y, a: a * y, lambda t, a: jnp.exp(a * t), -0.1, (0.0, 8.0)),
 }
-METHODS = {
+METHODS: dict[str, Any] = {
     "dopri5": (TIGHT, 1e-6),
     "tsit5": ({"solver": diffrax.Tsit5(), **TIGHT}, 1e-6),
     "dopri8": ({"solver": diffrax.Dopri8(), **TIGHT}, 1e-6),
@@ -60,7 +62,8 @@ METHODS = {
 
 
 def times_of(span, direction, count=4):
-    return jnp.linspace(*(span if direction == "forward" else span[::-1]), count)
+    first, last = span if direction == "forward" else span[::-1]
+    return jnp.linspace(first, last, count)
 
 
 # torchdiffeq: TestSolverError, TestSolverBackwardsInTimeError.
@@ -195,7 +198,7 @@ def test_what_the_norm_leaves_out_has_its_gradient():
     bar = jnp.array([0.0, 1.0])
     for adjoint in (Replay(), Silent(), Backsolve()):
         start = (jnp.array(1.3), jnp.array(0.0))
-        options = {"norm": state_norm, "adjoint": adjoint, **TIGHT}
+        options: dict[str, Any] = {"norm": state_norm, "adjoint": adjoint, **TIGHT}
         _, pull = vjp(field, start, [0.0, 1.0], jnp.array(0.8), **options)
         grads, _ = pull((jnp.zeros(2), bar))
         np.testing.assert_allclose(grads.y0[0], 1.3 * np.expm1(1.6) / 0.8, rtol=1e-6)

@@ -62,9 +62,9 @@ def solve_with_diffrax(
                 factormax=control.factormax,
             )
         else:
-            controller = _StepThrough(_nodes(ts, steps), rtol, atol, norm)
+            controller = _StepThrough(nodes=_nodes(ts, steps), rtol=rtol, atol=atol, norm=norm)
         sol = diffrax.diffeqsolve(
-            diffrax.ODETerm(OnClock(f, clock)),
+            diffrax.ODETerm(OnClock(f, clock)),  # pyright: ignore[reportArgumentType]
             solver,
             t0=ts[0],
             t1=ts[-1],
