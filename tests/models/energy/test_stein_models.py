@@ -2,6 +2,7 @@
 
 import itertools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -111,6 +112,7 @@ def test_no_gradient_flows_into_the_gaussian():
         (model.mean, model.scale)
     )
     assert all((np.asarray(part) == 0).all() for part in slope)
+    assert not jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
 
 
 def test_what_does_not_fit_is_refused():

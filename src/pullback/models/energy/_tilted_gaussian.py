@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pullback._location_scale import location_and_scale
+from pullback.nn import Constant
 
 
 class TiltedGaussian(eqx.Module):
@@ -17,8 +18,8 @@ class TiltedGaussian(eqx.Module):
 
     $$ \log q(x) = g_\theta(x) + \log N\big(x; \mu, \mathrm{diag}(\sigma^2)\big) + \text{const} $$
 
-    Far from the data the net saturates or grows slowly, and the Gaussian makes the density fall. No
-    gradient flows into it.
+    Far from the data the net saturates or grows slowly, and the Gaussian makes the density fall. It
+    is no parameter: neither a gradient nor a decay of weights moves it.
 
     Args:
         net: from `[dim]` to a scalar; twice differentiable, for its score is trained.
@@ -38,15 +39,27 @@ class TiltedGaussian(eqx.Module):
     """
 
     net: Callable[[Any], Any]
-    mean: Float[Array, "..."]
-    scale: Float[Array, "..."]
+    gaussian: Constant
 
-    def __check_init__(self):
-        if jnp.shape(self.mean) != jnp.shape(self.scale):
+    def __init__(
+        self, net: Callable[[Any], Any], mean: Float[Array, "..."], scale: Float[Array, "..."]
+    ):
+        if jnp.shape(mean) != jnp.shape(scale):
             raise ValueError(
                 "`mean` and `scale` must be of one shape, got "
-                f"{jnp.shape(self.mean)} and {jnp.shape(self.scale)}."
+                f"{jnp.shape(mean)} and {jnp.shape(scale)}."
             )
+        self.net, self.gaussian = net, Constant(jnp.stack([mean, scale], axis=-1))
+
+    @property
+    def mean(self) -> Float[Array, "..."]:
+        """mu."""
+        return self.gaussian.values[..., 0]
+
+    @property
+    def scale(self) -> Float[Array, "..."]:
+        """sigma."""
+        return self.gaussian.values[..., 1]
 
     @classmethod
     def fitted(
@@ -61,8 +74,7 @@ class TiltedGaussian(eqx.Module):
 
     def log_density(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
         """The log-density of one point up to a constant; the Gaussian is normalised."""
-        mean, scale = jax.lax.stop_gradient((self.mean, self.scale))
-        base = jnp.sum(((x - mean) / scale) ** 2) / 2 + jnp.sum(jnp.log(scale))
+        base = jnp.sum(((x - self.mean) / self.scale) ** 2) / 2 + jnp.sum(jnp.log(self.scale))
         return self.net(x) - base - len(x) / 2 * np.log(2 * np.pi)
 
     def score(self, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
