@@ -103,6 +103,30 @@ def test_data_that_do_not_match_are_refused(likelihood, x, message):
         likelihood.check(np.asarray(x))
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("likelihood", "x"),
+    [
+        (Bernoulli(), [0.0, 128.0]),
+        (Bernoulli(), [-0.1, 1.0]),
+        (Categorical(3), [0, 3]),
+        (Categorical(3), [-1, 1]),
+        (Categorical(3), [0.5, 1.0]),
+        (DiscretisedLogisticMixture(2, 6), [6, 0]),
+        (DiscretisedLogisticMixture(2, 6), [-1.0, 0.0]),
+    ],
+)
+def test_outside_of_the_support_the_density_is_zero_compiled_too(likelihood, x, compiled):
+    score = jax.jit(likelihood.log_prob) if compiled else likelihood.log_prob
+    params = jnp.ones(likelihood.params_shape((2,)))
+    assert score(params, jnp.asarray(x)) == -np.inf
+    assert np.isfinite(score(params, jnp.asarray([0, 1], jnp.asarray(x).dtype)))
+    if not np.issubdtype(np.asarray(x).dtype, np.integer):
+        assert np.isnan(score(params, jnp.asarray([np.nan, 0.0]))) or isinstance(
+            likelihood, Categorical
+        )
+
+
 def test_arguments_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="`levels` must be 2 or more"):
         Categorical(1)

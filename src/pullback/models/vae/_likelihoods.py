@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 
 class AbstractLikelihood(eqx.Module):
@@ -58,7 +58,7 @@ class Bernoulli(AbstractLikelihood):
         return shape
 
     def log_prob(self, params: Float[Array, "..."], x: Array) -> Float[Array, ""]:
-        return bernoulli_log_prob(params, x)
+        return _where_any((x < 0) | (x > 1), bernoulli_log_prob(params, x))
 
     def mean(self, params: Float[Array, "..."]) -> Float[Array, "..."]:
         return jax.nn.sigmoid(params)
@@ -93,7 +93,8 @@ class Categorical(AbstractLikelihood):
 
     def log_prob(self, params: Float[Array, "..."], x: Array) -> Float[Array, ""]:
         places = x.astype(jnp.int32)[..., None]
-        return jnp.sum(jnp.take_along_axis(jax.nn.log_softmax(params), places, axis=-1))
+        value = jnp.sum(jnp.take_along_axis(jax.nn.log_softmax(params), places, axis=-1))
+        return _where_any(_is_no_level(x, self.levels), value)
 
     def mean(self, params: Float[Array, "..."]) -> Float[Array, "..."]:
         return jax.nn.softmax(params)
@@ -186,6 +187,7 @@ class DiscretisedLogisticMixture(AbstractLikelihood):
 
     def log_prob(self, params: Float[Array, "..."], x: Array) -> Float[Array, ""]:
         log_weights, mean, log_std = self._split(params)
+        outside = _is_no_level(x, self.levels)
         x = x.astype(params.dtype)[..., None]
         half = 1 / (self.levels - 1)
         centred = 2 * half * x - 1 - mean
@@ -200,7 +202,7 @@ class DiscretisedLogisticMixture(AbstractLikelihood):
         log_mass = jnp.where(
             first, jax.nn.log_sigmoid(upper), jnp.where(last, jax.nn.log_sigmoid(-lower), inside)
         )
-        return jnp.sum(logsumexp(log_weights + log_mass, axis=-1))
+        return _where_any(outside, jnp.sum(logsumexp(log_weights + log_mass, axis=-1)))
 
     def mean(self, params: Float[Array, "..."]) -> Float[Array, "..."]:
         r"""The mean of x, $\sum_{j \ge 1} P(x \ge j)$, level after level."""
@@ -248,6 +250,15 @@ def _softplus(x: Array) -> Array:
 
 
 _softplus.defjvp(lambda x, moved: (_softplus(*x), jax.nn.sigmoid(x[0]) * moved[0]))
+
+
+def _where_any(outside: Bool[Array, "..."], value: Float[Array, ""]) -> Float[Array, ""]:
+    """Minus infinity where an entry is outside of the support, in a compiled program too."""
+    return jnp.where(jnp.any(outside), -jnp.inf, value)
+
+
+def _is_no_level(x: Array, levels: int) -> Bool[Array, "..."]:
+    return (x < 0) | (x > levels - 1) | (x != jnp.round(x)) & ~jnp.isnan(x)
 
 
 def _check_range(
