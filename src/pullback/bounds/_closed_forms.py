@@ -51,7 +51,8 @@ def _parts(q: Any) -> tuple[Any, tuple[int, ...]]:
 
 def _of(q: Any, p: Any) -> Array | None:
     if isinstance(q, dist.Delta):
-        return q.log_density - log_prob_of_parts(p, q.v)
+        density: Any = q.log_density
+        return density - log_prob_of_parts(p, q.v)
     for kinds, formula in _FORMULAS:
         if isinstance(q, kinds) and isinstance(p, kinds):
             return formula(q, p)
@@ -72,7 +73,7 @@ def _gaussian_or_numpyro(q: Any, p: Any) -> Array | None:
     return _gaussian_kl(*one, *other)
 
 
-def _gaussian(q: Any) -> tuple[Array, Array] | None:
+def _gaussian(q: Any) -> tuple[Any, Any] | None:
     """Mean and a root of the covariance of a normal over vectors."""
     match q:
         case dist.MultivariateNormal():
@@ -80,7 +81,8 @@ def _gaussian(q: Any) -> tuple[Array, Array] | None:
         case dist.LowRankMultivariateNormal():
             return q.loc, jnp.linalg.cholesky(q.covariance_matrix)
         case dist.Independent(base_dist=dist.Normal()) if q.reinterpreted_batch_ndims == 1:
-            loc, scale = jnp.broadcast_arrays(q.base_dist.loc, q.base_dist.scale)
+            base: Any = q.base_dist
+            loc, scale = jnp.broadcast_arrays(base.loc, base.scale)
             return loc, scale[..., None] * jnp.eye(loc.shape[-1], dtype=loc.dtype)
     return None
 
@@ -140,7 +142,8 @@ def _geometric(q: Any, p: Any) -> Array:
 def _log_odds(q: Any) -> tuple[Array, Array]:
     """The logarithms of the probabilities of a success and of a failure."""
     if isinstance(q, dist.GeometricLogits):
-        return -jax.nn.softplus(-q.logits), -jax.nn.softplus(q.logits)
+        logits: Any = q.logits
+        return -jax.nn.softplus(-logits), -jax.nn.softplus(logits)
     p = jnp.asarray(q.probs)
     return jnp.log(p), jnp.log1p(-p)
 

@@ -99,12 +99,13 @@ def probability(q: Distribution, z: Any) -> Float[Array, ""]:
 def probability_of_parts(q: Distribution, z: Any) -> Float[Array, "..."]:
     """`probability` of each independent part."""
     with standard_promotion():
-        q = independent_parts(q)
-        if isinstance(q, dist.ExpandedDistribution):
-            found = probability_of_parts(q.base_dist, z)
-            return jnp.broadcast_to(found, jnp.broadcast_shapes(found.shape, q.batch_shape))
-        found = mass_or_none(q, jnp.asarray(z))
-        return jnp.exp(_log_prob(q, z)) if found is None else found
+        parts: Any = independent_parts(q)
+        if isinstance(parts, dist.ExpandedDistribution):
+            base: Any = parts.base_dist
+            found = probability_of_parts(base, z)
+            return jnp.broadcast_to(found, jnp.broadcast_shapes(found.shape, parts.batch_shape))
+        found = mass_or_none(parts, jnp.asarray(z))
+        return jnp.exp(_log_prob(parts, z)) if found is None else found
 
 
 def _log_prob(q: Any, z: Any) -> Array:
@@ -143,9 +144,11 @@ def _inside(q: Any, z: Any) -> Array:
         return jax.nn.logsumexp(parts + _log_weights(q), axis=-1)
     if isinstance(q, ZeroInflatedProbs):
         if isinstance(q, ZeroInflatedLogits):
-            log_gate, log_rest = -jax.nn.softplus(-q.gate_logits), -jax.nn.softplus(q.gate_logits)
+            logits: Any = q.gate_logits
+            log_gate, log_rest = -jax.nn.softplus(-logits), -jax.nn.softplus(logits)
         else:
-            log_gate, log_rest = log_of(q.gate), log_of(1 - q.gate)
+            gate: Any = q.gate
+            log_gate, log_rest = log_of(gate), log_of(1 - gate)
         found = log_rest + _log_prob(q.base_dist, z)
         zero = jnp.logaddexp(log_gate, found)
         return jnp.where(jnp.asarray(z) == 0, zero, found)

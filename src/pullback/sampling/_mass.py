@@ -80,7 +80,8 @@ def mass_or_none(q: Any, z: Array) -> Array | None:
             p = _real(q.probs)
             k, n = jnp.asarray(z, p.dtype), jnp.asarray(q.total_count, p.dtype)
             end = (p == 0) | (p == 1)
-            inner = log_or_none(dist.BinomialProbs(jnp.where(end, 0.5, p), q.total_count), k)
+            p_inner = jnp.where(end, 0.5, p)
+            inner = _log_choose(n, k) + k * jnp.log(p_inner) + (n - k) * jnp.log1p(-p_inner)
             return jnp.where(end, _binomial_at_the_ends(p, n, k), jnp.exp(inner))
         case dist.CategoricalProbs():
             return _at(_real(q.probs), z)

@@ -160,9 +160,10 @@ def _fitting(support: Any) -> str:
         return "a distribution of the same support"
     if found.kind not in ("numbers", "whole numbers"):
         return _FITTING.get(found.kind, "a distribution of the same support")
-    ends = tuple(None if end is None or end.size != 1 else end.item()
+    ends: Any = tuple(None if end is None or end.size != 1 else end.item()
                  for end in (_value(found.low), _value(found.high)))  # fmt: skip
-    return _FITTING_NUMBERS.get((found.kind, *ends), "a distribution of the same range")
+    key: Any = (found.kind, *ends)
+    return _FITTING_NUMBERS.get(key, "a distribution of the same range")
 
 
 _FITTING = {
@@ -188,7 +189,7 @@ def described(support: Any) -> str:
     ends = [_value(found.low), _value(found.high)]
     if any(end is None for end in ends):
         return f"bounded {found.kind}"
-    low, high = (np.unique(end) for end in ends)
+    low, high = (np.unique(end) for end in ends if end is not None)
     if np.all(low == -np.inf) and np.all(high == np.inf):
         return f"all {found.kind}"
     if low.size == high.size == 1:
