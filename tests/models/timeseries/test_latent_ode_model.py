@@ -342,6 +342,27 @@ def test_a_learned_deviation_tends_to_that_of_the_noise():
         assert np.all(np.asarray(slope(at_best)) > np.asarray(slope(other)))
 
 
+def test_the_fitted_noise_is_where_the_bound_is_greatest(key):
+    model, target = model_of("decays"), observed_of("decays", garbage=1e6)
+    observed = target._replace(mask=target.mask & (target.times < 1.0)[..., None])
+    noise = ts.fitted_noise(model, observed, target, samples=4000, key=key)
+
+    @eqx.filter_jit
+    def slope(noise):
+        own = lambda n: jnp.sum(
+            eqx.tree_at(lambda m: m.likelihood, model, n).elbo(
+                observed, target, samples=4000, key=key
+            )
+        )
+        return eqx.filter_grad(own)(noise).log_std
+
+    # By log s it is (squared error) / s^2 - count: here of counts of three, and of other draws.
+    np.testing.assert_allclose(slope(noise), 0.0, atol=0.1)
+    blind = target._replace(mask=target.mask.at[..., 1].set(False))
+    with pytest.raises(ValueError, match="`target` has no value of variable number 1"):
+        ts.fitted_noise(model, blind, key=key)
+
+
 def test_series_become_observations_and_bad_ones_are_named():
     series = data.irregular_series([([0.0, 1.0], [1.0, 2.0]), ([0.5], [3.0])])
     found = ts.observations(series, window=(-1.0, 2.0))

@@ -16,6 +16,7 @@ from ._dynamics import TanhField as TanhField
 from ._encoder import Encoder as Encoder
 from ._encoder import Posterior as Posterior
 from ._encoder import gaussian_encoder as gaussian_encoder
+from ._fitted_noise import fitted_noise as fitted_noise
 from ._flows import AbstractFlow as AbstractFlow
 from ._flows import Decay as Decay
 from ._flows import Hold as Hold
