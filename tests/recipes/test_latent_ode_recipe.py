@@ -123,6 +123,20 @@ def test_the_papers_average_is_over_features_of_stays():
     assert found == pytest.approx(((1 + 4) / 2 + 9 + 0) / 3)
 
 
+def test_the_papers_scale_is_the_greatest_value_of_all_stays():
+    from pullback.data import rescale_series
+
+    raw = _series(np.array([[[4.0, 7.0], [1.0, 7.0]], [[2.0, 7.0], [8.0, 7.0]]]))
+    whole = raw.take(np.array([0])), raw.take(np.array([1]))
+    (_, scaled), scaler = rescale_series(*whole, method="min-max")
+    error = (0.3 - scaled.values) * _latent_ode_physionet._scale_in_paper(
+        scaler.values.scale, *whole
+    )
+    said = scaler.values.undo(np.full(2, 0.3))
+    paper = lambda x: (x - [1.0, 7.0]) / [8.0, 7.0]
+    np.testing.assert_allclose(error, paper(said) - paper(whole[1].values), rtol=1e-12)
+
+
 PHYSIONET = Path(os.environ.get("PULLBACK_DATA", "data")) / "physionet2012"
 
 

@@ -109,6 +109,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Sets) -> dict[str, A
         model,
         make_loss(),
         _training_series(sets.train, window, seed),
+        learning_rate=config.learning_rate,
         steps=config.own_steps,
         seed=seed,
         clip_norm=5.0,

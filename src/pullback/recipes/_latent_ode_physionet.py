@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -18,6 +19,8 @@ from pullback.report import PALETTE, figure, house_style
 
 _HOURS = 48.0
 _WINDOW = (0.0, SPAN)
+# Of the values of a stay, where some are held back.
+_SHOWN = 0.9
 # The paper's table: mean squared error x 1e-3 of the interpolation, and area under the curve.
 PAPER = {
     "RNN with time gap": (3.520, 0.787),
@@ -38,11 +41,19 @@ def is_physionet(path: Path) -> bool:
 
 
 class _Stays(NamedTuple):
-    """Stays on the model's scale: features between 0 and 1, two days as long as `SPAN`."""
+    """Stays on the model's scale: features between 0 and 1, two days as long as `SPAN`.
+
+    Attributes:
+        train: what the model learns from.
+        test: what it is scored on.
+        units: of the features, before.
+        in_paper: how long a step of 1 on each feature's scale is on the paper's.
+    """
 
     train: data.IrregularSeries
     test: data.IrregularSeries
     units: tuple[str, ...]
+    in_paper: np.ndarray
 
 
 def run_on_physionet(config: Config, context: Context, folder: Path) -> list[Claim]:
@@ -55,12 +66,14 @@ def run_on_physionet(config: Config, context: Context, folder: Path) -> list[Cla
     train, _, test = keep_trained(context, split)
     # On the model's scale nothing has a unit.
     units = train.units
+    whole = (train, test)
     (train, test), scaler = data.rescale_series(train, test, method="min-max")
     first, last = float(scaler.times.mean), float(scaler.times.scale)
     hours = lambda series: series._replace(
         times=np.clip((first + last * series.times) / _HOURS, 0.0, 1.0) * SPAN
     )
-    sets = _Stays(hours(train), hours(test), units)
+    in_paper = _scale_in_paper(scaler.values.scale, *whole)
+    sets = _Stays(hours(train), hours(test), units, in_paper)
     found = context.stage("physionet", _fit_and_score, config, context, sets)
     _draw(context, sets, found, scaler)
     context.table(
@@ -69,20 +82,26 @@ def run_on_physionet(config: Config, context: Context, folder: Path) -> list[Cla
         [
             *([f"{name} (paper)", *row] for name, row in PAPER.items()),
             ["latent ODE, here", 1e3 * found["paper_error"], found["auc"]],
-            ["the same, mean over observed values", 1e3 * found["error"], None],
+            ["the mean of each feature, scored likewise", 1e3 * found["paper_plain"], None],
+            ["latent ODE, here, over observed values", 1e3 * found["error"], None],
             ["and over values that the encoder did not see", 1e3 * found["hidden"], None],
             ["the mean of each feature, over observed values", 1e3 * found["plain"], None],
         ],
-        "PhysioNet 2012: squared error of the reconstruction, each feature scaled to [0, 1], and "
-        "area under the curve of in-hospital mortality. The paper's code averages the error over "
-        "each feature of each stay, with 0 for a feature that a stay never observed; so does the "
-        "first row of this run, and no other. The paper trains on 6,400 stays for 100 epochs.",
+        "PhysioNet 2012: squared error of the reconstruction, and area under the curve of "
+        "in-hospital mortality. The first two rows after the paper's are scored as its code does: "
+        "a feature is divided by its greatest value in any stay, and the error is averaged over "
+        "each feature of each stay, with 0 for a feature that a stay never observed, and over "
+        "posterior samples. In the last three a feature is divided by its range in the training "
+        "set, and the error is that of the posterior mean. The paper trains on 6,400 stays for "
+        "100 epochs.",
     )
     context.note(
         f"{len(sets.train.ids)} stays trained the model for {config.stay_epochs} epochs and "
         f"{len(sets.test.ids)} scored it; times are rounded to {config.bin_minutes} minutes. The "
         "figures of the paper are of all 8,000 stays, trained for 100 epochs on finer times: "
-        "`--stay-epochs 100 --bin-minutes 6`."
+        "`--stay-epochs 100 --bin-minutes 6`. The model was trained with one deviation for all "
+        "features, which makes its objective the squared error; the deviations of the bands were "
+        "fitted afterwards, feature by feature, on the same stays."
     )
     return _claims(found)
 
@@ -98,7 +117,9 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
         depth=3,
         encoder_steps=1,
         steps=config.solver_steps or None,
-        noise=ts.GaussianLikelihood(0.1, variables=variables),
+        # One deviation for all: with one learned for each, a feature that varies much, as the coma
+        # score does, would count little, and the mean squared error is made of such features.
+        noise=ts.GaussianLikelihood(config.stay_noise),
         classes=2,
         key=jr.key(seed),
     )
@@ -114,6 +135,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
         model,
         ts.ELBOLoss(class_weight=100.0),
         ts.TrainingSeries(observed, None, jnp.asarray(label)),
+        learning_rate=config.stay_learning_rate,
         steps=train_steps(config, len(label), config.stay_epochs),
         seed=seed,
         clip_norm=100.0,
@@ -121,14 +143,15 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
     )
     key = jr.key(seed)
     options = {"samples": 10, "batch_size": 50, "key": key}
-    said = ts.reconstruct(model, test, **options)
-    shown, hidden = sets.test.hold_out(0.9, seed=seed)
+    model = _with_bands(model, sets.train, seed)
+    paths = np.asarray(ts.sample_paths(model, test, test.times, **options))
+    said = paths.mean(axis=0)
+    shown, hidden = sets.test.hold_out(_SHOWN, seed=seed)
     filled = ts.reconstruct(model, ts.observations(shown, window=_WINDOW), **options)
     mask, held_back = np.asarray(test.mask), np.pad(hidden.mask, ((0, 0), (1, 1), (0, 0)))
     values = np.asarray(test.values)
-    error = lambda prediction, where: float(
-        np.square(np.asarray(prediction.mean) - values)[where].mean()
-    )
+    error = lambda mean, where: float(np.square(np.asarray(mean) - values)[where].mean())
+    as_paper = lambda mean: _averaged_as_in_the_paper((mean - values) * sets.in_paper, mask)
     covered = (np.asarray(filled.lower) <= values) & (values <= np.asarray(filled.upper))
     average = (sets.train.values * sets.train.mask).sum((0, 1)) / sets.train.mask.sum((0, 1))
     death = np.asarray(model.classify(test, samples=10, key=key))[:, 1]
@@ -138,16 +161,34 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
     bands = ts.predict(model, few, jnp.asarray(grid, float), samples=100, key=key)
     return {
         "error": error(said, mask),
-        "paper_error": _averaged_as_in_the_paper(np.asarray(said.mean) - values, mask),
-        "hidden": error(filled, held_back),
+        "paper_error": float(np.mean([as_paper(path) for path in paths])),
+        "paper_plain": as_paper(average[None, None]),
+        "hidden": error(filled.mean, held_back),
         "coverage": float(covered[held_back].mean()),
-        "plain": float(np.square(average[None, None] - values)[mask].mean()),
+        "plain": error(average[None, None], mask),
         "auc": float(roc_auc_score(deaths[known], death[known])),
         "loss": [entry["loss"] for entry in history],
         "mse": [entry["mse"] for entry in history],
         "grid": grid[0],
         "bands": np.stack([np.asarray(a) for a in (bands.mean, bands.lower, bands.upper)]),
     }
+
+
+def _with_bands(model: ts.LatentODE, stays: data.IrregularSeries, seed: int) -> ts.LatentODE:
+    """The model with a deviation for each feature, by stays of which the encoder sees a part."""
+    shown, _ = stays.hold_out(_SHOWN, seed=seed)
+    part, whole = (ts.observations(series, window=_WINDOW) for series in (shown, stays))
+    noise = ts.fitted_noise(model, part, whole, samples=2, batch_size=50, key=jr.key(seed))
+    return eqx.tree_at(lambda model: model.likelihood, model, noise)
+
+
+def _scale_in_paper(scale: np.ndarray, *sets: data.IrregularSeries) -> np.ndarray:
+    """`scale` over what the paper's code divides a feature by: its greatest value, not its range.
+
+    Held-out stays count there too. A greatest value of 0 is taken for 1.
+    """
+    greatest = np.max([np.where(a.mask, a.values, -np.inf).max(axis=(0, 1)) for a in sets], axis=0)
+    return np.asarray(scale) / np.where(greatest == 0, 1, greatest)
 
 
 def _averaged_as_in_the_paper(error: np.ndarray, mask: np.ndarray) -> float:
@@ -190,7 +231,7 @@ def _draw(context: Context, sets: _Stays, found: dict[str, Any], scaler: data.Se
         axes[0].plot(share, 1e3 * np.asarray(found["mse"]), label="here, in training")
         axes[0].plot(100, 1e3 * found["error"], "o", color=PALETTE[0], label="here, held out")
         axes[0].plot(
-            100, 1e3 * found["paper_error"], "s", color=PALETTE[0], label="averaged as in the paper"
+            100, 1e3 * found["paper_error"], "s", color=PALETTE[0], label="scored as in the paper"
         )
         for name, colour in (("latent ODE", PALETTE[1]), ("RNN-Decay", PALETTE[2])):
             axes[0].axhline(PAPER[name][0], color=colour, linestyle="--", label=f"{name}, paper")
@@ -212,8 +253,8 @@ def _draw(context: Context, sets: _Stays, found: dict[str, Any], scaler: data.Se
 def _claims(found: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
-            "Reconstruction of held-out stays: mean squared error x 1e-3, averaged as the paper's "
-            "code does",
+            "Reconstruction of held-out stays: mean squared error x 1e-3, scaled and averaged as "
+            "the paper's code does",
             value=1e3 * found["paper_error"],
             at_most=2.118 + 2 * 0.271,
             reference="the paper, latent ODE: 2.118 +/- 0.271; two of its deviations above",

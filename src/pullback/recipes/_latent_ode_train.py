@@ -37,7 +37,7 @@ class Config:
     """Series in a training step."""
     predictor_learning_rate: float = 1e-2
     """Adam's for the autoregressive models and the intensity, at the start of a cosine to zero."""
-    learning_rate: float = 2e-2
+    learning_rate: float = 1e-2
     """Adamax's for the latent ODEs, at the start of a cosine to zero."""
     predictor_kept: float = 0.2
     """Share of the points that the autoregressive models see."""
@@ -49,15 +49,15 @@ class Config:
     """Share of the points that the latent ODEs see."""
     latent: int = 8
     """Size of their latent state."""
-    encoder_size: int = 16
+    encoder_size: int = 24
     """Size of their encoder's mean, and of its spread."""
-    gate_width: int = 32
+    gate_width: int = 50
     """Size of the hidden layers of their encoder."""
     width: int = 50
     """Size of the hidden layers of every vector field."""
     depth: int = 1
     """Number of hidden layers of every vector field."""
-    epochs: int = 30
+    epochs: int = 60
     """Passes over the series to train one of them."""
     solver_steps: int = 0
     """Equal steps of their decoder between two times; 0 for steps adapted to 1e-3."""
@@ -71,6 +71,10 @@ class Config:
     """With --data on PhysioNet 2012: stays to use; 0 is all 8000."""
     stay_epochs: int = 30
     """Passes over four fifths of them."""
+    stay_learning_rate: float = 2e-2
+    """Adamax's on them, at the start of a cosine to zero."""
+    stay_noise: float = 0.05
+    """Standard deviation of every feature in training, of a range of 1."""
     bin_minutes: int = 60
     """To what their times are rounded."""
     own_steps: int = 2000
@@ -105,6 +109,7 @@ def fit(
     loss: Any,
     series: Any,
     *,
+    learning_rate: float,
     steps: int,
     seed: int,
     clip_norm: float,
@@ -118,11 +123,7 @@ def fit(
         model,
         loss,
         series,
-        optimiser=_optimiser(
-            config.learning_rate if adamax else config.predictor_learning_rate,
-            steps,
-            adamax=adamax,
-        ),
+        optimiser=_optimiser(learning_rate, steps, adamax=adamax),
         steps=steps,
         batch_size=min(config.batch_size if batch_size is None else batch_size, size),
         validation=validation,
@@ -167,6 +168,7 @@ def score_predictor(config: Config, context: Context, kind: str, seed: int) -> d
         ),
         ts.one_step_loss,
         seen,
+        learning_rate=config.predictor_learning_rate,
         steps=train_steps(config, config.series, config.predictor_epochs),
         seed=seed,
         clip_norm=1.0,
@@ -227,6 +229,7 @@ def score_latent_ode(config: Config, context: Context, encoder: Encoder, seed: i
         make_latent_ode(config, 1, encoder, seed),
         make_loss(),
         ts.TrainingSeries(ts.observations(show(0, config.kept), window=window)),
+        learning_rate=config.learning_rate,
         steps=train_steps(config, config.series, config.epochs),
         seed=seed,
         clip_norm=5.0,
@@ -328,6 +331,7 @@ def score_poisson(config: Config, context: Context, seed: int) -> dict:
         process,
         ts.event_loss,
         train_set,
+        learning_rate=config.predictor_learning_rate,
         steps=config.event_steps,
         seed=seed,
         clip_norm=1e3,

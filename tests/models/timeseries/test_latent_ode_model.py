@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from scipy.linalg import expm
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 from pullback import data, ode
 from pullback.models import timeseries as ts
@@ -291,6 +291,18 @@ def test_bands_hold_what_they_promise_and_imputing_keeps_what_was_seen(key):
         ts.forecast(model, observed, times, key=key)
     later = ts.forecast(model, observed, times + 1, samples=10, key=key)
     assert later.mean.shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize(("samples", "share"), [(39, 0.9), (19, 0.9), (9, 0.8)])
+def test_a_band_of_few_samples_holds_its_share_too(key, samples, share):
+    """On average over draws: of 19, the least and the greatest leave a twentieth on either side."""
+    model = model_of("decays")
+    many = jax.tree.map(lambda a: jnp.repeat(a, 1000, axis=0), observed_of("decays"))
+    found = ts.predict(model, many, many.times[:, :1], level=0.9, samples=samples, key=key)
+    decoder = CASES["decays"][1]
+    law = norm(decoder @ model.encoder.mean, np.hypot(decoder @ model.encoder.std, NOISE))
+    held = (law.cdf(found.upper) - law.cdf(found.lower)).ravel()
+    assert held.mean() == pytest.approx(share, abs=4 * held.std() / np.sqrt(len(held)))
 
 
 def test_batches_change_no_number(key):

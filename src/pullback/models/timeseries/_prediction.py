@@ -100,6 +100,9 @@ def predict(
 
     $$ x^{(k)} = \hat x(z_k) + s\, \varepsilon_k, \qquad z_k \sim q(z \mid \mathrm{observed}). $$
 
+    That takes `2 / (1 - level) - 1` samples or more, 19 for a level of 0.9: the band of fewer goes
+    from the least to the greatest and holds a share of `(samples - 1) / (samples + 1)`.
+
     Args:
         model: a latent ODE, or another latent model.
         observed: what the encoder sees.
@@ -198,6 +201,18 @@ def forecast(
     )
 
 
+def _ends(level: float, samples: int) -> tuple[float, float]:
+    """Where among `samples` draws, from the least at 0 to the greatest at 1, a band ends.
+
+    A new draw falls with the same chance, `1 / (samples + 1)`, into each of the gaps between them
+    and the two beyond. So the ends leave `(1 - level) / 2` of that many gaps on either side.
+    """
+    beyond = (1 - level) / 2 * (samples + 1)
+    share = (beyond - 1) / (samples - 1) if samples > 1 else 0.5
+    share = max(share, 0.0)
+    return share, 1 - share
+
+
 @eqx.filter_jit
 def _in_batches_compiled(
     model: Any,
@@ -237,8 +252,7 @@ def _of_batch(
         return (paths,), solution
     noise = jax.vmap(lambda k: jr.normal(k, paths.shape[1:], paths.dtype))(split[:, 1])
     seen = paths + model.likelihood.std(paths) * noise
-    ends = jnp.asarray([(1 - level) / 2, (1 + level) / 2], paths.dtype)
-    lower, upper = jnp.quantile(seen, ends, axis=1)
+    lower, upper = jnp.quantile(seen, jnp.asarray(_ends(level, samples), paths.dtype), axis=1)
     return (jnp.mean(paths, axis=1), lower, upper), solution
 
 
