@@ -142,12 +142,13 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
         adamax=True,
     )
     key = jr.key(seed)
-    options = {"samples": 10, "batch_size": 50, "key": key}
     model = _with_bands(model, sets.train, seed)
-    paths = np.asarray(ts.sample_paths(model, test, test.times, **options))
+    paths = ts.sample_paths(model, test, test.times, samples=10, batch_size=50, key=key)
+    paths = np.asarray(paths)
     said = paths.mean(axis=0)
     shown, hidden = sets.test.hold_out(_SHOWN, seed=seed)
-    filled = ts.reconstruct(model, ts.observations(shown, window=_WINDOW), **options)
+    part = ts.observations(shown, window=_WINDOW)
+    filled = ts.reconstruct(model, part, samples=40, batch_size=50, key=key)
     mask, held_back = np.asarray(test.mask), np.pad(hidden.mask, ((0, 0), (1, 1), (0, 0)))
     values = np.asarray(test.values)
     error = lambda mean, where: float(np.square(np.asarray(mean) - values)[where].mean())

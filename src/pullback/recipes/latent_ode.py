@@ -219,7 +219,6 @@ RECIPE = Recipe(
             gate_width=4,
             width=4,
             epochs=1,
-            solver_steps=1,
             event_series=20,
             event_steps=5,
             stays=60,
