@@ -78,6 +78,11 @@ def test_series_are_scaled_alike(method):
     z = scaled.values[0, :, 50:]
     found = (z.mean(0), z.std(0)) if method == "standardise" else (z.min(0), z.max(0))
     np.testing.assert_allclose(found, np.array([[0], [1]]) * np.ones(3), atol=1e-6)
+    (single,), _ = data.rescale_series(series(steps, dtype=np.float32), method=method)
+    assert single.values.dtype == np.float32
+    np.testing.assert_allclose(
+        single.values[0, 0, 0], -1.729 if method == "standardise" else 0, atol=2e-3
+    )
 
 
 def test_series_refuse_what_cannot_be_scaled():

@@ -122,7 +122,7 @@ def _range(variable: str, column: Float[np.ndarray, " n"]) -> float:
             f"the range of variable {variable!r}, from {column.min()} to {column.max()}, is more "
             f"than {column.dtype} holds; use method='standardise', or another unit."
         )
-    return np.ptp(column)
+    return float(np.ptp(column))
 
 
 def _exact(times: np.ndarray) -> np.ndarray:
