@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._clock import Clock
+from pullback._key import checked_key
 from pullback.ode import Replay
 from pullback.ode._dependence import depends_on
 from pullback.ode._problem import _checked_state as checked_state
@@ -90,6 +91,7 @@ def problem_of(
     _check_interpretation(solver, noise, interpretation, adjoint, drift)
     if (key is None) == (path is None):
         raise ValueError("give a key, or path=... and key=None: they both say what the noise is")
+    key = None if key is None else checked_key(key)
     y0, dtype = checked_state(y0)
     leading = [leaf.shape for leaf in jax.tree.leaves(y0)]
     shared = 0
@@ -258,9 +260,12 @@ def _check_drift(name: str, got: PyTree, y0: PyTree) -> None:
     want = jax.eval_shape(lambda y: y, y0)
     described = lambda tree: [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(tree)]
     if jax.tree.structure(got) != jax.tree.structure(want) or described(got) != described(want):
+        hint = ""
+        if isinstance(got, list | tuple) and isinstance(want, jax.ShapeDtypeStruct):
+            hint = ": make one array of it, with jnp.stack([...])"
         raise ValueError(
             f"{name} must return what y is, {jax.tree.structure(want)} of {described(want)}, got "
-            f"{jax.tree.structure(got)} of {described(got)}"
+            f"{jax.tree.structure(got)} of {described(got)}{hint}"
         )
 
 

@@ -72,6 +72,9 @@ def solve(
 ) -> Solution:
     r"""Solve $dy = b(t, y)\,dt + \sigma(t, y)\,dW$ from $y(t_0) = y_0$.
 
+    What changes between calls belongs in `args`: the functions are compiled once, and a number that
+    they read from a dictionary, an attribute or a NumPy array is the one of the first call.
+
     The solver says whose integral it is: `diffrax.Euler` (Euler-Maruyama) and `ItoMilstein` solve
     Ito equations; `Midpoint`, `Heun`, `Ralston`, `StratonovichMilstein` and `ReversibleHeun`
     Stratonovich ones. These run in pullback's own loop when steps are fixed. Any other SDE solver
