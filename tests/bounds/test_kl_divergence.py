@@ -23,8 +23,8 @@ def integral(q, p, ends):
 
 def series(q, p):
     k = np.arange(400)
-    share = q.pmf(k)
-    return np.sum(share * np.where(share > 0, q.logpmf(k) - p.logpmf(k), 0))
+    k = k[q.pmf(k) > 0]
+    return np.sum(q.pmf(k) * (q.logpmf(k) - p.logpmf(k)))
 
 
 CONTINUOUS = {
