@@ -111,7 +111,7 @@ def pendulum(t, y, args):
     "field",
     [
         pendulum,
-        lambda t, y, args: pendulum(t, y, args) + jnp.sin(t) * y**2,
+        lambda t, y, args: pendulum(t, y, args) + jnp.sin(t) * y,
         lambda t, y, args: -jnp.sqrt(t) - y + args[0] - jnp.mean((y + args[1]) ** 2),
     ],
     ids=["pendulum", "time in the field", "decay"],
