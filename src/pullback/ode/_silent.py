@@ -8,7 +8,7 @@ from jaxtyping import Array, PyTree
 
 from ._adjoint import AbstractAdjoint, Pulled
 from ._backsolve import Backsolve
-from ._dependence import depends_on
+from pullback._dependence import depends_on
 from ._lanes import State
 from ._loop import Method, Path
 from ._replay import Replay

@@ -20,7 +20,8 @@ class AbstractControlVariate(eqx.Module):
     """A scalar function of a relaxed sample, made to move as the integrand does.
 
     Its floating arrays are what is learned, so all of it must be smooth in them and, twice, in the
-    sample: tanh or SiLU, and not ReLU. The estimators stay unbiased whatever it is.
+    sample: tanh or SiLU, and not ReLU; once more for each derivative beyond the first. The
+    estimators stay unbiased whatever it is.
     """
 
     @abc.abstractmethod
@@ -135,11 +136,14 @@ class RebarControlVariate(AbstractControlVariate):
 
 
 def controlled(
-    evaluate: Callable[[Any, PyTree], tuple[Array, Array]],
+    evaluate: Callable[[Any, PyTree, Array], tuple[Array, Array]],
     control_variate: Any,
     path: Callable[[P], tuple[PyTree, Array]],
     params: P,
     values: Array,
+    ratios: Array,
+    *,
+    moving: bool = True,
 ) -> tuple[P, Array]:
     r"""A score-function gradient with a control variate, and the control variate's objective.
 
@@ -149,27 +153,36 @@ def controlled(
        - \sum_t c_t \, D_{\bar g} \log q_t \Big] $$
 
     with $D_{\bar g}$ the derivative of the path along g, held. So the gradient of V costs one
-    forward and one reverse pass through the control variate, and no second order of the path.
+    forward and one reverse pass through the control variate, and no second order of the path. The
+    derivative of g is right, too: what is at the held draw is weighted by its likelihood ratio.
 
     Args:
-        evaluate: of the control variate and the relaxed samples, $\sum_t a_t$ and $c_t$.
+        evaluate: of the control variate, the relaxed samples and the ratios, $\sum_t a_t$ and
+            $c_t$.
         control_variate: with what is learned.
         path: from the parameters to relaxed samples and log-probabilities $\log q_t$.
-        params: of q, held.
-        values: $f_t$, held.
+        params: of q.
+        values: $f_t$.
+        ratios: those of the held draw, for each t or for all.
+        moving: whether $c_t$ moves with the parameters at a held draw, as at a relaxed sample given
+            it, or is at the draw itself.
 
     Returns:
-        g, and a scalar whose gradient with respect to the control variate is that of V.
+        g, and a scalar whose gradient with respect to the control variate is that of V. All else
+        in the scalar is held.
     """
     held = hold(control_variate)
     (zs, log_probs), pull = jax.vjp(path, params)
-    total, back, controls = jax.vjp(lambda zs: evaluate(held, zs), zs, has_aux=True)
+    total, back, controls = jax.vjp(lambda zs: evaluate(held, zs, ratios), zs, has_aux=True)
     (slopes,) = back(jnp.ones_like(total))
-    gaps = values.astype(controls.dtype) - controls
+    controls = controls if moving else jax.lax.stop_gradient(controls)
+    gaps = ratios.astype(controls.dtype) * (values.astype(controls.dtype) - controls)
     (g,) = pull((slopes, gaps.astype(log_probs.dtype)))
-    _, (moves, drifts) = jax.jvp(path, (params,), (g,))
+    params, zs, ahead = jax.lax.stop_gradient((params, zs, g))
+    _, (moves, drifts) = jax.jvp(path, (params,), (ahead,))
+    fixed = jax.lax.stop_gradient(ratios)
     _, rate, controls = jax.jvp(
-        lambda zs: evaluate(control_variate, zs), (zs,), (moves,), has_aux=True
+        lambda zs: evaluate(control_variate, zs, fixed), (zs,), (moves,), has_aux=True
     )
     return g, 2 * (rate - jnp.sum(controls * drifts.astype(controls.dtype)))
 

@@ -10,10 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from ._law import Distribution
+from ._orders import beside, once
 
 
 class AbstractEstimator(eqx.Module):
-    """A way to estimate an expectation and, above all, its gradient."""
+    """A way to estimate an expectation and, above all, its gradient.
+
+    One with parts that are learned has a property `learned_parts`, the PyTree of them, by which
+    `pullback.train.JointLoss` finds what to train beside the model.
+    """
 
     @abc.abstractmethod
     def __call__(
@@ -41,28 +46,40 @@ def each(
     return jax.lax.map(jax.checkpoint(function), keys, batch_size=batch_size)
 
 
-@jax.custom_jvp
-def attach(value: Float[Array, ""], point: PyTree, slope: PyTree) -> Float[Array, ""]:
-    """`value`, with `slope` as its gradient with respect to `point`, added to what it has."""
-    return value
+@eqx.filter_custom_jvp
+def _with_objective(value: Array, objective: Array, seen: PyTree) -> Array:
+    return beside(value, objective)
 
 
-@attach.defjvp
-def _attach_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    value, _, slope = primals
-    moved, apart, _ = tangents
-    products = jax.tree.map(lambda s, d: jnp.sum(s * d).astype(value.dtype), slope, apart)
-    return value, jax.tree.reduce(jnp.add, products, moved)
+@_with_objective.def_jvp
+def _with_objective_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array | None]:
+    value, objective, seen = primals
+    moved, learned, _ = tangents
+    if learned is not None:
+        instead = (
+            "differentiate with the estimator held (`pullback.sampling.hold(estimator)`), which "
+            "is right to every order, or take `ScoreFunction` or `Enumeration`"
+        )
+        gate = once("the objective of a control variate", instead, seen)
+        learned = (learned * gate.astype(learned.dtype)).astype(value.dtype)
+        moved = learned if moved is None else moved + learned
+    return _with_objective(value, objective, seen), moved
 
 
-def attach_objective(value: Float[Array, ""], objective: Array) -> Float[Array, ""]:
-    """`value`, with the gradient of `objective` added: downhill even where `value` is negated."""
-    objective = _downhill(objective).astype(value.dtype)
-    return attach(value, objective, jnp.ones_like(objective))
+def attach_objective(
+    value: Float[Array, ""], objective: Float[Array, ""], seen: PyTree
+) -> Float[Array, ""]:
+    """`value`, with the gradient of `objective` added: downhill even where `value` is negated.
+
+    The objective is made of held arrays, so a second derivative by `seen`, the live ones, raises.
+    """
+    seen = eqx.filter(seen, eqx.is_inexact_array)
+    return _with_objective(value, downhill(objective), seen)
 
 
 @jax.custom_vjp
-def _downhill(objective: Array) -> Array:
+def downhill(objective: Array) -> Array:
+    """The same, with a gradient that goes down even where what is made of it is negated."""
     return objective
 
 
@@ -71,4 +88,4 @@ def _downhill_backward(_: None, cotangent: Array) -> tuple[Array]:
     return (jnp.abs(cotangent),)
 
 
-_downhill.defvjp(lambda objective: (objective, None), _downhill_backward)
+downhill.defvjp(lambda objective: (objective, None), _downhill_backward)

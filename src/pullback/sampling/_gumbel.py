@@ -16,6 +16,7 @@ from ._estimator import AbstractEstimator, each
 from ._law import Distribution
 from ._noise import gumbel, wide
 from ._one_hot import finite, hardest
+from ._orders import once
 
 Scalar = Float[Array, ""] | float
 
@@ -253,9 +254,20 @@ class StraightThrough(AbstractEstimator):
         return jnp.mean(each(one, keys, batch_size))
 
 
+@jax.custom_jvp
 def _with_gradient_of(hard: Array, soft: Array) -> Array:
-    # In this order the bracket is exactly zero, and the value exactly that of `hard`.
-    return hard + (soft - jax.lax.stop_gradient(soft))
+    return hard
+
+
+@_with_gradient_of.defjvp
+def _with_gradient_of_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    # How often each hard sample comes is in no derivative of this one's: a second is not to be had.
+    instead = (
+        "take `GumbelSoftmax` with `hard=False`, which has every derivative of the relaxed "
+        "expectation, or `ScoreFunction`, `Relax` or `Enumeration`"
+    )
+    gate = once("a straight-through sample", instead, primals[1])
+    return _with_gradient_of(*primals), tangents[1] * gate.astype(tangents[1].dtype)
 
 
 def _float_of(value: Any) -> Any:

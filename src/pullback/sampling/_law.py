@@ -1,5 +1,6 @@
 """What the estimators ask of a distribution."""
 
+import functools
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
@@ -10,6 +11,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions.discrete import ZeroInflatedLogits, ZeroInflatedProbs
 
+from pullback._dependence import loses_gradients
 from pullback._promotion import standard_promotion
 
 from ._mass import log_of, log_or_none, mass_or_none
@@ -173,13 +175,18 @@ def hold(q: Q) -> Q:
     Raises:
         ValueError: it is no PyTree, so that its parameters cannot be reached.
     """
+    require_tree(q)
+    arrays, rest = eqx.partition(q, eqx.is_inexact_array)
+    return eqx.combine(jax.lax.stop_gradient(arrays), rest)
+
+
+def require_tree(q: Any) -> None:
+    """Refuse an object of parameters that cannot be reached."""
     if any(leaf is q for leaf in jax.tree.leaves(q)) and not eqx.is_array_like(q):
         raise ValueError(
             f"`q` must be a PyTree, so that its parameters can be held, and {type(q).__name__} is "
             "none: make it an `eqx.Module`, or register it with JAX."
         )
-    arrays, rest = eqx.partition(q, eqx.is_inexact_array)
-    return eqx.combine(jax.lax.stop_gradient(arrays), rest)
 
 
 def is_mixture(q: Any) -> bool:
@@ -188,28 +195,52 @@ def is_mixture(q: Any) -> bool:
 
 
 def is_reparameterised(q: Any) -> bool:
-    """Whether gradients flow from a sample to every parameter.
+    """Whether gradients flow from a sample to the parameters.
 
-    A distribution that does not say so by `has_rsample` is trusted when its samples are floats.
+    Not where `has_rsample` says that they do not, nor where a sample is not of floats, nor where it
+    is made from the parameters by steps alone, such as comparisons, whatever `has_rsample` says.
     """
-    if hasattr(q, "has_rsample"):
-        return bool(q.has_rsample)
-    sample = eqx.filter_eval_shape(draw, q, jr.key(0))
-    return all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(sample))
+    if not getattr(q, "has_rsample", True):
+        return False
+    arrays, rest = eqx.partition(q, eqx.is_array)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
+    leaves, treedef = jax.tree.flatten((shapes, rest), is_leaf=lambda x: x is None)
+    try:
+        return _reparameterised(tuple(leaves), treedef)
+    except TypeError:  # something in q has no hash
+        return _reparameterised.__wrapped__(tuple(leaves), treedef)
+
+
+@functools.lru_cache(maxsize=1024)
+def _reparameterised(leaves: tuple, treedef: Any) -> bool:
+    shapes, rest = jax.tree.unflatten(treedef, leaves)
+
+    def sample(arrays: Any) -> Any:
+        return draw(eqx.combine(arrays, rest), jr.key(0))
+
+    found = jax.tree.leaves(jax.eval_shape(sample, shapes))
+    if not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in found):
+        return False
+    try:
+        return not loses_gradients(sample, shapes)
+    except (NotImplementedError, TypeError, ValueError):
+        return True  # It has no backward pass; JAX will say so of the gradient.
 
 
 def require_reparameterised(q: Any, estimator: str) -> None:
     """Refuse a distribution through whose samples no gradient flows."""
     if is_reparameterised(q):
         return
-    what = type(q.base if isinstance(q, Replicated) else q).__name__
+    base = independent_parts(q.base if isinstance(q, Replicated) else q)
     if isinstance(q, Replicated) and is_mixture(q.base):
         fits = "draw one sample at a time, or take `ScoreFunction`"
+    elif not getattr(base, "has_enumerate_support", False):
+        fits = "take `ScoreFunction`"
     else:
         fits = "take `ScoreFunction`, `Enumeration`, `GumbelSoftmax` or `Relax`"
     raise ValueError(
-        f"`estimator` {estimator} needs samples that gradients flow through, and `q` is a {what}, "
-        f"whose samples have none: {fits}."
+        f"`estimator` {estimator} needs samples that gradients flow through, and `q` is a "
+        f"{type(base).__name__}, whose samples have none: {fits}."
     )
 
 

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, Key
 
 from pullback._promotion import standard_promotion
 
-from ._estimator import AbstractEstimator, attach, each
-from ._law import Distribution, Replicated, draw, hold, is_mixture, require_reparameterised
+from ._estimator import AbstractEstimator, each
+from ._law import Distribution, Replicated, draw, is_mixture, require_reparameterised, require_tree
+from ._orders import at_first
 
 
 class LogMeanExp(eqx.Module):
@@ -68,7 +69,7 @@ class Reparameterised(AbstractEstimator):
         keys: Key[Array, " sample"],
         batch_size: int | None,
     ) -> Float[Array, ""]:
-        return _pathwise(f, q, q, keys, batch_size, type(self).__name__)
+        return _pathwise(f, q, keys, batch_size, type(self).__name__)
 
 
 class PathDerivative(AbstractEstimator):
@@ -106,7 +107,9 @@ class PathDerivative(AbstractEstimator):
                 "`estimator` PathDerivative is biased on an importance-weighted bound of more than "
                 "one sample: take `DoublyReparameterised`, or `PathDerivative(allow_bias=True)`."
             )
-        return _pathwise(f, q, hold(q), keys, batch_size, type(self).__name__)
+        require_tree(q)
+        held = lambda z, q: at_first(f, z, q)
+        return _pathwise(held, q, keys, batch_size, type(self).__name__)
 
 
 class DoublyReparameterised(AbstractEstimator):
@@ -137,14 +140,11 @@ class DoublyReparameterised(AbstractEstimator):
             )
         _require_replicated(q)
         require_reparameterised(q, type(self).__name__)
-        held = hold(q)
+        require_tree(q)
 
         def one(key: Array) -> Array:
             z = draw(q, key)
-            fixed = jax.lax.stop_gradient(z)
-            log_weights, pull = jax.vjp(lambda z: f.log_weights(z, held), fixed)
-            (path,) = pull(jnp.square(jax.nn.softmax(log_weights)))
-            return attach(f(fixed, held), z, path)
+            return at_first(f, z, q, jax.nn.softmax(f.log_weights(z, q)))
 
         return jnp.mean(each(one, keys, batch_size))
 
@@ -152,19 +152,18 @@ class DoublyReparameterised(AbstractEstimator):
 def _pathwise(
     f: Callable[[Any, Any], Array],
     q: Distribution,
-    seen: Distribution,
     keys: Array,
     batch_size: int | None,
     name: str,
 ) -> Array:
-    """The mean of `f(z, seen)` over samples of q that gradients flow through."""
+    """The mean of `f(z, q)` over samples of q that gradients flow through."""
     if is_mixture(q):
-        return jnp.mean(each(lambda key: _stratified(f, q, seen, key, name), keys, batch_size))
+        return jnp.mean(each(lambda key: _stratified(f, q, key, name), keys, batch_size))
     require_reparameterised(q, name)
-    return jnp.mean(each(lambda key: f(draw(q, key), seen), keys, batch_size))
+    return jnp.mean(each(lambda key: f(draw(q, key), q), keys, batch_size))
 
 
-def _stratified(f: Callable[[Any, Any], Array], q: Any, seen: Any, key: Array, name: str) -> Array:
+def _stratified(f: Callable[[Any, Any], Array], q: Any, key: Array, name: str) -> Array:
     """One sample of each component; sampling a component would lose the weights' gradient."""
     if q.batch_shape:
         raise ValueError(
@@ -175,4 +174,4 @@ def _stratified(f: Callable[[Any, Any], Array], q: Any, seen: Any, key: Array, n
     z = draw(q.component_distribution, key)
     with standard_promotion():
         weights = q.mixing_distribution.probs
-    return jnp.sum(weights * jax.vmap(lambda one: f(one, seen))(z))
+    return jnp.sum(weights * jax.vmap(lambda one: f(one, q))(z))

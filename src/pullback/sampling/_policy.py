@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,9 +11,12 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from ._control_variate import controlled
 from ._discrete import discrete
-from ._law import Distribution, draw, hold, log_prob, require_reparameterised
+from ._estimator import attach_objective
+from ._law import Distribution, draw, hold, is_reparameterised, log_prob, require_reparameterised
+from ._orders import likelihood_ratio, once
 from ._relaxation import relaxation_noise, relaxed_from, relaxed_sample
 
+P = TypeVar("P")
 Policy = Callable[[Any], Distribution]
 
 
@@ -65,8 +68,7 @@ def act(policy: Policy, state: PyTree, *, key: Key[Array, ""]) -> Array:
         (3,)
     """
     q = policy(state)
-    reparameterised = getattr(q, "has_rsample", False)
-    return draw(q, key) if reparameterised else relaxed_sample(q, key=key).b
+    return draw(q, key) if is_reparameterised(q) else relaxed_sample(q, key=key).b
 
 
 def discounted_returns(
@@ -148,17 +150,16 @@ class ActorCritic(AbstractPolicyEstimator):
         returns: Float[Array, " T"],
         weights: Float[Array, " T"],
     ) -> tuple[PyTree, Float[Array, ""]]:
-        actions = jax.lax.stop_gradient(
-            jax.vmap(lambda s, k: act(policy, s, key=k))(episode.states, episode.keys)
-        )
+        actions = _actions(policy, episode)
+        ratio = _ratio(policy, episode)
         baseline = jax.vmap(self.value)(episode.states)
-        gaps = weights * (returns - jax.lax.stop_gradient(baseline))
+        gaps = ratio * weights * (returns - jax.lax.stop_gradient(baseline))
 
         def surrogate(policy: Policy) -> Array:
             return jnp.sum(gaps * jax.vmap(_scores(policy))(episode.states, actions))
 
         # Half the square: its slope is the error.
-        error = jnp.sum(weights * jnp.square(returns - baseline)) / 2
+        error = ratio * jnp.sum(weights * jnp.square(returns - baseline)) / 2
         return eqx.filter_grad(surrogate)(policy), error
 
 
@@ -198,13 +199,16 @@ class RelaxPolicy(AbstractPolicyEstimator):
             zs, scores = jax.vmap(lambda s, k: step(moved, s, k))(episode.states, episode.keys)
             return zs, weights * scores
 
-        def evaluate(control: Callable, zs: Array) -> tuple[Array, Array]:
+        def evaluate(control: Callable, zs: Array, _: Array) -> tuple[Array, Array]:
             at = jax.vmap(lambda s, pair: jax.vmap(lambda z: control(z, s))(pair))(
                 episode.states, zs
             )
             return jnp.sum(weights * (at[:, 0] - at[:, 1])), at[:, 1]
 
-        return controlled(evaluate, self.control_variate, path, params, returns)
+        held = controlled(
+            evaluate, self.control_variate, path, params, returns, jnp.ones_like(returns)
+        )
+        return _of_first_order(*held, policy, self)
 
 
 class LaxPolicy(AbstractPolicyEstimator):
@@ -243,11 +247,37 @@ class LaxPolicy(AbstractPolicyEstimator):
             actions, scores = jax.vmap(lambda s, k: step(moved, s, k))(episode.states, episode.keys)
             return actions, weights * scores
 
-        def evaluate(control: Callable, actions: Array) -> tuple[Array, Array]:
+        def evaluate(control: Callable, actions: Array, _: Array) -> tuple[Array, Array]:
             at = jax.vmap(control)(actions, episode.states)
             return jnp.sum(weights * at), at
 
-        return controlled(evaluate, self.control_variate, path, params, returns)
+        held = controlled(
+            evaluate, self.control_variate, path, params, returns, jnp.ones_like(returns)
+        )
+        return _of_first_order(*held, policy, self)
+
+
+def _actions(policy: Policy, episode: Episodes) -> Array:
+    """Those that were taken."""
+    again = jax.vmap(lambda s, k: act(policy, s, key=k))
+    return jax.lax.stop_gradient(again(episode.states, episode.keys))
+
+
+def _ratio(policy: Policy, episode: Episodes) -> Float[Array, ""]:
+    """The likelihood ratio of the episode, for the derivatives of what is measured on it."""
+    scores = jax.vmap(_scores(policy))(episode.states, _actions(policy, episode))
+    return likelihood_ratio(jnp.sum(episode.mask * scores))
+
+
+def _of_first_order(
+    gradient: P, objective: Array, policy: Policy, estimator: AbstractPolicyEstimator
+) -> tuple[P, Array]:
+    """Both, with an error for who differentiates them by the policy."""
+    instead = "take `ActorCritic`, whose gradient has every derivative"
+    gate = once(f"the policy gradient of {type(estimator).__name__}", instead, policy)
+    gradient = jax.tree.map(lambda g: g * gate.astype(g.dtype), gradient)
+    seen = (policy, estimator)
+    return gradient, attach_objective(jnp.zeros_like(objective), objective, seen)
 
 
 def _scores(policy: Policy) -> Callable[[Any, Array], Array]:
@@ -318,4 +348,5 @@ def policy_gradient(
         return jnp.mean(parts), jax.tree.map(lambda g: jnp.mean(g, axis=0), gradients)
 
     (_, gradient), of_estimator = objective(estimator)
-    return PolicyGradient(jnp.mean(returns[:, 0]), gradient, of_estimator)
+    value = jnp.mean(jax.vmap(lambda e: _ratio(policy, e))(episodes) * returns[:, 0])
+    return PolicyGradient(value, gradient, of_estimator)

@@ -14,8 +14,9 @@ from ._control_variate import (
     controlled,
 )
 from ._discrete import Discrete, discrete
-from ._estimator import AbstractEstimator, attach, attach_objective, each
+from ._estimator import AbstractEstimator, attach_objective, each
 from ._law import Distribution, draw, hold, log_prob, require_reparameterised
+from ._orders import attach, likelihood_ratio, weighted_later
 from ._relaxation import relaxation_noise, relaxed_from
 
 
@@ -69,6 +70,11 @@ class Relax(AbstractEstimator):
         """Whether `f` sees values that no discrete law has a density at."""
         return getattr(self.control_variate, "relaxes", False)
 
+    @property
+    def learned_parts(self) -> AbstractControlVariate:
+        """The control variate."""
+        return self.control_variate
+
     def __call__(
         self,
         f: Callable[[Any, Any], Float[Array, ""]],
@@ -82,23 +88,27 @@ class Relax(AbstractEstimator):
         def relaxed(z: Array, temperature: Array) -> Array:
             return _held(f, held.soften(z, temperature), held_q)
 
-        def evaluate(control: AbstractControlVariate, zs: Array) -> tuple[Array, Array]:
+        def evaluate(
+            control: AbstractControlVariate, zs: Array, ratio: Array
+        ) -> tuple[Array, Array]:
             at = jax.vmap(lambda z: control(z, relaxed))(zs)
-            return at[0] - at[1], at[1]
+            return at[0] - ratio.astype(at.dtype) * at[1], at[1]
 
         def one(key: Array) -> Array:
             noise = relaxation_noise(held, key)
             b = relaxed_from(held, *noise).b
-            value = f(b, q)
+            value, score = f(b, q), law.log_prob(b)
 
             def path(logits: Array) -> tuple[Array, Array]:
                 moved = Discrete(logits, held.one_hot)
                 _, z, z_tilde = relaxed_from(moved, *noise)
                 return jnp.stack([z, z_tilde]), moved.log_prob(b)
 
-            fixed = jax.lax.stop_gradient(value)
-            g, objective = controlled(evaluate, self.control_variate, path, held.logits, fixed)
-            return attach_objective(attach(value, law.logits, g), objective)
+            g, objective = controlled(
+                evaluate, self.control_variate, path, law.logits, value, likelihood_ratio(score)
+            )
+            value = attach(weighted_later(value, score), law.logits, g)
+            return attach_objective(value, objective, (self, law, q, value))
 
         return jnp.mean(each(one, keys, batch_size))
 
@@ -162,6 +172,11 @@ class Lax(AbstractEstimator):
 
     control_variate: AbstractControlVariate
 
+    @property
+    def learned_parts(self) -> AbstractControlVariate:
+        """The control variate."""
+        return self.control_variate
+
     def __call__(
         self,
         f: Callable[[Any, Any], Float[Array, ""]],
@@ -170,29 +185,34 @@ class Lax(AbstractEstimator):
         batch_size: int | None,
     ) -> Float[Array, ""]:
         require_reparameterised(q, type(self).__name__)
-        live, rest = eqx.partition(q, eqx.is_inexact_array)
-        params = jax.lax.stop_gradient(live)
-        held_q = eqx.combine(params, rest)
+        params, rest = eqx.partition(q, eqx.is_inexact_array)
+        held_q = hold(q)
 
         def relaxed(z: Array, temperature: Array) -> Array:
             del temperature
             return _held(f, z, held_q)
 
-        def evaluate(control: AbstractControlVariate, z: Array) -> tuple[Array, Array]:
+        def evaluate(
+            control: AbstractControlVariate, z: Array, ratio: Array
+        ) -> tuple[Array, Array]:
+            del ratio
             at = control(z, relaxed)
             return at, at
 
         def one(key: Array) -> Array:
             b = draw(held_q, key)
-            value = f(b, q)
+            value, score = f(b, q), log_prob(q, b)
 
             def path(params: Any) -> tuple[Array, Array]:
                 moved = eqx.combine(params, rest)
                 return draw(moved, key), log_prob(moved, b)
 
-            fixed = jax.lax.stop_gradient(value)
-            g, objective = controlled(evaluate, self.control_variate, path, params, fixed)
-            return attach_objective(attach(value, live, g), objective)
+            g, objective = controlled(
+                evaluate, self.control_variate, path, params, value, likelihood_ratio(score),
+                moving=False,
+            )  # fmt: skip
+            value = attach(weighted_later(value, score), params, g)
+            return attach_objective(value, objective, (self, q, value))
 
         return jnp.mean(each(one, keys, batch_size))
 

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ._estimator import AbstractEstimator, attach, attach_objective, each
+from ._estimator import AbstractEstimator, downhill, each
 from ._law import Distribution, draw, log_prob
+from ._orders import attach, reweighted
 
 
 class ScoreFunction(AbstractEstimator):
@@ -23,17 +24,22 @@ class ScoreFunction(AbstractEstimator):
 
     Args:
         baseline: None, for none; "leave_one_out", the mean of `f` over the other samples, which
-            needs two or more; or a scalar, from a `MovingAverage` or from a network of the
-            example's context. The gradient with respect to that scalar is $b - \bar f$, also
-            where the expectation is negated to be maximised, so that a network learns to predict
-            `f` in the same backward pass.
+            needs two or more; a Python number; or a scalar array, from a `MovingAverage` or from a
+            network of the example's context. The gradient with respect to that array is
+            $b - \bar f$, also where the expectation is negated to be maximised, so that a network
+            learns to predict `f` in the same backward pass.
 
     Source: Williams, Simple Statistical Gradient-Following Algorithms (1992); Mnih and Gregor,
     Neural Variational Inference and Learning, arXiv 1402.0030 (baselines); Kool, van Hoof and
     Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free! (2019; leave one out).
     """
 
-    baseline: Float[Array, ""] | Literal["leave_one_out"] | None = None
+    baseline: Float[Array, ""] | float | Literal["leave_one_out"] | None = None
+
+    @property
+    def learned_parts(self) -> Float[Array, ""] | None:
+        """The baseline, where it is an array."""
+        return self.baseline if isinstance(self.baseline, jax.Array) else None
 
     def __call__(
         self,
@@ -48,21 +54,24 @@ class ScoreFunction(AbstractEstimator):
 
         n = len(keys)
         values, scores = each(one, keys, batch_size)
-        value = jnp.mean(values)
         if self.baseline is None:
-            baseline = jnp.zeros_like(values)
-        elif isinstance(self.baseline, str):
+            return jnp.mean(reweighted(values, scores, values))
+        if isinstance(self.baseline, str):
             if n < 2:
                 raise ValueError(
                     "`baseline` 'leave_one_out' needs `num_samples` of 2 or more, got 1: give more "
                     "samples, or a `MovingAverage`'s value."
                 )
             baseline = (jnp.sum(values) - values) / (n - 1)
-        else:
-            baseline = jnp.broadcast_to(self.baseline.astype(values.dtype), values.shape)
-            mean = jax.lax.stop_gradient(value).astype(self.baseline.dtype)
-            value = attach_objective(value, 0.5 * jnp.square(self.baseline - mean))
-        return attach(value, scores, (values - baseline) / n)
+            return jnp.mean(reweighted(values, scores, values - baseline))
+        held = jnp.asarray(jax.lax.stop_gradient(self.baseline), values.dtype)
+        value = jnp.mean(reweighted(values, scores, values - held))
+        if isinstance(self.baseline, float | int):
+            return value
+        # Of half the squared error, whose slope is not held: it moves with the expectation.
+        error = self.baseline - value.astype(self.baseline.dtype)
+        objective = attach(jnp.zeros_like(error), self.baseline, error)
+        return attach(value, downhill(objective), jnp.ones_like(objective))
 
 
 class MovingAverage(eqx.Module):
