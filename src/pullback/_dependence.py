@@ -1,6 +1,7 @@
 """What the value of a function and its derivative are computed from, by its jaxpr."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -42,5 +43,5 @@ def loses_gradients(function: Callable[[PyTree], PyTree], x: PyTree) -> bool:
     )
 
 
-def _is_real(leaf: object) -> bool:
+def _is_real(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)

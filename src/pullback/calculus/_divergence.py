@@ -187,7 +187,9 @@ class HutchinsonDivergence(AbstractDivergence):
         if key is None:
             raise ValueError(
                 "HutchinsonDivergence draws random probes and needs `key`; got None. Pass "
-                "`key=jax.random.key(...)`, or use ExactDivergence."
+                "`key=jax.random.key(...)`, or use ExactDivergence. A density that is asked "
+                "without a key, as that of a posterior or a prior is, needs the exact one: for a "
+                "`CNF`, `divergence=None`."
             )
         draw = jr.rademacher if self.distribution == "rademacher" else jr.normal
         return draw(key, (self.samples, y.size), y.dtype)

@@ -9,6 +9,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from pullback._solve_failures import on_failure
+
 
 class Result(enum.IntEnum):
     """How a solve ended. `Result(code).sentence` says what went wrong and what to try.
@@ -114,16 +116,19 @@ class SolveError(RuntimeError):
 
 
 def _explain(result: np.ndarray, t_reached: np.ndarray) -> str:
+    while result.ndim and result.shape[-1] == 1:  # a row of one in a mapped function
+        result, t_reached = result[..., 0], t_reached[..., 0]
     if result.ndim == 0:
         code = Result(int(result))
         return f"t = {float(t_reached):.6g}: {code.sentence}"
     lines = []
     for code in sorted(set(result.ravel().tolist())):
-        (samples,) = np.nonzero(result == code)
+        samples = np.argwhere(result == code)
         if code == Result.SUCCESSFUL:
             continue
-        shown = ", ".join(map(str, samples[:8])) + (", ..." if len(samples) > 8 else "")
-        times = t_reached[samples]
+        named = [str(row[0]) if len(row) == 1 else str(tuple(row.tolist())) for row in samples[:8]]
+        shown = ", ".join(named) + (", ..." if len(samples) > 8 else "")
+        times = t_reached[result == code]
         lines.append(
             f"{len(samples)} of {result.size} samples (index {shown}), stopped between "
             f"t = {times.min():.6g} and {times.max():.6g}: {Result(code).sentence}"
@@ -135,14 +140,19 @@ def raise_if_failed(solution: Solution) -> Solution:
     """Raise `SolveError` if any solve failed: at once where values are known, else at run time.
 
     `solve(..., throw=True)` ends with it. It returns the solution, which must be used: what is not
-    used is not checked.
+    used is not checked. In a training loop of `pullback.train` the values are NaN instead, and the
+    loop stops with its state kept.
     """
     if not isinstance(solution.result, Tracer):
         if not bool(np.all(np.asarray(solution.result) == Result.SUCCESSFUL)):
             raise SolveError(solution.explain())
         return solution
-
-    zero = _zero_or_raise(solution.result, solution.t_reached)
+    if on_failure() == "nan":
+        # Where the last time was not reached it is NaN already; a part of a path may have none.
+        zero = jnp.where(solution.result == int(Result.SUCCESSFUL), 0, jnp.nan)
+        zero = jnp.sum(zero.astype(solution.t_reached.dtype))
+    else:
+        zero = _zero_or_raise(solution.result, solution.t_reached)
     # Added to the values, so that no compiler can drop the check.
     ys = jax.tree.map(lambda y: y + zero.astype(y.dtype), solution.ys)
     return eqx.tree_at(lambda s: s.ys, solution, ys)
@@ -151,18 +161,25 @@ def raise_if_failed(solution: Solution) -> Solution:
 # A callback has no derivative, so the check is told that its own is zero.
 @jax.custom_jvp
 def _zero_or_raise(result: Array, t_reached: Array) -> Array:
+    whom = on_failure()
+
     def fail(result: Array, t_reached: Array) -> np.ndarray:
         codes, times = np.asarray(result), np.asarray(t_reached)
-        # Under vmap both branches of a cond run.
-        if np.all(codes == Result.SUCCESSFUL):
-            return np.zeros((), times.dtype)
-        raise SolveError(_explain(codes, times))
+        # Under vmap both branches of a cond run, for all that is mapped at once.
+        if not np.all(codes == Result.SUCCESSFUL):
+            if whom is None:
+                raise SolveError(_explain(codes, times))
+            whom.codes.append(int(codes.max()))
+            whom.lines.append(_explain(codes, times))
+        mapped = codes.shape[: codes.ndim - own]
+        return np.zeros(mapped, times.dtype)
 
+    own = result.ndim
     shape = jax.ShapeDtypeStruct((), t_reached.dtype)
     return jax.lax.cond(
         jnp.all(result == int(Result.SUCCESSFUL)),
         lambda: jnp.zeros((), t_reached.dtype),
-        lambda: jax.pure_callback(fail, shape, result, t_reached, vmap_method="sequential"),
+        lambda: jax.pure_callback(fail, shape, result, t_reached, vmap_method="broadcast_all"),
     )
 
 

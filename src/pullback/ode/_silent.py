@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from pullback._dependence import depends_on
+
 from ._adjoint import AbstractAdjoint, Pulled
 from ._backsolve import Backsolve
-from pullback._dependence import depends_on
 from ._lanes import State
 from ._loop import Method, Path
 from ._replay import Replay

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._clock import Clock
+from pullback._dependence import depends_on
 from pullback._key import checked_key
 from pullback.ode import Replay
-from pullback._dependence import depends_on
 from pullback.ode._problem import _checked_state as checked_state
 
 from ._equation import KL, Equation, kl_shape

@@ -19,4 +19,5 @@ from pullback.train._info import TrainingError as TrainingError
 from pullback.train._iterate import IterateInfo as IterateInfo
 from pullback.train._iterate import Stream as Stream
 from pullback.train._iterate import iterate as iterate
+from pullback.train._learned import JointLoss as JointLoss
 from pullback.train._loop import apply_gradient as apply_gradient

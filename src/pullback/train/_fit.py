@@ -17,13 +17,23 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
+from pullback._solve_failures import Told, failures_are_nan, failures_are_told
 from pullback.train._advice import refuse_traced, what_to_try
 from pullback.train._batches import batches
 from pullback.train._evaluate import evaluate
 from pullback.train._info import Ending, FitInfo, TrainingError
 from pullback.train._interrupt import deferred_interrupt
+from pullback.train._learned import refuse_untrained
 from pullback.train._log import append_line
-from pullback.train._loop import REASONS, AtStep, Chunk, Report, Setup, run_chunk
+from pullback.train._loop import (
+    REASONS,
+    AtStep,
+    Chunk,
+    Report,
+    Setup,
+    loss_of_next_step,
+    run_chunk,
+)
 from pullback.train._progress import progress_bar
 from pullback.train._run import (
     Plan,
@@ -85,6 +95,7 @@ def fit(
             the argument `step` is told how many steps were taken before, for weights that warm up;
             on the validation data it is told `steps`, so that evaluations compare. A loss with a
             method `check(model, data)` is asked to refuse data that do not fit, before any step.
+            Parts of it that are learned, such as a control variate, are trained by `JointLoss`.
         data: a PyTree of arrays that share their leading axis, of length N. It is put on the device
             once, whole; on a mesh, on each device.
         optimiser: an Optax gradient transformation. It is given `value=` the loss, too.
@@ -144,6 +155,7 @@ def fit(
         fixed={} if folder is None else fixed(rest),
     )
     check_plan(plan, mesh=mesh, has_validation=validation is not None)
+    refuse_untrained(loss)
     for part in (data, validation):
         if part is not None:
             check_data(loss, model, part)
@@ -158,7 +170,8 @@ def fit(
         progress_bar(progress, steps=steps, done=int(run.state.step)) as show,
         deferred_interrupt() as interrupted,
     ):
-        ending, run = _train(plan, setup, validation, run, show, interrupted)
+        with failures_are_nan():
+            ending, run = _train(plan, setup, validation, run, show, interrupted)
     params = run.state.params if patience is None else run.best.params
     return eqx.combine(params, rest), info_of(plan, run, ending)
 
@@ -175,10 +188,11 @@ def _train(
     while ending is None:
         tick, before = time.perf_counter(), int(run.state.step)
         step = min(plan.steps, (before // plan.log_every + 1) * plan.log_every)
-        state, report = run_chunk((setup, _chunk(plan, before, step)), run.state)
+        chunk = _chunk(plan, before, step)
+        state, report = run_chunk((setup, chunk), run.state)
         run, report = dataclasses.replace(run, state=state), jax.device_get(report)
         if report.reason != 0:
-            raise _failed_step(plan, setup, run, report)
+            raise _failed_step(plan, setup, chunk, run, report)
         rate = (step - before) / (time.perf_counter() - tick)
         entry = {"step": step, **_means(report, step - before), "steps_per_second": rate}
         if validation is not None and (step % plan.evaluate_every == 0 or step == plan.steps):
@@ -223,18 +237,35 @@ def _evaluate(plan: Plan, setup: Setup, run: Run, validation: PyTree) -> dict[st
     )
 
 
-def _failed_step(plan: Plan, setup: Setup, run: Run, report: Report) -> TrainingError:
+def _failed_step(plan: Plan, setup: Setup, chunk: Chunk, run: Run, report: Report) -> TrainingError:
     step = int(run.state.step)
-    rows = batches(step, step + 1, size=plan.size, batch_size=plan.batch_size, seed=plan.keys.seed)
-    advice = what_to_try(setup.data, rows[0], step=step, reason=int(report.reason))
+    values = {"loss": float(report.loss), **jax.tree.map(float, report.metrics)}
+    reason = REASONS[int(report.reason)]
+    if not math.isfinite(values["loss"]) and "result" not in values:
+        told = _failed_solves(setup, chunk, run)
+        if told.lines:
+            reason = f"a solver failed inside of the loss ({told.lines[0]})"
+            values |= {"result": float(told.codes[0])} if told.codes else {}
+    rows = np.asarray(chunk.examples[step - int(chunk.start)])
+    advice = what_to_try(setup.data, rows, step=step, reason=int(report.reason))
     return _failure(
-        f"Training stopped at step {step + 1}: {REASONS[int(report.reason)]}. {advice} The state "
-        f"after step {step} is kept",
+        f"Training stopped at step {step + 1}: {reason}. {advice} The state after step {step} is "
+        "kept",
         step=step + 1,
-        values={"loss": float(report.loss), **jax.tree.map(float, report.metrics)},
+        values=values,
         model=eqx.combine(run.state.params, setup.rest),
         info=save_as_failed(plan, run),
     )
+
+
+def _failed_solves(setup: Setup, chunk: Chunk, run: Run) -> Told:
+    """What the solves in the loss of the next step say of themselves, the first cause first."""
+    with failures_are_told() as told:
+        try:
+            jax.block_until_ready(loss_of_next_step(setup, chunk, run.state))
+        except RuntimeError as error:  # of what can tell by raising alone
+            told.lines.append(str(error).strip().splitlines()[-1])
+    return told
 
 
 def _failed_evaluation(

@@ -13,8 +13,10 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from pullback._checked_data import check_data
 from pullback._leading_axis import leading_axis
+from pullback._solve_failures import failures_are_nan
 from pullback.train._advice import refuse_traced
 from pullback.train._batches import batches
+from pullback.train._learned import refuse_untrained
 from pullback.train._loop import AtStep, check_loss, update_params
 from pullback.train._progress import progress_bar
 from pullback.train._run import split_key
@@ -99,6 +101,7 @@ def fit_stack(
     fixed, _ = eqx.partition(rest, eqx.is_array)
     if leading_axis((params, fixed), name="models") != len(keys):
         raise ValueError(f"`keys` must be one for each of the models, got {len(keys)}.")
+    refuse_untrained(loss)
     one = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, models)
     check_data(loss, one, data)
     each = [split_key(key) for key in keys]
@@ -115,7 +118,8 @@ def fit_stack(
                 examples[: end - start, number] = batches(
                     start, end, size=size, batch_size=batch_size, seed=k.seed
                 )
-            state, told = _run(setup, state, jnp.asarray(start), jnp.asarray(end), examples)
+            with failures_are_nan():
+                state, told = _run(setup, state, jnp.asarray(start), jnp.asarray(end), examples)
             history.append(jax.device_get(told))
             points.append(end)
             show(end, 0.0, float(np.mean(history[-1]["loss"])))

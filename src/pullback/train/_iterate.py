@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from pullback._leading_axis import leading_axis
+from pullback._solve_failures import failures_are_nan
 from pullback.train._advice import refuse_traced
 from pullback.train._batches import batches
 from pullback.train._checkpoint import CheckpointError, check_same, load_checkpoint, read_header
@@ -296,7 +297,8 @@ def _advance(
     step, reports = start, []
     while step < end:
         fixed = (setup, examples, run.rest, jnp.asarray(start), jnp.asarray(end), jnp.asarray(good))
-        state, step, report = run_chunk(fixed, (state, jnp.asarray(step)))
+        with failures_are_nan():
+            state, step, report = run_chunk(fixed, (state, jnp.asarray(step)))
         step, report = int(step), jax.device_get(report)
         reports.append(report)
         fallen = report.bad & good

@@ -130,7 +130,10 @@ def _empty_report(loss: jax.ShapeDtypeStruct, metrics: PyTree) -> Report:
     )
 
 
-def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTree, Array]:
+def _objective(
+    setup: Setup, chunk: Chunk, state: State
+) -> Callable[[PyTree], tuple[Array, dict[str, Array]]]:
+    """The loss and the metrics of the next step, as a function of the parameters."""
     indices = chunk.examples[state.step - chunk.start]
     batch = split_over(setup.mesh, jax.tree.map(lambda leaf: leaf[indices], setup.data))
 
@@ -139,6 +142,17 @@ def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTre
         loss = AtStep(setup.loss, state.step)
         return check_loss(*loss(model, batch, key=jr.fold_in(setup.key, state.step)))
 
+    return objective
+
+
+@eqx.filter_jit
+def loss_of_next_step(setup: Setup, chunk: Chunk, state: State) -> tuple[Array, dict[str, Array]]:
+    """Once more, for who wants to know what was wrong with it."""
+    return _objective(setup, chunk, state)(state.params)
+
+
+def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTree, Array]:
+    objective = _objective(setup, chunk, state)
     (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     finite_gradient = _finite(gradient)
     params, optimiser_state = _update(setup, state, gradient, loss)

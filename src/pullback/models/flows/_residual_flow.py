@@ -13,6 +13,7 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._solve_failures import on_failure
 from pullback.nn import bounded
 from pullback.sampling import Distribution, fixed
 
@@ -275,6 +276,8 @@ def _over_rows(one: Callable[[Any], Any], rows: Any, batch_size: int | None) -> 
 def _all_found(x: Array, info: InverseInfo) -> Array:
     """The points, once all inverses have converged: checked at once, or by a compiled program."""
     if isinstance(info.converged, Tracer):
+        if on_failure() == "nan":
+            return jnp.where(jnp.all(info.converged), x, jnp.nan)
         return eqx.error_if(
             x, ~jnp.all(info.converged), "The inverse of some points did not converge."
         )
