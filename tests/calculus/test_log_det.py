@@ -78,6 +78,19 @@ def test_over_every_stop_the_roulette_has_the_exact_value_and_gradient(exact):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), mean, exact)
 
 
+@pytest.mark.parametrize("outer", [jax.jacfwd, jax.jacrev])
+def test_second_derivatives_are_right_or_an_error(outer):
+    """Of 60 terms, what is left out is of order 0.6^60; the roulette's row vector has none."""
+    hessian = lambda method, stop: jax.jit(
+        outer(jax.grad(lambda x: log_det(method, (IN, OUT), x, None, stop)))
+    )(X)
+    want = jax.hessian(lambda x: dense((IN, OUT), x))(X)
+    for method in (ExactLogDet(), TruncatedLogDet(60, distribution="basis")):
+        np.testing.assert_allclose(hessian(method, None), want, atol=1e-9)
+    with pytest.raises(ValueError, match="differentiated twice: take `ExactLogDet`"):
+        hessian(RouletteLogDet(distribution="basis"), jnp.asarray(3))
+
+
 @pytest.mark.parametrize("distribution", ["rademacher", "gaussian"])
 def test_the_mean_of_the_roulette_over_draws(distribution, exact, key):
     method = RouletteLogDet(distribution=distribution)

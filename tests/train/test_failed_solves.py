@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from pullback import ode
-from pullback.bounds import ELBO, AbstractFamily, Beta, ImportanceWeighted
-from pullback.calculus import HutchinsonDivergence
+from pullback.bounds import ELBO, AbstractFamily, Beta
+from pullback.calculus import AbstractDivergence, HutchinsonDivergence
 from pullback.models.flows import CNF
 from pullback.models.vae import Bernoulli, BoundLoss, ObjectiveLoss, mlp_vae
 from pullback.sampling import PathDerivative, Reparameterised, StandardNormal
@@ -32,7 +32,7 @@ class Flows(AbstractFamily):
     """A CNF for each example."""
 
     shape: tuple = eqx.field(static=True)
-    divergence: object = None
+    divergence: AbstractDivergence | None = None
     max_steps: int = eqx.field(default=3, static=True)
 
     def __call__(self, params):
@@ -52,10 +52,9 @@ def vae(**options):
 GIVEN = {"optimiser": optax.adam(1e-2), "steps": 2, "batch_size": 3}
 
 
-@pytest.mark.parametrize("loss", [
-    BoundLoss(ELBO()), BoundLoss(ELBO(), PathDerivative()), BoundLoss(ImportanceWeighted(2)),
-    ObjectiveLoss(Beta(), kl="sampled"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "loss", [BoundLoss(ELBO(), PathDerivative()), ObjectiveLoss(Beta(), kl="sampled")]
+)
 def test_training_stops_with_the_state_kept_and_the_solve_named(loss, tmp_path):
     with pytest.raises(TrainingError, match=r"step 1: a solver failed.*max_steps") as caught:
         fit(vae(), loss, DATA, key=jr.key(0), folder=tmp_path, **GIVEN)

@@ -12,6 +12,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._once import once
+
 from ._randomised_sum import TruncationCost, truncation_cost
 from ._stopping import AbstractStoppingLaw, Geometric
 
@@ -165,7 +167,8 @@ class RouletteLogDet(AbstractLogDet):
     The value is the first sum and its gradient is the second: a Neumann series, whose row vector is
     found without a gradient, so that one product is all that is differentiated and memory does not
     grow with the number of terms. (The reference code returns the second sum as the value too,
-    which is not a log-determinant.) Do not differentiate it twice.
+    which is not a log-determinant.) Differentiated twice it raises, for the row vector has no
+    gradient: `ExactLogDet` and `TruncatedLogDet` have every derivative.
 
     Both are unbiased up to the law's cap. For `Geometric(ratio)` the variance is finite where the
     spectral radius of J is below $\sqrt{\mathrm{ratio}}$, which is 0.71 by default; `worst_case`
@@ -253,8 +256,7 @@ class RouletteLogDet(AbstractLogDet):
         # A product with the transposed Jacobian, where the papers take one with the Jacobian: it
         # is the same number, and it shares the one linearisation with the loop.
         surrogate = jnp.vdot(jax.vmap(pull)(adjoint)[0], probes)
-        log_det = total + surrogate - jax.lax.stop_gradient(surrogate)
-        return value.reshape(x.shape), log_det
+        return value.reshape(x.shape), _with_gradient_of(total, surrogate, pull)
 
     def _series(self, pull: Callable, probes: Array, stop: Array) -> tuple[Array, Array]:
         """Both sums; that of the gradient without its last product."""
@@ -272,6 +274,21 @@ class RouletteLogDet(AbstractLogDet):
         start = (jnp.ones_like(last), jnp.zeros((), probes.dtype), probes, probes)
         _, total, adjoint, _ = jax.lax.while_loop(lambda carry: carry[0] <= last, add, start)
         return total, adjoint
+
+
+@eqx.filter_custom_jvp
+def _with_gradient_of(total: Array, surrogate: Array, pull: Any) -> Array:
+    return total
+
+
+@_with_gradient_of.def_jvp
+def _with_gradient_of_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array | None]:
+    moved = tangents[1]
+    if moved is not None:
+        instead = "take `ExactLogDet` or `TruncatedLogDet`, which have every derivative"
+        gate = once("the log-determinant of `RouletteLogDet`", instead, primals[2])
+        moved = moved * gate.astype(moved.dtype)
+    return _with_gradient_of(*primals), moved
 
 
 def truncation_bias_bound(lipschitz: float, dim: int, terms: int) -> float:

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from pullback._once import once
+
 from ._law import Distribution
-from ._orders import beside, once
+from ._orders import beside
 
 
 class AbstractEstimator(eqx.Module):

@@ -10,13 +10,14 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from pullback._once import once
+
 from ._concrete import require_positive
 from ._discrete import discrete
 from ._estimator import AbstractEstimator, each
 from ._law import Distribution
 from ._noise import gumbel, wide
 from ._one_hot import finite, hardest
-from ._orders import once
 
 Scalar = Float[Array, ""] | float
 

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from pullback._once import once
+
 from ._control_variate import controlled
 from ._discrete import discrete
 from ._estimator import attach_objective
 from ._law import Distribution, draw, hold, is_reparameterised, log_prob, require_reparameterised
-from ._orders import likelihood_ratio, once
+from ._orders import likelihood_ratio
 from ._relaxation import relaxation_noise, relaxed_from, relaxed_sample
 
 P = TypeVar("P")
