@@ -96,11 +96,12 @@ def _numbers(ts: Any) -> Any:
         ts = jnp.asarray(ts)
     if not isinstance(ts, Array):
         ts = np.asarray(ts)
-    if ts.dtype.kind in "Mm" or (ts.dtype.kind == "O" and ts.size and not np.isscalar(ts.flat[0])):
+    first = ts.flat[0] if isinstance(ts, np.ndarray) and ts.size else 0.0
+    if ts.dtype.kind in "Mm" or (ts.dtype.kind == "O" and not np.isscalar(first)):
         raise TypeError(
-            f"ts must be numbers, got {type(ts.flat[0]).__name__ if ts.size else ts.dtype}: give "
-            "the seconds since the first time, (ts - ts[0]) / np.timedelta64(1, 's') for NumPy's "
-            "dates, [(t - ts[0]).total_seconds() for t in ts] for Python's"
+            f"ts must be numbers, got {type(first).__name__}: give the seconds since the first "
+            "time, (ts - ts[0]) / np.timedelta64(1, 's') for NumPy's dates, "
+            "[(t - ts[0]).total_seconds() for t in ts] for Python's"
         )
     if not (_is_floating(ts) or jnp.issubdtype(ts.dtype, jnp.integer)):
         raise TypeError(f"ts must be real numbers, got {ts.dtype}")

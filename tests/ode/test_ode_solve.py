@@ -337,6 +337,19 @@ def test_solves_over_a_mesh_of_devices_equal_those_on_one():
     np.testing.assert_allclose(grad(jax.device_put(y0, sharding)), grad(y0), rtol=1e-12)
 
 
+def test_a_mesh_with_explicit_axes_is_refused():
+    """That is what `jax.make_mesh` gives by default; gradients fail deep in the loop over it."""
+    sharding = jax.sharding.NamedSharding(
+        jax.make_mesh((4,), ("batch",)), jax.sharding.PartitionSpec("batch")
+    )
+    x = jax.device_put(jnp.ones((8, 2)), sharding)
+    remedy = r"jax.make_mesh\(\(4,\), \('batch',\), axis_types=\(jax.sharding.AxisType.Auto,\)"
+    with pytest.raises(ValueError, match=f"y0 is sharded .*{remedy}"):
+        solve(pendulum, x, [0.0, 1.0])
+    with pytest.raises(ValueError, match=f"args is sharded .*{remedy}"):
+        jax.jit(lambda x: solve(lambda t, y, x: -y * jnp.sum(x), jnp.ones(()), [0.0, 1.0], x).ys)(x)
+
+
 # Failures: which, where, and what to try.
 
 
@@ -420,6 +433,36 @@ def test_traced_times_out_of_order_are_reported():
         ({"adjoint": "backsolve"}, TypeError, "adjoint must be Replay"),
         ({"solver": Euler()}, ValueError, "Euler has no error estimate"),
         ({"f": 3}, TypeError, "f must be a function"),
+        ({"f": lambda t, y: y}, TypeError, r"f\(t, y, args\), but what was given takes \(t, y\)"),
+        ({"f": lambda t, y, args: [y, y]}, ValueError, r"f must return .* jnp\.stack\(\[\.\.\.\]"),
+        ({"f": lambda t, y, args: None}, ValueError, "f must return .* lack a return"),
+        ({"f": lambda t, y, args: np.sin(y)}, TypeError, "f is traced.* use jax.numpy for NumPy"),
+        ({"f": lambda t, y, args: y if y[0, 0] > 0 else -y}, TypeError, "f is traced.* jnp.where"),
+        (
+            {"f": lambda t, y, args: y.astype(jnp.float32)},
+            ValueError,
+            r"got float32\[3, 2\].*with \.astype\(float64\)",
+        ),
+        ({"y0": jnp.ones(2, complex)}, TypeError, r"y0 must be real.*jnp.stack\(\[z.real, z.imag"),
+        ({"y0": jr.key(0)}, TypeError, "floating arrays, got key<fry>$"),
+        ({"y0": "a"}, TypeError, "floating arrays, got str"),
+        ({"rtol": "a"}, TypeError, "rtol must be one number, got 'a'"),
+        ({"steps": 2.0}, TypeError, "steps must be a Python integer.*got 2.0"),
+        ({"max_steps": None}, TypeError, "max_steps must be a Python integer.*got None"),
+        ({"norm": "max"}, TypeError, "norm must be a function"),
+        (
+            {"control": diffrax.PIDController(rtol=1e-3, atol=1e-3)},
+            TypeError,
+            "control must be pullback.ode.PID.*got PIDController",
+        ),
+        (
+            {"solver": diffrax.EulerHeun(), "steps": 2},
+            ValueError,
+            "EulerHeun is not for.*sde.solve",
+        ),
+        ({"solver": diffrax.SemiImplicitEuler()}, ValueError, "equation in parts"),
+        ({"solver": diffrax.LeapfrogMidpoint()}, ValueError, "no error estimate.*give steps=N"),
+        ({"adjoint": diffrax.ImplicitAdjoint()}, ValueError, "ImplicitAdjoint.* steady states"),
         ({"f": lambda t, y, args: y[:1]}, ValueError, r"f must return what y is, float64\[3, 2\]"),
         ({"f": lambda t, y, args: (y, y)}, ValueError, "f must return the structure of y"),
         ({"y0": jnp.array(1.0), "stepping": "per_sample"}, ValueError, "same leading axis"),

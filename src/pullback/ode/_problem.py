@@ -1,7 +1,7 @@
-"""The arguments of a solve, checked, and its vector field, traced once."""
+"""The arguments of a solve, checked."""
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from typing import Any, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -16,20 +16,28 @@ from pullback._clock import Clock, times_of
 
 from ._adjoint import AbstractAdjoint
 from ._control import PID, Norm
+from ._field import TracedField, trace_field
 from ._loop import Method
 from ._replay import Replay
-from ._runge_kutta import Field, tableau_of
+from ._runge_kutta import tableau_of
+from ._sdirk import SDIRK
+
+
+class Given(NamedTuple):
+    """What the caller gave, for what is handed back: the times, and where arrays lay in f, args."""
+
+    ts: Array | np.ndarray
+    arrays: Any
 
 
 class Problem(eqx.Module):
     """The arguments of a solve, checked. `method` is None when Diffrax is to run it."""
 
-    f: Callable
+    field: TracedField
     y0: PyTree
     # Counted from the first, as all that follows counts them.
     ts: Array
     clock: Clock
-    args: PyTree
     rtol: Array
     atol: Array
     method: Method | None
@@ -51,37 +59,35 @@ def problem_of(
     solver: Any,
     rtol: Any,
     atol: Any,
-    steps: int | None,
+    steps: Any,
     adjoint: Any,
     stepping: str,
-    control: PID | None,
-    norm: Norm,
-    max_steps: int,
-) -> tuple[Problem, Array | np.ndarray]:
-    """The problem, and its times as they were given."""
-    if not callable(f):
-        raise TypeError(f"f must be a function f(t, y, args), got {type(f).__name__}")
+    control: Any,
+    norm: Any,
+    max_steps: Any,
+) -> tuple[Problem, Given]:
+    _check_callable(f)
     if stepping not in ("joint", "per_sample"):
         raise ValueError(f'stepping must be "joint" or "per_sample", got {stepping!r}')
     per_sample = stepping == "per_sample"
     y0, dtype = _checked_state(y0)
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps must be at least 1, or None for error control, got {steps}")
-    if max_steps < 1:
-        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    for name, tree in (("y0", y0), ("f", f), ("args", args)):
+        _check_mesh(name, tree)
+    if steps is not None:
+        _check_count("steps", steps)
+    _check_count("max_steps", max_steps)
     rtol, atol = (_tolerance(n, v, dtype) for n, v in (("rtol", rtol), ("atol", atol)))
-    solver = diffrax.Dopri5() if solver is None else solver
-    if not isinstance(solver, diffrax.AbstractSolver):
-        raise TypeError(f"solver must be a Diffrax solver such as Dopri5(), got {solver!r}")
-    adjoint = Replay() if adjoint is None else adjoint
-    if not isinstance(adjoint, AbstractAdjoint | diffrax.AbstractAdjoint):
+    _check_norm(norm)
+    control = PID() if control is None else control
+    if not isinstance(control, PID):
         raise TypeError(
-            f"adjoint must be Replay(), Backsolve(), Silent() or one of Diffrax's, got {adjoint!r}"
+            "control must be pullback.ode.PID(...), with the coefficients of Diffrax's "
+            f"PIDController; tolerances are rtol and atol of solve; got {type(control).__name__}"
         )
+    solver = diffrax.Dopri5() if solver is None else solver
+    adjoint = Replay() if adjoint is None else adjoint
+    _check_solver(solver, adjoint, steps)
     tableau = tableau_of(solver)
-    if tableau is not None and tableau.b_error is None and steps is None:
-        name = type(solver).__name__
-        raise ValueError(f"solver {name} has no error estimate to adapt steps by: give steps=N")
     ours = tableau is not None and not isinstance(adjoint, diffrax.AbstractAdjoint)
     given, ts, clock = _checked_times(ts, y0, dtype, per_sample, ours)
     shared_times = ts.ndim == 1
@@ -90,16 +96,18 @@ def problem_of(
         ts, clock = jax.tree.map(lambda x: jnp.broadcast_to(x[None], batch + x.shape), (ts, clock))
     if steps is not None:
         max_steps = steps * (ts.shape[-1] - 1)
-    control = PID() if control is None else control
     method = None
     if tableau is not None and ours:
         method = Method(tableau, control, norm, rtol, atol, steps, max_steps, per_sample)
+    t, y = clock.time(ts[..., 0]), y0
+    if per_sample:
+        t, y = t[0], jax.tree.map(lambda x: x[0], y)
+    field, arrays = trace_field(f, args, t, y, diagonal=not ours)
     problem = Problem(
-        f,
+        field,
         y0,
         ts,
         clock,
-        args,
         rtol,
         atol,
         method,
@@ -112,18 +120,98 @@ def problem_of(
         per_sample,
         shared_times,
     )
-    return problem, given
+    return problem, Given(given, arrays)
+
+
+def _check_callable(f: Any) -> None:
+    if not callable(f):
+        raise TypeError(f"f must be a function f(t, y, args), got {type(f).__name__}")
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None, None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"f must be a function f(t, y, args), but what was given takes {signature}: name all "
+            "three, also those that it does not use"
+        ) from error
+
+
+def _check_norm(norm: Any) -> None:
+    if not callable(norm):
+        raise TypeError(f"norm must be a function such as pullback.ode.rms_norm, got {norm!r}")
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(
+            f"{name} must be a Python integer, known when the program is compiled, got {value!r}"
+        )
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def _check_solver(solver: Any, adjoint: Any, steps: int | None) -> None:
+    if not isinstance(solver, diffrax.AbstractSolver):
+        raise TypeError(f"solver must be a Diffrax solver such as Dopri5(), got {solver!r}")
+    name = type(solver).__name__
+    if solver.term_structure is not diffrax.AbstractTerm:
+        raise ValueError(
+            f"solver {name} is not for dy/dt = f(t, y, args): it wants an equation in parts (a "
+            "split, implicit-explicit or stochastic one). Use Dopri5(), or diffrax.Kvaerno5() for "
+            "a stiff problem; stochastic equations are solved by pullback.sde.solve"
+        )
+    if not isinstance(adjoint, AbstractAdjoint | diffrax.AbstractAdjoint):
+        raise TypeError(
+            f"adjoint must be Replay(), Backsolve(), Silent() or one of Diffrax's, got {adjoint!r}"
+        )
+    if isinstance(adjoint, diffrax.ImplicitAdjoint):
+        raise ValueError(
+            "adjoint ImplicitAdjoint() is for steady states, which solve does not look for: use "
+            "Replay(), or Diffrax's RecursiveCheckpointAdjoint() or DirectAdjoint()"
+        )
+    one_stage = isinstance(solver, SDIRK) and solver.stages == 1
+    estimates = isinstance(solver, diffrax.AbstractAdaptiveSolver) and not one_stage
+    if steps is None and not estimates:
+        raise ValueError(f"solver {name} has no error estimate to adapt steps by: give steps=N")
+
+
+def _check_mesh(name: str, tree: PyTree) -> None:
+    """Explicit axes would have every index and sum of a solve say how its result is laid out."""
+    for leaf in jax.tree.leaves(tree):
+        if not isinstance(leaf, Array):
+            continue
+        sharding = jax.typeof(leaf).sharding
+        axes = sharding.mesh.axis_types
+        if jax.sharding.AxisType.Explicit in axes and any(p is not None for p in sharding.spec):
+            raise ValueError(
+                f"{name} is sharded over a mesh with Explicit axes {sharding.mesh.axis_names}, as "
+                "jax.make_mesh makes it by default, and solve needs Auto ones: make it with "
+                f"jax.make_mesh({tuple(sharding.mesh.axis_sizes)}, {sharding.mesh.axis_names}, "
+                f"axis_types=(jax.sharding.AxisType.Auto,) * {len(axes)})"
+            )
 
 
 def _checked_state(y0: PyTree) -> tuple[PyTree, Any]:
     leaves = jax.tree.leaves(y0)
     if not leaves:
         raise ValueError("y0 has no arrays")
+    for leaf in leaves:
+        if not eqx.is_array_like(leaf):
+            raise TypeError(f"y0 must be made of floating arrays, got {type(leaf).__name__}")
     y0 = jax.tree.map(jnp.asarray, y0)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(y0)}
-    wrong = [d for d in dtypes if not jnp.issubdtype(d, jnp.floating)]
-    if wrong:
-        raise TypeError(f"y0 must be made of floating arrays, got {wrong[0]}: use y0.astype(float)")
+    for dtype in dtypes:
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            raise TypeError(
+                f"y0 must be real, got {dtype}: solve for its real and imaginary parts, "
+                "y0 = jnp.stack([z.real, z.imag]), and put them together in f, z = y[0] + 1j * y[1]"
+            )
+        if not jnp.issubdtype(dtype, jnp.floating):
+            remedy = ": use y0.astype(float)" if jnp.issubdtype(dtype, jnp.integer) else ""
+            raise TypeError(f"y0 must be made of floating arrays, got {dtype}{remedy}")
     if len(dtypes) > 1:
         names = ", ".join(sorted(d.name for d in dtypes))
         raise TypeError(f"all arrays of y0 must have one dtype, got {names}")
@@ -156,51 +244,11 @@ def _checked_times(
 
 
 def _tolerance(name: str, value: Any, dtype: Any) -> Array:
+    if not eqx.is_array_like(value):
+        raise TypeError(f"{name} must be one number, got {value!r}")
     value = jnp.asarray(value)
     if value.ndim != 0:
         raise ValueError(f"{name} must be one number, got shape {list(value.shape)}")
     if not isinstance(value, Tracer) and not float(value) > 0:
         raise ValueError(f"{name} must be positive, got {float(value)}")
     return lax.stop_gradient(value.astype(dtype))
-
-
-def field_of(problem: Problem) -> tuple[PyTree, Field]:
-    """All arrays that `f` reads, and a field over lanes that takes them as its last argument.
-
-    `f` is traced here, once: what follows evaluates its jaxpr.
-    """
-    arrays, static = eqx.partition((problem.f, problem.args), eqx.is_array)
-
-    def evaluate(t: Array, y: PyTree, arrays: PyTree) -> PyTree:
-        f, args = eqx.combine(arrays, static)
-        return f(t, y, args)
-
-    t, y = problem.clock.time(problem.ts[..., 0]), problem.y0
-    if problem.per_sample:
-        t, y = t[0], jax.tree.map(lambda x: x[0], y)
-    _check_field(evaluate, t, y, arrays)
-    closed = eqx.filter_closure_convert(evaluate, t, y, arrays)
-    params, rest = eqx.partition((closed, arrays), eqx.is_array)
-
-    def field(t: Array, y: PyTree, params: PyTree) -> PyTree:
-        closed, arrays = eqx.combine(params, rest)
-        if problem.per_sample:
-            return jax.vmap(lambda t, y: closed(t, y, arrays))(t, y)
-        return closed(t, y, arrays)
-
-    return params, field
-
-
-def _check_field(evaluate: Callable, t: Array, y: PyTree, arrays: PyTree) -> None:
-    got = jax.eval_shape(evaluate, t, y, arrays)
-    want = jax.eval_shape(lambda y: y, y)
-    if jax.tree.structure(got) != jax.tree.structure(want):
-        raise ValueError(
-            f"f must return the structure of y, {jax.tree.structure(want)}, "
-            f"got {jax.tree.structure(got)}"
-        )
-    for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        if (g.shape, g.dtype) != (w.shape, w.dtype):
-            raise ValueError(
-                f"f must return what y is, {w.dtype}{list(w.shape)}, got {g.dtype}{list(g.shape)}"
-            )

@@ -12,12 +12,12 @@ from jaxtyping import Array, ArrayLike, Float, PyTree, Real
 
 from pullback._clock import Clock
 
-from ._adjoint import AbstractAdjoint, split
+from ._adjoint import AbstractAdjoint, Pulled, split
 from ._control import PID, Norm, rms_norm
 from ._diffrax import solve_with_diffrax
 from ._loop import Method, Path
 from ._modes import refuse_forward, refuse_reverse, refuse_times
-from ._problem import Problem, field_of, problem_of
+from ._problem import Problem, problem_of
 from ._replay import Replay
 from ._result import Result, Solution, Stats, raise_if_failed
 from ._runge_kutta import OnClock
@@ -49,7 +49,11 @@ def solve(
     at the edges, as the second example does.
 
     Gradients flow to `y0`, `args`, `ts`, the parameters of `f` when it is a module, and arrays
-    that `f` closes over.
+    that `f` closes over. `f` is traced at each call, so it may read what changes: an array is an
+    input of the compiled program, whatever else changes (a number in a list) compiles another, and
+    costs seconds; give such numbers as `args`. What `f` calls under a `jax.jit` of its own is
+    frozen there, and so is the rule of a `jax.custom_jvp` or `jax.custom_vjp`. A call outside of
+    `jax.jit` spends a millisecond or a few on the trace; inside, none at run time.
 
     Args:
         f: the vector field `f(t, y, args)`; its value has the structure, shapes and dtype of `y`.
@@ -109,7 +113,7 @@ def solve(
     problem, given = problem_of(
         f, y0, ts, args, solver, rtol, atol, steps, adjoint, stepping, control, norm, max_steps
     )
-    solution = Solution(given, *_solve(problem))
+    solution = Solution(given.ts, *_solve(problem))
     return raise_if_failed(solution) if throw else solution
 
 
@@ -178,10 +182,13 @@ def vjp(
     path, residuals = _forward(problem)
 
     def pull(cotangent: PyTree) -> tuple[Gradients, Stats]:
-        gradients, stats = _backward(problem, residuals, cotangent)
-        return gradients._replace(ts=gradients.ts.astype(given.dtype)), stats
+        pulled = _backward(problem, residuals, cotangent)
+        _, arrays, _ = pulled.params
+        f_bar, args_bar = jax.tree.unflatten(given.arrays, arrays)
+        ts_bar = pulled.ts.astype(given.ts.dtype)
+        return Gradients(f_bar, pulled.y0, ts_bar, args_bar), pulled.stats
 
-    return Solution(given, *_answer(problem, path)), pull
+    return Solution(given.ts, *_answer(problem, path)), pull
 
 
 class _Answer(NamedTuple):
@@ -198,9 +205,9 @@ def _solve(problem: Problem) -> _Answer:
     method = problem.method
     if method is None:
         return _solve_with_diffrax(problem)
-    params, field = field_of(problem)
-    inputs = refuse_forward((params, problem.y0, problem.ts), problem.adjoint)
-    path = _differentiable(inputs, method, problem.adjoint, problem.clock, _Static(field))
+    inputs = refuse_forward((problem.field.params, problem.y0, problem.ts), problem.adjoint)
+    field = _Static(problem.field.over_lanes(problem.per_sample))
+    path = _differentiable(inputs, method, problem.adjoint, problem.clock, field)
     return _answer(problem, path)
 
 
@@ -282,17 +289,17 @@ def _backward_rule(
 
 @eqx.filter_jit
 def _forward(problem: Problem) -> tuple[Path, PyTree]:
-    params, field = field_of(problem)
+    field = OnClock(problem.field.over_lanes(problem.per_sample), problem.clock)
     path, residuals = problem.adjoint.forward(
-        problem.method, OnClock(field, problem.clock), problem.y0, problem.ts, params
+        problem.method, field, problem.y0, problem.ts, problem.field.params
     )
     return _outputs(path, problem.y0), residuals
 
 
 @eqx.filter_jit
-def _backward(problem: Problem, residuals: PyTree, cotangent: PyTree) -> tuple[Gradients, Stats]:
-    params, field = field_of(problem)
-    wanted, rest = split(params)
+def _backward(problem: Problem, residuals: PyTree, cotangent: PyTree) -> Pulled:
+    field = problem.field.over_lanes(problem.per_sample)
+    wanted, rest = split(problem.field.params)
 
     def varying(t: Array, y: PyTree, wanted: PyTree) -> PyTree:
         return field(t, y, eqx.combine(wanted, rest))
@@ -308,11 +315,9 @@ def _backward(problem: Problem, residuals: PyTree, cotangent: PyTree) -> tuple[G
         cotangent,
         times_too=True,
     )
-    ts_bar = pulled.ts
     if problem.per_sample and problem.shared_times:
-        ts_bar = jnp.sum(ts_bar, axis=0)
-    _, (f_bar, args_bar) = pulled.params
-    return Gradients(f_bar, pulled.y0, ts_bar, args_bar), pulled.stats
+        pulled = pulled._replace(ts=jnp.sum(pulled.ts, axis=0))
+    return pulled
 
 
 def _answer(problem: Problem, path: Path) -> _Answer:
@@ -345,18 +350,17 @@ def _solve_with_diffrax(problem: Problem) -> _Answer:
                 f"{type(problem.solver).__name__} use diffrax.BacksolveAdjoint(), or leave it out"
             )
         adjoint = diffrax.RecursiveCheckpointAdjoint()
-    inputs = problem.f, problem.y0, problem.ts, problem.args
+    inputs = problem.field.params, problem.y0, problem.ts
     if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint | diffrax.BacksolveAdjoint):
         inputs = refuse_forward(inputs, adjoint)
-    f, y0, ts, args = inputs
+    params, y0, ts = inputs
     if isinstance(adjoint, diffrax.BacksolveAdjoint):
         ts = refuse_times(ts, adjoint)
     ys, code, t, stats = solve_with_diffrax(
-        f,
+        eqx.tree_at(lambda field: field.params, problem.field, params),
         y0,
         ts,
         problem.clock,
-        args,
         solver=problem.solver,
         adjoint=adjoint,
         rtol=problem.rtol,

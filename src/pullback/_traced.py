@@ -1,0 +1,150 @@
+"""A user's function, traced anew at each call, so that no program is served that it has outgrown.
+
+A compiled program is found again by what it computes, not by which function it was made of: what
+the function read when it was traced is either an input of the program (arrays) or a part of its key
+(everything else).
+"""
+
+import enum
+import types
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
+from jax.extend.linear_util import WrappedFun
+from jaxtyping import Array, PyTree
+
+# Constants of a nested program up to this size are compared by value, larger ones by identity.
+_SMALL = 4096
+
+
+class Program:
+    """What a function computes: equal to another that computes the same."""
+
+    def __init__(self, function: Any, jaxpr: Jaxpr, out: PyTree) -> None:
+        self.jaxpr = jaxpr
+        self.out = out
+        opaque: list[Any] = []
+        body = _of_jaxpr(jaxpr, opaque)
+        # The rule of a custom derivative is a function that no jaxpr shows: with one in it, a
+        # program is served to the same function only.
+        self._key = (body, jax.tree.structure(out), _Same.of(function) if opaque else None)
+        self._hash = hash(self._key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Program) and self._hash == other._hash and self._key == other._key
+
+    def __call__(self, consts: list[Array], *inputs: PyTree) -> PyTree:
+        """The function's value."""
+        values = jaxpr_as_fun(ClosedJaxpr(self.jaxpr, consts))(*jax.tree.leaves(inputs))
+        return jax.tree.unflatten(jax.tree.structure(self.out), values)
+
+
+def traced(function: Callable, *inputs: PyTree, same_as: Any) -> tuple[list[Array], Program]:
+    """The arrays that `function` reads beside its inputs, and what it computes from both.
+
+    The arrays are tracers where it closes over what is being differentiated or compiled. `same_as`
+    is the user's own function, which tells programs apart that no jaxpr can.
+    """
+    closed, out = jax.make_jaxpr(lambda *inputs: function(*inputs), return_shape=True)(*inputs)
+    # NumPy arrays are copied: they may change in place while the program runs.
+    consts = [
+        c if isinstance(c, Array) else jnp.array(np.asarray(c), var.aval.dtype)
+        for c, var in zip(closed.consts, closed.jaxpr.constvars, strict=True)
+    ]
+    return consts, Program(same_as, closed.jaxpr, out)
+
+
+class _Same:
+    """An object in a key, which equals itself alone."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    @staticmethod
+    def of(value: Any) -> Any:
+        """`value` where it can be a key, else the object that it is."""
+        static = eqx.filter(value, eqx.is_array, inverse=True)
+        try:
+            leaves, structure = jax.tree.flatten(static)
+            key = (tuple(leaves), structure)
+            hash(key)
+        except TypeError:
+            return _Same(value)
+        return key
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+
+def _of_jaxpr(jaxpr: Jaxpr, opaque: list[Any]) -> tuple:
+    numbers: dict[Any, int] = {}
+
+    def atom(x: Any) -> Any:
+        if isinstance(x, Literal):
+            return (_of_array(x.val), x.aval)
+        return numbers.setdefault(x, len(numbers))
+
+    def define(x: Any) -> tuple:
+        return (numbers.setdefault(x, len(numbers)), x.aval)
+
+    inputs = tuple(define(x) for x in (*jaxpr.constvars, *jaxpr.invars))
+    equations = []
+    for eqn in jaxpr.eqns:
+        read = tuple(atom(x) for x in eqn.invars)
+        params = tuple((k, _of_param(v, opaque)) for k, v in sorted(eqn.params.items()))
+        equations.append((eqn.primitive, read, params, tuple(define(x) for x in eqn.outvars)))
+    return inputs, tuple(equations), tuple(atom(x) for x in jaxpr.outvars)
+
+
+def _of_param(value: Any, opaque: list[Any]) -> Any:
+    if isinstance(value, ClosedJaxpr):
+        consts = tuple(_of_array(c) for c in value.consts)
+        return (_of_jaxpr(value.jaxpr, opaque), consts)
+    if isinstance(value, Jaxpr):
+        return _of_jaxpr(value, opaque)
+    if isinstance(value, tuple | list):
+        return (type(value), *(_of_param(v, opaque) for v in value))
+    if isinstance(value, dict):
+        return tuple((k, _of_param(v, opaque)) for k, v in value.items())
+    if isinstance(value, np.ndarray | Array):
+        return _of_array(value)
+    if isinstance(value, WrappedFun) or _may_be_made_anew(value):
+        opaque.append(value)
+        return type(value)
+    try:
+        hash(value)
+    except TypeError:
+        return _Same(value)
+    return value
+
+
+def _may_be_made_anew(value: Any) -> bool:
+    """Whether each trace may make such an object anew, so that it equals none before it."""
+    if value is None or isinstance(value, type | enum.Enum):
+        return False
+    if isinstance(value, types.FunctionType):
+        return "<locals>" in value.__qualname__ or value.__closure__ is not None
+    return type(value).__eq__ is object.__eq__
+
+
+def _of_array(value: Any) -> Any:
+    if (
+        isinstance(value, Tracer)
+        or np.size(value) > _SMALL
+        or jnp.issubdtype(getattr(value, "dtype", np.float32), jax.dtypes.extended)
+    ):
+        return _Same(value)
+    value = np.asarray(value)
+    return (value.dtype, value.shape, value.tobytes())

@@ -1,0 +1,113 @@
+"""The vector field of a solve: traced at the call, checked, and made one of lanes."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, PyTree
+
+from pullback._traced import Program, traced
+
+from ._runge_kutta import Field
+
+
+class TracedField(eqx.Module):
+    """A vector field, and all arrays that it reads, as `params`.
+
+    `with_diagonal` is None unless the field knows the diagonal of its own Jacobian.
+    """
+
+    params: tuple[list[Array], list[Array], list[Array]]
+    program: Program = eqx.field(static=True)
+    diagonal: Program | None = eqx.field(static=True)
+
+    def __call__(self, t: Array, y: PyTree, params: PyTree) -> PyTree:
+        """The field of one state."""
+        consts, arrays, _ = params
+        return self.program(consts, t, y, arrays)
+
+    @property
+    def with_diagonal(self) -> Callable:
+        """The field and the diagonal of its Jacobian; absent where the user's field has none."""
+        if self.diagonal is None:
+            raise AttributeError("with_diagonal")
+        return partial(_with_diagonal, self.diagonal)
+
+    def over_lanes(self, per_sample: bool) -> Field:
+        """The field of all lanes, without its arrays."""
+        program = self.program
+
+        def one(t: Array, y: PyTree, params: PyTree) -> PyTree:
+            consts, arrays, _ = params
+            return program(consts, t, y, arrays)
+
+        return jax.vmap(one, in_axes=(0, 0, None)) if per_sample else one
+
+
+def _with_diagonal(
+    program: Program, t: Array, y: PyTree, params: PyTree, *, order: int = 1
+) -> PyTree:
+    if order != 1:
+        raise ValueError(f"the diagonal of the Jacobian is of order 1, got order={order}")
+    _, arrays, consts = params
+    return program(consts, t, y, arrays)
+
+
+def trace_field(
+    f: Callable, args: PyTree, t: Array, y: PyTree, *, diagonal: bool
+) -> tuple[TracedField, Any]:
+    """The field `f(t, y, args)`, and the structure of the arrays in `(f, args)`.
+
+    With `diagonal` also what `f.with_diagonal` finds, if it has it.
+    """
+    inputs, static = eqx.partition((f, args), eqx.is_array)
+    arrays, structure = jax.tree.flatten(inputs)
+
+    def field(t: Array, y: PyTree, arrays: list[Array]) -> PyTree:
+        f, args = eqx.combine(jax.tree.unflatten(structure, arrays), static)
+        return f(t, y, args)
+
+    def both(t: Array, y: PyTree, arrays: list[Array]) -> PyTree:
+        f, args = eqx.combine(jax.tree.unflatten(structure, arrays), static)
+        return f.with_diagonal(t, y, args, order=1)
+
+    try:
+        consts, program = traced(field, t, y, arrays, same_as=f)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        error.add_note(
+            "f is traced, so that t, y and args have no numbers in it: use jax.numpy for NumPy, "
+            "and jnp.where or jax.lax.cond for an if on their values"
+        )
+        raise
+    _check(program.out, y)
+    second, known = [], None
+    if diagonal and hasattr(f, "with_diagonal"):
+        second, known = traced(both, t, y, arrays, same_as=f)
+    return TracedField((consts, arrays, second), program, known), structure
+
+
+def _check(got: PyTree, y: PyTree) -> None:
+    want = jax.eval_shape(lambda y: y, y)
+    described = lambda tree: jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", tree)
+    if jax.tree.structure(got) != jax.tree.structure(want):
+        hint = ""
+        if isinstance(want, jax.ShapeDtypeStruct) and isinstance(got, list | tuple):
+            hint = ": stack its entries into one array, jnp.stack([...]) or jnp.array([...])"
+        elif isinstance(want, jax.ShapeDtypeStruct) and got is None:
+            hint = ": does it lack a return?"
+        raise ValueError(
+            f"f must return the structure of y, {described(want)}, got {described(got)}{hint}"
+        )
+    for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        if g.shape != w.shape:
+            raise ValueError(
+                f"f must return what y is, {w.dtype}{list(w.shape)}, got {g.dtype}{list(g.shape)}"
+            )
+        if g.dtype != w.dtype:
+            raise ValueError(
+                f"f must return what y is, {w.dtype}{list(w.shape)}, got {g.dtype}{list(g.shape)}: "
+                f"something in f, args or what f closes over is {g.dtype}; cast it, or the result, "
+                f"with .astype({w.dtype})"
+            )

@@ -1,0 +1,120 @@
+"""Solves that Diffrax runs: what it refuses by itself, and whose steps are whose."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback.ode import SDIRK, Replay, Result, solve
+
+RATE = 0.7
+
+
+def growth(t, y, args):
+    return RATE * y
+
+
+class ToSeven(diffrax.Euler):
+    """Ends every step at 7."""
+
+    def step(self, *args, **kwargs):
+        y, *rest = super().step(*args, **kwargs)
+        return (jnp.full_like(y, 7.0), *rest)
+
+
+@pytest.mark.parametrize(
+    "solver", [diffrax.HalfSolver(diffrax.Euler()), ToSeven(), diffrax.LeapfrogMidpoint()], ids=repr
+)
+def test_a_solver_that_steps_in_its_own_way_does_so(solver):
+    sol = solve(growth, jnp.ones(2), [0.0, 1.0], solver=solver, steps=4)
+    want = diffrax.diffeqsolve(
+        diffrax.ODETerm(growth),
+        solver,
+        0.0,
+        1.0,
+        None,
+        jnp.ones(2),
+        stepsize_controller=diffrax.StepTo(jnp.linspace(0, 1, 5)),
+    ).ys
+    np.testing.assert_allclose(sol.ys[-1], np.asarray(want)[-1], rtol=1e-12)
+
+
+REPEATED = {
+    "first": [0.0, 0.0, 1.0, 2.0],
+    "middle": [0.0, 1.0, 1.0, 2.0],
+    "last": [2.0, 1.0, 0.0, 0.0],
+    "all": [1.0, 1.0, 1.0, 1.0],
+}
+BY_DIFFRAX = {
+    "implicit": {"solver": diffrax.Kvaerno3()},
+    "sdirk": {"solver": SDIRK(2)},
+    "adjoint": {"adjoint": diffrax.RecursiveCheckpointAdjoint()},
+}
+
+
+@pytest.mark.parametrize("steps", [None, 16])
+@pytest.mark.parametrize("way", BY_DIFFRAX)
+def test_repeated_times_and_their_gradients(way, steps):
+    """Values, and gradients by the start and the times, of y0 exp(rate (t_i - t_0)), row by row."""
+    ts = jnp.array(list(REPEATED.values()))
+    y0 = jnp.arange(1.0, 5.0)[:, None]
+    weights = jnp.array([[0.3, -1.0, 2.0, 0.5]] * 4)
+
+    def loss(y0, ts):
+        sol = solve(
+            growth,
+            y0,
+            ts,
+            steps=steps,
+            rtol=1e-6,
+            atol=1e-6,
+            stepping="per_sample",
+            max_steps=2048,
+            throw=False,
+            **BY_DIFFRAX[way],
+        )
+        return jnp.sum(weights * sol.ys[..., 0]), sol
+
+    (_, sol), (by_y0, by_ts) = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(y0, ts)
+    factor = np.exp(RATE * (ts - ts[:, :1]))
+    accuracy = {"rtol": 4e-3, "atol": 4e-3} if way == "sdirk" else {"rtol": 1e-4, "atol": 1e-4}
+    assert np.all(sol.result == int(Result.SUCCESSFUL))
+    np.testing.assert_allclose(sol.ys[..., 0], y0 * factor, **accuracy)
+    np.testing.assert_allclose(by_y0[:, 0], np.sum(weights * factor, axis=1), **accuracy)
+    want = weights * RATE * y0 * factor
+    want = want.at[:, 0].add(-jnp.sum(want, axis=1))
+    # SDIRK's values between its steps are interpolated linearly, and so are their slopes.
+    if way != "sdirk":
+        np.testing.assert_allclose(by_ts, want, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("throw", [False, True])
+@pytest.mark.parametrize("ts", REPEATED.values(), ids=REPEATED)
+def test_repeated_times_in_one_solve(ts, throw):
+    for way in ({"solver": SDIRK(2)}, {"solver": diffrax.Kvaerno3()}, {"solver": diffrax.Euler()}):
+        sol = solve(growth, jnp.ones(1), ts, steps=32, throw=throw, **way)
+        want = np.exp(RATE * (np.array(ts) - ts[0]))
+        np.testing.assert_allclose(sol.ys[:, 0], want, rtol=2e-2)
+
+
+def test_a_value_that_is_not_finite_is_no_success():
+    for adjoint in (Replay(), diffrax.DirectAdjoint()):
+        f = lambda t, y, args: jnp.where(t < 0.5, -y, jnp.nan)
+        sol = solve(f, jnp.ones(2), [0.0, 1.0], steps=4, adjoint=adjoint, throw=False)
+        assert Result(int(sol.result)) is Result.NON_FINITE
+
+
+def test_traced_times_out_of_order_do_not_raise():
+    end = lambda ts: solve(growth, jnp.ones(1), ts, solver=diffrax.Kvaerno3(), throw=False)
+    sol = jax.jit(end)(jnp.array([0.0, 2.0, 1.0]))
+    assert Result(int(sol.result)) is Result.TIMES_NOT_MONOTONE
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_keeps_its_dtype(dtype):
+    for way in ({"solver": diffrax.Kvaerno3()}, {}, {"steps": 8}):
+        y0 = jnp.ones(2, dtype)
+        sol = solve(lambda t, y, args: -y, y0, [0.0, 0.5, 1.0], rtol=1e-2, atol=1e-2, **way)
+        assert sol.ys.dtype == dtype
+        np.testing.assert_allclose(sol.ys[:, 0].astype(float), np.exp([0, -0.5, -1]), atol=0.03)
