@@ -142,4 +142,4 @@ def _convolve(weight: Array, image: Array, stride: int, padding: Border) -> Arra
 @eqx.filter_jit
 def _first_vector(weight: Array, start: Array, stride: int, padding: Border) -> Array:
     push = lambda v: _convolve(weight, v, stride, padding)
-    return singular_vector(push, start, rtol=1e-3, max_steps=200)
+    return singular_vector(push, start, rtol=5e-4, max_steps=5000)
