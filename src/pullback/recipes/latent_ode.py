@@ -153,7 +153,7 @@ def _claims_about_latent_odes(config: Config, found: dict[str, list[dict]]) -> l
             "reconstructs better than with an RNN encoder: ratio of held-out mean squared errors "
             f"({_mean(rnn, 'error'):.3g} over {_mean(ode, 'error'):.2g})",
             [a["error"] / b["error"] for a, b in zip(rnn, ode, strict=True)],
-            at_least=2,
+            at_least=4,
             reference="1: no better; the same experiment in plain Equinox: 5.3, 5.8, 5.7",
         ),
         Claim.over_seeds(
@@ -174,7 +174,7 @@ def _claims_about_latent_odes(config: Config, found: dict[str, list[dict]]) -> l
             "Beyond the window of training it errs less than the last value carried on: ratio of "
             f"mean squared errors ({_mean(ode, 'carried'):.3g} over {_mean(ode, 'beyond'):.2g})",
             [row["carried"] / row["beyond"] for row in ode],
-            at_least=1.5,
+            at_least=3,
             reference="1: no better",
         ),
     ]
