@@ -1,5 +1,7 @@
 """The scaler of the training set: at every scale, on constant columns, and what it refuses."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -61,7 +63,7 @@ def test_a_number_that_is_none_is_named(bad):
             data.standardise(*sets)
 
 
-def series(*columns, dtype=np.float64):
+def series(*columns, dtype: Any = np.float64):
     return data.irregular_series(
         [(np.arange(float(len(columns[0]))), np.stack(columns, 1).astype(dtype))]
     )

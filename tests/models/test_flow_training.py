@@ -1,5 +1,7 @@
 """A flow stays a density however it is trained, and whatever the units of its data are."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -83,12 +85,13 @@ def test_training_does_not_depend_on_the_units_of_the_data(x32):
     decay = optax.adamw(0.05, weight_decay=0.1)
     want = losses(jnp.asarray(x, jnp.float32), decay)
     assert want[-1] < want[0] - 0.1
-    for scale, offset in (
+    copies: Any = (
         ((1e-12, 1e12), (0, 0)),
         ((1e-6, 1.0), (0, 2.0**20)),
         ((2.0**-40, 2.0**40), (-(2.0**-20), 2.0**60)),
         ((1e3, 3e-9), (1e6, 0)),
-    ):
+    )
+    for scale, offset in copies:
         copy = jnp.asarray(x * scale + offset, jnp.float32)
         found = losses(copy, decay) - np.sum(np.log(scale))
         np.testing.assert_allclose(found, want, atol=2e-3)
@@ -97,6 +100,7 @@ def test_training_does_not_depend_on_the_units_of_the_data(x32):
 def test_a_constant_column_keeps_its_scale(x32):
     x = jnp.asarray(two_moons(500).x, jnp.float32).at[:, 1].set(0.1)
     fitted, image = ActNorm(2).initialise(x)
+    assert isinstance(fitted, ActNorm)
     np.testing.assert_array_equal(fitted.units.values[:, 1], np.float32([0.1, 1, 0]))
     np.testing.assert_array_equal(image[:, 1], 0)
     _, log_det = fitted.forward_and_log_det(x[0])

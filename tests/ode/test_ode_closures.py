@@ -1,6 +1,7 @@
 """What a field reads beside its arguments may change between two solves."""
 
 import functools
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -32,28 +33,28 @@ class Module(eqx.Module):
 
 
 def from_dict():
-    held = {"rate": None}
+    held: dict[str, Any] = {"rate": None}
     return lambda t, y, args: -held["rate"] * y, lambda rate: held.update(rate=rate)
 
 
 def from_object():
-    held = Plain(None)
+    held: Any = Plain(None)
     return lambda t, y, args: -held.rate * y, lambda rate: setattr(held, "rate", rate)
 
 
 def from_bound_method():
-    held = Plain(None)
+    held: Any = Plain(None)
     return held.field, lambda rate: setattr(held, "rate", rate)
 
 
 def from_partial():
-    held = Plain(None)
+    held: Any = Plain(None)
     f = functools.partial(lambda held, t, y, args: -held.rate * y, held)
     return f, lambda rate: setattr(held, "rate", rate)
 
 
 def from_list():
-    held = [None]
+    held: list[Any] = [None]
     return lambda t, y, args: -held[0] * y, lambda rate: held.__setitem__(0, rate)
 
 
@@ -67,7 +68,7 @@ def from_global():
 
 def behind_a_custom_rule():
     """A program with a rule that no jaxpr shows is told apart by its function."""
-    held = [None]
+    held: list[Any] = [None]
     return lambda t, y, args: -jax.nn.relu(held[0]) * y, lambda rate: held.__setitem__(0, rate)
 
 

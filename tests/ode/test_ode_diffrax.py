@@ -1,5 +1,7 @@
 """Solves that Diffrax runs: what it refuses by itself, and whose steps are whose."""
 
+from typing import Any
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -46,7 +48,7 @@ REPEATED = {
     "last": [2.0, 1.0, 0.0, 0.0],
     "all": [1.0, 1.0, 1.0, 1.0],
 }
-BY_DIFFRAX = {
+BY_DIFFRAX: dict[str, Any] = {
     "implicit": {"solver": diffrax.Kvaerno3()},
     "sdirk": {"solver": SDIRK(2)},
     "adjoint": {"adjoint": diffrax.RecursiveCheckpointAdjoint()},
@@ -78,7 +80,7 @@ def test_repeated_times_and_their_gradients(way, steps):
 
     (_, sol), (by_y0, by_ts) = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(y0, ts)
     factor = np.exp(RATE * (ts - ts[:, :1]))
-    accuracy = {"rtol": 4e-3, "atol": 4e-3} if way == "sdirk" else {"rtol": 1e-4, "atol": 1e-4}
+    accuracy: Any = {"rtol": 4e-3, "atol": 4e-3} if way == "sdirk" else {"rtol": 1e-4, "atol": 1e-4}
     assert np.all(sol.result == int(Result.SUCCESSFUL))
     np.testing.assert_allclose(sol.ys[..., 0], y0 * factor, **accuracy)
     np.testing.assert_allclose(by_y0[:, 0], np.sum(weights * factor, axis=1), **accuracy)
@@ -92,8 +94,8 @@ def test_repeated_times_and_their_gradients(way, steps):
 @pytest.mark.parametrize("throw", [False, True])
 @pytest.mark.parametrize("ts", REPEATED.values(), ids=REPEATED)
 def test_repeated_times_in_one_solve(ts, throw):
-    for way in ({"solver": SDIRK(2)}, {"solver": diffrax.Kvaerno3()}, {"solver": diffrax.Euler()}):
-        sol = solve(growth, jnp.ones(1), ts, steps=32, throw=throw, **way)
+    for solver in (SDIRK(2), diffrax.Kvaerno3(), diffrax.Euler()):
+        sol = solve(growth, jnp.ones(1), ts, solver=solver, steps=32, throw=throw)
         want = np.exp(RATE * (np.array(ts) - ts[0]))
         np.testing.assert_allclose(sol.ys[:, 0], want, rtol=2e-2)
 
@@ -113,7 +115,8 @@ def test_traced_times_out_of_order_do_not_raise():
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_keeps_its_dtype(dtype):
-    for way in ({"solver": diffrax.Kvaerno3()}, {}, {"steps": 8}):
+    ways: Any = ({"solver": diffrax.Kvaerno3()}, {}, {"steps": 8})
+    for way in ways:
         y0 = jnp.ones(2, dtype)
         sol = solve(lambda t, y, args: -y, y0, [0.0, 0.5, 1.0], rtol=1e-2, atol=1e-2, **way)
         assert sol.ys.dtype == dtype

@@ -77,7 +77,7 @@ LAWS = {
     "Dirichlet": (dist.Dirichlet(jnp.asarray(ALPHA)), stats.dirichlet(ALPHA),
                   [[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]], [0.6, 0.6, 0.1]),
     "MultivariateNormal": (dist.MultivariateNormal(jnp.array([0.3, -1.0]), jnp.asarray(COV)),
-                           stats.multivariate_normal([0.3, -1.0], COV),
+                           stats.multivariate_normal([0.3, -1.0], COV)  # pyright: ignore[reportArgumentType],
                            [[0.0, 0.0], [2.0, -3.0]], None),
     "Bernoulli": (dist.Bernoulli(logits=0.0), stats.bernoulli(0.5), [0, 1], 2),
     "Bernoulli by probs": (dist.Bernoulli(probs=0.3), stats.bernoulli(0.3), [0, 1], 0.5),
@@ -138,11 +138,11 @@ def test_densities_are_scipys_and_minus_infinity_outside(name):
 
 @pytest.mark.parametrize("name", LAWS)
 def test_samples_lie_in_the_support_with_scipys_moments(name):
-    law, peer, _, _ = LAWS[name]
+    law, peer = LAWS[name][:2]
     z = measured()[2][name].astype(float)
     assert z.shape == (N, *law.batch_shape, *law.event_shape)
     assert bool(jnp.all(law.support(jnp.asarray(z))))
-    if isinstance(peer, stats._multivariate.multi_rv_frozen):
+    if hasattr(peer, "cov"):
         mean = peer.mean if isinstance(peer.mean, np.ndarray) else peer.mean()
         cov = peer.cov() if callable(peer.cov) else peer.cov
         variance = np.diag(np.asarray(cov))

@@ -55,9 +55,7 @@ def test_the_run_leaves_its_pictures_and_numbers(finished):
     }  # fmt: skip
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [(row["model"], row["number"]) for row in rows] == [
-        (name, number)
-        for name in ("no bound", "c = 0.9")
-        for number in (0, 1)
+        (name, number) for name in ("no bound", "c = 0.9") for number in (0, 1)
     ]
 
 

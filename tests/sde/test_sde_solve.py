@@ -296,6 +296,7 @@ def test_what_diffrax_runs_is_what_diffrax_says_with_a_matrix_of_noise(solver, k
             noise="additive",
             steps=1,
         )
+        assert peer.ys is not None
         return ours.ys[-1], peer.ys[-1]
 
     ours, peer = both(y0)

@@ -1,5 +1,7 @@
 """Gradients where a series' first observation lies at the start of its solve, as it always does."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -29,7 +31,7 @@ def check_slope(part, loss, rtol):
 @pytest.mark.parametrize(("anchor", "poisson"), [("first", 2), ("last", 0)])
 def test_the_gradient_of_a_latent_ode_by_its_encoder(anchor, poisson):
     """At the settings that users get, steps adapted to the default tolerances; one observation."""
-    sizes = {"latent": 2, "encoder_size": 3, "gate_width": 4, "width": 5}
+    sizes: Any = {"latent": 2, "encoder_size": 3, "gate_width": 4, "width": 5}
     model = ts.latent_ode(
         1, **sizes, encoder="rnn", poisson=poisson, anchor=anchor, dtype=float, key=jr.key(0)
     )
