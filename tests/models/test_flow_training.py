@@ -101,7 +101,7 @@ def test_a_constant_column_keeps_its_scale(x32):
     x = jnp.asarray(two_moons(500).x, jnp.float32).at[:, 1].set(0.1)
     fitted, image = ActNorm(2).initialise(x)
     assert isinstance(fitted, ActNorm)
-    np.testing.assert_array_equal(fitted.units.values[:, 1], np.float32([0.1, 1, 0]))
+    np.testing.assert_array_equal(fitted.units.values[:, 1], np.array([0.1, 1, 0], np.float32))
     np.testing.assert_array_equal(image[:, 1], 0)
     _, log_det = fitted.forward_and_log_det(x[0])
     np.testing.assert_allclose(log_det, -np.log(np.std(x[:, 0])), rtol=1e-5)
