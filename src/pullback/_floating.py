@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 
@@ -11,7 +12,7 @@ def at_least_float32(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
-def require_floating(name: str, x: Array, remedy: str) -> None:
+def require_floating(name: str, x: Array | np.ndarray, remedy: str) -> None:
     """Whole numbers are refused: steps along a slope would be rounded away."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(

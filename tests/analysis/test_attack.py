@@ -72,7 +72,10 @@ def test_where_the_classifier_is_flat_nothing_breaks(key):
     [
         ({"norm": "l1"}, "`norm` must be one of l2, linf, got 'l1'"),
         ({"steps": 0}, "`steps` must be at least 1, got 0"),
-        ({"radius": -1.0}, "`radius` must be 0 or more, got -1"),
+        ({"radius": -1.0}, "`radius` must be 0 or more, and finite; got -1"),
+        ({"radius": jnp.array(-1.0)}, "`radius` must be 0 or more, and finite; got -1"),
+        ({"radius": np.inf}, "`radius` must be 0 or more, and finite; got inf"),
+        ({"step_size": -1.0}, "`step_size` must be above 0, got -1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong, message, key):
@@ -132,6 +135,13 @@ def test_robust_accuracy_of_a_linear_classifier_of_three_classes(norm, x32, key)
     assert np.all(found <= exact + 2.01 / 60)
 
 
+def test_numpy_arrays_are_taken_as_jax_takes_them(x32, key):
+    logits = lambda x: jnp.stack([x[0], -x[0]])
+    attack = functools.partial(pgd_attack, logits, radius=0.3, steps=2, key=key)
+    x, y = np.ones((2, 3)), np.zeros(2, int)
+    np.testing.assert_array_equal(attack(x, y), attack(jnp.asarray(x), jnp.asarray(y)))
+
+
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_half_precision_is_attacked_too(dtype, key):
     logits = lambda x: 100 * jnp.stack([x[0], -x[0]])
@@ -154,6 +164,7 @@ def test_half_precision_is_attacked_too(dtype, key):
         ),
         (np.ones((2, 3)), [0, 7], linear, "`y` must lie between 0 and 1, got 0 to 7"),
         (np.ones((2, 3)), [-1, 1], linear, "`y` must lie between 0 and 1, got -1 to 1"),
+        (np.ones((2, 3)), [0.5, 0], linear, "`y` must be whole numbers, the classes; got float"),
         (np.ones((2, 3)), [0], linear, r"with n at least 1; got \[2, 3\] and \[1\]"),
         (np.ones((0, 3)), [], linear, r"with n at least 1; got \[0, 3\] and \[0\]"),
         (np.ones((2, 3)), [0, 0], lambda x: x[:1], r"K at least 2; from an input \[3\] .* \[1\]"),
@@ -161,7 +172,7 @@ def test_half_precision_is_attacked_too(dtype, key):
     ],
 )
 def test_what_cannot_be_attacked_is_refused_by_both(x, y, logits, message, key):
-    args = logits, jnp.asarray(x), jnp.asarray(y, int)
+    args = logits, jnp.asarray(x), jnp.asarray(y, None if 0.5 in y else int)
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(pgd_attack)(*args, radius=1.0, key=key)
     with pytest.raises(ValueError, match=message):
@@ -186,6 +197,9 @@ def test_what_cannot_be_seen_while_compiling_comes_out_as_nan(key):
     attack = jax.jit(functools.partial(pgd_attack, linear, radius=0.1, key=key))
     moved = attack(jnp.ones((3, 3)), jnp.array([0, 7, -1]))
     assert jnp.isfinite(moved).all(axis=1).tolist() == [True, False, False]
+    one = jnp.ones((1, 3)), jnp.array([0])
+    within = jax.jit(lambda radius: pgd_attack(linear, *one, radius=radius, key=key))
+    assert [bool(jnp.isnan(within(radius)).all()) for radius in (-0.1, np.inf, 0.1)] == [1, 1, 0]
     with pytest.raises(ValueError, match=r"logits of 1 of the 2 inputs.* NaN.*row 1"):
         accuracy_under_attack(
             lambda x: jnp.log(x), np.array([[1.0, 2.0], [-1.0, 1.0]]), np.array([1, 0]),

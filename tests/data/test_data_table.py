@@ -110,7 +110,8 @@ def test_npz_has_the_inputs_and_the_target(tmp_path):
         (CSV, ["c"], "there is no column 'c'; did you mean"),
         (CSV, ["a", "b", "a"], "column 'a' is asked for twice"),
         ("a,b\n1,2\n1,2,3\n", None, "line 3: expected 2 cells, got 3"),
-        ("a,b\n1,\n,2\n", None, "none of 2 is whole"),
+        ("a,b\n1,\n,2\n", None, r"none of 2 is whole \(a in 1, b in 1\)\. Leave out columns"),
+        ("a,b\n1,\n2,\n", None, r"none of 2 is whole \(b in 2\)\. .*columns=\['a'\]"),
         ("a,b\n", None, "there is none"),
         ("a,b\n1,inf\n", None, "expected a number in column 'b'; got 'inf'"),
     ],
@@ -166,12 +167,15 @@ def test_the_index_of_a_pandas_table_is_no_column(tmp_path):
     assert read_labelled(file, "kind", ["a"]).values.tolist() == [[1.5], [2.5]]
     with pytest.raises(DataError, match=r"column 1 has no name.*index=False.*columns=\['a'\]"):
         read_labelled(file)
+    file.write_text("Unnamed: 0,a\n0,1.5\n1,2.5\n")
+    with pytest.raises(DataError, match=r"column 1, 'Unnamed: 0', has no name.*columns=\['a'\]"):
+        read_table(file)
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
 
     file = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": [1.5, 2.5], "__index_level_0__": [7, 9]}), file)
-    with pytest.raises(DataError, match="column 2 has no name of its own, as the index"):
+    with pytest.raises(DataError, match=r"column 2, .* has no name of its own, as the index"):
         read_table(file)
     assert read_table(file, ["a"]).values.tolist() == [[1.5], [2.5]]
 

@@ -1,5 +1,6 @@
 """A flow stays a density however it is trained, and whatever the units of its data are."""
 
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -105,6 +106,22 @@ def test_a_constant_column_keeps_its_scale(x32):
     np.testing.assert_array_equal(image[:, 1], 0)
     _, log_det = fitted.forward_and_log_det(x[0])
     np.testing.assert_allclose(log_det, -np.log(np.std(x[:, 0])), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.array([[0.0, 1.0], [np.nan, 1.0]], np.float32), "finite; row 1 is not"),
+        (np.array([[0.0, np.inf]], np.float32), "finite; row 0 is not"),
+        (np.ones((0, 2), np.float32), "at least one point, got none"),
+        (np.ones((3, 2), int), "must be floating, got int"),
+        (np.ones((3, 3), np.float32), r"shape \[..., 2\], got \(3, 3\)"),
+    ],
+)
+def test_a_flow_is_set_by_points_and_by_nothing_else(x, message, key):
+    flow = residual_flow(2, blocks=1, width=4, key=key)
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(initialise)(flow, jnp.asarray(x))
 
 
 def test_another_number_of_channels_is_refused():

@@ -1,5 +1,6 @@
 """Langevin dynamics against laws that are known: of the discretised chain, and of the target."""
 
+import functools
 import inspect
 
 import jax
@@ -106,12 +107,21 @@ def test_float32_stays_float32(x32):
     assert mala(standard, x, steps=2, step_size=0.1, key=jr.key(0))[0].dtype == jnp.float32
 
 
+@pytest.mark.parametrize("sampler", [mala, langevin])
+def test_a_numpy_array_is_taken_as_jax_takes_it(sampler, x32, key):
+    walk = functools.partial(sampler, standard, steps=2, step_size=0.1, key=key)
+    x = np.ones((3, 2))
+    np.testing.assert_array_equal(walk(x)[0], walk(jnp.asarray(x))[0])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"steps": 0}, "`steps` must be at least 1, got 0"),
-        ({"step_size": 0.0}, "`step_size` must be above 0, got 0.0"),
-        ({"noise": -1.0}, "`noise` must be 0 or more, got -1.0"),
+        ({"step_size": 0.0}, "`step_size` must be above 0, and finite; got 0.0"),
+        ({"step_size": np.inf}, "`step_size` must be above 0, and finite; got inf"),
+        ({"noise": -1.0}, "`noise` must be 0 or more, and finite; got -1.0"),
+        ({"noise": np.inf}, "`noise` must be 0 or more, and finite; got inf"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong, message, key):
@@ -157,6 +167,7 @@ def test_a_start_without_density_is_named_or_comes_out_as_nan(sampler, log_prob,
         (np.ones((2, 1), int), r"`x` must be floating, got int64: use `x.astype\(float\)`"),
         (np.ones((2, 1), np.uint8), "got uint8"),
         (np.ones((0, 1)), "at least one chain"),
+        (np.ones(()), r"shape \[n, ...\], a row a chain; got the number 1"),
     ],
 )
 def test_chains_that_cannot_be_are_refused(sampler, x, message, key):

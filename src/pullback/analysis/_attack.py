@@ -19,8 +19,8 @@ Norm = Literal["l2", "linf"]
 
 def pgd_attack(
     logits: Callable[..., Any],
-    x: Float[Array, "n ..."],
-    y: Int[Array, " n"],
+    x: Float[Array | np.ndarray, "n ..."],
+    y: Int[Array | np.ndarray, " n"],
     *,
     radius: ScalarLike,
     norm: Norm = "l2",
@@ -52,12 +52,13 @@ def pgd_attack(
         key: a typed PRNG key.
 
     Returns:
-        Moved inputs, `[n, ...]`. They are not clamped to any box. NaN for a class out of range,
-        where it could not be refused because the call is being compiled.
+        Moved inputs, `[n, ...]`. They are not clamped to any box. NaN for a class out of range or
+        a radius that is none, where it could not be refused because the call is being compiled.
 
     Raises:
-        ValueError: `norm` is unknown, `steps` is below 1, `radius` is negative, `x` holds whole
-            numbers, `logits` gives fewer than two, or a class is not one of them.
+        ValueError: `norm` is unknown, `steps` is below 1, `radius` is negative or infinite,
+            `step_size` is not above 0, `x` holds whole numbers or `y` others, `logits` gives fewer
+            than two, or a class is not one of them.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -74,8 +75,10 @@ def pgd_attack(
         raise ValueError(f"`norm` must be one of {', '.join(get_args(Norm))}, got {norm!r}.")
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1, got {steps}.")
-    if isinstance(radius, int | float) and not radius >= 0:
-        raise ValueError(f"`radius` must be 0 or more, got {radius}.")
+    _check_radii("radius", radius)
+    if not isinstance(step_size, Tracer | None) and not np.asarray(step_size) > 0:
+        raise ValueError(f"`step_size` must be above 0, got {step_size}.")
+    x, y = jnp.asarray(x), jnp.asarray(y)
     classes = _checked(logits, x, y)
     radius = jnp.asarray(radius, x.dtype)
     rate = 2.5 * radius / steps if step_size is None else jnp.asarray(step_size, x.dtype)
@@ -101,7 +104,8 @@ def pgd_attack(
         start = (radius * _first(key, x, norm), jnp.zeros_like(x), margin(x, y))
         (shift, best, worst), _ = jax.lax.scan(step, start, length=steps)
         moved = x + jnp.where(margin(x + shift, y) > worst, shift, best)
-        return jnp.where((y >= 0) & (y < classes), moved, jnp.nan)
+        known = (y >= 0) & (y < classes) & (radius >= 0) & jnp.isfinite(radius)
+        return jnp.where(known, moved, jnp.nan)
 
     return jax.vmap(one)(x, y, jr.split(key, len(x)))
 
@@ -137,9 +141,9 @@ def accuracy_under_attack(
         `[radii]`.
 
     Raises:
-        ValueError: as `pgd_attack`, or there are no inputs, not as many labels, a radius below 0,
-            or an input at which the logits are NaN (where the call is being compiled, the answer
-            is NaN).
+        ValueError: as `pgd_attack`, or there are no inputs, not as many labels, a radius below 0
+            or infinite, or an input at which the logits are NaN (where the call is being compiled,
+            the answer is NaN).
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -153,8 +157,7 @@ def accuracy_under_attack(
     x, y = jnp.asarray(x), jnp.asarray(y)
     _checked(logits, x, y)
     sizes = jnp.asarray(radii, x.dtype)
-    if not isinstance(sizes, Tracer) and not np.all(np.asarray(sizes) >= 0):
-        raise ValueError(f"`radii` must be 0 or more, got {radii}.")
+    _check_radii("radii", sizes)
 
     def right(inputs: tuple) -> Array:
         x, y, key = inputs
@@ -193,6 +196,8 @@ def _checked(logits: Callable[..., Any], x: Array, y: Array) -> int:
             "`x` must have shape [n, ...] and `y` shape [n], with n at least 1; got "
             f"{list(x.shape)} and {list(y.shape)}."
         )
+    if not jnp.issubdtype(y.dtype, jnp.integer):
+        raise ValueError(f"`y` must be whole numbers, the classes; got {y.dtype}.")
     shape = jax.eval_shape(logits, jax.ShapeDtypeStruct(x.shape[1:], x.dtype)).shape
     if len(shape) != 1 or shape[0] < 2:
         raise ValueError(
@@ -204,6 +209,14 @@ def _checked(logits: Callable[..., Any], x: Array, y: Array) -> int:
         if low < 0 or high >= shape[0]:
             raise ValueError(f"`y` must lie between 0 and {shape[0] - 1}, got {low} to {high}.")
     return shape[0]
+
+
+def _check_radii(name: str, radii: Any) -> None:
+    if isinstance(radii, Tracer):
+        return
+    sizes = np.asarray(radii)
+    if not np.all((sizes >= 0) & (sizes < np.inf)):
+        raise ValueError(f"`{name}` must be 0 or more, and finite; got {radii}.")
 
 
 def _direction(slope: Array, norm: str) -> Array:

@@ -9,7 +9,8 @@ from pathlib import Path
 from pullback.data._errors import DataError
 
 _DELIMITERS = ",;\t"
-_PANDAS_INDEX = "__index_level_"
+# What pandas calls an index when it writes Parquet, and when it reads a CSV file that has one.
+_PANDAS_INDEX = ("__index_level_", "Unnamed: ")
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -68,10 +69,11 @@ def choose_columns(path: Path, names: tuple[str, ...], wanted: Sequence[str] | N
     if wanted is None:
         for place, name in enumerate(names):
             if not name or name.startswith(_PANDAS_INDEX):
+                called = f", {name!r}," if name else ""
                 raise DataError(
                     path,
-                    f"column {place + 1} has no name of its own, as the index of a pandas table; "
-                    f"write the file with index=False. {leave_out(names, [name])}",
+                    f"column {place + 1}{called} has no name of its own, as the index of a pandas "
+                    f"table; write the file with index=False. {leave_out(names, [name])}",
                 )
         wanted = names
     for place, name in enumerate(wanted):

@@ -38,12 +38,8 @@ class NumberTable(NamedTuple):
         """A sentence on what was left out, or nothing."""
         if not self.holes:
             return ""
-        counts = {name: 0 for name in self.columns}
-        for names in self.holes.values():
-            for name in names:
-                counts[name] += 1
-        worst = sorted((n for n in counts if counts[n]), key=lambda n: -counts[n])
-        shown = ", ".join(f"{name} in {counts[name]}" for name in worst[:5])
+        found = [name for names in self.holes.values() for name in names]
+        shown = _most(self.columns, [found.count(name) for name in self.columns])
         first = ", ".join(str(row) for row in list(self.holes)[:5])
         return (
             f"{len(self.holes)} of {len(self.holes) + len(self.rows)} rows have holes and were "
@@ -88,12 +84,25 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
         names, cells = tuple(names[place] for place in places), cells[:, places]
     whole = ~np.isnan(cells).any(axis=1)
     if not whole.any():
-        raise DataError(path, f"expected a row without holes; none of {len(cells)} is whole.")
+        counts = np.isnan(cells).sum(axis=0).tolist()
+        empty = [name for name, count in zip(names, counts, strict=True) if count == len(cells)]
+        remedy = leave_out(names, empty) if empty else "Leave out columns that have many."
+        raise DataError(
+            path,
+            f"expected a row without holes; none of {len(cells)} is whole "
+            f"({_most(names, counts)}). {remedy}".strip(),
+        )
     holes = {
         int(rows[place]): tuple(names[k] for k in np.flatnonzero(np.isnan(cells[place])))
         for place in np.flatnonzero(~whole)
     }
     return NumberTable(cells[whole], names, rows[whole], holes)
+
+
+def _most(names: Sequence[str], counts: Sequence[int]) -> str:
+    """The columns with the most holes, and how many."""
+    worst = sorted(zip(names, counts, strict=True), key=lambda column: -column[1])
+    return ", ".join(f"{name} in {count}" for name, count in worst[:5] if count)
 
 
 def _cells(

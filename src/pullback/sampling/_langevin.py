@@ -28,7 +28,7 @@ class LangevinInfo(NamedTuple):
 
 def langevin(
     log_prob: Callable[..., Any],
-    x: Float[Array, "n ..."],
+    x: Float[Array | np.ndarray, "n ..."],
     *,
     steps: int,
     step_size: ScalarLike,
@@ -75,9 +75,9 @@ def langevin(
     Source: Welling and Teh, Bayesian Learning via Stochastic Gradient Langevin Dynamics (2011);
     Grathwohl et al., arXiv 1912.03263, equation 3, for the cooled form.
     """
-    _check(x, steps, step_size)
-    if not isinstance(noise, Tracer | None) and not np.asarray(noise) >= 0:
-        raise ValueError(f"`noise` must be 0 or more, got {noise}.")
+    x = _checked(x, steps, step_size)
+    if not isinstance(noise, Tracer | None) and not 0 <= np.asarray(noise) < np.inf:
+        raise ValueError(f"`noise` must be 0 or more, and finite; got {noise}.")
     alpha = jnp.asarray(step_size, x.dtype)
     scale = jnp.sqrt(2 * alpha) if noise is None else jnp.asarray(noise, x.dtype)
     slope = jax.vmap(jax.value_and_grad(log_prob))
@@ -112,7 +112,7 @@ class MALAInfo(NamedTuple):
 
 def mala(
     log_prob: Callable[..., Any],
-    x: Float[Array, "n ..."],
+    x: Float[Array | np.ndarray, "n ..."],
     *,
     steps: int,
     step_size: ScalarLike,
@@ -157,7 +157,7 @@ def mala(
     Source: Roberts and Tweedie, Exponential Convergence of Langevin Distributions and Their
     Discrete Approximations (1996); Roberts and Rosenthal (1998) for the share of 0.57.
     """
-    _check(x, steps, step_size)
+    x = _checked(x, steps, step_size)
     if target_accept is not None and not 0 < target_accept < 1:
         raise ValueError(f"`target_accept` must be between 0 and 1, got {target_accept}.")
     searched = 0 if target_accept is None else steps // 2
@@ -190,14 +190,18 @@ def mala(
     return x, MALAInfo(jnp.mean(shares[searched:]), jnp.exp(log_alpha), value)
 
 
-def _check(x: Array, steps: int, step_size: ScalarLike) -> None:
+def _checked(x: Array | np.ndarray, steps: int, step_size: ScalarLike) -> Array:
+    x = jnp.asarray(x)
     require_floating("x", x, "chains move by fractions")
+    if not x.ndim:
+        raise ValueError(f"`x` must have shape [n, ...], a row a chain; got the number {x}.")
     if not len(x):
         raise ValueError("`x` must hold at least one chain, a row each; got none.")
     if steps < 1:
         raise ValueError(f"`steps` must be at least 1, got {steps}.")
-    if not isinstance(step_size, Tracer) and not np.asarray(step_size) > 0:
-        raise ValueError(f"`step_size` must be above 0, got {step_size}.")
+    if not isinstance(step_size, Tracer) and not 0 < np.asarray(step_size) < np.inf:
+        raise ValueError(f"`step_size` must be above 0, and finite; got {step_size}.")
+    return x
 
 
 def _startable(value: Float[Array, " n"], slope: Float[Array, "n ..."]) -> Bool[Array, " n"]:

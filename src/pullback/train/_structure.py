@@ -82,6 +82,8 @@ def _walk(node: Any, at: str, *, static: bool) -> Iterator[tuple[str, str]]:
 
 
 def _leaf(value: Any) -> str:
+    if isinstance(value, set | frozenset):  # whose order is another in another process
+        return f"{type(value).__name__} of {', '.join(sorted(map(_leaf, value)))}"
     if isinstance(value, type):
         return _name(value)
     if callable(value) and hasattr(value, "__qualname__"):

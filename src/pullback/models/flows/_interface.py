@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._checked_data import check_rows, checked_by
+from pullback._floating import require_floating
 from pullback.sampling import Distribution
 
 
@@ -65,7 +66,7 @@ class AbstractFlow(eqx.Module):
 
 
 def check_points(flow: AbstractFlow, x: Any) -> None:
-    """Raise ValueError unless `x` are finite points of the flow, one a row."""
+    """Raise ValueError unless `x` are finite points of the flow, one a row, and one at least."""
     shape, base = getattr(flow, "shape", None), getattr(flow, "base", None)
     shape = shape_of(base) if shape is None and base is not None else shape
     if shape is not None and np.shape(x)[1:] != shape:
@@ -74,6 +75,9 @@ def check_points(flow: AbstractFlow, x: Any) -> None:
         raise ValueError(
             f"`data` of this flow must have shape [{axes}], got {list(np.shape(x))}.{hint}"
         )
+    if not len(x):
+        raise ValueError("`data` must hold at least one point, got none.")
+    require_floating("data", np.asarray(x), "a density of whole numbers needs noise added first")
     check_rows(x)
 
 

@@ -13,12 +13,13 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._checked_data import check_data
 from pullback._solve_failures import on_failure
 from pullback.nn import bounded
 from pullback.sampling import Distribution, fixed
 
 from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo
-from ._interface import AbstractFlow, shape_of
+from ._interface import AbstractFlow, negative_log_likelihood, shape_of
 
 _NEWTON = 16  # entries up to which an inverse is by Newton's method
 
@@ -168,6 +169,10 @@ def initialise(flow: ResidualFlow, x: Float[Array, "batch ..."]) -> ResidualFlow
         flow: a new flow.
         x: some hundred examples or more.
 
+    Raises:
+        ValueError: there is no point, one is not finite or has another shape, or they are whole
+            numbers.
+
     Example:
         >>> import jax, jax.numpy as jnp, pullback as pb
         >>> flow = pb.models.flows.residual_flow(2, blocks=3, width=8, key=jax.random.key(0))
@@ -178,7 +183,8 @@ def initialise(flow: ResidualFlow, x: Float[Array, "batch ..."]) -> ResidualFlow
 
     Source: Kingma and Dhariwal, Glow, arXiv 1807.03039, section 3.1.
     """
-    rows, _ = _rows(x, flow.shape)
+    rows, _ = _rows(jnp.asarray(x), flow.shape)
+    check_data(negative_log_likelihood, flow, rows)
     bijection, _ = flow.bijection.initialise(rows)
     return eqx.tree_at(lambda f: f.bijection, flow, bijection)
 
