@@ -96,7 +96,7 @@ def test_what_makes_no_distribution_is_refused():
     for wrong in ({}, {"logits": LOGITS, "probs": LOGITS}):
         with pytest.raises(ValueError, match="exactly one of `logits` and `probs`"):
             OneHotCategorical(**wrong)
-    with pytest.raises(ValueError, match="`key` must be a PRNG key, got None"):
+    with pytest.raises(TypeError, match=r"key must be one random key of JAX.s, got None"):
         OneHotCategorical(jnp.zeros(3)).sample(None)
     with pytest.raises(ValueError, match="must have an axis of classes"):
         OneHotCategorical(jnp.asarray(0.0))

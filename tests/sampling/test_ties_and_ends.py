@@ -14,6 +14,7 @@ from pullback.sampling import (
     ScoreFunction,
     expectation,
     log_prob,
+    rebar,
 )
 
 pytestmark = pytest.mark.usefixtures("promotion")
@@ -89,11 +90,14 @@ def agree(found, exact, dtype):
 @pytest.mark.parametrize("name", LAWS)
 def test_sums_over_outcomes_at_logits_of_every_size(name, dtype, key):
     family, table = LAWS[name]
-    run = derivatives(lambda t: expectation(f, family(t), estimator=Enumeration(), key=key))
+    mean = lambda t: expectation(f, family(t), estimator=Enumeration(), key=key)
+    run = derivatives(mean)
     exact = derivatives(lambda t: table(t) @ VALUES[: len(table(t))])
     ts = jnp.array([0.0, 1.0, -1.0, 100.0, -100.0, 1e4, -1e4])
-    agree(jax.jit(jax.vmap(run))(ts.astype(dtype)), jax.vmap(exact)(ts), dtype)
-    agree(run(jnp.zeros((), dtype)), exact(jnp.zeros(())), dtype)  # eagerly
+    agree(jax.jit(jax.vmap(run))(ts.astype(dtype)), jax.jit(jax.vmap(exact))(ts), dtype)
+    if dtype == jnp.float32:  # eagerly
+        value, slope = jax.value_and_grad(mean)(jnp.zeros((), dtype))
+        agree(jnp.stack([value, slope]), jax.jit(exact)(jnp.zeros(()))[:2], dtype)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -103,7 +107,7 @@ def test_sums_over_outcomes_at_probabilities_of_zero_and_one(name, dtype, key):
     run = derivatives(lambda p: expectation(f, family(p), estimator=Enumeration(), key=key))
     exact = derivatives(lambda p: table(p) @ VALUES[: len(table(p))])
     ps = jnp.array([0.0, 0.3, 1.0])
-    agree(jax.jit(jax.vmap(run))(ps.astype(dtype)), jax.vmap(exact)(ps), dtype)
+    agree(jax.jit(jax.vmap(run))(ps.astype(dtype)), jax.jit(jax.vmap(exact))(ps), dtype)
 
 
 def test_a_thousand_trials_do_not_overflow_at_the_ends(key):
@@ -129,20 +133,36 @@ def test_divergences_at_ties(name, dtype):
         return jnp.sum(p * (jnp.log(p) - jnp.log(table(jnp.asarray(0.5)))))
 
     ts = jnp.array([0.0, 0.5, -1.0])
-    agree(jax.jit(jax.vmap(derivatives(at)))(ts.astype(dtype)), jax.vmap(derivatives(exact))(ts),
-          dtype)  # fmt: skip
-    for t in (100.0, -100.0, 1e4, -1e4):  # log of all that is left, and a flat place
-        found = derivatives(at)(jnp.asarray(t, dtype))
-        assert np.isfinite(found).all()
-        assert abs(float(found[1])) < 1e-6
+    run = jax.jit(jax.vmap(derivatives(at)))
+    agree(run(ts.astype(dtype)), jax.jit(jax.vmap(derivatives(exact)))(ts), dtype)
+    far = jnp.array([100.0, -100.0, 1e4, -1e4])  # log of all that is left, and a flat place
+    found = run(far.astype(dtype))
+    assert np.isfinite(found).all()
+    assert np.abs(found[:, 1]).max() < 1e-6
 
 
-def test_the_slope_at_a_logit_of_zero_by_score(key):
-    loss = lambda t: expectation(
-        lambda z, q: 3 * z + 10.0, dist.Bernoulli(logits=t), estimator=ScoreFunction(),
-        num_samples=20_000, key=key,
-    )  # fmt: skip
-    assert abs(float(jax.grad(loss)(0.0)) - 0.75) < 0.2  # 5.8 / sqrt(20,000) is 0.04
+@pytest.mark.parametrize("offset", [10, 10.0], ids=["whole numbers", "floats"])
+def test_the_slope_at_a_logit_of_zero_by_samples(offset, key):
+    def slope(estimator, t):
+        loss = lambda t: expectation(
+            lambda z, q: 3 * z + offset, dist.Bernoulli(logits=t), estimator=estimator,
+            num_samples=20_000, key=key,
+        )  # fmt: skip
+        return jax.grad(loss)(t)
+
+    for estimator in (
+        ScoreFunction(),
+        ScoreFunction("leave_one_out"),
+        ScoreFunction(11.0),
+        rebar(),
+    ):
+        run = lambda t, estimator=estimator: slope(estimator, t)
+        eager = isinstance(estimator, ScoreFunction) and estimator.baseline is None
+        for found in [jax.jit(run)(0.0), *([run(0.0)] if eager else [])]:
+            assert abs(float(found) - 0.75) < 0.2  # at most 5.8 / sqrt(20,000) is 0.04
+
+
+def test_the_slope_of_a_divergence_at_a_logit_of_zero():
     kl = lambda t: kl_divergence(dist.Bernoulli(logits=t), dist.Bernoulli(logits=1.0))
     np.testing.assert_allclose(jax.grad(kl)(0.0), -0.25, rtol=1e-6)
 

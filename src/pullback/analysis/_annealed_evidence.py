@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback.bounds import (
     HMC,
@@ -61,6 +62,7 @@ class Annealing(eqx.Module):
 
     def tuned(self, model: LatentModel, *, key: PRNGKeyArray) -> HMC:
         """Step sizes for one example at each temperature."""
+        key = checked_key(key)
         few = sigmoid_schedule(self.pilot_temperatures)
         pilot = tune_step_sizes(
             model, few, num_chains=max(4, self.chains // 4), leapfrog_steps=self.leapfrog_steps,
@@ -119,6 +121,7 @@ def evidence_by_annealing(
     Source: Wu et al., On the Quantitative Analysis of Decoder-Based Generative Models, arXiv
     1611.04273.
     """
+    key = checked_key(key)
     check_data(model, x)
     keys = jr.split(key, leading_axis(x, name="x"))
     log_weights = over_chunks(
@@ -157,6 +160,7 @@ def evidence_sandwich(
 
     Source: Grosse, Ghahramani and Adams, arXiv 1511.02543.
     """
+    key = checked_key(key)
     check_data(model, x)
     keys = jr.split(key, leading_axis(x, name="x"))
     return over_chunks(

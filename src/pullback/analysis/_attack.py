@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 
 from pullback._floating import at_least_float32, require_floating
+from pullback._key import checked_key
 from pullback._power_method import safe_norm, unit
 from pullback.analysis._chunks import over_chunks
 
@@ -71,6 +72,7 @@ def pgd_attack(
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, arXiv
     1706.06083.
     """
+    key = checked_key(key)
     if norm not in get_args(Norm):
         raise ValueError(f"`norm` must be one of {', '.join(get_args(Norm))}, got {norm!r}.")
     if steps < 1:
@@ -154,6 +156,7 @@ def accuracy_under_attack(
         >>> print(found.round(2))
         [1. 0.67 0.33]
     """
+    key = checked_key(key)
     x, y = jnp.asarray(x), jnp.asarray(y)
     _checked(logits, x, y)
     sizes = jnp.asarray(radii, x.dtype)

@@ -11,6 +11,7 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 from pullback.analysis._kernel_stein import (
     ADVICE,
@@ -92,6 +93,7 @@ def finite_set_stein_test(
 
     Source: Jitkrittum et al., A Linear-Time Kernel Goodness-of-Fit Test, arXiv 1705.07673.
     """
+    key = checked_key(key)
     x = checked_points(x)
     check_level(alpha)
     check_counts(num_locations=num_locations, num_simulate=num_simulate, batch_size=batch_size)

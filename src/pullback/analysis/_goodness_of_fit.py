@@ -13,6 +13,7 @@ import optax
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.analysis._stein_critic import CriticField, CriticPlan, ScoredPoints, train_critic
 from pullback.analysis._stein_result import (
     GoodnessOfFit,
@@ -108,6 +109,7 @@ def goodness_of_fit(
     Source: Grathwohl et al., Learning the Stein Discrepancy for Training and Evaluating
         Energy-Based Models without Sampling, arXiv 2002.05616, section 4.1.
     """
+    key = checked_key(key)
     x = checked_points(x)
     check_level(alpha)
     plan = _plan(steps, evaluate_every, batch_size, l2, power, optimiser, divergence)
@@ -182,6 +184,7 @@ def compare_models(
 
     Source: Grathwohl et al., arXiv 2002.05616, section 4.2.
     """
+    key = checked_key(key)
     if not scores:
         raise ValueError("`scores` must hold at least one model, by name; it is empty.")
     found = {

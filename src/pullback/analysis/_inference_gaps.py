@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback.bounds import (
     AbstractFamily,
@@ -169,6 +170,7 @@ def inference_gaps(
     Source: Cremer, Li and Duvenaud, Inference Suboptimality in Variational Autoencoders, arXiv
     1801.03558.
     """
+    key = checked_key(key)
     if isinstance(log_evidence, str) and log_evidence not in get_args(Method):
         raise ValueError(
             '`log_evidence` must be "ais", "iwae", "best", an array or a function, got '

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.analysis._stein_result import (
     GoodnessOfFit,
     Points,
@@ -76,6 +77,7 @@ def kernel_stein_test(
     Source: Liu, Lee and Jordan, A Kernelized Stein Discrepancy for Goodness-of-fit Tests, arXiv
         1602.03253; Chwialkowski et al., arXiv 1602.02964, for the wild bootstrap.
     """
+    key = checked_key(key)
     x = checked_points(x)
     check_level(alpha)
     check_counts(num_bootstrap=num_bootstrap, batch_size=batch_size)

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback._promotion import standard_promotion
 from pullback.bounds import ELBO, AbstractFamily, LatentModel
@@ -133,6 +134,7 @@ def fit_local(
     Source: Cremer, Li and Duvenaud, Inference Suboptimality in Variational Autoencoders, arXiv
     1801.03558, section 4.
     """
+    key = checked_key(key)
     check_data(model, x)
     count = leading_axis(x, name="x")
     if starts.ndim < 2 or starts.shape[0] != count or starts.shape[2:] != family.shape:

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.bounds import (
     MLPBaseline,
     SeparableCritic,
@@ -137,6 +138,7 @@ def estimate_mutual_information(
 
     Source: Poole et al., On Variational Bounds of Mutual Information, arXiv 1905.06922.
     """
+    key = checked_key(key)
     if bound not in get_args(Bound):
         raise ValueError(
             f"`bound` must be one of {', '.join(map(repr, get_args(Bound)))}; got {bound!r}."

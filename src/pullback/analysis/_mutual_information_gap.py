@@ -9,6 +9,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
+from pullback._key import checked_key
 from pullback.bounds import aggregate_samples, pairwise_marginal_log_prob
 
 
@@ -81,6 +82,7 @@ def mig(
 
     Source: Chen et al., Isolating Sources of Disentanglement in VAEs, arXiv 1802.04942, section 4.
     """
+    key = checked_key(key)
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be 1 or more, got {batch_size}.")
     places, z = aggregate_samples(posterior, num_samples, key=key)

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback.bounds import (
     LatentModel,
     kl_divergence,
@@ -96,6 +97,7 @@ def rate_distortion(
     Source: Alemi et al., Fixing a Broken ELBO, arXiv 1711.00464; Burda et al., arXiv 1509.00519,
     for active units.
     """
+    key = checked_key(key)
     if len(x) < 2 or num_samples < 2 or batch_size < 2:
         raise ValueError(
             "`x`, `num_samples` and `batch_size` must be 2 or more, got "

@@ -15,6 +15,7 @@ import jax.random as jr
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 from pullback.bounds._mutual_information_known import pairwise_log_prob
 from pullback.sampling import draw, independent_parts, log_prob_of_parts
@@ -214,6 +215,7 @@ def aggregate_samples(
         >>> print(jnp.sort(places), z.shape)
         [0 0 1 1 2 2] (6,)
     """
+    key = checked_key(key)
     leaves = [jnp.shape(leaf) for leaf in jax.tree.leaves(posterior)]
     if len({shape[:1] for shape in leaves}) != 1 or not leaves[0]:
         raise ValueError(

@@ -10,6 +10,7 @@ import jax.random as jr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from pullback._key import checked_key
 from pullback.sampling import draw, log_mean_exp, log_prob, require_volume
 
 from ._model import LatentModel
@@ -113,6 +114,7 @@ def annealed_importance_sampling(
     Source: Neal, Annealed Importance Sampling, Statistics and Computing 11 (2001); Wu et al., On
     the Quantitative Analysis of Decoder-Based Generative Models, arXiv 1611.04273.
     """
+    key = checked_key(key)
     _check_betas(betas, num_chains)
     require_volume(model.prior)
     starts, walks = jr.split(key)
@@ -154,6 +156,7 @@ def reverse_annealing(
 
     Source: Grosse, Ghahramani and Adams, arXiv 1511.02543.
     """
+    key = checked_key(key)
     _check_betas(betas, num_chains)
     require_volume(model.prior)
     z = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], num_chains, axis=0), posterior_sample)
@@ -219,6 +222,7 @@ def bidirectional_monte_carlo(
 
     Source: Grosse, Ghahramani and Adams, arXiv 1511.02543.
     """
+    key = checked_key(key)
     forward, back = jr.split(key)
     lower = annealed_importance_sampling(
         model, betas, num_chains=num_chains, transition=transition, batch_size=batch_size,
@@ -264,6 +268,7 @@ def tune_step_sizes(
     Raises:
         ValueError: `target` is not between 0 and 1.
     """
+    key = checked_key(key)
     if not 0 < target < 1:
         raise ValueError(f"`target` must be between 0 and 1, got {target}.")
     betas = jnp.asarray(betas)

@@ -9,6 +9,7 @@ import jax.random as jr
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.sampling import draw, log_prob
 
 from ._families import AbstractFamily, _check_params
@@ -51,6 +52,7 @@ class FlowDistribution(eqx.Module):
         self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "*sample dim"]:
         """Draws of shape `[*sample_shape, dim]`."""
+        key = checked_key(key)
         noise = jr.normal(key, (*sample_shape, *self.mean.shape), self.mean.dtype)
 
         def one(noise: Array) -> Array:

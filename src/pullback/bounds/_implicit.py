@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.sampling import draw, log_mean_exp, log_prob
 
 
@@ -82,6 +83,8 @@ class ImportanceWeightedPosterior(eqx.Module):
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Any:
         """Exact draws, each one of k proposals, taken with the probability of its weight."""
 
+        key = checked_key(key)
+
         def one(key: Array) -> Any:
             propose, choose = jr.split(key)
             z = draw(self.base, propose, (self.samples,))
@@ -100,6 +103,7 @@ class ImportanceWeightedPosterior(eqx.Module):
         The density's estimate is unbiased, so its log is biased low: at most by the relative
         variance over twice the number of sets. Raise `num_sets` until nothing changes.
         """
+        key = checked_key(key)
         if num_sets < 1:
             raise ValueError(f"`num_sets` must be 1 or more, got {num_sets}.")
         given = lambda key: self.log_prob_given(z, draw(self.base, key, (self.samples - 1,)))
@@ -128,6 +132,7 @@ class ImportanceWeightedPosterior(eqx.Module):
         Raises:
             ValueError: `num_samples` is below 2, or `num_sets` is below 1.
         """
+        key = checked_key(key)
         if num_samples < 2:
             raise ValueError(f"`num_samples` must be 2 or more, got {num_samples}.")
 
@@ -162,6 +167,7 @@ def implied_posterior_density(
 
     Source: Cremer, Morris and Duvenaud, arXiv 1704.02916.
     """
+    key = checked_key(key)
     k = posterior.samples
     joint = jax.vmap(posterior.log_joint)(points)
     own = jax.vmap(posterior.log_weight)(points)

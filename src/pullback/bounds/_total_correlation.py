@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.bounds._aggregate import (
     AggregateLogProb,
     Weights,
@@ -121,6 +122,7 @@ def exact_total_correlation_split(
 
     Source: Chen et al., arXiv 1802.04942, equation 2.
     """
+    key = checked_key(key)
     places, z = aggregate_samples(posterior, num_samples, key=key)
     size = len(jax.tree.leaves(posterior)[0])
     log_weight = -jnp.log(jnp.asarray(size, z.dtype))

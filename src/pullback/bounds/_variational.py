@@ -7,6 +7,7 @@ from typing import Any, Literal
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.sampling import (
     AbstractEstimator,
     Distribution,
@@ -100,6 +101,7 @@ class ELBO(AbstractBound):
         batch_size: int | None = None,
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
+        key = checked_key(key)
         _refuse_doubly(estimator, "an ELBO", "`PathDerivative`")
         require_inside_prior(log_joint, posterior)
         if self.kl == "sampled":
@@ -161,6 +163,7 @@ class ImportanceWeighted(AbstractBound):
         batch_size: int | None = None,
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
+        key = checked_key(key)
         require_inside_prior(log_joint, posterior)
         require_densities(estimator)
         return expectation(

@@ -11,6 +11,8 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions import constraints
 
+from pullback._key import checked_key
+
 from ._noise import gumbel, wide
 from ._one_hot import LOGITS, finite, logits_of
 
@@ -68,6 +70,7 @@ class RelaxedOneHotCategorical(dist.Distribution):
         self, key: PRNGKeyArray | None, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "..."]:
         """Points of the simplex, `[*sample_shape, *batch, K]`."""
+        key = checked_key(key)
         return jnp.exp(_log_sample(self.temperature, self.logits, key, sample_shape))
 
     def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:
@@ -135,6 +138,7 @@ class ExpRelaxedOneHotCategorical(dist.Distribution):
         self, key: PRNGKeyArray | None, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "..."]:
         """Logarithms of points of the simplex, `[*sample_shape, *batch, K]`."""
+        key = checked_key(key)
         return _log_sample(self.temperature, self.logits, key, sample_shape)
 
     def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from pullback._key import checked_key
 
 from ._estimator import AbstractEstimator
 from ._law import Distribution
@@ -63,10 +66,17 @@ def expectation(
 
     Source: Mohamed et al., Monte Carlo Gradient Estimation in Machine Learning, arXiv 1906.10652.
     """
+    key = checked_key(key)
     for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be 1 or more, got {value}.")
-    return estimator(f, q, jr.split(key, num_samples), batch_size)
+
+    def floating(z: Any, q: Any) -> Array:
+        # An integrand of whole numbers, as of a Bernoulli's, has no tangent to be weighted.
+        value = jnp.asarray(f(z, q))
+        return value if jnp.issubdtype(value.dtype, jnp.inexact) else value.astype(float)
+
+    return estimator(floating, q, jr.split(key, num_samples), batch_size)
 
 
 class ValueAndGrad(NamedTuple):

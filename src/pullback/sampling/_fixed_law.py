@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, PRNGKeyArray
 
+from pullback._key import checked_key
+
 from ._law import draw, log_prob_of_parts
 
 
@@ -75,6 +77,7 @@ class FixedLaw(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with `sample_shape` in front."""
+        key = checked_key(key)
         return draw(self.law, key, sample_shape)
 
 

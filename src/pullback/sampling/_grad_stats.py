@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from pullback._key import checked_keys
+
 M = TypeVar("M")
 
 
@@ -80,8 +82,9 @@ def grad_stats(
         >>> bool(abs(found.mean - 1) < 0.15), bool(abs(found.std - 2) < 0.1)
         (True, True)
     """
-    if keys.ndim != 1 or keys.shape[0] < 2:
-        raise ValueError(f"`keys` must be at least two keys, of shape [n], got {list(keys.shape)}.")
+    keys = checked_keys(keys)
+    if len(keys) < 2:
+        raise ValueError(f"`keys` must be at least two keys, got {len(keys)}.")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     value, mean, std = _moments(loss, model, keys, min(batch_size or len(keys), len(keys)))

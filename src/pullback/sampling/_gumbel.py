@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback._once import once
 
 from ._concrete import require_positive
@@ -80,6 +81,7 @@ def gumbel_softmax(
 
     Source: Jang, Gu and Poole, arXiv 1611.01144, equation 2.
     """
+    key = checked_key(key)
     require_positive(temperature)
     logits = jnp.moveaxis(logits, axis, -1)
     dtype = wide(logits.dtype)

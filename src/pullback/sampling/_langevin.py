@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, ScalarLike
 
 from pullback._floating import require_floating
+from pullback._key import checked_key
 from pullback._power_method import safe_norm
 
 
@@ -75,6 +76,7 @@ def langevin(
     Source: Welling and Teh, Bayesian Learning via Stochastic Gradient Langevin Dynamics (2011);
     Grathwohl et al., arXiv 1912.03263, equation 3, for the cooled form.
     """
+    key = checked_key(key)
     x = _checked(x, steps, step_size)
     if not isinstance(noise, Tracer | None) and not 0 <= np.asarray(noise) < np.inf:
         raise ValueError(f"`noise` must be 0 or more, and finite; got {noise}.")
@@ -157,6 +159,7 @@ def mala(
     Source: Roberts and Tweedie, Exponential Convergence of Langevin Distributions and Their
     Discrete Approximations (1996); Roberts and Rosenthal (1998) for the share of 0.57.
     """
+    key = checked_key(key)
     x = _checked(x, steps, step_size)
     if target_accept is not None and not 0 < target_accept < 1:
         raise ValueError(f"`target_accept` must be between 0 and 1, got {target_accept}.")

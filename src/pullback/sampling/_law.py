@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions.discrete import ZeroInflatedLogits, ZeroInflatedProbs
 
 from pullback._dependence import loses_gradients
+from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 
 from ._mass import log_of, log_or_none, mass_or_none
@@ -58,6 +59,7 @@ class Replicated(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Any:
         """Draws of shape `[*sample_shape, k, ...]`."""
+        key = checked_key(key)
         return draw(self.base, key, (*sample_shape, self.count))
 
     def log_prob(self, value: Any) -> Float[Array, ""]:
@@ -67,6 +69,7 @@ class Replicated(eqx.Module):
 
 def draw(q: Distribution, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Any:
     """A sample; gradients flow through it where `is_reparameterised`."""
+    key = checked_key(key)
     with standard_promotion():
         return q.sample(key, shape)
 

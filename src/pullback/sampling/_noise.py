@@ -15,10 +15,8 @@ def wide(dtype: Any) -> Any:
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
-def gumbel(key: PRNGKeyArray | None, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
+def gumbel(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
     """Standard Gumbel noise, always finite."""
-    if key is None:  # as NumPyro's interface allows
-        raise ValueError("`key` must be a PRNG key, got None.")
     mode = "high" if shape and shape[-1] >= _MANY else "low"
     return jr.gumbel(key, shape, wide(dtype), mode=mode).astype(dtype)
 

@@ -10,6 +10,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions import constraints
 
+from pullback._key import checked_key
+
 from ._mass import one_hot_log_mass
 from ._noise import gumbel
 
@@ -111,6 +113,7 @@ class OneHotCategorical(dist.Distribution):
         self, key: PRNGKeyArray | None, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "..."]:
         """One-hot vectors `[*sample_shape, *batch, K]`, of the logits' dtype."""
+        key = checked_key(key)
         noise = gumbel(key, sample_shape + self.logits.shape, self.logits.dtype)
         logits = jnp.broadcast_to(self.logits, noise.shape)
         possible = jnp.any(logits > -jnp.inf, axis=-1, keepdims=True)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from pullback._key import checked_key
 from pullback._once import once
 
 from ._control_variate import controlled
@@ -69,6 +70,7 @@ def act(policy: Policy, state: PyTree, *, key: Key[Array, ""]) -> Array:
         >>> act(lambda state: OneHotCategorical(state), jnp.zeros(3), key=jax.random.key(0)).shape
         (3,)
     """
+    key = checked_key(key)
     q = policy(state)
     return draw(q, key) if is_reparameterised(q) else relaxed_sample(q, key=key).b
 

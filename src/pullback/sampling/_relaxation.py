@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 from ._discrete import Discrete, discrete
 
 
@@ -60,6 +62,7 @@ def relaxed_sample(q: Any, *, key: PRNGKeyArray) -> RelaxedSample:
     Source: Tucker et al., REBAR, arXiv 1703.07370, appendix; Grathwohl et al., arXiv 1711.00123,
     appendix B.
     """
+    key = checked_key(key)
     law = discrete(q, "relaxed_sample")
     return relaxed_from(law, *relaxation_noise(law, key))
 

@@ -9,6 +9,7 @@ import jax.random as jr
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 
 from ._law import independent_parts
@@ -52,6 +53,7 @@ class StandardNormal(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "*all"]:
         """Draws of shape `[*shape, *self.shape]`."""
+        key = checked_key(key)
         return jr.normal(key, (*shape, *self.shape), self.dtype)
 
     def kl_from(self, q: Any) -> Float[Array, ""]:

@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback.train._advice import refuse_traced
 from pullback.train._loop import check_loss, split_over, sum_dtype
@@ -58,6 +59,7 @@ def evaluate(
         >>> evaluate(jnp.asarray(1.0), loss, jnp.arange(3.0), batch_size=3, key=jax.random.key(0))
         {'loss': 0.666..., 'largest': 2.0}
     """
+    key = checked_key(key)
     refuse_traced("evaluate", model, data, key)
     leading_axis(data, name="data")
     if batch_size < 1:

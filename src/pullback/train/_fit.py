@@ -16,6 +16,7 @@ import optax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback._solve_failures import Told, failures_are_nan, failures_are_told
 from pullback.train._advice import refuse_traced, what_to_try
@@ -138,6 +139,7 @@ def fit(
         >>> print(f"{model:.3f}", info.step, info.ending.value)
         2.000 50 All steps were taken.
     """
+    key = checked_key(key)
     refuse_traced("fit", model, data, validation, key)
     params, rest = eqx.partition(model, eqx.is_inexact_array)
     plan = Plan(

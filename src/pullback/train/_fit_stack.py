@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from pullback._checked_data import check_data
+from pullback._key import checked_keys
 from pullback._leading_axis import leading_axis
 from pullback._solve_failures import failures_are_nan
 from pullback.train._advice import refuse_traced
@@ -90,6 +91,7 @@ def fit_stack(
         >>> print(means.round(3), info.good)
         [2. 2.] [ True  True]
     """
+    keys = checked_keys(keys)
     refuse_traced("fit_stack", models, data, keys)
     size = leading_axis(data, name="data")
     for name, value in (("steps", steps), ("log_every", log_every), ("batch_size", batch_size)):

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from pullback._key import checked_key_or_keys
 from pullback._leading_axis import leading_axis
 from pullback._solve_failures import failures_are_nan
 from pullback.train._advice import refuse_traced
@@ -125,6 +126,7 @@ def iterate(
         >>> print(f"{mean:.2f}", info.restarts)
         1.99 0
     """
+    key = checked_key_or_keys(key)
     refuse_traced("iterate", state, streams, key)
     single = isinstance(streams, Stream)
     named = {"": streams} if single else dict(streams)

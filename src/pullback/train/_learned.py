@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback.train._loop import AtStep
 
 
@@ -87,6 +88,7 @@ class JointLoss(eqx.Module):
         key: PRNGKeyArray,
         step: Int[Array, ""] | int | None = None,
     ) -> tuple[Any, Any]:
+        key = checked_key(key)
         model, learned = both
         loss = self.at(learned)
         return (loss if step is None else AtStep(loss, jnp.asarray(step)))(model, batch, key=key)

@@ -11,6 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback import ode
+from pullback._key import checked_key
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
 from pullback.sampling import Distribution, fixed
 
@@ -121,6 +122,7 @@ class CNF(AbstractFlow):
         self, key: PRNGKeyArray, shape: tuple[int, ...] = (), *, batch_size: int | None = None
     ) -> Float[Array, "*batch dim"]:
         """Draws of shape `[*shape, dim]`."""
+        key = checked_key(key)
         z = self.base.sample(key, shape)
         moved = self._solve(z, [self.t0, self.t1], batch_size, None, log_det=False)
         return _last(ode.raise_if_failed(moved).ys[0], z.shape)
@@ -129,6 +131,7 @@ class CNF(AbstractFlow):
         self, key: PRNGKeyArray, shape: tuple[int, ...] = (), *, batch_size: int | None = None
     ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch"]]:
         """Draws and their log-densities, in one solve."""
+        key = checked_key(key)
         base_key, key = jr.split(key)
         z = self.base.sample(base_key, shape)
         x, log_det = self.transform_and_log_det(z, batch_size=batch_size, key=key)

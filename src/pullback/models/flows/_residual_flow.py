@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback._solve_failures import on_failure
 from pullback.nn import bounded
 from pullback.sampling import Distribution, fixed
@@ -115,6 +116,7 @@ class ResidualFlow(AbstractFlow):
         self, key: PRNGKeyArray, shape: tuple[int, ...] = (), *, batch_size: int | None = None
     ) -> Float[Array, "..."]:
         """Draws of shape `[*shape, *self.shape]`, by the inverse of draws of the base."""
+        key = checked_key(key)
         x, info = self.invert(self.base.sample(key, shape), batch_size=batch_size)
         return _all_found(x, info)
 

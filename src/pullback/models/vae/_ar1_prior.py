@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.optimize import brentq
 
+from pullback._key import checked_key
 from pullback.sampling import independent_parts
 
 
@@ -130,6 +131,7 @@ class AR1Prior(eqx.Module):
         self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "*sample steps channels"]:
         """Draws of shape `[*sample_shape, steps, channels]`."""
+        key = checked_key(key)
         noise = jr.normal(key, (self.steps, *sample_shape, len(self.alpha)))
         alpha = self._row(noise[0], self.alpha)
         scale = self._row(noise[0], map(math.sqrt, self._innovation))

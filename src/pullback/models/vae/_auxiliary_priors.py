@@ -17,6 +17,7 @@ import optax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.nn import AbstractSequenceNet, delayed
 from pullback.sampling import Distribution, independent_parts
 from pullback.train import FitInfo, fit
@@ -85,6 +86,7 @@ class AutoregressivePrior(eqx.Module):
         self, key: PRNGKeyArray, shape: tuple[int, ...] = ()
     ) -> Float[Array, "*shape steps channels"]:
         """Draws of shape `[*shape, steps, channels]`."""
+        key = checked_key(key)
         count = math.prod(shape)
         z = jax.vmap(self._draw)(jr.split(key, count))
         return z.reshape(*shape, *z.shape[1:])
@@ -135,6 +137,7 @@ class AggregateNormal(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Draws of shape `[*shape, *mean.shape]`."""
+        key = checked_key(key)
         noise = jr.normal(key, (math.prod(shape), len(self.whiten)), self.mean.dtype)
         moved = solve_triangular(self.whiten, noise.T, lower=True).T
         lifted = self.mean.reshape((1,) * len(shape) + self.mean.shape)
@@ -239,6 +242,7 @@ def fit_auxiliary_prior(
 
     Source: Razavi et al., arXiv 1901.03416, the auxiliary prior.
     """
+    key = checked_key(key)
     if not isinstance(prior, Distribution):
         raise ValueError(
             "`prior` must have `log_prob(z)` and `sample(key, shape)`, got "

@@ -11,6 +11,8 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 
 class AbstractLikelihood(eqx.Module):
     """A density of data given an array of parameters, which a decoder emits.
@@ -64,6 +66,7 @@ class Bernoulli(AbstractLikelihood):
         return jax.nn.sigmoid(params)
 
     def sample(self, params: Float[Array, "..."], *, key: PRNGKeyArray) -> Array:
+        key = checked_key(key)
         return jr.bernoulli(key, jax.nn.sigmoid(params)).astype(params.dtype)
 
     def check(self, x: np.ndarray) -> None:
@@ -100,6 +103,7 @@ class Categorical(AbstractLikelihood):
         return jax.nn.softmax(params)
 
     def sample(self, params: Float[Array, "..."], *, key: PRNGKeyArray) -> Array:
+        key = checked_key(key)
         return jr.categorical(key, params)
 
     def check(self, x: np.ndarray) -> None:
@@ -143,6 +147,7 @@ class Gaussian(AbstractLikelihood):
         return self._split(params)[0]
 
     def sample(self, params: Float[Array, "..."], *, key: PRNGKeyArray) -> Array:
+        key = checked_key(key)
         mean, log_std = self._split(params)
         return mean + jnp.exp(log_std) * jr.normal(key, mean.shape, mean.dtype)
 
@@ -218,6 +223,7 @@ class DiscretisedLogisticMixture(AbstractLikelihood):
         return jax.lax.scan(add, start, jnp.arange(1, self.levels))[0]
 
     def sample(self, params: Float[Array, "..."], *, key: PRNGKeyArray) -> Array:
+        key = checked_key(key)
         log_weights, mean, log_std = self._split(params)
         which, noise = jr.split(key)
         chosen = jr.categorical(which, log_weights)[..., None]

@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback.bounds import (
     AbstractBound,
     AbstractObjective,
@@ -57,6 +58,7 @@ class BoundLoss(eqx.Module):
     def __call__(
         self, vae: VAE, batch: Array, *, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        key = checked_key(key)
         pixels, samples = jr.split(key)
         if self.binarise:
             batch = _binary(batch, pixels)
@@ -130,6 +132,7 @@ class ObjectiveLoss(eqx.Module):
         key: PRNGKeyArray,
         step: Int[Array, ""] | int | None = None,
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        key = checked_key(key)
         objective = self.objective
         if not isinstance(objective, AbstractObjective):
             if step is None:
@@ -167,6 +170,7 @@ def batch_terms(
         gradients flow through samples, which is with `Reparameterised`.
     """
 
+    key = checked_key(key)
     check_data(vae, batch)
     if kl == "sampled":
         require_densities(estimator)
@@ -217,6 +221,7 @@ def importance_weighted_evidence(
     Raises:
         ValueError: the examples cannot be of the likelihood.
     """
+    key = checked_key(key)
     check_data(vae, x)
     return _importance_weighted_evidence(vae, x, samples, batch_size, key)
 

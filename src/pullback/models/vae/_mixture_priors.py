@@ -10,6 +10,7 @@ import jax.random as jr
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.sampling import draw, log_prob
 
 
@@ -46,6 +47,7 @@ class MixturePrior(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "*all"]:
         """Draws of shape `[*shape, latent]`."""
+        key = checked_key(key)
         which, noise = jr.split(key)
         chosen = jr.categorical(which, self.logits, shape=shape)
         normal = jr.normal(noise, (*shape, self.mean.shape[1]), self.mean.dtype)
@@ -90,6 +92,7 @@ class EvenMixture(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Draws, with `shape` in front."""
+        key = checked_key(key)
         which, each = jr.split(key)
         chosen = jr.randint(which, shape, 0, self.count)
         arrays, rest = eqx.partition(self.components, eqx.is_array)

@@ -10,6 +10,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 from ._autoregressive import AbstractAutoregressiveDecoder
 from ._likelihoods import AbstractLikelihood
 from ._networks import DenseNet
@@ -85,6 +87,7 @@ class PixelCNN(AbstractAutoregressiveDecoder):
 
     def sample(self, z: Float[Array, " latent"], likelihood: Any, *, key: PRNGKeyArray) -> Array:
         """One x, pixel by pixel: as many evaluations of the network as there are pixels."""
+        key = checked_key(key)
         _, height, width = self.image
         blank = jnp.zeros(self.image, self.last.dtype)
         dtype = jax.eval_shape(lambda: likelihood.sample(self(z, blank), key=key)).dtype

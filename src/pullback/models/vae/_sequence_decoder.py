@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.nn import AbstractSequenceNet, delayed
 
 from ._autoregressive import AbstractAutoregressiveDecoder
@@ -102,6 +103,7 @@ class SequenceDecoder(AbstractAutoregressiveDecoder):
         self, z: Float[Array, "..."], likelihood: AbstractLikelihood, *, key: PRNGKeyArray
     ) -> Array:
         """One x, `[steps, features]`, drawn row by row."""
+        key = checked_key(key)
         z = self._latents(z)
 
         def draw(params: Array, key: PRNGKeyArray) -> Array:

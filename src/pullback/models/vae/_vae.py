@@ -13,6 +13,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._checked_data import check_data
+from pullback._key import checked_key
 from pullback.bounds import AbstractFamily, DiagonalNormal, ImportanceWeighted, LatentModel
 from pullback.sampling import (
     Distribution,
@@ -157,12 +158,14 @@ class VAE(eqx.Module):
 
     def generate(self, z: Array, *, key: PRNGKeyArray) -> Array:
         """A draw from p(x | z)."""
+        key = checked_key(key)
         if isinstance(self.decoder, AbstractAutoregressiveDecoder):
             return self.decoder.sample(z, self.likelihood, key=key)
         return self.likelihood.sample(self.decoder(z), key=key)
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Array:
         """Draws from p(x), with `shape` in front."""
+        key = checked_key(key)
         latent, data = jr.split(key)
         count = math.prod(shape)
         z = draw(self.latent_prior(), latent, (count,))
@@ -171,6 +174,7 @@ class VAE(eqx.Module):
 
     def reconstruct(self, x: Array, *, key: PRNGKeyArray) -> Array:
         """The mean of p(x | z) at a draw of z from q(z | x); a draw, if autoregressive."""
+        key = checked_key(key)
         latent, data = jr.split(key)
         z = draw(self.posterior(x), latent)
         z = z[0] if isinstance(z, tuple) else z  # without auxiliary variables
@@ -184,6 +188,7 @@ class VAE(eqx.Module):
         Raises:
             ValueError: x is not what the likelihood is of.
         """
+        key = checked_key(key)
         check_data(self, x)
         model, posterior = self.target(x)
         return ImportanceWeighted(samples)(model, posterior, key=key)
@@ -248,6 +253,7 @@ def mlp_vae(
     Raises:
         ValueError: a size is below 1.
     """
+    key = checked_key(key)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     family = DiagonalNormal(latent) if family is None else family
     encoder, decoder = jr.split(key)
