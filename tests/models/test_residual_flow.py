@@ -50,7 +50,7 @@ def block():
     return ResidualBlock(net)
 
 
-def test_round_trip(flow, x32):
+def test_round_trip(flow):
     x = 2 * jr.normal(jr.key(1), (200, 2), jnp.float32)
     single = jax.tree.map(
         lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf, flow

@@ -89,8 +89,11 @@ def log_prob(q: Distribution, z: Any) -> Float[Array, ""]:
     return jnp.sum(log_prob_of_parts(q, z))
 
 
-def log_prob_of_parts(q: Distribution, z: Any) -> Float[Array, "..."]:
-    """`log_prob` of each independent part: over the batch shape of q, or of `independent_parts`."""
+def log_prob_of_parts(q: Any, z: Any) -> Float[Array, "..."]:
+    """`log_prob` of each independent part: over the batch shape of q, or of `independent_parts`.
+
+    It asks nothing but the method `log_prob` of q.
+    """
     with standard_promotion():
         return _log_prob(q, z)
 
