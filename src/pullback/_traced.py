@@ -45,16 +45,26 @@ class Program:
     def __call__(self, consts: list[Array], *inputs: PyTree) -> PyTree:
         """The function's value."""
         values = jaxpr_as_fun(ClosedJaxpr(self.jaxpr, consts))(*jax.tree.leaves(inputs))
-        return jax.tree.unflatten(jax.tree.structure(self.out), values)
+        # One that is constant comes as a scalar of NumPy's.
+        return jax.tree.unflatten(jax.tree.structure(self.out), [jnp.asarray(v) for v in values])
 
 
-def traced(function: Callable, *inputs: PyTree, same_as: Any) -> tuple[list[Array], Program]:
+def traced(
+    name: str, function: Callable, *inputs: PyTree, same_as: Any
+) -> tuple[list[Array], Program]:
     """The arrays that `function` reads beside its inputs, and what it computes from both.
 
     The arrays are tracers where it closes over what is being differentiated or compiled. `same_as`
-    is the user's own function, which tells programs apart that no jaxpr can.
+    is the user's own function, which tells programs apart that no jaxpr can, and `name` its name.
     """
-    closed, out = jax.make_jaxpr(lambda *inputs: function(*inputs), return_shape=True)(*inputs)
+    try:
+        closed, out = jax.make_jaxpr(lambda *inputs: function(*inputs), return_shape=True)(*inputs)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        error.add_note(
+            f"{name} is traced, so that t, y and args have no numbers in it: use jax.numpy for "
+            "NumPy, and jnp.where or jax.lax.cond for an if on their values"
+        )
+        raise
     # NumPy arrays are copied: they may change in place while the program runs.
     consts = [
         c if isinstance(c, Array) else jnp.array(np.asarray(c), var.aval.dtype)

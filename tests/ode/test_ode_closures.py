@@ -159,3 +159,11 @@ def test_a_fresh_function_that_computes_the_same_compiles_nothing():
     before = compiled()
     np.testing.assert_allclose(end(jnp.array([2.0])), np.exp(-2), rtol=1e-3)
     assert compiled() == before
+
+
+@pytest.mark.parametrize("way", [*WAYS, {"adjoint": diffrax.DirectAdjoint(), "max_steps": 64}])
+def test_a_constant_field_is_differentiated(way):
+    """The value of such a program is a scalar of NumPy's."""
+    end = lambda y: solve(lambda t, y, args: np.ones(()) * 2.0, y, [0.0, 1.0], **way).ys[-1]
+    value, slope = jax.value_and_grad(end)(jnp.array(1.0))
+    np.testing.assert_allclose((value, slope), (3.0, 1.0), rtol=1e-6)

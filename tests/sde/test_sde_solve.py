@@ -385,7 +385,7 @@ GOOD = {
         ({"diffusion": lambda t, y, a: None}, "pullback.ode.solve"),
         ({"drift": lambda t, y, a: y[0]}, "drift must return what y is"),
         ({"drift": None}, "drift must be a function"),
-        ({"prior": lambda t, y, a: y[0]}, "prior must return the shape of y"),
+        ({"prior": lambda t, y, a: y[0]}, "prior must return what y is"),
         ({"prior": lambda t, y, a: y, "kl": "exact"}, "kl must be one of"),
         ({"steps": None}, "in one way"),
         ({"dt": 0.1}, "in one way"),

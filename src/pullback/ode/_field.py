@@ -73,18 +73,11 @@ def trace_field(
         f, args = eqx.combine(jax.tree.unflatten(structure, arrays), static)
         return f.with_diagonal(t, y, args, order=1)
 
-    try:
-        consts, program = traced(field, t, y, arrays, same_as=f)
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
-        error.add_note(
-            "f is traced, so that t, y and args have no numbers in it: use jax.numpy for NumPy, "
-            "and jnp.where or jax.lax.cond for an if on their values"
-        )
-        raise
+    consts, program = traced("f", field, t, y, arrays, same_as=f)
     _check(program.out, y)
     second, known = [], None
     if diagonal and hasattr(f, "with_diagonal"):
-        second, known = traced(both, t, y, arrays, same_as=f)
+        second, known = traced("f", both, t, y, arrays, same_as=f)
     return TracedField((consts, arrays, second), program, known), structure
 
 

@@ -66,7 +66,7 @@ def problem_of(
     norm: Any,
     max_steps: Any,
 ) -> tuple[Problem, Given]:
-    _check_callable(f)
+    _check_callable("f", f)
     if stepping not in ("joint", "per_sample"):
         raise ValueError(f'stepping must be "joint" or "per_sample", got {stepping!r}')
     per_sample = stepping == "per_sample"
@@ -123,9 +123,9 @@ def problem_of(
     return problem, Given(given, arrays)
 
 
-def _check_callable(f: Any) -> None:
+def _check_callable(name: str, f: Any) -> None:
     if not callable(f):
-        raise TypeError(f"f must be a function f(t, y, args), got {type(f).__name__}")
+        raise TypeError(f"{name} must be a function {name}(t, y, args), got {type(f).__name__}")
     try:
         signature = inspect.signature(f)
     except (TypeError, ValueError):
@@ -134,8 +134,8 @@ def _check_callable(f: Any) -> None:
         signature.bind(None, None, None)
     except TypeError as error:
         raise TypeError(
-            f"f must be a function f(t, y, args), but what was given takes {signature}: name all "
-            "three, also those that it does not use"
+            f"{name} must be a function {name}(t, y, args), but what was given takes {signature}: "
+            "name all three, also those that it does not use"
         ) from error
 
 

@@ -24,8 +24,9 @@ from ._problem import Problem, Traced
 _SHORTEST = 2.0**-16
 
 
-def solve_with_diffrax(problem: Problem, traced: Traced) -> Answer:
+def solve_with_diffrax(problem: Problem) -> Answer:
     """Solve by `diffrax.diffeqsolve` on a virtual Brownian tree."""
+    traced = problem.traced
     if problem.path is not None or problem.key is None:
         raise ValueError("path=... needs fixed steps and a solver that pullback runs itself")
     if traced.kl_shape is not None and problem.kl != "analytic":

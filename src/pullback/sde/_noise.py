@@ -94,6 +94,13 @@ def check_path(path: Any, shapes: Sequence[jax.ShapeDtypeStruct | None]) -> None
         )
 
 
+def to_one_array(y: PyTree, got: PyTree) -> str:
+    """The remedy where a list came back for a state that is one array."""
+    if isinstance(got, list | tuple) and jax.tree.structure(y) == jax.tree.structure(0):
+        return ": make one array of it, with jnp.stack([...])"
+    return ""
+
+
 def check_diffusion(y: PyTree, sigma: PyTree, noise: Noise) -> None:
     """Raise unless the diffusion's value has the shape that `noise` says."""
     try:
@@ -119,7 +126,10 @@ def check_diffusion(y: PyTree, sigma: PyTree, noise: Noise) -> None:
         fits, sentence = wanted[noise]
         if not fits:
             got = list(s.shape) if hasattr(s, "shape") else type(s).__name__
-            raise ValueError(f"with noise={noise!r} diffusion must return {sentence}, got {got}")
+            raise ValueError(
+                f"with noise={noise!r} diffusion must return {sentence}, got {got}"
+                f"{to_one_array(y, sigma)}"
+            )
         if s.dtype != leaf.dtype:
             raise ValueError(f"diffusion must have the dtype of y, {leaf.dtype}, got {s.dtype}")
     if all(s is None for s in leaves):

@@ -1,19 +1,20 @@
 """The arguments of a solve, checked, and its functions, traced once."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import diffrax
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._clock import Clock
-from pullback._dependence import depends_on
 from pullback._key import checked_key
+from pullback._traced import Program, traced
 from pullback.ode import Replay
+from pullback.ode._problem import _check_callable as check_callable
 from pullback.ode._problem import _checked_state as checked_state
 
 from ._equation import KL, Equation, kl_shape
@@ -25,19 +26,27 @@ from ._methods import (
     needs_additive_noise,
     unwrapped,
 )
-from ._noise import Noise, check_diffusion, check_path, increment_shapes, leaves_of
+from ._noise import (
+    Noise,
+    check_diffusion,
+    check_path,
+    increment_shapes,
+    leaves_of,
+    to_one_array,
+)
 from ._stochastic_adjoint import StochasticAdjoint
+
+NAMES = ("drift", "diffusion", "prior")
 
 
 class Problem(eqx.Module):
     """The arguments of a solve, checked. `method` is None when Diffrax is to run it."""
 
-    functions: tuple[Callable, Callable, Callable | None]
+    traced: "Traced"
     y0: PyTree
     # Counted from the first, as all that follows counts them.
     ts: Array
     clock: Clock
-    args: PyTree
     key: PRNGKeyArray | None
     path: diffrax.AbstractBrownianPath | None
     solver: diffrax.AbstractSolver
@@ -47,7 +56,6 @@ class Problem(eqx.Module):
     grid: Grid | None
     rtol: float | None = eqx.field(static=True)
     atol: float | None = eqx.field(static=True)
-    noise: Noise = eqx.field(static=True)
     kl: KL = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
 
@@ -73,9 +81,10 @@ def problem_of(
     max_steps: int,
 ) -> tuple[Problem, Array | np.ndarray]:
     """The problem, and its times as they were given."""
-    for name, value in (("drift", drift), ("diffusion", diffusion), ("prior", prior)):
-        if not callable(value) and not (name == "prior" and value is None):
-            raise TypeError(f"{name} must be a function of (t, y, args), got {value!r}")
+    functions = (drift, diffusion, prior)
+    for name, value in zip(NAMES, functions, strict=True):
+        if not (name == "prior" and value is None):
+            check_callable(name, value)
     _check_choice("noise", noise, ("diagonal", "additive", "general"))
     _check_choice("kl", kl, ("analytic", "monte_carlo", "sticking_the_landing"))
     _check_choice("interpretation", interpretation, (None, "ito", "stratonovich"))
@@ -105,12 +114,15 @@ def problem_of(
     grid = None if rtol is not None else grid_of(times, dt, steps)
     if method is None:
         _check_for_diffrax(solver, adjoint, times.since)
+    t = times.clock.time(times.since[..., 0])
+    found = _trace(functions, args, y0, t, times.clock, noise, kl)
+    if path is not None:
+        check_path(path, increment_shapes(y0, found.sigma))
     problem = Problem(
-        (drift, diffusion, prior),
+        found,
         y0,
         times.since,
         times.clock,
-        args,
         key,
         path,
         solver,
@@ -119,7 +131,6 @@ def problem_of(
         grid,
         rtol,
         atol,
-        noise,
         kl,
         max_steps,
     )
@@ -197,87 +208,105 @@ def _check_for_diffrax(solver: diffrax.AbstractSolver, adjoint: Any, ts: Array) 
         )
 
 
-class Traced(NamedTuple):
-    """The functions of a solve, with all arrays that they read made explicit."""
+class Traced(eqx.Module):
+    """The functions of a solve, and all arrays that they read, as `params`."""
 
-    params: PyTree
+    params: tuple[list[list[Array]], list[Array], Clock]
     equation: Equation
-    # The diffusion's value, without its numbers.
-    sigma: PyTree
     # None where no KL is wanted.
-    kl_shape: tuple[int, ...] | None
+    kl_shape: tuple[int, ...] | None = eqx.field(static=True)
+
+    @property
+    def sigma(self) -> PyTree:
+        """The diffusion's value, without its numbers."""
+        return cast(_Function, self.equation.diffusion).program.out
 
 
-def trace(problem: Problem) -> Traced:
-    """Trace drift, diffusion and prior, once each."""
-    y0, t = problem.y0, problem.clock.time(problem.ts[..., 0])
-    arrays, static = eqx.partition((problem.functions, problem.args), eqx.is_array)
+class _Function(NamedTuple):
+    """One of the functions, of the time since the first, the state and all `params`."""
 
-    def evaluate(which: int) -> Callable:
-        def call(t: Array, y: PyTree, arrays: PyTree) -> PyTree:
-            functions, args = eqx.combine(arrays, static)
-            return functions[which](t, y, args)
+    program: Program
+    place: int
+
+    def __call__(self, since: Array, y: PyTree, params: PyTree) -> PyTree:
+        consts, arrays, clock = params
+        return self.program(consts[self.place], clock.time(since), y, arrays)
+
+
+def _trace(
+    functions: tuple[Callable, Callable, Callable | None],
+    args: PyTree,
+    y0: PyTree,
+    t: Array,
+    clock: Clock,
+    noise: Noise,
+    kl: KL,
+) -> Traced:
+    """Trace drift, diffusion and prior, once each, and check their values."""
+    inputs, static = eqx.partition((functions, args), eqx.is_array)
+    arrays, structure = jax.tree.flatten(inputs)
+
+    def evaluate(place: int) -> Callable:
+        def call(t: Array, y: PyTree, arrays: list[Array]) -> PyTree:
+            functions, args = eqx.combine(jax.tree.unflatten(structure, arrays), static)
+            return functions[place](t, y, args)
 
         return call
 
-    prior = problem.functions[2]
-    sigma = jax.eval_shape(evaluate(1), t, y0, arrays)
-    check_diffusion(y0, sigma, problem.noise)
-    _check_drift("drift", jax.eval_shape(evaluate(0), t, y0, arrays), y0)
-    if problem.noise == "additive" and depends_on(lambda y: evaluate(1)(t, y, arrays), y0):
+    consts, found = [], []
+    for place, (name, function) in enumerate(zip(NAMES, functions, strict=True)):
+        if function is not None:
+            read, program = traced(name, evaluate(place), t, y0, arrays, same_as=function)
+            consts.append(read)
+            found.append(_Function(program, place))
+    drift, diffusion, *prior = found
+    sigma = diffusion.program.out
+    check_diffusion(y0, sigma, noise)
+    _check_drift(drift.program.out, y0)
+    if noise == "additive" and _reads_state(diffusion.program, y0):
         raise ValueError(
             'noise="additive" says that the diffusion does not depend on y, but it reads y: use '
             'noise="diagonal" or "general"'
         )
     over = None
-    if prior is not None:
-        _check_prior(jax.eval_shape(evaluate(2), t, y0, arrays), y0, sigma)
+    if prior:
+        _check_prior(prior[0].program.out, y0, sigma)
         over = kl_shape(y0, sigma)
-    if problem.path is not None:
-        check_path(problem.path, increment_shapes(y0, sigma))
-    count = 2 if prior is None else 3
-    closed = tuple(eqx.filter_closure_convert(evaluate(i), t, y0, arrays) for i in range(count))
-    params, rest = eqx.partition((closed, arrays, problem.clock), eqx.is_array)
-
-    def function(which: int) -> Callable:
-        def call(t: Array, y: PyTree, params: PyTree) -> PyTree:
-            closed, arrays, clock = eqx.combine(params, rest)
-            # A value that is constant comes back as one of NumPy's.
-            return jax.tree.map(jnp.asarray, closed[which](clock.time(t), y, arrays))
-
-        return call
-
-    equation = Equation(
-        drift=function(0),
-        diffusion=function(1),
-        prior=None if prior is None else function(2),
-        kl=problem.kl,
-    )
-    return Traced(params, equation, sigma, over)
+    equation = Equation(drift, diffusion, prior[0] if prior else None, kl)
+    return Traced((consts, arrays, clock), equation, over)
 
 
-def _check_drift(name: str, got: PyTree, y0: PyTree) -> None:
+def _reads_state(program: Program, y0: PyTree) -> bool:
+    _, used = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
+    return any(used[1 : 1 + len(jax.tree.leaves(y0))])
+
+
+def _check_drift(got: PyTree, y0: PyTree) -> None:
     want = jax.eval_shape(lambda y: y, y0)
     described = lambda tree: [f"{x.dtype}{list(x.shape)}" for x in jax.tree.leaves(tree)]
     if jax.tree.structure(got) != jax.tree.structure(want) or described(got) != described(want):
-        hint = ""
-        if isinstance(got, list | tuple) and isinstance(want, jax.ShapeDtypeStruct):
-            hint = ": make one array of it, with jnp.stack([...])"
         raise ValueError(
-            f"{name} must return what y is, {jax.tree.structure(want)} of {described(want)}, got "
-            f"{jax.tree.structure(got)} of {described(got)}{hint}"
+            f"drift must return what y is, {jax.tree.structure(want)} of {described(want)}, got "
+            f"{jax.tree.structure(got)} of {described(got)}{to_one_array(y0, got)}"
         )
 
 
 def _check_prior(got: PyTree, y0: PyTree, sigma: PyTree) -> None:
+    hint = to_one_array(y0, got)
     try:
         leaves = leaves_of(y0, got)
     except ValueError as error:
-        raise ValueError(f"prior must return the structure of y, got {got}") from error
+        raise ValueError(
+            f"prior must return the structure of y, {jax.tree.structure(y0)}, got "
+            f"{jax.tree.structure(got)}{hint}"
+        ) from error
     triples = zip(jax.tree.leaves(y0), leaves, leaves_of(y0, sigma), strict=True)
     for leaf, h, s in triples:
-        if s is not None and getattr(h, "shape", None) != leaf.shape:
+        if s is None:
+            continue
+        want = f"{leaf.dtype}{list(leaf.shape)}"
+        found = f"{h.dtype}{list(h.shape)}" if hasattr(h, "shape") else type(h).__name__
+        if found != want:
             raise ValueError(
-                f"prior must return the shape of y, {list(leaf.shape)}, wherever there is noise, "
-                f"got {h}"
+                f"prior must return what y is, {want}, wherever there is noise, got {found}{hint}"
             )

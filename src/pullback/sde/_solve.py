@@ -22,7 +22,7 @@ from ._grid import Grid, blocks, padded
 from ._loop import Outputs, Program, first, replay, run
 from ._methods import AbstractMethod, Interpretation
 from ._noise import Counter, Noise, OnPath, increment_shapes
-from ._problem import Problem, Traced, problem_of, trace
+from ._problem import Problem, problem_of
 from ._stochastic_adjoint import Residuals, StochasticAdjoint, pull_back
 
 
@@ -72,19 +72,18 @@ def solve(
 ) -> Solution:
     r"""Solve $dy = b(t, y)\,dt + \sigma(t, y)\,dW$ from $y(t_0) = y_0$.
 
-    What changes between calls belongs in `args`: the functions are compiled once, and a number that
-    they read from a dictionary, an attribute or a NumPy array is the one of the first call.
-
     The solver says whose integral it is: `diffrax.Euler` (Euler-Maruyama) and `ItoMilstein` solve
     Ito equations; `Midpoint`, `Heun`, `Ralston`, `StratonovichMilstein` and `ReversibleHeun`
     Stratonovich ones. These run in pullback's own loop when steps are fixed. Any other SDE solver
     of Diffrax, and any solver with `rtol` and `atol`, runs in `diffrax.diffeqsolve`.
 
     Gradients flow to `y0`, `args`, the parameters of the functions, and arrays that they close
-    over; one with respect to `ts` is refused, for a Brownian path has none. For many paths give
-    `y0` leading axes, and functions that take them (`jax.vmap` a function of one path): the noise
-    of every path is its own, and the gradient of shared parameters is summed step by step, which
-    `jax.vmap` of `solve` would not do.
+    over; one with respect to `ts` is refused, for a Brownian path has none. The functions are
+    traced at each call, as that of `pullback.ode.solve` is, and may read what changes.
+
+    For many paths give `y0` leading axes, and functions that take them (`jax.vmap` a function of
+    one path): the noise of every path is its own, and the gradient of shared parameters is summed
+    step by step, which `jax.vmap` of `solve` would not do.
 
     With a `prior` the KL divergence in path space between the solution's law and that of
     $dy = h\,dt + \sigma\,dW$ is gathered on the way (Girsanov). With $\sigma u = b - h$ it is the
@@ -231,11 +230,10 @@ def brownian_path(
 
 @eqx.filter_jit
 def _solve(problem: Problem) -> Answer:
-    traced = trace(problem)
     if problem.method is None or problem.grid is None:
-        answer = solve_with_diffrax(problem, traced)
+        answer = solve_with_diffrax(problem)
     else:
-        answer = _on_fixed_steps(problem, problem.method, traced, problem.grid)
+        answer = _on_fixed_steps(problem, problem.method, problem.grid)
     # Traced times are NaN here where two that differ became equal.
     ordered = jnp.all(jnp.diff(problem.ts, axis=-1) >= 0)
     code = jnp.where(ordered, answer.code, int(Result.TIMES_NOT_MONOTONE)).astype(jnp.int32)
@@ -244,8 +242,8 @@ def _solve(problem: Problem) -> Answer:
     )
 
 
-def _on_fixed_steps(problem: Problem, method: AbstractMethod, traced: Traced, grid: Grid) -> Answer:
-    ts, steps = problem.ts, grid.t.shape[0]
+def _on_fixed_steps(problem: Problem, method: AbstractMethod, grid: Grid) -> Answer:
+    ts, traced, steps = problem.ts, problem.traced, grid.t.shape[0]
     cuts: tuple[int, ...] = (steps,)
     if isinstance(problem.adjoint, Replay):
         cuts = blocks(steps, problem.adjoint.segment, problem.adjoint.checkpoints)
