@@ -161,7 +161,7 @@ def test_a_fresh_function_that_computes_the_same_compiles_nothing():
     assert compiled() == before
 
 
-@pytest.mark.parametrize("way", [*WAYS, {"adjoint": diffrax.DirectAdjoint(), "max_steps": 64}])
+@pytest.mark.parametrize("way", [*WAYS[:2], WAYS[3]])
 def test_a_constant_field_is_differentiated(way):
     """The value of such a program is a scalar of NumPy's."""
     end = lambda y: solve(lambda t, y, args: np.ones(()) * 2.0, y, [0.0, 1.0], **way).ys[-1]
