@@ -34,7 +34,7 @@ def _record(tmp_path, name, **claim):
         "title": "On Spoons", "arxiv": "1234.56789", "summary": "Counts.",
         "preset": "desk", "seed": 7, "own_data": name == "zeta", "changed": ["epochs", "fast"],
         "config": {"epochs": 9, "fast": False, "width": 3}, "claims": [claim],
-        "wall_seconds": 75.2,
+        "wall_seconds": 75.2, "resumed": name == "cnf",
         "versions": {"jax": "9.9.9", "python": "3.99"}, "finished": "2026-01-02 03:04 UTC",
         "machine": {"cpu": "abacus", "cores": 2, "device": "cpu"},
     }  # fmt: skip
@@ -58,6 +58,8 @@ def test_the_page_holds_every_claim_and_its_spread(script, arguments, tmp_path):
         "`pullback run unheard-of --preset desk --data ... --epochs 9 --no-fast --seed 7`" in page
     )
     assert "jax 9.9.9, python 3.99" in page
+    assert "--seed 7` took 75 s, without what was cut off before it was resumed, on abacus" in page
+    assert page.count("it was resumed") == 1
 
 
 def test_check_sees_a_stale_page_and_writes_nothing(script, arguments, tmp_path, capsys):
