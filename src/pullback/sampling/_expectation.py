@@ -12,6 +12,7 @@ from pullback._key import checked_key
 
 from ._estimator import AbstractEstimator
 from ._law import Distribution
+from ._pathwise import LogMeanExp
 
 
 def expectation(
@@ -71,12 +72,19 @@ def expectation(
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be 1 or more, got {value}.")
 
+    # A weighted bound is told by its type, and has floating values.
+    integrand = f if isinstance(f, LogMeanExp) else _floating(f)
+    return estimator(integrand, q, jr.split(key, num_samples), batch_size)
+
+
+def _floating(f: Callable[[Any, Any], Array]) -> Callable[[Any, Any], Array]:
+    """`f`, whose whole numbers, as of a Bernoulli's, have no tangent to be weighted."""
+
     def floating(z: Any, q: Any) -> Array:
-        # An integrand of whole numbers, as of a Bernoulli's, has no tangent to be weighted.
         value = jnp.asarray(f(z, q))
         return value if jnp.issubdtype(value.dtype, jnp.inexact) else value.astype(float)
 
-    return estimator(floating, q, jr.split(key, num_samples), batch_size)
+    return floating
 
 
 class ValueAndGrad(NamedTuple):
