@@ -48,7 +48,7 @@ def _is_typed(key: Any) -> bool:
 
 def _is_raw(key: Any, ndim: int) -> bool:
     shape = getattr(key, "shape", ())
-    return getattr(key, "dtype", None) == np.uint32 and len(shape) == ndim and shape[-1] == 2
+    return getattr(key, "dtype", None) == np.uint32 and len(shape) == ndim and shape[-1:] == (2,)
 
 
 def _described(key: Any) -> str:

@@ -166,7 +166,7 @@ def _matched(temperature: Any, logits: Array) -> tuple[Array, Array]:
 
 
 def _log_sample(
-    temperature: Array, logits: Array, key: PRNGKeyArray | None, sample_shape: tuple[int, ...]
+    temperature: Array, logits: Array, key: PRNGKeyArray, sample_shape: tuple[int, ...]
 ) -> Array:
     shape, dtype = sample_shape + logits.shape, wide(logits.dtype)
     lifted = jnp.broadcast_to(finite(logits.astype(dtype)), shape)
