@@ -14,8 +14,6 @@ from pullback import data
 from pullback.models import timeseries as ts
 
 # Slow: a minute of compiling.
-pytestmark = pytest.mark.slow
-
 EPS = 1e-4
 
 
