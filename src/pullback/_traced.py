@@ -40,7 +40,10 @@ class Program:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Program) and self._hash == other._hash and self._key == other._key
+        if not isinstance(other, Program) or self._hash != other._hash or self._key != other._key:
+            return False
+        self._key = other._key  # so that the next comparison ends at once
+        return True
 
     def __call__(self, consts: list[Array], *inputs: PyTree) -> PyTree:
         """The function's value."""
@@ -61,7 +64,7 @@ def traced(
         closed, out = jax.make_jaxpr(lambda *inputs: function(*inputs), return_shape=True)(*inputs)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         error.add_note(
-            f"{name} is traced, so that t, y and args have no numbers in it: use jax.numpy for "
+            f"{name} is traced, so that its arguments have no numbers in them: use jax.numpy for "
             "NumPy, and jnp.where or jax.lax.cond for an if on their values"
         )
         raise
@@ -71,6 +74,31 @@ def traced(
         for c, var in zip(closed.consts, closed.jaxpr.constvars, strict=True)
     ]
     return consts, Program(same_as, closed.jaxpr, out)
+
+
+class TracedCall(eqx.Module):
+    """A user's function with some of its arguments given: all arrays that it reads, as `params`."""
+
+    params: tuple[list[Array], list[Array]]
+    program: Program = eqx.field(static=True)
+
+    def __call__(self, *inputs: PyTree) -> PyTree:
+        consts, arrays = self.params
+        return self.program(consts, arrays, *inputs)
+
+
+def trace_call(
+    name: str, function: Callable, given: PyTree, *inputs: PyTree, same_as: Any
+) -> TracedCall:
+    """`function(given, *inputs)`, traced: `given` may hold anything, `inputs` arrays alone."""
+    arrays, static = eqx.partition(given, eqx.is_array)
+    leaves, structure = jax.tree.flatten(arrays)
+
+    def call(leaves: list[Array], *inputs: PyTree) -> PyTree:
+        return function(eqx.combine(jax.tree.unflatten(structure, leaves), static), *inputs)
+
+    consts, program = traced(name, call, leaves, *inputs, same_as=same_as)
+    return TracedCall((consts, leaves), program)
 
 
 class _Same:

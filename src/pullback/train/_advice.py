@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Int, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback.train._loop import UPDATE_FAILED
 
 
@@ -20,13 +22,10 @@ def what_to_try(data: PyTree, rows: Int[np.ndarray, " batch"], *, step: int, rea
         reason: why it could not be taken.
     """
     sizes = _sizes(data, rows)
-    if reason != UPDATE_FAILED and len(sizes):
+    if reason != UPDATE_FAILED:
         bad = rows[~np.isfinite(sizes)]
         if len(bad):
-            return (
-                f"Row {bad.min()} of `data`, which is in this batch, is not finite: leave such "
-                "rows out, or fill in what is missing."
-            )
+            return _not_finite("data", bad, ", which is in this batch,")
         if step == 0:
             return (
                 "No step was taken yet, and so no learning rate is to blame: look at the model "
@@ -36,6 +35,20 @@ def what_to_try(data: PyTree, rows: Int[np.ndarray, " batch"], *, step: int, rea
     return "Try a smaller learning rate, `clip_norm`, or float64."
 
 
+def bad_row(data: PyTree, *, name: str) -> str:
+    """A sentence that names the first row that is not finite; nothing where all are."""
+    rows = np.arange(leading_axis(data, name=name))
+    bad = rows[~np.isfinite(_sizes(data, rows))]
+    return f"{_not_finite(name, bad)} " if len(bad) else ""
+
+
+def _not_finite(name: str, rows: Int[np.ndarray, " bad"], where: str = "") -> str:
+    return (
+        f"Row {rows.min()} of `{name}`{where} is not finite: leave such rows out, or fill in what "
+        "is missing."
+    )
+
+
 def _sizes(data: PyTree, rows: Int[np.ndarray, " batch"]) -> np.ndarray:
     """The largest absolute entry of each example; NaN where one is."""
     parts = [
@@ -43,12 +56,13 @@ def _sizes(data: PyTree, rows: Int[np.ndarray, " batch"]) -> np.ndarray:
         for leaf in jax.tree.leaves(data)
         if np.issubdtype(leaf.dtype, np.floating) and np.size(leaf)
     ]
-    return np.max(parts, axis=0) if parts else np.zeros(0)
+    return np.max(parts, axis=0) if parts else np.zeros(len(rows))
 
 
 def refuse_traced(name: str, *trees: Any) -> None:
     """`name` was called within a transformation of JAX, where it cannot work: say so."""
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees)):
+    # Within `jit` every new array is traced, also where nothing that is handed over is.
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((trees, jnp.zeros(())))):
         raise TypeError(
             f"`{name}` was called within `jax.jit`, `vmap` or a gradient. It compiles its own "
             "steps and reports to the host between them, so call it by itself; `fit_stack` trains "

@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from pullback._checked_data import check_data
 from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
+from pullback._traced import TracedCall, trace_call
 from pullback.train._advice import refuse_traced
 from pullback.train._loop import check_loss, split_over, sum_dtype
 
@@ -45,7 +46,8 @@ def evaluate(
         key: batch number `b` gets `fold_in(key, b)`.
 
     Returns:
-        `{"loss": ..., name of a metric: ...}`, means over the set.
+        `{"loss": ..., name of a metric: ...}`, means over the set; of `result`, a solver's code,
+        the largest.
 
     Raises:
         ValueError: the arrays of `data` differ in their leading axis, `batch_size < 1`, or the
@@ -66,12 +68,44 @@ def evaluate(
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     check_data(loss, model, data)
     data = jax.tree.map(jnp.asarray, data)
-    means = jax.tree.map(float, jax.device_get(_mean(model, loss, data, batch_size, mesh, key)))
+    return means_of(
+        traced_means(model, loss, data, batch_size=batch_size, mesh=mesh, key=key), model, key
+    )
+
+
+def traced_means(
+    model: PyTree,
+    loss: Callable[..., Any],
+    data: PyTree,
+    *,
+    batch_size: int,
+    mesh: jax.sharding.Mesh | None,
+    key: PRNGKeyArray,
+) -> TracedCall:
+    """The pass over the data, traced, as a function of the model's arrays and the key."""
+    arrays, static = eqx.partition(model, eqx.is_array)
+
+    def means(given: tuple, arrays: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
+        loss, data = given
+        model = eqx.nn.inference_mode(eqx.combine(arrays, static))
+        return _means(model, loss, data, batch_size, mesh, key)
+
+    return trace_call("`loss`", means, (loss, data), arrays, key, same_as=loss)
+
+
+def means_of(traced: TracedCall, model: PyTree, key: PRNGKeyArray) -> dict[str, float]:
+    """What `traced_means` of a model with the same structure finds for this one."""
+    found = jax.device_get(_call(traced, eqx.filter(model, eqx.is_array), key))
+    means = {name: value.item() for name, value in found.items()}
     return {"loss": means.pop("loss"), **means}
 
 
 @eqx.filter_jit
-def _mean(
+def _call(traced: TracedCall, arrays: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
+    return traced(arrays, key)
+
+
+def _means(
     model: PyTree,
     loss: Callable[..., Any],
     data: PyTree,
@@ -79,7 +113,6 @@ def _mean(
     mesh: jax.sharding.Mesh | None,
     key: PRNGKeyArray,
 ) -> dict[str, Array]:
-    model = eqx.nn.inference_mode(model)
     size = leading_axis(data, name="data")
     batch_size = _even_batch_size(size, batch_size)
 
@@ -90,7 +123,11 @@ def _mean(
         )
         dtype = sum_dtype(value)
         means = {**metrics, "loss": value}
-        return {name: weight * mean.astype(dtype) for name, mean in means.items()}
+        return {
+            # No mean of codes is a code.
+            name: mean if name == "result" else weight * mean.astype(dtype)
+            for name, mean in means.items()
+        }
 
     batches, rest = divmod(size, batch_size)
 
@@ -101,13 +138,15 @@ def _mean(
         lambda leaf: leaf[: size - rest].reshape(batches, batch_size, *leaf.shape[1:]), data
     )
     totals = jax.lax.map(body, (whole, jnp.arange(batches, dtype=jnp.int32)))
-    sums = {name: jnp.sum(values) for name, values in totals.items()}
     if rest:
         last = total(
             jax.tree.map(lambda leaf: leaf[size - rest :], data), jnp.asarray(batches, jnp.int32)
         )
-        sums = {name: sums[name] + last[name] for name in sums}
-    return {name: value / size for name, value in sums.items()}
+        totals = {name: jnp.append(values, last[name]) for name, values in totals.items()}
+    return {
+        name: jnp.max(values) if name == "result" else jnp.sum(values) / size
+        for name, values in totals.items()
+    }
 
 
 def _even_batch_size(size: int, batch_size: int) -> int:

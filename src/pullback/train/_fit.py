@@ -19,9 +19,10 @@ from pullback._checked_data import check_data
 from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback._solve_failures import Told, failures_are_nan, failures_are_told
-from pullback.train._advice import refuse_traced, what_to_try
+from pullback._traced import TracedCall
+from pullback.train._advice import bad_row, refuse_traced, what_to_try
 from pullback.train._batches import batches
-from pullback.train._evaluate import evaluate
+from pullback.train._evaluate import means_of, traced_means
 from pullback.train._info import Ending, FitInfo, TrainingError
 from pullback.train._interrupt import deferred_interrupt
 from pullback.train._learned import refuse_untrained
@@ -34,6 +35,7 @@ from pullback.train._loop import (
     Setup,
     loss_of_next_step,
     run_chunk,
+    traced_step,
 )
 from pullback.train._progress import progress_bar
 from pullback.train._run import (
@@ -187,20 +189,26 @@ def _train(
     interrupted: Callable[[], bool],
 ) -> tuple[Ending, Run]:
     ending = ending_of(plan, run)
+    if ending is not None:
+        return ending, run
+    start = int(run.state.step)
+    traced = traced_step(setup, _chunk(plan, start, start + 1), run.state)
+    means = None if validation is None else _traced_means(plan, setup, run, validation)
+    refuse_traced("fit", traced, means)
     while ending is None:
         tick, before = time.perf_counter(), int(run.state.step)
         step = min(plan.steps, (before // plan.log_every + 1) * plan.log_every)
         chunk = _chunk(plan, before, step)
-        state, report = run_chunk((setup, chunk), run.state)
+        state, report = run_chunk((traced, chunk), run.state)
         run, report = dataclasses.replace(run, state=state), jax.device_get(report)
         if report.reason != 0:
             raise _failed_step(plan, setup, chunk, run, report)
         rate = (step - before) / (time.perf_counter() - tick)
         entry = {"step": step, **_means(report, step - before), "steps_per_second": rate}
         if validation is not None and (step % plan.evaluate_every == 0 or step == plan.steps):
-            held_out = _evaluate(plan, setup, run, validation)
-            if not math.isfinite(held_out["loss"]):
-                raise _failed_evaluation(plan, setup, run, held_out)
+            held_out = means_of(means, _model(setup, run), plan.keys.evaluation)
+            if not math.isfinite(held_out["loss"]) or held_out.get("result", 0) != 0:
+                raise _failed_evaluation(plan, setup, run, validation, held_out)
             entry |= {f"validation_{name}": value for name, value in held_out.items()}
             run = dataclasses.replace(run, best=update_best(plan, run, held_out["loss"]))
         run = dataclasses.replace(run, history=(*run.history, entry))
@@ -228,9 +236,13 @@ def _means(report: Report, steps: int) -> dict[str, float]:
     return {name: float(total) / steps for name, total in means.items()}
 
 
-def _evaluate(plan: Plan, setup: Setup, run: Run, validation: PyTree) -> dict[str, float]:
-    return evaluate(
-        eqx.combine(run.state.params, setup.rest),
+def _model(setup: Setup, run: Run) -> PyTree:
+    return eqx.combine(run.state.params, setup.rest)
+
+
+def _traced_means(plan: Plan, setup: Setup, run: Run, validation: PyTree) -> TracedCall:
+    return traced_means(
+        _model(setup, run),
         AtStep(setup.loss, jnp.asarray(plan.steps, jnp.int32)),
         validation,
         batch_size=plan.batch_size,
@@ -244,7 +256,7 @@ def _failed_step(plan: Plan, setup: Setup, chunk: Chunk, run: Run, report: Repor
     values = {"loss": float(report.loss), **jax.tree.map(float, report.metrics)}
     reason = REASONS[int(report.reason)]
     if not math.isfinite(values["loss"]) and "result" not in values:
-        told = _failed_solves(setup, chunk, run)
+        told = _failed_solves(lambda: loss_of_next_step(setup, chunk, run.state))
         if told.lines:
             reason = f"a solver failed inside of the loss ({told.lines[0]})"
             values |= {"result": float(told.codes[0])} if told.codes else {}
@@ -255,31 +267,45 @@ def _failed_step(plan: Plan, setup: Setup, chunk: Chunk, run: Run, report: Repor
         "kept",
         step=step + 1,
         values=values,
-        model=eqx.combine(run.state.params, setup.rest),
+        model=_model(setup, run),
         info=save_as_failed(plan, run),
     )
 
 
-def _failed_solves(setup: Setup, chunk: Chunk, run: Run) -> Told:
-    """What the solves in the loss of the next step say of themselves, the first cause first."""
+def _failed_solves(run_again: Callable[[], Any]) -> Told:
+    """What the solves say of themselves when all is run once more, the first cause first."""
     with failures_are_told() as told:
         try:
-            jax.block_until_ready(loss_of_next_step(setup, chunk, run.state))
+            jax.block_until_ready(run_again())
         except RuntimeError as error:  # of what can tell by raising alone
             told.lines.append(str(error).strip().splitlines()[-1])
     return told
 
 
 def _failed_evaluation(
-    plan: Plan, setup: Setup, run: Run, values: dict[str, float]
+    plan: Plan, setup: Setup, run: Run, validation: PyTree, values: dict[str, float]
 ) -> TrainingError:
     step = int(run.state.step)
+    reason = "the loss on the validation data is not finite"
+    if values.get("result", 0) != 0:
+        reason = "a solver failed on the validation data (the metric `result` is not zero)"
+    else:
+        told = _failed_solves(
+            lambda: means_of(
+                _traced_means(plan, setup, run, validation),
+                _model(setup, run),
+                plan.keys.evaluation,
+            )
+        )
+        if told.lines:
+            reason = f"a solver failed on the validation data ({told.lines[0]})"
+            values |= {"result": float(told.codes[0])} if told.codes else {}
     return _failure(
-        f"Training stopped after step {step}: the loss on the validation data is not finite. "
+        f"Training stopped after step {step}: {reason}. {bad_row(validation, name='validation')}"
         "The state is kept",
         step=step,
         values=values,
-        model=eqx.combine(run.state.params, setup.rest),
+        model=_model(setup, run),
         info=save_as_failed(plan, run),
     )
 

@@ -15,12 +15,13 @@ from pullback._checked_data import check_data
 from pullback._key import checked_keys
 from pullback._leading_axis import leading_axis
 from pullback._solve_failures import failures_are_nan
+from pullback._traced import TracedCall, trace_call
 from pullback.train._advice import refuse_traced
 from pullback.train._batches import batches
 from pullback.train._learned import refuse_untrained
 from pullback.train._loop import AtStep, check_loss, update_params
 from pullback.train._progress import progress_bar
-from pullback.train._run import split_key
+from pullback.train._run import Keys, split_key
 
 M = TypeVar("M")
 
@@ -112,16 +113,16 @@ def fit_stack(
     setup = _Setup(loss, optimiser, rest, data, jnp.stack([k.loss for k in each]))
     state = _State(params, state, jnp.ones(len(keys), bool))
     points, history = [], []
-    with progress_bar(progress, steps=steps, done=0) as show:
+    with progress_bar(progress, steps=steps, done=0) as show, failures_are_nan():
+        chunk = _Chunk.of(each, 0, min(log_every, steps), log_every, batch_size, size)
+        traced = trace_call(
+            "`loss`", _step, setup, chunk, state, chunk.start, same_as=(loss, optimiser)
+        )
+        refuse_traced("fit_stack", traced)
         for start in range(0, steps, log_every):
             end = min(start + log_every, steps)
-            examples = np.zeros((log_every, len(keys), batch_size), np.int32)
-            for number, k in enumerate(each):
-                examples[: end - start, number] = batches(
-                    start, end, size=size, batch_size=batch_size, seed=k.seed
-                )
-            with failures_are_nan():
-                state, told = _run(setup, state, jnp.asarray(start), jnp.asarray(end), examples)
+            chunk = _Chunk.of(each, start, end, log_every, batch_size, size)
+            state, told = _run((traced, chunk), state)
             history.append(jax.device_get(told))
             points.append(end)
             show(end, 0.0, float(np.mean(history[-1]["loss"])))
@@ -145,15 +146,27 @@ class _State(eqx.Module):
     good: Bool[Array, "..."]
 
 
-@eqx.filter_jit
-def _run(
-    setup: _Setup,
-    state: _State,
-    start: Int[Array, ""],
-    end: Int[Array, ""],
-    examples: Int[Any, "steps models batch"],
+class _Chunk(eqx.Module):
+    start: Int[Array, ""]
+    end: Int[Array, ""]
+    examples: Int[Array, "steps models batch"]
+
+    @classmethod
+    def of(
+        cls, each: list[Keys], start: int, end: int, log_every: int, batch_size: int, size: int
+    ) -> "_Chunk":
+        examples = np.zeros((log_every, len(each), batch_size), np.int32)
+        for number, keys in enumerate(each):
+            examples[: end - start, number] = batches(
+                start, end, size=size, batch_size=batch_size, seed=keys.seed
+            )
+        return cls(jnp.asarray(start), jnp.asarray(end), jnp.asarray(examples))
+
+
+def _step(
+    setup: _Setup, chunk: _Chunk, state: _State, place: Int[Array, ""]
 ) -> tuple[_State, dict[str, Array]]:
-    """Steps `start` to `end - 1`, and means over them of what was measured."""
+    """A step of every model, and what was measured."""
 
     def one(
         loss: Callable, rest: PyTree, key: Array, params: PyTree, opt: PyTree, good: Array,
@@ -168,7 +181,8 @@ def _run(
         (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(params)
         new, new_opt = update_params(setup.optimiser, gradient, opt, params, value)
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((value, gradient, new))]
-        good = good & jnp.all(jnp.stack(finite))
+        solved = jnp.asarray(metrics.get("result", 0)) == 0
+        good = good & solved & jnp.all(jnp.stack(finite))
         keep = lambda a, b: jnp.where(good, a, b)
         state = _State(jax.tree.map(keep, new, params), jax.tree.map(keep, new_opt, opt), good)
         told = {"loss": value, **metrics}
@@ -178,19 +192,24 @@ def _run(
     over_models = eqx.filter_vmap(
         one, in_axes=(eqx.if_array(0), eqx.if_array(0), 0, 0, eqx.if_array(0), 0, None, 0)
     )
+    return over_models(
+        setup.loss, setup.rest, setup.keys, state.params, state.optimiser, state.good,
+        chunk.start + place, chunk.examples[place],
+    )  # fmt: skip
 
-    def step(state: _State, place: Array) -> tuple[_State, dict[str, Array]]:
-        return over_models(
-            setup.loss, setup.rest, setup.keys, state.params, state.optimiser, state.good,
-            start + place, examples[place],
-        )  # fmt: skip
+
+@eqx.filter_jit
+def _run(fixed: tuple[TracedCall, _Chunk], state: _State) -> tuple[_State, dict[str, Array]]:
+    """The steps of a chunk, and means over them of what was measured."""
+    traced, chunk = fixed
 
     def body(place: Array, carry: tuple[_State, Any]) -> tuple[_State, Any]:
         state, sums = carry
-        state, told = step(state, place)
+        state, told = traced(chunk, state, place)
         return state, jax.tree.map(jnp.add, sums, told)
 
-    _, shapes = eqx.filter_eval_shape(step, state, jnp.asarray(0))
+    _, shapes = traced.program.out
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    state, sums = jax.lax.fori_loop(0, end - start, body, (state, zeros))
-    return state, jax.tree.map(lambda total: total / (end - start).astype(total.dtype), sums)
+    number = chunk.end - chunk.start
+    state, sums = jax.lax.fori_loop(0, number, body, (state, zeros))
+    return state, jax.tree.map(lambda total: total / number.astype(total.dtype), sums)

@@ -17,13 +17,21 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from pullback._key import checked_key_or_keys
 from pullback._leading_axis import leading_axis
 from pullback._solve_failures import failures_are_nan
+from pullback._traced import TracedCall
 from pullback.train._advice import refuse_traced
 from pullback.train._batches import batches
 from pullback.train._checkpoint import CheckpointError, check_same, load_checkpoint, read_header
 from pullback.train._checkpoint import save_checkpoint as save
 from pullback.train._info import TrainingError
 from pullback.train._interrupt import deferred_interrupt
-from pullback.train._iterate_loop import RESERVED, Setup, fall_back, run_chunk
+from pullback.train._iterate_loop import (
+    RESERVED,
+    Chunk,
+    Setup,
+    fall_back,
+    run_chunk,
+    traced_step,
+)
 from pullback.train._log import append_line, restart_log
 from pullback.train._progress import progress_bar
 from pullback.train._run import split_key
@@ -152,11 +160,17 @@ def iterate(
     run = _begin(plan, state)
     tick = time.perf_counter()
     with (
+        failures_are_nan(),
         progress_bar(progress, steps=steps, done=run.step) as show,
         deferred_interrupt() as interrupted,
     ):
+        traced = None
         while run.step < steps:
-            run, entry = _advance(plan, setup, orders, run)
+            if traced is None:
+                chunk = _chunk(plan, orders, run.step)
+                traced = traced_step(setup, run.rest, chunk, run.state, chunk.start)
+                refuse_traced("iterate", traced)
+            run, entry = _advance(plan, traced, orders, run)
             shown = next((v for name, v in entry.items() if name not in RESERVED), np.nan)
             show(run.step, entry["steps_per_second"], float(np.mean(shown)))
             stop = interrupted()
@@ -289,18 +303,17 @@ def _begin(plan: _Plan, state: PyTree) -> _Run:
 
 
 def _advance(
-    plan: _Plan, setup: Setup, orders: list[dict], run: _Run
+    plan: _Plan, traced: TracedCall, orders: list[dict], run: _Run
 ) -> tuple[_Run, dict[str, Any]]:
     """To the next point of the history, falling back as often as is needed."""
     tick, start = time.perf_counter(), run.step
-    end = min(plan.steps, (start // plan.log_every + 1) * plan.log_every)
-    examples = {name: _examples(plan, orders, name, start, end) for name in plan.sizes}
+    chunk = _chunk(plan, orders, start)
+    end = int(chunk.end)
     state, restarts, good = run.state, run.restarts.copy(), run.good.copy()
     step, reports = start, []
     while step < end:
-        fixed = (setup, examples, run.rest, jnp.asarray(start), jnp.asarray(end), jnp.asarray(good))
-        with failures_are_nan():
-            state, step, report = run_chunk(fixed, (state, jnp.asarray(step)))
+        fixed = (traced, chunk, jnp.asarray(good))
+        state, step, report = run_chunk(fixed, (state, jnp.asarray(step)))
         step, report = int(step), jax.device_get(report)
         reports.append(report)
         fallen = report.bad & good
@@ -333,6 +346,13 @@ def _advance(
         history=(*run.history, entry),
     )
     return run, entry
+
+
+def _chunk(plan: _Plan, orders: list[dict], start: int) -> Chunk:
+    """From a step to the next point of the history."""
+    end = min(plan.steps, (start // plan.log_every + 1) * plan.log_every)
+    examples = {name: _examples(plan, orders, name, start, end) for name in plan.sizes}
+    return Chunk(jnp.asarray(start), jnp.asarray(end), jax.tree.map(jnp.asarray, examples))
 
 
 def _examples(

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Int, PyTree
 
+from pullback._traced import TracedCall, trace_call
+
 RESERVED = ("step", "restarts", "steps_per_second")
 
 
@@ -31,40 +33,63 @@ class Report(eqx.Module):
     bad: Bool[Array, "*runs"]
 
 
-@eqx.filter_jit(donate="all-except-first")
-def run_chunk(fixed: tuple, carry: tuple[PyTree, Array]) -> tuple[PyTree, Array, Report]:
-    """Take steps until the end, or until a run that is not given up diverges."""
-    setup, examples, rest, start, end, good = fixed
+class Chunk(eqx.Module):
+    """The steps to take: from where, to where, and on which examples of each stream."""
 
-    def one(arrays: PyTree, rows: dict[str, Array], key: Array, step: Array) -> tuple:
+    start: Int[Array, ""]
+    end: Int[Array, ""]
+    examples: dict[str, Int[Array, "steps *runs batch"]]
+
+
+def traced_step(
+    setup: Setup, rest: PyTree, chunk: Chunk, arrays: PyTree, step: Int[Array, ""]
+) -> TracedCall:
+    """A step of each run, as a function of the chunk, the state's arrays and the step's number.
+
+    It is traced once a run: what the user's step reads may have changed since another run.
+    """
+    return trace_call("`step`", _step, (setup, rest), chunk, arrays, step, same_as=setup.step)
+
+
+def _step(
+    given: tuple[Setup, PyTree], chunk: Chunk, arrays: PyTree, step: Array
+) -> tuple[PyTree, dict[str, Array], Array]:
+    setup, rest = given
+
+    def one(arrays: PyTree, rows: dict[str, Array], key: Array) -> tuple:
         batch = {n: jax.tree.map(lambda x, n=n: x[rows[n]], setup.data[n]) for n in rows}
         batch = batch[""] if setup.single else batch
         new, metrics = setup.step(eqx.combine(arrays, rest), batch, key=jr.fold_in(key, step))
         metrics = _checked(metrics)
         bad = jnp.asarray(metrics.pop("diverged", False))
+        bad = bad | (metrics.get("result", jnp.asarray(0)) != 0)
         for value in metrics.values():
             bad = bad | ~jnp.isfinite(value)
         return eqx.filter(new, eqx.is_array), metrics, bad
 
-    take = jax.vmap(one, in_axes=(0, 0, 0, None)) if setup.stacked else one
+    take = jax.vmap(one) if setup.stacked else one
+    return take(arrays, {n: x[step - chunk.start] for n, x in chunk.examples.items()}, setup.keys)
 
-    def at(arrays: PyTree, step: Array) -> tuple:
-        return take(arrays, {n: x[step - start] for n, x in examples.items()}, setup.keys, step)
+
+@eqx.filter_jit(donate="all-except-first")
+def run_chunk(fixed: tuple, carry: tuple[PyTree, Array]) -> tuple[PyTree, Array, Report]:
+    """Take steps until the end, or until a run that is not given up diverges."""
+    at, chunk, good = fixed
 
     def go_on(carry: tuple) -> Array:
         _, step, report = carry
-        return (step < end) & ~jnp.any(report.bad & good)
+        return (step < chunk.end) & ~jnp.any(report.bad & good)
 
     def body(carry: tuple) -> tuple:
         arrays, step, report = carry
-        arrays, metrics, bad = at(arrays, step)
+        arrays, metrics, bad = at(chunk, arrays, step)
         add = lambda total, value: jnp.where(bad | ~good, total, total + value.astype(total.dtype))
         sums = jax.tree.map(add, report.sums, metrics)
         return arrays, step + 1, Report(add(report.taken, jnp.ones_like(bad)), sums, bad)
 
     arrays, step = carry
-    _, metrics, _ = jax.eval_shape(at, arrays, step)
-    runs = setup.keys.shape
+    _, metrics, bad = at.program.out
+    runs = bad.shape
     dtype = jnp.result_type(float)
     zeros = {name: jnp.zeros(runs, dtype) for name in metrics}
     report = Report(jnp.zeros(runs, int), zeros, jnp.zeros(runs, bool))

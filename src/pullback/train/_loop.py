@@ -13,6 +13,7 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
+from pullback._traced import TracedCall, trace_call
 from pullback.nn import follow
 
 M = TypeVar("M")
@@ -30,7 +31,7 @@ _RESERVED = ("step", "loss", "steps_per_second")
 
 
 class Setup(eqx.Module):
-    """What stays the same during a run. Two runs with an equal static part share one program."""
+    """What stays the same during a run."""
 
     loss: Callable[..., Any]
     optimiser: Any
@@ -79,16 +80,23 @@ class Report(eqx.Module):
     reason: Int[Array, ""]
 
 
+def traced_step(setup: Setup, chunk: Chunk, state: State) -> TracedCall:
+    """A step of a run, as a function of the chunk and the state.
+
+    It is traced once a run, so that it does what the loss and the optimiser would do now, also
+    where they read what has changed since another run of the same functions.
+    """
+    return trace_call("`loss`", _step, setup, chunk, state, same_as=(setup.loss, setup.optimiser))
+
+
 @eqx.filter_jit(donate="all-except-first")
-def run_chunk(fixed: tuple[Setup, Chunk], state: State) -> tuple[State, Report]:
+def run_chunk(fixed: tuple[TracedCall, Chunk], state: State) -> tuple[State, Report]:
     """Take steps until `chunk.end` or until one fails; a failed step leaves no trace.
 
     A while loop and not a scan: its length is a run-time value, so that one program serves every
     chunk, and a run cut at another step goes through the same machine code.
     """
-    setup, chunk = fixed
-    # The loss is traced once here, and not again for the report's shapes and the loop's body.
-    step = eqx.filter_closure_convert(lambda state: _step(setup, chunk, state), state)
+    step, chunk = fixed
 
     def go_on(carry: tuple[State, Report]) -> Bool[Array, ""]:
         state, report = carry
@@ -96,9 +104,7 @@ def run_chunk(fixed: tuple[Setup, Chunk], state: State) -> tuple[State, Report]:
 
     def body(carry: tuple[State, Report]) -> tuple[State, Report]:
         old, report = carry
-        new, *told = step(old)
-        # What the loss returns as a constant comes back as a number, not as an array.
-        loss, metrics, reason = jax.tree.map(jnp.asarray, told)
+        new, loss, metrics, reason = step(chunk, old)
         good = reason == 0
 
         def keep(new: Array, old: Array) -> Array:
@@ -115,7 +121,7 @@ def run_chunk(fixed: tuple[Setup, Chunk], state: State) -> tuple[State, Report]:
             reason=reason,
         )
 
-    _, loss, metrics, _ = eqx.filter_eval_shape(step, state)
+    _, loss, metrics, _ = step.program.out
     return jax.lax.while_loop(go_on, body, (state, _empty_report(loss, metrics)))
 
 
