@@ -68,7 +68,7 @@ def traced(
             "NumPy, and jnp.where or jax.lax.cond for an if on their values"
         )
         raise
-    # NumPy arrays are copied: they may change in place while the program runs.
+    # NumPy arrays are copied, here and below: they may change in place while the program runs.
     consts = [
         c if isinstance(c, Array) else jnp.array(np.asarray(c), var.aval.dtype)
         for c, var in zip(closed.consts, closed.jaxpr.constvars, strict=True)
@@ -93,6 +93,7 @@ def trace_call(
     """`function(given, *inputs)`, traced: `given` may hold anything, `inputs` arrays alone."""
     arrays, static = eqx.partition(given, eqx.is_array)
     leaves, structure = jax.tree.flatten(arrays)
+    leaves = [x if isinstance(x, Array) else jnp.array(x) for x in leaves]
 
     def call(leaves: list[Array], *inputs: PyTree) -> PyTree:
         return function(eqx.combine(jax.tree.unflatten(structure, leaves), static), *inputs)

@@ -209,7 +209,8 @@ def test_a_run_is_not_resumed_with_other_settings_or_other_constants(tmp_path, w
     with pytest.raises(CheckpointError, match=r"bound is 0\.97 .* 0\.5"):
         run({**model, "layer": Layer(jnp.ones(2), bound=0.5)}, True)
     if way == "fit":
-        run({**model, "n": jnp.arange(2)}, False)
+        with pytest.warns(UserWarning, match="afresh"):
+            run({**model, "n": jnp.arange(2)}, False)
         with pytest.raises(CheckpointError, match=r"\['n'\] is int"):
             run({**model, "n": jnp.arange(1, 3)}, True)
     else:

@@ -316,13 +316,21 @@ def test_the_log_is_json_lines_and_a_resume_has_no_line_twice(tmp_path, key):
     assert steps == [2, 4, 6, 8, 10, 12]
 
 
-def test_a_fresh_run_does_not_leave_an_older_runs_checkpoint(tmp_path, key):
+def test_a_fresh_run_does_not_leave_an_older_runs_checkpoint(tmp_path, key, monkeypatch):
     arguments: dict[str, Any] = dict(
         optimiser=SGD, batch_size=5, log_every=2, folder=tmp_path, key=key
     )
     fit(jnp.zeros(3), least_squares, problem(), steps=4, **arguments)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError):  # which is no run yet
         fit(jnp.zeros(3), lambda w, b, *, key: 1.0, problem(), steps=4, **arguments)
+    assert (tmp_path / "checkpoint.npz").exists()
+
+    def killed(fixed, state):
+        raise SystemExit
+
+    monkeypatch.setattr("pullback.train._fit.run_chunk", killed)
+    with pytest.warns(UserWarning, match="run of 4 steps"), pytest.raises(SystemExit):
+        fit(jnp.zeros(3), least_squares, problem(), steps=4, **arguments)
     assert not (tmp_path / "checkpoint.npz").exists()
 
 
@@ -333,7 +341,7 @@ def test_a_fresh_run_does_not_leave_an_older_runs_checkpoint(tmp_path, key):
         (dict(key=jr.key(1)), "key = "),
         (dict(data=problem(n=11)), "examples = 12, and this one has 11"),
         (dict(model=jnp.zeros((3, 1))), "shape"),
-        (dict(optimiser=optax.adam(0.1)), "has leaf"),
+        (dict(optimiser=optax.adam(0.1)), "another optimiser"),
     ],
 )
 def test_a_resume_of_another_run_is_refused(change, message, tmp_path):

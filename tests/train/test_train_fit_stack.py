@@ -65,6 +65,21 @@ def test_one_that_fails_is_left_in_its_last_good_state():
     assert finite.tolist() == [i < len(good) for i in range(6)]
 
 
+def test_a_solve_that_failed_is_as_bad_as_a_loss_that_is_not_finite():
+    class Fails(eqx.Module):
+        at: jax.Array
+
+        def __call__(self, w, batch, *, key, step):
+            return jnp.sum(w) + 0 * jnp.sum(batch), {"result": jnp.where(step == self.at, 3, 0)}
+
+    found, info = fit_stack(
+        jnp.zeros(2), Fails(jnp.asarray([9, 2])), jnp.zeros(2), optimiser=optax.sgd(1.0), steps=4,
+        batch_size=1, log_every=2, keys=jr.split(jr.key(0)),
+    )  # fmt: skip
+    assert info.good.tolist() == [True, False]
+    assert found.tolist() == [-4, -2]
+
+
 def test_arguments_that_do_not_fit_are_named():
     loss = lambda w, batch, *, key: (jnp.sum(w), {})
     run = lambda models, keys, **more: fit_stack(

@@ -166,6 +166,13 @@ def test_a_metric_that_is_not_a_number_is_a_divergence():
     assert int(info.restarts) == 3
 
 
+def test_a_solve_that_failed_is_a_divergence():
+    step = lambda s, b, *, key: (s + 1, {"result": jnp.where(s == 3, 2, 0)})
+    found, info = iterate(step, jnp.asarray(0), {}, steps=4, log_every=2, restarts=9, key=jr.key(0))
+    assert int(found) == 2
+    assert int(info.restarts) == 1
+
+
 def test_every_step_and_every_run_has_its_own_noise():
     def step(state, batch, *, key):
         draws, count = state

@@ -20,4 +20,5 @@ from pullback.train._iterate import IterateInfo as IterateInfo
 from pullback.train._iterate import Stream as Stream
 from pullback.train._iterate import iterate as iterate
 from pullback.train._learned import JointLoss as JointLoss
+from pullback.train._load_model import load_model as load_model
 from pullback.train._loop import apply_gradient as apply_gradient

@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,12 +104,34 @@ def load_checkpoint(path: str | os.PathLike[str], like: T) -> tuple[T, dict[str,
     Example:
         See `save_checkpoint`.
     """
-    path = Path(path)
-    header, arrays = _read(path)
-    wanted = [_describe(name, leaf) for name, leaf in _array_leaves(like)]
-    _check_leaves(path, stored=header["leaves"], wanted=wanted)
-    check_same(path, stored=header["structure"], wanted=structure(like))
-    stored = iter(zip(header["leaves"], arrays, strict=True))
+    return _load(Path(path), like, part="")
+
+
+def load_part(path: Path, part: str, like: T) -> T:
+    """One entry of a dictionary that was saved, into the structure of `like`."""
+    return _load(path, {part: like}, part=f"[{part!r}]")[0][part]
+
+
+def names_of(path: Path, part: str) -> set[str]:
+    """The places of the arrays within one entry of a dictionary that was saved."""
+    prefix = f"[{part!r}]"
+    leaves = _read(path, wanted=lambda name: False)[0]["leaves"]
+    return {leaf["name"][len(prefix) :] for leaf in leaves if leaf["name"].startswith(prefix)}
+
+
+def _load(path: Path, like: T, *, part: str) -> tuple[T, dict[str, Any]]:
+    within = lambda name: name.startswith(part)
+    header, arrays = _read(path, wanted=within)
+    leaves = [leaf for leaf in header["leaves"] if within(leaf["name"])]
+    _check_leaves(
+        path, stored=leaves, wanted=[_describe(name, leaf) for name, leaf in _array_leaves(like)]
+    )
+    described = [
+        {name: text for name, text in each.items() if within(name)}
+        for each in (header["structure"], structure(like))
+    ]
+    check_same(path, stored=described[0], wanted=described[1])
+    stored = iter(zip(leaves, arrays, strict=True))
 
     def restore(leaf: Any) -> Any:
         if not is_array(leaf):
@@ -142,15 +165,19 @@ def _to_numpy(leaf: Any) -> np.ndarray:
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What the caller of `save_checkpoint` put in the header, without the arrays."""
-    return _read(Path(path), arrays=False)[0]["user"]
+    return _read(Path(path), wanted=lambda name: False)[0]["user"]
 
 
-def _read(path: Path, *, arrays: bool = True) -> tuple[dict[str, Any], list[np.ndarray]]:
+def _read(path: Path, *, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The header, and the arrays of the wanted names."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(archive[_HEADER].tobytes().decode())
-            count = len(header["leaves"]) if arrays else 0
-            leaves = [archive[f"leaf_{number}"] for number in range(count)]
+            leaves = [
+                archive[f"leaf_{number}"]
+                for number, leaf in enumerate(header["leaves"])
+                if wanted(leaf["name"])
+            ]
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such checkpoint.") from None
     except _DAMAGE as error:
@@ -192,12 +219,18 @@ def _check_leaves(
         )
 
 
-def check_same(path: Path, *, stored: dict[str, str], wanted: dict[str, str]) -> None:
+def check_same(
+    path: Path,
+    *,
+    stored: dict[str, str],
+    wanted: dict[str, str],
+    remedy: str = "Build the model with the settings that it was saved with.",
+) -> None:
     """Two descriptions of a tree agree, or an error names the first place where they do not."""
     for name in [*stored, *(name for name in wanted if name not in stored)]:
         old, new = (text.get(name, "nothing") for text in (stored, wanted))
         if old != new:
             raise CheckpointError(
                 f"{path}: {name or 'the whole'} is {old} in the checkpoint and {new} in the "
-                "structure to load into. Build the model with the settings that it was saved with."
+                f"structure to load into. {remedy}"
             )

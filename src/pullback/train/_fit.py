@@ -51,7 +51,7 @@ from pullback.train._run import (
     split_key,
     update_best,
 )
-from pullback.train._structure import fixed
+from pullback.train._trainable import split_model
 
 M = TypeVar("M")
 
@@ -67,6 +67,7 @@ def fit(
     validation: PyTree = None,
     patience: int | None = None,
     clip_norm: float | None = None,
+    trainable: PyTree = True,
     log_every: int = 100,
     evaluate_every: int | None = None,
     checkpoint_every: int | None = None,
@@ -80,15 +81,16 @@ def fit(
 
     $$\theta_{s+1} = \theta_s + \text{update}\big(\nabla_\theta L(\theta_s, b_s)\big)$$
 
-    The real floating arrays of `model` are its parameters $\theta$; all else in it stays as it is.
-    The vectors by which Lipschitz layers know their norm follow every update.
+    The real floating arrays of `model` are its parameters $\theta$, or those of them that
+    `trainable` picks; all else in it stays as it is, to the bit. The vectors by which Lipschitz
+    layers know their norm follow every update.
     The batch $b_s$ is places $sB$ to $(s+1)B - 1$ of the epochs' permutations laid end to end, so
     every example is seen once an epoch, and the last batch of an epoch is filled up from the next.
     Batches and keys depend on `key` and the step alone: not on the devices, nor on interruptions.
 
-    `log_every` steps run as one compiled program without a word to the host. The program is kept:
-    another call with the same `loss` and `optimiser` objects and the same shapes does not compile
-    again, so make both once outside a loop over seeds.
+    `log_every` steps run as one compiled program without a word to the host. `loss` and `optimiser`
+    are traced once a call, and read what they close over as it is then. The program is kept:
+    another call that computes the same of arrays of the same shapes does not compile again.
 
     Args:
         model: any PyTree. It is copied, so the caller's stays valid.
@@ -101,7 +103,9 @@ def fit(
             Parts of it that are learned, such as a control variate, are trained by `JointLoss`.
         data: a PyTree of arrays that share their leading axis, of length N. It is put on the device
             once, whole; on a mesh, on each device.
-        optimiser: an Optax gradient transformation. It is given `value=` the loss, too.
+        optimiser: an Optax gradient transformation. It is given `value=` the loss, `grad=` and
+            `value_fn=`, the loss of the same batch with the same key as a function of the
+            parameters: so `optax.lbfgs` can search along its line. Its state is of what is trained.
         steps: how many steps in all, those before a resume included.
         batch_size: examples a step, B; at most N.
         validation: held-out data, like `data`; evaluated whole by `evaluate`, in inference mode and
@@ -109,12 +113,21 @@ def fit(
         patience: stop after so many evaluations in a row without a lower validation loss, and
             return the model of the lowest. None: no early stop, and the last model is returned.
         clip_norm: the largest global norm of the gradient; a larger gradient is scaled down to it.
+        trainable: which parameters are trained, a filter as `equinox.partition` takes it: a
+            function from a leaf to a bool, or a tree of bools that fits the model or a front part
+            of it. For the last layer alone:
+            `eqx.tree_at(lambda m: m.layers[-1], jax.tree.map(lambda _: False, model), True)`.
         log_every: steps between two log lines, and from one look of the host to the next.
         evaluate_every: steps between evaluations, a multiple of `log_every`; default `log_every`.
         checkpoint_every: the same for checkpoints.
-        folder: where `metrics.jsonl` and `checkpoint.npz` are written. None: nowhere.
-        resume: go on from the checkpoint in `folder`, if there is one. The parameters come out bit
-            for bit as those of a run that was never stopped, on the same machine.
+        folder: where `metrics.jsonl` and `checkpoint.npz` are written; `load_model` reads the
+            model there. None: nowhere.
+        resume: go on from the checkpoint in `folder`, if there is one, with the same model, loss,
+            optimiser and numbers. The parameters come out bit for bit as those of a run that was
+            never stopped, on the same machine. After a `TrainingError` the loss, `clip_norm` and
+            the settings of the optimiser may be others, for they may be what was to blame. Without
+            `resume` training starts afresh from `model`, with a warning where that replaces the
+            checkpoint of another run.
         progress: show a bar on stderr. None: where stderr is a terminal.
         mesh: spread each batch over these devices, as
             `jax.make_mesh((n,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))` gives them.
@@ -125,7 +138,8 @@ def fit(
 
     Raises:
         ValueError: an argument does not fit; the message says which and how.
-        TypeError: `loss` returns something else, or `model` has no parameters, or complex ones.
+        TypeError: `loss` returns something else, or `model` has no parameters, or complex ones; or
+            the call is within `jax.jit`, `vmap` or a gradient, for it compiles itself.
         CheckpointError: `resume` found a broken checkpoint, or one of another run.
         TrainingError: the loss, the gradient or the parameters became non-finite, or a solver
             failed. The state before that step is in the error and, with `folder`, in the
@@ -143,7 +157,7 @@ def fit(
     """
     key = checked_key(key)
     refuse_traced("fit", model, data, validation, key)
-    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    params, rest = split_model(model, trainable)
     plan = Plan(
         steps=steps,
         batch_size=batch_size,
@@ -156,25 +170,21 @@ def fit(
         resume=resume,
         size=leading_axis(data, name="data"),
         keys=split_key(key),
-        fixed={} if folder is None else fixed(rest),
     )
     check_plan(plan, mesh=mesh, has_validation=validation is not None)
     refuse_untrained(loss)
     for part in (data, validation):
         if part is not None:
             check_data(loss, model, part)
-    if not jax.tree.leaves(params):
-        raise TypeError("`model` has no parameters: no leaf of it is a floating array.")
-    if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
-        raise TypeError("`model` has complex parameters; store real and imaginary parts apart.")
     data, validation, rest, loss_key = place((data, validation, rest, plan.keys.loss), mesh)
     setup = Setup(loss, optimiser, rest, data, loss_key, clip_norm, mesh)
-    run = begin(plan, params, optimiser, mesh)
-    with (
-        progress_bar(progress, steps=steps, done=int(run.state.step)) as show,
-        deferred_interrupt() as interrupted,
-    ):
-        with failures_are_nan():
+    shapes = lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype)
+    with failures_are_nan():
+        run = begin(plan, setup, params, jax.tree.map(shapes, data), mesh)
+        with (
+            progress_bar(progress, steps=steps, done=int(run.state.step)) as show,
+            deferred_interrupt() as interrupted,
+        ):
             ending, run = _train(plan, setup, validation, run, show, interrupted)
     params = run.state.params if patience is None else run.best.params
     return eqx.combine(params, rest), info_of(plan, run, ending)
@@ -217,7 +227,7 @@ def _train(
         show(step, rate, entry["loss"])
         ending, stop = ending_of(plan, run), interrupted()
         if ending is not None or stop or step % plan.checkpoint_every == 0:
-            save(plan, run)
+            save(plan, setup, run)
         if stop:
             raise KeyboardInterrupt
     return ending, run
@@ -268,7 +278,7 @@ def _failed_step(plan: Plan, setup: Setup, chunk: Chunk, run: Run, report: Repor
         step=step + 1,
         values=values,
         model=_model(setup, run),
-        info=save_as_failed(plan, run),
+        info=save_as_failed(plan, setup, run),
     )
 
 
@@ -306,7 +316,7 @@ def _failed_evaluation(
         step=step,
         values=values,
         model=_model(setup, run),
-        info=save_as_failed(plan, run),
+        info=save_as_failed(plan, setup, run),
     )
 
 

@@ -22,6 +22,7 @@ from pullback.train._learned import refuse_untrained
 from pullback.train._loop import AtStep, check_loss, update_params
 from pullback.train._progress import progress_bar
 from pullback.train._run import Keys, split_key
+from pullback.train._trainable import split_model
 
 M = TypeVar("M")
 
@@ -33,8 +34,9 @@ class StackInfo(NamedTuple):
         steps: after which the history was written, `[points]`.
         history: `loss` and each metric, means over the steps since the last point,
             `[points, models]`.
-        good: whether a model's loss, gradient and parameters stayed finite; one that did not is
-            left in its last good state, and its history has NaN from there on, `[models]`.
+        good: whether a model's loss, gradient and parameters stayed finite and its metric `result`,
+            a solver's code, zero; one that did not is left in its last good state, and its history
+            has NaN from there on, `[models]`.
     """
 
     steps: Int[np.ndarray, " points"]
@@ -50,6 +52,7 @@ def fit_stack(
     optimiser: optax.GradientTransformation,
     steps: int,
     batch_size: int,
+    trainable: PyTree = True,
     log_every: int = 100,
     progress: bool | None = None,
     keys: Key[Array, " models"],
@@ -71,6 +74,7 @@ def fit_stack(
         optimiser: an Optax gradient transformation, which sees one model.
         steps: how many.
         batch_size: examples a step, of each model.
+        trainable: as for `fit`, a filter of `models`.
         log_every: steps between two points of the history.
         progress: show a bar on stderr. None: where stderr is a terminal.
         keys: a typed PRNG key for each model, `[models]`.
@@ -100,7 +104,7 @@ def fit_stack(
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     if batch_size > size:
         raise ValueError(f"`batch_size` is {batch_size}, and there are {size} examples.")
-    params, rest = eqx.partition(models, eqx.is_inexact_array)
+    params, rest = split_model(models, trainable, name="models")
     fixed, _ = eqx.partition(rest, eqx.is_array)
     if leading_axis((params, fixed), name="models") != len(keys):
         raise ValueError(f"`keys` must be one for each of the models, got {len(keys)}.")
@@ -110,6 +114,7 @@ def fit_stack(
     each = [split_key(key) for key in keys]
     with jax.numpy_dtype_promotion("standard"):
         state = eqx.filter_vmap(optimiser.init)(params)
+    data = jax.tree.map(jnp.asarray, data)
     setup = _Setup(loss, optimiser, rest, data, jnp.stack([k.loss for k in each]))
     state = _State(params, state, jnp.ones(len(keys), bool))
     points, history = [], []
@@ -179,7 +184,10 @@ def _step(
             return check_loss(*AtStep(loss, step)(model, batch, key=jr.fold_in(key, step)))
 
         (value, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-        new, new_opt = update_params(setup.optimiser, gradient, opt, params, value)
+        new, new_opt = update_params(
+            setup.optimiser, gradient, opt, params, rest, value,
+            value_fn=lambda params: objective(params)[0],
+        )  # fmt: skip
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves((value, gradient, new))]
         solved = jnp.asarray(metrics.get("result", 0)) == 0
         good = good & solved & jnp.all(jnp.stack(finite))

@@ -161,7 +161,17 @@ def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTre
     objective = _objective(setup, chunk, state)
     (loss, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
     finite_gradient = _finite(gradient)
-    params, optimiser_state = _update(setup, state, gradient, loss)
+    clipped = _clip(gradient, setup.clip_norm)
+    params, optimiser_state = update_params(
+        setup.optimiser,
+        clipped,
+        state.optimiser,
+        state.params,
+        setup.rest,
+        loss,
+        slope=gradient,
+        value_fn=lambda params: objective(params)[0],
+    )
     params, optimiser_state = _copy_to_all(setup.mesh, (params, optimiser_state))
     solver_failed = jnp.asarray(metrics.get("result", 0)) != 0
     reason = jnp.select(
@@ -172,12 +182,12 @@ def _step(setup: Setup, chunk: Chunk, state: State) -> tuple[State, Array, PyTre
     return State(params, optimiser_state, state.step + 1), loss, metrics, reason
 
 
-def _update(setup: Setup, state: State, gradient: PyTree, loss: Array) -> tuple[PyTree, PyTree]:
-    if setup.clip_norm is not None:
-        with jax.numpy_dtype_promotion("standard"):
-            clip = optax.clip_by_global_norm(setup.clip_norm)
-            gradient, _ = clip.update(gradient, optax.EmptyState())
-    return update_params(setup.optimiser, gradient, state.optimiser, state.params, loss)
+def _clip(gradient: PyTree, clip_norm: float | None) -> PyTree:
+    if clip_norm is None:
+        return gradient
+    with jax.numpy_dtype_promotion("standard"):
+        clip = optax.clip_by_global_norm(clip_norm)
+        return clip.update(gradient, optax.EmptyState())[0]
 
 
 def update_params(
@@ -185,25 +195,48 @@ def update_params(
     gradient: PyTree,
     state: PyTree,
     params: PyTree,
+    rest: PyTree,
     loss: Array,
+    **searching: Any,
 ) -> tuple[PyTree, PyTree]:
-    """The parameters after a step of the optimiser, with what follows them, and its state."""
+    """The parameters after a step of the optimiser, with what follows them, and its state.
+
+    `rest` is the model's other part; for the last see `optimise`.
+    """
+    params, state = optimise(optimiser, gradient, state, params, loss, **searching)
+    model = follow(eqx.combine(params, rest))
+    return eqx.filter(model, is_array_of(params)), state
+
+
+def optimise(
+    optimiser: optax.GradientTransformation,
+    gradient: PyTree,
+    state: PyTree,
+    params: PyTree,
+    loss: Array,
+    *,
+    slope: PyTree = None,
+    value_fn: Callable[[PyTree], Any] | None = None,
+) -> tuple[PyTree, PyTree]:
+    """A step of the optimiser alone.
+
+    One that searches along a line asks for the loss as a function of the parameters, `value_fn`,
+    and for its true gradient, `slope`.
+    """
+    slope = gradient if slope is None else slope
     # Optax raises floats to integer powers, which strict promotion forbids; the code is not ours.
     with jax.numpy_dtype_promotion("standard"):
-        try:
-            updates, state = optax.with_extra_args_support(optimiser).update(
-                gradient, state, params, value=loss
-            )
-        except TypeError as error:
-            if "value_fn" not in str(error):
-                raise
-            raise TypeError(
-                "`optimiser` searches along a line, for which it asks for the loss as a function; "
-                "it is given the gradient and the value of the loss. Take one that needs no more, "
-                "as `optax.adam`, `optax.sgd`, or `optax.lbfgs(learning_rate, linesearch=None)`."
-            ) from error
-        params = optax.apply_updates(params, updates)
-    return follow(params), state
+        updates, new = optax.with_extra_args_support(optimiser).update(
+            gradient, state, params, value=loss, grad=slope, value_fn=value_fn
+        )
+        # What an optimiser starts as a plain number it may give back in another dtype.
+        as_before = lambda a, b: jnp.asarray(a).astype(jnp.asarray(b).dtype)
+        return optax.apply_updates(params, updates), jax.tree.map(as_before, new, state)
+
+
+def is_array_of(params: PyTree) -> PyTree:
+    """Where a tree has something, as a filter of the tree that it is a part of."""
+    return jax.tree.map(lambda leaf: leaf is not None, params, is_leaf=lambda leaf: leaf is None)
 
 
 def apply_gradient(
@@ -213,6 +246,7 @@ def apply_gradient(
     model: M,
     *,
     loss: Any = 0.0,
+    value_fn: Callable[[M], Any] | None = None,
 ) -> tuple[M, PyTree]:
     """A model after one step of an Optax optimiser, and the optimiser's state.
 
@@ -224,6 +258,8 @@ def apply_gradient(
         state: `optimiser.init(equinox.filter(model, equinox.is_inexact_array))` at first.
         model: any PyTree; its real floating arrays are the parameters.
         loss: for an optimiser that asks for the loss.
+        value_fn: the loss as a function of the model, for one that searches along a line, such as
+            `optax.lbfgs`.
 
     Returns:
         The model and the state after the step.
@@ -237,7 +273,10 @@ def apply_gradient(
         0.5
     """
     params, rest = eqx.partition(model, eqx.is_inexact_array)
-    params, state = update_params(optimiser, gradient, state, params, jnp.asarray(loss))
+    of_params = None if value_fn is None else lambda params: value_fn(eqx.combine(params, rest))
+    params, state = update_params(
+        optimiser, gradient, state, params, rest, jnp.asarray(loss), value_fn=of_params
+    )
     return eqx.combine(params, rest), state
 
 

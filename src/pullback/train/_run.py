@@ -2,27 +2,35 @@
 
 import dataclasses
 import time
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback.train._checkpoint import (
     CheckpointError,
     check_same,
-    load_checkpoint,
+    load_part,
     read_header,
     save_checkpoint,
 )
+from pullback.train._identity import (
+    another_optimiser,
+    check_computes_the_same,
+    loss_identity,
+    optimiser_identity,
+)
 from pullback.train._info import Ending, FitInfo
 from pullback.train._log import restart_log
-from pullback.train._loop import State
+from pullback.train._loop import Setup, State, is_array_of
+from pullback.train._structure import digests, fixed
 
 
 class Keys(NamedTuple):
@@ -60,7 +68,6 @@ class Plan:
     resume: bool
     size: int
     keys: Keys
-    fixed: dict[str, str]
 
     @property
     def checkpoint(self) -> Path | None:
@@ -89,6 +96,7 @@ class Run:
     best: Best
     history: tuple[dict[str, Any], ...]
     started: float
+    described: dict[str, Any]
 
 
 def check_plan(plan: Plan, *, mesh: jax.sharding.Mesh | None, has_validation: bool) -> None:
@@ -149,50 +157,109 @@ def _identity(plan: Plan) -> dict[str, Any]:
         "batch_size": plan.batch_size,
         "examples": plan.size,
         "key": jr.key_data(plan.keys.whole).tolist(),
-        "clip_norm": plan.clip_norm,
         "patience": plan.patience,
+        "clip_norm": plan.clip_norm,
     }
 
 
 def begin(
-    plan: Plan,
-    params: PyTree,
-    optimiser: optax.GradientTransformation,
-    mesh: jax.sharding.Mesh | None,
+    plan: Plan, setup: Setup, params: PyTree, batch: PyTree, mesh: jax.sharding.Mesh | None
 ) -> Run:
     """The start of a run, or the place where its checkpoint left off."""
-    tree = {
-        "params": params,
-        "optimiser": optimiser.init(params),
-        "best": None if plan.patience is None else params,
-    }
-    step, best = 0, {}
-    if plan.resume and plan.checkpoint is not None and plan.checkpoint.exists():
-        header = read_header(plan.checkpoint)
-        if "identity" not in header:
-            raise CheckpointError(f"{plan.checkpoint}: not written by `fit`; use another folder.")
-        for name, value in _identity(plan).items():
-            before = header["identity"][name]
-            if before != value:
-                raise CheckpointError(
-                    f"{plan.checkpoint}: written by a run with {name} = {before}, and this one has "
-                    f"{value}. Resume with the same, or start again in another folder."
-                )
-        check_same(plan.checkpoint, stored=header["fixed"], wanted=plan.fixed)
-        tree, _ = load_checkpoint(plan.checkpoint, tree)
-        step, best = header["step"], header["best"]
-    elif plan.checkpoint is not None:
-        # Else a run killed before its first checkpoint would resume from an older run's.
-        plan.checkpoint.unlink(missing_ok=True)
+    with jax.numpy_dtype_promotion("standard"):
+        start = {"optimiser": setup.optimiser.init(params)}
+    start |= {"params": params, "best": None if plan.patience is None else params}
+    header, described = {"step": 0, "best": {}}, {}
+    file = plan.checkpoint
+    if file is not None:
+        described = {"fixed": fixed(setup.rest), "trained": _which(params, setup.rest)}
+        resumes = plan.resume and file.exists()
+        if resumes:
+            header = _checked_header(plan, file, described)
+            model = load_part(file, "model", eqx.combine(params, setup.rest))
+            start["params"] = eqx.filter(model, is_array_of(params))
+            start["best"] = load_part(file, "best", start["best"])
+        model = eqx.combine(params, setup.rest)
+        computes = {
+            "loss": loss_identity(setup.loss, model, batch, plan.keys.loss),
+            "optimiser": optimiser_identity(setup.optimiser, params, start["optimiser"]),
+        }
+        described |= computes
+        if resumes:
+            for what in set(computes) - set(_mendable(header)):
+                check_computes_the_same(file, what, stored=header[what], wanted=computes[what])
+            try:
+                start["optimiser"] = load_part(file, "optimiser", start["optimiser"])
+            except CheckpointError as error:
+                raise another_optimiser(error) from None
+        else:
+            # Else a run killed before its first checkpoint would resume from an older run's.
+            put_away(file)
     # Donated buffers must be nobody else's: neither the caller's nor two leaves' at once.
-    tree = place(jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), tree), mesh)
-    counter = place(jnp.asarray(step, jnp.int32), mesh)
+    start = place(jax.tree.map(lambda x: jnp.array(x, x.dtype, copy=True), start), mesh)
+    counter = place(jnp.asarray(header["step"], jnp.int32), mesh)
     return Run(
-        state=State(tree["params"], tree["optimiser"], counter),
-        best=Best(tree["best"], **best),
-        history=() if plan.log is None else tuple(restart_log(plan.log, step=step)),
+        state=State(start["params"], start["optimiser"], counter),
+        best=Best(start["best"], **header["best"]),
+        history=() if plan.log is None else tuple(restart_log(plan.log, step=header["step"])),
         started=time.perf_counter(),
+        described=described,
     )
+
+
+def _which(params: PyTree, rest: PyTree) -> dict[str, str]:
+    """Of each floating array, whether it is trained."""
+    frozen = digests(eqx.filter(rest, eqx.is_inexact_array))
+    return dict.fromkeys(digests(params), "trained") | dict.fromkeys(frozen, "frozen")
+
+
+def _checked_header(plan: Plan, file: Path, described: dict[str, Any]) -> dict[str, Any]:
+    """The header of a checkpoint whose numbers and model are those of this run."""
+    header = fit_header(file)
+    for name, value in _identity(plan).items():
+        before = header["identity"][name]
+        if before != value and name not in _mendable(header):
+            raise CheckpointError(
+                f"{file}: written by a run with {name} = {before}, and this one has {value}. "
+                "Resume with the same, or start again in another folder."
+            )
+    check_same(
+        file,
+        stored=header["trained"],
+        wanted=described["trained"],
+        remedy="Give the same `trainable`, or train the model on afresh: see `load_model`.",
+    )
+    check_same(file, stored=header["fixed"], wanted=described["fixed"])
+    return header
+
+
+def _mendable(header: dict[str, Any]) -> tuple[str, ...]:
+    """What may be another after a step that could not be taken: it may have been to blame."""
+    return ("clip_norm", "loss", "optimiser") if header["failed"] else ()
+
+
+def fit_header(file: Path) -> dict[str, Any]:
+    """What `fit` wrote in the header of a checkpoint."""
+    header = read_header(file)
+    if "identity" not in header or "trained" not in header:
+        raise CheckpointError(f"{file}: not written by `fit`; use another folder.")
+    return header
+
+
+def put_away(file: Path) -> None:
+    """Remove an older run's checkpoint, and say so."""
+    try:
+        step = read_header(file).get("step")
+    except CheckpointError:
+        step = None
+    file.unlink(missing_ok=True)
+    if step:
+        warnings.warn(
+            f"{file.parent} held the checkpoint of a run of {step} steps, which is replaced: "
+            "training starts afresh, at step 0 and with a new state of the optimiser. To go on "
+            "from a checkpoint, give `resume=True`.",
+            stacklevel=4,
+        )
 
 
 def update_best(plan: Plan, run: Run, loss: float) -> Best:
@@ -211,7 +278,7 @@ def ending_of(plan: Plan, run: Run) -> Ending | None:
     return Ending.DONE if int(run.state.step) >= plan.steps else None
 
 
-def save(plan: Plan, run: Run) -> None:
+def save(plan: Plan, setup: Setup, run: Run, *, failed: bool = False) -> None:
     """Write the checkpoint, where there is a folder for it."""
     if plan.checkpoint is None:
         return
@@ -219,15 +286,16 @@ def save(plan: Plan, run: Run) -> None:
     save_checkpoint(
         plan.checkpoint,
         {
-            "params": run.state.params,
+            "model": eqx.combine(run.state.params, setup.rest),
             "optimiser": run.state.optimiser,
             "best": run.best.params,
         },
         {
             "step": int(run.state.step),
             "best": best,
+            "failed": failed,
             "identity": _identity(plan),
-            "fixed": plan.fixed,
+            **run.described,
         },
     )
 
@@ -245,7 +313,7 @@ def info_of(plan: Plan, run: Run, ending: Ending) -> FitInfo:
     )
 
 
-def save_as_failed(plan: Plan, run: Run) -> FitInfo:
+def save_as_failed(plan: Plan, setup: Setup, run: Run) -> FitInfo:
     """Save the last good state, and tell what had been done."""
-    save(plan, run)
+    save(plan, setup, run, failed=True)
     return info_of(plan, run, Ending.FAILED)

@@ -1,0 +1,141 @@
+"""What a loss or an optimiser computes, as text that another process finds again."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jaxtyping import PRNGKeyArray, PyTree
+
+from pullback import __version__
+from pullback._traced import TracedCall, trace_call
+from pullback.train._checkpoint import CheckpointError, check_same
+from pullback.train._loop import AtStep, optimise
+from pullback.train._structure import fixed
+
+_AGAIN = "Resume with the same, or start again in another folder."
+_REMEDY = {
+    "loss": _AGAIN,
+    "step": _AGAIN,
+    "optimiser": (
+        "Its state is that one's alone. Resume with the same; or train the model on with this one, "
+        "afresh from step 0: `model = load_model(folder, model)`, then `fit` without `resume`."
+    ),
+}
+
+
+def loss_identity(
+    loss: Callable[..., Any], model: PyTree, batch: PyTree, key: PRNGKeyArray
+) -> dict[str, Any]:
+    """The loss: its settings and arrays, and what it computes of a batch."""
+    given = (loss, model)
+    compute = lambda given, batch, key, step: AtStep(given[0], step)(given[1], batch, key=key)
+    step = jax.ShapeDtypeStruct((), np.int32)
+    return identity_of(loss, trace_call("`loss`", compute, given, batch, key, step, same_as=loss))
+
+
+def optimiser_identity(
+    optimiser: optax.GradientTransformation, params: PyTree, state: PyTree
+) -> dict[str, Any]:
+    """The optimiser, and what its update computes."""
+
+    def update(given: PyTree, gradient: PyTree, state: PyTree, params: PyTree) -> PyTree:
+        value = jax.tree.leaves(gradient)[0].sum()
+        return optimise(optimiser, gradient, state, params, value, value_fn=lambda params: value)
+
+    traced = trace_call("`optimiser`", update, None, params, state, params, same_as=optimiser)
+    return identity_of(optimiser, traced)
+
+
+def another_optimiser(error: CheckpointError) -> CheckpointError:
+    """The error for a state that is no state of this optimiser."""
+    return CheckpointError(
+        f"{error} It was written by a run with another optimiser. {_REMEDY['optimiser']}"
+    )
+
+
+def check_computes_the_same(
+    path: Path, what: str, *, stored: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    """Two identities agree, as far as they can be compared."""
+    remedy = f"It was written by a run with another {what}. {_REMEDY[what]}"
+    old, new = (
+        {f"`{what}`{at}": text for at, text in x["fixed"].items()} for x in (stored, wanted)
+    )
+    check_same(path, stored=old, wanted=new, remedy=remedy)
+    # The same function is another program for other shapes, and in another version.
+    if stored["traced as"] == wanted["traced as"] and stored["program"] != wanted["program"]:
+        raise CheckpointError(f"{path}: `{what}` computes something else. {remedy}")
+
+
+def identity_of(function: Any, traced: TracedCall) -> dict[str, Any]:
+    """A function and what it computes, and what has to be the same for two to be compared."""
+    jaxpr = traced.program.jaxpr
+    consts = [_array(value) for value in traced.params[0]]
+    versions = [f"{name} {version(name)}" for name in ("jax", "equinox", "optax")]
+    inputs = [str(var.aval) for var in jaxpr.invars]
+    return {
+        "fixed": fixed(function),
+        "program": _digest([*_lines(jaxpr), *consts]),
+        "traced as": _digest([__version__, *versions, *inputs]),
+    }
+
+
+def _digest(lines: Any) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _lines(jaxpr: Jaxpr) -> Iterator[str]:
+    """The equations of a program, with no name in them that another process would not give."""
+    numbers: dict[Any, int] = {}
+
+    def atom(x: Any) -> str:
+        if isinstance(x, Literal):
+            return _array(x.val)
+        return f"{numbers.setdefault(x, len(numbers))}"
+
+    def atoms(xs: Any) -> str:
+        return " ".join(f"{atom(x)}:{x.aval}" for x in xs)
+
+    yield atoms([*jaxpr.constvars, *jaxpr.invars])
+    for eqn in jaxpr.eqns:
+        yield f"{atoms(eqn.outvars)} = {eqn.primitive.name} {atoms(eqn.invars)}"
+        for name, value in sorted(eqn.params.items()):
+            for line in _param(value):
+                yield f" {name} {line}"
+    yield atoms(jaxpr.outvars)
+
+
+def _param(value: Any) -> Iterator[str]:
+    match value:
+        case ClosedJaxpr():
+            yield from _lines(value.jaxpr)
+            yield from map(_array, value.consts)
+        case Jaxpr():
+            yield from _lines(value)
+        case tuple() | list():
+            for part in value:
+                yield from _param(part)
+        case dict():
+            for name, part in value.items():
+                yield f"{name!r}"
+                yield from _param(part)
+        case np.ndarray() | np.generic() | jax.Array():
+            yield _array(value)
+        case None | bool() | int() | float() | str() | np.dtype():
+            yield repr(value)
+        case _:
+            # Functions, meshes, enumerations: what they print may be another in each process.
+            yield type(value).__name__
+
+
+def _array(value: Any) -> str:
+    if hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+        value = jax.random.key_data(value)
+    array = np.asarray(value)
+    return f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()[:16]}"

@@ -1,0 +1,60 @@
+"""The model that a run of `fit` left in its folder."""
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax.tree_util as jtu
+
+from pullback.train._checkpoint import load_part, names_of
+from pullback.train._run import fit_header
+
+M = TypeVar("M")
+
+
+def load_model(folder: str | os.PathLike[str], like: M) -> M:
+    """The model that `fit` wrote in a folder, as `fit` returns it.
+
+    That is the last one, or with `patience` the one of the lowest validation loss. All its arrays
+    are read, those too that were not trained. Whatever optimiser it was trained with, give it to
+    `fit` to train it on: without `resume` training starts afresh, at step 0 and with a new state of
+    the optimiser.
+
+    Args:
+        folder: the `folder` that `fit` was given.
+        like: a model of the same structure and settings, for instance a new one. Its arrays may be
+            `jax.ShapeDtypeStruct`, as `equinox.filter_eval_shape` makes them.
+
+    Returns:
+        The model.
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged or not of `fit`, or `like` is
+            another model: the first leaf or setting that differs is named.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from pullback.train import fit
+        >>> def loss(mean, batch, *, key):
+        ...     return jnp.mean((batch - mean) ** 2), {}
+        >>> folder, data = pathlib.Path(tempfile.mkdtemp()), jnp.asarray([1.0, 2.0, 3.0])
+        >>> trained, _ = fit(jnp.asarray(0.0), loss, data, optimiser=optax.adam(0.1), steps=9,
+        ...                  batch_size=3, folder=folder, key=jax.random.key(0))
+        >>> model = load_model(folder, jnp.asarray(0.0))
+        >>> bool(model == trained)
+        True
+    """
+    file = Path(folder) / "checkpoint.npz"
+    best = fit_header(file)["best"]
+    model = load_part(file, "model", like)
+    if best["step"] is None:
+        return model
+    names = names_of(file, "best")
+
+    def kept(path: Any, leaf: Any) -> Any:
+        return leaf if jtu.keystr(path) in names else None
+
+    lowest = load_part(file, "best", jtu.tree_map_with_path(kept, like))
+    return eqx.combine(lowest, model)
