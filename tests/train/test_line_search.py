@@ -1,5 +1,6 @@
 """Optimisers that ask for more than the gradient: the loss, and the loss as a function."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -91,7 +92,7 @@ def test_the_rate_falls_where_the_loss_does_not():
 def test_a_step_of_ones_own_hands_over_the_function():
     model = {"x": jnp.asarray(START), "name": "kept"}
     value = lambda model: rosenbrock(model, jnp.ones(2), key=None)[0]
-    state = LBFGS.init({"x": model["x"], "name": None})
+    state = LBFGS.init(eqx.filter(model, eqx.is_inexact_array))
     gradient = {"x": jax.grad(lambda x: value({"x": x}))(model["x"]), "name": None}
     moved, _ = apply_gradient(LBFGS, gradient, state, model, loss=value(model), value_fn=value)
     assert float(value(moved)) < float(value(model))

@@ -215,7 +215,7 @@ def _train(
             raise _failed_step(plan, setup, chunk, run, report)
         rate = (step - before) / (time.perf_counter() - tick)
         entry = {"step": step, **_means(report, step - before), "steps_per_second": rate}
-        if validation is not None and (step % plan.evaluate_every == 0 or step == plan.steps):
+        if means is not None and (step % plan.evaluate_every == 0 or step == plan.steps):
             held_out = means_of(means, _model(setup, run), plan.keys.evaluation)
             if not math.isfinite(held_out["loss"]) or held_out.get("result", 0) != 0:
                 raise _failed_evaluation(plan, setup, run, validation, held_out)
