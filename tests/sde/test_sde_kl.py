@@ -297,3 +297,28 @@ def test_the_state_is_held_to_a_shape_that_says_what_a_path_is():
             steps=1,
             prior=zero,
         )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("matrix", [False, True])
+def test_noise_that_trains_away_leaves_a_number_for_the_kl_and_its_gradient(dtype, matrix, key):
+    # The drift is `prior + sigma u`, so the KL is |u|^2 / 2 whatever sigma is; the reciprocal of a
+    # tiny one's square overflows, and beside a large prior `sigma u` is lost in the rounding.
+    @jax.jit
+    def kl(sigma, h):
+        each = jnp.eye(2, dtype=dtype) if matrix else jnp.ones(2, dtype)
+        return pb.sde.solve(
+            lambda t, y, a: jnp.full(2, h + sigma * 0.5), lambda t, y, a: sigma * each,
+            jnp.zeros(2, dtype), jnp.array([0.0, 1.0]), key=key, steps=2,
+            solver=diffrax.EulerHeun() if matrix else diffrax.Euler(),
+            noise="general" if matrix else "diagonal",
+            prior=lambda t, y, a: jnp.full(2, h),
+        ).kl[-1]  # fmt: skip
+
+    for sigma in (0.0, 1e-30, 1e-20, 1e-12, 1e-6, 1e-3, 0.5):
+        for h in (0.0, 1.0):
+            value, slope = jax.value_and_grad(kl)(jnp.asarray(sigma, dtype), jnp.asarray(h, dtype))
+            assert jnp.isfinite(value) and jnp.isfinite(slope), (sigma, h)
+            seen = sigma > 100 * jnp.finfo(dtype).eps * h and sigma > 1e-4
+            if seen:
+                assert jnp.allclose(value, 0.25, rtol=0.05), (sigma, h)

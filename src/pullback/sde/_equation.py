@@ -96,22 +96,33 @@ class _Control(NamedTuple):
 
 
 def _solve_for_control(sigma: Array, f: Array, h: Array) -> _Control:
+    dtype, eps = sigma.dtype, float(jnp.finfo(sigma.dtype).eps)
+    # Half precision holds no squares of small noise, and there is no linear algebra in it.
+    sigma, f, h = (x.astype(wider(jnp.float32, dtype)) for x in (sigma, f, h))
     difference = f - h
-    eps = float(jnp.finfo(sigma.dtype).eps)
+    size = lax.stop_gradient(jnp.abs(f) + jnp.abs(h))
+    # An entry's gradient is rounded as its neighbours' are, which are in the same products.
+    resolution = eps * (jnp.max(size, axis=-1, keepdims=True) if size.ndim else size)
     # Two drifts that agree but for their rounding agree.
-    rounding = 100 * eps * (jnp.abs(f) + jnp.abs(h))
+    rounding = 100 * resolution
+    # The reciprocal of its square, which is in the gradient, must be a number, and u over it one
+    # of the given precision.
+    least = max(float(jnp.finfo(sigma.dtype).tiny) ** 0.5, 2 * float(jnp.finfo(dtype).tiny))
     if sigma.ndim == f.ndim:
-        none = sigma == 0
+        # Noise too small to be seen beside the drifts: all that is left of `sigma u` is rounding.
+        unseen = (jnp.abs(sigma) <= resolution) & (jnp.abs(difference) <= rounding)
+        none = (jnp.abs(sigma) <= least) | unseen
         u = jnp.where(none, 0.0, difference / jnp.where(none, 1.0, sigma))
         left = jnp.where(none, jnp.abs(difference), 0.0)
-        return _Control(u, _any_over_state(left > rounding))
-    # There is no linear algebra in half precision.
-    wide = sigma.astype(wider(jnp.float32, sigma.dtype))
-    inverse = jnp.linalg.pinv(wide).astype(sigma.dtype)
-    u = jnp.einsum("...md,...d->...m", inverse, difference)
+        return _Control(u.astype(dtype), _any_over_state(left > rounding + least))
+    largest = jnp.max(jnp.abs(sigma), axis=(-2, -1), keepdims=True)
+    unseen = jnp.all(jnp.abs(difference) <= rounding, axis=-1)[..., None, None]
+    unseen &= largest <= resolution[..., None]
+    sigma = jnp.where((largest <= least) | unseen, 0.0, sigma)
+    u = jnp.einsum("...md,...d->...m", jnp.linalg.pinv(sigma), difference)
     left = jnp.abs(difference - jnp.einsum("...dm,...m->...d", sigma, u))
-    rounding += eps**0.5 * jnp.max(jnp.abs(difference), axis=-1, keepdims=True)
-    return _Control(u, _any_over_state(left > rounding))
+    rounding += least + eps**0.5 * jnp.max(jnp.abs(difference), axis=-1, keepdims=True)
+    return _Control(u.astype(dtype), _any_over_state(left > rounding))
 
 
 def _any_over_state(x: Array) -> Array:
