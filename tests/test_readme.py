@@ -1,4 +1,4 @@
-"""The README's code runs, and the commands that it names exist."""
+"""The code of the README and of the pages in docs runs, and the commands named there exist."""
 
 import os
 import re
@@ -14,10 +14,10 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(*languages: str) -> list[str]:
+def blocks(*languages: str, text: str = README) -> list[str]:
     """The fenced code blocks in these languages."""
     fence = rf"^```(?:{'|'.join(languages)})\n(.*?)^```$"
-    return re.findall(fence, README, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(fence, text, flags=re.MULTILINE | re.DOTALL)
 
 
 def commands(program: str) -> list[str]:
@@ -38,6 +38,19 @@ def test_the_readme_has_an_example():
 def test_example_runs(number, x32, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(PYTHON[number], f"README.md, python block {number}", "exec"), {})
+
+
+PAGES = {
+    f"{page.name}, {number}": block
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for number, block in enumerate(blocks("python", text=page.read_text()))
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_example_of_a_page_runs(name, x32, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(PAGES[name], name, "exec"), {})
 
 
 def test_the_readme_names_the_two_commands_of_the_set_up():

@@ -18,11 +18,13 @@ from pullback.analysis import rate_distortion
 from pullback.bounds import (
     ELBO,
     HMC,
+    SUMO,
     ImportanceWeighted,
     LatentModel,
     annealed_importance_sampling,
     sigmoid_schedule,
 )
+from pullback.calculus import Geometric
 from pullback.models.vae import (
     BoundLoss,
     Gaussian,
@@ -49,7 +51,11 @@ ESTIMATORS = {
     "Relax": [sampling.Relax(NeuralControlVariate(NET)), sampling.Relax(RebarControlVariate())],
     "Lax": [sampling.Lax(NeuralControlVariate(NET, temperature=None))],
 }
-BOUNDS = {"ELBO": [ELBO(), ELBO("analytic")], "ImportanceWeighted": [ImportanceWeighted(2)]}
+BOUNDS = {
+    "ELBO": [ELBO(), ELBO("analytic")],
+    "ImportanceWeighted": [ImportanceWeighted(2)],
+    "SUMO": [SUMO(Geometric(0.5, cap=3))],
+}
 ONES = jnp.ones(2)
 # The posterior of t and the prior; `None` where the pair has to be refused.
 LAWS = {
@@ -198,7 +204,7 @@ class NoSample(eqx.Module):
 def test_a_prior_is_normalised_and_one_of_numpyro_is_fixed(key):
     for prior in (NoSample(jnp.ones(2)),
                   dist.ImproperUniform(dist.constraints.real_vector, (), (2,))):  # fmt: skip
-        with pytest.raises(ValueError, match=r"`prior` must be a normalised.*MixturePrior"):
+        with pytest.raises(ValueError, match=r"`prior` must be .*lacks `sample.*EnergyPrior"):
             vae(prior, key)
     x = jr.normal(key, (32, 3), jnp.float32)
     options = {"optimiser": optax.adamw(1e-2), "steps": 20, "batch_size": 8, "key": key}

@@ -138,6 +138,7 @@ def _measure(
         x, key = pair
         model, q = target(x)
         require_inside(q, model.prior)
+        model = model.normalised(key=key)
         z = jax.vmap(lambda key: draw(q, key))(jr.split(key, num_samples))
         distortion = -jnp.mean(jax.vmap(model.log_likelihood)(z))
         try:

@@ -11,7 +11,6 @@ from ._aggregate import aggregate_log_prob as aggregate_log_prob
 from ._aggregate import aggregate_log_weights as aggregate_log_weights
 from ._aggregate import aggregate_samples as aggregate_samples
 from ._aggregate import pairwise_marginal_log_prob as pairwise_marginal_log_prob
-from ._annealed import HMC as HMC
 from ._annealed import Annealed as Annealed
 from ._annealed import Sandwich as Sandwich
 from ._annealed import annealed_importance_sampling as annealed_importance_sampling
@@ -27,6 +26,9 @@ from ._critics import GaussianBaseline as GaussianBaseline
 from ._critics import JointCritic as JointCritic
 from ._critics import MLPBaseline as MLPBaseline
 from ._critics import SeparableCritic as SeparableCritic
+from ._energy_prior import EnergyPrior as EnergyPrior
+from ._energy_prior import LogNormaliser as LogNormaliser
+from ._energy_prior import log_normaliser_of as log_normaliser_of
 from ._families import AbstractFamily as AbstractFamily
 from ._families import DiagonalNormal as DiagonalNormal
 from ._families import FullCovarianceNormal as FullCovarianceNormal
@@ -35,6 +37,7 @@ from ._flow_families import AuxiliaryFlow as AuxiliaryFlow
 from ._flow_families import CouplingFlow as CouplingFlow
 from ._flow_families import FlowDistribution as FlowDistribution
 from ._flow_families import InverseAutoregressiveFlow as InverseAutoregressiveFlow
+from ._hmc import HMC as HMC
 from ._implicit import Estimate as Estimate
 from ._implicit import ImportanceWeightedPosterior as ImportanceWeightedPosterior
 from ._implicit import implied_posterior_density as implied_posterior_density
@@ -69,6 +72,7 @@ from ._sumo import multilevel_log_evidence as multilevel_log_evidence
 from ._sumo import ragged_multilevel as ragged_multilevel
 from ._sumo import ragged_sumo as ragged_sumo
 from ._sumo import sumo as sumo
+from ._sumo_bound import SUMO as SUMO
 from ._total_correlation import TotalCorrelation as TotalCorrelation
 from ._total_correlation import TotalCorrelationSplit as TotalCorrelationSplit
 from ._total_correlation import exact_total_correlation_split as exact_total_correlation_split

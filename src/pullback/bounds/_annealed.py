@@ -1,9 +1,7 @@
 """Annealed importance sampling, and the sandwich that it gives on simulated data."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -13,26 +11,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pullback._key import checked_key
 from pullback.sampling import draw, log_mean_exp, log_prob, require_volume
 
+from ._energy_prior import EnergyPrior, log_normaliser_of
+from ._hmc import HMC, Place, hmc_step
 from ._model import LatentModel
 
-
-class HMC(eqx.Module):
-    """Hamiltonian Monte Carlo with unit masses, the transition at each temperature.
-
-    Args:
-        step_size: of the leapfrog, for every temperature alike or one for each, `[T]`; see
-            `tune_step_sizes`.
-        leapfrog_steps: of each proposal.
-
-    Source: Neal, MCMC Using Hamiltonian Dynamics, arXiv 1206.1901.
-    """
-
-    step_size: Float[Array, "..."] | float = 0.1
-    leapfrog_steps: int = eqx.field(default=10, static=True)
-
-    def __check_init__(self):
-        if self.leapfrog_steps < 1:
-            raise ValueError(f"`leapfrog_steps` must be 1 or more, got {self.leapfrog_steps}.")
+_MASS = 0x5EED
 
 
 class Annealed(NamedTuple):
@@ -88,7 +71,8 @@ def annealed_importance_sampling(
 
     Args:
         model: its likelihood at this x, and its prior, over an array z of floats. A chain that
-            would leave the prior's support stays where it is.
+            would leave the prior's support stays where it is. With an `EnergyPrior` the path
+            starts at its base, and as many chains again walk to the prior, for its mass.
         betas: $\beta_0 = 0, \dots, \beta_T = 1$, such as `sigmoid_schedule(T)`.
         num_chains: independent chains.
         transition: at each temperature.
@@ -99,8 +83,8 @@ def annealed_importance_sampling(
         An `Annealed`.
 
     Raises:
-        ValueError: `betas` has fewer than two entries, `num_chains` is below 1, or the prior is
-            discrete or on a surface, such as a simplex.
+        ValueError: `betas` has fewer than two entries, `num_chains` is below 1 (2 with an
+            `EnergyPrior`), or the prior is discrete or on a surface, such as a simplex.
 
     Example:
         >>> import jax, numpyro.distributions as dist
@@ -117,6 +101,14 @@ def annealed_importance_sampling(
     key = checked_key(key)
     _check_betas(betas, num_chains)
     require_volume(model.prior)
+    if isinstance(model.prior, EnergyPrior):
+        whole, tilt = _from_base(model)
+        found = annealed_importance_sampling(
+            whole, betas, num_chains=num_chains, transition=transition, batch_size=batch_size,
+            key=key,
+        )  # fmt: skip
+        mass = _mass(tilt, betas, num_chains, transition, batch_size, key)
+        return _shifted(found, log_normaliser_of(mass.log_weights).upper)
     starts, walks = jr.split(key)
     keys = jr.split(starts, num_chains)
     z = jax.lax.map(lambda k: draw(model.prior, k), keys, batch_size=batch_size or num_chains)
@@ -159,6 +151,15 @@ def reverse_annealing(
     key = checked_key(key)
     _check_betas(betas, num_chains)
     require_volume(model.prior)
+    if isinstance(model.prior, EnergyPrior):
+        whole, tilt = _from_base(model)
+        found = reverse_annealing(
+            whole, betas, posterior_sample, num_chains=num_chains, transition=transition,
+            batch_size=batch_size, key=key,
+        )  # fmt: skip
+        mass = _mass(tilt, betas, num_chains, transition, batch_size, key).log_evidence
+        # The weights are those of 1 / p(x).
+        return _shifted(found, mass, -mass)
     z = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], num_chains, axis=0), posterior_sample)
     if jnp.ndim(transition.step_size):
         # The step sizes belong to the temperatures; beta_t's comes before the step to beta_{t-1}.
@@ -288,6 +289,39 @@ def tune_step_sizes(
     return HMC(jnp.exp(log_step), leapfrog_steps)
 
 
+def _from_base(model: LatentModel) -> tuple[LatentModel, LatentModel]:
+    """Models over the base of an `EnergyPrior`, whose evidences are Z p(x) and Z."""
+    prior: EnergyPrior = model.prior
+    whole = lambda z: model.log_likelihood(z) + prior.tilt(z)
+    return LatentModel(whole, prior.base_law), LatentModel(prior.tilt, prior.base_law)
+
+
+def _mass(
+    tilt: LatentModel,
+    betas: Array,
+    num_chains: int,
+    transition: HMC,
+    batch_size: int | None,
+    key: PRNGKeyArray,
+) -> Annealed:
+    """What annealing from the base says of the mass of an `EnergyPrior`."""
+    if num_chains < 2:
+        raise ValueError(
+            f"`num_chains` must be 2 or more with an `EnergyPrior`, got {num_chains}: two halves "
+            "of the chains bound its mass from above."
+        )
+    return annealed_importance_sampling(
+        tilt, betas, num_chains=num_chains, transition=transition, batch_size=batch_size,
+        key=jr.fold_in(key, _MASS),
+    )  # fmt: skip
+
+
+def _shifted(found: Annealed, mass: Array, of_weights: Array | None = None) -> Annealed:
+    """What was found of Z p(x), as it is of p(x)."""
+    weights = found.log_weights - (mass if of_weights is None else of_weights)
+    return found._replace(log_evidence=found.log_evidence - mass, log_weights=weights)
+
+
 def _check_betas(betas: Array, num_chains: int) -> None:
     if jnp.ndim(betas) != 1 or len(betas) < 2:
         raise ValueError(f"`betas` must be two or more, from 0 to 1, got {jnp.shape(betas)}.")
@@ -315,15 +349,15 @@ def _anneal(
         likelihood = jax.value_and_grad(lambda flat: model.log_likelihood(unravel(flat)))
         prior = jax.value_and_grad(lambda flat: log_prob(model.prior, unravel(flat)))
 
-        def look(flat: Array) -> _Place:
-            return _Place(flat, *prior(flat), *likelihood(flat))
+        def look(flat: Array) -> Place:
+            return Place(flat, *prior(flat), *likelihood(flat))
 
         def step(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
             place, log_weight = carry
             old, new, size, key = inputs
             at = jnp.where(back, old, new).astype(flat.dtype)
             change = (new - old).astype(flat.dtype)
-            moved, accepted = _hmc(
+            moved, accepted = hmc_step(
                 look, at, place, size.astype(flat.dtype), transition.leapfrog_steps, key
             )
             weighed = jnp.where(back, moved.log_likelihood, place.log_likelihood)
@@ -338,41 +372,3 @@ def _anneal(
         lambda pair: one(*pair), (z, jr.split(key, chains)), batch_size=batch_size or chains
     )
     return log_weights, jnp.mean(accepted, axis=0), z
-
-
-class _Place(NamedTuple):
-    """Where a chain is, and what is known there: at another temperature it is known as well."""
-
-    z: Array
-    log_prior: Array
-    prior_slope: Array
-    log_likelihood: Array
-    likelihood_slope: Array
-
-    def density(self, beta: Array) -> Array:
-        return self.log_prior + beta * self.log_likelihood
-
-    def slope(self, beta: Array) -> Array:
-        return self.prior_slope + beta * self.likelihood_slope
-
-
-def _hmc(
-    look: Callable[[Array], _Place], beta: Array, place: _Place, size: Array, steps: int, key: Array
-) -> tuple[_Place, Array]:
-    """One proposal of HMC, and the probability with which it was accepted."""
-    kick, choose = jr.split(key)
-    momentum = jr.normal(kick, place.z.shape, place.z.dtype)
-
-    def leap(carry: tuple, _: None) -> tuple[tuple, None]:
-        here, momentum = carry
-        momentum = momentum + 0.5 * size * here.slope(beta)
-        here = look(here.z + size * momentum)
-        return (here, momentum + 0.5 * size * here.slope(beta)), None
-
-    (new, last), _ = jax.lax.scan(leap, (place, momentum), length=steps)
-    energy = lambda place, momentum: place.density(beta) - 0.5 * jnp.sum(jnp.square(momentum))
-    log_ratio = energy(new, last) - energy(place, momentum)
-    # A path that left the numbers is refused.
-    chance = jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
-    accept = jr.uniform(choose, (), place.z.dtype) < chance
-    return jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, place), chance

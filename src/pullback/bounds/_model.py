@@ -4,11 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from pullback.sampling import enumerated_kl, log_prob
+from pullback._key import checked_key
+from pullback.sampling import enumerated_kl, log_prob, require_distribution
 
 from ._closed_forms import continuous_kl
+from ._energy_prior import EnergyPrior, Normalised
+
+_MASS = 0x5EED
 
 
 class LatentModel(eqx.Module):
@@ -18,15 +23,33 @@ class LatentModel(eqx.Module):
 
     Args:
         log_likelihood: from z to $\log p(x | z)$, a scalar.
-        prior: the distribution $p(z)$.
+        prior: the distribution $p(z)$, with `log_prob` and `sample`; or an `EnergyPrior`, whose
+            mass is not known.
+
+    Raises:
+        ValueError: the prior is no distribution; the message names what it lacks.
     """
 
     log_likelihood: Callable[[Any], Float[Array, ""]]
     prior: Any
 
+    def __check_init__(self):
+        require_distribution(self.prior, "prior")
+
     def __call__(self, z: Any) -> Float[Array, ""]:
         """The log of the joint density."""
         return self.log_likelihood(z) + log_prob(self.prior, z)
+
+    def normalised(self, *, key: PRNGKeyArray) -> "LatentModel":
+        """The model itself; of an `EnergyPrior`, that prior less an estimate of its log-mass.
+
+        The estimate is too large in expectation, so that a lower bound stays one.
+        """
+        if not isinstance(self.prior, EnergyPrior):
+            return self
+        # Folded in, so that the key still serves for what the caller draws.
+        mass = self.prior.log_normaliser(key=jr.fold_in(checked_key(key), _MASS)).upper
+        return LatentModel(self.log_likelihood, Normalised(self.prior, mass))
 
 
 def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:

@@ -102,8 +102,9 @@ class ELBO(AbstractBound):
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
         key = checked_key(key)
-        _refuse_doubly(estimator, "an ELBO", "`PathDerivative`")
+        refuse_doubly(estimator, "an ELBO", "`PathDerivative`")
         require_inside_prior(log_joint, posterior)
+        log_joint = normalised(log_joint, key)
         if self.kl == "sampled":
             require_densities(estimator)
             f = lambda z, q: log_joint(z) - log_prob(q, z)
@@ -166,6 +167,7 @@ class ImportanceWeighted(AbstractBound):
         key = checked_key(key)
         require_inside_prior(log_joint, posterior)
         require_densities(estimator)
+        log_joint = normalised(log_joint, key)
         return expectation(
             LogMeanExp(lambda z, q: log_joint(z) - log_prob(q, z)),
             Replicated(posterior, self.samples),
@@ -180,6 +182,11 @@ def require_inside_prior(log_joint: LogJoint, posterior: Distribution) -> None:
     """Refuse a posterior that can draw what the prior of a `LatentModel` has not."""
     if isinstance(log_joint, LatentModel):
         require_inside(posterior, log_joint.prior)
+
+
+def normalised(log_joint: LogJoint, key: PRNGKeyArray) -> LogJoint:
+    """`LatentModel.normalised`, of one; a function is taken as it is."""
+    return log_joint.normalised(key=key) if isinstance(log_joint, LatentModel) else log_joint
 
 
 def require_densities(estimator: AbstractEstimator) -> None:
@@ -203,7 +210,7 @@ def _latent(log_joint: LogJoint) -> LatentModel:
     return log_joint
 
 
-def _refuse_doubly(estimator: AbstractEstimator, what: str, instead: str) -> None:
+def refuse_doubly(estimator: AbstractEstimator, what: str, instead: str) -> None:
     if isinstance(estimator, DoublyReparameterised):
         raise ValueError(
             f"`estimator` DoublyReparameterised is for importance-weighted bounds, not {what}: "

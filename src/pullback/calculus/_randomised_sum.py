@@ -105,9 +105,9 @@ class RaggedTerms(NamedTuple):
         mask: False for entries of the padding, which point at term 1 of series 0.
     """
 
-    row: Int[np.ndarray, " entry"]
-    term: Int[np.ndarray, " entry"]
-    mask: Bool[np.ndarray, " entry"]
+    row: Int[Array | np.ndarray, " entry"]
+    term: Int[Array | np.ndarray, " entry"]
+    mask: Bool[Array | np.ndarray, " entry"]
 
 
 def ragged_terms(stop: Int[np.ndarray, " batch"], *, exact: int = 0) -> RaggedTerms:

@@ -6,6 +6,7 @@ estimator that it is given.
 
 from ._concrete import ExpRelaxedOneHotCategorical as ExpRelaxedOneHotCategorical
 from ._concrete import RelaxedOneHotCategorical as RelaxedOneHotCategorical
+from ._contract import require_distribution as require_distribution
 from ._control_variate import AbstractControlVariate as AbstractControlVariate
 from ._control_variate import NeuralControlVariate as NeuralControlVariate
 from ._control_variate import RebarControlVariate as RebarControlVariate
@@ -33,6 +34,7 @@ from ._law import Replicated as Replicated
 from ._law import draw as draw
 from ._law import hold as hold
 from ._law import independent_parts as independent_parts
+from ._law import is_reparameterised as is_reparameterised
 from ._law import log_prob as log_prob
 from ._law import log_prob_of_parts as log_prob_of_parts
 from ._one_hot import OneHotCategorical as OneHotCategorical

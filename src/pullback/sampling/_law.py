@@ -1,6 +1,7 @@
 """What the estimators ask of a distribution."""
 
 import functools
+import inspect
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
@@ -26,7 +27,10 @@ class Distribution(Protocol):
     """One of `numpyro.distributions`, or anything else with these two methods.
 
     Gradients flow through its array leaves: a class of one's own is an `eqx.Module`, or is
-    registered as a PyTree otherwise.
+    registered as a PyTree otherwise. Three attributes are heeded where they are there:
+    `has_rsample`, False if no gradient flows through a sample; `support`, one of NumPyro's
+    constraints, outside of which the density is 0; and `kl_from(q)`, the divergence from q in
+    closed form. `docs/distributions.md` has the whole contract.
     """
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...], /) -> Any: ...
@@ -68,10 +72,26 @@ class Replicated(eqx.Module):
 
 
 def draw(q: Distribution, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Any:
-    """A sample; gradients flow through it where `is_reparameterised`."""
+    """A sample; gradients flow through it where `is_reparameterised`.
+
+    What can draw but one at a time, `sample(key)`, is mapped over as many keys.
+    """
     key = checked_key(key)
     with standard_promotion():
-        return q.sample(key, shape)
+        if _takes_shape(type(q)):
+            return q.sample(key, shape)
+        one: Any = q.sample
+        for _ in shape:
+            one = jax.vmap(one)
+        return one(jr.split(key, shape) if shape else key)
+
+
+@functools.lru_cache(maxsize=256)
+def _takes_shape(kind: type) -> bool:
+    """Whether `sample` has a place for a shape behind the key."""
+    kinds = [each.kind for each in inspect.signature(kind.sample).parameters.values()]
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return inspect.Parameter.VAR_POSITIONAL in kinds or sum(k in places for k in kinds) > 2
 
 
 def log_prob(q: Distribution, z: Any) -> Float[Array, ""]:

@@ -87,7 +87,8 @@ class PathDerivative(AbstractEstimator):
 
     Args:
         allow_bias: take it on a `LogMeanExp` of several samples as well, where it is biased: its
-            fixed point is then another one.
+            fixed point is then another one. Under `pullback.bounds.SUMO` it is then the gradient of
+            $-\mathrm{KL}(p(z|x) \| q)$.
 
     Source: Roeder, Wu and Duvenaud, Sticking the Landing, arXiv 1703.09194.
     """

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pullback._checked_data import check_data
 from pullback._key import checked_key
 from pullback.bounds import (
+    SUMO,
     AbstractBound,
     AbstractObjective,
     BatchTerms,
@@ -44,12 +45,23 @@ class BoundLoss(eqx.Module):
         binarise: draw each pixel from its grey level anew at every step, the usual protocol for
             MNIST and Omniglot. Without it grey levels are taken as they are.
 
+    Raises:
+        ValueError: the bound is `SUMO` and the estimator `Reparameterised`.
+
     Source: Burda, Grosse and Salakhutdinov, arXiv 1509.00519 (protocol).
     """
 
     bound: AbstractBound
     estimator: AbstractEstimator = Reparameterised()
     binarise: bool = eqx.field(default=False, static=True, kw_only=True)
+
+    def __check_init__(self):
+        if isinstance(self.bound, SUMO) and isinstance(self.estimator, Reparameterised):
+            raise ValueError(
+                "`estimator` Reparameterised gives the encoder noise to follow under SUMO, whose "
+                "expectation hardly depends on the posterior: take "
+                "`PathDerivative(allow_bias=True)`, which draws it over the true one."
+            )
 
     def check(self, vae: VAE, batch: Any) -> None:
         """Raise ValueError if the data cannot be of the likelihood."""
@@ -62,6 +74,10 @@ class BoundLoss(eqx.Module):
         pixels, samples = jr.split(key)
         if self.binarise:
             batch = _binary(batch, pixels)
+
+        if isinstance(self.bound, SUMO):  # of which a whole batch costs less than its examples
+            values = self.bound.estimates(vae.target, batch, estimator=self.estimator, key=samples)
+            return -jnp.mean(values), {}
 
         def one(x: Array, key: Array) -> Array:
             return self.bound(*vae.target(x), estimator=self.estimator, key=key)
@@ -178,6 +194,7 @@ def batch_terms(
     def one(x: Array, key: Array) -> tuple[Array, Array, object, object]:
         model, posterior = vae.target(x)
         require_inside(posterior, model.prior)
+        model = model.normalised(key=key)
         mean = lambda f: expectation(
             f, posterior, estimator=estimator, num_samples=num_samples, key=key
         )

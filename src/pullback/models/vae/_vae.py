@@ -16,12 +16,12 @@ from pullback._checked_data import check_data
 from pullback._key import checked_key
 from pullback.bounds import AbstractFamily, DiagonalNormal, ImportanceWeighted, LatentModel
 from pullback.sampling import (
-    Distribution,
     FixedLaw,
     StandardNormal,
     draw,
     fixed,
     hold,
+    require_distribution,
     require_inside,
 )
 
@@ -43,14 +43,15 @@ class VAE(eqx.Module):
         encoder: from x to the parameters of `family`.
         decoder: from z to the parameters of `likelihood`; or an `AbstractAutoregressiveDecoder`.
         family: of posteriors, of `pullback.bounds`.
-        prior: of z: anything normalised with `log_prob` and `sample`, or a `VampPrior`. The
-            floating arrays of a module are trained, as those of a `MixturePrior`; a distribution of
-            NumPyro is fixed (`pullback.sampling.FixedLaw`), as `StandardNormal` is.
+        prior: of z: anything normalised with `log_prob` and `sample`, a `VampPrior`, or an
+            `EnergyPrior` of `pullback.bounds`, whose mass is estimated. The floating arrays of a
+            module are trained, as those of a `MixturePrior`; a distribution of NumPyro is fixed
+            (`pullback.sampling.FixedLaw`), as `StandardNormal` is.
         likelihood: of x.
 
     Raises:
-        ValueError: the prior cannot be drawn from, or the family's posteriors can draw what it
-            cannot.
+        ValueError: the prior lacks a part of a distribution, or the family's posteriors can draw
+            what it cannot.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -82,7 +83,9 @@ class VAE(eqx.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.family = family
-        self.prior = fixed(_normalised(prior))
+        if not isinstance(prior, VampPrior):
+            require_distribution(prior, "prior")
+        self.prior = fixed(prior)
         _require_inside(family, prior)
         self.likelihood = likelihood
 
@@ -192,26 +195,6 @@ class VAE(eqx.Module):
         check_data(self, x)
         model, posterior = self.target(x)
         return ImportanceWeighted(samples)(model, posterior, key=key)
-
-
-def _normalised(prior: Any) -> Any:
-    """Refuse a density that nothing can be drawn from: it may be of any mass, and grow in it."""
-    if isinstance(prior, VampPrior):
-        return prior
-    known = isinstance(prior, Distribution)
-    if known and isinstance(prior, dist.Distribution):
-        try:
-            eqx.filter_eval_shape(draw, prior, jr.key(0))
-        except NotImplementedError:
-            known = False
-    if not known:
-        raise ValueError(
-            "`prior` must be a normalised distribution, with `log_prob(z)` and `sample(key, "
-            f"shape)`, got {type(prior).__name__}, which cannot be drawn from: take "
-            "`StandardNormal`, a `MixturePrior`, an `AutoregressivePrior` or a flow of "
-            "`pullback.models.flows`. Under a density of unknown mass there is no ELBO."
-        )
-    return prior
 
 
 def _require_inside(family: AbstractFamily, prior: Any) -> None:
