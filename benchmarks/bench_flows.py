@@ -26,7 +26,7 @@ from pullback.calculus import Geometric, RouletteLogDet
 from pullback.models.flows import (
     ResidualBlock,
     ResidualFlow,
-    negative_log_likelihood,
+    maximum_likelihood_loss,
     residual_flow,
 )
 from pullback.nn import LipschitzMLP, refresh
@@ -48,7 +48,7 @@ def step(static: Any) -> Callable[..., Any]:
 
     def take(params: Any, opt: Any, x: Any, key: Any) -> Any:
         flow = eqx.combine(params, static)
-        gradient = eqx.filter_grad(lambda f: negative_log_likelihood(f, x, key=key)[0])(flow)
+        gradient = eqx.filter_grad(lambda f: maximum_likelihood_loss(f, x, key=key)[0])(flow)
         flow, opt = apply_gradient(_ADAM, gradient, opt, flow)
         return eqx.filter(flow, eqx.is_array), opt
 

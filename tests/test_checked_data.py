@@ -21,7 +21,7 @@ from pullback.models.flows import (
     CNF,
     HybridFlow,
     HybridLoss,
-    negative_log_likelihood,
+    maximum_likelihood_loss,
     residual_flow,
 )
 from pullback.models.vae import (
@@ -87,14 +87,14 @@ def test_points_that_are_not_of_a_flow_are_named(make):
         (np.ones((5, 3)), r"must have shape \[n, 2\], got \[5, 3\]"),
     ):
         with pytest.raises(ValueError, match=message):
-            fit(flow, negative_log_likelihood, data, **TRAIN, key=KEY)
+            fit(flow, maximum_likelihood_loss, data, **TRAIN, key=KEY)
         with pytest.raises(ValueError, match=message):
-            fit_stack(stacked(flow), negative_log_likelihood, data, **TRAIN, keys=KEY[None])
+            fit_stack(stacked(flow), maximum_likelihood_loss, data, **TRAIN, keys=KEY[None])
         with pytest.raises(ValueError, match=message):
-            evaluate(flow, negative_log_likelihood, data, batch_size=2, key=KEY)
+            evaluate(flow, maximum_likelihood_loss, data, batch_size=2, key=KEY)
     line = residual_flow(1, blocks=1, width=4, key=jr.key(0))
     with pytest.raises(ValueError, match=r"Take `x\[:, None\]`"):
-        fit(line, negative_log_likelihood, np.ones(5), **TRAIN, key=KEY)
+        fit(line, maximum_likelihood_loss, np.ones(5), **TRAIN, key=KEY)
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 3], [0, -1, 2]])

@@ -10,7 +10,7 @@ import pytest
 
 from pullback.calculus import (
     dimensionwise_derivatives,
-    fokker_planck_loss,
+    fokker_planck_objective,
     fokker_planck_rate,
     fokker_planck_residual,
 )
@@ -124,7 +124,7 @@ def test_a_score_that_knows_its_diagonal_is_used():
 def test_matching_recovers_the_drift_of_a_known_density():
     # The residual is linear in the rates, so that one Newton step from anywhere is the minimum.
     xs = ou_points()
-    loss = lambda rate: fokker_planck_loss(ou_log_prob, ou_drift, ou_squared, TIMES, xs, rate)
+    loss = lambda rate: fokker_planck_objective(ou_log_prob, ou_drift, ou_squared, TIMES, xs, rate)
     start = jnp.array([3.0, 0.1])
     slope, bend = jax.jit(lambda rate: (jax.grad(loss)(rate), jax.hessian(loss)(rate)))(start)
     step = jnp.linalg.solve(bend, slope)
@@ -137,7 +137,7 @@ def test_the_loss_is_the_mean_of_the_squares_or_of_the_sizes():
     off = residuals(ou_log_prob, ou_drift, ou_squared, xs, RATE + 0.3)
     for penalty, want in zip(penalties, (np.mean(off**2), np.mean(np.abs(off))), strict=True):
         found = jax.jit(
-            lambda rate, penalty=penalty: fokker_planck_loss(
+            lambda rate, penalty=penalty: fokker_planck_objective(
                 ou_log_prob, ou_drift, ou_squared, TIMES, xs, rate, penalty=penalty
             )
         )(RATE + 0.3)

@@ -10,7 +10,7 @@ from jax.scipy.special import logsumexp
 from pullback.calculus import (
     HollowDivergence,
     HutchinsonDivergence,
-    hyvarinen_loss,
+    hyvarinen_objective,
     stein_operator,
     stein_terms,
 )
@@ -117,15 +117,15 @@ def test_hyvarinen_is_half_the_fisher_divergence_less_a_constant_of_the_data():
     for model in (lambda x: gaussian(x, 0.3, 2.0), lambda x: -jnp.sum(jnp.cosh(x / 3))):
         score = jax.grad(model)
         fisher = mean(lambda x, score=score: jnp.sum((score(x) - own(x)) ** 2)) / 2
-        found = mean(lambda x, score=score: hyvarinen_loss(score, x))
+        found = mean(lambda x, score=score: hyvarinen_objective(score, x))
         np.testing.assert_allclose(found, fisher - constant, rtol=1e-8)
 
 
 def test_sliced_score_matching_is_right_on_average(key):
     x, method = jnp.array([0.4, -1.0, 0.3]), HutchinsonDivergence("gaussian")
-    one = lambda key: hyvarinen_loss(f, x, method, method.probe(x, key=key))
+    one = lambda key: hyvarinen_objective(f, x, method, method.probe(x, key=key))
     found = np.asarray(jax.jit(jax.vmap(one))(jr.split(key, 20_000)))
-    assert within_four_errors(found, float(hyvarinen_loss(f, x)))
+    assert within_four_errors(found, float(hyvarinen_objective(f, x)))
 
 
 def test_a_log_density_in_place_of_a_score_is_refused():

@@ -14,7 +14,7 @@ from scipy.linalg import expm
 from scipy.stats import multivariate_normal
 
 from pullback.calculus import ExactDivergence, HutchinsonDivergence
-from pullback.models.flows import CNF, negative_log_likelihood
+from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import ConcatSquashMLP, HyperPlanarField
 from pullback.ode import SolveError
 from pullback.sampling import StandardNormal
@@ -144,7 +144,7 @@ def test_gradients_are_those_of_finite_differences(key):
 
     @jax.jit
     def loss(flat):
-        return negative_log_likelihood(eqx.combine(unravel(flat), rest), x, key=key)[0]
+        return maximum_likelihood_loss(eqx.combine(unravel(flat), rest), x, key=key)[0]
 
     gradient = jax.grad(loss)(flat)
     for direction in np.random.default_rng(1).normal(size=(3, flat.size)):
@@ -212,9 +212,9 @@ def test_a_failed_solve_raises_when_scoring_and_is_reported_when_training(key):
         flow.log_prob(POINTS)
     with pytest.raises(SolveError, match="max_steps"):
         flow.log_prob(POINTS, batch_size=2)
-    _, metrics = negative_log_likelihood(flow, POINTS, key=key)
+    _, metrics = maximum_likelihood_loss(flow, POINTS, key=key)
     assert metrics["result"] == 1
-    _, metrics = negative_log_likelihood(linear(), POINTS, key=key)
+    _, metrics = maximum_likelihood_loss(linear(), POINTS, key=key)
     assert metrics["result"] == 0
 
 

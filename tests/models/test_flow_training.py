@@ -14,7 +14,7 @@ import pytest
 
 from pullback.analysis import grid_mass
 from pullback.data import two_moons
-from pullback.models.flows import ActNorm, initialise, negative_log_likelihood, residual_flow
+from pullback.models.flows import ActNorm, initialise, maximum_likelihood_loss, residual_flow
 from pullback.nn import lipschitz_upper_bound
 from pullback.train import Stream, apply_gradient, fit, fit_stack, iterate
 
@@ -22,13 +22,13 @@ ADAM, STEPS = optax.adam(0.05), 60
 
 
 def by_fit(flow, x, key):
-    return fit(flow, negative_log_likelihood, x, optimiser=ADAM, steps=STEPS, batch_size=64,
+    return fit(flow, maximum_likelihood_loss, x, optimiser=ADAM, steps=STEPS, batch_size=64,
                key=key)[0]  # fmt: skip
 
 
 def by_fit_stack(flow, x, key):
     stack = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, flow)
-    stack, _ = fit_stack(stack, negative_log_likelihood, x, optimiser=ADAM, steps=STEPS,
+    stack, _ = fit_stack(stack, maximum_likelihood_loss, x, optimiser=ADAM, steps=STEPS,
                          batch_size=64, keys=key[None])  # fmt: skip
     return jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, stack)
 
@@ -36,7 +36,7 @@ def by_fit_stack(flow, x, key):
 def by_iterate(flow, x, key):
     def step(state, batch, *, key):
         flow, opt = state
-        (loss, _), gradient = eqx.filter_value_and_grad(negative_log_likelihood, has_aux=True)(
+        (loss, _), gradient = eqx.filter_value_and_grad(maximum_likelihood_loss, has_aux=True)(
             flow, batch, key=key
         )
         return apply_gradient(ADAM, gradient, opt, flow), {"loss": loss}
@@ -48,7 +48,7 @@ def by_iterate(flow, x, key):
 def by_hand(flow, x, key):
     @eqx.filter_jit
     def step(flow, opt, batch, key):
-        loss = lambda flow: negative_log_likelihood(flow, batch, key=key)[0]
+        loss = lambda flow: maximum_likelihood_loss(flow, batch, key=key)[0]
         updates, opt = ADAM.update(eqx.filter_grad(loss)(flow), opt)
         return eqx.apply_updates(flow, updates), opt
 
@@ -75,7 +75,7 @@ def test_the_density_sums_to_one_however_it_is_trained(train, x32):
 
 def losses(x, optimiser=ADAM):
     flow = initialise(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
-    _, info = fit(flow, negative_log_likelihood, x, optimiser=optimiser, steps=30, batch_size=64,
+    _, info = fit(flow, maximum_likelihood_loss, x, optimiser=optimiser, steps=30, batch_size=64,
                   log_every=1, key=jr.key(1))  # fmt: skip
     return np.array([entry["loss"] for entry in info.history])
 

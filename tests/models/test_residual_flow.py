@@ -23,7 +23,7 @@ from pullback.models.flows import (
     image_residual_flow,
     initialise,
     log_prob_estimate,
-    negative_log_likelihood,
+    maximum_likelihood_loss,
     residual_flow,
     with_log_det,
 )
@@ -218,7 +218,7 @@ def test_the_loss_of_a_hybrid_is_its_two_parts(flow):
     first = -float(flow.log_prob(x).mean()) / 2 / np.log(2)
     np.testing.assert_allclose(loss, 0.5 * first + second, rtol=1e-9)
     np.testing.assert_allclose(metrics["accuracy"], (logits.argmax(axis=1) == labels).mean())
-    nats, _ = negative_log_likelihood(flow, x, key=jr.key(0))
+    nats, _ = maximum_likelihood_loss(flow, x, key=jr.key(0))
     np.testing.assert_allclose(nats, first * 2 * np.log(2), rtol=1e-9)
 
 

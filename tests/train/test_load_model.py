@@ -109,9 +109,7 @@ def test_resuming_with_another_loss_is_refused(tmp_path, monkeypatch):
     run(tmp_path / "a", loss=times(1.0))
     with pytest.raises(CheckpointError, match=r"`loss` computes something else.*another loss"):
         run(tmp_path / "a", loss=times(2.0), resume=True)
-    with pytest.raises(
-        CheckpointError, match=r"`loss` is <lambda> .*load_model\.loss"
-    ):
+    with pytest.raises(CheckpointError, match=r"`loss` is <lambda> .*load_model\.loss"):
         run(tmp_path / "a", resume=True)
     assert run(tmp_path / "a", loss=times(1.0), steps=5, resume=True)[1].step == 5
     run(tmp_path / "b", loss=reading)

@@ -33,6 +33,10 @@ def test_a_stack_is_the_same_as_each_by_itself():
     )  # fmt: skip
     assert info.steps.tolist() == [10, 20, 25]
     assert info.good.all()
+    shared, _ = fit_stack(
+        start, Weighted(weights[1]), DATA, optimiser=ADAM, steps=25, batch_size=4, keys=keys
+    )
+    np.testing.assert_allclose(shared[1], found[1], rtol=1e-12)
     for i in range(3):
         alone, told = fit(
             start[i], Weighted(weights[i]), DATA, optimiser=ADAM, steps=25, batch_size=4,
@@ -93,5 +97,8 @@ def test_arguments_that_do_not_fit_are_named():
         run(jnp.zeros(2), keys, batch_size=4)
     with pytest.raises(ValueError, match="`steps` must be at least 1"):
         run(jnp.zeros(2), keys, steps=0)
+    with pytest.raises(ValueError, match=r"row for each of the 2 models.*\(3,\)"):
+        fit_stack(jnp.zeros((2, 3)), Weighted(jnp.ones(3)), DATA, optimiser=ADAM, steps=1,
+                  batch_size=1, keys=keys)  # fmt: skip
     with pytest.raises(ValueError, match="`models` must be a PyTree of arrays with the same"):
         run((jnp.zeros(2), jnp.zeros(3)), keys)

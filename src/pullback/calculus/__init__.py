@@ -8,7 +8,7 @@ from ._divergence import AbstractDivergence as AbstractDivergence
 from ._divergence import ExactDivergence as ExactDivergence
 from ._divergence import HollowDivergence as HollowDivergence
 from ._divergence import HutchinsonDivergence as HutchinsonDivergence
-from ._fokker_planck import fokker_planck_loss as fokker_planck_loss
+from ._fokker_planck import fokker_planck_objective as fokker_planck_objective
 from ._fokker_planck import fokker_planck_rate as fokker_planck_rate
 from ._fokker_planck import fokker_planck_residual as fokker_planck_residual
 from ._induced_norm import induced_norm as induced_norm
@@ -26,7 +26,7 @@ from ._randomised_sum import ragged_sum as ragged_sum
 from ._randomised_sum import ragged_terms as ragged_terms
 from ._randomised_sum import randomised_sum as randomised_sum
 from ._randomised_sum import truncation_cost as truncation_cost
-from ._score_matching import hyvarinen_loss as hyvarinen_loss
+from ._score_matching import hyvarinen_objective as hyvarinen_objective
 from ._stein import SteinTerms as SteinTerms
 from ._stein import stein_operator as stein_operator
 from ._stein import stein_terms as stein_terms

@@ -107,7 +107,7 @@ def fokker_planck_residual(
     return change - fokker_planck_rate((f, df), (g, dg, d2g), (s, ds))
 
 
-def fokker_planck_loss(
+def fokker_planck_objective(
     log_prob: Callable[[Any, Any], Any],
     drift: Callable[[Any, Any, Any], Any],
     squared_diffusion: Callable[[Any, Any, Any], Any],
@@ -143,7 +143,7 @@ def fokker_planck_loss(
         >>> stationary = lambda t, x: -jnp.sum(x**2) / 2
         >>> drift, squared = lambda t, x, rate: -rate * x, lambda t, x, rate: 2 * jnp.ones_like(x)
         >>> ts, xs = jnp.zeros(3), jnp.array([[0.5], [-1.0], [2.0]])
-        >>> loss = lambda rate: fokker_planck_loss(stationary, drift, squared, ts, xs, rate)
+        >>> loss = lambda rate: fokker_planck_objective(stationary, drift, squared, ts, xs, rate)
         >>> float(loss(jnp.array(1.0))), abs(float(jax.grad(loss)(jnp.array(1.0))))
         (0.0, 0.0)
 

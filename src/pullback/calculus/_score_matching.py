@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 from ._divergence import AbstractDivergence, ExactDivergence
 
 
-def hyvarinen_loss(
+def hyvarinen_objective(
     score: Callable[[Any], Any],
     x: Float[Array, " dim"],
     divergence: AbstractDivergence | None = None,
@@ -37,7 +37,7 @@ def hyvarinen_loss(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> float(hyvarinen_loss(lambda x: -x, jnp.array([1.0, 2.0])))
+        >>> float(hyvarinen_objective(lambda x: -x, jnp.array([1.0, 2.0])))
         0.5
 
     Source: Hyvarinen, Estimation of Non-Normalized Statistical Models by Score Matching, JMLR 6

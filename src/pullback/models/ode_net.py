@@ -12,9 +12,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from pullback._checked_data import check_rows, checked_by
 from pullback.nn import ConcatConvNet, ConcatMLP, RandomCrop
 from pullback.ode import AbstractAdjoint, Solution, solve
 
@@ -309,6 +311,20 @@ def conv_residual_net(
     )
 
 
+def _check_images(model: ODENet | ResidualNet, data: Any) -> None:
+    """Raise ValueError for a row that is not finite, or for labels that are no classes."""
+    x, y = map(np.asarray, data)
+    check_rows(x)
+    first = eqx.filter_eval_shape(lambda model, x: model(x), model, jnp.asarray(x[:1]))
+    classes = (first[0] if isinstance(model, ODENet) else first).shape[-1]
+    if y.size and not 0 <= y.min() <= y.max() < classes:
+        raise ValueError(
+            f"the labels in `data` must lie between 0 and {classes - 1}, got {y.min()} to "
+            f"{y.max()}."
+        )
+
+
+@checked_by(_check_images)
 def classification_loss(
     model: ODENet | ResidualNet,
     batch: tuple[Float[Array, "batch ..."], Int[Array, " batch"]],

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import train
 from pullback.calculus import ExactDivergence, HutchinsonDivergence
-from pullback.models.flows import CNF, negative_log_likelihood
+from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import ConcatMLP, ConcatSquashMLP
 from pullback.recipes._base import Claim
 from pullback.recipes._context import Context
@@ -115,7 +115,7 @@ def train_flow(
     )
     flow, info = train.fit(
         flow,
-        negative_log_likelihood,
+        maximum_likelihood_loss,
         jnp.asarray(points, float),
         optimiser=_optimiser(config.learning_rate, config.iterations),
         steps=config.iterations,

@@ -22,7 +22,7 @@ from pullback.models.flows import (
     Squeeze,
     Stacked,
     initialise,
-    negative_log_likelihood,
+    maximum_likelihood_loss,
     residual_flow,
 )
 from pullback.nn import LipschitzConvNet, LipschitzMLP
@@ -229,7 +229,7 @@ def train_flows(
     flows = eqx.filter_vmap(lambda flow: initialise(flow, points))(_flows(config, exact, seeds))
     models, _ = fit_stack(
         flows,
-        negative_log_likelihood,
+        maximum_likelihood_loss,
         points,
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(2e-3)),
         steps=config.flow_steps,

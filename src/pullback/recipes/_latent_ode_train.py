@@ -97,8 +97,8 @@ def _optimiser(learning_rate: float, steps: int, *, adamax: bool) -> optax.Gradi
 
 
 @functools.cache
-def make_loss() -> ts.ELBOLoss:
-    return ts.ELBOLoss()
+def make_loss() -> ts.LatentODELoss:
+    return ts.LatentODELoss()
 
 
 def fit(

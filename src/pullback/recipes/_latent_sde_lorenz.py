@@ -14,7 +14,7 @@ from pullback import data, train
 from pullback.data import IrregularSeries
 from pullback.models.timeseries import (
     LatentSDE,
-    PathELBOLoss,
+    LatentSDELoss,
     TrainingSeries,
     latent_sde,
     observations,
@@ -93,7 +93,7 @@ def _trained(
         "key": fit_key,
     }
     model, info = train.fit(
-        model, PathELBOLoss(), TrainingSeries(observations(fitted)),
+        model, LatentSDELoss(), TrainingSeries(observations(fitted)),
         steps=config.lorenz_iterations, folder=context.folder("lorenz"), **settings,
     )  # fmt: skip
     for entry in info.history:

@@ -20,14 +20,14 @@ from scipy.special import logsumexp
 from pullback import data, train
 from pullback.models.timeseries import (
     Control,
-    ELBOLoss,
     GaussianLikelihood,
     LatentODE,
+    LatentODELoss,
     LatentSDE,
+    LatentSDELoss,
     NoContext,
     Observations,
     OrnsteinUhlenbeck,
-    PathELBOLoss,
     Posterior,
     TrainingSeries,
     latent_sde,
@@ -133,7 +133,7 @@ def _optimiser(learning_rate: float, iterations: int) -> optax.GradientTransform
 
 @functools.cache
 def _loss(kind: type, samples: int) -> Any:
-    return {LatentSDE: PathELBOLoss, LatentODE: ELBOLoss}[kind](samples=samples)
+    return {LatentSDE: LatentSDELoss, LatentODE: LatentODELoss}[kind](samples=samples)
 
 
 def trained(

@@ -15,13 +15,13 @@ from scipy import stats
 from pullback import data, ode, train
 from pullback.data import IrregularSeries
 from pullback.models.timeseries import (
-    ELBOLoss,
     FirstFramesContext,
     GaussianLikelihood,
     LatentODE,
+    LatentODELoss,
     LatentSDE,
+    LatentSDELoss,
     NeuralPrior,
-    PathELBOLoss,
     TrainingSeries,
     latent_ode,
     latent_sde,
@@ -124,7 +124,7 @@ def _trained(
     fitted: TrainingSeries,
     validation: TrainingSeries,
 ) -> LatentSDE | LatentODE:
-    make = PathELBOLoss if kind == "latent SDE" else ELBOLoss
+    make = LatentSDELoss if kind == "latent SDE" else LatentODELoss
     name = f"{kind.replace(' ', '-')}-{weight:g}"
     model, info = train.fit(
         _untrained(config, kind, fitted.observed.values.shape[2], context.seed),

@@ -15,10 +15,10 @@ from jaxtyping import Array, Float
 from pullback.data import standardise, two_moons
 from pullback.models.energy import (
     LinearICA,
+    ScoreMatchingLoss,
     TiltedGaussian,
     fit_stein,
     random_unmixing,
-    score_matching_loss,
 )
 from pullback.recipes._context import Context
 from pullback.train import fit_stack
@@ -103,7 +103,7 @@ def train_ica(config: Config, context: Context, seed: int) -> dict[str, np.ndarr
     found = {"start": start}
     for name, loss, key in (
         ("maximum likelihood", likelihood, keys[0]),
-        ("score matching", score_matching_loss, keys[1]),
+        ("score matching", ScoreMatchingLoss(), keys[1]),
     ):
         found[name], _ = fit_stack(
             start, loss, x, optimiser=adam, steps=config.steps, batch_size=config.batch_size,

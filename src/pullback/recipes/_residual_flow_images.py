@@ -21,7 +21,7 @@ from pullback.models.flows import (
     image_residual_flow,
     initialise,
     log_prob_estimate,
-    negative_log_likelihood,
+    maximum_likelihood_loss,
     with_log_det,
 )
 from pullback.nn import refresh
@@ -66,7 +66,7 @@ def _noisy_loss(
     flow: AbstractFlow, x: Float[Array, "batch channel side side"], *, key: Any
 ) -> tuple[Array, dict[str, Array]]:
     noise_key, key = jr.split(key)
-    loss, metrics = negative_log_likelihood(flow, dequantise(x, key=noise_key), key=key)
+    loss, metrics = maximum_likelihood_loss(flow, dequantise(x, key=noise_key), key=key)
     return loss / x[0].size, metrics  # nats a dimension: gradients of one size for all images
 
 

@@ -15,7 +15,7 @@ from pullback.models.flows import (
     ResidualFlow,
     initialise,
     log_prob_estimate,
-    negative_log_likelihood,
+    maximum_likelihood_loss,
     with_log_det,
 )
 from pullback.nn import refresh
@@ -104,7 +104,7 @@ def _train(config: Config, context: Context, prepared: density_table.Prepared) -
     schedule = optax.cosine_decay_schedule(config.table_learning_rate, config.table_iterations)
     flow, _ = fit(
         flow,
-        negative_log_likelihood,
+        maximum_likelihood_loss,
         train,
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
         steps=config.table_iterations,

@@ -23,7 +23,7 @@ from pullback.models.flows import (
     ResidualFlow,
     initialise,
     log_prob_estimate,
-    negative_log_likelihood,
+    maximum_likelihood_loss,
     residual_flow,
     with_log_det,
 )
@@ -115,7 +115,7 @@ def train_toys(
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate))
     flows, info = fit_stack(
         with_log_det(new, method),
-        negative_log_likelihood,
+        maximum_likelihood_loss,
         jnp.asarray(x, float),
         optimiser=optimiser,
         steps=config.iterations,

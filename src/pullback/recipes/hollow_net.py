@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from pullback.calculus import AbstractDivergence, HollowDivergence, HutchinsonDivergence
 from pullback.data import digits
-from pullback.models.flows import CNF, negative_log_likelihood
+from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import HollowNet, TwoSidedConditioner
 from pullback.recipes import _hollow_net_figures as figures
 from pullback.recipes import _hollow_net_measures as measures
@@ -173,7 +173,7 @@ def _train(
     )
     flow, info = fit(
         flow,
-        negative_log_likelihood,
+        maximum_likelihood_loss,
         jnp.asarray(images, float),
         optimiser=optimiser,
         steps=config.iterations,

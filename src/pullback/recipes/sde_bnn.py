@@ -19,8 +19,8 @@ import optax
 from pullback.data import Labelled, Split, digits, mnist
 from pullback.models.bayes import (
     SDEBNN,
-    ELBOLoss,
     OUPrior,
+    SDEBNNLoss,
     conv_sde_bnn,
     laplace_log_likelihood,
     mlp_sde_bnn,
@@ -108,7 +108,7 @@ def _classifiers(
     """All networks with random weights, all deterministic ones, and seconds a training step."""
     data = jax.tree.map(lambda *parts: np.stack(parts, axis=1), *[s.train for s in splits])
     size, pixels = len(data.x), data.x[0, 0].size
-    loss = ELBOLoss(size, kappa=config.kappa)
+    loss = SDEBNNLoss(size, kappa=config.kappa)
     keys = jr.split(jr.fold_in(jr.key(context.seed), 0), config.seeds)
     make = functools.partial(_random_weights, config, pixels)
     nets = stacked(make, keys, jnp.asarray(config.sigmas))
@@ -194,7 +194,7 @@ def _regressions(config: Config, context: Context) -> SDEBNN:
     keys = jr.split(jr.fold_in(jr.key(context.seed), 5), config.seeds)
     models = stacked(gap.network, keys, jnp.asarray(gap.SIGMAS))
     likelihood = functools.partial(laplace_log_likelihood, scale=gap.NOISE)
-    loss = ELBOLoss(len(data.x), paths=2, log_likelihood=likelihood)
+    loss = SDEBNNLoss(len(data.x), paths=2, log_likelihood=likelihood)
     return _train(config, context, "gap", models, loss, data, config.gap_iterations, 1e-2)[0]
 
 

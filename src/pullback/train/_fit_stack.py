@@ -69,7 +69,8 @@ def fit_stack(
         models: a model whose arrays all have a leading axis, as `equinox.filter_vmap` of a
             constructor gives.
         loss: as for `fit`. Where it has arrays of its own, they have the leading axis too: an
-            `eqx.Module` with a weight for each model. A plain function is the same for all.
+            `eqx.Module` with a weight for each model. A plain function and an array of no axes are
+            the same for all.
         data: as for `fit`, and shared; each model has its own batches of it.
         optimiser: an Optax gradient transformation, which sees one model.
         steps: how many.
@@ -109,6 +110,12 @@ def fit_stack(
     if leading_axis((params, fixed), name="models") != len(keys):
         raise ValueError(f"`keys` must be one for each of the models, got {len(keys)}.")
     refuse_untrained(loss)
+    for leaf in jax.tree.leaves(eqx.filter(loss, lambda leaf: _own(leaf) == 0)):
+        if len(leaf) != len(keys):
+            raise ValueError(
+                f"the arrays of `loss` must have a row for each of the {len(keys)} models, or no "
+                f"axis; got the shape {leaf.shape}."
+            )
     one = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, models)
     check_data(loss, one, data)
     each = [split_key(key) for key in keys]
@@ -198,12 +205,17 @@ def _step(
         return state, {name: nan(jnp.asarray(v)) for name, v in told.items()}
 
     over_models = eqx.filter_vmap(
-        one, in_axes=(eqx.if_array(0), eqx.if_array(0), 0, 0, eqx.if_array(0), 0, None, 0)
+        one, in_axes=(_own, eqx.if_array(0), 0, 0, eqx.if_array(0), 0, None, 0)
     )
     return over_models(
         setup.loss, setup.rest, setup.keys, state.params, state.optimiser, state.good,
         chunk.start + place, chunk.examples[place],
     )  # fmt: skip
+
+
+def _own(leaf: Any) -> int | None:
+    """The axis of the models in an array of the loss: a scalar is the same for all."""
+    return 0 if eqx.is_array(leaf) and jnp.ndim(leaf) else None
 
 
 @eqx.filter_jit

@@ -15,9 +15,9 @@ from pullback.models.bayes import (
     SDEBNN,
     BrownianPrior,
     ConvField,
-    ELBOLoss,
     OUPrior,
     SDEBNNBlock,
+    SDEBNNLoss,
     WeightProcess,
     conv_sde_bnn,
     laplace_log_likelihood,
@@ -83,7 +83,7 @@ def test_without_noise_it_is_the_ode_network(key):
 def test_the_stochastic_adjoint_and_replay_agree(key):
     def gradient(adjoint):
         net = network(key, OUPrior(sigma=0.3), steps=256, solver=diffrax.Heun(), adjoint=adjoint)
-        loss = lambda net: ELBOLoss(50, kl="analytic")(net, batch_of(key), key=key)[0]
+        loss = lambda net: SDEBNNLoss(50, kl="analytic")(net, batch_of(key), key=key)[0]
         return ravel_pytree(eqx.filter_jit(eqx.filter_grad(loss))(net))[0]
 
     exact, backwards = gradient(pb.ode.Replay()), gradient(pb.sde.StochasticAdjoint())
@@ -134,14 +134,14 @@ def test_a_weight_path_for_each_example_gives_the_same_bound_with_less_noise(key
     assert jnp.min(jnp.std(own, axis=1)) > 1e-3
 
     class Loss(eqx.Module):
-        loss: ELBOLoss
+        loss: SDEBNNLoss
 
         def __call__(self, net, *, key):
             return self.loss(net, (x, jnp.zeros(6, int)), key=key)[0]
 
     keys = jr.split(key, 300)
     one, each = (
-        grad_stats(Loss(ELBOLoss(10, per_example=flag)), net, keys) for flag in (False, True)
+        grad_stats(Loss(SDEBNNLoss(10, per_example=flag)), net, keys) for flag in (False, True)
     )
     a, b = ((m.mean.head.bias, m.std.head.bias) for m in (one, each))
     assert jnp.all(jnp.abs(a[0] - b[0]) < 4 * jnp.sqrt((a[1] ** 2 + b[1] ** 2) / 300))
@@ -156,7 +156,7 @@ def test_the_loss_weighs_the_kl_and_the_metric_is_the_true_bound(key):
     nll, kl = -float(jnp.mean(picked)), float(jnp.mean(found.kl))
     assert abs(kl) > 1e-3
     for kappa in (1.0, 1e-3):
-        loss = ELBOLoss(200, kappa=kappa, paths=3, kl="monte_carlo")
+        loss = SDEBNNLoss(200, kappa=kappa, paths=3, kl="monte_carlo")
         value, metrics = loss(net, (x, y), key=key)
         assert float(value) == pytest.approx(nll + kappa * kl / 200, rel=1e-10)
         assert float(metrics["elbo"]) == pytest.approx(-200 * nll - kl, rel=1e-10)
@@ -172,14 +172,14 @@ def test_another_kappa_or_sigma_does_not_compile_again(key):
         return loss(net, batch, key=key)[0]
 
     for kappa, sigma in ((1.0, 0.3), (0.1, 0.5), (jnp.asarray(0.01), jnp.asarray(0.2))):
-        value(ELBOLoss(10, kappa=kappa), network(key, OUPrior(sigma=sigma)), batch_of(key))
+        value(SDEBNNLoss(10, kappa=kappa), network(key, OUPrior(sigma=sigma)), batch_of(key))
     assert len(traces) == 1
 
 
 def test_training_moves_the_parameters_and_leaves_the_prior(key):
     net, data = network(key, OUPrior(sigma=0.3)), batch_of(key)
     trained, info = pb.train.fit(
-        net, ELBOLoss(5), data, optimiser=optax.adam(1e-2), steps=3, batch_size=5, key=key
+        net, SDEBNNLoss(5), data, optimiser=optax.adam(1e-2), steps=3, batch_size=5, key=key
     )
     process, before = trained.blocks[0].process, net.blocks[0].process
     assert float(process.prior.sigma) == 0.3
@@ -228,7 +228,7 @@ def test_the_convolutional_field_is_two_convolutions_that_see_the_time(key):
 def test_float32_stays_float32(key):
     net = mlp_sde_bnn(3, prior=OUPrior(sigma=0.3), dtype=jnp.float32, key=key)
     x = jnp.ones((2, 3), jnp.float32)
-    loss, metrics = ELBOLoss(10)(net, (x, jnp.zeros(2, int)), key=key)
+    loss, metrics = SDEBNNLoss(10)(net, (x, jnp.zeros(2, int)), key=key)
     assert {loss.dtype, metrics["kl"].dtype, metrics["nll"].dtype} == {jnp.dtype("float32")}
 
 
@@ -252,4 +252,4 @@ def test_networks_that_do_not_fit_are_refused(key):
     with pytest.raises(ValueError, match="`paths` must be 1 or more; got 0"):
         net(jnp.ones((2, 3)), paths=0, key=key)
     with pytest.raises(ValueError, match="`paths` must be 1 or more; got 0"):
-        ELBOLoss(10, paths=0)
+        SDEBNNLoss(10, paths=0)

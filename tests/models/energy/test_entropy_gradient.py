@@ -12,7 +12,7 @@ from pullback.models.energy import (
     LatentGenerator,
     entropy_score,
     entropy_surrogate,
-    proposal_loss,
+    proposal_objective,
 )
 
 SIGMA, DRAWS = 0.3, 4000
@@ -100,7 +100,7 @@ def test_the_widths_of_least_loss_are_those_of_the_reverse_divergence():
     x, z = generator().sample(key=jr.key(3))
 
     def loss(log_eta):
-        return proposal_loss(
+        return proposal_objective(
             DiagonalProposal(log_eta), generator(), x, z, samples=20_000, key=jr.key(4)
         )
 

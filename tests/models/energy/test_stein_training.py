@@ -12,9 +12,9 @@ from scipy.special import ndtri
 from pullback.calculus import ExactDivergence, HutchinsonDivergence
 from pullback.models.energy import (
     LinearICA,
+    ScoreMatchingLoss,
     SteinStep,
     fit_stein,
-    score_matching_loss,
 )
 
 N = 40_002  # rows of a batch, of which half are the model's
@@ -56,7 +56,7 @@ def test_at_the_best_critic_the_models_gradient_is_that_of_score_matching():
     state, metrics = step(
         step.init(MODEL, best_critic(l2)), jnp.concatenate([HALF, HALF]), key=jr.key(0)
     )
-    slope = jax.grad(lambda model: score_matching_loss(model, HALF)[0])(MODEL)
+    slope = jax.grad(lambda model: ScoreMatchingLoss()(model, HALF, key=jr.key(0))[0])(MODEL)
     moved = jax.tree.map(lambda a, b: a - b, MODEL, state.model)
     m, v = 0.4, np.exp(0.4)
     # Closed form, of d/dm and d/d log_scale of E[(s_q - s_p)^2] / 2.
@@ -85,8 +85,8 @@ def test_the_critic_climbs_to_the_best_one_while_the_model_stands_still():
 
 def test_sliced_score_matching_takes_a_divergence(key):
     x = jr.normal(key, (4000, 1))
-    exact = score_matching_loss(MODEL, x)[0]
-    sliced = score_matching_loss(MODEL, x, divergence=HutchinsonDivergence("gaussian"), key=key)[0]
+    exact = ScoreMatchingLoss()(MODEL, x, key=key)[0]
+    sliced = ScoreMatchingLoss(HutchinsonDivergence("gaussian"))(MODEL, x, key=key)[0]
     # The Hessian is -1/v everywhere, and a squared normal has variance 2: 4 standard errors.
     assert abs(exact - sliced) < 4 * np.sqrt(2 / 4000) * np.exp(-0.4)
     assert exact != sliced

@@ -21,7 +21,7 @@ from pullback.models.energy import (
     entropy_surrogate,
     fit_vera,
     refine,
-    vera_energy_loss,
+    vera_energy_objective,
 )
 from pullback.train import Stream, iterate
 
@@ -171,7 +171,7 @@ def test_neither_player_moves_the_others_parameters():
 
     def of_generator(generator):
         x = jax.vmap(lambda k: generator.sample(key=k)[0])(jr.split(jr.key(3), 4))
-        return vera_energy_loss(energy, data, x)[0]
+        return vera_energy_objective(energy, data, x)[0]
 
     leaves = jax.tree.leaves(eqx.filter_grad(of_generator)(generator))
     assert all(jnp.all(leaf == 0) for leaf in leaves)
@@ -189,7 +189,7 @@ def test_the_classifiers_terms_are_those_of_its_probabilities():
     model = JEM(eqx.nn.MLP(2, 3, 4, 1, key=jr.key(0)))
     data, samples = jr.normal(jr.key(1), (5, 2)), jr.normal(jr.key(2), (4, 2))
     rows, classes = jr.normal(jr.key(3), (2, 2)), jnp.array([2, 0])
-    loss, parts = vera_energy_loss(
+    loss, parts = vera_energy_objective(
         model, data, samples, (rows, classes), gradient_penalty=0.0, label_weight=3.0,
         prediction_entropy_weight=0.5, energy_l2=0.1,
     )  # fmt: skip
@@ -293,7 +293,7 @@ def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="`proposal_optimiser` is None"):
         VERAStep(FROZEN, FROZEN).init(energy, linear(jr.key(1)), DiagonalProposal(jnp.zeros(2)))
     with pytest.raises(ValueError, match="`labelled` needs an `energy` with `logits`"):
-        vera_energy_loss(Quadratic(PRECISION, jnp.zeros(2)), jnp.asarray(X), jnp.asarray(X),
+        vera_energy_objective(Quadratic(PRECISION, jnp.zeros(2)), jnp.asarray(X), jnp.asarray(X),
                          (jnp.asarray(X), jnp.zeros(4, int)))  # fmt: skip
     with pytest.raises(ValueError, match="`samples` must be at least 1, got 0"):
         refine(lambda x: x[0], linear(jr.key(1)), samples=0, steps=1, key=jr.key(0))

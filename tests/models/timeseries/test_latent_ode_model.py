@@ -146,7 +146,7 @@ def test_the_squared_error_is_that_of_the_observed_values_alone(key):
     residuals = np.asarray(found.z0)[:, 0] @ design.T - x
     expected = np.square(residuals).sum(axis=1).mean()
     assert float(found.squared_error[0]) == pytest.approx(expected, rel=1e-5)
-    _, metrics = ts.ELBOLoss(samples=3)(model, ts.TrainingSeries(observed), key=key)
+    _, metrics = ts.LatentODELoss(samples=3)(model, ts.TrainingSeries(observed), key=key)
     assert float(metrics["mse"]) == pytest.approx(expected / len(x), rel=1e-5)
 
 
@@ -197,7 +197,7 @@ def small(**options: Any):
 @eqx.filter_jit
 def gradient(model, batch, key):
     def loss(model):
-        return ts.ELBOLoss()(model, batch, key=key)[0]
+        return ts.LatentODELoss()(model, batch, key=key)[0]
 
     return eqx.filter_value_and_grad(loss)(model)
 
@@ -322,7 +322,7 @@ def test_classes_are_scored_by_the_cross_entropy_of_the_known_labels(key):
     model = small(classes=3)
     observed = jax.tree.map(lambda a: jnp.concatenate([a, a]), observed_of("decays"))
     label = jnp.asarray([2, -1])
-    weighted = ts.ELBOLoss(class_weight=7.0)
+    weighted = ts.LatentODELoss(class_weight=7.0)
     loss, metrics = weighted(model, ts.TrainingSeries(observed, None, label), key=key)
     plain, _ = weighted(model, ts.TrainingSeries(observed), key=key)
     z0 = model.evidence(observed, key=key).z0

@@ -17,11 +17,11 @@ from pullback.models.timeseries import (
     Context,
     FirstFramesContext,
     GaussianLikelihood,
+    LatentSDELoss,
     NeuralPrior,
     NoContext,
     Observations,
     OrnsteinUhlenbeck,
-    PathELBOLoss,
     RecurrentContext,
     TrainingSeries,
     forecast,
@@ -275,7 +275,7 @@ def test_what_lies_under_a_mask_and_padding_change_nothing(key):
 def test_the_gradient_of_the_loss_is_its_finite_difference(key):
     model, batch = stirred(small(key), key), TrainingSeries(a_batch(key))
     params, rest = eqx.partition(model, eqx.is_inexact_array)
-    loss = PathELBOLoss(beta=0.3, samples=2)
+    loss = LatentSDELoss(beta=0.3, samples=2)
 
     @jax.jit
     def at(params):

@@ -4,9 +4,9 @@ from ._block import BlockOutput as BlockOutput
 from ._block import SDEBNNBlock as SDEBNNBlock
 from ._block import sde_bnn_block as sde_bnn_block
 from ._conv_field import ConvField as ConvField
-from ._elbo_loss import ELBOLoss as ELBOLoss
-from ._elbo_loss import categorical_log_likelihood as categorical_log_likelihood
-from ._elbo_loss import laplace_log_likelihood as laplace_log_likelihood
+from ._loss import SDEBNNLoss as SDEBNNLoss
+from ._loss import categorical_log_likelihood as categorical_log_likelihood
+from ._loss import laplace_log_likelihood as laplace_log_likelihood
 from ._priors import AbstractWeightPrior as AbstractWeightPrior
 from ._priors import BrownianPrior as BrownianPrior
 from ._priors import OUPrior as OUPrior

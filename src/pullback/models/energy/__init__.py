@@ -5,7 +5,7 @@ from ._entropy_gradient import entropy_surrogate as entropy_surrogate
 from ._entropy_proposals import AbstractProposal as AbstractProposal
 from ._entropy_proposals import DiagonalProposal as DiagonalProposal
 from ._entropy_proposals import GaussNewtonProposal as GaussNewtonProposal
-from ._entropy_proposals import proposal_loss as proposal_loss
+from ._entropy_proposals import proposal_objective as proposal_objective
 from ._fit_jem import fit_jem as fit_jem
 from ._fit_vera import fit_vera as fit_vera
 from ._jem import JEM as JEM
@@ -25,11 +25,11 @@ from ._sgld import sample_jem as sample_jem
 from ._starts import AbstractStart as AbstractStart
 from ._starts import BoxStart as BoxStart
 from ._starts import GaussianStart as GaussianStart
+from ._stein_training import ScoreMatchingLoss as ScoreMatchingLoss
 from ._stein_training import SteinState as SteinState
 from ._stein_training import SteinStep as SteinStep
 from ._stein_training import fit_stein as fit_stein
-from ._stein_training import score_matching_loss as score_matching_loss
 from ._tilted_gaussian import TiltedGaussian as TiltedGaussian
-from ._vera_loss import vera_energy_loss as vera_energy_loss
+from ._vera_loss import vera_energy_objective as vera_energy_objective
 from ._vera_step import VERAState as VERAState
 from ._vera_step import VERAStep as VERAStep

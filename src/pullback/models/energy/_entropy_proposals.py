@@ -46,7 +46,8 @@ class DiagonalProposal(AbstractProposal):
 
     $$ \xi(z | z_0) = N(z;\ z_0, \mathrm{diag}(\eta^2)) $$
 
-    What the paper takes. The widths are learned by `proposal_loss`, and serve all samples alike.
+    What the paper takes. The widths are learned by `proposal_objective`, and serve all samples
+    alike.
 
     Args:
         log_eta: the logarithms of the widths, `[latent]`; the paper starts at 0.1.
@@ -136,7 +137,7 @@ class GaussNewtonProposal(AbstractProposal):
         return (z0 + move)[None] + inflate * away, jax.vmap(standard_normal)(u) - log_scale
 
 
-def proposal_loss(
+def proposal_objective(
     proposal: AbstractProposal,
     generator: LatentGenerator,
     x: Float[Array, "..."],
@@ -164,7 +165,7 @@ def proposal_loss(
         >>> import jax, jax.numpy as jnp
         >>> generator = LatentGenerator(lambda z: z, 1, sigma=1.0)  # the posterior has variance 1/2
         >>> x, key = jnp.zeros(1), jax.random.key(0)
-        >>> loss = lambda eta: proposal_loss(
+        >>> loss = lambda eta: proposal_objective(
         ...     DiagonalProposal(jnp.log(eta)[None]), generator, x, x, samples=9999, key=key)
         >>> [round(float(jax.grad(loss)(eta))) for eta in (0.4, 0.5**0.5, 2.0)]
         [-2, 0, 4]

@@ -11,8 +11,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
+from pullback._checked_data import check_rows
 from pullback._promotion import standard_promotion
-from pullback.calculus import AbstractDivergence, HutchinsonDivergence, hyvarinen_loss, stein_terms
+from pullback.calculus import (
+    AbstractDivergence,
+    HutchinsonDivergence,
+    hyvarinen_objective,
+    stein_terms,
+)
 from pullback.models.energy._finite import check_finite
 from pullback.models.energy._scores import check_model, score_of
 from pullback.train import IterateInfo, Stream, apply_gradient, iterate
@@ -238,42 +244,42 @@ def fit_stein(
     return state.model, info
 
 
-def score_matching_loss(
-    model: Any,
-    batch: Float[Array, "n dim"],
-    *,
-    divergence: AbstractDivergence | None = None,
-    key: Key[Array, ""] | None = None,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
+class ScoreMatchingLoss(eqx.Module):
     r"""The loss of score matching of a model on a batch, for `pullback.train.fit`.
 
     $$ \frac1n \sum_i \mathrm{tr} \frac{\partial s_\theta}{\partial x}(x_i) + \tfrac12
        \|s_\theta(x_i)\|^2 $$
 
-    Args:
-        model: as in `fit_stein`.
-        batch: points.
-        divergence: for the trace; exactly if None, and sliced with `HutchinsonDivergence`.
-        key: for a divergence that draws noise.
+    Called as `loss(model, batch, *, key)`, with a model as in `fit_stein` and points `[n, dim]`; it
+    returns the scalar and no metrics.
 
-    Returns:
-        The loss, and no metrics.
+    Args:
+        divergence: for the trace; exactly if None, and sliced with `HutchinsonDivergence`.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> loss, _ = score_matching_loss(lambda x: -jnp.sum(x**2) / 2, jnp.ones((3, 2)))
+        >>> import jax, jax.numpy as jnp
+        >>> model = lambda x: -jnp.sum(x**2) / 2
+        >>> loss, _ = ScoreMatchingLoss()(model, jnp.ones((3, 2)), key=jax.random.key(0))
         >>> float(loss)  # -2 + 2 / 2
         -1.0
 
     Source: Hyvarinen, JMLR 6 (2005); Song et al., Sliced Score Matching, arXiv 1905.07088.
     """
-    keys = None if divergence is None or key is None else jr.split(key, len(batch))
 
-    def one(x: Array, key: Array | None) -> Array:
-        probe = None if divergence is None else divergence.probe(x, key=key)
-        return hyvarinen_loss(lambda x: score_of(model, x), x, divergence, probe)
+    divergence: AbstractDivergence | None = None
 
-    return jnp.mean(jax.vmap(one)(batch, keys)), {}
+    def check(self, model: Any, data: Any) -> None:
+        """Raise ValueError for a row that is not finite."""
+        check_rows(data)
+
+    def __call__(
+        self, model: Any, batch: Float[Array, "n dim"], *, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        def one(x: Array, key: Array) -> Array:
+            probe = None if self.divergence is None else self.divergence.probe(x, key=key)
+            return hyvarinen_objective(lambda x: score_of(model, x), x, self.divergence, probe)
+
+        return jnp.mean(jax.vmap(one)(batch, jr.split(key, len(batch)))), {}
 
 
 def _split(key: Key[Array, "..."]) -> tuple[Key[Array, "..."], Key[Array, "..."]]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 
-def vera_energy_loss(
+def vera_energy_objective(
     energy: PyTree,
     data: Float[Array, "b ..."],
     samples: Float[Array, "n ..."],
@@ -44,7 +44,7 @@ def vera_energy_loss(
     Example:
         >>> import jax.numpy as jnp
         >>> f = lambda x: -jnp.sum(x**2) / 2
-        >>> loss, parts = vera_energy_loss(f, jnp.ones((3, 2)), jnp.zeros((3, 2)))
+        >>> loss, parts = vera_energy_objective(f, jnp.ones((3, 2)), jnp.zeros((3, 2)))
         >>> print(f"{loss:.2f} {parts['data_energy']:.2f} {parts['sample_energy']:.2f}")
         1.10 -1.00 0.00
 

@@ -18,10 +18,10 @@ from pullback.models.energy._entropy_proposals import (
     AbstractProposal,
     DiagonalProposal,
     GaussNewtonProposal,
-    proposal_loss,
+    proposal_objective,
 )
 from pullback.models.energy._latent_generator import LatentGenerator
-from pullback.models.energy._vera_loss import log_density_of, vera_energy_loss
+from pullback.models.energy._vera_loss import log_density_of, vera_energy_objective
 from pullback.train import apply_gradient
 
 
@@ -177,7 +177,7 @@ class VERAStep(eqx.Module):
         self, state: VERAState, data: Array, labelled: Any, x: Array
     ) -> tuple[PyTree, PyTree, dict[str, Array]]:
         def loss(energy: PyTree) -> tuple[Array, dict[str, Array]]:
-            return vera_energy_loss(
+            return vera_energy_objective(
                 energy, data, x, labelled,
                 gradient_penalty=self.gradient_penalty, label_weight=self.label_weight,
                 prediction_entropy_weight=self.prediction_entropy_weight,
@@ -224,7 +224,7 @@ class VERAStep(eqx.Module):
             return state.proposal, state.optimisers[2]
 
         def loss(proposal: AbstractProposal) -> Array:
-            one = lambda x, z, key: proposal_loss(proposal, state.generator, x, z, key=key)
+            one = lambda x, z, key: proposal_objective(proposal, state.generator, x, z, key=key)
             return jnp.mean(jax.vmap(one)(x, z0, keys))
 
         value, gradient = eqx.filter_value_and_grad(loss)(state.proposal)

@@ -2,7 +2,7 @@
 
 A `CNF` is one ODE, a `ResidualFlow` a stack of residual blocks (an i-ResNet). Both have
 `log_prob(x)`, `sample(key, shape)`, `transform_and_log_det(z)` and `inverse_and_log_det(x)`, and
-both train by `negative_log_likelihood`.
+both train by `maximum_likelihood_loss`.
 """
 
 from ._bijection import AbstractBijection as AbstractBijection
@@ -17,7 +17,7 @@ from ._hybrid import HybridLoss as HybridLoss
 from ._images import bits_per_dimension as bits_per_dimension
 from ._images import dequantise as dequantise
 from ._interface import AbstractFlow as AbstractFlow
-from ._interface import negative_log_likelihood as negative_log_likelihood
+from ._interface import maximum_likelihood_loss as maximum_likelihood_loss
 from ._reshape import ActNorm as ActNorm
 from ._reshape import FactorOut as FactorOut
 from ._reshape import Logit as Logit

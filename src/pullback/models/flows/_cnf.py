@@ -30,7 +30,7 @@ class CNF(AbstractFlow):
     Every method takes points `[..., dim]`: give a batch at once, rather than under `jax.vmap`, and
     it goes through the field as one matrix product. `batch_size` bounds the number of points that
     are in the solver, and so the memory, at one time. A solve that fails raises `SolveError`; in a
-    training loop use `negative_log_likelihood`, which reports it instead.
+    training loop use `maximum_likelihood_loss`, which reports it instead.
 
     The noise of an estimated divergence is drawn once for a point and held for its whole solve.
     With an estimate `log_prob` is unbiased in its integral, but noisy: score with an exact one.

@@ -87,7 +87,7 @@ def shape_of(base: Distribution) -> tuple[int, ...]:
 
 
 @checked_by(check_points)
-def negative_log_likelihood(
+def maximum_likelihood_loss(
     flow: AbstractFlow, x: Float[Array, "batch ..."], *, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     r"""The mean negative log-likelihood of a batch, as `pb.train.fit` takes it.
@@ -108,7 +108,7 @@ def negative_log_likelihood(
         >>> import jax, jax.numpy as jnp, pullback as pb
         >>> field = pb.nn.ConcatMLP(2, width=8, depth=2, key=jax.random.key(0))
         >>> flow = pb.models.flows.CNF(field, pb.sampling.StandardNormal(2), steps=4)
-        >>> loss, metrics = negative_log_likelihood(flow, jnp.zeros((3, 2)), key=jax.random.key(1))
+        >>> loss, metrics = maximum_likelihood_loss(flow, jnp.zeros((3, 2)), key=jax.random.key(1))
         >>> round(float(loss), 4), int(metrics["result"])
         (1.8379, 0)
 

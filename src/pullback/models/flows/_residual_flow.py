@@ -20,7 +20,7 @@ from pullback.nn import bounded
 from pullback.sampling import Distribution, fixed
 
 from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo
-from ._interface import AbstractFlow, negative_log_likelihood, shape_of
+from ._interface import AbstractFlow, maximum_likelihood_loss, shape_of
 
 _NEWTON = 16  # entries up to which an inverse is by Newton's method
 
@@ -186,7 +186,7 @@ def initialise(flow: ResidualFlow, x: Float[Array, "batch ..."]) -> ResidualFlow
     Source: Kingma and Dhariwal, Glow, arXiv 1807.03039, section 3.1.
     """
     rows, _ = _rows(jnp.asarray(x), flow.shape)
-    check_data(negative_log_likelihood, flow, rows)
+    check_data(maximum_likelihood_loss, flow, rows)
     bijection, _ = flow.bijection.initialise(rows)
     return eqx.tree_at(lambda f: f.bijection, flow, bijection)
 

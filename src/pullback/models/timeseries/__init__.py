@@ -24,7 +24,7 @@ from ._flows import ODEFlow as ODEFlow
 from ._latent_ode import Decoded as Decoded
 from ._latent_ode import Evidence as Evidence
 from ._latent_ode import LatentODE as LatentODE
-from ._latent_ode_fit import ELBOLoss as ELBOLoss
+from ._latent_ode_fit import LatentODELoss as LatentODELoss
 from ._latent_ode_fit import TrainingSeries as TrainingSeries
 from ._latent_ode_fit import latent_ode as latent_ode
 from ._latent_priors import AbstractLatentPrior as AbstractLatentPrior
@@ -34,7 +34,7 @@ from ._latent_priors import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from ._latent_sde import LatentSDE as LatentSDE
 from ._latent_sde import PathEvidence as PathEvidence
 from ._latent_sde_fit import Control as Control
-from ._latent_sde_fit import PathELBOLoss as PathELBOLoss
+from ._latent_sde_fit import LatentSDELoss as LatentSDELoss
 from ._latent_sde_fit import latent_sde as latent_sde
 from ._likelihood import GaussianLikelihood as GaussianLikelihood
 from ._observations import Observations as Observations

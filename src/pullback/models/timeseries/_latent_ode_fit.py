@@ -6,13 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ._dynamics import TanhField, positive
 from ._encoder import Anchor, gaussian_encoder
 from ._latent_ode import LatentODE
 from ._likelihood import GaussianLikelihood
-from ._observations import Observations
+from ._observations import Observations, check_training_series
 from ._poisson import PoissonHead, SoftplusRate
 
 
@@ -124,7 +125,7 @@ class TrainingSeries(NamedTuple):
     label: Int[Array, " batch"] | None = None
 
 
-class ELBOLoss(eqx.Module):
+class LatentODELoss(eqx.Module):
     r"""The negative evidence lower bound, for `pb.train.fit`.
 
     $$ L = \frac1n \sum_i \Big( -\mathrm{ELBO}_i + w\, \mathrm{CE}(y_i, \mathrm{classifier}(z_i))
@@ -151,7 +152,7 @@ class ELBOLoss(eqx.Module):
         >>> series = pb.data.irregular_series([([0.0, 0.3, 1.0], [0.1, 0.4, 0.2])])
         >>> model = latent_ode(1, latent=2, steps=1, key=jax.random.key(0))
         >>> batch = TrainingSeries(observations(series))
-        >>> loss, metrics = ELBOLoss()(model, batch, key=jax.random.key(1))
+        >>> loss, metrics = LatentODELoss()(model, batch, key=jax.random.key(1))
         >>> sorted(metrics)
         ['kl', 'log_likelihood', 'mse', 'result']
 
@@ -175,6 +176,19 @@ class ELBOLoss(eqx.Module):
         self.class_weight = jnp.asarray(class_weight)
         self.poisson_weight = jnp.asarray(poisson_weight)
         self.samples = samples
+
+    def check(self, model: LatentODE, data: TrainingSeries) -> None:
+        """Raise ValueError for values or times that are not finite, or labels that are no class."""
+        check_training_series(model, data)
+        classes = getattr(model.classifier, "out_size", None)
+        if data.label is None or not isinstance(classes, int):
+            return
+        labels = np.asarray(data.label)
+        if labels.size and not -1 <= labels.min() <= labels.max() < classes:
+            raise ValueError(
+                f"the labels in `data` must lie between 0 and {classes - 1}, or be -1 where the "
+                f"class is not known; got {labels.min()} to {labels.max()}."
+            )
 
     def __call__(
         self, model: LatentODE, batch: TrainingSeries, *, key: PRNGKeyArray

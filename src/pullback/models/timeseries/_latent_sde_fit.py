@@ -18,6 +18,7 @@ from ._latent_ode_fit import TrainingSeries
 from ._latent_priors import AbstractLatentPrior, NeuralPrior
 from ._latent_sde import LatentSDE
 from ._likelihood import GaussianLikelihood
+from ._observations import check_training_series
 
 
 class Control(eqx.Module):
@@ -176,7 +177,7 @@ def latent_sde(
     )
 
 
-class PathELBOLoss(eqx.Module):
+class LatentSDELoss(eqx.Module):
     r"""The negative evidence lower bound of a latent SDE, for `pb.train.fit`.
 
     $$ L = -\frac1n \sum_i \mathrm{ELBO}_i $$
@@ -198,7 +199,7 @@ class PathELBOLoss(eqx.Module):
         >>> series = pb.data.irregular_series([([0.0, 0.3, 1.0], [0.1, 0.4, 0.2])])
         >>> model = latent_sde(1, latent=2, steps=1, key=jax.random.key(0))
         >>> batch = TrainingSeries(observations(series))
-        >>> loss, metrics = PathELBOLoss()(model, batch, key=jax.random.key(1))
+        >>> loss, metrics = LatentSDELoss()(model, batch, key=jax.random.key(1))
         >>> sorted(metrics)
         ['kl_path', 'kl_start', 'log_likelihood', 'mse', 'result']
 
@@ -211,6 +212,10 @@ class PathELBOLoss(eqx.Module):
     def __init__(self, *, beta: float = 1.0, samples: int = 1):
         self.beta = jnp.asarray(beta)
         self.samples = samples
+
+    def check(self, model: LatentSDE, data: TrainingSeries) -> None:
+        """Raise ValueError for values or times that are not finite."""
+        check_training_series(model, data)
 
     def __call__(
         self, model: LatentSDE, batch: TrainingSeries, *, key: PRNGKeyArray

@@ -69,16 +69,7 @@ def observations(
             "`times`, `values` and `mask` must have shapes [series, time], [series, time, variable]"
             f" and [series, time, variable], got {times.shape}, {values.shape} and {mask.shape}."
         )
-    for what, wrong in (
-        ("a time that is not finite", ~np.isfinite(times)),
-        ("a time before the one ahead of it", np.diff(times, axis=1, prepend=times[:, :1]) < 0),
-        ("an observed value that is not finite", (mask & ~np.isfinite(values)).any(axis=2)),
-    ):
-        places = np.argwhere(wrong)
-        if len(places):
-            raise ValueError(
-                f"series {places[0, 0]}, place {places[0, 1]}: {what}; {len(places)} such places."
-            )
+    _refuse_faults(times, values, mask)
     if window is not None:
         outside = np.argwhere((times < window[0]) | (times > window[1]))
         if len(outside) or not window[0] < window[1]:
@@ -99,3 +90,28 @@ def observations(
             f"{dtype.name} holds; use another unit, or `pb.data.rescale_series`."
         )
     return Observations(jnp.asarray(times), jnp.asarray(cast), jnp.asarray(mask))
+
+
+def check_observations(model: Any, observed: Observations) -> None:
+    """Raise ValueError at an observed value or a time that is not finite, or at times that fall."""
+    _refuse_faults(*map(np.asarray, observed))
+
+
+def check_training_series(model: Any, series: Any) -> None:
+    """As `check_observations`, of what is seen and of what is scored."""
+    check_observations(model, series.observed)
+    if series.target is not None:
+        check_observations(model, series.target)
+
+
+def _refuse_faults(times: np.ndarray, values: np.ndarray, mask: np.ndarray) -> None:
+    for what, wrong in (
+        ("a time that is not finite", ~np.isfinite(times)),
+        ("a time before the one ahead of it", np.diff(times, axis=1, prepend=times[:, :1]) < 0),
+        ("an observed value that is not finite", (mask & ~np.isfinite(values)).any(axis=2)),
+    ):
+        places = np.argwhere(wrong)
+        if len(places):
+            raise ValueError(
+                f"series {places[0, 0]}, place {places[0, 1]}: {what}; {len(places)} such places."
+            )

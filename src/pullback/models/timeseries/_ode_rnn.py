@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from pullback._checked_data import checked_by
+
 from ._cells import AbstractCell, Kind, recurrent_cell, run_cell
 from ._likelihood import GaussianLikelihood
-from ._observations import Observations
+from ._observations import Observations, check_observations
 
 
 class Predictor(eqx.Module):
@@ -139,6 +141,7 @@ def predictor(
     return Predictor(cell, readout, GaussianLikelihood() if noise is None else noise)
 
 
+@checked_by(check_observations)
 def one_step_loss(
     model: Predictor, batch: Observations, *, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], dict[str, Array]]:

@@ -11,9 +11,10 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from pullback import ode
+from pullback._checked_data import checked_by
 
 from ._dynamics import TanhField, positive
-from ._observations import Observations
+from ._observations import Observations, check_observations
 
 
 class SoftplusRate(eqx.Module):
@@ -236,6 +237,7 @@ class PoissonProcess(eqx.Module):
         return poisson_log_prob(found.rate, found.integral, mask), found.result
 
 
+@checked_by(check_observations)
 def event_loss(
     process: PoissonProcess, batch: Observations, *, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], dict[str, Array]]:

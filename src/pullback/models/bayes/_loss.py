@@ -6,8 +6,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
+from pullback._checked_data import check_rows
 from pullback.nn._inputs import positive
 
 from ._sde_bnn import SDEBNN
@@ -30,7 +32,7 @@ def laplace_log_likelihood(
     return jnp.sum(-jnp.abs(outputs - target) / width - jnp.log(2 * width))
 
 
-class ELBOLoss(eqx.Module):
+class SDEBNNLoss(eqx.Module):
     r"""The negative evidence lower bound for each training example, for `pullback.train.fit`.
 
     $$ L = -\frac1n \sum_{i=1}^n E_q[\log p(y_i \mid x_i, w)]
@@ -63,7 +65,7 @@ class ELBOLoss(eqx.Module):
         >>> from pullback.models.bayes import OUPrior, mlp_sde_bnn
         >>> net = mlp_sde_bnn(64, prior=OUPrior(sigma=0.3), key=jax.random.key(0))
         >>> batch = jnp.ones((5, 8, 8)), jnp.zeros(5, int)
-        >>> loss, metrics = ELBOLoss(300)(net, batch, key=jax.random.key(1))
+        >>> loss, metrics = SDEBNNLoss(300)(net, batch, key=jax.random.key(1))
         >>> bool(jnp.allclose(loss, metrics["nll"])), float(metrics["kl"])
         (True, 0.0)
 
@@ -95,6 +97,22 @@ class ELBOLoss(eqx.Module):
         self.paths = paths
         self.per_example = per_example
         self.kl = kl
+
+    def check(self, model: SDEBNN, data: tuple[Array, Array]) -> None:
+        """Raise ValueError for a row that is not finite, or for labels that are no classes."""
+        x, targets = map(np.asarray, data)
+        check_rows(x)
+        if self.log_likelihood is not categorical_log_likelihood:
+            check_rows(targets, name="the targets in `data`")
+            return
+        key = jax.random.key(0)
+        found = eqx.filter_eval_shape(lambda m, x: m(x, throw=False, key=key), model, x[:1])
+        classes = found.values.shape[-1]
+        if targets.size and not 0 <= targets.min() <= targets.max() < classes:
+            raise ValueError(
+                f"the labels in `data` must lie between 0 and {classes - 1}, got {targets.min()} "
+                f"to {targets.max()}."
+            )
 
     def __call__(
         self, model: SDEBNN, batch: tuple[Array, Array], *, key: PRNGKeyArray
