@@ -12,17 +12,17 @@ from jaxtyping import Array
 from pullback import train
 
 
+class Value(eqx.Module):
+    at: Array
+
+
 class Players(NamedTuple):
     """Two models and their optimisers."""
 
-    one: eqx.Module
-    two: eqx.Module
+    one: Value
+    two: Value
     of_one: optax.OptState
     of_two: optax.OptState
-
-
-class Value(eqx.Module):
-    at: Array
 
 
 class Game(eqx.Module):
