@@ -1,9 +1,14 @@
 """Fitting a model: one compiled loop, a log, a held-out set, and checkpoints that survive a kill.
 
 `fit` trains any PyTree with an Optax optimiser, `fit_stack` many of one shape at once. `evaluate`
-gives the exact mean of a loss over a set. `save_checkpoint` and `load_checkpoint` keep any PyTree
-of arrays in one file without pickle. `iterate` is for training that is more than a gradient step
-of one loss: a sampler with a buffer, two players.
+gives the exact mean of a loss over a set. `load_model` reads the model that a run left in its
+folder; `save_checkpoint` and `load_checkpoint` keep any PyTree of arrays in one file without
+pickle. `iterate` is for training that is more than a gradient step of one loss: a sampler with a
+buffer, two players.
+
+What is called a loss has one shape, `loss(model, batch, *, key) -> (scalar, dict of scalar
+metrics)`: a function named `..._loss`, or a class named `...Loss` where it has settings. Other
+scalars to minimise are objectives.
 """
 
 from pullback.train._checkpoint import CheckpointError as CheckpointError

@@ -93,8 +93,13 @@ def iterate(
     `state` has a leading axis n, and n runs go side by side under `jax.vmap`.
 
     Args:
-        step: `step(state, batch, *, key) -> (state, dict of scalar metrics)`. Where it is an
-            `eqx.Module`, its arrays stay as they are and are shared by the runs of a stack.
+        step: `step(state, batch, *, key) -> (state, dict of scalar metrics)`, of one run: a stack
+            maps it. The new state has the structure, shapes and dtypes of the old; what in it is no
+            array stays as it was. `key` is another one at every step. Metrics go to the history and
+            the log by their names; `step`, `restarts` and `steps_per_second` are taken, `diverged`
+            and `result` mean what is said above. It is traced once a call, and reads what it closes
+            over as it is then. Where it is an `eqx.Module`, its arrays stay as they are and are
+            shared by the runs of a stack. `apply_gradient` takes an optimiser's step in it.
         state: any PyTree of arrays: models, optimisers' states, buffers. It is copied.
         streams: where the batches come from: one `Stream`, whose rows `step` is given, or several
             by name, of which it is given a dictionary.
@@ -103,7 +108,9 @@ def iterate(
         restarts: how often a run may fall back; beyond that it has failed.
         snapshot_every: steps between snapshots, a multiple of `log_every`; default `log_every`.
         folder: where `metrics.jsonl` and `checkpoint.npz` are written. None: nowhere.
-        resume: go on from the checkpoint in `folder`, if there is one.
+        resume: go on from the checkpoint in `folder`, if there is one, with the same step, streams
+            and numbers. Without it the run starts afresh, with a warning where that replaces the
+            checkpoint of another one.
         progress: show a bar on stderr. None: where stderr is a terminal.
         key: a typed PRNG key, or `[n]` of them.
 
