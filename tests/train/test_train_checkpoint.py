@@ -159,6 +159,47 @@ class Model(eqx.Module):
     layer: Any
 
 
+class Plain:
+    """An object that JAX does not know."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def times(self, x):
+        return self.number * x
+
+
+def times(number):
+    def f(x):
+        return number * x if x is not None else f(x)
+
+    return f
+
+
+READS = {
+    "a closure": (times, r"activation\.number is 2 .* 3"),
+    "an array": (lambda n: times(jnp.full(2, n)), r"activation\.number is int"),
+    "a method": (lambda n: Plain(n).times, r"activation\.__self__\.number is 2 .* 3"),
+    "a default": (lambda n: lambda x, b=n: b * x, r"activation\.default0 is 2 .* 3"),
+    "a lambda's body": (
+        lambda n: (lambda x: 2 * x) if n == 2 else (lambda x: 3 * x),
+        r"activation\.constants\[\d\] is '2' .* '3'",
+    ),
+    "a compiled function": (lambda n: jax.jit(times(n)), r"activation.*\.number is 2 .* 3"),
+    "a part": (lambda n: functools.partial(times(n)), r"activation\.func\.number is 2 .* 3"),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_what_a_function_reads_is_a_setting(tmp_path, name):
+    make, message = READS[name]
+    layer = lambda number: Layer(jnp.zeros(2), activation=make(number))
+    save_checkpoint(tmp_path / "c.npz", Model(layer(2)))
+    load_checkpoint(tmp_path / "c.npz", Model(layer(2)))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(tmp_path / "c.npz", Model(layer(3)))
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_setting_is_refused_by_its_name(tmp_path, name):
     other, message = OTHERS[name]
@@ -178,6 +219,7 @@ def test_a_description_has_no_address_and_knows_lambdas_and_partials_by_what_the
     assert one == two
     assert not any("0x" in text for text in one.values())
     assert one["['f']"] == "<lambda>"
+    assert one["['own']"] == "<object object>"
     assert one["['part'].keywords['axis']"] == "0"
 
 

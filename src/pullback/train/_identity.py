@@ -1,6 +1,7 @@
 """What a loss or an optimiser computes, as text that another process finds again."""
 
 import hashlib
+import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from pullback import __version__
 from pullback._traced import TracedCall, trace_call
 from pullback.train._checkpoint import CheckpointError, check_same
 from pullback.train._loop import AtStep, optimise
-from pullback.train._structure import fixed
+from pullback.train._structure import digests, structure
 
 _AGAIN = "Resume with the same, or start again in another folder."
 _REMEDY = {
@@ -64,12 +65,15 @@ def check_computes_the_same(
 ) -> None:
     """Two identities agree, as far as they can be compared."""
     remedy = f"It was written by a run with another {what}. {_REMEDY[what]}"
+    # In another version the same function may be made of others, and for other shapes it is
+    # another program.
+    if stored["versions"] != wanted["versions"]:
+        return
     old, new = (
-        {f"`{what}`{at}": text for at, text in x["fixed"].items()} for x in (stored, wanted)
+        {f"`{what}`{at}": text for at, text in each["fixed"].items()} for each in (stored, wanted)
     )
     check_same(path, stored=old, wanted=new, remedy=remedy)
-    # The same function is another program for other shapes, and in another version.
-    if stored["traced as"] == wanted["traced as"] and stored["program"] != wanted["program"]:
+    if stored["inputs"] == wanted["inputs"] and stored["program"] != wanted["program"]:
         raise CheckpointError(f"{path}: `{what}` computes something else. {remedy}")
 
 
@@ -77,12 +81,13 @@ def identity_of(function: Any, traced: TracedCall) -> dict[str, Any]:
     """A function and what it computes, and what has to be the same for two to be compared."""
     jaxpr = traced.program.jaxpr
     consts = [_array(value) for value in traced.params[0]]
-    versions = [f"{name} {version(name)}" for name in ("jax", "equinox", "optax")]
-    inputs = [str(var.aval) for var in jaxpr.invars]
+    versions = {name: version(name) for name in ("jax", "equinox", "optax")}
     return {
-        "fixed": fixed(function),
+        "versions": {"python": platform.python_version(), "pullback": __version__, **versions},
+        # What it reads is in the program; what it holds beside, such as a counter, may change.
+        "fixed": structure(function, inside=False) | digests(function),
+        "inputs": _digest(str(var.aval) for var in jaxpr.invars),
         "program": _digest([*_lines(jaxpr), *consts]),
-        "traced as": _digest([__version__, *versions, *inputs]),
     }
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import re
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,18 +14,22 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
+# How far objects that hold objects, and functions that close over functions, are followed.
+_DEEPEST = 8
+
 
 def fixed(rest: Any) -> dict[str, str]:
     """All that training leaves as it is: what is no array, and a digest of each array."""
     return structure(rest) | digests(rest)
 
 
-def structure(tree: Any) -> dict[str, str]:
+def structure(tree: Any, *, inside: bool = True) -> dict[str, str]:
     """Each place of a tree that holds no array, and what is there: types, settings, functions.
 
-    Functions go by their names, and a lambda as any lambda; no text has an address in memory.
+    A function goes by its name and by what it closes over, a lambda by its constants too; a plain
+    object by its attributes; without `inside` by name alone. No text has an address in memory.
     """
-    return dict(_walk(tree, "", static=False))
+    return dict(_walk(tree, "", static=False, within=() if inside else None))
 
 
 def digests(tree: Any) -> dict[str, str]:
@@ -47,11 +52,17 @@ def _digest(leaf: Any) -> str:
     return f"{array.dtype}{list(array.shape)} {text}"
 
 
-def _walk(node: Any, at: str, *, static: bool) -> Iterator[tuple[str, str]]:
+def _walk(
+    node: Any, at: str, *, static: bool, within: tuple[int, ...] | None
+) -> Iterator[tuple[str, str]]:
     held = set()
     if is_array(node):
         if static:  # and so no leaf of the tree
             yield at, _digest(node)
+        return
+    # Such as a function that calls itself.
+    if within and (id(node) in within or len(within) > _DEEPEST):
+        yield at, type(node).__name__
         return
     if dataclasses.is_dataclass(node) and not isinstance(node, type):
         yield at, _name(type(node))
@@ -72,13 +83,50 @@ def _walk(node: Any, at: str, *, static: bool) -> Iterator[tuple[str, str]]:
         parts = {".func": node.func, ".args": node.args, ".keywords": node.keywords}
     elif jtu.all_leaves([node]) or node is None:
         yield at, _leaf(node)
-        return
+        if within is None:
+            return
+        parts, static = _read_by(node), True
+        within = (*within, id(node))
     else:
         children, kind = jtu.tree_flatten(node, is_leaf=lambda part: part is not node)
         yield at, _plain(str(kind))
         parts = {f"[{number}]": part for number, part in enumerate(children)}
     for name, part in parts.items():
-        yield from _walk(part, at + name, static=static or name in held)
+        yield from _walk(part, at + name, static=static or name in held, within=within)
+
+
+def _read_by(leaf: Any) -> dict[str, Any]:
+    """What a function or a plain object computes with, beside its arguments."""
+    if isinstance(leaf, types.MethodType):
+        return {".__self__": leaf.__self__}
+    if isinstance(leaf, types.FunctionType):
+        cells = zip(leaf.__code__.co_freevars, leaf.__closure__ or (), strict=True)
+        parts = {f".{name}": _held(cell) for name, cell in cells}
+        defaults = (*(leaf.__defaults__ or ()), *(leaf.__kwdefaults__ or {}).values())
+        parts |= {f".default{number}": value for number, value in enumerate(defaults)}
+        if leaf.__name__ == "<lambda>":
+            parts |= {".constants": _constants(leaf.__code__)}
+        return parts
+    if callable(leaf) and isinstance(getattr(leaf, "__wrapped__", None), types.FunctionType):
+        return _read_by(leaf.__wrapped__)
+    if type(leaf).__repr__ is object.__repr__ and not isinstance(leaf, type):
+        held = getattr(leaf, "__dict__", {})
+        return {f".{name}": value for name, value in sorted(held.items())}
+    return {}
+
+
+def _held(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet assigned
+        return None
+
+
+def _constants(code: types.CodeType) -> list[Any]:
+    """The names and numbers in a lambda: the same in every version of Python."""
+    inner = [_constants(c) for c in code.co_consts if isinstance(c, types.CodeType)]
+    numbers = [c for c in code.co_consts if isinstance(c, int | float | complex | str)]
+    return [*code.co_names, *sorted(map(repr, numbers)), *inner]
 
 
 def _leaf(value: Any) -> str:
