@@ -73,6 +73,8 @@ from ._sumo import ragged_multilevel as ragged_multilevel
 from ._sumo import ragged_sumo as ragged_sumo
 from ._sumo import sumo as sumo
 from ._sumo_bound import SUMO as SUMO
+from ._support_family import MappedDistribution as MappedDistribution
+from ._support_family import SupportFamily as SupportFamily
 from ._total_correlation import TotalCorrelation as TotalCorrelation
 from ._total_correlation import TotalCorrelationSplit as TotalCorrelationSplit
 from ._total_correlation import exact_total_correlation_split as exact_total_correlation_split

@@ -64,3 +64,4 @@ from ._standard_normal import StandardNormal as StandardNormal
 from ._standard_normal import normal_kl as normal_kl
 from ._support import require_inside as require_inside
 from ._support import require_volume as require_volume
+from ._support_map import SupportMap as SupportMap

@@ -105,7 +105,7 @@ def contains(outer: Any, inner: Any) -> bool:
     """Whether the support `inner` lies in `outer`, as far as can be told: if not known, it does."""
     if not all(isinstance(each, constraints.Constraint) for each in (outer, inner)):
         return True
-    mine, other = _shape(inner), _shape(outer)
+    mine, other = support_shape(inner), support_shape(outer)
     if mine is None or other is None:
         return True
     if mine.kind == other.kind:
@@ -144,7 +144,7 @@ def require_volume(p: Any) -> None:
         ValueError: its support is known to be of whole numbers, or of a surface.
     """
     support = getattr(p, "support", None)
-    found = _shape(support) if isinstance(support, constraints.Constraint) else None
+    found = support_shape(support) if isinstance(support, constraints.Constraint) else None
     if found is None or found.kind in ("numbers", *_VOLUMES):
         return
     raise ValueError(
@@ -155,7 +155,7 @@ def require_volume(p: Any) -> None:
 
 
 def _fitting(support: Any) -> str:
-    found = _shape(support)
+    found = support_shape(support)
     if found is None:
         return "a distribution of the same support"
     if found.kind not in ("numbers", "whole numbers"):
@@ -181,7 +181,7 @@ _FITTING_NUMBERS = {
 
 def described(support: Any) -> str:
     """For a message: of what the support is."""
-    found = _shape(support)
+    found = support_shape(support)
     if found is None:
         return "of its own"
     if found.kind not in ("numbers", "whole numbers"):
@@ -201,7 +201,8 @@ def described(support: Any) -> str:
     return f"bounded {found.kind}"
 
 
-def _shape(support: Any) -> _Shape | None:
+def support_shape(support: Any) -> _Shape | None:
+    """The kind of a support, and its ends; None if it is of no kind that is known."""
     inner, _ = _stripped(support)
     match inner:
         case constraints.integer_interval():
