@@ -1,23 +1,36 @@
 """Normalising flows: densities of continuous data that can be sampled and scored.
 
 A `CNF` is one ODE, a `ResidualFlow` a stack of residual blocks (an i-ResNet). Both have
-`log_prob(x)`, `sample(key, shape)`, `transform_and_log_det(z)` and `inverse_and_log_det(x)`, and
-both train by `maximum_likelihood_loss`.
+`log_prob(x)`, `sample(key, shape)`, `transform_and_log_det(z)` and `inverse_and_log_det(x)`, all
+with a `context` where the density depends on one, and both train by `maximum_likelihood_loss`.
+`residual_flow` and `cnf` build them, of columns of any support; `FlowFamily` is a conditional flow
+as the posteriors of a VAE.
 """
 
 from ._bijection import AbstractBijection as AbstractBijection
 from ._bijection import Chain as Chain
 from ._bijection import InverseInfo as InverseInfo
 from ._bijection import Stacked as Stacked
+from ._bijection import closed_form as closed_form
+from ._build import cnf as cnf
 from ._build import image_residual_flow as image_residual_flow
 from ._build import residual_flow as residual_flow
 from ._cnf import CNF as CNF
+from ._context_nets import ConditionalNormal as ConditionalNormal
+from ._context_nets import ContextField as ContextField
+from ._context_nets import ContextMLP as ContextMLP
+from ._estimate import LogProbEstimate as LogProbEstimate
+from ._estimate import log_prob_estimate as log_prob_estimate
+from ._given import FlowFamily as FlowFamily
+from ._given import Given as Given
 from ._hybrid import HybridFlow as HybridFlow
 from ._hybrid import HybridLoss as HybridLoss
 from ._images import bits_per_dimension as bits_per_dimension
 from ._images import dequantise as dequantise
+from ._initialise import initialise as initialise
 from ._interface import AbstractFlow as AbstractFlow
 from ._interface import maximum_likelihood_loss as maximum_likelihood_loss
+from ._mapped_flow import MappedFlow as MappedFlow
 from ._reshape import ActNorm as ActNorm
 from ._reshape import FactorOut as FactorOut
 from ._reshape import Logit as Logit
@@ -25,7 +38,5 @@ from ._reshape import Squeeze as Squeeze
 from ._residual_block import ResidualBlock as ResidualBlock
 from ._residual_block import with_log_det as with_log_det
 from ._residual_flow import InverseError as InverseError
-from ._residual_flow import LogProbEstimate as LogProbEstimate
 from ._residual_flow import ResidualFlow as ResidualFlow
-from ._residual_flow import initialise as initialise
-from ._residual_flow import log_prob_estimate as log_prob_estimate
+from ._support import OntoLine as OntoLine

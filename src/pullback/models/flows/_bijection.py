@@ -39,18 +39,49 @@ class InverseInfo(eqx.Module):
 
 
 def closed_form(dtype: Any) -> InverseInfo:
-    """Of an inverse that has no iteration."""
+    """What the inverse of a bijection says of itself where it has no iteration.
+
+    Args:
+        dtype: of the points.
+    """
     return InverseInfo(jnp.asarray(True), jnp.zeros((), dtype), jnp.asarray(0))
 
 
 class AbstractBijection(eqx.Module):
-    """An invertible map of one example, from the side of the data to the side of the base."""
+    r"""An invertible map of one example, from the side of the data to the side of the base.
+
+    $$ y = f(x; c), \qquad \ln |\det \partial y / \partial x| $$
+
+    Write one as a module with the three methods below. Its floating arrays are trained; what is not
+    is a static field, or a `pullback.nn.Constant`. It goes into a `Chain` with others, or by
+    `Stacked` as one of many, and a `ResidualFlow` makes a density of it. A point of which f has no
+    image, since it lies outside of the support, has the log-determinant $-\infty$ and any finite
+    image.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, pullback as pb
+        >>> class Sinh(AbstractBijection):
+        ...     log_scale: jax.Array
+        ...     def forward_and_log_det(self, x, *, context=None, key=None, shared=None):
+        ...         y = jnp.arcsinh(x * jnp.exp(self.log_scale))
+        ...         return y, jnp.sum(self.log_scale - jnp.log(jnp.cosh(y)))
+        ...     def inverse(self, y, solver, max_steps, *, context=None):
+        ...         return jnp.sinh(y) * jnp.exp(-self.log_scale), closed_form(y.dtype)
+        ...     def initialise(self, x, *, context=None):  # nothing of it depends on the data
+        ...         return self, jax.vmap(lambda row: self.forward_and_log_det(row)[0])(x)
+        >>> base = pb.sampling.StandardNormal(2)
+        >>> flow = pb.models.flows.ResidualFlow(Sinh(jnp.zeros(2)), base)
+        >>> x = flow.sample(jax.random.key(0), (5,))
+        >>> flow.log_prob(x).shape
+        (5,)
+    """
 
     @abc.abstractmethod
     def forward_and_log_det(
         self,
         x: Float[Array, "..."],
         *,
+        context: Float[Array, "..."] | None = None,
         key: PRNGKeyArray | None = None,
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
@@ -58,6 +89,8 @@ class AbstractBijection(eqx.Module):
 
         Args:
             x: one example; `jax.vmap` a batch, with a `key` for each and one `shared` for all.
+            context: what the map depends on beside x, of this example; None in a flow that has
+                none. Most maps leave it alone.
             key: for the probes of an estimated log-determinant.
             shared: for what a batch shares, the term at which a series is stopped. Where each
                 example has its own, all wait for the longest.
@@ -65,7 +98,12 @@ class AbstractBijection(eqx.Module):
 
     @abc.abstractmethod
     def inverse(
-        self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """The `x` whose image is `y`, and how it was found.
 
@@ -73,13 +111,19 @@ class AbstractBijection(eqx.Module):
             y: one example.
             solver: of Optimistix, for the parts that have no closed form.
             max_steps: the most iterations of one part.
+            context: as above, of this example.
         """
 
     @abc.abstractmethod
     def initialise(
-        self, x: Float[Array, "batch ..."]
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
     ) -> tuple["AbstractBijection", Float[Array, "batch ..."]]:
-        """The map with whatever depends on the data set by a batch, and the batch's image."""
+        """The map with whatever depends on the data set by a batch, and the batch's image.
+
+        Args:
+            x: a batch, on the leading axis.
+            context: of each of them, or None.
+        """
 
 
 class Chain(AbstractBijection):
@@ -87,17 +131,23 @@ class Chain(AbstractBijection):
 
     Args:
         parts: from the data to the base.
+
+    Raises:
+        TypeError: one of them is no bijection.
     """
 
     parts: tuple[AbstractBijection, ...]
 
     def __init__(self, parts: Sequence[AbstractBijection]):
         self.parts = tuple(parts)
+        for part in self.parts:
+            require_bijection("parts", part)
 
     def forward_and_log_det(
         self,
         x: Float[Array, "..."],
         *,
+        context: Float[Array, "..."] | None = None,
         key: PRNGKeyArray | None = None,
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
@@ -105,27 +155,32 @@ class Chain(AbstractBijection):
         total = jnp.zeros((), x.dtype)
         keys, shares = _split(key, len(self.parts)), _split(shared, len(self.parts))
         for part, own, common in zip(self.parts, keys, shares, strict=True):
-            x, log_det = part.forward_and_log_det(x, key=own, shared=common)
+            x, log_det = part.forward_and_log_det(x, context=context, key=own, shared=common)
             total = total + log_det
         return x, total
 
     def inverse(
-        self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """Back through all parts."""
         info = closed_form(y.dtype)
         for part in reversed(self.parts):
-            y, told = part.inverse(y, solver, max_steps)
+            y, told = part.inverse(y, solver, max_steps, context=context)
             info = info | told
         return y, info
 
     def initialise(
-        self, x: Float[Array, "batch ..."]
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """Each part in turn, on what comes out of the parts before."""
         parts = []
         for part in self.parts:
-            part, x = part.initialise(x)
+            part, x = part.initialise(x, context=context)
             parts.append(part)
         return type(self)(parts), x
 
@@ -149,6 +204,7 @@ class Stacked(AbstractBijection):
         self,
         x: Float[Array, "..."],
         *,
+        context: Float[Array, "..."] | None = None,
         key: PRNGKeyArray | None = None,
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
@@ -159,7 +215,7 @@ class Stacked(AbstractBijection):
         def body(carry: tuple[Array, Array], layer: Any) -> tuple[tuple[Array, Array], None]:
             (x, total), (arrays, own, common) = carry, layer
             part = eqx.combine(arrays, static)
-            x, log_det = part.forward_and_log_det(x, key=own, shared=common)
+            x, log_det = part.forward_and_log_det(x, context=context, key=own, shared=common)
             return (x, total + log_det), None
 
         keys = None if key is None else jr.split(key, number)
@@ -169,31 +225,46 @@ class Stacked(AbstractBijection):
         return x, total
 
     def inverse(
-        self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """Back through all layers."""
         arrays, static = eqx.partition(self.layers, eqx.is_array)
 
         def body(carry: tuple[Array, InverseInfo], layer: Any) -> tuple[Any, None]:
             y, info = carry
-            x, told = eqx.combine(layer, static).inverse(y, solver, max_steps)
+            part = eqx.combine(layer, static)
+            x, told = part.inverse(y, solver, max_steps, context=context)
             return (x, info | told), None
 
         (x, info), _ = jax.lax.scan(body, (y, closed_form(y.dtype)), arrays, reverse=True)
         return x, info
 
     def initialise(
-        self, x: Float[Array, "batch ..."]
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """Each layer in turn, on what comes out of the layers before."""
         arrays, static = eqx.partition(self.layers, eqx.is_array)
 
         def body(x: Array, layer: Any) -> tuple[Array, Any]:
-            part, x = eqx.combine(layer, static).initialise(x)
+            part, x = eqx.combine(layer, static).initialise(x, context=context)
             return x, eqx.filter(part, eqx.is_array)
 
         x, arrays = jax.lax.scan(body, x, arrays)
         return type(self)(eqx.combine(arrays, static), self.remat), x
+
+
+def require_bijection(name: str, part: Any) -> None:
+    """Refuse what is not written as one."""
+    if not isinstance(part, AbstractBijection):
+        raise TypeError(
+            f"`{name}` must be bijections, such as a `ResidualBlock` or an `AbstractBijection` of "
+            f"your own; got {type(part).__name__}."
+        )
 
 
 def stack(make: Callable[[PRNGKeyArray], B], number: int, key: PRNGKeyArray) -> B:

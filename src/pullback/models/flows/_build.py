@@ -1,21 +1,28 @@
-"""Residual flows as the papers build them: of vectors and of images."""
+"""Flows as the papers build them: of vectors and of images."""
 
 import math
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
-from pullback.calculus import AbstractLogDet, ExactLogDet
-from pullback.nn import LipschitzConvNet, LipschitzMLP
+from pullback._key import checked_key
+from pullback.calculus import AbstractDivergence, AbstractLogDet, ExactLogDet
+from pullback.nn import ConcatSquashMLP, LipschitzConvNet, LipschitzMLP
 from pullback.nn._inputs import positive
 from pullback.sampling import StandardNormal
 
 from ._bijection import AbstractBijection, Chain, Stacked, stack
+from ._cnf import CNF
+from ._context_nets import ConditionalNormal, ContextField, ContextMLP
+from ._mapped_flow import MappedFlow
 from ._reshape import ActNorm, FactorOut, Squeeze
 from ._residual_block import ResidualBlock
 from ._residual_flow import ResidualFlow
+from ._rows import shape_of_context
+from ._support import OntoLine
 
 
 def residual_flow(
@@ -28,11 +35,14 @@ def residual_flow(
     activation: Any = None,
     log_det: AbstractLogDet | None = None,
     remat: bool = False,
+    context: int | tuple[int, ...] | None = None,
+    support: Any = None,
     key: PRNGKeyArray,
 ) -> ResidualFlow:
     """A residual flow of vectors: an act-norm, then blocks of a small network and an act-norm each.
 
-    Call `initialise` with some data before training.
+    Call `initialise` with some data before training. With a `context` the networks depend on it,
+    and so does the base, a `ConditionalNormal`.
 
     Args:
         dim: entries of a point.
@@ -45,29 +55,113 @@ def residual_flow(
         log_det: how log-determinants are found: exactly when None, which costs `dim` products a
             block and is right for the few columns of a table; `RouletteLogDet()` for many.
         remat: as for `Stacked`.
+        context: shape of a context on which the density depends, or its size. None: there is none.
+        support: what the columns keep, if not all numbers: as for `pullback.sampling.SupportMap`,
+            such as `{0: "positive", (1, 2, 3): "simplex"}`. The density is in the data's units and
+            0 outside. Of whole numbers `log_prob` estimates a bound; see `OntoLine`.
         key: for the weights.
 
     Raises:
-        ValueError: a number is below 1, or the product of the bounds is.
+        ValueError: a number is below 1, the product of the bounds is not, or the support is not
+            known.
 
     Example:
         >>> import jax, jax.numpy as jnp
         >>> flow = residual_flow(3, blocks=2, width=8, key=jax.random.key(0))
         >>> flow.log_prob(jnp.zeros((5, 3))).shape
         (5,)
+        >>> flow = residual_flow(3, blocks=2, width=8, context=4, key=jax.random.key(0))
+        >>> flow.sample(jax.random.key(1), (5,), context=jnp.ones(4)).shape
+        (5, 3)
 
     Source: Chen et al., Residual Flows for Invertible Generative Modeling, arXiv 1906.02735, and
         `train_toy.py` of its code.
     """
     positive(dim=dim, blocks=blocks)
+    key = checked_key(key)
     log_det = ExactLogDet() if log_det is None else log_det
+    line, before = _onto_line(dim, support)
+    shape = shape_of_context(context)
+    net_of: Any = LipschitzMLP if shape is None else partial(_context_net, shape)
 
     def make(key: PRNGKeyArray) -> AbstractBijection:
-        net = LipschitzMLP(dim, width, depth, bound=bound, activation=activation, key=key)
-        return Chain([ResidualBlock(net, log_det=log_det), ActNorm(dim)])
+        net = net_of(line, width, depth, bound=bound, activation=activation, key=key)
+        takes_context = shape is not None
+        return Chain([ResidualBlock(net, log_det=log_det, takes_context=takes_context),
+                      ActNorm(line)])  # fmt: skip
 
     layers = Stacked(stack(make, blocks, key), remat)
-    return ResidualFlow(Chain([ActNorm(dim), layers]), StandardNormal(dim))
+    return ResidualFlow(
+        Chain([*before, ActNorm(line), layers]), _base(line, shape, width, key),
+        shape=(dim,), context_shape=shape,
+    )  # fmt: skip
+
+
+def cnf(
+    dim: int,
+    *,
+    width: int = 64,
+    depth: int = 2,
+    context: int | tuple[int, ...] | None = None,
+    support: Any = None,
+    divergence: AbstractDivergence | None = None,
+    key: PRNGKeyArray,
+    **solve: Any,
+) -> MappedFlow:
+    """A continuous flow of vectors: an act-norm, then a `CNF` whose field is a `ConcatSquashMLP`.
+
+    Call `initialise` with some data before training. With a `context` the field depends on it, and
+    so does the base, a `ConditionalNormal`.
+
+    Args:
+        dim: entries of a point.
+        width: of the field's hidden layers.
+        depth: hidden layers.
+        context: shape of a context on which the density depends, or its size. None: there is none.
+        support: as for `residual_flow`.
+        divergence: how the trace is found; exactly when None.
+        key: for the weights.
+        **solve: settings of the solver, as `CNF` has them.
+
+    Raises:
+        ValueError: a number is below 1, or the support is not known.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> flow = cnf(2, width=8, support="positive", key=jax.random.key(0))
+        >>> print(flow.log_prob(jnp.array([1.0, -1.0])))
+        -inf
+
+    Source: Grathwohl et al., FFJORD, arXiv 1810.01367.
+    """
+    positive(dim=dim, width=width)
+    key = checked_key(key)
+    line, before = _onto_line(dim, support)
+    shape = shape_of_context(context)
+    net = ConcatSquashMLP(line + math.prod(shape or (0,)), width=width, depth=depth, key=key)
+    field = net if shape is None else ContextField(net, line)
+    base = _base(line, shape, width, key)
+    settings: Any = {**solve, "context_shape": shape}
+    flow = CNF(field, base, divergence, **settings)
+    return MappedFlow(flow, Chain([*before, ActNorm(line)]), shape=(dim,))
+
+
+def _onto_line(dim: int, support: Any) -> tuple[int, list[AbstractBijection]]:
+    """Entries on the line, and what leads there."""
+    if support is None:
+        return dim, []
+    onto = OntoLine(dim, support)
+    return onto.map.line, [onto]
+
+
+def _base(line: int, context: tuple[int, ...] | None, width: int, key: PRNGKeyArray) -> Any:
+    if context is None:
+        return StandardNormal(line)
+    return ConditionalNormal(line, context, width, key=jr.fold_in(key, 1))
+
+
+def _context_net(context: tuple[int, ...], dim: int, *args: Any, **options: Any) -> ContextMLP:
+    return ContextMLP(dim, context, *args, **options)
 
 
 def image_residual_flow(
@@ -117,7 +211,12 @@ def image_residual_flow(
     Source: Chen et al., arXiv 1906.02735, appendix, and `train_img.py` of its code; `factor_out`
         as in Behrmann et al., arXiv 1811.00995.
     """
-    positive(scales=scales, blocks=blocks)
+    positive(scales=scales, blocks=blocks, hidden=hidden)
+    key = checked_key(key)
+    if len(shape) != 3:
+        raise ValueError(f"`shape` must be (channel, height, width), got {shape}.")
+    if dense_blocks < 0:
+        raise ValueError(f"`dense_blocks` must be 0 or more, got {dense_blocks}.")
     if any(size % 2 ** (scales - 1) for size in shape[1:]):
         raise ValueError(
             f"`shape` must have a height and a width that divide by {2 ** (scales - 1)} for "

@@ -8,14 +8,26 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode
+from pullback._dependence import depends_on
 from pullback._key import checked_key
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
-from pullback.sampling import Distribution, fixed
+from pullback.sampling import fixed
 
+from ._cnf_solve import Rates, solve_rows
 from ._interface import AbstractFlow
+from ._rows import (
+    base_log_prob,
+    base_sample,
+    checked_context,
+    event_of,
+    require_base,
+    shape_of_context,
+    takes_context,
+    with_context,
+)
 
 
 class CNF(AbstractFlow):
@@ -39,12 +51,20 @@ class CNF(AbstractFlow):
     `dataclasses.replace(flow, t1=t)`; other settings of the solver, for instance loose ones for
     training and tight ones for scoring, are set in the same way.
 
+    With a `context_shape` it is a density $p(x | c)$ for each context c, by $dz/dt = f(t, z, c)$
+    and, if wanted, a base that depends on c. Axes of `context` in front of one context are
+    broadcast with those of the points in front of one point.
+
     Attributes:
-        field: the vector field `f(t, y, args)` of one point `[dim]`; `args` is None.
+        field: the vector field `f(t, y, args)` of one point `[dim]`; `args` is its context, or
+            None.
         base: a `Distribution` at `t0`. Arrays of a module are parameters like any other; one of
-            NumPyro's is fixed (`pullback.sampling.FixedLaw`).
+            NumPyro's is fixed (`pullback.sampling.FixedLaw`). Of a flow with contexts, a function
+            from one of them to a distribution too, such as `ConditionalNormal`, or a family of
+            `pullback.bounds`.
         divergence: how the trace is found. None is the exact trace: by `HollowDivergence` where
-            the field has its own `with_divergence(t, y)`, else by `ExactDivergence`.
+            the field has its own `with_divergence(t, y)` and there is no context, else by
+            `ExactDivergence`.
         t0: the time of the base.
         t1: the time of the data.
         solver: a Diffrax solver; `diffrax.Dopri5()` when None.
@@ -56,10 +76,13 @@ class CNF(AbstractFlow):
             right for training.
         adjoint: how a gradient goes back through the solve; `pb.ode.Replay()` when None.
         max_steps: the most steps tried.
+        context_shape: of one context; a number d is the shape `[d]`. None: there is none.
 
     Raises:
         TypeError: `base` is no `Distribution`, or `field` cannot be called.
-        ValueError: points are not of shape `[..., dim]`, or `batch_size` is below 1.
+        ValueError: points are not of shape `[..., dim]`, or contexts not of theirs; a context is
+            missing, or given where there is none; neither `field` nor `base` depends on it; or
+            `batch_size` is below 1.
         SolveError: a solve failed.
 
     Example:
@@ -76,7 +99,7 @@ class CNF(AbstractFlow):
     """
 
     field: Callable[[Any, Any, Any], Any]
-    base: Distribution = eqx.field(converter=fixed)
+    base: Any = eqx.field(converter=fixed)
     divergence: AbstractDivergence | None = None
     t0: float | int = eqx.field(default=0.0, static=True)
     t1: float | int = eqx.field(default=1.0, static=True)
@@ -87,94 +110,144 @@ class CNF(AbstractFlow):
     stepping: Literal["joint", "per_sample"] = eqx.field(default="per_sample", static=True)
     adjoint: ode.AbstractAdjoint | diffrax.AbstractAdjoint | None = None
     max_steps: int = eqx.field(default=4096, static=True)
+    context_shape: tuple[int, ...] | None = eqx.field(
+        default=None, static=True, converter=shape_of_context
+    )
 
     def __check_init__(self) -> None:
         if not callable(self.field):
             raise TypeError(f"`field` must be a function f(t, y, args), got {self.field!r}")
-        if not isinstance(self.base, Distribution):
-            raise TypeError(
-                "`base` must have `log_prob(x)` and `sample(key, shape)`, as StandardNormal has; "
-                f"got {type(self.base).__name__}"
+        require_base(self.base, self.context_shape)
+        if len(self.shape) != 1:
+            raise ValueError(f"`base` must draw vectors [dim], and it draws {list(self.shape)}.")
+        if self.context_shape is not None:
+            self._require_use_of_context(self.context_shape)
+
+    def _require_use_of_context(self, shape: tuple[int, ...]) -> None:
+        if isinstance(self.divergence, HollowDivergence):
+            raise ValueError(
+                "`divergence` must be exact or an estimate where there is a context: the field's "
+                "own `with_divergence(t, y)` knows of none."
             )
+        if takes_context(self.base):
+            return
+        y = jnp.zeros(self.shape)
+        with jax.numpy_dtype_promotion("standard"):
+            used = depends_on(lambda c: self.field(jnp.zeros(()), y, c), jnp.zeros(shape))
+        if not used:
+            raise ValueError(
+                "`field` does not depend on `args`, in which it gets the context: let it, as "
+                "`ContextField` does, or take a `base` that depends on it."
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one point, `[dim]`."""
+        return event_of(self.base, self.context_shape)
 
     def log_prob(
         self,
         x: Float[Array, "*batch dim"],
         *,
+        context: Float[Array, "..."] | None = None,
         batch_size: int | None = None,
         key: PRNGKeyArray | None = None,
-    ) -> Float[Array, "*batch"]:
+    ) -> Float[Array, "..."]:
         """The log-density of `x` in nats; `key` is for an estimated divergence."""
-        z, log_det = self.inverse_and_log_det(x, batch_size=batch_size, key=key)
-        return self.base.log_prob(z) + log_det
+        z, log_det, contexts = self._ends(x, context, [self.t1, self.t0], batch_size, key)
+        return base_log_prob(self.base, z, contexts, log_det.shape) + log_det
 
     def log_prob_in_training(
-        self, x: Float[Array, "batch dim"], *, key: PRNGKeyArray
+        self,
+        x: Float[Array, "batch dim"],
+        *,
+        context: Float[Array, "batch ..."] | None = None,
+        key: PRNGKeyArray,
     ) -> tuple[Float[Array, " batch"], dict[str, Array]]:
         """`log_prob` of a solve that does not raise: the metric `result` is not 0 if it failed."""
-        solution = self.solve(x, [self.t1, self.t0], throw=False, key=key)
+        rows, contexts, _ = with_context(x, self.shape, context, self.context_shape)
+        solution = self._solve(rows, contexts, [self.t1, self.t0], None, key, log_det=True)
         z, log_det = jax.tree.map(lambda y: y[:, -1], solution.ys)
-        log_probs = self.base.log_prob(z) + log_det
+        log_probs = base_log_prob(self.base, z, contexts, log_det.shape) + log_det
         nfe = jnp.mean(solution.stats.nfe.astype(log_probs.dtype))
         return log_probs, {"result": jnp.max(solution.result), "nfe": nfe}
 
     def sample(
-        self, key: PRNGKeyArray, shape: tuple[int, ...] = (), *, batch_size: int | None = None
+        self,
+        key: PRNGKeyArray,
+        shape: tuple[int, ...] = (),
+        *,
+        context: Float[Array, "..."] | None = None,
+        batch_size: int | None = None,
     ) -> Float[Array, "*batch dim"]:
-        """Draws of shape `[*shape, dim]`."""
-        key = checked_key(key)
-        z = self.base.sample(key, shape)
-        moved = self._solve(z, [self.t0, self.t1], batch_size, None, log_det=False)
+        """Draws of shape `[*shape, dim]`; of contexts `[*batch, ...]`, `[*shape, *batch, dim]`."""
+        z, context = self._draw(checked_key(key), shape, context)
+        rows, contexts, _ = with_context(z, self.shape, context, self.context_shape)
+        moved = self._solve(rows, contexts, [self.t0, self.t1], batch_size, None, log_det=False)
         return _last(ode.raise_if_failed(moved).ys[0], z.shape)
 
     def sample_and_log_prob(
-        self, key: PRNGKeyArray, shape: tuple[int, ...] = (), *, batch_size: int | None = None
-    ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch"]]:
+        self,
+        key: PRNGKeyArray,
+        shape: tuple[int, ...] = (),
+        *,
+        context: Float[Array, "..."] | None = None,
+        batch_size: int | None = None,
+    ) -> tuple[Float[Array, "*batch dim"], Float[Array, "..."]]:
         """Draws and their log-densities, in one solve."""
-        key = checked_key(key)
-        base_key, key = jr.split(key)
-        z = self.base.sample(base_key, shape)
-        x, log_det = self.transform_and_log_det(z, batch_size=batch_size, key=key)
-        return x, self.base.log_prob(z) - log_det
+        base_key, key = jr.split(checked_key(key))
+        z, context = self._draw(base_key, shape, context)
+        ts = [self.t0, self.t1]
+        x, log_det, contexts = self._ends(z, context, ts, batch_size, key)
+        return x, base_log_prob(self.base, z, contexts, log_det.shape) - log_det
+
+    def _draw(self, key: Any, shape: tuple[int, ...], context: Any) -> tuple[Array, Any]:
+        context = checked_context(context, self.context_shape)
+        return base_sample(self.base, key, shape, context, len(self.context_shape or ())), context
 
     def transform_and_log_det(
         self,
         z: Float[Array, "*batch dim"],
         *,
+        context: Float[Array, "..."] | None = None,
         batch_size: int | None = None,
         key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch"]]:
+    ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """From the base to the data: `x`, and the log-determinant of `dx/dz`."""
-        ends = self.solve(z, [self.t0, self.t1], batch_size=batch_size, key=key).ys
-        return _last(ends[0], z.shape), _last(ends[1], z.shape[:-1])
+        end, log_det, _ = self._ends(z, context, [self.t0, self.t1], batch_size, key)
+        return end, log_det
 
     def inverse_and_log_det(
         self,
         x: Float[Array, "*batch dim"],
         *,
+        context: Float[Array, "..."] | None = None,
         batch_size: int | None = None,
         key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "*batch dim"], Float[Array, "*batch"]]:
+    ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """From the data to the base: `z`, and the log-determinant of `dz/dx`."""
-        ends = self.solve(x, [self.t1, self.t0], batch_size=batch_size, key=key).ys
-        return _last(ends[0], x.shape), _last(ends[1], x.shape[:-1])
+        end, log_det, _ = self._ends(x, context, [self.t1, self.t0], batch_size, key)
+        return end, log_det
 
     def trajectory(
         self,
         z: Float[Array, "*batch dim"],
         ts: Float[Array, " times"],
         *,
+        context: Float[Array, "..."] | None = None,
         batch_size: int | None = None,
-    ) -> Float[Array, "*batch times dim"]:
+    ) -> Float[Array, "... times dim"]:
         """Where points that are at `z` at time `ts[0]` are at each of `ts`."""
-        moved = self._solve(z, ts, batch_size, None, log_det=False)
-        return ode.raise_if_failed(moved).ys[0].reshape(*z.shape[:-1], len(ts), z.shape[-1])
+        rows, contexts, batch = with_context(z, self.shape, context, self.context_shape)
+        moved = self._solve(rows, contexts, ts, batch_size, None, log_det=False)
+        return ode.raise_if_failed(moved).ys[0].reshape(*batch, len(ts), *self.shape)
 
     def solve(
         self,
         y: Float[Array, "*batch dim"],
         ts: Float[Array, " times"] | list[float] | list[int],
         *,
+        context: Float[Array, "..."] | None = None,
         batch_size: int | None = None,
         throw: bool = True,
         key: PRNGKeyArray | None = None,
@@ -184,6 +257,7 @@ class CNF(AbstractFlow):
         Args:
             y: points at time `ts[0]`.
             ts: increasing or decreasing times.
+            context: of the points, of a flow that depends on one.
             batch_size: the most points that are solved at once.
             throw: raise if a solve fails.
             key: for an estimated divergence.
@@ -192,20 +266,34 @@ class CNF(AbstractFlow):
             A solution with one row for each of the `n` points: `ys` is `(positions [n, times, dim],
             log-determinants [n, times])`, and `stats`, `result` and `t_reached` have shape `[n]`.
         """
-        solution = self._solve(y, ts, batch_size, key, log_det=True)
+        rows, contexts, _ = with_context(y, self.shape, context, self.context_shape)
+        solution = self._solve(rows, contexts, ts, batch_size, key, log_det=True)
         return ode.raise_if_failed(solution) if throw else solution
 
+    def _ends(
+        self, y: Any, context: Any, ts: list[float] | list[int], batch_size: int | None, key: Any
+    ) -> tuple[Array, Array, Any]:
+        """Where points end, the log-determinants of how they came there, and their contexts."""
+        rows, contexts, batch = with_context(y, self.shape, context, self.context_shape)
+        solution = self._solve(rows, contexts, ts, batch_size, key, log_det=True)
+        ends = ode.raise_if_failed(solution).ys
+        return _last(ends[0], (*batch, *self.shape)), _last(ends[1], batch), contexts
+
     def _solve(
-        self, y: Array, ts: Any, batch_size: int | None, key: Any, *, log_det: bool
+        self,
+        rows: Array,
+        contexts: Array | None,
+        ts: Any,
+        batch_size: int | None,
+        key: Any,
+        *,
+        log_det: bool,
     ) -> ode.Solution:
-        if y.ndim == 0:
-            raise ValueError("points must have shape [..., dim], got a number")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, or None for all, got {batch_size}")
-        rows = y.reshape(-1, y.shape[-1])
         divergence = self.divergence
         if divergence is None:
-            own = hasattr(self.field, "with_divergence")
+            own = hasattr(self.field, "with_divergence") and contexts is None
             divergence = HollowDivergence() if own else ExactDivergence()
         options = {
             "solver": self.solver,
@@ -217,113 +305,17 @@ class CNF(AbstractFlow):
             "adjoint": self.adjoint,
             "max_steps": self.max_steps,
         }
-        keys = None if key is None else jr.split(key, len(rows))
-        return _solve(
-            _Rates(self.field, divergence),
+        keys = None if key is None else jr.split(checked_key(key), len(rows))
+        return solve_rows(
+            Rates(self.field, divergence),
             rows,
-            jnp.asarray(ts, y.dtype),
+            contexts,
+            jnp.asarray(ts, rows.dtype),
             keys,
             options,
             batch_size,
             log_det,
         )
-
-
-def _at(field: Any, t: Array) -> Callable[[Any], Any]:
-    """The field at one time: a function of one point, with what the field knows about itself."""
-    if hasattr(field, "with_divergence"):
-        return _AtTime(field, t)
-    return lambda y: field(t, y, None)
-
-
-class _AtTime(eqx.Module):
-    field: Any
-    t: Array
-
-    def __call__(self, y: Array) -> Array:
-        return self.field(self.t, y, None)
-
-    def with_divergence(self, y: Array) -> tuple[Array, Array]:
-        return self.field.with_divergence(self.t, y)
-
-
-class _Rates(eqx.Module):
-    """The velocity of one point's position and log-determinant.
-
-    Its probe rides along, unchanged: with steps per sample, what differs between the points has to
-    be part of the state.
-    """
-
-    field: Any
-    divergence: AbstractDivergence
-
-    def __call__(self, t: Array, state: tuple, args: None) -> tuple:
-        y, (log_det, probe) = state
-        if log_det is None:
-            return self.field(t, y, None), (None, None)
-        velocity, trace = self.divergence(_at(self.field, t), y, probe)
-        return velocity, (trace, jax.tree.map(jnp.zeros_like, probe))
-
-    def start(self, y: Array, key: Any, *, log_det: bool) -> tuple:
-        if not log_det:
-            return y, (None, None)
-        return y, (jnp.zeros((), y.dtype), self.divergence.probe(y, key=key))
-
-
-def _norm(x: tuple) -> Array:
-    # The log-determinant is part of the answer. One number beside many, it is looked at alone: a
-    # mean over all would hide it. The probe is not looked at.
-    y, (log_det, _) = x
-    return (
-        ode.rms_norm(y) if log_det is None else jnp.maximum(ode.rms_norm(y), ode.rms_norm(log_det))
-    )
-
-
-@eqx.filter_jit
-def _solve(
-    rates: _Rates,
-    rows: Array,
-    ts: Array,
-    keys: Any,
-    options: dict[str, Any],
-    batch_size: int | None,
-    log_det: bool,
-) -> ode.Solution:
-    """Solve for all rows, `batch_size` of them at a time. What comes back has a row for each."""
-    joint = options["stepping"] == "joint"
-
-    def all_rows(t: Array, state: PyTree, args: None) -> PyTree:
-        return jax.vmap(rates, in_axes=(None, 0, None))(t, state, args)
-
-    def batch(rows_and_keys: tuple[Array, Any]) -> ode.Solution:
-        rows, keys = rows_and_keys
-        start = jax.vmap(lambda y, key: rates.start(y, key, log_det=log_det))(rows, keys)
-        field = all_rows if joint else rates
-        solution = ode.solve(field, start, ts, norm=_norm, throw=False, **options)
-        y, (log_dets, _) = solution.ys
-        stats, result, t_reached = solution.stats, solution.result, solution.t_reached
-        if joint:
-            y, log_dets = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), (y, log_dets))
-            stats, result, t_reached = jax.tree.map(
-                lambda x: jnp.broadcast_to(x, rows.shape[:1]), (stats, result, t_reached)
-            )
-        return ode.Solution(ts, (y, log_dets), stats, result, t_reached)
-
-    n = len(rows)
-    if n == 0:  # what one row would give, without the row
-        like = lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
-        found = jax.eval_shape(batch, jax.tree.map(like, (rows, keys)))
-        empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype), found)
-        return eqx.tree_at(lambda s: s.ts, empty, ts)
-    if batch_size is None or batch_size >= n:
-        return batch((rows, keys))
-    number = -(-n // batch_size)
-    even = -(-n // number)
-    # The last batch is filled up with the first rows, so that one program serves all.
-    index = jnp.arange(number * even).reshape(number, even) % n
-    solution = jax.lax.map(lambda i: batch((rows[i], None if keys is None else keys[i])), index)
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], solution)
-    return eqx.tree_at(lambda s: s.ts, flat, ts)
 
 
 def _last(path: Array, shape: tuple[int, ...]) -> Array:

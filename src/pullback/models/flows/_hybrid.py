@@ -11,8 +11,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ._interface import check_points, shape_of
+from ._interface import check_points
 from ._residual_flow import ResidualFlow
+from ._rows import event_of
 
 
 class HybridFlow(eqx.Module):
@@ -65,7 +66,7 @@ class HybridLoss(eqx.Module):
         """Raise ValueError for points that are not of the flow, or labels that are no classes."""
         x, labels = data
         check_points(model.flow, x)
-        z = jax.ShapeDtypeStruct(shape_of(model.flow.base), jnp.result_type(float))
+        z = jax.ShapeDtypeStruct(event_of(model.flow.base, None), jnp.result_type(float))
         classes = eqx.filter_eval_shape(model.head, z).shape[-1]
         labels = np.asarray(labels)
         if labels.size and not 0 <= labels.min() <= labels.max() < classes:

@@ -1,9 +1,15 @@
 """Images as data of a density: dequantisation, and bits per dimension."""
 
 import math
+from typing import Any
 
 import jax.random as jr
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from pullback._floating import require_floating
+from pullback._key import checked_key
 
 
 def dequantise(
@@ -21,6 +27,9 @@ def dequantise(
         levels: L.
         key: for the noise.
 
+    Raises:
+        ValueError: a pixel is not in [0, 1], or `levels` is below 2.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> noisy = dequantise(jnp.ones(1000), key=jax.random.key(0))
@@ -30,7 +39,21 @@ def dequantise(
     Source: Theis et al., A Note on the Evaluation of Generative Models, arXiv 1511.01844, section
         3.1.
     """
-    return ((levels - 1) * x + jr.uniform(key, x.shape, x.dtype)) / levels
+    if levels < 2:
+        raise ValueError(f"`levels` must be 2 or more, got {levels}.")
+    require_floating("x", x, "pixels are multiples of 1 / (levels - 1)")
+    if not isinstance(x, Tracer):
+        _require_pixels(x)
+    return ((levels - 1) * x + jr.uniform(checked_key(key), x.shape, x.dtype)) / levels
+
+
+def _require_pixels(x: Any) -> None:
+    x = np.asarray(x)
+    if x.size and not 0 <= x.min() <= x.max() <= 1:
+        raise ValueError(
+            f"`x` must be pixels in [0, 1], got {x.min():g} to {x.max():g}: divide by the largest "
+            "level."
+        )
 
 
 def bits_per_dimension(
@@ -52,4 +75,8 @@ def bits_per_dimension(
 
     Source: Theis et al., arXiv 1511.01844, section 3.1.
     """
+    if levels < 2 or size < 1:
+        raise ValueError(
+            f"`levels` must be 2 or more and `size` 1 or more, got {levels} and {size}."
+        )
     return (math.log(levels) - log_prob / size) / math.log(2)

@@ -49,6 +49,7 @@ class ActNorm(AbstractBijection):
         self,
         x: Float[Array, "..."],
         *,
+        context: Float[Array, "..."] | None = None,
         key: PRNGKeyArray | None = None,
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
@@ -60,7 +61,12 @@ class ActNorm(AbstractBijection):
         return (x - _wide(self.shift, x)) * jnp.exp(_wide(self.log_scale, x)), log_det
 
     def inverse(
-        self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """In closed form."""
         mean, deviation, centre = self._units(y)
@@ -68,10 +74,12 @@ class ActNorm(AbstractBijection):
         return (x + centre) * deviation + mean, closed_form(y.dtype)
 
     def initialise(
-        self, x: Float[Array, "batch ..."]
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """Mean and deviation of the batch; a channel that is constant keeps its scale."""
-        self._check(x[0])
+        self._check(x.shape[1:])
+        if not len(x):
+            raise ValueError("`x` must hold at least one example to be set by, got none.")
         rows = jnp.moveaxis(x, 1, -1).reshape(-1, self.shift.size)
         mean, deviation, _ = location_and_scale(rows)
         # A mean far from zero is known to the rounding of its dtype; what it misses is the centre.
@@ -85,14 +93,14 @@ class ActNorm(AbstractBijection):
         return fitted, jax.vmap(lambda row: fitted.forward_and_log_det(row)[0])(x)
 
     def _units(self, x: Array) -> list[Array]:
-        self._check(x)
+        self._check(x.shape)
         return [_wide(row, x) for row in self.units.values.astype(x.dtype)]
 
-    def _check(self, x: Array) -> None:
-        if x.ndim == 0 or x.shape[0] != self.shift.size:
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if not shape or shape[0] != self.shift.size:
             raise ValueError(
                 f"one example must have {self.shift.size} channels, on its first axis; got the "
-                f"shape {x.shape}."
+                f"shape {shape}."
             )
 
 
@@ -110,6 +118,7 @@ class Squeeze(AbstractBijection):
         self,
         x: Float[Array, "..."],
         *,
+        context: Float[Array, "..."] | None = None,
         key: PRNGKeyArray | None = None,
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
@@ -124,15 +133,25 @@ class Squeeze(AbstractBijection):
         return x.reshape(4 * c, h // 2, w // 2), jnp.zeros((), x.dtype)
 
     def inverse(
-        self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """Channels become positions again."""
+        if y.ndim != 3 or y.shape[0] % 4:
+            raise ValueError(
+                "an image [channel, height, width] of 4 channels, or a multiple of it, is needed "
+                f"to go back; got the shape {y.shape}."
+            )
         c, h, w = y.shape
         x = y.reshape(c // 4, 2, 2, h, w).transpose(0, 3, 1, 4, 2)
         return x.reshape(c // 4, 2 * h, 2 * w), closed_form(y.dtype)
 
     def initialise(
-        self, x: Float[Array, "batch ..."]
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """Nothing of it depends on the data."""
         return self, jax.vmap(lambda image: self.forward_and_log_det(image)[0])(x)
@@ -140,6 +159,8 @@ class Squeeze(AbstractBijection):
 
 class Logit(AbstractBijection):
     r"""From (0, 1) to the line: $y = \mathrm{logit}(a + (1 - 2a) x)$.
+
+    Beyond the ends, where $a + (1 - 2a) x$ is not in (0, 1), the log-determinant is $-\infty$.
 
     Args:
         margin: a, which keeps the ends finite: 0.05, or 1e-6 for MNIST.
@@ -160,24 +181,32 @@ class Logit(AbstractBijection):
         self,
         x: Float[Array, "..."],
         *,
+        context: Float[Array, "..."] | None = None,
         key: PRNGKeyArray | None = None,
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
         """Entry by entry."""
         width = 1 - 2 * self.margin
         p = self.margin + width * x
-        log_det = jnp.sum(math.log(width) - jnp.log(p) - jnp.log1p(-p))
-        return jnp.log(p) - jnp.log1p(-p), log_det
+        outside = (p <= 0) | (p >= 1)  # NaN is neither, and stays
+        p = jnp.where(outside, 0.5, p)
+        slopes = math.log(width) - jnp.log(p) - jnp.log1p(-p)
+        return jnp.log(p) - jnp.log1p(-p), jnp.sum(jnp.where(outside, -jnp.inf, slopes))
 
     def inverse(
-        self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """A sigmoid."""
         x = (jax.nn.sigmoid(y) - self.margin) / (1 - 2 * self.margin)
         return x, closed_form(y.dtype)
 
     def initialise(
-        self, x: Float[Array, "batch ..."]
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """Nothing of it depends on the data."""
         return self, jax.vmap(lambda row: self.forward_and_log_det(row)[0])(x)
@@ -194,7 +223,7 @@ class FactorOut(AbstractBijection):
         shape: `(channel, height, width)` of what comes in.
 
     Raises:
-        ValueError: the number of channels is odd.
+        ValueError: the number of channels is odd, or an example has another shape.
 
     Source: Dinh et al., Density Estimation Using Real NVP, arXiv 1605.08803, section 3.6.
     """
@@ -204,9 +233,12 @@ class FactorOut(AbstractBijection):
     inside: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, inner: AbstractBijection, shape: tuple[int, int, int]):
+        if len(shape) != 3 or shape[0] % 2:
+            raise ValueError(
+                "`shape` must be (channel, height, width) with an even number of channels, got "
+                f"{shape}."
+            )
         channels, height, width = shape
-        if channels % 2:
-            raise ValueError(f"`shape` must have an even number of channels, got {shape}.")
         self.inner, self.shape = inner, shape
         half = jax.ShapeDtypeStruct((channels // 2, height, width), jnp.result_type(float))
         # A log-determinant that is estimated changes no shape, and would ask for a key here.
@@ -217,27 +249,35 @@ class FactorOut(AbstractBijection):
         self,
         x: Float[Array, "..."],
         *,
+        context: Float[Array, "..."] | None = None,
         key: PRNGKeyArray | None = None,
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
         """One vector of both halves."""
+        if x.shape != self.shape:
+            raise ValueError(f"one example must have the shape {self.shape}, got {x.shape}.")
         on, done = jnp.split(x, 2)
-        on, log_det = self.inner.forward_and_log_det(on, key=key, shared=shared)
+        on, log_det = self.inner.forward_and_log_det(on, context=context, key=key, shared=shared)
         return jnp.concatenate([done.reshape(-1), on.reshape(-1)]), log_det
 
     def inverse(
-        self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """Both halves, side by side again."""
         done, on = jnp.split(y, [math.prod(self.shape) // 2])
-        on, info = self.inner.inverse(on.reshape(self.inside), solver, max_steps)
+        on, info = self.inner.inverse(on.reshape(self.inside), solver, max_steps, context=context)
         return jnp.concatenate([on, done.reshape(on.shape)]), info
 
     def initialise(
-        self, x: Float[Array, "batch ..."]
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """The inner map, on its half."""
         on, done = jnp.split(x, 2, axis=1)
-        inner, on = self.inner.initialise(on)
+        inner, on = self.inner.initialise(on, context=context)
         flat = [part.reshape(len(x), -1) for part in (done, on)]
         return eqx.tree_at(lambda f: f.inner, self, inner), jnp.concatenate(flat, axis=1)

@@ -22,8 +22,9 @@ _DENSE = 128  # up to which the gradient of an inverse solves with a dense matri
 class ResidualBlock(AbstractBijection):
     r"""A residual block with an inverse: $y = x + g(x)$ with $\mathrm{Lip}(g) < 1$.
 
-    The inverse is the one fixed point of $x = y - g(x)$. Plain iteration converges at least as
-    $L^n$, and the log-determinant lies within $d \ln(1 - L)$ and $d \ln(1 + L)$. Gradients go
+    Or $y = x + g(x, c)$ with a context c, on which g may depend in any way: the bound is in x
+    alone. The inverse is the one fixed point of $x = y - g(x)$. Plain iteration converges at least
+    as $L^n$, and the log-determinant lies within $d \ln(1 - L)$ and $d \ln(1 + L)$. Gradients go
     through the inverse by the implicit function theorem, not through its iterations.
 
     Args:
@@ -31,9 +32,10 @@ class ResidualBlock(AbstractBijection):
             `pb.nn.LipschitzMLP`. A net whose bound is not known to the library is taken on trust:
             an inverse that does not converge says so.
         log_det: how the log-determinant is found.
+        takes_context: g is called as `net(x, context)`, such as `ContextMLP`.
 
     Raises:
-        ValueError: the bound of `net` is known and 1 or more.
+        ValueError: the bound of `net` is known and 1 or more; when called, a context is missing.
 
     Example:
         >>> import jax, jax.numpy as jnp, optimistix as optx, pullback as pb
@@ -47,10 +49,17 @@ class ResidualBlock(AbstractBijection):
         Residual Flows for Invertible Generative Modeling, arXiv 1906.02735.
     """
 
-    net: Callable[[Any], Any]
+    net: Callable[..., Any]
     log_det: AbstractLogDet
+    takes_context: bool = eqx.field(static=True)
 
-    def __init__(self, net: Callable[[Any], Any], *, log_det: AbstractLogDet | None = None):
+    def __init__(
+        self,
+        net: Callable[..., Any],
+        *,
+        log_det: AbstractLogDet | None = None,
+        takes_context: bool = False,
+    ):
         bound = lipschitz_bound(net)
         if 1 <= bound < math.inf:
             raise ValueError(
@@ -59,27 +68,46 @@ class ResidualBlock(AbstractBijection):
             )
         self.net = net
         self.log_det = ExactLogDet() if log_det is None else log_det
+        self.takes_context = takes_context
+
+    def _bounded(self, context: Array | None) -> Callable[[Any], Any]:
+        """g of one context, with its bounds applied."""
+        net = bounded(self.net)
+        if not self.takes_context:
+            return net
+        if context is None:
+            raise ValueError(
+                "`context` is missing, on which a residual block depends: give the flow a "
+                "`context_shape`, and each of its methods a `context`."
+            )
+        return _AtContext(net, context)
 
     def forward_and_log_det(
         self,
         x: Float[Array, "..."],
         *,
+        context: Float[Array, "..."] | None = None,
         key: PRNGKeyArray | None = None,
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
         """$x + g(x)$ and $\\ln\\det(I + \\partial g / \\partial x)$."""
         stop = None if shared is None else self.log_det.draw(key=shared)
-        g, log_det = self.log_det(bounded(self.net), x, key=key, stop=stop)
+        g, log_det = self.log_det(self._bounded(context), x, key=key, stop=stop)
         return x + g, log_det
 
     def inverse(
-        self, y: Float[Array, "..."], solver: FixedPointSolver, max_steps: int
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """The fixed point of $x = y - g(x)$, from $x = y$ on."""
         small = y.size <= _DENSE
         eps = float(jnp.finfo(y.dtype).eps)
         linear = lx.AutoLinearSolver(well_posed=True) if small else lx.GMRES(10 * eps, 10 * eps)
-        net = bounded(self.net)
+        net = self._bounded(context)
         arrays, static = eqx.partition(net, eqx.is_array)
 
         def onto(x: Array, args: Any) -> Array:
@@ -103,10 +131,18 @@ class ResidualBlock(AbstractBijection):
         return x, InverseInfo(converged, residual, jnp.asarray(found.stats["num_steps"]))
 
     def initialise(
-        self, x: Float[Array, "batch ..."]
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
     ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
         """Nothing of it depends on the data."""
-        return self, x + jax.vmap(bounded(self.net))(x)
+        return self, x + jax.vmap(lambda x, c: self._bounded(c)(x))(x, context)
+
+
+class _AtContext(eqx.Module):
+    net: Callable[..., Any]
+    context: Array
+
+    def __call__(self, x: Array) -> Array:
+        return self.net(x, self.context)
 
 
 def with_log_det(tree: Any, log_det: AbstractLogDet) -> Any:

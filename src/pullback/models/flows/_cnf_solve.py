@@ -1,0 +1,111 @@
+"""The solve beneath a continuous flow: points, their log-determinants, and what rides along."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from pullback import ode
+from pullback.calculus import AbstractDivergence
+
+
+def _at(field: Any, t: Array, context: Any) -> Callable[[Any], Any]:
+    """The field at one time: a function of one point, with what the field knows about itself."""
+    if hasattr(field, "with_divergence") and context is None:
+        return _AtTime(field, t)
+    return lambda y: field(t, y, context)
+
+
+class _AtTime(eqx.Module):
+    field: Any
+    t: Array
+
+    def __call__(self, y: Array) -> Array:
+        return self.field(self.t, y, None)
+
+    def with_divergence(self, y: Array) -> tuple[Array, Array]:
+        return self.field.with_divergence(self.t, y)
+
+
+class Rates(eqx.Module):
+    """The velocity of one point's position and log-determinant.
+
+    Its probe and its context ride along, unchanged: with steps per sample, what differs between the
+    points has to be part of the state.
+    """
+
+    field: Any
+    divergence: AbstractDivergence
+
+    def __call__(self, t: Array, state: tuple, args: None) -> tuple:
+        y, (log_det, (probe, context)) = state
+        still = jax.tree.map(jnp.zeros_like, (probe, context))
+        if log_det is None:
+            return self.field(t, y, context), (None, still)
+        velocity, trace = self.divergence(_at(self.field, t, context), y, probe)
+        return velocity, (trace, still)
+
+    def start(self, y: Array, context: Any, key: Any, *, log_det: bool) -> tuple:
+        if not log_det:
+            return y, (None, (None, context))
+        return y, (jnp.zeros((), y.dtype), (self.divergence.probe(y, key=key), context))
+
+
+def _norm(x: tuple) -> Array:
+    # The log-determinant is part of the answer. One number beside many, it is looked at alone: a
+    # mean over all would hide it. What rides along is not looked at.
+    y, (log_det, _) = x
+    return (
+        ode.rms_norm(y) if log_det is None else jnp.maximum(ode.rms_norm(y), ode.rms_norm(log_det))
+    )
+
+
+@eqx.filter_jit
+def solve_rows(
+    rates: Rates,
+    rows: Array,
+    contexts: Any,
+    ts: Array,
+    keys: Any,
+    options: dict[str, Any],
+    batch_size: int | None,
+    log_det: bool,
+) -> ode.Solution:
+    """Solve for all rows, `batch_size` of them at a time. What comes back has a row for each."""
+    joint = options["stepping"] == "joint"
+
+    def all_rows(t: Array, state: PyTree, args: None) -> PyTree:
+        return jax.vmap(rates, in_axes=(None, 0, None))(t, state, args)
+
+    def batch(given: tuple[Array, Any, Any]) -> ode.Solution:
+        start = jax.vmap(lambda y, c, key: rates.start(y, c, key, log_det=log_det))(*given)
+        field = all_rows if joint else rates
+        solution = ode.solve(field, start, ts, norm=_norm, throw=False, **options)
+        y, (log_dets, _) = solution.ys
+        stats, result, t_reached = solution.stats, solution.result, solution.t_reached
+        if joint:
+            y, log_dets = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), (y, log_dets))
+            stats, result, t_reached = jax.tree.map(
+                lambda x: jnp.broadcast_to(x, given[0].shape[:1]), (stats, result, t_reached)
+            )
+        return ode.Solution(ts, (y, log_dets), stats, result, t_reached)
+
+    n = len(rows)
+    if n == 0:  # what one row would give, without the row
+        like = lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+        found = jax.eval_shape(batch, jax.tree.map(like, (rows, contexts, keys)))
+        empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype), found)
+        return eqx.tree_at(lambda s: s.ts, empty, ts)
+    if batch_size is None or batch_size >= n:
+        return batch((rows, contexts, keys))
+    number = -(-n // batch_size)
+    even = -(-n // number)
+    # The last batch is filled up with the first rows, so that one program serves all.
+    index = jnp.arange(number * even).reshape(number, even) % n
+    pick = lambda i: jax.tree.map(lambda x: x[i], (rows, contexts, keys))
+    solution = jax.lax.map(lambda i: batch(pick(i)), index)
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], solution)
+    return eqx.tree_at(lambda s: s.ts, flat, ts)
