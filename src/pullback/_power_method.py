@@ -17,9 +17,23 @@ def unit(x: Float[Array, "*shape"], otherwise: Float[Array, "*shape"]) -> Float[
 
 
 def safe_norm(x: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """The Euclidean norm, whose gradient at zero is zero."""
+    """The Euclidean norm at any scale, whose gradient at zero is zero."""
+    scale = size_of(x)
+    x = x / scale
     square = jnp.sum(x * x)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    return scale * jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+
+
+def size_of(x: Float[Array, "..."]) -> Float[Array, ""]:
+    """A power of two near the largest entry, without a gradient; 1 for a zero `x`.
+
+    What is divided by it loses no digit, and squares of what is left are numbers.
+    """
+    info = jnp.finfo(x.dtype)
+    # A power of two whose reciprocal is a normal number, for XLA divides by multiplying with it.
+    largest = jnp.clip(jnp.max(jnp.abs(jax.lax.stop_gradient(x))), 4 * info.tiny, 1 / info.tiny / 4)
+    power = jax.lax.reduce_precision(largest, info.bits - info.nmant - 1, 0)
+    return jnp.where(jnp.any(x != 0), power, jnp.ones_like(power))
 
 
 def singular_vector(
@@ -31,8 +45,17 @@ def singular_vector(
 ) -> Float[Array, "*shape"]:
     r"""The right singular vector of a linear map, by $v \leftarrow A^\top A v / |A^\top A v|$."""
     pull = jax.linear_transpose(push, start)
-    turn = lambda v: pull(push(v))[0]
-    return settle(turn, start, rtol=rtol, max_steps=max_steps)
+    return settle(turn_of(push, pull), start, rtol=rtol, max_steps=max_steps)
+
+
+def turn_of(push: Callable[[Any], Any], pull: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    r"""$v \mapsto A^\top A v$, but for its length: between the two it is brought near 1."""
+
+    def turn(v: Array) -> Array:
+        pushed = push(v)
+        return pull(pushed / size_of(pushed))[0]
+
+    return turn
 
 
 def settle(

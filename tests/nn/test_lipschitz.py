@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pullback.nn import (
+    InducedNormLinear,
     LipschitzConv2d,
     LipschitzConvNet,
     LipschitzLinear,
@@ -307,3 +308,39 @@ def test_errors_name_the_argument(key):
     ):
         with pytest.raises(ValueError, match=match):
             make()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-16, 1.0, 1e16, 1e30])
+def test_norms_and_their_gradients_are_right_at_any_scale(scale, key):
+    weight = np.asarray(jr.normal(key, (4, 6), jnp.float32))
+    norm = np.linalg.svd(weight)[1][0]
+    bound = 0.5 * min(1, scale)
+    dense = LipschitzLinear(6, 4, bound=bound, dtype=jnp.float32, key=key)
+    conv = LipschitzConv2d(6, 4, 1, size=(2, 2), bound=bound, dtype=jnp.float32, key=key)
+    induced = InducedNormLinear(6, 4, bound=bound, dtype=jnp.float32, key=key)
+    cotangent = jr.normal(jr.key(1), weight.shape, jnp.float32)
+
+    @eqx.filter_jit
+    def of(layer):
+        found = lambda layer: layer.effective_weight().reshape(weight.shape)
+        slope = eqx.filter_grad(lambda layer: jnp.vdot(found(layer), cotangent))(layer)
+        return found(layer), slope.weight.reshape(weight.shape), found(refresh(layer))
+
+    for layer in (dense, conv, induced):
+        at = jnp.asarray(weight * np.float32(scale)).reshape(layer.weight.shape)
+        layer = eqx.tree_at(lambda layer: layer.weight, layer, at)  # as an update leaves it
+        found, gradient, again = of(layer)
+        np.testing.assert_allclose(found, weight * (bound / norm), rtol=2e-5)
+        np.testing.assert_allclose(again, found, rtol=2e-5)
+        bare = bound / scale / norm
+        np.testing.assert_allclose(gradient / bare, exact_slope(weight, cotangent), atol=2e-3)
+    push = lambda x: jnp.asarray(weight * np.float32(scale)) @ x
+    stretch = lipschitz_lower_bound(push, jnp.zeros((1, 6), jnp.float32), key=key)
+    np.testing.assert_allclose(stretch, scale * norm, rtol=1e-5)
+
+
+def exact_slope(weight, cotangent):
+    """Of `<W, C> / |W|` by W, times the norm."""
+    weight, cotangent = np.asarray(weight, float), np.asarray(cotangent, float)
+    u, s, vt = np.linalg.svd(weight)
+    return cotangent - np.outer(u[:, 0], vt[0]) * np.vdot(weight, cotangent) / s[0]

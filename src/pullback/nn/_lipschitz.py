@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from pullback._power_method import safe_norm, singular_vector
+from pullback._key import checked_key
+from pullback._power_method import safe_norm, singular_vector, size_of, turn_of
 
 from ._inputs import positive
 from ._warm import found_anew, found_for, nudged, stamp_of
@@ -105,7 +106,12 @@ class AbstractSpectralLayer(AbstractLipschitzLayer):
 
     def effective_weight(self) -> Float[Array, "..."]:
         """The weight that is applied, of norm at most `bound`."""
-        return self.weight if math.isinf(self.bound) else self.weight / self.scale()
+        if math.isinf(self.bound):
+            return self.weight
+        scale = self.scale()
+        # In two steps: the derivative of a quotient has the square of what is divided by.
+        size = size_of(scale)
+        return self.weight / size / (scale / size)
 
     def scale(self) -> Float[Array, ""]:
         """What the weight is divided by: 1 or more."""
@@ -164,6 +170,7 @@ class LipschitzLinear(AbstractSpectralLayer):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(in_size=in_size, out_size=out_size)
         limit = in_size**-0.5
         dtype = jnp.zeros(()).dtype if dtype is None else dtype
@@ -322,7 +329,7 @@ def _vector_and_stamp(layer: Any) -> tuple[Any, Any]:
 def _settled(layer: AbstractSpectralLayer) -> tuple[Array, Array]:
     pull = jax.linear_transpose(layer.apply_weight, layer.vector)
     fresh = found_for(layer.stamp, layer.weight)
-    vector = found_anew(lambda v: pull(layer.apply_weight(v))[0], layer.vector, fresh)
+    vector = found_anew(turn_of(layer.apply_weight, pull), layer.vector, fresh)
     return vector, stamp_of(layer.weight)
 
 

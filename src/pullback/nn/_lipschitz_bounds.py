@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from pullback._power_method import safe_norm, unit
+from pullback._key import checked_key
+from pullback._power_method import safe_norm, turn_of, unit
 
 from ._lipschitz import AbstractLipschitz
 from ._slopes import slope_bound
@@ -109,6 +110,7 @@ def lipschitz_lower_bound(
         >>> print(f"{found:.3f}")
         2.000
     """
+    key = checked_key(key)
     if steps < 1:
         raise ValueError(f"`steps` must be 1 or more, got {steps}.")
     if points.shape[0] < 1:
@@ -118,7 +120,8 @@ def lipschitz_lower_bound(
         _, push = jax.linearize(f, x)
         pull = jax.linear_transpose(push, x)
         start = jr.normal(key, x.shape, x.dtype)
-        turn = lambda _, v: unit(pull(push(v))[0], v)
-        return safe_norm(push(jax.lax.fori_loop(0, steps, turn, unit(start, start))))
+        turn = turn_of(push, pull)
+        once = lambda _, v: unit(turn(v), v)
+        return safe_norm(push(jax.lax.fori_loop(0, steps, once, unit(start, start))))
 
     return jnp.max(jax.vmap(stretch)(points, jr.split(key, points.shape[0])))
