@@ -1,5 +1,7 @@
 """Numbers in a model that training does not move."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,10 @@ class Constant(eqx.Module):
 
     Args:
         values: the numbers, `[...]`.
+
+    Raises:
+        ValueError: when asked for, where the numbers are float64 and `jax_enable_x64` is off now:
+            JAX would cut their bits in two.
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp
@@ -30,6 +36,14 @@ class Constant(eqx.Module):
         self.bits = jax.lax.bitcast_convert_type(values, f"int{8 * values.dtype.itemsize}")
 
     @property
-    def values(self) -> Float[Array, "..."]:
+    def values(self) -> Any:
         """The numbers, in the dtype in which they came."""
+        if isinstance(self.bits, jax.ShapeDtypeStruct):  # as in the outline of a model
+            return jax.ShapeDtypeStruct(self.bits.shape, jnp.dtype(self.dtype))
+        if jax.dtypes.canonicalize_dtype(self.dtype) != self.dtype:
+            raise ValueError(
+                f"a model holds constants of {self.dtype}, made where `jax_enable_x64` was on, and "
+                "it is off here, where their bits would be cut: switch it on, or make the model "
+                "with it off."
+            )
         return jax.lax.bitcast_convert_type(self.bits, jnp.dtype(self.dtype))

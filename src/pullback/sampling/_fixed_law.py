@@ -9,6 +9,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, PRNGKeyArray
 
 from pullback._key import checked_key
+from pullback.nn import Constant
 
 from ._law import draw, log_prob_of_parts
 
@@ -17,9 +18,9 @@ class FixedLaw(eqx.Module):
     """One of NumPyro's distributions, none of whose numbers is trained.
 
     As a PyTree a NumPyro distribution shows its numbers bare: an optimiser would move a scale
-    below zero, and some laws hold a number twice. So a model keeps the law as whole numbers, the
-    bits of its floats, and gives it back by `law`. What is to be trained is written as a module
-    whose arrays may take any value, as `pullback.models.vae.MixturePrior` is.
+    below zero, and some laws hold a number twice. So a model keeps the law with each of its floats
+    as a `pullback.nn.Constant`, and gives it back by `law`. What is to be trained is written as a
+    module whose arrays may take any value, as `pullback.models.vae.MixturePrior` is.
 
     Args:
         law: the distribution.
@@ -31,35 +32,18 @@ class FixedLaw(eqx.Module):
         [0. 0.] []
     """
 
-    bits: Any
-    dtypes: tuple[str | None, ...] = eqx.field(static=True)
+    parts: Any
 
     def __init__(self, law: dist.Distribution):
-        leaves, structure = jax.tree.flatten(law)
-        leaves = [jnp.asarray(leaf) for leaf in leaves]
-        floats = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
-        self.dtypes = tuple(
-            str(leaf.dtype) if known else None for leaf, known in zip(leaves, floats, strict=True)
-        )
-        self.bits = jax.tree.unflatten(
-            structure,
-            [
-                _cast(leaf, f"uint{8 * leaf.dtype.itemsize}") if known else leaf
-                for leaf, known in zip(leaves, floats, strict=True)
-            ],
-        )
+        self.parts = jax.tree.map(_held, law)
 
     @property
     def law(self) -> Any:
         """The distribution."""
-        leaves, structure = jax.tree.flatten(self.bits)
-        return jax.tree.unflatten(
-            structure,
-            [
-                leaf if dtype is None else _cast(leaf, dtype)
-                for leaf, dtype in zip(leaves, self.dtypes, strict=True)
-            ],
-        )
+        is_held = lambda part: isinstance(part, Constant)
+        given = lambda part: part.values if is_held(part) else part
+        leaves, structure = jax.tree.flatten(self.parts, is_leaf=is_held)
+        return jax.tree.unflatten(structure, [given(leaf) for leaf in leaves])
 
     @property
     def support(self) -> Any:
@@ -86,6 +70,6 @@ def fixed(q: Any) -> Any:
     return FixedLaw(q) if isinstance(q, dist.Distribution) else q
 
 
-def _cast(x: Any, dtype: str) -> Any:
-    # Shapes alone pass through, as in `jax.eval_shape`.
-    return jax.lax.bitcast_convert_type(x, dtype) if isinstance(x, jax.Array) else x
+def _held(number: Any) -> Any:
+    number = jnp.asarray(number)
+    return Constant(number) if jnp.issubdtype(number.dtype, jnp.inexact) else number

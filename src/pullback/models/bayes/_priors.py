@@ -5,18 +5,23 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, ScalarLike
+
+from pullback.nn import Constant
 
 
 class AbstractWeightPrior(eqx.Module):
     r"""A process of the weights, $dw = h(t, w)\,dt + \sigma\,dB$ with a constant $\sigma$.
 
-    What a prior holds is a setting and not a parameter: no gradient flows to it.
+    What a prior holds is a setting and not a parameter: it is kept as a `pullback.nn.Constant`, to
+    which no gradient flows and which no decay of weights moves.
     """
 
-    sigma: eqx.AbstractVar[Float[Array, ""]]
+    @property
+    @abc.abstractmethod
+    def sigma(self) -> Float[Array, ""]:
+        r"""The diffusion $\sigma$, positive."""
 
     @abc.abstractmethod
     def drift(
@@ -26,7 +31,7 @@ class AbstractWeightPrior(eqx.Module):
 
     def diffusion(self, weights: Float[Array, "*paths weights"]) -> Float[Array, "*paths weights"]:
         """The diffusion `sigma`, once for each weight."""
-        return lax.stop_gradient(self.sigma).astype(weights.dtype) * jnp.ones_like(weights)
+        return self.sigma.astype(weights.dtype) * jnp.ones_like(weights)
 
 
 class OUPrior(AbstractWeightPrior):
@@ -52,18 +57,26 @@ class OUPrior(AbstractWeightPrior):
     Equations (arXiv 2102.06559), section 3.1.
     """
 
-    sigma: Float[Array, ""]
-    rate: Float[Array, ""]
+    held: tuple[Constant, Constant]
 
     def __init__(self, *, sigma: Float[ArrayLike, ""], rate: Float[ArrayLike, ""] = 1.0):
-        self.sigma = _positive("sigma", sigma)
-        self.rate = _positive("rate", rate)
+        self.held = (_positive("sigma", sigma), _positive("rate", rate))
+
+    @property
+    def sigma(self) -> Float[Array, ""]:
+        """The diffusion."""
+        return self.held[0].values
+
+    @property
+    def rate(self) -> Float[Array, ""]:
+        """The pull to zero."""
+        return self.held[1].values
 
     def drift(
         self, t: ScalarLike, weights: Float[Array, "*paths weights"]
     ) -> Float[Array, "*paths weights"]:
         """The pull to zero; the same at all times."""
-        return -lax.stop_gradient(self.rate).astype(weights.dtype) * weights
+        return -self.rate.astype(weights.dtype) * weights
 
 
 class BrownianPrior(AbstractWeightPrior):
@@ -83,10 +96,15 @@ class BrownianPrior(AbstractWeightPrior):
     Source: Xu et al., arXiv 2102.06559, section 3.1.
     """
 
-    sigma: Float[Array, ""]
+    held: Constant
 
     def __init__(self, *, sigma: Float[ArrayLike, ""]):
-        self.sigma = _positive("sigma", sigma)
+        self.held = _positive("sigma", sigma)
+
+    @property
+    def sigma(self) -> Float[Array, ""]:
+        """The diffusion."""
+        return self.held.values
 
     def drift(
         self, t: ScalarLike, weights: Float[Array, "*paths weights"]
@@ -95,10 +113,10 @@ class BrownianPrior(AbstractWeightPrior):
         return jnp.zeros_like(weights)
 
 
-def _positive(name: str, value: Any) -> Array:
+def _positive(name: str, value: Any) -> Constant:
     # An array, and not of a weak type: another value must not compile anything again.
     value = jnp.asarray(value)
     value = value.astype(jnp.result_type(float) if value.weak_type else value.dtype)
     if not isinstance(value, Tracer) and not value > 0:
         raise ValueError(f"`{name}` must be positive, got {value}.")
-    return value
+    return Constant(value)
