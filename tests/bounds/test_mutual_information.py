@@ -245,6 +245,20 @@ def test_mine_starts_at_the_batch_and_at_rate_one_is_dv():
     np.testing.assert_allclose(of_mine, jax.grad(dv)(scores), atol=1e-14)
 
 
+@pytest.mark.parametrize("log_average", [-np.inf, 0.4])
+def test_the_average_of_mine_moves_with_the_critic_in_a_second_derivative(log_average):
+    scores = jnp.asarray(np.random.default_rng(3).normal(size=(3, 3)))
+    value = lambda f: mine(f, jnp.asarray(log_average), rate=0.2).value
+    later = mine(scores, jnp.asarray(log_average), rate=0.2).log_average
+    # Of -log(e) by the scores off the diagonal, where e moves as the mean of their exponentials.
+    shares = np.exp(scores - later) * (1 - np.eye(3)) / 6
+    want = np.outer(shares, shares) - np.diag(shares.ravel())
+    for found in (jax.hessian(value), jax.jit(jax.jacrev(jax.grad(value)))):
+        np.testing.assert_allclose(found(scores).reshape(9, 9), want, atol=1e-14)
+    if np.isinf(log_average):
+        np.testing.assert_allclose(jax.hessian(dv)(scores).reshape(9, 9), want, atol=1e-14)
+
+
 # A table of 16 cells with counts, at the optimal critic.
 
 COUNTS = np.array([[9, 1, 2, 1], [1, 12, 1, 2], [2, 1, 14, 1], [1, 2, 3, 11]])

@@ -163,6 +163,8 @@ def mine(scores: Scores, log_average: Scalar, *, rate: Number = 0.01) -> MineEst
 
     Kind: neither bound; the value is that of `dv`, and exceeds the truth at a good critic. The bias
     of the gradient goes to zero with the rate, while critic and average keep pace. Ceiling: none.
+    In derivatives beyond the first the average moves with the critic as the batch's mean does,
+    $\partial \bar e = \partial\, \mathrm{E}\, e^f$.
 
     Args:
         scores: `[i, j] = f(x_j, y_i)`, `[B, B]`.
@@ -192,8 +194,11 @@ def mine(scores: Scores, log_average: Scalar, *, rate: Number = 0.01) -> MineEst
     later = jnp.logaddexp(jnp.log1p(-rate) + before, jnp.log(rate) + here)
     later = jnp.where(jnp.isneginf(before), here, later)
     joint = jnp.mean(jnp.diagonal(scores))
-    surrogate = joint - jnp.exp(log_mean - later)
-    return MineEstimate(_valued(surrogate, joint - log_mean), later)
+    share = jnp.exp(log_mean - later)
+    # The logarithm of the average as it moves with the critic: its value is `later`, and whatever
+    # is differentiated a second time has the average's own slope in it.
+    moved = jnp.log1p(share - jax.lax.stop_gradient(share))
+    return MineEstimate(_valued(joint - moved, joint - log_mean), later)
 
 
 def js_nwj(scores: Scores) -> Float[Array, ""]:
