@@ -6,8 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import PyTree
+
+from pullback._entrywise import loses_entries
 
 
 def depends_on(function: Callable[[PyTree], PyTree], x: PyTree) -> bool:
@@ -20,28 +23,42 @@ def depends_on(function: Callable[[PyTree], PyTree], x: PyTree) -> bool:
 
 
 def loses_gradients(function: Callable[[PyTree], PyTree], x: PyTree) -> bool:
-    """Whether an array of `function(x)` is computed from real arrays of `x`, with no derivative.
+    """Whether numbers of `function(x)` are computed from real arrays of `x`, with no derivative.
 
-    By the structure of the program, not by the numbers at `x`: a comparison with a parameter has no
-    derivative by it, and a network has one even where it is zero.
+    Entry by entry where the function has a forward mode, else array by array. By the structure of
+    the program, not by the numbers at `x`: a comparison with a parameter has no derivative by it,
+    and a network has one even where it is zero.
     """
     moving, rest = eqx.partition(x, _is_real)
+    held, rest = eqx.partition(rest, _is_array)
     given, treedef = jax.tree.flatten(moving)
     if not given:
         return False
 
-    def value(moving: list) -> list:
-        return jax.tree.leaves(function(eqx.combine(jax.tree.unflatten(treedef, moving), rest)))
+    def value(given: list, held: PyTree) -> list:
+        found = function(eqx.combine(jax.tree.unflatten(treedef, given), held, rest))
+        return jax.tree.leaves(found)
 
-    shapes = jax.eval_shape(value, given)
-    forward = jax.make_jaxpr(value)(given).jaxpr
-    backward = jax.make_jaxpr(lambda g, moving: jax.vjp(value, moving)[1](g))(shapes, given).jaxpr
+    def pulled(cotangents: list, given: list, held: PyTree) -> tuple:
+        return jax.vjp(lambda given: value(given, held), given)[1](cotangents)
+
+    shapes = jax.eval_shape(value, given, held)
+    forward = jax.make_jaxpr(value)(given, held).jaxpr
+    backward = jax.make_jaxpr(pulled)(shapes, given, held).jaxpr
     _, used = dce_jaxpr(backward, [True] * len(backward.outvars))
-    return any(
-        any(dce_jaxpr(forward, [i == j for j in range(len(shapes))])[1]) and not used[i]
-        for i in range(len(shapes))
-    )
+    for i in range(len(shapes)):
+        _, read = dce_jaxpr(forward, [i == j for j in range(len(shapes))])
+        if any(read[: len(given)]) and not used[i]:
+            return True
+    try:
+        return loses_entries(value, given, held)
+    except TypeError:  # a derivative that is written backwards only
+        return False
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
 
 
 def _is_real(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return _is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)

@@ -41,6 +41,14 @@ class Coins(eqx.Module):
         return jnp.sum(z * self.logits - jax.nn.softplus(self.logits))
 
 
+class Mixed(Coins):
+    """Two columns: the coin, and a normal that has the same parameter as its mean."""
+
+    def sample(self, key, shape=()):
+        coin = super().sample(key, shape)
+        return jnp.stack([coin, self.logits + jr.normal(jr.fold_in(key, 1), coin.shape)], axis=-1)
+
+
 class Liars(Coins):
     has_rsample = True
 
@@ -114,7 +122,8 @@ def test_laws_that_are_reparameterised(q):
 
 @pytest.mark.parametrize("q", [
     dist.Bernoulli(logits=LOGITS), dist.Poisson(1.0), OneHotCategorical(LOGITS),
-    dist.VonMises(0.0, 1.0), Coins(LOGITS), Liars(LOGITS), Replicated(Liars(LOGITS), 2),
+    dist.VonMises(0.0, 1.0), Coins(LOGITS), Mixed(LOGITS), Liars(LOGITS),
+    Replicated(Liars(LOGITS), 2),
     dist.MixtureSameFamily(dist.Categorical(logits=LOGITS), dist.Normal(LOGITS, 1.0)),
 ], ids=lambda q: type(q).__name__)  # fmt: skip
 def test_laws_that_are_not(q):
@@ -128,5 +137,7 @@ def test_a_weighted_bound_refuses_them_too(key):
             lambda z: jnp.sum(z), q, estimator=DoublyReparameterised(), key=key
         )
 
-    with pytest.raises(ValueError, match="Coins, whose samples have none: take `ScoreFunction`"):
+    with pytest.raises(
+        ValueError, match="Coins, whose samples have none, or not all of them: take"
+    ):
         jax.grad(bound)(LOGITS)

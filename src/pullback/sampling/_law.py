@@ -223,8 +223,9 @@ def is_mixture(q: Any) -> bool:
 def is_reparameterised(q: Any) -> bool:
     """Whether gradients flow from a sample to the parameters.
 
-    Not where `has_rsample` says that they do not, nor where a sample is not of floats, nor where it
-    is made from the parameters by steps alone, such as comparisons, whatever `has_rsample` says.
+    Not where `has_rsample` says that they do not, nor where a sample is not of floats, nor where
+    some of its numbers, such as one column of several, are made from the parameters by steps alone,
+    such as comparisons, whatever `has_rsample` says.
     """
     if not getattr(q, "has_rsample", True):
         return False
@@ -266,7 +267,7 @@ def require_reparameterised(q: Any, estimator: str) -> None:
         fits = "take `ScoreFunction`, `Enumeration`, `GumbelSoftmax` or `Relax`"
     raise ValueError(
         f"`estimator` {estimator} needs samples that gradients flow through, and `q` is a "
-        f"{type(base).__name__}, whose samples have none: {fits}."
+        f"{type(base).__name__}, whose samples have none, or not all of them: {fits}."
     )
 
 
