@@ -6,9 +6,10 @@ the function read when it was traced is either an input of the program (arrays) 
 """
 
 import enum
+import functools
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -100,6 +101,56 @@ def trace_call(
 
     consts, program = traced(name, call, leaves, *inputs, same_as=same_as)
     return TracedCall((consts, leaves), program)
+
+
+class Compiled:
+    """`function`, compiled by what it computes of such arguments and of all that it reads.
+
+    Unlike `eqx.filter_jit`, which serves a function the program of its first call, whatever the
+    function reads by then. The arrays among the arguments may be others in a call, of the same
+    shapes; the rest of them may not.
+    """
+
+    def __init__(self, function: Callable, *args: PyTree) -> None:
+        arrays, static = eqx.partition(args, _is_array)
+        rests: list[PyTree] = []
+
+        def found(static: PyTree, arrays: PyTree) -> PyTree:
+            result, rest = eqx.partition(function(*eqx.combine(arrays, static)), _is_array)
+            rests.append(rest)
+            return result
+
+        name = getattr(function, "__name__", type(function).__name__)
+        self._call = trace_call(name, found, static, arrays, same_as=(function, static))
+        self._rest = rests[-1]
+
+    def __call__(self, *args: PyTree) -> PyTree:
+        return eqx.combine(_run(self._call, eqx.filter(args, _is_array)), self._rest)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """`function`, traced at every call and compiled where that is a program not met before.
+
+    For what is called with functions of the user's, and takes longer to run than to trace.
+    """
+
+    @functools.wraps(function)
+    def call(*args: PyTree) -> PyTree:
+        return Compiled(function, *args)(*args)
+
+    return call  # type: ignore[return-value]
+
+
+@eqx.filter_jit
+def _run(call: TracedCall, arrays: PyTree) -> PyTree:
+    return call(arrays)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, Array | np.ndarray | np.generic)
 
 
 class _Same:

@@ -125,7 +125,7 @@ def evidence_by_annealing(
     check_data(model, x)
     keys = jr.split(key, leading_axis(x, name="x"))
     log_weights = over_chunks(
-        lambda chunk: _anneal(model, annealing, *chunk), (x, keys), batch_size=batch_size,
+        _anneal, model, annealing, data=(x, keys), batch_size=batch_size,
         progress=progress, what="annealing",
     )  # fmt: skip
     return evidence_of(log_weights)
@@ -164,12 +164,11 @@ def evidence_sandwich(
     check_data(model, x)
     keys = jr.split(key, leading_axis(x, name="x"))
     return over_chunks(
-        lambda chunk: _bracket(model, annealing, *chunk), (x, z, keys), batch_size=batch_size,
+        _bracket, model, annealing, data=(x, z, keys), batch_size=batch_size,
         progress=progress, what="annealing both ways",
     )  # fmt: skip
 
 
-@eqx.filter_jit
 def _anneal(
     model: Callable[[Any], LatentModel], annealing: Annealing, x: PyTree, keys: Key[Array, " n"]
 ) -> Float[Array, "n chain"]:
@@ -184,7 +183,6 @@ def _anneal(
     return jax.vmap(one)(x, keys)
 
 
-@eqx.filter_jit
 def _bracket(
     model: Callable[[Any], LatentModel],
     annealing: Annealing,

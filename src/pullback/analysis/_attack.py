@@ -162,22 +162,9 @@ def accuracy_under_attack(
     sizes = jnp.asarray(radii, x.dtype)
     _check_radii("radii", sizes)
 
-    def right(inputs: tuple) -> Array:
-        x, y, key = inputs
-
-        def at(radius: Array) -> Array:
-            moved = pgd_attack(
-                logits, x[None], y[None], radius=radius, norm=norm, steps=steps, key=key
-            )
-            found = logits(moved[0])
-            share = (jnp.argmax(found) == y).astype(x.dtype)
-            return jnp.where(jnp.isnan(found).any(), jnp.nan, share)
-
-        return jax.vmap(at)(sizes)
-
     found = over_chunks(
-        jax.jit(jax.vmap(right)), (x, y, jr.split(key, len(x))), batch_size=batch_size,
-        progress=progress, what="attack",
+        _right, logits, sizes, norm, steps, data=(x, y, jr.split(key, len(x))),
+        batch_size=batch_size, progress=progress, what="attack",
     )  # fmt: skip
     if isinstance(found, Tracer):
         return jnp.mean(found.astype(at_least_float32(found.dtype)), axis=0).astype(x.dtype)
@@ -189,6 +176,31 @@ def accuracy_under_attack(
         )
     # The host has float64: a sum of many ones stops growing in a short dtype.
     return jnp.asarray(np.asarray(found, np.float64).mean(axis=0), x.dtype)
+
+
+def _right(
+    logits: Callable[..., Any],
+    radii: Array,
+    norm: Norm,
+    steps: int,
+    x: Array,
+    y: Array,
+    keys: Array,
+) -> Float[Array, "n radii"]:
+    """One where an input is classified rightly after the attack, NaN where there is no saying."""
+
+    def one(x: Array, y: Array, key: Array) -> Array:
+        def at(radius: Array) -> Array:
+            moved = pgd_attack(
+                logits, x[None], y[None], radius=radius, norm=norm, steps=steps, key=key
+            )
+            found = logits(moved[0])
+            share = (jnp.argmax(found) == y).astype(x.dtype)
+            return jnp.where(jnp.isnan(found).any(), jnp.nan, share)
+
+        return jax.vmap(at)(radii)
+
+    return jax.vmap(one)(x, y, keys)
 
 
 def _checked(logits: Callable[..., Any], x: Array, y: Array) -> int:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +10,21 @@ from rich.console import Console
 from rich.progress import track
 
 from pullback._leading_axis import leading_axis
+from pullback._traced import Compiled
 
 
 def over_chunks(
-    function: Callable[[Any], PyTree],
-    data: PyTree,
-    *,
+    function: Callable[..., PyTree],
+    *fixed: PyTree,
+    data: tuple[PyTree, ...],
     batch_size: int | None,
     progress: bool | None,
     what: str,
 ) -> PyTree:
-    """`function` of `batch_size` examples at a time, laid end to end.
+    """`function(*fixed, *chunk)` of `batch_size` examples at a time, laid end to end, compiled.
 
     The last chunk is filled up by its last example, so that all are of one shape and one program
-    serves them.
+    serves them. It is traced here, once, so that it is of what the user's functions read by now.
     """
     count = leading_axis(data, name="x")
     if batch_size is not None and batch_size < 1:
@@ -37,10 +37,12 @@ def over_chunks(
         console=Console(stderr=True),
         disable=not shown,
     )
-    parts = []
+    parts, run = [], None
     for start in starts:
         rows = jnp.minimum(jnp.arange(start, start + size), count - 1)
-        part = function(jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf)[rows], data))
+        chunk = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf)[rows], data)
+        run = Compiled(function, *fixed, *chunk) if run is None else run
+        part = run(*fixed, *chunk)
         # On the host, so that the bar tells the truth and memory is let go.
         parts.append(jax.block_until_ready(part))
     return jax.tree.map(lambda *leaves: _joined(leaves, count), *parts)

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
 from pullback._promotion import standard_promotion
+from pullback._traced import compiled
 from pullback.analysis._kernel_stein import (
     ADVICE,
     check_bandwidth,
@@ -148,7 +148,7 @@ def _adam(learning_rate: float) -> optax.GradientTransformation:
     return optax.adam(learning_rate)
 
 
-@eqx.filter_jit
+@compiled
 def _test(
     x: Float[Array, "n dim"],
     score: Any,

@@ -14,6 +14,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
+from pullback._traced import compiled
 from pullback.analysis._stein_critic import CriticField, CriticPlan, ScoredPoints, train_critic
 from pullback.analysis._stein_result import (
     GoodnessOfFit,
@@ -253,7 +254,7 @@ def _check_critic(critic: Any, x: Float[Array, "n dim"]) -> None:
         )
 
 
-@eqx.filter_jit
+@compiled
 def _test(
     x: Float[Array, "n dim"],
     score: Any,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pullback._checked_data import check_data
 from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
+from pullback._traced import compiled
 from pullback.bounds import (
     AbstractFamily,
     AuxiliaryFlow,
@@ -230,12 +230,12 @@ def inference_gaps(
     )
 
 
-@eqx.filter_jit
+@compiled
 def _encode(encoder: Callable[[Any], Array], x: PyTree) -> Array:
     return jax.vmap(encoder)(x)
 
 
-@eqx.filter_jit
+@compiled
 def _starts(
     model: Callable[[Any], LatentModel],
     family: AbstractFamily,
@@ -311,6 +311,6 @@ def _given(values: Any, x: PyTree, count: int, like: Array) -> Evidence:
     return Evidence(values, jnp.zeros_like(values))
 
 
-@eqx.filter_jit
+@compiled
 def _of_each(function: Callable[..., Any], x: PyTree) -> Array:
     return jax.vmap(function)(x)

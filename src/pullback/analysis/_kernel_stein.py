@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
+from pullback._traced import compiled
 from pullback.analysis._stein_result import (
     GoodnessOfFit,
     Points,
@@ -102,7 +102,7 @@ def check_bandwidth(bandwidth: Any) -> None:
         raise ValueError(f"`bandwidth` must be above 0, got {bandwidth}.")
 
 
-@eqx.filter_jit
+@compiled
 def _test(
     x: Float[Array, "n dim"],
     score: Any,

@@ -145,8 +145,11 @@ def fit_local(
     fit_key, evaluate_key = jr.split(key)
     data = (x, starts, jr.split(fit_key, count))
     params, weights, chosen = over_chunks(
-        lambda chunk: _fit(model, family, search, *chunk),
-        data,
+        _fit,
+        model,
+        family,
+        search,
+        data=data,
         batch_size=batch_size,
         progress=progress,
         what="local posteriors",
@@ -160,7 +163,6 @@ def fit_local(
     return LocalFit(params, family, elbo, error, chosen, log_weights)
 
 
-@eqx.filter_jit
 def _fit(
     model: Callable[[Any], LatentModel],
     family: AbstractFamily,
@@ -247,8 +249,12 @@ def log_weights_of(
     none = eqx.filter(arrays, False)
     shared, own = (none, arrays) if stacked else (arrays, none)
     found = over_chunks(
-        lambda chunk: _evaluate(model, rest, shared, samples, *chunk),
-        (x, params, own, keys),
+        _evaluate,
+        model,
+        rest,
+        shared,
+        samples,
+        data=(x, params, own, keys),
         batch_size=batch_size,
         progress=progress,
         what="bounds",
@@ -262,7 +268,6 @@ def log_weights_of(
     return found
 
 
-@eqx.filter_jit
 def _evaluate(
     model: Callable[[Any], LatentModel],
     rest: PyTree,

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
+from pullback._traced import compiled
 from pullback.bounds import (
     MLPBaseline,
     SeparableCritic,
@@ -219,7 +220,7 @@ def _optimiser(learning_rate: float) -> optax.GradientTransformation:
     return optax.adam(learning_rate)
 
 
-@eqx.filter_jit
+@compiled
 def _batch_values(
     model: _Model, loss: Callable[..., Any], pairs: tuple[Array, Array], batch_size: int
 ) -> Array:

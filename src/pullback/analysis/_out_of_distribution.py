@@ -65,23 +65,23 @@ def out_of_distribution_scores(
     Source: Grathwohl et al., arXiv 1912.03263, section 5.3; Liu et al., Energy-based
     Out-of-distribution Detection, arXiv 2010.03759, for a plain classifier.
     """
+    require_floating("x", jnp.asarray(x), "scale images as the classifier was trained on them")
+    return over_chunks(
+        _scores, logits, data=(x,), batch_size=batch_size, progress=progress, what="scores"
+    )
 
+
+def _scores(logits: Callable[..., Any], x: Float[Array, "n ..."]) -> OutOfDistributionScores:
     def one(x: Array) -> OutOfDistributionScores:
         def log_density(x: Array) -> tuple[Array, Array]:
             found = logits(x)
             return jax.nn.logsumexp(found), jnp.max(jax.nn.softmax(found))
 
         (value, prob), gradient = jax.value_and_grad(log_density, has_aux=True)(x)
-        # In units of its largest entry: squares of what is tiny or huge are no numbers.
-        slope = gradient.astype(at_least_float32(gradient.dtype))
-        largest = jnp.max(jnp.abs(slope))
-        size = largest * safe_norm(slope / jnp.where(largest > 0, largest, 1))
+        size = safe_norm(gradient.astype(at_least_float32(gradient.dtype)))
         return OutOfDistributionScores(value, prob, -size.astype(gradient.dtype))
 
-    require_floating("x", jnp.asarray(x), "scale images as the classifier was trained on them")
-    return over_chunks(
-        jax.jit(jax.vmap(one)), x, batch_size=batch_size, progress=progress, what="scores"
-    )
+    return jax.vmap(one)(x)
 
 
 def auroc(

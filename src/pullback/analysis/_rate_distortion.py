@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._checked_data import check_data
 from pullback._key import checked_key
+from pullback._traced import compiled
 from pullback.bounds import (
     LatentModel,
     kl_divergence,
@@ -130,7 +130,7 @@ def rate_distortion(
     )
 
 
-@eqx.filter_jit
+@compiled
 def _measure(
     target: Callable, x: Array, num_samples: int, batch_size: int, key: Array
 ) -> tuple[Array, Array, Array, Array, Array]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from pullback._key import checked_keys
+from pullback._traced import compiled
 
 M = TypeVar("M")
 
@@ -98,7 +99,7 @@ class _Sums(NamedTuple):
     spread: PyTree
 
 
-@eqx.filter_jit
+@compiled
 def _moments(loss: Callable, model: Any, keys: Array, batch_size: int) -> tuple:
     params, rest = eqx.partition(model, eqx.is_inexact_array)
 
