@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.bounds._mutual_information_known import pairwise_log_prob
 
 
@@ -56,6 +57,7 @@ class SeparableCritic(eqx.Module):
         embedding: int = 32,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         x_key, y_key = jr.split(key)
         self.of_x = _net(x_dim, embedding, width, depth, x_key, input_name="x_dim")
         self.of_y = _net(y_dim, embedding, width, depth, y_key, input_name="y_dim")
@@ -91,6 +93,7 @@ class BilinearCritic(eqx.Module):
     weight: Float[Array, "y_dim x_dim"]
 
     def __init__(self, x_dim: int, y_dim: int, *, key: PRNGKeyArray):
+        key = checked_key(key)
         _check_sizes(x_dim=x_dim, y_dim=y_dim)
         self.weight = jax.nn.initializers.glorot_uniform()(key, (y_dim, x_dim))
 
@@ -131,6 +134,7 @@ class JointCritic(eqx.Module):
     def __init__(
         self, x_dim: int, y_dim: int, *, width: int = 256, depth: int = 2, key: PRNGKeyArray
     ):
+        key = checked_key(key)
         _check_sizes(x_dim=x_dim, y_dim=y_dim, depth=depth)
         self.net = _net(x_dim + y_dim, "scalar", width, depth, key)
 
@@ -206,6 +210,7 @@ class MLPBaseline(eqx.Module):
     net: eqx.nn.MLP
 
     def __init__(self, y_dim: int, *, width: int = 128, depth: int = 2, key: PRNGKeyArray):
+        key = checked_key(key)
         self.net = _net(y_dim, "scalar", width, depth, key, input_name="y_dim")
 
     def __call__(self, y: Float[Array, " y_dim"]) -> Float[Array, ""]:

@@ -118,6 +118,7 @@ class CouplingFlow(AbstractFamily):
     def __init__(
         self, dim: int, layers: int = 4, width: int = 32, context: int = 0, *, key: PRNGKeyArray
     ):
+        key = checked_key(key)
         _check_sizes(dim, layers, width, context)
         self.layers = CouplingLayers(dim, layers, width, context, key=key)
         self.dim = dim
@@ -172,6 +173,7 @@ class InverseAutoregressiveFlow(AbstractFamily):
     def __init__(
         self, dim: int, layers: int = 2, width: int = 32, context: int = 0, *, key: PRNGKeyArray
     ):
+        key = checked_key(key)
         _check_sizes(dim, layers, width, context)
         self.layers = InverseAutoregressiveLayers(dim, layers, width, context, key=key)
         self.dim = dim
@@ -235,6 +237,7 @@ class AuxiliaryFlow(AbstractFamily):
     def __init__(
         self, dim: int, layers: int = 4, width: int = 50, context: int = 0, *, key: PRNGKeyArray
     ):
+        key = checked_key(key)
         _check_sizes(dim + 1, layers, width, context)
         flow, reverse = jr.split(key)
         self.layers = CouplingLayers(2 * dim, layers, width, context, key=flow)
@@ -270,6 +273,7 @@ class PairDistribution(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Pair:
         """Draws of shape `[*sample_shape, dim]` each."""
+        key = checked_key(key)
         z, v = jnp.split(self.joint.sample(key, sample_shape), 2, axis=-1)
         return z, v
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.nn import StrictMADE
 
 N = TypeVar("N")
@@ -24,6 +25,7 @@ class CouplingLayers(eqx.Module):
     kept: int = eqx.field(static=True)
 
     def __init__(self, dim: int, count: int, width: int, context: int, *, key: PRNGKeyArray):
+        key = checked_key(key)
         self.count, self.kept = count, dim // 2
 
         def net(key: PRNGKeyArray) -> eqx.nn.MLP:
@@ -92,6 +94,7 @@ class InverseAutoregressiveLayers(eqx.Module):
     count: int = eqx.field(static=True)
 
     def __init__(self, dim: int, count: int, width: int, context: int, *, key: PRNGKeyArray):
+        key = checked_key(key)
         self.count = count
         self.nets = eqx.filter_vmap(lambda key: _Row(dim, width, context, key=key))(
             jr.split(key, count)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from pullback._key import checked_key
+
 Distribution = Literal["rademacher", "gaussian"]
 
 
@@ -191,6 +193,7 @@ class HutchinsonDivergence(AbstractDivergence):
                 "without a key, as that of a posterior or a prior is, needs the exact one: for a "
                 "`CNF`, `divergence=None`."
             )
+        key = checked_key(key)
         draw = jr.rademacher if self.distribution == "rademacher" else jr.normal
         return draw(key, (self.samples, y.size), y.dtype)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback._power_method import mixed_turn, stretch, unit, vector_norm
 
 
@@ -53,6 +54,7 @@ def induced_norm(
         appendix on induced mixed norms; Higham, Estimating the matrix p-norm, Numerische
         Mathematik 62 (1992).
     """
+    key = checked_key(key)
     for name, order in (("p", p), ("q", q)):
         if not order >= 1:
             raise ValueError(f"`{name}` must be 1 or more, got {order}.")

@@ -214,6 +214,7 @@ class RouletteLogDet(AbstractLogDet):
         """A stopping index, to be shared by a batch; draw one for each block and step."""
         if key is None:
             raise ValueError("`key` must be a random key for a random stopping index, got None.")
+        key = checked_key(key)
         return self.law.sample(key=key)
 
     def worst_case(self, lipschitz: float, *, dim: int = 1) -> TruncationCost:
@@ -248,7 +249,7 @@ class RouletteLogDet(AbstractLogDet):
     ) -> tuple[Float[Array, "*shape"], Float[Array, ""]]:
         """Evaluate `g` and the estimate."""
         if stop is None:
-            key, stop_key = (None, None) if key is None else jr.split(key)
+            key, stop_key = (None, None) if key is None else jr.split(checked_key(key))
             stop = self.draw(key=stop_key)
         probes = _probes(self.distribution, x, key)
         value, pull = jax.vjp(_flat(g, x), x.reshape(-1))

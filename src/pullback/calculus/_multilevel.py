@@ -10,6 +10,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from pullback._key import checked_key
+
 from ._stopping import AbstractStoppingLaw, Geometric
 
 
@@ -136,6 +138,7 @@ def multilevel_batch(
 
     Source: Giles, Multilevel Monte Carlo Methods, Acta Numerica 24 (2015).
     """
+    key = checked_key(key)
     stop = np.asarray(stop)
     keys = jr.split(key, len(stop))
     found, order = [], []

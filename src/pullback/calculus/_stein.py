@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from pullback._key import checked_key
+
 from ._divergence import AbstractDivergence, ExactDivergence
 
 
@@ -110,7 +112,7 @@ def stein_terms(
     Source: Grathwohl et al., arXiv 2002.05616, section 3.
     """
     method = ExactDivergence() if divergence is None else divergence
-    keys = None if key is None else jr.split(key, len(x))
+    keys = None if key is None else jr.split(checked_key(key), len(x))
 
     def one(point: tuple[Array, Array, Array | None]) -> SteinTerms:
         x, s, key = point

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
+
 Estimator = Literal["roulette", "single"]
 
 
@@ -31,6 +33,7 @@ class AbstractStoppingLaw(eqx.Module):
 
     def sample(self, shape: tuple[int, ...] = (), *, key: PRNGKeyArray) -> Int[Array, "*shape"]:
         """Draws of the capped index, by inversion."""
+        key = checked_key(key)
         # (0, 1]: a draw of 0 would be stopped nowhere.
         u = 1 - jr.uniform(key, shape)
         return jnp.minimum(self.quantile(u), self.cap)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._key import checked_key
+
 from ._concat import ConcatLinear
 from ._conditioner import AbstractConditioner
 from ._inputs import positive, time_like
@@ -70,6 +72,7 @@ class AttentionConditioner(AbstractConditioner):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(dim=dim, features=features, width=width, heads=heads)
         all_heads = heads * width
         sizes = (

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 from ._inputs import positive
 
 
@@ -85,6 +87,7 @@ class CausalConvNet(AbstractSequenceNet):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(in_size=in_size, out_size=out_size, width=width, kernel=kernel)
         if min(dilations, default=1) < 1:
             raise ValueError(f"`dilations` must each be 1 or more, got {tuple(dilations)}.")
@@ -148,6 +151,7 @@ class RecurrentNet(AbstractSequenceNet):
     def __init__(
         self, in_size: int, out_size: int, width: int, *, dtype: Any = None, key: PRNGKeyArray
     ):
+        key = checked_key(key)
         positive(in_size=in_size, out_size=out_size, width=width)
         cell, last = jr.split(key)
         self.cell = eqx.nn.GRUCell(in_size, width, dtype=dtype, key=cell)

@@ -9,6 +9,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 from ._causal import AbstractSequenceNet
 from ._inputs import positive
 
@@ -62,6 +64,7 @@ class CausalAttentionNet(AbstractSequenceNet):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(in_size=in_size, out_size=out_size, width=width, depth=depth, heads=heads)
         if width % heads or width % 2:
             raise ValueError(

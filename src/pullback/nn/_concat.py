@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, ScalarLike
 
+from pullback._key import checked_key
+
 from ._inputs import positive, time_like
 
 
@@ -23,6 +25,7 @@ class ConcatLinear(eqx.Module):
     bias: Float[Array, " out"]
 
     def __init__(self, n_in: int, n_out: int, *, zero: bool, dtype: Any, key: PRNGKeyArray):
+        key = checked_key(key)
         weight_key, time_key, bias_key = jr.split(key, 3)
         bound = 0.0 if zero else 1 / math.sqrt(n_in + 1)
         self.weight = _uniform(weight_key, (n_out, n_in), bound, dtype)
@@ -103,6 +106,7 @@ class ConcatMLP(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         self.layers = _stack(ConcatLinear, dim, width, depth, zero_last, dtype, key)
         self.activation = activation
 
@@ -157,6 +161,7 @@ class ConcatSquashMLP(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         self.layers = _stack(_ConcatSquashLinear, dim, width, depth, zero_last, dtype, key)
         self.activation = activation
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._key import checked_key
+
 from ._inputs import positive, time_like
 from ._patches import convolve
 
@@ -55,6 +57,7 @@ class ConcatConvNet(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         groups = min(32, channels) if groups is None else groups
         positive(channels=channels, groups=groups)
         if channels % groups:

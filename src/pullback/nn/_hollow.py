@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._key import checked_key
+
 from ._concat import ConcatLinear
 from ._conditioner import AbstractConditioner
 from ._inputs import positive, time_like
@@ -74,6 +76,7 @@ class HollowNet(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         if not isinstance(conditioner, AbstractConditioner):
             raise TypeError(
                 "`conditioner` must be an AbstractConditioner such as TwoSidedConditioner; got "

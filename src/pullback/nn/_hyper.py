@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._key import checked_key
+
 from ._inputs import positive, time_like
 
 
@@ -55,6 +57,7 @@ class HyperPlanarField(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(dim=dim, units=units, width=width)
         keys = jr.split(key, 3)
         self.hyper = (

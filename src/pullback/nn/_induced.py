@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback._power_method import mixed_turn, settle, stretch, unit, vector_norm
 
 from ._inputs import positive
@@ -72,6 +73,7 @@ class InducedNormLinear(AbstractLipschitzLayer):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(in_size=in_size, out_size=out_size)
         for name, order in (("domain", domain), ("codomain", codomain)):
             if not 1 < order < float("inf"):
@@ -216,6 +218,7 @@ class InducedNormMLP(AbstractLipschitzLayer):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(dim=dim, width=width)
         if depth < 0:
             raise ValueError(f"`depth` must be 0 or more, got {depth}.")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback._power_method import singular_vector
 
 from ._inputs import positive
@@ -81,6 +82,7 @@ class LipschitzConv2d(AbstractSpectralLayer):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(in_channels=in_channels, out_channels=out_channels, kernel_size=kernel_size)
         positive(height=size[0], width=size[1], stride=stride)
         if padding not in get_args(Border):

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 from ._inputs import positive
 from ._lipschitz import AbstractLipschitz, LipschitzLinear
 from ._lipschitz_bounds import lipschitz_bound, lipschitz_upper_bound
@@ -63,6 +65,7 @@ class LipschitzMLP(AbstractLipschitz):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(dim=dim, width=width)
         if depth < 0:
             raise ValueError(f"`depth` must be 0 or more, got {depth}.")
@@ -134,6 +137,7 @@ class LipschitzConvNet(AbstractLipschitz):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(channels=channels, hidden=hidden)
         shapes = ((channels, hidden, 3), (hidden, hidden, 1), (hidden, channels, 3))
         self.layers = tuple(

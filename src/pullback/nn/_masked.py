@@ -9,6 +9,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._key import checked_key
+
 from ._concat import ConcatLinear
 from ._conditioner import AbstractConditioner
 from ._inputs import positive, time_like
@@ -64,6 +66,7 @@ class StrictMADE(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(dim=dim, features=features, width=width, depth=depth)
         sizes = [dim, *[width] * depth, dim * features]
         self.layers = tuple(
@@ -144,6 +147,7 @@ class TwoSidedConditioner(AbstractConditioner):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         self.left, self.right = (
             StrictMADE(
                 dim,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback import ode, sde
+from pullback._key import checked_key
 from pullback.nn._inputs import positive
 
 from ._priors import AbstractWeightPrior
@@ -125,6 +126,7 @@ class SDEBNNBlock(eqx.Module):
             ValueError: an argument does not fit.
             SolveError: the solve failed, and `throw` is True.
         """
+        key = checked_key(key)
         own = self.process
         if steps is None and rtol is None and atol is None:
             steps = self.steps
@@ -220,6 +222,7 @@ def sde_bnn_block(
     Raises:
         ValueError: the field has no weights, or a size is below 1.
     """
+    key = checked_key(key)
     start = weights_of(field)
     correction = BottleneckDrift(start.shape[0], bottleneck, dtype=start.dtype, key=key)
     process = WeightProcess(start, prior, correction)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._key import checked_key
 from pullback.nn._conv import _convolve as convolve
 from pullback.nn._inputs import positive, time_like
 
@@ -39,6 +40,7 @@ class ConvField(eqx.Module):
     convs: tuple[eqx.nn.Conv2d, eqx.nn.Conv2d]
 
     def __init__(self, channels: int, *, dtype: Any = None, key: PRNGKeyArray):
+        key = checked_key(key)
         positive(channels=channels)
         first, second = (
             eqx.nn.Conv2d(channels + 1, channels, 3, padding=1, dtype=dtype, key=k)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from pullback._checked_data import check_rows
+from pullback._key import checked_key
 from pullback.nn._inputs import positive
 
 from ._sde_bnn import SDEBNN
@@ -118,6 +119,7 @@ class SDEBNNLoss(eqx.Module):
         self, model: SDEBNN, batch: tuple[Array, Array], *, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The loss of a batch and its metrics."""
+        key = checked_key(key)
         x, targets = batch
         found = model(
             x, paths=self.paths, kl=self.kl, per_example=self.per_example, throw=False, key=key

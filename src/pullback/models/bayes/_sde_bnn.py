@@ -11,6 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback import ode, sde
+from pullback._key import checked_key
 from pullback.nn import ConcatMLP
 from pullback.nn._inputs import positive
 
@@ -90,6 +91,7 @@ class SDEBNN(eqx.Module):
             ValueError: an argument does not fit.
             SolveError: a solve failed, and `throw` is True.
         """
+        key = checked_key(key)
         positive(paths=paths)
         features = jax.vmap(self.stem)(x)
         features = jnp.broadcast_to(features[None], (paths, *features.shape))
@@ -151,6 +153,7 @@ class SDEBNN(eqx.Module):
 
         Source: arXiv 2102.06559, section 3.3. Its code averages the logarithms instead.
         """
+        key = checked_key(key)
 
         def of_batch(x: Array) -> Array:
             found = self(
@@ -209,6 +212,7 @@ def mlp_sde_bnn(
     Raises:
         ValueError: a size is below 1.
     """
+    key = checked_key(key)
     stem_key, field_key, drift_key, head_key = jr.split(key, 4)
     block = sde_bnn_block(
         ConcatMLP(dim, width, 1, zero_last=False, dtype=dtype, key=field_key),
@@ -257,6 +261,7 @@ def conv_sde_bnn(
 
     Source: arXiv 2102.06559, section 5; its blocks and their drift, on a smaller stem.
     """
+    key = checked_key(key)
     positive(channels=channels, blocks=blocks)
     first, second, head_key, block_key = jr.split(key, 4)
 

@@ -11,6 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, ScalarLike
 
 from pullback import ode, sde
+from pullback._key import checked_key
 from pullback.nn._concat import _ConcatSquashLinear as ConcatSquashLinear
 from pullback.nn._inputs import positive, time_like
 
@@ -59,6 +60,7 @@ class BottleneckDrift(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(dim=dim, **{f"widths[{i}]": width for i, width in enumerate(widths)})
         sizes = [dim, *widths, dim]
         last = len(widths)
@@ -179,6 +181,7 @@ class WeightProcess(eqx.Module):
             ValueError: an argument does not fit.
             SolveError: the solve failed and `throw` is True.
         """
+        key = checked_key(key)
         positive(paths=paths)
         if start is None:
             start = jnp.broadcast_to(self.start[None], (paths, *self.start.shape))

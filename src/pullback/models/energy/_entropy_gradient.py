@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.models.energy._entropy_proposals import AbstractProposal, log_joints
 from pullback.models.energy._latent_generator import LatentGenerator, detach
 
@@ -70,6 +71,7 @@ def entropy_score(
 
     Source: Grathwohl et al., No MCMC for me, arXiv 2010.04230, equations 5 and 6.
     """
+    key = checked_key(key)
     if samples < 1:
         raise ValueError(f"`samples` must be at least 1, got {samples}.")
     if not inflate > 0:

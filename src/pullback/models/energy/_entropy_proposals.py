@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.models.energy._latent_generator import LatentGenerator, detach, standard_normal
 
 Draws = tuple[Float[Array, "samples latent"], Float[Array, " samples"]]
@@ -76,6 +77,7 @@ class DiagonalProposal(AbstractProposal):
         key: PRNGKeyArray,
     ) -> Draws:
         """See `AbstractProposal.draw`."""
+        key = checked_key(key)
         u = jr.normal(key, (samples, len(z0)), z0.dtype)
         log_scale = self.log_eta.astype(z0.dtype) + math.log(inflate)
         z = z0[None] + jnp.exp(log_scale)[None] * u
@@ -122,6 +124,7 @@ class GaussNewtonProposal(AbstractProposal):
         key: PRNGKeyArray,
     ) -> Draws:
         """See `AbstractProposal.draw`; with `keep`, z0 comes after the samples."""
+        key = checked_key(key)
         sigma = generator.sigma.astype(z0.dtype)
         net = lambda z: jnp.ravel(generator.net(z)).astype(z0.dtype) / sigma
         slope = jax.jacfwd(net)(z0)
@@ -172,6 +175,7 @@ def proposal_objective(
 
     Source: Grathwohl et al., No MCMC for me, arXiv 2010.04230, section 3.2.
     """
+    key = checked_key(key)
     generator, x, z0 = detach((generator, x, z0))
     z, log_density = proposal.draw(generator, x, z0, samples=samples, key=key)
     return jnp.mean(log_density - log_joints(generator, x, z)[0])

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.models.energy._finite import check_finite
 from pullback.models.energy._jem import JEM
 from pullback.models.energy._jem_step import JEMStep
@@ -84,6 +85,7 @@ def fit_jem(
 
     Source: Grathwohl et al., arXiv 1912.03263.
     """
+    key = checked_key(key)
     leaves = jax.tree.leaves(eqx.filter(classifier, eqx.is_inexact_array))
     dtype = leaves[0].dtype if leaves else jnp.result_type(float)
     sets = {"x": np.asarray(x), "unlabelled": unlabelled}

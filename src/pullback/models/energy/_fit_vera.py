@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from pullback._key import checked_key
 from pullback.models.energy._entropy_proposals import AbstractProposal
 from pullback.models.energy._finite import check_finite
 from pullback.models.energy._latent_generator import LatentGenerator
@@ -79,6 +80,7 @@ def fit_vera(
 
     Source: Grathwohl et al., No MCMC for me, arXiv 2010.04230.
     """
+    key = checked_key(key)
     leaves = jax.tree.leaves(eqx.filter(energy, eqx.is_inexact_array))
     dtype = leaves[0].dtype if leaves else jnp.result_type(float)
     rows = np.asarray(x)

@@ -10,6 +10,7 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.models.energy._jem import JEM
 from pullback.models.energy._replay import ReplayBuffer
 from pullback.models.energy._sgld import SGLD
@@ -158,6 +159,7 @@ class JEMStep(eqx.Module):
         self, state: JEMState, batch: Any, *, key: PRNGKeyArray
     ) -> tuple[JEMState, dict[str, Array]]:
         """One step: the new state, and metrics."""
+        key = checked_key(key)
         (x, y), unlabelled = _parts(batch)
         noise_key, more_noise, chain_key = jr.split(key, 3)
         noisy = lambda x, key: x + self.input_noise * jr.normal(key, x.shape, x.dtype)
@@ -196,6 +198,7 @@ class JEMStep(eqx.Module):
         self, state: JEMState, n: int, *, key: PRNGKeyArray
     ) -> tuple[Float[Array, "n ..."], ReplayBuffer]:
         """Move n of the kept chains on, and keep their ends; conditional, if the buffer is."""
+        key = checked_key(key)
         labels_key, draw_key, walk_key = jr.split(key, 3)
         classes = state.buffer.classes
         labels = None if classes is None else jr.randint(labels_key, (n,), 0, classes)

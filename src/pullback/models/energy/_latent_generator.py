@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 
 class LatentGenerator(eqx.Module):
     r"""A network of normal latents, with normal noise on what it puts out.
@@ -57,6 +59,7 @@ class LatentGenerator(eqx.Module):
 
     def sample(self, *, key: PRNGKeyArray) -> tuple[Float[Array, "..."], Float[Array, " latent"]]:
         """One example and the latent that made it, both with a gradient to the generator."""
+        key = checked_key(key)
         z_key, noise_key = jr.split(key)
         z = jr.normal(z_key, (self.latent,), self.log_sigma.dtype)
         mean = self.net(z)

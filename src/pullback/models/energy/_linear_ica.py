@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 
 class LinearICA(eqx.Module):
     r"""Mixtures of independent logistic sources.
@@ -48,6 +50,7 @@ class LinearICA(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "*all"]:
         """Draws of shape `[*shape, dim]`."""
+        key = checked_key(key)
         dim = self.unmixing.shape[0]
         s = jr.logistic(key, (*shape, dim), self.unmixing.dtype)
         return s @ jnp.linalg.inv(self.unmixing)
@@ -72,6 +75,7 @@ def random_unmixing(dim: int, *, key: PRNGKeyArray) -> Float[Array, "dim dim"]:
 
     Source: Grathwohl et al., arXiv 2002.05616, section 5.2.
     """
+    key = checked_key(key)
 
     def again(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         key, draw = jr.split(carry[0])

@@ -9,6 +9,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 _MOST_HIDDEN = 20  # whose states can be enumerated
 
 
@@ -96,6 +98,7 @@ class GaussianBernoulliRBM(eqx.Module):
             shape: of the draws; the chains are independent and run side by side.
             steps: of each chain, from a standard Gaussian on.
         """
+        key = checked_key(key)
         dim, hidden = self.weights.shape
         start_key, key = jr.split(key)
         x = jr.normal(start_key, (*shape, dim), self.weights.dtype)

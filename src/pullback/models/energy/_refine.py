@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, ScalarLike
 
+from pullback._key import checked_key
 from pullback.models.energy._latent_generator import LatentGenerator, standard_normal
 from pullback.models.energy._vera_loss import log_density_of
 from pullback.sampling import MALAInfo, mala
@@ -55,6 +56,7 @@ def refine(
 
     Source: Grathwohl et al., No MCMC for me, arXiv 2010.04230, section 6 and appendix.
     """
+    key = checked_key(key)
     if samples < 1:
         raise ValueError(f"`samples` must be at least 1, got {samples}.")
     if space not in ("data", "latent"):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.models.energy._starts import AbstractStart
 
 
@@ -67,6 +68,7 @@ class ReplayBuffer(eqx.Module):
         Raises:
             ValueError: `size` is below 1, or is no multiple of `classes`.
         """
+        key = checked_key(key)
         if size < 1 or (classes is not None and (classes < 1 or size % classes)):
             raise ValueError(
                 f"`size` must be at least 1 and a multiple of `classes`, got {size} and {classes}."
@@ -98,6 +100,7 @@ class ReplayBuffer(eqx.Module):
         Raises:
             ValueError: `reinit` is not in [0, 1], or there are labels and no slices.
         """
+        key = checked_key(key)
         if not 0 <= reinit <= 1:
             raise ValueError(f"`reinit` must lie in [0, 1], got {reinit}.")
         if labels is not None and self.classes is None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.models.energy._jem import JEM
 from pullback.models.energy._starts import AbstractStart
 from pullback.sampling import langevin
@@ -42,6 +43,7 @@ class SGLD(eqx.Module):
         self, log_prob: Callable[..., Any], x: Float[Array, "n ..."], *, key: PRNGKeyArray
     ) -> Float[Array, "n ..."]:
         """Where chains from `x` end, `[n, ...]`."""
+        key = checked_key(key)
         return langevin(
             log_prob, x, steps=self.steps, step_size=self.step_size, noise=self.noise, key=key
         )[0]
@@ -55,6 +57,7 @@ class SGLD(eqx.Module):
         key: PRNGKeyArray,
     ) -> Float[Array, "n ..."]:
         """The same of `log_joint(x, y)`, each chain with its own label."""
+        key = checked_key(key)
 
         def one(x: Array, y: Array, key: Array) -> Array:
             return self(lambda x: log_joint(x, y), x[None], key=key)[0]
@@ -105,6 +108,7 @@ def sample_jem(
 
     Source: Grathwohl et al., arXiv 1912.03263, appendix A and section 5.1.
     """
+    key = checked_key(key)
     for name, value in (("num_samples", num_samples), ("batch_size", batch_size or 1)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
@@ -169,6 +173,7 @@ def refined_logits(
 
     Source: Grathwohl et al., arXiv 1912.03263, section 5.4.
     """
+    key = checked_key(key)
     if chains < 1:
         raise ValueError(f"`chains` must be at least 1, got {chains}.")
     noise_key, key = jr.split(key)

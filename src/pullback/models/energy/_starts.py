@@ -10,6 +10,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
+
 
 class AbstractStart(eqx.Module):
     """A law of first points, which may depend on a class."""
@@ -55,6 +57,7 @@ class BoxStart(AbstractStart):
         self, n: int, *, labels: Int[Array, " n"] | None = None, key: PRNGKeyArray
     ) -> Float[Array, "n ..."]:
         """Points `[n, *shape]`; labels change nothing."""
+        key = checked_key(key)
         return jr.uniform(key, (n, *self.shape), self.dtype, self.low, self.high)
 
 
@@ -137,6 +140,7 @@ class GaussianStart(AbstractStart):
         self, n: int, *, labels: Int[Array, " n"] | None = None, key: PRNGKeyArray
     ) -> Float[Array, "n ..."]:
         """Points `[n, *shape]`; without labels, of classes by their shares in the data."""
+        key = checked_key(key)
         which, noise = jr.split(key)
         if labels is None:
             labels = jr.categorical(which, jnp.log(self.weights), shape=(n,))

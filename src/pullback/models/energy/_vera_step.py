@@ -12,6 +12,7 @@ import jax.random as jr
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 from pullback.models.energy._entropy_gradient import entropy_score, entropy_surrogate
 from pullback.models.energy._entropy_proposals import (
@@ -153,6 +154,7 @@ class VERAStep(eqx.Module):
         self, state: VERAState, batch: Any, *, key: PRNGKeyArray
     ) -> tuple[VERAState, dict[str, Array]]:
         """The state after a step, and what was measured before it."""
+        key = checked_key(key)
         data, labelled = (
             (batch["unlabelled"], batch["labelled"])
             if isinstance(batch, Mapping)

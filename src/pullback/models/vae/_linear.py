@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.bounds import BatchTerms, DiagonalNormal, LatentModel, kl_divergence
 from pullback.sampling import StandardNormal
 
@@ -50,6 +51,7 @@ class LinearVAE(eqx.Module):
     likelihood: Gaussian
 
     def __init__(self, dim: int, latent: int, noise: float | int, *, key: PRNGKeyArray):
+        key = checked_key(key)
         if dim < 1 or latent < 1:
             raise ValueError(f"`dim` and `latent` must be 1 or more, got {dim} and {latent}.")
         self.likelihood = Gaussian(noise)

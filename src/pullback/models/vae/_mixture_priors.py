@@ -31,6 +31,7 @@ class MixturePrior(eqx.Module):
     log_std: Float[Array, "components latent"]
 
     def __init__(self, components: int, latent: int, *, key: PRNGKeyArray):
+        key = checked_key(key)
         if components < 1 or latent < 1:
             raise ValueError(
                 f"`components` and `latent` must be 1 or more, got {components} and {latent}."

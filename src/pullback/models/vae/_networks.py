@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 
 class DenseNet(eqx.Module):
     """A fully connected network between arrays of any two shapes.
@@ -35,6 +37,7 @@ class DenseNet(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         _check_sizes(inputs=inputs, outputs=outputs, width=(width,))
         sizes = (math.prod(inputs), math.prod(outputs))
         self.net = eqx.nn.MLP(*sizes, width, depth, activation, key=key)
@@ -76,6 +79,7 @@ class ConvEncoder(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         small = _halved(image, channels)
         keys = jr.split(key, len(channels) + 1)
         self.convs = tuple(
@@ -121,6 +125,7 @@ class ConvDecoder(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         self.small = (channels[0], *_halved(image, channels))
         keys = jr.split(key, len(channels) + 1)
         self.first = eqx.nn.Linear(latent, math.prod(self.small), key=keys[-1])

@@ -60,6 +60,7 @@ class PixelCNN(AbstractAutoregressiveDecoder):
         *,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         if depth < 0 or reach < 1 or width < 1:
             raise ValueError(
                 "`width` and `reach` must be 1 or more and `depth` 0 or more, got "

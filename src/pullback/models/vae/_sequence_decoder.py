@@ -70,6 +70,7 @@ class SequenceDecoder(AbstractAutoregressiveDecoder):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         for name, size in (("steps", steps), ("latent", latent), ("width", width)):
             if size < 1:
                 raise ValueError(f"`{name}` must be 1 or more, got {size}.")
