@@ -24,6 +24,29 @@ class AbstractDivergence(eqx.Module):
 
     An estimator may ask more of `f` than a call, for instance a structure that makes its trace
     cheap; it then raises `TypeError` for an `f` that does not have it.
+
+    To write one of your own, define both methods. It is called inside of solves, under `jax.vmap`
+    and `jax.grad`: pure JAX, and settings as static fields. What it returns as the value is what
+    moves the state, so it has to be `f(y)` itself, however the trace is found.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp
+        >>> from pullback import calculus
+        >>> class Differences(calculus.AbstractDivergence):  # for an `f` without a derivative
+        ...     width: float = eqx.field(default=1e-2, static=True)
+        ...
+        ...     def probe(self, y, *, key):
+        ...         return None
+        ...
+        ...     def __call__(self, f, y, probe):
+        ...         step = self.width * jnp.eye(len(y))
+        ...         apart = jax.vmap(lambda e: f(y + e) - f(y - e))(step)
+        ...         return f(y), jnp.trace(apart) / (2 * self.width)
+        >>> field = lambda x: -(x**3)
+        >>> found = calculus.hyvarinen_loss(
+        ...     field, jnp.array([0.5, 1.0]), divergence=Differences())
+        >>> print(f"{found:.2f}")  # -3 (0.25 + 1) + (0.5**6 + 1) / 2
+        -3.24
     """
 
     @abc.abstractmethod

@@ -12,6 +12,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback._once import once
 
 from ._randomised_sum import TruncationCost, truncation_cost

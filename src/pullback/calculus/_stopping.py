@@ -19,17 +19,55 @@ class AbstractStoppingLaw(eqx.Module):
 
     With the cap an estimate is unbiased for the series up to its term `cap`, and no draw can cost
     more. Its bias for the whole series is what comes after.
+
+    To write one of your own, give it a whole number `cap` and the two methods `survival` and
+    `quantile`, which are of one law: draws are made by the second and weighed by the first. The
+    rest follows, and `randomised_sum`, `RouletteLogDet` and the bounds of SUMO take it. The mean
+    number of terms is the cost; the variance is finite where the terms fall faster than the square
+    root of the survival.
+
+    Attributes:
+        cap: the last index, 1 or more; a static field, for it is the length of loops.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp
+        >>> from pullback import calculus
+        >>> class UpTo(calculus.AbstractStoppingLaw):  # each of 1, ..., cap equally often
+        ...     cap: int = eqx.field(static=True)
+        ...
+        ...     def survival(self, k):
+        ...         return jnp.maximum(self.cap + 1 - k, 0) / self.cap
+        ...
+        ...     def quantile(self, u):
+        ...         return 1 + jnp.floor(self.cap * (1 - u)).astype(int)
+        >>> law = UpTo(4)
+        >>> print(law.probability(jnp.arange(6)), law.mean())
+        [0.   0.25 0.25 0.25 0.25 0.  ] 2.5
     """
 
     cap: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def survival(self, k: Int[Array, "*shape"]) -> Float[Array, "*shape"]:
-        r"""$P(K \ge k)$ without the cap, for $k \ge 1$."""
+        r"""$P(K \ge k)$ without the cap, for $k \ge 1$: 1 at 1, falling, and above 0 up to the cap.
+
+        Args:
+            k: whole numbers of any shape; they may be traced.
+
+        Returns:
+            Probabilities of that shape, floating.
+        """
 
     @abc.abstractmethod
     def quantile(self, u: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
-        r"""The largest $k$ with $P(K \ge k) \ge u$, for $u \in (0, 1]$, without the cap."""
+        r"""The largest $k$ with $P(K \ge k) \ge u$, without the cap.
+
+        Args:
+            u: uniform draws from $(0, 1]$, of any shape.
+
+        Returns:
+            Whole numbers of that shape, 1 or more.
+        """
 
     def sample(self, shape: tuple[int, ...] = (), *, key: PRNGKeyArray) -> Int[Array, "*shape"]:
         """Draws of the capped index, by inversion."""

@@ -13,6 +13,7 @@ from ._control_variate import RebarControlVariate as RebarControlVariate
 from ._enumeration import Enumeration as Enumeration
 from ._enumeration import enumerated_kl as enumerated_kl
 from ._estimator import AbstractEstimator as AbstractEstimator
+from ._estimator import over_samples as over_samples
 from ._expectation import ValueAndGrad as ValueAndGrad
 from ._expectation import expectation as expectation
 from ._expectation import value_and_grad as value_and_grad
@@ -37,8 +38,10 @@ from ._law import independent_parts as independent_parts
 from ._law import is_reparameterised as is_reparameterised
 from ._law import log_prob as log_prob
 from ._law import log_prob_of_parts as log_prob_of_parts
+from ._law import require_reparameterised as require_reparameterised
 from ._one_hot import OneHotCategorical as OneHotCategorical
 from ._one_hot import categorical_kl as categorical_kl
+from ._orders import likelihood_ratio as likelihood_ratio
 from ._pathwise import DoublyReparameterised as DoublyReparameterised
 from ._pathwise import LogMeanExp as LogMeanExp
 from ._pathwise import PathDerivative as PathDerivative

@@ -57,6 +57,8 @@ def discrete(q: Any, estimator: str) -> Discrete:
     Raises:
         ValueError: it has none; the message says which estimator takes it.
     """
+    if hasattr(q, "as_discrete"):
+        return discrete(q.as_discrete(), estimator)
     match q:
         case Replicated():
             base = discrete(q.base, estimator)
@@ -78,7 +80,10 @@ def discrete(q: Any, estimator: str) -> Discrete:
         case _ if is_reparameterised(q):
             fits = "whose samples have gradients already: take `Reparameterised`, or `Lax`"
         case _:
-            fits = "which it has no relaxation of: take `ScoreFunction`"
+            fits = (
+                "which it has no relaxation of: take `ScoreFunction`, or give it a method "
+                "`as_discrete()` if it is such a law"
+            )
     raise ValueError(
         f"`estimator` {estimator} is for `numpyro.distributions.Bernoulli` and for "
         f"`pullback.sampling.OneHotCategorical`, and `q` is a {type(q).__name__}, {fits}."

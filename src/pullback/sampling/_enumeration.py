@@ -15,7 +15,7 @@ from pullback._promotion import standard_promotion
 from ._estimator import AbstractEstimator
 from ._law import (
     Distribution,
-    independent_parts,
+    listed,
     log_prob_of_parts,
     probability,
     probability_of_parts,
@@ -46,10 +46,11 @@ class Enumeration(AbstractEstimator):
         keys: Key[Array, " sample"],
         batch_size: int | None,
     ) -> Float[Array, ""]:
-        outcomes = self._outcomes(q)
+        law = listed(q)
+        outcomes = self._outcomes(law)
 
         def term(z: Array) -> Array:
-            share, value = probability(q, z), f(z, q)
+            share, value = probability(law, z), f(z, q)
             # Not of what never comes; but at 0 a probability has a slope, and f counts there.
             return share * jnp.where((share == 0) & ~jnp.isfinite(value), 0, value)
 
@@ -59,7 +60,6 @@ class Enumeration(AbstractEstimator):
 
     def _outcomes(self, q: Any) -> Array:
         """Every outcome of the whole batch shape, `[outcome, *batch, *event]`."""
-        q = independent_parts(q)
         points = outcomes(q)
         if points is None:
             raise ValueError(
@@ -81,7 +81,7 @@ class Enumeration(AbstractEstimator):
 
 def outcomes(q: Any) -> Array | None:
     """What one variable can be, `[outcome, *event]`; None if q cannot list it."""
-    q = independent_parts(q)
+    q = listed(q)
     if isinstance(q, dist.ExpandedDistribution | dist.MaskedDistribution):
         return outcomes(q.base_dist)
     if not getattr(q, "has_enumerate_support", False):
@@ -103,7 +103,7 @@ def enumerated_kl(q: Any, p: Any) -> Float[Array, ""] | None:
     points = outcomes(q)
     if points is None:
         return None
-    q, p = independent_parts(q), independent_parts(p)
+    q, p = listed(q), listed(p)
 
     def term(z: Array) -> Array:
         share = probability_of_parts(q, z)

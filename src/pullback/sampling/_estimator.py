@@ -16,10 +16,42 @@ from ._orders import beside
 
 
 class AbstractEstimator(eqx.Module):
-    """A way to estimate an expectation and, above all, its gradient.
+    r"""A way to estimate an expectation and, above all, its gradient.
 
-    One with parts that are learned has a property `learned_parts`, the PyTree of them, by which
-    `pullback.train.JointLoss` finds what to train beside the model.
+    To write one of your own, define `__call__`: draw with `pullback.sampling.draw`, take densities
+    by `pullback.sampling.log_prob`, which knows the support of q, and go through the keys with
+    `over_samples`, which keeps `batch_size`. What is differentiated is the number returned, so an
+    estimator is a scalar whose value is the estimate and whose gradient is the one wanted:
+
+    - of a sample through which gradients flow (`require_reparameterised`) that is `f(z, q)` itself;
+    - of one that is held it is `f(z, q)` times `likelihood_ratio(log_prob(q, z))`, which is 1 and
+      has the score as its derivative, and is right to every order.
+
+    Two properties say more of one, where it has them:
+
+    - `learned_parts`: the PyTree of what it learns, by which `pullback.train.JointLoss` finds what
+      to train beside the model. The gradient by these arrays is that of their own objective.
+    - `relaxes`: True if it calls `f` at values that no discrete law has a density at. Bounds with
+      a sampled divergence refuse it.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
+        >>> from pullback import sampling
+        >>> class Antithetic(sampling.AbstractEstimator):
+        ...     def __call__(self, f, q, keys, batch_size):
+        ...         sampling.require_reparameterised(q, "Antithetic")
+        ...
+        ...         def pair(key):
+        ...             z = sampling.draw(q, key)
+        ...             return (f(z, q) + f(2 * q.mean - z, q)) / 2
+        ...
+        ...         return jnp.mean(sampling.over_samples(pair, keys, batch_size))
+        >>> def mean_of_cube(m):
+        ...     return sampling.expectation(
+        ...         lambda z, q: z, dist.Normal(m, 1.0), estimator=Antithetic(),
+        ...         key=jax.random.key(0))
+        >>> print(jax.value_and_grad(mean_of_cube)(3.0))  # without any noise, for what is odd
+        (Array(3., dtype=float32...), Array(1., dtype=float32...))
     """
 
     @abc.abstractmethod
@@ -34,15 +66,41 @@ class AbstractEstimator(eqx.Module):
 
         `jax.grad` of it is the estimator's gradient, with respect to the parameters of `q`, to what
         `f` closes over, and to the estimator's own arrays, if it has any.
+
+        Args:
+            f: from a sample, of the shape that `q.sample(key, ())` has, and the distribution to a
+                floating scalar. Give it q as its gradient is to be seen: `hold(q)` cuts that.
+            q: the distribution; its whole batch shape is one draw. A `Replicated` one with a
+                `LogMeanExp` as `f` is a weighted bound.
+            keys: one for each sample.
+            batch_size: the most samples held in memory at once; None: all of them.
+
+        Raises:
+            ValueError: q or `f` does not fit; say what does.
         """
 
 
-def each(
+def over_samples(
     function: Callable[[Key[Array, ""]], PyTree],
     keys: Key[Array, " sample"],
     batch_size: int | None,
 ) -> PyTree:
-    """`function` of each key, with no more than `batch_size` of them in memory at once."""
+    """`function` of each key, with no more than `batch_size` of them in memory at once.
+
+    Args:
+        function: from a key to what one sample gives, any PyTree of arrays.
+        keys: one for each sample.
+        batch_size: the most at once; their work is done again in the backward pass. None: all.
+
+    Returns:
+        Its values, with an axis of samples in front.
+
+    Example:
+        >>> import jax
+        >>> keys = jax.random.split(jax.random.key(0), 6)
+        >>> over_samples(lambda key: jax.random.normal(key, (2,)), keys, 4).shape
+        (6, 2)
+    """
     if batch_size is None or batch_size >= len(keys):
         return jax.vmap(function)(keys)
     return jax.lax.map(jax.checkpoint(function), keys, batch_size=batch_size)

@@ -15,7 +15,7 @@ from pullback._once import once
 
 from ._concrete import require_positive
 from ._discrete import discrete
-from ._estimator import AbstractEstimator, each
+from ._estimator import AbstractEstimator, over_samples
 from ._law import Distribution
 from ._noise import gumbel, wide
 from ._one_hot import finite, hardest
@@ -140,12 +140,13 @@ class GumbelSoftmax(AbstractEstimator):
 
     $$ \hat g = \nabla_\phi f\big(\mathrm{softmax}((\text{logits}_\phi + g) / \tau)\big) $$
 
-    For `numpyro.distributions.Bernoulli` (then a sigmoid of logistic noise) and
-    `OneHotCategorical`; `f` is evaluated inside the simplex and differentiated. Biased: towards
-    zero temperature the bias vanishes while the variance grows like $1 / \tau$. The value that
-    `expectation` gives is that of the relaxed sample, and can flatter a model: score with
-    `ScoreFunction`, which draws discrete ones. Where many discrete variables feed a network it
-    mostly trains best; `Relax` is for an `f` that is a black box, or when bias is not allowed.
+    For `numpyro.distributions.Bernoulli` (then a sigmoid of logistic noise), `OneHotCategorical`
+    and a law of one's own with `as_discrete()` (see `Distribution`); `f` is evaluated inside the
+    simplex and differentiated. Biased: towards zero temperature the bias vanishes while the
+    variance grows like $1 / \tau$. The value that `expectation` gives is that of the relaxed
+    sample, and can flatter a model: score with `ScoreFunction`, which draws discrete ones. Where
+    many discrete variables feed a network it mostly trains best; `Relax` is for an `f` that is a
+    black box, or when bias is not allowed.
 
     Args:
         temperature: $\tau$, positive. It is an array: annealing it does not compile anew, and it
@@ -201,7 +202,7 @@ class GumbelSoftmax(AbstractEstimator):
             sample = _with_gradient_of(law.harden(z), soft) if self.hard else soft
             return f(sample.astype(given.logits.dtype), q)
 
-        return jnp.mean(each(one, keys, batch_size))
+        return jnp.mean(over_samples(one, keys, batch_size))
 
 
 class StraightThrough(AbstractEstimator):
@@ -254,7 +255,7 @@ class StraightThrough(AbstractEstimator):
             hard = law.harden(law.logits + law.noise(key))
             return f(_with_gradient_of(hard, soft).astype(given.logits.dtype), q)
 
-        return jnp.mean(each(one, keys, batch_size))
+        return jnp.mean(over_samples(one, keys, batch_size))
 
 
 @jax.custom_jvp

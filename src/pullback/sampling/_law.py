@@ -27,10 +27,39 @@ class Distribution(Protocol):
     """One of `numpyro.distributions`, or anything else with these two methods.
 
     Gradients flow through its array leaves: a class of one's own is an `eqx.Module`, or is
-    registered as a PyTree otherwise. Three attributes are heeded where they are there:
-    `has_rsample`, False if no gradient flows through a sample; `support`, one of NumPyro's
-    constraints, outside of which the density is 0; and `kl_from(q)`, the divergence from q in
-    closed form. `docs/distributions.md` has the whole contract.
+    registered as a PyTree otherwise. `docs/distributions.md` has the whole contract. What else it
+    can do is known by what it has:
+
+    - `support`, one of `numpyro.distributions.constraints`: outside of it there is no density;
+    - `has_rsample`, False where no gradient flows through its samples; left out, it is found out;
+    - `as_discrete()`, of a discrete law: the same law, outcomes and shape, as NumPyro's `Bernoulli`
+      or as `OneHotCategorical`, or an `Independent` or expanded one. With it a law is listed by
+      `Enumeration` and relaxed by `GumbelSoftmax`, `StraightThrough` and `Relax`,
+      `pullback.bounds.kl_divergence` knows it, and its densities have the right slopes at ties;
+    - `kl_from(q)`, the divergence of q from it in closed form.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, numpyro.distributions as dist
+        >>> from pullback.sampling import Enumeration, expectation, rebar
+        >>> class Ising(eqx.Module):  # independent spins of 0 and 1 in a field
+        ...     field: jax.Array
+        ...
+        ...     def as_discrete(self):
+        ...         return dist.Bernoulli(logits=self.field).to_event(1)
+        ...
+        ...     def sample(self, key, shape=()):
+        ...         return self.as_discrete().sample(key, shape).astype(self.field.dtype)
+        ...
+        ...     def log_prob(self, z):
+        ...         return self.as_discrete().log_prob(z)
+        >>> def energy(field, estimator):
+        ...     f = lambda z, q: jnp.sum(z) ** 2
+        ...     return expectation(
+        ...         f, Ising(field), estimator=estimator, num_samples=20_000, key=jax.random.key(0))
+        >>> print(jax.grad(energy)(jnp.zeros(2), Enumeration()))
+        [0.5 0.5]
+        >>> print(jax.grad(energy)(jnp.zeros(2), rebar()).round(1))
+        [0.5 0.5]
     """
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...], /) -> Any: ...
@@ -146,6 +175,8 @@ def _log_prob(q: Any, z: Any) -> Array:
             return jnp.broadcast_to(found, jnp.broadcast_shapes(found.shape, q.batch_shape))
         case dist.MaskedDistribution():
             return jnp.where(q._mask, _log_prob(q.base_dist, z), 0)
+    if hasattr(q, "as_discrete"):
+        return _log_prob(q.as_discrete(), z)
     support = support_of(q)
     if support is None:
         return _inside(q, z)
@@ -255,13 +286,21 @@ def _reparameterised(leaves: tuple, treedef: Any) -> bool:
 
 
 def require_reparameterised(q: Any, estimator: str) -> None:
-    """Refuse a distribution through whose samples no gradient flows."""
+    """Refuse a distribution through whose samples no gradient flows, or not through all of them.
+
+    Args:
+        q: the distribution.
+        estimator: who asks, for the message.
+
+    Raises:
+        ValueError: it is one; the message says which estimators take it.
+    """
     if is_reparameterised(q):
         return
     base = independent_parts(q.base if isinstance(q, Replicated) else q)
     if isinstance(q, Replicated) and is_mixture(q.base):
         fits = "draw one sample at a time, or take `ScoreFunction`"
-    elif not getattr(base, "has_enumerate_support", False):
+    elif not getattr(listed(base), "has_enumerate_support", False):
         fits = "take `ScoreFunction`"
     else:
         fits = "take `ScoreFunction`, `Enumeration`, `GumbelSoftmax` or `Relax`"
@@ -269,6 +308,11 @@ def require_reparameterised(q: Any, estimator: str) -> None:
         f"`estimator` {estimator} needs samples that gradients flow through, and `q` is a "
         f"{type(base).__name__}, whose samples have none, or not all of them: {fits}."
     )
+
+
+def listed(q: Any) -> Any:
+    """The law whose outcomes can be listed and relaxed: the one that q says it is, or q itself."""
+    return independent_parts(q.as_discrete() if hasattr(q, "as_discrete") else q)
 
 
 def independent_parts(q: Any) -> Any:

@@ -33,6 +33,15 @@ def likelihood_ratio(log_prob: Float[Array, "..."]) -> Float[Array, "..."]:
 
     Times an integrand at a held sample, its mean has every derivative of the expectation.
 
+    Args:
+        log_prob: $\log q_\phi(z)$ of the samples, which are held.
+
+    Example:
+        >>> import jax
+        >>> score = lambda mean: likelihood_ratio(-((1.0 - mean) ** 2) / 2)
+        >>> score(0.25).item(), jax.grad(score)(0.25).item()
+        (1.0, 0.75)
+
     Source: Foerster et al., DiCE: The Infinitely Differentiable Monte Carlo Estimator, arXiv
     1802.05098.
     """

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 
 from pullback._promotion import standard_promotion
 
-from ._estimator import AbstractEstimator, each
+from ._estimator import AbstractEstimator, over_samples
 from ._law import Distribution, Replicated, draw, is_mixture, require_reparameterised, require_tree
 from ._orders import at_first
 
@@ -147,7 +147,7 @@ class DoublyReparameterised(AbstractEstimator):
             z = draw(q, key)
             return at_first(f, z, q, jax.nn.softmax(f.log_weights(z, q)))
 
-        return jnp.mean(each(one, keys, batch_size))
+        return jnp.mean(over_samples(one, keys, batch_size))
 
 
 def _pathwise(
@@ -159,9 +159,9 @@ def _pathwise(
 ) -> Array:
     """The mean of `f(z, q)` over samples of q that gradients flow through."""
     if is_mixture(q):
-        return jnp.mean(each(lambda key: _stratified(f, q, key, name), keys, batch_size))
+        return jnp.mean(over_samples(lambda key: _stratified(f, q, key, name), keys, batch_size))
     require_reparameterised(q, name)
-    return jnp.mean(each(lambda key: f(draw(q, key), q), keys, batch_size))
+    return jnp.mean(over_samples(lambda key: f(draw(q, key), q), keys, batch_size))
 
 
 def _stratified(f: Callable[[Any, Any], Array], q: Any, key: Array, name: str) -> Array:

@@ -14,7 +14,7 @@ from ._control_variate import (
     controlled,
 )
 from ._discrete import Discrete, discrete
-from ._estimator import AbstractEstimator, attach_objective, each
+from ._estimator import AbstractEstimator, attach_objective, over_samples
 from ._law import Distribution, draw, hold, log_prob, require_reparameterised
 from ._orders import attach, likelihood_ratio, weighted_later
 from ._relaxation import relaxation_noise, relaxed_from
@@ -27,9 +27,10 @@ class Relax(AbstractEstimator):
        \qquad z \sim p(z), \quad b = H(z), \quad \tilde z \sim p(z \mid b) $$
 
     with respect to the logits of q, and on from there by the chain rule. Unbiased for every c. For
-    `numpyro.distributions.Bernoulli` and `OneHotCategorical`; `f` is called once a sample, with
-    zeros and ones as floats, and never differentiated with respect to them, so it may be a black
-    box (`jax.pure_callback`), unless the control variate contains it.
+    `numpyro.distributions.Bernoulli`, `OneHotCategorical` and a law of one's own with
+    `as_discrete()` (see `Distribution`); `f` is called once a sample, with zeros and ones as
+    floats, and never differentiated with respect to them, so it may be a black box
+    (`jax.pure_callback`), unless the control variate contains it.
 
     The gradient with respect to the control variate's own arrays is that of $\sum_i \hat g_i^2$,
     whose mean is the variance but for a constant. Over `num_samples` n it is the mean of that over
@@ -110,7 +111,7 @@ class Relax(AbstractEstimator):
             value = attach(weighted_later(value, score), law.logits, g)
             return attach_objective(value, objective, (self, law, q, value))
 
-        return jnp.mean(each(one, keys, batch_size))
+        return jnp.mean(over_samples(one, keys, batch_size))
 
 
 def rebar(*, eta: float = 1.0, temperature: float = 0.5) -> Relax:
@@ -214,7 +215,7 @@ class Lax(AbstractEstimator):
             value = attach(weighted_later(value, score), params, g)
             return attach_objective(value, objective, (self, q, value))
 
-        return jnp.mean(each(one, keys, batch_size))
+        return jnp.mean(over_samples(one, keys, batch_size))
 
 
 def _held(f: Callable[[Any, Any], Array], z: Array, q: Any) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from ._estimator import AbstractEstimator, downhill, each
+from ._estimator import AbstractEstimator, downhill, over_samples
 from ._law import Distribution, draw, log_prob
 from ._orders import attach, reweighted
 
@@ -53,7 +53,7 @@ class ScoreFunction(AbstractEstimator):
             return f(z, q), log_prob(q, z)
 
         n = len(keys)
-        values, scores = each(one, keys, batch_size)
+        values, scores = over_samples(one, keys, batch_size)
         if self.baseline is None:
             return jnp.mean(reweighted(values, scores, values))
         if isinstance(self.baseline, str):
