@@ -118,6 +118,13 @@ def test_a_table_with_too_few_labels_is_refused(tmp_path):
         RECIPE.run(TINY, Context(tmp_path / "run", data=file))
 
 
+def test_a_table_that_never_varies_is_refused(tmp_path):
+    file = tmp_path / "my.csv"
+    file.write_text("a,b,label\n" + "0.1,3,u\n0.1,3,v\n" * 8)
+    with pytest.raises(data.DataError, match="every column of numbers is the same in all rows"):
+        RECIPE.run(TINY, Context(tmp_path / "run", data=file))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

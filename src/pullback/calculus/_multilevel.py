@@ -115,7 +115,9 @@ def multilevel_batch(
     input pays for the level of another, and a handful of programs serve all draws.
 
     Args:
-        function: as in `multilevel_estimate`.
+        function: as in `multilevel_estimate`. It and `draw` are compiled once for each function
+            object: what they read that changes has to be in `inputs`, or in an `eqx.Module` that
+            they are.
         draw: from one input, a number n and a key to n samples, along the first axis.
         inputs: a PyTree whose leaves begin with the axis of the batch.
         stop: one plus each input's level, drawn outside of `jax.jit`.

@@ -21,6 +21,9 @@ _METHODS = ("labels alone", "JEM by VERA")
 def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     """Train on a table with and without its unlabelled rows, and predict every row."""
     table = data.read_labelled(file, config.label or None, list(config.columns) or None)
+    if not np.ptp(table.values, axis=0).any():
+        raise data.DataError(file, "every column of numbers is the same in all rows: nothing tells "
+                             "the classes apart. Take other columns.")  # fmt: skip
     held_out = _held_out(file, table, context.seed)
     seen = (table.y >= 0) & ~held_out
     (x, rows), _ = data.standardise(table.values[~held_out], table.values)

@@ -56,7 +56,9 @@ class OneHotCategorical(dist.Distribution):
        z \in \{e_1, \dots, e_K\} $$
 
     Unlike the integers of `numpyro.distributions.Categorical`, one-hot vectors can be relaxed to
-    the simplex, so this is the one for `GumbelSoftmax`, `StraightThrough` and `Relax`.
+    the simplex, so this is the one for `GumbelSoftmax`, `StraightThrough` and `Relax`. NumPyro's
+    `Categorical` refuses a logit of -inf where it is built eagerly; with `validate_args=False` it
+    takes one, and `pullback.sampling.log_prob` of it is right.
 
     Args:
         logits: of any normalisation, `[*batch, K]`; -inf is a class that never comes, such as an
