@@ -1,5 +1,7 @@
 """A function of the user's is asked anew at each call: what it reads may have changed."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -59,8 +61,8 @@ def loss(model, *, key):
     return model * READ.shift * jr.normal(key)
 
 
-KEY = {"key": jr.key(1)}
-TEST = KEY | {"batch_size": 30}
+KEY: Any = {"key": jr.key(1)}
+TEST: Any = KEY | {"batch_size": 30}
 CASES = {
     "goodness_of_fit": lambda: analysis.goodness_of_fit(
         X, score=score, split=(0.4, 0.2, 0.4), width=2, steps=2, **TEST

@@ -201,7 +201,7 @@ def spirals(n: int, *, noise: float = 0.1, seed: int = 0) -> Labelled:
 
 
 def _check(n: int, noise: float = 0.0) -> None:
-    if n < 1:
-        raise ValueError(f"`n` must be at least 1, got {n}.")
+    if n != int(n) or n < 1:
+        raise ValueError(f"`n` must be a whole number, at least 1, got {n}.")
     if noise < 0:
         raise ValueError(f"`noise` must not be negative, got {noise}.")

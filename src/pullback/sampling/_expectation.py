@@ -10,9 +10,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
 
+from ._contract import require_distribution
 from ._estimator import AbstractEstimator
 from ._law import Distribution
-from ._pathwise import LogMeanExp
+from ._pathwise import LogMeanExp, scalar
 
 
 def expectation(
@@ -51,8 +52,9 @@ def expectation(
         The estimate, a scalar.
 
     Raises:
-        ValueError: `num_samples` or `batch_size` is below 1, or the estimator does not fit `q` or
-            `f`; the message says what does.
+        ValueError: `num_samples` or `batch_size` is below 1, `q` is no distribution, `f` gives no
+            scalar, or the estimator does not fit `q` or `f`; the message says what does.
+        TypeError: `estimator` is none, or the class of one.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro.distributions as dist
@@ -68,6 +70,10 @@ def expectation(
     Source: Mohamed et al., Monte Carlo Gradient Estimation in Machine Learning, arXiv 1906.10652.
     """
     key = checked_key(key)
+    require_distribution(q, "q")
+    if not isinstance(estimator, AbstractEstimator):
+        got = f"the class {estimator.__name__}" if isinstance(estimator, type) else repr(estimator)
+        raise TypeError(f"`estimator` must be one, such as `Reparameterised()`, got {got}.")
     for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be 1 or more, got {value}.")
@@ -81,7 +87,7 @@ def _floating(f: Callable[[Any, Any], Array]) -> Callable[[Any, Any], Array]:
     """`f`, whose whole numbers, as of a Bernoulli's, have no tangent to be weighted."""
 
     def floating(z: Any, q: Any) -> Array:
-        value = jnp.asarray(f(z, q))
+        value = scalar("f", jnp.asarray(f(z, q)))
         return value if jnp.issubdtype(value.dtype, jnp.inexact) else value.astype(float)
 
     return floating

@@ -179,13 +179,29 @@ def logits_of(logits: Any, probs: Any) -> Float[Array, "*batch K"]:
         raise ValueError(
             "`logits` or `probs` must have an axis of classes, `[*batch, K]`, got a scalar."
         )
+    if not jnp.issubdtype(given.dtype, jnp.inexact):
+        given = given.astype(float)
     if logits is None:
+        _require_sums(given)
         possible = given > 0
         given = jnp.where(possible, jnp.log(jnp.where(possible, given, 1)), -jnp.inf)
     if not isinstance(given, Tracer) and not np.all(np.any(np.asarray(given) > -np.inf, axis=-1)):
         what = "`probs` must not all be 0" if logits is None else "`logits` must not all be -inf"
         raise ValueError(f"{what}: at least one class of each variable has to be possible.")
     return given
+
+
+def _require_sums(probs: Array) -> None:
+    if isinstance(probs, Tracer):
+        return
+    total = np.asarray(probs, float).sum(axis=-1)
+    slack = max(1e-5, 8 * probs.shape[-1] * float(jnp.finfo(probs.dtype).eps))
+    bad = (np.asarray(probs, float) < 0).any(axis=-1) | (np.abs(total - 1) > slack)
+    if bad.any():
+        raise ValueError(
+            f"`probs` must be 0 or more and sum to 1, got {np.asarray(probs)[bad][0]}: divide them "
+            "by their sum, or give `logits`."
+        )
 
 
 def finite(logits: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:

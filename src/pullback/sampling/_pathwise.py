@@ -31,11 +31,22 @@ class LogMeanExp(eqx.Module):
     def log_weights(self, z: Any, q: Any) -> Float[Array, " k"]:
         """The log-weights of the k samples of a draw."""
         _require_replicated(q)
-        return jax.vmap(lambda one: self.log_weight(one, q.base))(z)
+        one = lambda z: scalar("log_weight", self.log_weight(z, q.base))
+        return jax.vmap(one)(z)
 
     def __call__(self, z: Any, q: Any) -> Float[Array, ""]:
         """The log of the mean weight."""
         return log_mean_exp(self.log_weights(z, q))
+
+
+def scalar(name: str, value: Array) -> Array:
+    """The value of a function of the user's, which is to be one number."""
+    if jnp.shape(value):
+        raise ValueError(
+            f"`{name}` must give a scalar, got the shape {list(jnp.shape(value))}: sum over what "
+            "belongs to one example, with NumPyro by `.to_event(...)`, and `jax.vmap` over examples."
+        )
+    return value
 
 
 def log_mean_exp(log_weights: Float[Array, " k"]) -> Float[Array, ""]:

@@ -29,12 +29,21 @@ class ScoreFunction(AbstractEstimator):
             $b - \bar f$, also where the expectation is negated to be maximised, so that a network
             learns to predict `f` in the same backward pass.
 
+    Raises:
+        ValueError: `baseline` is another word; when called, if "leave_one_out" has one sample.
+
     Source: Williams, Simple Statistical Gradient-Following Algorithms (1992); Mnih and Gregor,
     Neural Variational Inference and Learning, arXiv 1402.0030 (baselines); Kool, van Hoof and
     Welling, Buy 4 REINFORCE Samples, Get a Baseline for Free! (2019; leave one out).
     """
 
     baseline: Float[Array, ""] | float | Literal["leave_one_out"] | None = None
+
+    def __check_init__(self):
+        if isinstance(self.baseline, str) and self.baseline != "leave_one_out":
+            raise ValueError(
+                f"`baseline` must be 'leave_one_out', a number or None, got {self.baseline!r}."
+            )
 
     @property
     def learned_parts(self) -> Float[Array, ""] | None:
