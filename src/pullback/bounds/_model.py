@@ -45,10 +45,11 @@ class LatentModel(eqx.Module):
 
         The estimate is too large in expectation, so that a lower bound stays one.
         """
+        key = checked_key(key)
         if not isinstance(self.prior, EnergyPrior):
             return self
         # Folded in, so that the key still serves for what the caller draws.
-        mass = self.prior.log_normaliser(key=jr.fold_in(checked_key(key), _MASS)).upper
+        mass = self.prior.log_normaliser(key=jr.fold_in(key, _MASS)).upper
         return LatentModel(self.log_likelihood, Normalised(self.prior, mass))
 
 

@@ -44,7 +44,7 @@ def scalar(name: str, value: Array) -> Array:
     if jnp.shape(value):
         raise ValueError(
             f"`{name}` must give a scalar, got the shape {list(jnp.shape(value))}: sum over what "
-            "belongs to one example, with NumPyro by `.to_event(...)`, and `jax.vmap` over examples."
+            "belongs to one example, in NumPyro by `.to_event(...)`; over examples `jax.vmap`."
         )
     return value
 
