@@ -12,7 +12,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._key import checked_key
-from pullback._power_method import mixed_turn, settle, stretch, unit, vector_norm
+from pullback._power_method import divided, mixed_turn, settle, stretch, unit, vector_norm
 
 from ._inputs import positive
 from ._lipschitz import AbstractLipschitzLayer, checked_bound, without_bound
@@ -139,7 +139,7 @@ class InducedNormLinear(AbstractLipschitzLayer):
             return self.weight
         vector = self.settled_at(orders).vector
         sigma = stretch(self.weight, vector, orders[0], orders[1])
-        return self.weight / jnp.maximum(jnp.ones_like(sigma), sigma / self.bound)
+        return divided(self.weight, jnp.maximum(jnp.ones_like(sigma), sigma / self.bound))
 
     def lipschitz(self) -> float:
         """The bound c, from the norm of order p to that of order q."""

@@ -12,7 +12,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
-from pullback._power_method import safe_norm, singular_vector, size_of, turn_of
+from pullback._power_method import divided, safe_norm, singular_vector, turn_of
 
 from ._inputs import positive
 from ._warm import found_anew, found_for, nudged, stamp_of
@@ -106,12 +106,7 @@ class AbstractSpectralLayer(AbstractLipschitzLayer):
 
     def effective_weight(self) -> Float[Array, "..."]:
         """The weight that is applied, of norm at most `bound`."""
-        if math.isinf(self.bound):
-            return self.weight
-        scale = self.scale()
-        # In two steps: the derivative of a quotient has the square of what is divided by.
-        size = size_of(scale)
-        return self.weight / size / (scale / size)
+        return self.weight if math.isinf(self.bound) else divided(self.weight, self.scale())
 
     def scale(self) -> Float[Array, ""]:
         """What the weight is divided by: 1 or more."""

@@ -37,9 +37,9 @@ def likelihood_ratio(log_prob: Float[Array, "..."]) -> Float[Array, "..."]:
         log_prob: $\log q_\phi(z)$ of the samples, which are held.
 
     Example:
-        >>> import jax
-        >>> score = lambda mean: likelihood_ratio(-((1.0 - mean) ** 2) / 2)
-        >>> score(0.25).item(), jax.grad(score)(0.25).item()
+        >>> import jax, jax.numpy as jnp
+        >>> ratio = lambda mean: likelihood_ratio(-((1.0 - mean) ** 2) / 2)
+        >>> ratio(jnp.asarray(0.25)).item(), jax.grad(ratio)(jnp.asarray(0.25)).item()
         (1.0, 0.75)
 
     Source: Foerster et al., DiCE: The Infinitely Differentiable Monte Carlo Estimator, arXiv
