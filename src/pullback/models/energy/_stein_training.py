@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from pullback._checked_data import check_rows
+from pullback._key import checked_key, checked_key_or_keys
 from pullback._promotion import standard_promotion
 from pullback.calculus import (
     AbstractDivergence,
@@ -106,6 +107,7 @@ class SteinStep(eqx.Module):
     def __call__(
         self, state: SteinState, batch: Float[Array, "rows dim"], *, key: Key[Array, ""]
     ) -> tuple[SteinState, dict[str, Array]]:
+        key = checked_key(key)
         rounds = self.n_critic + 1
         if len(batch) % rounds:
             raise ValueError(
@@ -215,6 +217,7 @@ def fit_stein(
     Source: Grathwohl et al., arXiv 2002.05616, algorithm 1; the settings are those of its code for
         linear ICA.
     """
+    key = checked_key_or_keys(key)
     x = jnp.asarray(x)
     check_finite("x", np.asarray(x))
     stacked = key.ndim == 1
@@ -275,6 +278,8 @@ class ScoreMatchingLoss(eqx.Module):
     def __call__(
         self, model: Any, batch: Float[Array, "n dim"], *, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        key = checked_key(key)
+
         def one(x: Array, key: Array) -> Array:
             probe = None if self.divergence is None else self.divergence.probe(x, key=key)
             return hyvarinen_objective(lambda x: score_of(model, x), x, self.divergence, probe)
