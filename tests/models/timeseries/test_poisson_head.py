@@ -1,6 +1,9 @@
 """Intensities with closed forms, and an intensity found from events."""
 
+import inspect
+
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -113,3 +116,31 @@ def test_a_latent_ode_scores_when_it_was_observed(key):
     assert float(found.elbo[0]) == pytest.approx(
         float(found.log_likelihood[0] + found.log_times[0] - found.kl[0]), rel=1e-12
     )
+
+
+@pytest.mark.parametrize("unix", [0.0, 1.7e9])
+def test_times_of_any_kind_keep_what_lies_between_them(unix, x32):
+    """Whole numbers do not round `t0`, and NumPy's seconds since 1970 stay apart."""
+    process = ts.PoissonProcess(1, t0=unix + 0.5, key=jr.key(0))
+    mask = np.array([[[False], [True], [False]]])
+    near = ts.PoissonProcess(1, t0=0.5, key=jr.key(0))
+    want, _ = near.log_prob(np.array([[1.0, 2.0, 3.0]]), mask)
+    given = [np.array([[1.0, 2.0, 3.0]]) + unix, np.array([[1, 2, 3]]) + int(unix)]
+    for times in given + [jnp.array([[1, 2, 3]])] * (unix == 0):
+        eager = lambda times=times: process.log_prob(times, mask)
+        for run in (eager, jax.jit(eager)):
+            found, result = run()
+            assert int(result[0]) == 0
+            np.testing.assert_allclose(found, want, rtol=1e-5)
+
+
+def test_no_rows_and_what_does_not_fit():
+    process = ts.PoissonProcess(1, key=jr.key(0))
+    times, mask = np.array([[0.0, 0.4, 1.0]]), np.array([[[False], [True], [False]]])
+    for run in (process.log_prob, eqx.filter_jit(process.log_prob)):
+        assert run(times[:0], mask[:0])[0].shape == (0,)
+    with pytest.raises(ValueError, match=r"no window may begin before t0=0.0, .* time -1.0"):
+        process.log_prob(times - 1, mask)
+    rate = jnp.ones((1, 3, 1))
+    with pytest.raises(ValueError, match=r"one shape, .*, got \[1, 3, 1\], .* and \[1, 3\]"):
+        inspect.unwrap(ts.poisson_log_prob)(rate, rate, jnp.ones((1, 3), bool))

@@ -8,7 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Real
 
 from pullback import ode
 from pullback._checked_data import checked_by
@@ -88,7 +89,7 @@ class PoissonHead(eqx.Module):
     def solve(
         self,
         start: Float[Array, "batch latent"],
-        times: Float[Array, "batch time"],
+        times: Real[Array | np.ndarray, "batch time"],
         *,
         solver: diffrax.AbstractSolver | None = None,
         rtol: float = 1e-4,
@@ -108,7 +109,8 @@ class PoissonHead(eqx.Module):
             z, _ = state
             return self.field(t, z, None), self.rate(z)
 
-        size = jax.eval_shape(self.rate, start[0]).shape[0]
+        one = jax.ShapeDtypeStruct(start.shape[1:], start.dtype)
+        size = jax.eval_shape(self.rate, one).shape[0]
         solution = ode.solve(
             derivative,
             (start, jnp.zeros((start.shape[0], size), start.dtype)),
@@ -140,7 +142,7 @@ class Intensity(NamedTuple):
 def poisson_log_prob(
     rate: Float[Array, "*batch time variables"],
     integral: Float[Array, "*batch time variables"],
-    mask: Bool[Array, "*batch time variables"],
+    mask: Bool[Array | np.ndarray, "*batch time variables"],
 ) -> Float[Array, "*batch"]:
     r"""The log-likelihood of when events happened, in the window from the first to the last time.
 
@@ -167,6 +169,11 @@ def poisson_log_prob(
 
     Source: Rubanova et al., arXiv 1907.03907, equation 6.
     """
+    if not rate.shape == integral.shape == mask.shape:
+        raise ValueError(
+            "rate, integral and mask must have one shape, [..., time, variable], got "
+            f"{list(rate.shape)}, {list(integral.shape)} and {list(mask.shape)}"
+        )
     # Where nothing happened the rate does not matter, not even if it is 0.
     log_rate = jnp.log(jnp.where(mask, rate, 1.0))
     expected = integral[..., -1, :] - integral[..., 0, :]
@@ -222,15 +229,31 @@ class PoissonProcess(eqx.Module):
         self.start = jr.normal(start_key, (latent,), dtype)
         self.t0 = t0
 
-    def intensity(self, times: Float[Array, "batch time"]) -> Intensity:
+    def intensity(self, times: Real[Array | np.ndarray, "batch time"]) -> Intensity:
         """The intensity along each row of `times`; its integral is from `t0` on."""
         start = jnp.broadcast_to(self.start[None], (times.shape[0], self.start.shape[0]))
-        from_t0 = jnp.full_like(times[:, :1], self.t0)
-        found = self.head.solve(start, jnp.concatenate([from_t0, times], axis=1))
+        found = self.head.solve(start, self._from_t0(times))
         return Intensity(found.rate[:, 1:], found.integral[:, 1:], found.result)
 
+    def _from_t0(self, times: Real[Array | np.ndarray, "batch time"]) -> Array | np.ndarray:
+        """`times` after `t0`: NumPy's in float64, in which seconds since 1970 stay apart."""
+        if times.ndim != 2:
+            raise ValueError(f"times must have shape [batch, time], got {list(times.shape)}")
+        if isinstance(times, np.ndarray):
+            if times.size and times.min() < self.t0:
+                raise ValueError(
+                    f"no window may begin before t0={self.t0}, and one has the time {times.min()}: "
+                    "make the process with an earlier t0"
+                )
+            return np.pad(times.astype(np.float64), ((0, 0), (1, 0)), constant_values=self.t0)
+        if not jnp.issubdtype(times.dtype, jnp.floating):
+            times = times.astype(float)
+        return jnp.concatenate([jnp.full_like(times, self.t0, shape=(len(times), 1)), times], 1)
+
     def log_prob(
-        self, times: Float[Array, "batch time"], mask: Bool[Array, "batch time variables"]
+        self,
+        times: Real[Array | np.ndarray, "batch time"],
+        mask: Bool[Array | np.ndarray, "batch time variables"],
     ) -> tuple[Float[Array, " batch"], Array]:
         """The log-likelihood of each row's events in nats, and how its solve ended."""
         found = self.intensity(times)
