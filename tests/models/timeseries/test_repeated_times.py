@@ -1,7 +1,9 @@
 """Gradients where a series' first observation lies at the start of its solve, as it always does."""
 
+import dataclasses
 from typing import Any
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -43,6 +45,25 @@ def test_the_gradient_of_a_latent_ode_by_its_encoder(anchor, poisson):
             return jnp.sum(whole.elbo(observed, key=jr.key(1)))
 
         check_slope(arrays, loss, rtol=1e-2)
+
+
+def test_fixed_steps_with_an_adjoint_of_diffrax():
+    """Its gradient is that of `Replay`, though every solve repeats the first time."""
+    sizes: Any = {"latent": 2, "encoder_size": 3, "gate_width": 4, "width": 5}
+    model = ts.latent_ode(1, **sizes, encoder="rnn", steps=5, dtype=float, key=jr.key(0))
+    series = [([0.4], [1.1]), ([0.0, 0.2, 0.7, 1.0], [0.3, 0.1, -0.4, -0.8])]
+    observed = ts.observations(data.irregular_series(series))
+
+    def gradient(adjoint):
+        own = dataclasses.replace(model, adjoint=adjoint)
+        loss = lambda model: jnp.sum(model.elbo(observed, key=jr.key(1)))
+        return eqx.filter_jit(eqx.filter_value_and_grad(loss))(own)
+
+    (value, exact), (same, found) = map(gradient, (None, diffrax.RecursiveCheckpointAdjoint()))
+    np.testing.assert_allclose(same, value, rtol=1e-9)
+    pairs = zip(*(jax.tree.leaves(g.encoder) for g in (exact, found)), strict=True)
+    assert max(float(jnp.max(jnp.abs(a - b))) for a, b in pairs) < 1e-8
+    assert any(float(jnp.max(jnp.abs(a))) > 0.1 for a in jax.tree.leaves(exact.encoder))
 
 
 def test_the_gradient_of_events_the_first_of_which_is_at_the_start():
