@@ -1,5 +1,6 @@
 """The times of a solve, counted from the first, so that no cast can make two of them one."""
 
+import datetime
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -95,16 +96,23 @@ def _numbers(ts: Any) -> Any:
     if isinstance(ts, list | tuple) and any(isinstance(x, Tracer) for x in jax.tree.leaves(ts)):
         ts = jnp.asarray(ts)
     if not isinstance(ts, Array):
-        ts = np.asarray(ts)
+        try:
+            ts = np.asarray(ts)
+        except ValueError as error:
+            raise ValueError(
+                "ts must be an array of numbers, with as many in each row: repeat the last time of "
+                f"a row that is shorter ({error})"
+            ) from error
     first = ts.flat[0] if isinstance(ts, np.ndarray) and ts.size else 0.0
-    if ts.dtype.kind in "Mm" or (ts.dtype.kind == "O" and not np.isscalar(first)):
+    if ts.dtype.kind in "Mm" or isinstance(first, datetime.date | datetime.timedelta):
         raise TypeError(
             f"ts must be numbers, got {type(first).__name__}: give the seconds since the first "
             "time, (ts - ts[0]) / np.timedelta64(1, 's') for NumPy's dates, "
             "[(t - ts[0]).total_seconds() for t in ts] for Python's"
         )
     if not (_is_floating(ts) or jnp.issubdtype(ts.dtype, jnp.integer)):
-        raise TypeError(f"ts must be real numbers, got {ts.dtype}")
+        got = type(first).__name__ if ts.dtype == object else ts.dtype
+        raise TypeError(f"ts must be real numbers, got {got}")
     return ts
 
 

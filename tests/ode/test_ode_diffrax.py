@@ -42,6 +42,20 @@ def test_a_solver_that_steps_in_its_own_way_does_so(solver):
     np.testing.assert_allclose(sol.ys[-1], np.asarray(want)[-1], rtol=1e-12)
 
 
+@pytest.mark.parametrize("ts", [[0.0, 0.3, 1.0], [0.0, -0.3, -0.3, -1.0]])
+@pytest.mark.parametrize("solver", [diffrax.Kvaerno3(), diffrax.Dopri5()])
+def test_a_backward_solve_takes_the_fixed_steps_too(solver, ts):
+    options: dict[str, Any] = {"adjoint": diffrax.BacksolveAdjoint(), "steps": 8}
+
+    def end(rate):
+        f = lambda t, y, rate: rate * y
+        return solve(f, jnp.array(1.0), ts, rate, solver=solver, rtol=1e-7, **options).ys[-1]
+
+    got = jax.jit(jax.value_and_grad(end))(jnp.array(RATE))
+    end_time = ts[-1]
+    np.testing.assert_allclose(got, np.exp(RATE * end_time) * np.array([1, end_time]), rtol=1e-4)
+
+
 REPEATED = {
     "first": [0.0, 0.0, 1.0, 2.0],
     "middle": [0.0, 1.0, 1.0, 2.0],

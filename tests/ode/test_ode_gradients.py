@@ -7,10 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.ode import Backsolve, Replay, solve, vjp
-from pullback.ode._control import PID, rms_norm
-from pullback.ode._loop import Method, Recorder, integrate
-from pullback.ode._runge_kutta import tableau_of
+from pullback.ode import (
+    PID,
+    Backsolve,
+    Method,
+    Recorder,
+    Replay,
+    integrate,
+    rms_norm,
+    solve,
+    tableau_of,
+    vjp,
+)
 
 TIGHT = {"rtol": 1e-11, "atol": 1e-11, "throw": False}
 A = jnp.array([[-0.5, 1.2], [-1.0, -0.2]])

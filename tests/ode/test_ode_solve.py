@@ -461,6 +461,11 @@ def test_traced_times_out_of_order_are_reported():
             "EulerHeun is not for.*sde.solve",
         ),
         ({"solver": diffrax.SemiImplicitEuler()}, ValueError, "equation in parts"),
+        (
+            {"solver": diffrax.HalfSolver(diffrax.Kvaerno3())},
+            ValueError,
+            "HalfSolver cannot wrap .* give the method itself",
+        ),
         ({"solver": diffrax.LeapfrogMidpoint()}, ValueError, "no error estimate.*give steps=N"),
         ({"adjoint": diffrax.ImplicitAdjoint()}, ValueError, "ImplicitAdjoint.* steady states"),
         ({"f": lambda t, y, args: y[:1]}, ValueError, r"f must return what y is, float64\[3, 2\]"),

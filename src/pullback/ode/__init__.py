@@ -8,6 +8,7 @@ from diffrax import Heun as Heun
 from diffrax import Tsit5 as Tsit5
 
 from ._adjoint import AbstractAdjoint as AbstractAdjoint
+from ._adjoint import Pulled as Pulled
 from ._backsolve import Backsolve as Backsolve
 from ._control import PID as PID
 from ._control import rms_norm as rms_norm
@@ -15,6 +16,11 @@ from ._control import state_norm as state_norm
 from ._jacobi_newton import JacobiNewton as JacobiNewton
 from ._jacobi_newton import RootInfo as RootInfo
 from ._jacobi_newton import find_root as find_root
+from ._loop import integrate as integrate
+from ._method import Method as Method
+from ._method import Path as Path
+from ._method import Record as Record
+from ._method import Recorder as Recorder
 from ._regularise import AbstractPenalty as AbstractPenalty
 from ._regularise import JacobianNorm as JacobianNorm
 from ._regularise import KineticEnergy as KineticEnergy
@@ -26,6 +32,11 @@ from ._result import Solution as Solution
 from ._result import SolveError as SolveError
 from ._result import Stats as Stats
 from ._result import raise_if_failed as raise_if_failed
+from ._runge_kutta import Tableau as Tableau
+from ._runge_kutta import advance as advance
+from ._runge_kutta import interpolation as interpolation
+from ._runge_kutta import stages as stages
+from ._runge_kutta import tableau_of as tableau_of
 from ._sdirk import SDIRK as SDIRK
 from ._silent import Silent as Silent
 from ._solve import Gradients as Gradients

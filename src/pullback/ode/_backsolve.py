@@ -8,12 +8,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from pullback._clock import Clock
+from pullback._lanes import State, add
+
 from ._adjoint import AbstractAdjoint, Pulled
 from ._control import Norm, rms_norm
-from ._lanes import State
-from ._loop import Method, Path, integrate
+from ._loop import integrate
+from ._method import Method, Path
 from ._result import Result, Stats
-from ._runge_kutta import Field, add
+from ._runge_kutta import Field, OnClock
 
 
 class Backsolve(AbstractAdjoint):
@@ -162,14 +165,19 @@ class _BackwardField(eqx.Module):
         if not self.per_sample:
             return self._one(self.field, t, y, a, params)
 
-        def sample(field: Field, t: Array, y: State, a: State) -> tuple:
-            # The field takes lanes; a sample is a batch of one.
-            lone = lambda x: jax.tree.map(lambda v: v[None], x)
-            bare = lambda x: jax.tree.map(lambda v: v[0], x)
-            one = lambda t, y, params: bare(field(t[None], lone(y), params))
+        field = self.field
+        if not isinstance(field, OnClock):
+            raise TypeError("with steps per sample Backsolve takes the field that solve gave it")
+        # The field takes lanes; a sample is a batch of one.
+        lone = lambda x: jax.tree.map(lambda v: v[None], x)
+        bare = lambda x: jax.tree.map(lambda v: v[0], x)
+
+        def sample(clock: Clock, t: Array, y: State, a: State) -> tuple:
+            own = OnClock(field.field, clock)
+            one = lambda t, y, params: bare(own(t[None], lone(y), params))
             return self._one(one, t, y, a, params)
 
-        return eqx.filter_vmap(sample)(self.field, t, y, a)
+        return jax.vmap(sample)(field.clock, t, y, a)
 
     @staticmethod
     def _one(field: Field, t: Array, y: State, a: State, params: PyTree) -> tuple:

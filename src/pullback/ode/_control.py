@@ -5,7 +5,10 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, PyTree
+
+from pullback._traced import Program, traced
 
 Norm = Callable[[PyTree], Float[Array, ""]]
 
@@ -32,6 +35,28 @@ def state_norm(x: tuple[PyTree, PyTree]) -> Float[Array, ""]:
     shorten the steps. Pass it as `solve(..., norm=state_norm)`.
     """
     return rms_norm(x[0])
+
+
+class TracedNorm(eqx.Module):
+    """A norm of the user's own, and the arrays that it reads, which may change."""
+
+    consts: list[Array]
+    program: Program = eqx.field(static=True)
+
+    def __call__(self, x: PyTree) -> Float[Array, ""]:
+        """The norm."""
+        return self.program(self.consts, x)
+
+
+def trace_norm(norm: Norm, y: PyTree) -> Norm:
+    """`norm` for states like `y`, of those numbers that it reads now."""
+    if norm in (rms_norm, state_norm):
+        return norm
+    consts, program = traced("norm", norm, y, same_as=norm)
+    described = jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", program.out)
+    if described not in ("float16[]", "bfloat16[]", "float32[]", "float64[]"):
+        raise ValueError(f"norm must return one floating number, got {described}")
+    return TracedNorm(lax.stop_gradient(consts), program)
 
 
 class PID(eqx.Module):

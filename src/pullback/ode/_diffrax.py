@@ -8,10 +8,12 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optimistix
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from pullback._clock import Clock
+from pullback._nodes import Nodes
 
 from ._control import PID, Norm
 from ._field import TracedField
@@ -65,12 +67,12 @@ def solve_with_diffrax(
                 factormax=control.factormax,
             )
         else:
-            controller = _StepThrough(nodes=_nodes(ts, steps), rtol=rtol, atol=atol, norm=norm)
+            controller = Nodes(_nodes(ts, steps))
         # It takes the times alone.
         continuous = isinstance(adjoint, diffrax.BacksolveAdjoint)
         sol = diffrax.diffeqsolve(
             diffrax.ODETerm(_OnClock(field, clock, jax.tree.leaves(y0)[0].dtype)),
-            solver,
+            _with_tolerances(solver, rtol=rtol, atol=atol, norm=norm),
             t0=ts[0],
             t1=ts[-1],
             dt0=None,
@@ -83,7 +85,7 @@ def solve_with_diffrax(
             max_steps=max_steps if steps is None else max_steps + 1,
             throw=False,
         )
-        code = _code(sol.result)
+        code = Result.from_diffrax(sol.result)
         arrived = code == Result.SUCCESSFUL
         ys = sol.ys if continuous else jax.tree.map(partial(_ended, ts, arrived), sol.ys)
         # Diffrax widens a state of half precision to the dtype of the times.
@@ -100,7 +102,12 @@ def solve_with_diffrax(
         return ys, code, clock.reached(_reached(sol)), _stats(solver, sol.stats)
 
     if per_sample:
-        return jax.vmap(one)(y0, ts, clock)
+        each = jax.vmap(one)
+        if ts.shape[0]:
+            return each(y0, ts, clock)
+        # Diffrax asks for the greatest of its lanes' numbers of steps.
+        like = jax.eval_shape(each, y0, ts, clock)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
     return one(y0, ts, clock)
 
 
@@ -141,71 +148,27 @@ def _ended(ts: Array, arrived: Array, y: Array) -> Array:
 
 
 def _nodes(ts: Float[Array, " times"], steps: int) -> Float[Array, " nodes"]:
-    """`steps` equal steps between two successive times, then those of no length, at the last."""
+    """`steps` equal steps between two successive times."""
     within = jnp.arange(steps, dtype=ts.dtype) / steps
     nodes = ts[:-1, None] + within[None] * (ts[1:] - ts[:-1])[:, None]
-    nodes = jnp.concatenate([nodes.ravel(), ts[-1:]])
-    kept = jnp.concatenate([jnp.ones(1, bool), nodes[1:] != nodes[:-1]])
-    order = jnp.argsort(~kept, stable=True)
-    return jnp.where(kept, nodes, ts[-1])[order]
+    return jnp.concatenate([nodes.ravel(), ts[-1:]])
 
 
-class _StepThrough(diffrax.AbstractAdaptiveStepSizeController):
-    """Steps that end at each of `nodes`. Unlike `diffrax.StepTo` it takes any number of them, and
-    has tolerances, for the equations of an implicit method.
+# What a root finder has in place of tolerances that it is to have from the solve.
+_OF_THE_SOLVE = diffrax.with_stepsize_controller_tols(optimistix.Chord)().rtol
+
+
+def _with_tolerances(solver: Any, **tolerances: Any) -> Any:
+    """The solver, the equations of whose stages are solved to these tolerances.
+
+    Diffrax takes them from a controller, but only from one that adapts.
     """
-
-    nodes: Float[Array, " nodes"]
-    rtol: Array
-    atol: Array
-    norm: Norm
-
-    def wrap(self, direction: Any) -> "_StepThrough":
-        """The nodes in the direction of the solve."""
-        return eqx.tree_at(lambda s: s.nodes, self, self.nodes * direction)
-
-    def init(
-        self,
-        terms: PyTree,
-        t0: Any,
-        t1: Any,
-        y0: Any,
-        dt0: None,
-        args: PyTree,
-        func: Callable,
-        error_order: Any,
-    ) -> tuple[Array, Array]:
-        """The end of the first step, and the number of the next."""
-        return self.nodes[1], jnp.asarray(2)
-
-    def adapt_step_size(
-        self,
-        t0: Any,
-        t1: Any,
-        y0: Any,
-        y1_candidate: Any,
-        args: PyTree,
-        y_error: Any,
-        error_order: Any,
-        controller_state: Array,
-    ) -> tuple:
-        """Every step passes."""
-        following = self.nodes[controller_state]
-        return True, t1, following, False, controller_state + 1, diffrax.RESULTS.successful
-
-
-def _code(result: diffrax.RESULTS) -> Array:
-    def match(code: Array, reasons: tuple, ours: Result) -> Array:
-        hit = jnp.zeros((), bool)
-        for reason in reasons:
-            hit |= result == reason
-        return jnp.where(hit, int(ours), code)
-
-    code = jnp.asarray(int(Result.SOLVER_FAILED))
-    code = match(code, (diffrax.RESULTS.successful,), Result.SUCCESSFUL)
-    code = match(code, (diffrax.RESULTS.max_steps_reached,), Result.MAX_STEPS_REACHED)
-    code = match(code, (diffrax.RESULTS.dt_min_reached,), Result.STEP_UNDERFLOW)
-    return code.astype(jnp.int32)
+    finder = getattr(solver, "root_finder", None)
+    missing = [name for name in tolerances if getattr(finder, name, None) is _OF_THE_SOLVE]
+    if not missing:
+        return solver
+    where = lambda s: [getattr(s.root_finder, name) for name in missing]
+    return eqx.tree_at(where, solver, [tolerances[name] for name in missing])
 
 
 def _reached(sol: diffrax.Solution) -> Array:

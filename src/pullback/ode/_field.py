@@ -56,9 +56,11 @@ def _with_diagonal(
 
 
 def trace_field(
-    f: Callable, args: PyTree, t: Array, y: PyTree, *, diagonal: bool
+    f: Callable, args: PyTree, t: jax.ShapeDtypeStruct, y: PyTree, *, diagonal: bool
 ) -> tuple[TracedField, Any]:
     """The field `f(t, y, args)`, and the structure of the arrays in `(f, args)`.
+
+    `t` and `y` have a shape and a dtype, and need no numbers.
 
     With `diagonal` also what `f.with_diagonal` finds, if it has it.
     """
@@ -73,7 +75,15 @@ def trace_field(
         f, args = eqx.combine(jax.tree.unflatten(structure, arrays), static)
         return f.with_diagonal(t, y, args, order=1)
 
-    consts, program = traced("f", field, t, y, arrays, same_as=f)
+    try:
+        consts, program = traced("f", field, t, y, arrays, same_as=f)
+    except TypeError as error:
+        if isinstance(y, list | tuple):
+            error.add_note(
+                f"y has the structure of y0, a {type(y).__name__}; for a vector give "
+                "y0=jnp.array(...)"
+            )
+        raise
     _check(program.out, y)
     second, known = [], None
     if diagonal and hasattr(f, "with_diagonal"):
@@ -81,9 +91,14 @@ def trace_field(
     return TracedField((consts, arrays, second), program, known), structure
 
 
+def described(tree: PyTree) -> PyTree:
+    """The dtype and shape of each leaf, in words."""
+    one = lambda x: f"{x.dtype}{list(x.shape)}" if hasattr(x, "shape") else type(x).__name__
+    return jax.tree.map(one, tree)
+
+
 def _check(got: PyTree, y: PyTree) -> None:
     want = jax.eval_shape(lambda y: y, y)
-    described = lambda tree: jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", tree)
     if jax.tree.structure(got) != jax.tree.structure(want):
         hint = ""
         if isinstance(want, jax.ShapeDtypeStruct) and isinstance(got, list | tuple):

@@ -8,70 +8,18 @@ matrix product, and one record of step sizes replays all lanes.
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._control import PID, Norm, first_step, scaled
-from ._lanes import State, put, select, set_rows, spread, take, time_at
+from pullback._lanes import State, put, select, set_rows, spread, take, time_at
+
+from ._control import first_step, scaled
+from ._method import Method, Path, Record, Recorder
+from ._nowhere import rising
 from ._result import RUNNING, Result
-from ._runge_kutta import Field, Tableau, combination, interpolation, stages
-
-
-class Method(eqx.Module):
-    """All that is fixed about a solve except the field, the state and the times."""
-
-    tableau: Tableau = eqx.field(static=True)
-    control: PID = eqx.field(static=True)
-    norm: Norm = eqx.field(static=True)
-    rtol: Float[Array, ""]
-    atol: Float[Array, ""]
-    steps: int | None = eqx.field(static=True)
-    max_steps: int = eqx.field(static=True)
-    per_sample: bool = eqx.field(static=True)
-
-    def lane_norm(self, x: PyTree) -> Float[Array, "*lanes"]:
-        """The error norm of each lane."""
-        return jax.vmap(self.norm)(x) if self.per_sample else self.norm(x)
-
-    def lane_all(self, x: PyTree) -> Bool[Array, "*lanes"]:
-        """Whether every entry of a lane is finite."""
-        axes = lambda leaf: tuple(range(1, leaf.ndim)) if self.per_sample else None
-        each = [jnp.all(jnp.isfinite(leaf), axis=axes(leaf)) for leaf in jax.tree.leaves(x)]
-        return jnp.all(jnp.stack(each), axis=0)
-
-    def lane_dot(self, x: State, y: State) -> Float[Array, "*lanes"]:
-        """The inner product of two states, lane by lane."""
-        axes = lambda leaf: tuple(range(1, leaf.ndim)) if self.per_sample else None
-        products = jax.tree.map(lambda a, b: jnp.sum(a * b, axis=axes(a)), x, y)
-        return jax.tree.reduce(jnp.add, products)
-
-    def outputs(self, times: int) -> str:
-        """Where the outputs come from: the end alone, the grid's nodes, or dense output."""
-        if times == 2:
-            return "end"
-        return "dense" if self.steps is None else "nodes"
-
-
-class Recorder(NamedTuple):
-    """How much of the path is kept (see `Replay`)."""
-
-    segment: int
-    checkpoints: int
-
-
-class Record(NamedTuple):
-    """The path: the last `segment` states, `checkpoints` earlier ones, and every step's size."""
-
-    ring_t: Array
-    ring_y: State
-    held_step: Int[Array, " checkpoints"]
-    held_t: Array
-    held_y: State
-    stride: Int[Array, ""]
-    h: Array
+from ._runge_kutta import Field, combination, interpolation, stages
 
 
 class Carry(NamedTuple):
@@ -89,20 +37,6 @@ class Carry(NamedTuple):
     cursor: Array
     ys: State | None
     record: Record | None
-
-
-class Path(NamedTuple):
-    """What the loop returns."""
-
-    t: Array
-    y: State
-    code: Array
-    accepted: Array
-    rejected: Array
-    nfe: Array
-    ys: State | None
-    record: Record | None
-    slots: Int[Array, ""]
 
 
 def pinned(t: Array, h: Array, t0: Array, t1: Array) -> tuple[Array, Array]:
@@ -126,7 +60,34 @@ def integrate(
     params: PyTree,
     recorder: Recorder | None = None,
 ) -> Path:
-    """Step from the first of `ts` to the last. `ys` is None when only the ends were asked for."""
+    """Step through `ts`, and look at no derivative: what an adjoint is made of.
+
+    Args:
+        method: as the adjoint was given it.
+        field: `field(t, y, params)`, for all lanes at once.
+        y0: the state at the first of `ts`.
+        ts: counted from the first, as the adjoint was given them; or any other times that are
+            monotone along the last axis, such as two of them the other way round. All equal, no
+            step is taken.
+        params: handed to `field`.
+        recorder: what to keep of the way, in `Path.record`; nothing when None.
+
+    Returns:
+        A `Path`, whose `ys` is None where `ts` has two entries: they are `y0` and `Path.y`.
+
+    Example:
+        The half-life of a decay, by a method that is written out:
+
+        >>> import diffrax, jax.numpy as jnp, pullback as pb
+        >>> method = pb.ode.Method(
+        ...     pb.ode.tableau_of(diffrax.Dopri5()), pb.ode.PID(), pb.ode.rms_norm,
+        ...     jnp.array(1e-6), jnp.array(1e-6), None, 4096, False,
+        ... )
+        >>> ts = jnp.array([0.0, jnp.log(2.0)])
+        >>> path = pb.ode.integrate(method, lambda t, y, rate: -rate * y, jnp.ones(1), ts, 1.0)
+        >>> bool(abs(path.y[0] - 0.5) < 1e-4)
+        True
+    """
     carry = _start(method, field, y0, ts, params, recorder)
     # Two evaluations start an adaptive solve, one a fixed one.
     first = 2 if method.steps is None else int(method.tableau.fsal)
@@ -146,14 +107,15 @@ def integrate(
 
         carry = lax.while_loop(running, segment, carry)
     attempts = carry.accepted + carry.rejected
+    y, ys = rising((carry.y, carry.ys), ts, carry.slot, y0, params, field, method.steps is not None)
     return Path(
         t=carry.t,
-        y=carry.y,
+        y=y,
         code=carry.code,
         accepted=carry.accepted,
         rejected=carry.rejected,
         nfe=first + method.tableau.evaluations * attempts,
-        ys=carry.ys,
+        ys=ys,
         record=carry.record,
         slots=carry.slot,
     )

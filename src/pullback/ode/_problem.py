@@ -1,6 +1,5 @@
 """The arguments of a solve, checked."""
 
-import inspect
 from typing import Any, NamedTuple
 
 import diffrax
@@ -12,12 +11,13 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from pullback._clock import Clock, times_of
+from pullback._clock import Clock, times_of, wider
+from pullback._solve_arguments import check_callable, check_count, check_mesh, checked_state
 
 from ._adjoint import AbstractAdjoint
-from ._control import PID, Norm
+from ._control import PID, Norm, trace_norm
 from ._field import TracedField, trace_field
-from ._loop import Method
+from ._method import Method
 from ._replay import Replay
 from ._runge_kutta import tableau_of
 from ._sdirk import SDIRK
@@ -44,7 +44,7 @@ class Problem(eqx.Module):
     adjoint: Any
     solver: diffrax.AbstractSolver
     control: PID = eqx.field(static=True)
-    norm: Norm = eqx.field(static=True)
+    norm: Norm
     steps: int | None = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
     per_sample: bool = eqx.field(static=True)
@@ -66,16 +66,16 @@ def problem_of(
     norm: Any,
     max_steps: Any,
 ) -> tuple[Problem, Given]:
-    _check_callable("f", f)
+    check_callable("f", f)
     if stepping not in ("joint", "per_sample"):
         raise ValueError(f'stepping must be "joint" or "per_sample", got {stepping!r}')
     per_sample = stepping == "per_sample"
-    y0, dtype = _checked_state(y0)
+    y0, dtype = checked_state(y0)
     for name, tree in (("y0", y0), ("f", f), ("args", args)):
-        _check_mesh(name, tree)
+        check_mesh(name, tree)
     if steps is not None:
-        _check_count("steps", steps)
-    _check_count("max_steps", max_steps)
+        check_count("steps", steps)
+    check_count("max_steps", max_steps)
     rtol, atol = (_tolerance(n, v, dtype) for n, v in (("rtol", rtol), ("atol", atol)))
     _check_norm(norm)
     control = PID() if control is None else control
@@ -96,12 +96,15 @@ def problem_of(
         ts, clock = jax.tree.map(lambda x: jnp.broadcast_to(x[None], batch + x.shape), (ts, clock))
     if steps is not None:
         max_steps = steps * (ts.shape[-1] - 1)
+    # Of no number in them, so that there may be no sample.
+    lane = lambda x: jax.ShapeDtypeStruct(x.shape[1:] if per_sample else x.shape, x.dtype)
+    t, y = jax.tree.map(lane, (clock.time(ts[..., 0]), y0))
+    # Diffrax widens a state of half precision.
+    seen = dtype if ours else wider(jnp.float32, dtype)
+    norm = trace_norm(norm, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, seen), y))
     method = None
     if tableau is not None and ours:
         method = Method(tableau, control, norm, rtol, atol, steps, max_steps, per_sample)
-    t, y = clock.time(ts[..., 0]), y0
-    if per_sample:
-        t, y = t[0], jax.tree.map(lambda x: x[0], y)
     field, arrays = trace_field(f, args, t, y, diagonal=not ours)
     problem = Problem(
         field,
@@ -123,34 +126,9 @@ def problem_of(
     return problem, Given(given, arrays)
 
 
-def _check_callable(name: str, f: Any) -> None:
-    if not callable(f):
-        raise TypeError(f"{name} must be a function {name}(t, y, args), got {type(f).__name__}")
-    try:
-        signature = inspect.signature(f)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(None, None, None)
-    except TypeError as error:
-        raise TypeError(
-            f"{name} must be a function {name}(t, y, args), but what was given takes {signature}: "
-            "name all three, also those that it does not use"
-        ) from error
-
-
 def _check_norm(norm: Any) -> None:
     if not callable(norm):
         raise TypeError(f"norm must be a function such as pullback.ode.rms_norm, got {norm!r}")
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(
-            f"{name} must be a Python integer, known when the program is compiled, got {value!r}"
-        )
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def _check_solver(solver: Any, adjoint: Any, steps: int | None) -> None:
@@ -163,6 +141,8 @@ def _check_solver(solver: Any, adjoint: Any, steps: int | None) -> None:
             "split, implicit-explicit or stochastic one). Use Dopri5(), or diffrax.Kvaerno5() for "
             "a stiff problem; stochastic equations are solved by pullback.sde.solve"
         )
+    if isinstance(solver, diffrax.AbstractImplicitSolver) and not hasattr(solver, "root_finder"):
+        raise ValueError(f"solver {name} cannot wrap an implicit method: give the method itself")
     if not isinstance(adjoint, AbstractAdjoint | diffrax.AbstractAdjoint):
         raise TypeError(
             f"adjoint must be Replay(), Backsolve(), Silent() or one of Diffrax's, got {adjoint!r}"
@@ -172,51 +152,16 @@ def _check_solver(solver: Any, adjoint: Any, steps: int | None) -> None:
             "adjoint ImplicitAdjoint() is for steady states, which solve does not look for: use "
             "Replay(), or Diffrax's RecursiveCheckpointAdjoint() or DirectAdjoint()"
         )
-    one_stage = isinstance(solver, SDIRK) and solver.stages == 1
-    estimates = isinstance(solver, diffrax.AbstractAdaptiveSolver) and not one_stage
-    if steps is None and not estimates:
+    if steps is None and not _estimates_its_error(solver):
         raise ValueError(f"solver {name} has no error estimate to adapt steps by: give steps=N")
 
 
-def _check_mesh(name: str, tree: PyTree) -> None:
-    """Explicit axes would have every index and sum of a solve say how its result is laid out."""
-    for leaf in jax.tree.leaves(tree):
-        if not isinstance(leaf, Array):
-            continue
-        sharding = jax.typeof(leaf).sharding
-        axes = sharding.mesh.axis_types
-        if jax.sharding.AxisType.Explicit in axes and any(p is not None for p in sharding.spec):
-            raise ValueError(
-                f"{name} is sharded over a mesh with Explicit axes {sharding.mesh.axis_names}, as "
-                "jax.make_mesh makes it by default, and solve needs Auto ones: make it with "
-                f"jax.make_mesh({tuple(sharding.mesh.axis_sizes)}, {sharding.mesh.axis_names}, "
-                f"axis_types=(jax.sharding.AxisType.Auto,) * {len(axes)})"
-            )
-
-
-def _checked_state(y0: PyTree) -> tuple[PyTree, Any]:
-    leaves = jax.tree.leaves(y0)
-    if not leaves:
-        raise ValueError("y0 has no arrays")
-    for leaf in leaves:
-        if not eqx.is_array_like(leaf):
-            raise TypeError(f"y0 must be made of floating arrays, got {type(leaf).__name__}")
-    y0 = jax.tree.map(jnp.asarray, y0)
-    dtypes = {leaf.dtype for leaf in jax.tree.leaves(y0)}
-    for dtype in dtypes:
-        if jnp.issubdtype(dtype, jnp.complexfloating):
-            raise TypeError(
-                f"y0 must be real, got {dtype}: solve for its real and imaginary parts, "
-                "y0 = jnp.stack([z.real, z.imag]), and put them together in f, z = y[0] + 1j * y[1]"
-            )
-        if not jnp.issubdtype(dtype, jnp.floating):
-            remedy = ": use y0.astype(float)" if jnp.issubdtype(dtype, jnp.integer) else ""
-            raise TypeError(f"y0 must be made of floating arrays, got {dtype}{remedy}")
-    if len(dtypes) > 1:
-        names = ", ".join(sorted(d.name for d in dtypes))
-        raise TypeError(f"all arrays of y0 must have one dtype, got {names}")
-    # A weak type would change on the first step.
-    return jax.tree.map(lambda x: lax.convert_element_type(x, x.dtype), y0), dtypes.pop()
+def _estimates_its_error(solver: diffrax.AbstractSolver) -> bool:
+    tableau = tableau_of(solver)
+    if tableau is not None:
+        return tableau.b_error is not None
+    one_stage = isinstance(solver, SDIRK) and solver.stages == 1
+    return isinstance(solver, diffrax.AbstractAdaptiveSolver) and not one_stage
 
 
 def _checked_times(

@@ -7,13 +7,26 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, PyTree
 
-from ._adjoint import AbstractAdjoint, Pulled, zeros_like
-from ._lanes import State, add_time, put, rows_at, select, select_add, take, time_at
-from ._loop import Method, Path, Record, Recorder, integrate, pinned
+from pullback._lanes import (
+    State,
+    add,
+    add_time,
+    put,
+    rows_at,
+    select,
+    select_add,
+    take,
+    time_at,
+    zeros_like,
+)
+
+from ._adjoint import AbstractAdjoint, Pulled
+from ._loop import integrate, pinned
+from ._method import Method, Path, Record, Recorder
+from ._nowhere import goes_nowhere, rising_gradient
 from ._result import Result, Stats
 from ._runge_kutta import (
     Field,
-    add,
     advance,
     advance_compactly,
     combination,
@@ -270,21 +283,19 @@ def _pull_start(
     loop: _Loop,
     times_too: bool,
 ) -> tuple[_Loop, Array]:
-    """Pull back the outputs at the first time, which lie in no step.
+    """Pull back the first output, and those of lanes that go nowhere, which lie in no step.
 
     Also returns how often `f` was evaluated.
     """
     times = ts.shape[-1]
-    here = ts == ts[..., :1]
-    if method.steps is not None:
-        # Fixed steps between equal times are steps of size zero, unless no lane takes any.
-        here &= slots == 0
-    here = jnp.moveaxis(here, -1, 0).at[0].set(True)
+    still = goes_nowhere(method.steps is not None, ts, slots)
+    first = take(cotangent, jnp.zeros_like(slots))
     if not times_too:
-        rows = jax.vmap(lambda mask, bar: select(mask, bar, zeros_like(bar)))(here, cotangent)
         # The loop began with the last row.
-        first = jax.tree.map(lambda row: jnp.sum(row[: times - 1], axis=0), rows)
-        return loop._replace(cotangent=add(loop.cotangent, first)), jnp.zeros_like(slots)
+        rest = jax.tree.map(lambda bar: jnp.sum(bar[: times - 1], axis=0), cotangent)
+        found = add(loop.cotangent, select(still, rest, first)), loop.params
+        y_bar, params_bar = rising_gradient(found, ts, still, cotangent, y0, params, field)
+        return loop._replace(cotangent=y_bar, params=params_bar), jnp.zeros_like(slots)
 
     def near(at: Array, t: Array, y: State, params: PyTree) -> State:
         # Of order two, for those who differentiate the gradient by the times once more.
@@ -294,21 +305,21 @@ def _pull_start(
 
     def one(carry: tuple[Array, _Loop]) -> tuple[Array, _Loop]:
         i, loop = carry
-        mask, bar = here[i], take(cotangent, i)
-        _, pull = jax.vjp(near, jnp.where(mask, ts[..., i], ts[..., 0]), ts[..., 0], y0, params)
-        at_bar, t_bar, y_bar, params_bar = pull(select(mask, bar, zeros_like(bar)))
-        ts_bar = loop.ts.at[..., i].add(jnp.where(mask, at_bar, 0.0))
-        ts_bar = ts_bar.at[..., 0].add(jnp.where(mask, t_bar, 0.0))
-        y_bar = select(mask & (i < times - 1), y_bar, zeros_like(y_bar))
+        bar = take(cotangent, i)
+        _, pull = jax.vjp(near, ts[..., i], ts[..., 0], y0, params)
+        at_bar, t_bar, y_bar, params_bar = pull(select(still, bar, zeros_like(bar)))
+        ts_bar = loop.ts.at[..., i].add(jnp.where(still, at_bar, 0.0))
+        ts_bar = ts_bar.at[..., 0].add(jnp.where(still, t_bar, 0.0))
         return i + 1, loop._replace(
             cotangent=add(loop.cotangent, y_bar), params=add(loop.params, params_bar), ts=ts_bar
         )
 
     def some(carry: tuple[Array, _Loop]) -> Array:
-        i, _ = carry
-        return (i < times) & jnp.any(here[jnp.minimum(i, times - 1)])
+        return (carry[0] < times) & jnp.any(still)
 
-    loop = loop._replace(cotangent=add(loop.cotangent, take(cotangent, jnp.zeros_like(slots))))
+    # The loop began with the last row.
+    begun = select(still, zeros_like(first), loop.cotangent)
+    loop = loop._replace(cotangent=add(begun, first))
     end, loop = lax.while_loop(some, one, (jnp.ones_like(slots), loop))
     return loop, 2 * (end - 1)
 
@@ -333,10 +344,12 @@ def _pull_dense(
     (y1, ks), pull = jax.vjp(whole, t, h, y, params)
     moved = h != 0
     direction = jnp.sign(ts[..., -1] - ts[..., 0])
+    # The outputs at the first time lie in the first step.
+    after = jnp.where(t == ts[..., 0], -jnp.inf, direction * t)
 
     def due(cursor: Array) -> Bool[Array, "*lanes"]:
         at = time_at(ts, jnp.maximum(cursor, 0))
-        return moved & (cursor > 0) & (direction * at > direction * t)
+        return moved & (cursor > 0) & (direction * at > after)
 
     def output(carry: tuple) -> tuple:
         cursor, bars, at_bars = carry

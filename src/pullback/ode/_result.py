@@ -2,6 +2,7 @@
 
 import enum
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,18 @@ class Result(enum.IntEnum):
     def sentence(self) -> str:
         """The cause, and what to try."""
         return _SENTENCES[self]
+
+    @staticmethod
+    def from_diffrax(result: diffrax.RESULTS) -> Int[Array, ""]:
+        """The code of how a solve of Diffrax's ended, as an array."""
+        code = jnp.asarray(int(Result.SOLVER_FAILED))
+        for theirs, ours in (
+            (diffrax.RESULTS.successful, Result.SUCCESSFUL),
+            (diffrax.RESULTS.max_steps_reached, Result.MAX_STEPS_REACHED),
+            (diffrax.RESULTS.dt_min_reached, Result.STEP_UNDERFLOW),
+        ):
+            code = jnp.where(result == theirs, int(ours), code)
+        return code.astype(jnp.int32)
 
 
 _SENTENCES = {

@@ -12,9 +12,9 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from pullback._clock import Clock, wider
+from pullback._lanes import State, Time, add, spread
 
-from ._lanes import State, Time, spread
-
+# The right-hand side as a solve has it: of the time, the state and the parameters, for all lanes.
 Field = Callable[[Time, State, PyTree], State]
 
 
@@ -33,16 +33,31 @@ class OnClock(eqx.Module):
 
 
 class Tableau(NamedTuple):
-    """The coefficients of an explicit method, as Python floats so that they take any dtype."""
+    r"""The coefficients of an explicit Runge-Kutta method, of s stages.
+
+    $$ k_i = f\Big(t + c_i h,\; y + h \sum_{j<i} a_{ij} k_j\Big), \qquad
+       y_1 = y + h \sum_i b_i k_i $$
+
+    They are Python floats, so that they take any dtype. `tableau_of` finds those of a solver; to
+    solve by coefficients of your own, write a solver of Diffrax's with them (see there).
+
+    Attributes:
+        a: the rows of the lower triangle, from the second stage on.
+        b: the weights of the stages, s of them.
+        b_error: the weights of the error estimate, $h \sum_i \beta_i k_i$; None without.
+        c: the times of the stages, as shares of the step, s of them; the first is 0.
+        order: of the method.
+        fsal: whether the last stage is f at the end of the step, the first stage of the next.
+        dense: from the ends of a step, `t0`, `t1`, `y0`, `y1`, and `k`, the stages times h, to
+            Diffrax's interpolation between the ends.
+    """
 
     a: tuple[tuple[float, ...], ...]
     b: tuple[float, ...]
     b_error: tuple[float, ...] | None
     c: tuple[float, ...]
     order: int
-    # The last stage is f at the end of the step, so it is the first stage of the next.
     fsal: bool
-    # From the ends of a step and its stages to Diffrax's interpolation of it.
     dense: Callable
 
     @property
@@ -56,38 +71,72 @@ class Tableau(NamedTuple):
         return self.stages - self.fsal
 
 
-# A subclass, or a solver that wraps another, may step in its own way: those are Diffrax's to run.
-_OWN = (
-    diffrax.Heun,
-    diffrax.Midpoint,
-    diffrax.Ralston,
-    diffrax.Bosh3,
-    diffrax.Dopri5,
-    diffrax.Tsit5,
-    diffrax.Dopri8,
-)
+# A solver that overrides one of these may step in its own way.
+_STEP = ("init", "step", "func", "error_order")
 
 
 def tableau_of(solver: diffrax.AbstractSolver) -> Tableau | None:
-    """The tableau of an explicit method that is run here, or None when Diffrax is to run it."""
+    """The tableau of a method that pullback's own loop runs, or None when Diffrax is to run it.
+
+    Run here are `diffrax.Euler`, and every `diffrax.AbstractERK` that says what its `tableau`,
+    `interpolation_cls` and `order` are and overrides none of `init`, `step`, `func` and
+    `error_order`: Diffrax's own and yours. A solver that wraps another steps in its own way.
+
+    Example:
+        Kutta's method of order 3, with the midpoint method as its error estimate:
+
+        >>> import diffrax, jax.numpy as jnp, numpy as np, pullback as pb
+        >>> class Kutta3(diffrax.AbstractERK):
+        ...     tableau = diffrax.ButcherTableau(
+        ...         a_lower=(np.array([1 / 2]), np.array([-1.0, 2.0])),
+        ...         b_sol=np.array([1 / 6, 2 / 3, 1 / 6]),
+        ...         b_error=np.array([1 / 6, -1 / 3, 1 / 6]),
+        ...         c=np.array([1 / 2, 1.0]),
+        ...     )
+        ...     interpolation_cls = diffrax.ThirdOrderHermitePolynomialInterpolation.from_k
+        ...
+        ...     def order(self, terms):
+        ...         return 3
+        >>> pb.ode.tableau_of(Kutta3()).stages, pb.ode.tableau_of(diffrax.Kvaerno3()) is None
+        (3, True)
+        >>> sol = pb.ode.solve(lambda t, y, args: -y, 1.0, [0.0, 1.0], solver=Kutta3(), steps=20)
+        >>> bool(abs(sol.ys[-1] - jnp.exp(-1.0)) < 1e-5)
+        True
+
+        Where the weights of the error are all zero there is no estimate, and the solver needs
+        `steps`. `from_k` reads the first and the last stage, which it takes for the slopes at the
+        ends: outputs within a step are of the order of that.
+    """
     term = diffrax.ODETerm(lambda t, y, args: y)
     if type(solver) is diffrax.Euler:
         return Tableau((), (1.0,), None, (0.0,), 1, False, _linear)
-    if type(solver) not in _OWN:
+    if not _steps_by_its_tableau(solver):
         return None
     t: Any = solver.tableau  # pyright: ignore[reportAttributeAccessIssue]
     a = tuple(tuple(map(float, row)) for row in t.a_lower)
     fsal = bool(t.fsal and t.ssal)
+    b_error = tuple(map(float, t.b_error))
     return Tableau(
         a=a,
         # Tsit5's two copies of these weights differ in the thirteenth digit.
         b=(*a[-1], 0.0) if fsal else tuple(map(float, t.b_sol)),
-        b_error=tuple(map(float, t.b_error)),
+        b_error=b_error if any(b_error) else None,
         c=(0.0, *map(float, t.c)),
         order=int(solver.order(term) or 1),
         fsal=fsal,
         dense=solver.interpolation_cls,
     )
+
+
+def _steps_by_its_tableau(solver: diffrax.AbstractSolver) -> bool:
+    if not isinstance(solver, diffrax.AbstractERK):
+        return False
+    if not isinstance(solver.tableau, diffrax.ButcherTableau) or solver.tableau.implicit:
+        return False
+    own = lambda kind, name: next(c for c in kind.__mro__ if name in vars(c))
+    kinds = type(solver), diffrax.AbstractERK
+    one_term = solver.term_structure is diffrax.AbstractTerm
+    return one_term and all(own(kinds[0], name) is own(kinds[1], name) for name in _STEP)
 
 
 def _linear(
@@ -109,15 +158,23 @@ def combination(h: Time, coefficients: Sequence[float], ks: Sequence[State]) -> 
     )
 
 
-def add(x: State, y: State) -> State:
-    """The sum of two states."""
-    return jax.tree.map(jnp.add, x, y)
-
-
 def stages(
     tableau: Tableau, field: Field, t: Time, h: Time, y: State, k1: State, params: PyTree
 ) -> tuple[list[State], State]:
-    """All stages `k_i = f(t + c_i h, y + h sum_j a_ij k_j)` of a step, and its end `y1`."""
+    """All stages of a step, `k_i = f(t + c_i h, y + h sum_j a_ij k_j)`, and its end.
+
+    Args:
+        tableau: of the method.
+        field: `field(t, y, params)`.
+        t: where the step starts.
+        h: its size.
+        y: the state at its start.
+        k1: the first stage, `field(t, y, params)`.
+        params: handed to `field`.
+
+    Returns:
+        The stages, and the state at the step's end.
+    """
     ks, argument = [k1], y
     for row, c in zip(tableau.a, tableau.c[1:], strict=True):
         argument = add(y, combination(h, row, ks))
@@ -127,7 +184,26 @@ def stages(
 
 
 def advance(tableau: Tableau, field: Field, t: Time, h: Time, y: State, params: PyTree) -> State:
-    """The end of a step from `y`, without the stage that only the error estimate needs."""
+    """The end of a step from `y`, without the stage that only the error estimate needs.
+
+    Args:
+        tableau: of the method, as `tableau_of` finds it.
+        field: `field(t, y, params)`.
+        t: where the step starts; of shape `[lanes]` where each entry of the leading axis of `y` has
+            a time of its own.
+        h: its size, of the same shape.
+        y: the state at its start.
+        params: handed to `field`.
+
+    Returns:
+        The state at `t + h`.
+
+    Example:
+        >>> import diffrax, jax.numpy as jnp, pullback as pb
+        >>> heun, growth = pb.ode.tableau_of(diffrax.Heun()), lambda t, y, rate: rate * y
+        >>> float(pb.ode.advance(heun, growth, jnp.array(0.0), jnp.array(1.0), jnp.array(1.0), 1.0))
+        2.5
+    """
     ks = [field(t, y, params)]
     last = len(tableau.a) - tableau.fsal
     for row, c in zip(tableau.a[:last], tableau.c[1 : last + 1], strict=True):
@@ -160,7 +236,20 @@ def advance_compactly(
 def interpolation(
     tableau: Tableau, t: Time, h: Time, y: State, y1: State, ks: Sequence[State], at: Time
 ) -> State:
-    """The dense output at time `at` of the step of size `h` that starts at `t`."""
+    """The dense output at time `at` of the step of size `h` that starts at `t`.
+
+    Args:
+        tableau: of the method.
+        t: where the step starts.
+        h: its size.
+        y: the state at its start.
+        y1: the state at its end.
+        ks: its stages, as `stages` finds them.
+        at: the time of the output, within the step.
+
+    Returns:
+        The state there.
+    """
     # Counted from the start of the step, so that the dtype of the state is fine enough for it.
     wide = lambda x: x.astype(wider(x.dtype, jnp.float32))
     k = jax.tree.map(lambda *k: jnp.stack([wide(spread(h, ki) * ki) for ki in k]), *ks)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from pullback._dependence import depends_on
+from pullback._lanes import State
 
 from ._adjoint import AbstractAdjoint, Pulled
 from ._backsolve import Backsolve
-from ._lanes import State
-from ._loop import Method, Path
+from ._method import Method, Path
 from ._replay import Replay
 from ._runge_kutta import Field
 

@@ -8,15 +8,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Float, PyTree, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 
 from pullback._clock import Clock
+from pullback._lanes import select, zeros_like
+from pullback._modes import refuse_forward, refuse_reverse, refuse_times
 
-from ._adjoint import AbstractAdjoint, Pulled, split
+from ._adjoint import AbstractAdjoint, Pulled, checked_cotangent, checked_gradient, split
 from ._control import PID, Norm, rms_norm
 from ._diffrax import solve_with_diffrax
-from ._loop import Method, Path
-from ._modes import refuse_forward, refuse_reverse, refuse_times
+from ._method import Method, Path
 from ._problem import Problem, problem_of
 from ._replay import Replay
 from ._result import Result, Solution, Stats, raise_if_failed
@@ -63,14 +64,16 @@ def solve(
             decreasing; the first is the time of `y0`. With per-sample steps also `[batch, T]`.
         args: any PyTree, handed to `f`.
         solver: a Diffrax solver; `diffrax.Dopri5()` when None. Explicit Runge-Kutta methods
-            (`Euler`, `Heun`, `Midpoint`, `Ralston`, `Bosh3`, `Dopri5`, `Tsit5`, `Dopri8`) run in
-            pullback's own loop; every other one is handed to `diffrax.diffeqsolve`.
+            (`Euler`, `Heun`, `Midpoint`, `Ralston`, `Bosh3`, `Dopri5`, `Tsit5`, `Dopri8`, and one
+            with a tableau of your own: see `tableau_of`) run in pullback's own loop; every other
+            one is handed to `diffrax.diffeqsolve`.
         rtol: relative tolerance of one step.
         atol: absolute tolerance of one step, in the units of `y`.
         steps: take this many equal steps between two successive `ts`, with no error control.
         adjoint: `Replay()` (the default: exact gradients of the steps taken, at their sizes),
-            `Backsolve()` (constant memory), `Silent()` (penalties in the backward pass only), or
-            one of Diffrax's; `diffrax.DirectAdjoint()` has derivatives of every mode and order.
+            `Backsolve()` (constant memory), `Silent()` (penalties in the backward pass only), one
+            of your own (see `AbstractAdjoint`), or one of Diffrax's, of which
+            `diffrax.DirectAdjoint()` has derivatives of every mode and order.
         stepping: "joint": one step size for the whole state. "per_sample": each entry of the
             leading axis has its own time, step size and error control, so that its result does not
             depend on what else is in the batch; the batch still goes through `f` at once.
@@ -158,7 +161,8 @@ def vjp(
         the `Stats` of the backward pass.
 
     Raises:
-        ValueError: as `solve`; also when the solver or the adjoint is one that Diffrax runs.
+        ValueError: as `solve`; also when the solver or the adjoint is one that Diffrax runs, or a
+            cotangent is not like `Solution.ys`.
 
     Example:
         >>> import jax.numpy as jnp, pullback as pb
@@ -179,16 +183,17 @@ def vjp(
         raise ValueError(
             "vjp runs pullback's own loop: give an explicit solver, Replay or Backsolve"
         )
-    path, residuals = _forward(problem)
+    answer, reached, residuals = _forward(problem)
 
     def pull(cotangent: PyTree) -> tuple[Gradients, Stats]:
-        pulled = _backward(problem, residuals, cotangent)
+        cotangent = checked_cotangent(cotangent, answer.ys)
+        pulled = _backward(problem, residuals, reached, cotangent)
         _, arrays, _ = pulled.params
         f_bar, args_bar = jax.tree.unflatten(given.arrays, arrays)
         ts_bar = pulled.ts.astype(given.ts.dtype)
         return Gradients(f_bar, pulled.y0, ts_bar, args_bar), pulled.stats
 
-    return Solution(given.ts, *_answer(problem, path)), pull
+    return Solution(given.ts, *answer), pull
 
 
 class _Answer(NamedTuple):
@@ -215,6 +220,17 @@ class _Static(eqx.Module):
     """A callable that is not looked into."""
 
     value: Callable = eqx.field(static=True)
+
+
+class _Given(eqx.Module):
+    """A field of those parameters that the others leave."""
+
+    field: _Static
+    rest: PyTree
+
+    def __call__(self, t: Array, y: PyTree, wanted: PyTree) -> PyTree:
+        """The field."""
+        return self.field.value(t, y, eqx.combine(wanted, self.rest))
 
 
 @eqx.filter_custom_vjp
@@ -263,10 +279,6 @@ def _backward_rule(
     params, y0, ts = inputs
     params_perturbed, _, ts_perturbed = perturbed
     wanted, rest = eqx.partition(params, params_perturbed)
-
-    def varying(t: Array, y: PyTree, wanted: PyTree) -> PyTree:
-        return field.value(t, y, eqx.combine(wanted, rest))
-
     times = ts.shape[-1]
     rows = jax.tree.map(lambda y: jnp.zeros((times, *y.shape), y.dtype), y0)
     # A cotangent that is None is zero.
@@ -277,56 +289,61 @@ def _backward_rule(
         raise ValueError("the end of a path is read from its outputs")
     pulled = adjoint.backward(
         method,
-        OnClock(varying, clock),
+        OnClock(_Given(field, rest), clock),
         residuals,
         ts,
         wanted,
         bars,
         times_too=bool(ts_perturbed),
     )
+    pulled = checked_gradient(adjoint, pulled, y0, ts, wanted)
     return refuse_reverse((pulled.params, pulled.y0, pulled.ts), adjoint, again=True)
 
 
 @eqx.filter_jit
-def _forward(problem: Problem) -> tuple[Path, PyTree]:
+def _forward(problem: Problem) -> tuple[_Answer, Array, PyTree]:
     field = OnClock(problem.field.over_lanes(problem.per_sample), problem.clock)
     path, residuals = problem.adjoint.forward(
         problem.method, field, problem.y0, problem.ts, problem.field.params
     )
-    return _outputs(path, problem.y0), residuals
+    path = _outputs(path, problem.y0)
+    return _answer(problem, path), _reached(problem, path), residuals
 
 
 @eqx.filter_jit
-def _backward(problem: Problem, residuals: PyTree, cotangent: PyTree) -> Pulled:
-    field = problem.field.over_lanes(problem.per_sample)
+def _backward(problem: Problem, residuals: PyTree, reached: Array, cotangent: PyTree) -> Pulled:
+    field = _Static(problem.field.over_lanes(problem.per_sample))
     wanted, rest = split(problem.field.params)
-
-    def varying(t: Array, y: PyTree, wanted: PyTree) -> PyTree:
-        return field(t, y, eqx.combine(wanted, rest))
-
     if problem.per_sample:
         cotangent = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), cotangent)
+    # What was not reached is NaN, whatever it would have been.
+    cotangent = jax.vmap(select)(reached, cotangent, zeros_like(cotangent))
     pulled = problem.adjoint.backward(
         problem.method,
-        OnClock(varying, problem.clock),
+        OnClock(_Given(field, rest), problem.clock),
         residuals,
         problem.ts,
         wanted,
         cotangent,
         times_too=True,
     )
+    pulled = checked_gradient(problem.adjoint, pulled, problem.y0, problem.ts, wanted)
     if problem.per_sample and problem.shared_times:
         pulled = pulled._replace(ts=jnp.sum(pulled.ts, axis=0))
     return pulled
 
 
-def _answer(problem: Problem, path: Path) -> _Answer:
-    ts, ys = problem.ts, path.ys
-    # What was not reached is NaN, never a number that looks like an answer.
+def _reached(problem: Problem, path: Path) -> Bool[Array, "times *lanes"]:
+    ts = problem.ts
     direction = jnp.sign(ts[..., -1] - ts[..., 0])[..., None]
     reached = direction * ts <= direction * lax.stop_gradient(path.t)[..., None]
     reached |= (path.code == Result.SUCCESSFUL)[..., None]
-    reached = jnp.moveaxis(reached, -1, 0)
+    return jnp.moveaxis(reached, -1, 0)
+
+
+def _answer(problem: Problem, path: Path) -> _Answer:
+    # What was not reached is NaN, never a number that looks like an answer.
+    reached = _reached(problem, path)
 
     def mask(y: Array) -> Array:
         seen = jnp.reshape(reached, reached.shape + (1,) * (y.ndim - reached.ndim))
@@ -334,7 +351,7 @@ def _answer(problem: Problem, path: Path) -> _Answer:
         return jnp.moveaxis(y, 0, 1) if problem.per_sample else y
 
     return _Answer(
-        jax.tree.map(mask, ys),
+        jax.tree.map(mask, path.ys),
         Stats(nfe=path.nfe, accepted=path.accepted, rejected=path.rejected),
         path.code,
         lax.stop_gradient(problem.clock.reached(path.t)),

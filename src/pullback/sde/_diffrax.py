@@ -10,10 +10,9 @@ import lineax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._clock import wider
+from pullback._modes import refuse_forward
+from pullback._nodes import Nodes
 from pullback.ode import Replay, Result, Stats
-from pullback.ode._diffrax import _code as code_of_diffrax
-from pullback.ode._modes import refuse_forward
-from pullback.ode._nodes import Nodes
 
 from ._answer import Answer, code_of
 from ._methods import unwrapped
@@ -75,7 +74,7 @@ def solve_with_diffrax(problem: Problem) -> Answer:
     if kl is not None:
         kl, outside = kl
         kl = jnp.where(outside > 0, jnp.inf, kl).astype(noise.dtype)
-    code = code_of_diffrax(sol.result)
+    code = Result.from_diffrax(sol.result)
     known, last = code_of(ys, kl)
     code = jnp.where(code == int(Result.SUCCESSFUL), known, code)
     stats = Stats(jnp.full_like(accepted, -1), accepted, rejected)

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from pullback._clock import wider
-from pullback.ode._lanes import spread
+from pullback._lanes import spread
 
 from ._noise import leaves_of, times_increment
 

@@ -76,7 +76,10 @@ def grid_of(times: Times, dt: float | None, steps: int | None) -> Grid:
         if ts.ndim != 1:
             raise ValueError("dt=... wants one row of times; with ts [batch, T] give steps=N")
         # A gap of a whole number of steps must not become one more by rounding.
-        counts = np.maximum(1, np.ceil(np.diff(known) / dt - 1e-4)).astype(int)
+        counts = np.maximum(1, np.ceil(np.diff(known) / dt - 1e-4))
+        if np.sum(counts) > np.iinfo(np.int32).max:
+            raise ValueError(f"dt={dt} makes {np.sum(counts):.3g} steps: give a longer one")
+        counts = counts.astype(int)
     interval = np.repeat(np.arange(len(counts)), counts)
     within = np.concatenate([np.arange(n) for n in counts])
     left = jnp.moveaxis(ts, -1, 0)[interval]

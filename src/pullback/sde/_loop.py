@@ -9,9 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from pullback.ode._adjoint import zeros_like
-from pullback.ode._lanes import put, take
-from pullback.ode._runge_kutta import add
+from pullback._lanes import add, put, take, zeros_like
 
 from ._equation import Equation
 from ._grid import Grid

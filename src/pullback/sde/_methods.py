@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from pullback.ode._lanes import spread
-from pullback.ode._runge_kutta import Tableau, add, advance, tableau_of
+from pullback._lanes import add, spread
+from pullback.ode import Tableau, advance, tableau_of
 
 from ._equation import Equation
 from ._noise import leaves_of
@@ -200,9 +200,9 @@ def method_of(solver: diffrax.AbstractSolver, noise: str) -> AbstractMethod | No
     A subclass may take another step, so only the class itself counts.
     """
     kind = type(solver)
-    if kind in (diffrax.Euler, diffrax.Heun, diffrax.Midpoint, diffrax.Ralston):
-        tableau = tableau_of(solver)
-        return None if tableau is None else RungeKutta(tableau)
+    tableau = tableau_of(solver)
+    if tableau is not None:
+        return RungeKutta(tableau)
     if kind in (diffrax.ItoMilstein, diffrax.StratonovichMilstein):
         if noise == "general":
             raise ValueError(

@@ -11,7 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._clock import Clock
-from pullback.ode._lanes import spread
+from pullback._lanes import spread
 
 Noise = Literal["diagonal", "additive", "general"]
 

@@ -7,15 +7,15 @@ import diffrax
 import equinox as eqx
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._clock import Clock
 from pullback._key import checked_key
+from pullback._solve_arguments import check_callable, check_count, check_mesh, checked_state
 from pullback._traced import Program, traced
 from pullback.ode import Replay
-from pullback.ode._problem import _check_callable as check_callable
-from pullback.ode._problem import _checked_state as checked_state
 
 from ._equation import KL, Equation, kl_shape
 from ._grid import Grid, checked_times, grid_of
@@ -74,11 +74,11 @@ def problem_of(
     adjoint: Any,
     prior: Any,
     kl: Any,
-    dt: float | None,
-    steps: int | None,
-    rtol: float | None,
-    atol: float | None,
-    max_steps: int,
+    dt: Any,
+    steps: Any,
+    rtol: Any,
+    atol: Any,
+    max_steps: Any,
 ) -> tuple[Problem, Array | np.ndarray]:
     """The problem, and its times as they were given."""
     functions = (drift, diffusion, prior)
@@ -88,6 +88,9 @@ def problem_of(
     _check_choice("noise", noise, ("diagonal", "additive", "general"))
     _check_choice("kl", kl, ("analytic", "monte_carlo", "sticking_the_landing"))
     _check_choice("interpretation", interpretation, (None, "ito", "stratonovich"))
+    # A changing weight of the KL or a traced step must not be mistaken for a setting.
+    pairs = (("dt", dt), ("rtol", rtol), ("atol", atol))
+    dt, rtol, atol = (None if x is None else _setting(name, x) for name, x in pairs)
     _check_steps(dt, steps, rtol, atol)
     if not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"solver must be a Diffrax solver such as Midpoint(), got {solver!r}")
@@ -102,12 +105,15 @@ def problem_of(
         raise ValueError("give a key, or path=... and key=None: they both say what the noise is")
     key = None if key is None else checked_key(key)
     y0, dtype = checked_state(y0)
+    for name, tree in (("y0", y0), ("args", args), *zip(NAMES, functions, strict=True)):
+        check_mesh(name, tree)
+    if steps is not None:
+        check_count("steps", steps)
+    check_count("max_steps", max_steps)
     leading = [leaf.shape for leaf in jax.tree.leaves(y0)]
     shared = 0
     while all(len(s) > shared and s[shared] == leading[0][shared] for s in leading):
         shared += 1
-    # A changing weight of the KL or a traced step must not be mistaken for a setting.
-    dt, rtol, atol = (None if x is None else float(x) for x in (dt, rtol, atol))
     method = None if rtol is not None else method_of(solver, noise)
     # Diffrax would widen the state to the dtype of the times.
     times = checked_times(ts, dtype, leading[0][:shared], narrow=method is None)
@@ -143,8 +149,19 @@ def _check_choice(name: str, value: Any, choices: tuple) -> None:
         raise ValueError(f"{name} must be one of {listed}, got {value!r}")
 
 
+def _setting(name: str, value: Any) -> float:
+    if isinstance(value, Tracer):
+        raise TypeError(
+            f"{name} must be a number that is known when the program is compiled, and here it is "
+            "traced: make it a Python number, outside of jax.jit"
+        )
+    if isinstance(value, str) or not eqx.is_array_like(value) or np.size(value) != 1:
+        raise TypeError(f"{name} must be one number, got {value!r}")
+    return float(value)
+
+
 def _check_steps(
-    dt: float | None, steps: int | None, rtol: float | None, atol: float | None
+    dt: float | None, steps: Any, rtol: float | None, atol: float | None
 ) -> None:
     adaptive = rtol is not None or atol is not None
     if (dt is not None) + (steps is not None) + adaptive != 1:

@@ -12,8 +12,8 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree, Real
 
 from pullback import ode
+from pullback._modes import refuse_forward
 from pullback.ode import Replay, Result, Stats
-from pullback.ode._modes import refuse_forward
 
 from ._answer import Answer, code_of
 from ._diffrax import solve_with_diffrax

@@ -2,15 +2,15 @@
 
 from typing import NamedTuple
 
+import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from pullback.ode._adjoint import zeros_like
-from pullback.ode._lanes import take
-from pullback.ode._runge_kutta import Tableau, add, advance
+from pullback._lanes import add, take, zeros_like
+from pullback.ode import advance, tableau_of
 
 from ._loop import Carry, Outputs, Program
 from ._methods import ReversibleHeun, RungeKutta
@@ -72,9 +72,9 @@ def pull_back(
     """The cotangents of the first carry and of the parameters."""
     if isinstance(program.method, ReversibleHeun):
         return _reverse(program, program.method, params, residuals, cotangent)
-    heun = Tableau(((1.0,),), (0.5, 0.5), None, (0.0, 1.0), 2, False, lambda: None)
     method = program.method
-    tableau = method.tableau if isinstance(method, RungeKutta) else heun
+    tableau = method.tableau if isinstance(method, RungeKutta) else tableau_of(diffrax.Heun())
+    assert tableau is not None
 
     def step(back: tuple[_Back, Array | None], number: Array) -> tuple[tuple, None]:
         (y, a, grad), kl_bar = back

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 # The bare step: a whole solve has a derivative rule of its own, which under a caller's `vmap` holds
 # a gradient of the parameters for every series.
-from pullback.ode._runge_kutta import advance, tableau_of
+from pullback.ode import advance, tableau_of
 
 
 class AbstractFlow(eqx.Module):

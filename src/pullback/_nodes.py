@@ -4,7 +4,10 @@ from typing import Any
 
 import diffrax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
+
+from pullback._lanes import take
 
 
 class Nodes(diffrax.AbstractStepSizeController):
@@ -17,7 +20,8 @@ class Nodes(diffrax.AbstractStepSizeController):
 
     def wrap(self, direction: Any) -> "Nodes":
         """The same times where time runs forward."""
-        return Nodes(jnp.sort(self.times * jnp.asarray(direction, self.times.dtype)))
+        times = self.times * jnp.asarray(direction, self.times.dtype)
+        return Nodes(jnp.where(times[0] > times[-1], times[::-1], times))
 
     def init(
         self,
@@ -29,10 +33,10 @@ class Nodes(diffrax.AbstractStepSizeController):
         args: Any,
         func: Any,
         error_order: Any,
-    ) -> tuple[Array, None]:
-        """The end of the first step."""
+    ) -> tuple[Array, Array]:
+        """The end of the first step, and its place among the times."""
         del terms, t1, y0, dt0, args, func, error_order
-        return self._after(t0), None
+        return self._after(t0, jnp.sum(self.times <= jnp.asarray(t0, self.times.dtype)))
 
     def adapt_step_size(
         self,
@@ -43,12 +47,16 @@ class Nodes(diffrax.AbstractStepSizeController):
         args: Any,
         y_error: Any,
         error_order: Any,
-        controller_state: None,
-    ) -> tuple[bool, Any, Array, bool, None, diffrax.RESULTS]:
+        controller_state: Array,
+    ) -> tuple[bool, Any, Array, bool, Array, diffrax.RESULTS]:
         """Keep the step; the next one ends at the next time."""
         del t0, y0, y1_candidate, args, y_error, error_order
-        return True, t1, self._after(t1), False, controller_state, diffrax.RESULTS.successful
+        end, place = self._after(t1, controller_state)
+        return True, t1, end, False, place, diffrax.RESULTS.successful
 
-    def _after(self, t: Any) -> Array:
-        place = jnp.searchsorted(self.times, jnp.asarray(t, self.times.dtype), side="right")
-        return self.times[jnp.minimum(place, self.times.shape[0] - 1)]
+    def _after(self, t: Any, place: Array) -> tuple[Array, Array]:
+        t, times = lax.stop_gradient((jnp.asarray(t, self.times.dtype), self.times))
+        last = times.shape[0] - 1
+        passed = lambda place: (place < last) & (take(times, place) <= t)
+        place = lax.while_loop(passed, lambda place: place + 1, jnp.minimum(place, last))
+        return take(self.times, place), place

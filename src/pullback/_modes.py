@@ -37,8 +37,12 @@ def refuse_forward(inputs: PyTree, adjoint: Any) -> PyTree:
             f"{name} has no second derivatives: {_REMEDY}; with an explicit solver Replay(), the "
             "default, has forward over reverse (jax.jvp of jax.grad, jax.hessian)"
         )
-    bind = lambda x: _reverse_only.bind(x, message=message, again=again)
-    return _each(bind, inputs)
+    arrays, rest = eqx.partition(inputs, eqx.is_inexact_array)
+    leaves, structure = jax.tree.flatten(arrays)
+    # All at once: with one of them differentiated in reverse mode, forward mode over that may be by
+    # any other.
+    leaves = _reverse_only.bind(*leaves, message=message, again=again)
+    return eqx.combine(jax.tree.unflatten(structure, leaves), rest)
 
 
 def refuse_reverse(outputs: PyTree, adjoint: Any, *, again: bool = False) -> PyTree:
@@ -66,43 +70,49 @@ def _each(function: Any, tree: PyTree) -> PyTree:
     return eqx.combine(jax.tree.map(function, arrays), rest)
 
 
-def _identity(name: str) -> Primitive:
-    """A primitive that gives its first argument back."""
-    primitive = Primitive(name)
-    first = lambda x, *_, **__: x
-    primitive.def_impl(first)
-    primitive.def_abstract_eval(first)
-    mlir.register_lowering(primitive, mlir.lower_fun(first, multiple_results=False))
-    batching.primitive_batchers[primitive] = lambda xs, axes, **kw: (
-        primitive.bind(*xs, **kw),
-        axes[0],
-    )
-    return primitive
-
-
 def _refuse(*_: Any, message: str, **__: Any) -> Any:
     raise TypeError(message)
 
 
+def _identity(name: str) -> Primitive:
+    """A primitive that gives its arguments back."""
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+    same = lambda *xs, **__: list(xs)
+    primitive.def_impl(same)
+    primitive.def_abstract_eval(same)
+    mlir.register_lowering(primitive, mlir.lower_fun(same, multiple_results=True))
+    batching.primitive_batchers[primitive] = lambda xs, axes, **kw: (
+        primitive.bind(*xs, **kw),
+        axes,
+    )
+    return primitive
+
+
 # Reverse mode transposes the program of the tangent; forward mode runs, batches or differentiates
 # it (for which it is given the input too).
-_tangent = _identity("tangent_of_a_solve")
+_tangent = Primitive("tangent_of_a_solve")
 _tangent.def_impl(_refuse)
+_tangent.def_abstract_eval(lambda tangent, *_, **__: tangent)
 mlir.register_lowering(_tangent, _refuse)
 ad.primitive_jvps[_tangent] = _refuse
 batching.primitive_batchers[_tangent] = _refuse
 ad.primitive_transposes[_tangent] = lambda cotangent, *_, **__: [cotangent, None]
 
-_reverse_only = _identity("input_of_a_solve")
+_reverse_only = _identity("inputs_of_a_solve")
 
 
-def _derivative(primals: tuple, tangents: tuple, *, message: str, again: str | None) -> tuple:
-    (x,), (tangent,) = primals, tangents
+def _derivative(
+    primals: tuple, tangents: tuple, *, message: str, again: str | None
+) -> tuple[list, list]:
+    inputs = list(primals)
     if again is not None:
-        x = nondifferentiable(x, msg=again)
-    if not isinstance(tangent, ad.Zero):
-        tangent = _tangent.bind(tangent, x, message=message)
-    return x, tangent
+        inputs = [nondifferentiable(x, msg=again) for x in inputs]
+    refused = lambda x, tangent: _tangent.bind(tangent, x, message=message)
+    return inputs, [
+        tangent if isinstance(tangent, ad.Zero) else refused(x, tangent)
+        for x, tangent in zip(inputs, tangents, strict=True)
+    ]
 
 
 ad.primitive_jvps[_reverse_only] = _derivative

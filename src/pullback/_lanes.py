@@ -19,6 +19,25 @@ def spread(h: Time, leaf: Array) -> Array:
     return h if h.ndim == 0 else jnp.reshape(h, h.shape + (1,) * (leaf.ndim - h.ndim))
 
 
+def add(x: State, y: State) -> State:
+    """The sum of two states."""
+    return jax.tree.map(jnp.add, x, y)
+
+
+def zeros_like(x: PyTree) -> PyTree:
+    """Zeros in the shape of `x`."""
+    return jax.tree.map(jnp.zeros_like, x)
+
+
+def filled(tangent: PyTree, x: PyTree) -> PyTree:
+    """The tangent of `x`, whose leaves that do not vary are None, with zeros there."""
+
+    def one(d: Array | None, leaf: Array | None) -> Array | None:
+        return jnp.zeros_like(leaf) if d is None and leaf is not None else d
+
+    return jax.tree.map(one, tangent, x, is_leaf=lambda leaf: leaf is None)
+
+
 def put(buffer: PyTree, value: PyTree, index: Array) -> PyTree:
     """`buffer` with `value` at `index` of its leading axis."""
     return jax.tree.map(lambda b, v: lax.dynamic_update_index_in_dim(b, v, index, 0), buffer, value)
