@@ -20,6 +20,8 @@ from pullback.models.flows import (
     ActNorm,
     Chain,
     FactorOut,
+    HybridFlow,
+    HybridLoss,
     Logit,
     ResidualFlow,
     Squeeze,
@@ -184,3 +186,43 @@ def test_wrong_values_are_named(call, message):
 def test_wrong_kinds_are_named(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_times_that_become_one_are_no_times(compiled, x32):
+    """Seconds since 1970 in float32: the flow would be the identity."""
+    of = eqx.filter_jit if compiled else lambda f: f
+    x = jnp.ones((2, 1))
+    late = CNF(pull, StandardNormal(1), t0=1.7e9, t1=1.7e9 + 1)
+    with pytest.raises(ValueError, match="times of a CNF: times cast to float32 lose what lies"):
+        of(lambda f, x: f.log_prob(x))(late, x)
+    with pytest.raises(ValueError, match="times of a CNF"):
+        plain(type(late).trajectory)(FLOWS["cnf"], x, np.array([1.7e9 + 1, 1.7e9]))
+    back = plain(type(late).trajectory)(FLOWS["cnf"], x, np.array([1.0, 0.0]))
+    np.testing.assert_allclose(back[:, -1], np.e, rtol=1e-2)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_field_returns_one_velocity(compiled):
+    of = eqx.filter_jit if compiled else lambda f: f
+    base = StandardNormal(2)
+    for field in (lambda t, y, a: [y[0], y[1]], lambda t, y, a: y[:1], lambda t, y, a: 0.0):
+        flow = CNF(field, base, steps=1)
+        with pytest.raises(ValueError, match=r"`field` must return the velocity.*shape \[2\]"):
+            of(lambda f: f.log_prob(jnp.ones((3, 2))))(flow)
+        with pytest.raises(ValueError, match=r"`field` must return the velocity.*shape \[2\]"):
+            of(lambda f: f.sample(jr.key(0), (3,)))(flow)
+
+
+def test_a_hybrid_takes_batches():
+    head = eqx.nn.Linear(1, 3, key=jr.key(0))
+    flow: Any = FLOWS["residual"]
+    model = HybridFlow(flow, head)
+    assert model.logits(jnp.ones((0, 1))).shape == (0, 3)
+    for shape in ((1,), (2, 2, 1)):
+        with pytest.raises(ValueError, match="`x` must be a batch"):
+            plain(HybridFlow.logits)(model, jnp.ones(shape))
+    with pytest.raises(ValueError, match="`batch` must hold at least one point"):
+        HybridLoss()(model, (jnp.ones((0, 1)), jnp.ones(0, int)), key=jr.key(0))
+    with pytest.raises(ValueError, match="`weight` must be 0 or more"):
+        HybridLoss(-1.0)

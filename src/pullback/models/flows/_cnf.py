@@ -8,11 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode
 from pullback._dependence import depends_on
 from pullback._key import checked_key
+from pullback._times import cast_times
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
 from pullback.sampling import fixed
 
@@ -81,8 +84,8 @@ class CNF(AbstractFlow):
     Raises:
         TypeError: `base` is no `Distribution`, or `field` cannot be called.
         ValueError: points are not of shape `[..., dim]`, or contexts not of theirs; a context is
-            missing, or given where there is none; neither `field` nor `base` depends on it; or
-            `batch_size` is below 1.
+            missing, or given where there is none; neither `field` nor `base` depends on it; two
+            times become one in the dtype of the points; or `batch_size` is below 1.
         SolveError: a solve failed.
 
     Example:
@@ -310,12 +313,23 @@ class CNF(AbstractFlow):
             Rates(self.field, divergence),
             rows,
             contexts,
-            jnp.asarray(ts, rows.dtype),
+            _in_dtype(ts, rows.dtype),
             keys,
             options,
             batch_size,
             log_det,
         )
+
+
+def _in_dtype(ts: Any, dtype: Any) -> Array:
+    """The times in the dtype of the points, refused where two of them become one."""
+    if isinstance(ts, Tracer):
+        return ts.astype(dtype)
+    ts = np.asarray(ts)
+    if ts.ndim == 1 and len(ts) > 1 and np.all(np.isfinite(ts)):
+        onward = slice(None, None, -1 if ts[0] > ts[-1] else 1)
+        ts = cast_times("the times of a CNF", ts[onward], dtype)[onward]
+    return jnp.asarray(ts, dtype)
 
 
 def _last(path: Array, shape: tuple[int, ...]) -> Array:

@@ -16,7 +16,18 @@ def _at(field: Any, t: Array, context: Any) -> Callable[[Any], Any]:
     """The field at one time: a function of one point, with what the field knows about itself."""
     if hasattr(field, "with_divergence") and context is None:
         return _AtTime(field, t)
-    return lambda y: field(t, y, context)
+    return lambda y: _velocity(field(t, y, context), y)
+
+
+def _velocity(value: Any, y: Array) -> Array:
+    """What a field returned, if it is a velocity."""
+    if not hasattr(value, "shape") or value.shape != y.shape:
+        got = list(value.shape) if hasattr(value, "shape") else type(value).__name__
+        raise ValueError(
+            f"`field` must return the velocity of one point, an array of shape {list(y.shape)}, "
+            f"got {got}: put numbers together with `jnp.stack`."
+        )
+    return value
 
 
 class _AtTime(eqx.Module):
@@ -44,7 +55,7 @@ class Rates(eqx.Module):
         y, (log_det, (probe, context)) = state
         still = jax.tree.map(jnp.zeros_like, (probe, context))
         if log_det is None:
-            return self.field(t, y, context), (None, still)
+            return _velocity(self.field(t, y, context), y), (None, still)
         velocity, trace = self.divergence(_at(self.field, t, context), y, probe)
         return velocity, (trace, still)
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ._interface import check_points
 from ._residual_flow import ResidualFlow
-from ._rows import event_of
+from ._rows import event_of, points_in_rows
 
 
 class HybridFlow(eqx.Module):
@@ -48,7 +48,10 @@ class HybridFlow(eqx.Module):
         self, x: Float[Array, "batch ..."], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "batch classes"]:
         """Of the classes; they do not depend on `key`, which an estimated log-determinant needs."""
-        return jax.vmap(self.head)(self.flow.inverse_and_log_det(x, key=key)[0])
+        rows, batch = points_in_rows(x, self.flow.shape)
+        if len(batch) != 1:
+            raise ValueError(f"`x` must be a batch, [n, *{self.flow.shape}], got {x.shape}.")
+        return jax.vmap(self.head)(self.flow.inverse_and_log_det(rows, key=key)[0])
 
 
 class HybridLoss(eqx.Module):
@@ -58,9 +61,16 @@ class HybridLoss(eqx.Module):
 
     Args:
         weight: $\lambda$; 1 weighs a bit a dimension as a bit of the class.
+
+    Raises:
+        ValueError: `weight` is negative; when called, there is no point.
     """
 
     weight: float = 1.0
+
+    def __check_init__(self) -> None:
+        if not self.weight >= 0:
+            raise ValueError(f"`weight` must be 0 or more, got {self.weight}.")
 
     def check(self, model: HybridFlow, data: Any) -> None:
         """Raise ValueError for points that are not of the flow, or labels that are no classes."""
@@ -84,6 +94,8 @@ class HybridLoss(eqx.Module):
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         """As `pb.train.fit` takes it; the metrics are both parts and the accuracy."""
         x, labels = batch
+        if not len(x):
+            raise ValueError("`batch` must hold at least one point, got none.")
         z, log_det = model.flow.inverse_and_log_det(x, key=key)
         bits = -jnp.mean(model.flow.base.log_prob(z) + log_det) / (x[0].size * math.log(2))
         logits = jax.vmap(model.head)(z)
