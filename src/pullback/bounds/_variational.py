@@ -32,6 +32,10 @@ class AbstractBound(eqx.Module):
     The four parts are chosen freely; pairs that are invalid are refused with the reason and the
     pair that fits: a posterior whose support is not inside the prior's, and an estimator that sees
     relaxed values where the density of a discrete law is needed.
+
+    One of your own is an estimate made of `pullback.sampling.expectation`, which brings the
+    estimator's gradient. With a `LatentModel` it begins with `model.normalised(key=key)`, for a
+    prior of unknown mass, and asks `pullback.sampling.require_inside(posterior, model.prior)`.
     """
 
     @abc.abstractmethod
