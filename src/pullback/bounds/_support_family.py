@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.sampling import SupportMap, draw, is_reparameterised, log_prob
 
 from ._families import AbstractFamily
@@ -112,6 +113,7 @@ class MappedDistribution(eqx.Module):
         self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()
     ) -> Float[Array, "*sample size"]:
         """Draws of shape `[*sample_shape, size]`."""
+        key = checked_key(key)
         y = draw(self.base, key, sample_shape)
         rows = jax.vmap(self.map.from_line)(y.reshape(-1, self.map.line))
         return rows.reshape(*sample_shape, self.map.size)
