@@ -2,12 +2,14 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import diffrax
 import equinox as eqx
 import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
+from pullback import ode
 from pullback._key import checked_key
 from pullback.calculus import AbstractDivergence, AbstractLogDet, ExactLogDet
 from pullback.nn import ConcatSquashMLP, LipschitzConvNet, LipschitzMLP
@@ -105,8 +107,15 @@ def cnf(
     context: int | tuple[int, ...] | None = None,
     support: Any = None,
     divergence: AbstractDivergence | None = None,
+    t1: float | int = 1.0,
+    solver: diffrax.AbstractSolver | None = None,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    steps: int | None = None,
+    stepping: Literal["joint", "per_sample"] = "per_sample",
+    adjoint: ode.AbstractAdjoint | diffrax.AbstractAdjoint | None = None,
+    max_steps: int = 4096,
     key: PRNGKeyArray,
-    **solve: Any,
 ) -> MappedFlow:
     """A continuous flow of vectors: an act-norm, then a `CNF` whose field is a `ConcatSquashMLP`.
 
@@ -120,8 +129,15 @@ def cnf(
         context: shape of a context on which the density depends, or its size. None: there is none.
         support: as for `residual_flow`.
         divergence: how the trace is found; exactly when None.
+        t1: the time of the data; that of the base is 0.
+        solver: this and the next as `CNF` has them.
+        rtol: relative tolerance of one step.
+        atol: absolute tolerance of one step.
+        steps: take this many equal steps, with no error control.
+        stepping: "per_sample", or "joint".
+        adjoint: how a gradient goes back through the solve.
+        max_steps: the most steps tried.
         key: for the weights.
-        **solve: settings of the solver, as `CNF` has them.
 
     Raises:
         ValueError: a number is below 1, or the support is not known.
@@ -141,8 +157,10 @@ def cnf(
     net = ConcatSquashMLP(line + math.prod(shape or (0,)), width=width, depth=depth, key=key)
     field = net if shape is None else ContextField(net, line)
     base = _base(line, shape, width, key)
-    settings: Any = {**solve, "context_shape": shape}
-    flow = CNF(field, base, divergence, **settings)
+    flow = CNF(
+        field, base, divergence, t1=t1, solver=solver, rtol=rtol, atol=atol, steps=steps,
+        stepping=stepping, adjoint=adjoint, max_steps=max_steps, context_shape=shape,
+    )  # fmt: skip
     return MappedFlow(flow, Chain([*before, ActNorm(line)]), shape=(dim,))
 
 
