@@ -43,3 +43,13 @@ def check_rows(x: Any, *, name: str = "data") -> None:
             f"`{name}` must be finite; row {bad[0]} is not{more}. Leave such rows out, or fill in "
             "what is missing."
         )
+
+
+def check_labels(labels: Any, classes: int) -> None:
+    """Raise ValueError where a label is no class, with the least and the greatest."""
+    labels = np.asarray(labels)
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"the labels in `data` must lie between 0 and {classes - 1}, got {labels.min()} to "
+            f"{labels.max()}."
+        )

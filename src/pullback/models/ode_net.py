@@ -16,9 +16,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from pullback._checked_data import check_rows, checked_by
-from pullback.nn import ConcatConvNet, ConcatMLP, RandomCrop
+from pullback._checked_data import check_labels, check_rows, checked_by
+from pullback.nn import ConcatConvNet, ConcatMLP
 from pullback.ode import AbstractAdjoint, Solution, solve
+
+from ._image_layers import conv_head, conv_stem, linear_stem, norm_relu
 
 
 class ODEBlock(eqx.Module):
@@ -202,7 +204,7 @@ def mlp_ode_net(
     stem_key, field_key, head_key = jr.split(key, 3)
     field = ConcatMLP(dim, width, 1, key=field_key)
     return ODENet(
-        _linear_stem(inputs, dim, stem_key),
+        linear_stem(inputs, dim, stem_key),
         block(field),
         eqx.nn.Linear(dim, classes, key=head_key),
     )
@@ -243,7 +245,7 @@ def mlp_residual_net(
 
     stem_key, block_key, head_key = jr.split(key, 3)
     return ResidualNet(
-        _linear_stem(inputs, dim, stem_key),
+        linear_stem(inputs, dim, stem_key),
         eqx.filter_vmap(layer)(jr.split(block_key, blocks)),
         eqx.nn.Linear(dim, classes, key=head_key),
     )
@@ -270,9 +272,9 @@ def conv_ode_net(
     """
     stem_key, field_key, head_key = jr.split(key, 3)
     return ODENet(
-        _conv_stem(channels, crop, stem_key),
+        conv_stem(channels, crop, stem_key),
         block(ConcatConvNet(channels, key=field_key)),
-        _conv_head(channels, classes, head_key),
+        conv_head(channels, classes, head_key),
     )
 
 
@@ -301,13 +303,13 @@ def conv_residual_net(
             eqx.nn.Conv2d(channels, channels, 3, padding=1, use_bias=False, key=conv_key)
             for conv_key in jr.split(key)
         )
-        return eqx.nn.Sequential([*_norm_relu(channels), first, *_norm_relu(channels), second])
+        return eqx.nn.Sequential([*norm_relu(channels), first, *norm_relu(channels), second])
 
     stem_key, block_key, head_key = jr.split(key, 3)
     return ResidualNet(
-        _conv_stem(channels, crop, stem_key),
+        conv_stem(channels, crop, stem_key),
         eqx.filter_vmap(layer)(jr.split(block_key, blocks)),
-        _conv_head(channels, classes, head_key),
+        conv_head(channels, classes, head_key),
     )
 
 
@@ -316,12 +318,7 @@ def _check_images(model: ODENet | ResidualNet, data: Any) -> None:
     x, y = map(np.asarray, data)
     check_rows(x)
     first = eqx.filter_eval_shape(lambda model, x: model(x), model, jnp.asarray(x[:1]))
-    classes = (first[0] if isinstance(model, ODENet) else first).shape[-1]
-    if y.size and not 0 <= y.min() <= y.max() < classes:
-        raise ValueError(
-            f"the labels in `data` must lie between 0 and {classes - 1}, got {y.min()} to "
-            f"{y.max()}."
-        )
+    check_labels(y, (first[0] if isinstance(model, ODENet) else first).shape[-1])
 
 
 @checked_by(_check_images)
@@ -371,39 +368,3 @@ def _each(layer: Callable[..., Any], x: Array, key: PRNGKeyArray | None) -> Arra
     if key is None:
         return jax.vmap(layer)(x)
     return jax.vmap(lambda x, key: layer(x, key=key))(x, jr.split(key, x.shape[0]))
-
-
-def _linear_stem(inputs: int, dim: int, key: PRNGKeyArray) -> eqx.nn.Sequential:
-    return eqx.nn.Sequential([eqx.nn.Lambda(jnp.ravel), eqx.nn.Linear(inputs, dim, key=key)])
-
-
-def _conv_stem(channels: int, crop: int, key: PRNGKeyArray) -> eqx.nn.Sequential:
-    first, second, third = jr.split(key, 3)
-    return eqx.nn.Sequential(
-        [
-            RandomCrop(crop),
-            eqx.nn.Lambda(_one_channel),
-            eqx.nn.Conv2d(1, channels, 3, key=first),
-            *_norm_relu(channels),
-            eqx.nn.Conv2d(channels, channels, 4, stride=2, padding=1, key=second),
-            *_norm_relu(channels),
-            eqx.nn.Conv2d(channels, channels, 4, stride=2, padding=1, key=third),
-        ]
-    )
-
-
-def _conv_head(channels: int, classes: int, key: PRNGKeyArray) -> eqx.nn.Sequential:
-    linear = eqx.nn.Linear(channels, classes, key=key)
-    return eqx.nn.Sequential([*_norm_relu(channels), eqx.nn.Lambda(_mean_pixel), linear])
-
-
-def _norm_relu(channels: int) -> list[Any]:
-    return [eqx.nn.GroupNorm(min(32, channels), channels), eqx.nn.Lambda(jax.nn.relu)]
-
-
-def _one_channel(image: Array) -> Array:
-    return image[None]
-
-
-def _mean_pixel(image: Array) -> Array:
-    return jnp.mean(image, axis=(-2, -1))

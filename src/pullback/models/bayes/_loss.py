@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from pullback._checked_data import check_rows
+from pullback._checked_data import check_labels, check_rows
 from pullback._key import checked_key
 from pullback.nn._inputs import positive
 
@@ -108,12 +108,7 @@ class SDEBNNLoss(eqx.Module):
             return
         key = jax.random.key(0)
         found = eqx.filter_eval_shape(lambda m, x: m(x, throw=False, key=key), model, x[:1])
-        classes = found.values.shape[-1]
-        if targets.size and not 0 <= targets.min() <= targets.max() < classes:
-            raise ValueError(
-                f"the labels in `data` must lie between 0 and {classes - 1}, got {targets.min()} "
-                f"to {targets.max()}."
-            )
+        check_labels(targets, found.values.shape[-1])
 
     def __call__(
         self, model: SDEBNN, batch: tuple[Array, Array], *, key: PRNGKeyArray

@@ -7,7 +7,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -77,13 +76,7 @@ class HybridLoss(eqx.Module):
         x, labels = data
         check_points(model.flow, x)
         z = jax.ShapeDtypeStruct(event_of(model.flow.base, None), jnp.result_type(float))
-        classes = eqx.filter_eval_shape(model.head, z).shape[-1]
-        labels = np.asarray(labels)
-        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(
-                f"the labels in `data` must lie between 0 and {classes - 1}, got {labels.min()} to "
-                f"{labels.max()}."
-            )
+        check_labels(labels, eqx.filter_eval_shape(model.head, z).shape[-1])
 
     def __call__(
         self,
