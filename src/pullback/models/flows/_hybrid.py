@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._checked_data import check_labels
+
 from ._interface import check_points
 from ._residual_flow import ResidualFlow
 from ._rows import event_of, points_in_rows
