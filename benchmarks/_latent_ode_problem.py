@@ -42,7 +42,7 @@ def model_of(size: Size) -> ts.LatentODE:
         gate_width=size.width,
         width=size.width,
         depth=size.depth,
-        noise=ts.GaussianLikelihood(NOISE),
+        likelihood=ts.Normal(NOISE),
         rtol=RTOL,
         atol=ATOL,
         key=jr.key(0),

@@ -19,6 +19,7 @@ from _harness import compile_program, machine, markdown_table, race, splice, wri
 from _latent_ode_problem import LEARNING_RATE, SIZES, Size, batch_of, model_of
 from _latent_ode_torch import training_step
 from pullback.models import timeseries as ts
+from pullback.models.likelihoods import masked_log_prob
 
 PACKAGES = ("pullback", "jax", "jaxlib", "diffrax", "optax", "torch", "torchdiffeq", "numpy")
 
@@ -37,7 +38,7 @@ def jax_step(size: Size):
         posterior = model.encode(observed)
         z0 = posterior.mean + posterior.std * noise
         mean = model.decode(z0[None], observed.times[:, 0], observed.times).mean[0]
-        log_x = model.likelihood.log_prob(mean, observed.values, observed.mask)
+        log_x = masked_log_prob(model.likelihood, mean, observed.values, observed.mask)
         return jnp.mean(posterior.kl() - jnp.sum(log_x, axis=(1, 2)))
 
     def step(params, state, observed, noise):

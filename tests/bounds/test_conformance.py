@@ -27,8 +27,8 @@ from pullback.bounds import (
 from pullback.calculus import Geometric
 from pullback.models.vae import (
     BoundLoss,
-    Gaussian,
     MixturePrior,
+    Normal,
     ObjectiveLoss,
     batch_terms,
     importance_weighted_evidence,
@@ -153,7 +153,7 @@ def test_relaxed_values_under_a_sampled_divergence_name_the_pair_that_fits(key):
 
 
 def vae(prior, key):
-    return mlp_vae(3, latent=2, width=4, likelihood=Gaussian(1.0), prior=prior, key=key)
+    return mlp_vae(3, latent=2, width=4, likelihood=Normal(1.0), prior=prior, key=key)
 
 
 def test_every_door_refuses_a_posterior_outside_of_its_prior(key):

@@ -99,7 +99,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Sets) -> dict[str, A
         gate_width=config.gate_width,
         width=config.width,
         steps=config.solver_steps or None,
-        noise=ts.GaussianLikelihood(0.3, variables=variables),
+        likelihood=ts.Normal(0.3, variables=variables),
         key=jr.key(seed),
     )
     model, history = fit(

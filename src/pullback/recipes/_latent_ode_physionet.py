@@ -119,7 +119,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Stays) -> dict[str, 
         steps=config.solver_steps or None,
         # One deviation for all: with one learned for each, a feature that varies much, as the coma
         # score does, would count little, and the mean squared error is made of such features.
-        noise=ts.GaussianLikelihood(config.stay_noise),
+        likelihood=ts.Normal(config.stay_noise),
         classes=2,
         key=jr.key(seed),
     )

@@ -206,7 +206,7 @@ def make_latent_ode(config: Config, variables: int, encoder: Encoder, seed: int)
         depth=config.depth,
         encoder_steps=1,
         steps=config.solver_steps or None,
-        noise=ts.GaussianLikelihood(config.noise),
+        likelihood=ts.Normal(config.noise),
         key=jr.key(seed),
     )
 

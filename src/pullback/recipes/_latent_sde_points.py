@@ -20,12 +20,12 @@ from scipy.special import logsumexp
 from pullback import data, train
 from pullback.models.timeseries import (
     Control,
-    GaussianLikelihood,
     LatentODE,
     LatentODELoss,
     LatentSDE,
     LatentSDELoss,
     NoContext,
+    Normal,
     Observations,
     OrnsteinUhlenbeck,
     Posterior,
@@ -70,7 +70,7 @@ def untrained_sde(steps: int, *, key: PRNGKeyArray) -> LatentSDE:
         encoder=NoContext(),
         prior=PRIOR,
         decoder=_same,
-        noise=GaussianLikelihood(NOISE),
+        likelihood=Normal(NOISE),
         width=32,
         depth=2,
         harmonics=4,
@@ -120,7 +120,7 @@ def untrained_ode(*, key: PRNGKeyArray) -> LatentODE:
         encoder=_Start(jnp.zeros(1), jnp.zeros(1)),
         field=_Field(Control(1, 0, width=32, depth=2, harmonics=4, period=END, key=key), scale),
         decoder=_Scaled(scale),
-        likelihood=GaussianLikelihood(NOISE),
+        likelihood=Normal(NOISE),
         steps=1,
     )
 

@@ -16,12 +16,12 @@ from pullback import data, ode, train
 from pullback.data import IrregularSeries
 from pullback.models.timeseries import (
     FirstFramesContext,
-    GaussianLikelihood,
     LatentODE,
     LatentODELoss,
     LatentSDE,
     LatentSDELoss,
     NeuralPrior,
+    Normal,
     TrainingSeries,
     latent_ode,
     latent_sde,
@@ -82,7 +82,7 @@ def _series(walks: IrregularSeries, scale: float) -> TrainingSeries:
 def _untrained(config: Config, kind: str, angles: int, seed: int) -> LatentSDE | LatentODE:
     keys = jr.split(jr.key(seed), 4)
     decoder = eqx.nn.MLP(_LATENT, angles, _HIDDEN, 1, jax.nn.softplus, key=keys[0])
-    noise = GaussianLikelihood(0.3, variables=1)
+    likelihood = Normal(0.3, variables=1)
     if kind == "latent SDE":
         return latent_sde(
             angles,
@@ -93,7 +93,7 @@ def _untrained(config: Config, kind: str, angles: int, seed: int) -> LatentSDE |
             width=_HIDDEN,
             prior=NeuralPrior(_LATENT, width=_HIDDEN, key=keys[2]),
             decoder=decoder,
-            noise=noise,
+            likelihood=likelihood,
             harmonics=0,
             steps=config.walk_steps,
             key=keys[3],
@@ -103,7 +103,7 @@ def _untrained(config: Config, kind: str, angles: int, seed: int) -> LatentSDE |
         latent=_LATENT,
         encoder="rnn",
         width=_HIDDEN,
-        noise=noise,
+        likelihood=likelihood,
         steps=config.walk_steps,
         key=keys[3],
     )

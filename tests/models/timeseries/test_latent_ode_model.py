@@ -63,7 +63,7 @@ def model_of(case, anchor="first", shift=0.0, **options: Any):
         encoder=Exact(mean + shift, np.sqrt(np.diag(covariance)) * np.exp(shift)),
         field=lambda t, z, args: jnp.asarray(matrix) @ z,
         decoder=lambda z: jnp.asarray(decoder) @ z,
-        likelihood=ts.GaussianLikelihood(NOISE),
+        likelihood=ts.Normal(NOISE),
         anchor=anchor,  # pyright: ignore[reportArgumentType]
         **settings,
     )
@@ -339,7 +339,7 @@ def test_classes_are_scored_by_the_cross_entropy_of_the_known_labels(key):
 def test_a_learned_deviation_tends_to_that_of_the_noise():
     errors = np.random.default_rng(0).normal(size=(5000, 2)) * np.array([0.2, 1.5])
     mask = jnp.asarray(np.random.default_rng(1).random((5000, 2)) < 0.7)
-    noise = ts.GaussianLikelihood(0.5, variables=2)
+    noise = ts.Normal(0.5, variables=2)
     slope = lambda noise: jnp.sum(
         noise.log_prob(jnp.zeros((5000, 2)), jnp.asarray(errors), mask), axis=0
     )

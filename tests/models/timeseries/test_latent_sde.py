@@ -16,10 +16,10 @@ import pullback as pb
 from pullback.models.timeseries import (
     Context,
     FirstFramesContext,
-    GaussianLikelihood,
     LatentSDELoss,
     NeuralPrior,
     NoContext,
+    Normal,
     Observations,
     OrnsteinUhlenbeck,
     RecurrentContext,
@@ -121,7 +121,7 @@ def optimal_model(steps, share=1.0):
         encoder=NoContext(),
         prior=PRIOR,
         decoder=lambda z: z,
-        noise=GaussianLikelihood(SEEN),
+        likelihood=Normal(SEEN),
         steps=steps // 10,
         key=jr.key(0),
     )
@@ -363,7 +363,7 @@ def test_samples_of_the_prior_are_stationary(key):
 
 def test_a_model_in_float32_stays_there(key):
     model = latent_sde(
-        1, latent=1, encoder=NoContext(), prior=PRIOR, noise=GaussianLikelihood(0.1), steps=1,
+        1, latent=1, encoder=NoContext(), prior=PRIOR, likelihood=Normal(0.1), steps=1,
         dtype=jnp.float32, key=key,
     )  # fmt: skip
     times, values, mask = the_points()

@@ -106,7 +106,7 @@ def test_a_latent_ode_scores_when_it_was_observed(key):
         encoder=lambda t, x, m, *, anchor: ts.Posterior(jnp.zeros(3), jnp.ones(3)),
         field=lambda t, z, args: -z,
         decoder=lambda z: z,
-        likelihood=ts.GaussianLikelihood(1.0),
+        likelihood=ts.Normal(1.0),
         poisson=ts.PoissonHead(lambda t, z, args: -z, lambda z: jnp.full(2, rate), 1),
     )
     times = jnp.asarray([[0.0, 1.0, 4.0]])

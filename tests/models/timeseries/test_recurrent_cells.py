@@ -244,7 +244,7 @@ def test_one_step_log_probabilities_are_scipys():
     from scipy.stats import norm
 
     times, values, mask = series()
-    model = ts.predictor("decay", VARIABLES, SIZE, noise=ts.GaussianLikelihood(0.7), key=jr.key(8))
+    model = ts.predictor("decay", VARIABLES, SIZE, likelihood=ts.Normal(0.7), key=jr.key(8))
     mean = np.asarray(model.one_step(times, values, mask))
     expected = np.where(mask, norm(mean, 0.7).logpdf(np.asarray(values)), 0.0)  # pyright: ignore[reportAttributeAccessIssue]
     np.testing.assert_allclose(model.log_prob(times, values, mask), expected, rtol=1e-10)
@@ -304,7 +304,7 @@ def test_an_encoder_runs_towards_its_anchor(anchor, expected):
             "explicit Runge-Kutta",
         ),
         (lambda: ts.GRUCell(0, 4, key=jr.key(0)), "`variables` must be 1 or more, got 0"),
-        (lambda: ts.GaussianLikelihood(0.0), "`std` must be positive, got 0"),
+        (lambda: ts.Normal(0.0), "`std` must be positive, or None, got 0"),
     ],
 )
 def test_wrong_arguments_are_named(call, message, monkeypatch):

@@ -1,5 +1,13 @@
 """Irregular, partly observed series: recurrent cells that flow, the ODE-RNN, the latent ODE."""
 
+from pullback.models.likelihoods import AbstractLikelihood as AbstractLikelihood
+from pullback.models.likelihoods import Bernoulli as Bernoulli
+from pullback.models.likelihoods import Categorical as Categorical
+from pullback.models.likelihoods import DiscretisedLogisticMixture as DiscretisedLogisticMixture
+from pullback.models.likelihoods import NegativeBinomial as NegativeBinomial
+from pullback.models.likelihoods import Normal as Normal
+from pullback.models.likelihoods import Poisson as Poisson
+
 from ._cells import AbstractCell as AbstractCell
 from ._cells import CellPath as CellPath
 from ._cells import GaussianGRUCell as GaussianGRUCell
@@ -16,13 +24,13 @@ from ._dynamics import TanhField as TanhField
 from ._encoder import Encoder as Encoder
 from ._encoder import Posterior as Posterior
 from ._encoder import gaussian_encoder as gaussian_encoder
+from ._evidence import Decoded as Decoded
+from ._evidence import Evidence as Evidence
 from ._fitted_noise import fitted_noise as fitted_noise
 from ._flows import AbstractFlow as AbstractFlow
 from ._flows import Decay as Decay
 from ._flows import Hold as Hold
 from ._flows import ODEFlow as ODEFlow
-from ._latent_ode import Decoded as Decoded
-from ._latent_ode import Evidence as Evidence
 from ._latent_ode import LatentODE as LatentODE
 from ._latent_ode_fit import LatentODELoss as LatentODELoss
 from ._latent_ode_fit import TrainingSeries as TrainingSeries
@@ -36,7 +44,6 @@ from ._latent_sde import PathEvidence as PathEvidence
 from ._latent_sde_fit import Control as Control
 from ._latent_sde_fit import LatentSDELoss as LatentSDELoss
 from ._latent_sde_fit import latent_sde as latent_sde
-from ._likelihood import GaussianLikelihood as GaussianLikelihood
 from ._observations import Observations as Observations
 from ._observations import observations as observations
 from ._ode_rnn import Predictor as Predictor
@@ -54,3 +61,4 @@ from ._prediction import impute as impute
 from ._prediction import predict as predict
 from ._prediction import reconstruct as reconstruct
 from ._prediction import sample_paths as sample_paths
+from ._readout import Readout as Readout

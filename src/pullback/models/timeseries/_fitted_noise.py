@@ -4,8 +4,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from ._likelihood import GaussianLikelihood
-from ._observations import Observations
+from pullback.models.likelihoods import Normal
+
+from ._observations import Observations, check_values
 from ._prediction import LatentModel, sample_paths
 
 
@@ -17,7 +18,7 @@ def fitted_noise(
     samples: int = 10,
     batch_size: int | None = None,
     key: PRNGKeyArray,
-) -> GaussianLikelihood:
+) -> Normal:
     r"""The noise at which the evidence bound of a trained model is greatest, all else held.
 
     $$ s_k^2 = \frac{1}{N_k} \sum_{i \in \mathrm{target}} E_{q(z \mid \mathrm{observed})}
@@ -40,7 +41,9 @@ def fitted_noise(
         `eqx.tree_at(lambda m: m.likelihood, model, noise)`.
 
     Raises:
-        ValueError: a variable is nowhere observed in `target`; and as `sample_paths`.
+        ValueError: the model's likelihood is another than `Normal`, or one whose deviation the
+            decoder emits; a variable is nowhere observed in `target`;
+            and as `sample_paths`.
         SolveError: a solve failed.
 
     Example:
@@ -54,7 +57,13 @@ def fitted_noise(
 
     Source: the M step of Dempster, Laird and Rubin (1977), for one factor of the model.
     """
+    if not isinstance(model.likelihood, Normal) or model.likelihood.fixed is None:
+        raise ValueError(
+            "`model` must have the likelihood `Normal(std)`, whose deviation is fitted here; got "
+            f"{model.likelihood!r}."
+        )
     target = observed if target is None else target
+    check_values(model.likelihood, target, name="target")
     count = jnp.sum(target.mask, axis=(0, 1))
     if not bool(jnp.all(count > 0)):
         raise ValueError(
@@ -68,5 +77,5 @@ def fitted_noise(
     total = jnp.sum(jnp.mean(jnp.square(error), axis=0), axis=(0, 1))
     # A variable that is met exactly would have a density without end.
     variance = jnp.maximum(total / count.astype(total.dtype), jnp.finfo(total.dtype).tiny)
-    noise = GaussianLikelihood(variables=len(count))
+    noise = Normal(1.0, variables=len(count))
     return eqx.tree_at(lambda n: n.log_std, noise, jnp.log(variance) / 2)

@@ -1,7 +1,7 @@
 """The latent ODE: a distribution over initial states, each of which an ODE carries through time."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -11,59 +11,20 @@ import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Key, PRNGKeyArray
 
 from pullback import ode
+from pullback.models.likelihoods import AbstractLikelihood
 
 from ._encoder import Anchor, Posterior, standard_normal_log_prob
-from ._likelihood import GaussianLikelihood
-from ._observations import Observations
+from ._evidence import Decoded, Evidence
+from ._observations import Observations, check_values
 from ._poisson import PoissonHead, poisson_log_prob
-
-
-class Decoded(NamedTuple):
-    """Latent paths, and what they say of the data.
-
-    Attributes:
-        mean: the noiseless values, `[sample, batch, query, variable]`.
-        rate: intensities of observation times, in the same shape; None without a Poisson head.
-        integral: their integrals from the anchor on; None without a Poisson head.
-        solution: how the solves ended; its `ys` are the latent states, `[sample, batch, query,
-            latent]`.
-    """
-
-    mean: Float[Array, "sample batch query variable"]
-    rate: Float[Array, "sample batch query variable"] | None
-    integral: Float[Array, "sample batch query variable"] | None
-    solution: ode.Solution
-
-
-class Evidence(NamedTuple):
-    """A lower bound of each series' log-likelihood, and its parts, in nats.
-
-    Attributes:
-        elbo: `log_likelihood + poisson_weight * log_times - beta * kl`, `[batch]`.
-        log_likelihood: of the values, averaged over posterior samples, `[batch]`.
-        log_times: of when they were observed, averaged likewise; 0 without a Poisson head.
-        kl: from the posterior to the prior, `[batch]`.
-        squared_error: of the decoded values, summed over what was observed, `[batch]`.
-        posterior: of the latent state.
-        z0: the samples, `[sample, batch, latent]`.
-        result: how each solve ended, a code of `pb.ode.Result`; `[batch]`.
-    """
-
-    elbo: Float[Array, " batch"]
-    log_likelihood: Float[Array, " batch"]
-    log_times: Float[Array, " batch"]
-    kl: Float[Array, " batch"]
-    squared_error: Float[Array, " batch"]
-    posterior: Posterior
-    z0: Float[Array, "sample batch latent"]
-    result: Array
+from ._scores import scores
 
 
 class LatentODE(eqx.Module):
     r"""A latent state drawn once, carried through time by an ODE, and read out at every time.
 
     $$ z_a \sim N(0, I), \qquad \frac{dz}{dt} = f(t, z), \qquad
-       x_i \sim N(\mathrm{decoder}(z(t_i)), s^2), \qquad q(z_a \mid x) = \mathrm{encoder}(x) $$
+       x_i \sim p(x \mid \mathrm{decoder}(z(t_i))), \qquad q(z_a \mid x) = \mathrm{encoder}(x) $$
 
     The latent state lives at the anchor, one end of the window of the series. With the anchor
     "first" the encoder runs backwards and the decoder forwards: this interpolates, and extrapolates
@@ -77,8 +38,10 @@ class LatentODE(eqx.Module):
     Attributes:
         encoder: a function of one series `(times, values, mask, anchor=...)` to a `Posterior`.
         field: the vector field `f(t, z, args)` of one latent state; `args` is None.
-        decoder: from one latent state to one number for each variable.
-        likelihood: how values scatter about the decoded ones.
+        decoder: from one latent state to the likelihood's parameters, of the shape
+            `likelihood.params_shape((variables,))`.
+        likelihood: how values scatter about what is decoded: any of `pb.models.likelihoods`, or one
+            of your own.
         poisson: the intensity of observation times, or None. Its state is the last
             `poisson.latent` entries of the latent state, which `field` and `decoder` do not see.
         classifier: from one latent state to one number for each class, or None.
@@ -91,7 +54,8 @@ class LatentODE(eqx.Module):
         max_steps: the most steps tried.
 
     Raises:
-        ValueError: `anchor` is neither end, or a head is asked for that the model does not have.
+        ValueError: `anchor` is neither end, or a head is asked for that the model does not have; or
+            values that are scored cannot be of the likelihood, by the number of the series.
         SolveError: a solve failed (not in `evidence` and `iwae`, which report it).
 
     Example:
@@ -111,7 +75,7 @@ class LatentODE(eqx.Module):
     encoder: Callable[..., Posterior]
     field: Callable[[Any, Any, Any], Any]
     decoder: Callable[[Any], Any]
-    likelihood: GaussianLikelihood
+    likelihood: AbstractLikelihood
     poisson: PoissonHead | None = None
     classifier: Callable[[Any], Any] | None = None
     anchor: Anchor = eqx.field(default="first", static=True)
@@ -125,6 +89,15 @@ class LatentODE(eqx.Module):
     def __check_init__(self) -> None:
         if self.anchor not in ("first", "last"):
             raise ValueError(f"`anchor` must be 'first' or 'last', got {self.anchor!r}.")
+
+    def check(self, observed: Observations, target: Observations | None = None) -> None:
+        """Raise ValueError if an observed value cannot be of the likelihood.
+
+        Whatever scores the model asks it: `pb.train`, `evidence`, `elbo`, `iwae`.
+        """
+        check_values(self.likelihood, observed)
+        if target is not None:
+            check_values(self.likelihood, target, name="target")
 
     @eqx.filter_jit
     def encode(self, observed: Observations) -> Posterior:
@@ -141,6 +114,7 @@ class LatentODE(eqx.Module):
         z0: Float[Array, "sample batch latent"],
         anchor: Float[Array, " batch"],
         times: Float[Array, "batch query"],
+        penalties: tuple[ode.AbstractPenalty, ...] = (),
     ) -> Decoded:
         """The paths of latent states through `times`.
 
@@ -148,32 +122,39 @@ class LatentODE(eqx.Module):
             z0: latent states at the anchor.
             anchor: the time of each series' latent state.
             times: increasing along each row; with the anchor "first", none before the anchor.
+            penalties: rates to integrate along the path, of `field` at one latent state.
         """
         if self.anchor == "first":
-            solution = self._solve(z0, anchor, times)
+            solution = self._solve(z0, anchor, times, penalties)
         else:
             # A lane that has nowhere to go costs no step.
             t = anchor[:, None]
-            back = self._solve(z0, anchor, jnp.minimum(times, t)[:, ::-1])
-            solution = self._solve(z0, anchor, jnp.maximum(times, t))
+            back = self._solve(z0, anchor, jnp.minimum(times, t)[:, ::-1], penalties)
+            solution = self._solve(z0, anchor, jnp.maximum(times, t), penalties)
             past = (times < t)[None, :, :, None]
-            ys = jax.tree.map(lambda b, a: jnp.where(past, b[:, :, ::-1], a), back.ys, solution.ys)
+            (back_ys, back_integrals), (ys, integrals) = back.ys, solution.ys
+            ys = jax.tree.map(lambda b, a: jnp.where(past, b[:, :, ::-1], a), back_ys, ys)
+            # Backwards a rate is integrated with the other sign.
+            integrals = jax.tree.map(jnp.subtract, integrals, back_integrals)
             failed = back.result != 0
             solution = ode.Solution(
                 times,
-                ys,
+                (ys, integrals),
                 jax.tree.map(jnp.add, back.stats, solution.stats),
                 jnp.where(failed, back.result, solution.result),
                 jnp.where(failed, back.t_reached, solution.t_reached),
             )
-        z, integral = solution.ys
+        (z, integral), integrals = solution.ys
+        integrals = tuple(each[:, :, -1] for each in integrals)
         solution = eqx.tree_at(lambda s: s.ys, solution, z)
         each = lambda function: jax.vmap(jax.vmap(jax.vmap(function)))
-        mean = each(lambda z: self.decoder(self._own(z)))(z)
-        if self.poisson is None:
-            return Decoded(mean, None, None, solution)
-        head = self.poisson
-        return Decoded(mean, each(lambda z: head.rate(z[-head.latent :]))(z), integral, solution)
+        params = each(lambda z: self.decoder(self._own(z)))(z)
+        rate = None
+        if self.poisson is not None:
+            head = self.poisson
+            rate = each(lambda z: head.rate(z[-head.latent :]))(z)
+        mean = self.likelihood.mean(params)
+        return Decoded(params, mean, rate, integral, integrals, solution)
 
     def evidence(
         self,
@@ -182,12 +163,13 @@ class LatentODE(eqx.Module):
         *,
         beta: ArrayLike = 1.0,
         poisson_weight: ArrayLike = 1.0,
+        penalties: tuple[ode.AbstractPenalty, ...] = (),
         samples: int = 1,
         key: PRNGKeyArray,
     ) -> Evidence:
         r"""The evidence lower bound, by sampling, with the KL in closed form.
 
-        $$ \mathrm{ELBO} = E_q\Big[\sum_{\mathrm{observed}} \log N(x; \hat x, s^2)\Big]
+        $$ \mathrm{ELBO} = E_q\Big[\sum_{\mathrm{observed}} \log p(x \mid \mathrm{decoder}(z))\Big]
            - \beta\, KL(q \| N(0, I)) $$
 
         At `beta` 1 and `poisson_weight` 1 its expectation is at most $\log p(x)$.
@@ -198,13 +180,16 @@ class LatentODE(eqx.Module):
                 so they lie on the side of the anchor to which it runs.
             beta: the weight of the KL.
             poisson_weight: the weight of the log-likelihood of when observations happened.
+            penalties: rates to integrate along the decoder's paths, as `pb.ode.Regularised` has
+                them; the bound does not know them.
             samples: of the latent state.
             key: for the samples.
         """
+        self.check(observed, target)
         target = observed if target is None else target
         # Compiled with arrays: a number would be a constant of the program.
         weights = jnp.asarray(beta), jnp.asarray(poisson_weight)
-        return self._evidence(observed, target, weights, samples, key)
+        return self._evidence(observed, target, weights, penalties, samples, key)
 
     @eqx.filter_jit
     def _evidence(
@@ -212,17 +197,21 @@ class LatentODE(eqx.Module):
         observed: Observations,
         target: Observations,
         weights: tuple[Array, Array],
+        penalties: tuple[ode.AbstractPenalty, ...],
         samples: int,
         key: PRNGKeyArray,
     ) -> Evidence:
         posterior = self.encode(observed)
         z0 = self._sample(posterior, samples, key)
-        log_x, log_times, error, result = self._score(z0, self.anchor_of(observed), target)
+        anchor = self.anchor_of(observed)
+        log_x, log_times, error, decoded = self._score(z0, anchor, target, penalties)
         kl = posterior.kl()
         log_x, log_times, error = (jnp.mean(a, axis=0) for a in (log_x, log_times, error))
+        integrals = tuple(jnp.mean(each, axis=0) for each in decoded.penalties)
         beta, poisson_weight = (weight.astype(kl.dtype) for weight in weights)
         elbo = log_x + poisson_weight * log_times - beta * kl
-        return Evidence(elbo, log_x, log_times, kl, error, posterior, z0, result)
+        result = decoded.solution.result
+        return Evidence(elbo, log_x, log_times, kl, error, integrals, posterior, z0, result)
 
     def elbo(
         self,
@@ -236,7 +225,6 @@ class LatentODE(eqx.Module):
         """The evidence lower bound of each series in nats; `evidence` has its parts."""
         return self.evidence(observed, target, beta=beta, samples=samples, key=key).elbo
 
-    @eqx.filter_jit
     def iwae(
         self,
         observed: Observations,
@@ -261,10 +249,16 @@ class LatentODE(eqx.Module):
 
         Source: Burda et al., arXiv 1509.00519, equation 8.
         """
-        target = observed if target is None else target
+        self.check(observed, target)
+        return self._iwae(observed, observed if target is None else target, samples, key)
+
+    @eqx.filter_jit
+    def _iwae(
+        self, observed: Observations, target: Observations, samples: int, key: PRNGKeyArray
+    ) -> Float[Array, " batch"]:
         posterior = self.encode(observed)
         z0 = self._sample(posterior, samples, key)
-        log_x, log_times, _, _ = self._score(z0, self.anchor_of(observed), target)
+        log_x, log_times, _, _ = self._score(z0, self.anchor_of(observed), target, ())
         log_weight = log_x + log_times + standard_normal_log_prob(z0)
         log_weight -= jax.vmap(posterior.log_prob)(z0)
         return jax.nn.logsumexp(log_weight, axis=0) - jnp.log(jnp.asarray(samples, z0.dtype))
@@ -276,8 +270,8 @@ class LatentODE(eqx.Module):
         *,
         samples: int,
         keys: Key[Array, " batch"],
-    ) -> tuple[Float[Array, "sample batch query variable"], ode.Solution]:
-        """Noiseless paths through `times`, one for each draw of the posterior.
+    ) -> tuple[Float[Array, "sample batch query variable ..."], ode.Solution]:
+        """The likelihood's parameters along paths through `times`, one path a posterior draw.
 
         `predict` and its kin are made of it.
 
@@ -288,13 +282,13 @@ class LatentODE(eqx.Module):
             keys: one for each series, `[batch]`.
 
         Returns:
-            The paths, and how the solves ended.
+            The parameters, and how the solves ended.
         """
         mean, std = self.encode(observed)
         noise = jax.vmap(lambda k: jr.normal(k, (samples, mean.shape[1]), mean.dtype))(keys)
         z0 = mean[None] + std[None] * jnp.swapaxes(noise, 0, 1)
         decoded = self.decode(z0, self.anchor_of(observed), times)
-        return decoded.mean, decoded.solution
+        return decoded.params, decoded.solution
 
     @eqx.filter_jit
     def classify(
@@ -326,41 +320,59 @@ class LatentODE(eqx.Module):
         return mean[None] + std[None] * noise
 
     def _score(
-        self, z0: Array, anchor: Array, target: Observations
-    ) -> tuple[Array, Array, Array, Array]:
+        self,
+        z0: Array,
+        anchor: Array,
+        target: Observations,
+        penalties: tuple[ode.AbstractPenalty, ...],
+    ) -> tuple[Array, Array, Array, Decoded]:
         """For each sample and series: log-likelihoods of values and of times, squared error."""
-        decoded = self.decode(z0, anchor, target.times)
-        values, mask = (jnp.broadcast_to(a[None], decoded.mean.shape) for a in target[1:])
-        log_x = jnp.sum(self.likelihood.log_prob(decoded.mean, values, mask), axis=(-2, -1))
-        error = jnp.where(mask, decoded.mean - jnp.where(mask, values, 0.0), 0.0)
+        decoded = self.decode(z0, anchor, target.times, penalties)
+        shape = decoded.params.shape[:4]
+        values, mask = (jnp.broadcast_to(a[None], shape) for a in target[1:])
+        log_x, error = (
+            jnp.sum(each, axis=(-2, -1))
+            for each in scores(self.likelihood, decoded.params, values, mask)
+        )
         log_times = jnp.zeros_like(log_x)
         if decoded.rate is not None and decoded.integral is not None:
             log_times = poisson_log_prob(decoded.rate, decoded.integral, mask)
-        return log_x, log_times, jnp.sum(jnp.square(error), axis=(-2, -1)), decoded.solution.result
+        return log_x, log_times, error, decoded
 
-    def _solve(self, z0: Array, anchor: Array, times: Array) -> ode.Solution:
-        """Latent states and integrated intensities at `times`, monotone from the anchor on."""
+    def _solve(
+        self,
+        z0: Array,
+        anchor: Array,
+        times: Array,
+        penalties: tuple[ode.AbstractPenalty, ...],
+    ) -> ode.Solution:
+        """Latent states and integrated intensities at `times`, monotone from the anchor on.
 
-        def one(t: Array, z: Array) -> tuple[Array, Array | None]:
-            velocity = self.field(t, self._own(z), None)
+        The integrated penalties ride along, as `pb.ode.Silent` wants them.
+        """
+        regularised = ode.Regularised(self.field, penalties)
+
+        def one(t: Array, z: Array) -> tuple[tuple[Array, Array | None], tuple]:
+            velocity, rates = regularised(t, (self._own(z), ()), None)
             if self.poisson is None:
-                return velocity, None
+                return (velocity, None), rates
             hidden = z[-self.poisson.latent :]
             own = self.poisson.field(t, hidden, None)
-            return jnp.concatenate([velocity, own]), self.poisson.rate(hidden)
+            return (jnp.concatenate([velocity, own]), self.poisson.rate(hidden)), rates
 
         def field(t: Array, state: tuple, args: None) -> tuple:
-            return jax.vmap(lambda z: one(t, z))(state[0])
+            return jax.vmap(lambda z: one(t, z))(state[0][0])
 
         z0 = jnp.swapaxes(z0, 0, 1)
         integral = None
         if self.poisson is not None:
-            rate = jax.eval_shape(lambda z: one(jnp.zeros((), z.dtype), z)[1], z0[0, 0])
+            rate = jax.eval_shape(lambda z: one(jnp.zeros((), z.dtype), z)[0][1], z0[0, 0])
             integral = jnp.zeros((*z0.shape[:2], *rate.shape), z0.dtype)
+        riding = (jnp.zeros(z0.shape[:2], z0.dtype),) * len(penalties)
         ts = jnp.concatenate([anchor[:, None], times], axis=1)
         solution = ode.solve(
             field,
-            (z0, integral),
+            ((z0, integral), riding),
             ts,
             solver=self.solver,
             rtol=self.rtol,
@@ -368,6 +380,7 @@ class LatentODE(eqx.Module):
             steps=self.steps,
             adjoint=self.adjoint,
             stepping="per_sample",
+            norm=ode.state_norm,
             max_steps=self.max_steps,
             throw=False,
         )

@@ -1,5 +1,6 @@
 """Making a latent ODE, and the loss that trains it."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -9,12 +10,15 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback import ode
+from pullback.models.likelihoods import AbstractLikelihood, Normal
+
 from ._dynamics import TanhField, positive
 from ._encoder import Anchor, gaussian_encoder
 from ._latent_ode import LatentODE
-from ._likelihood import GaussianLikelihood
 from ._observations import Observations, check_training_series
 from ._poisson import PoissonHead, SoftplusRate
+from ._readout import linear_readout
 
 
 def latent_ode(
@@ -27,7 +31,7 @@ def latent_ode(
     width: int = 50,
     depth: int = 1,
     encoder_steps: int = 2,
-    noise: GaussianLikelihood | None = None,
+    likelihood: AbstractLikelihood | None = None,
     poisson: int = 0,
     rate_scale: float = 1.0,
     classes: int = 0,
@@ -50,7 +54,8 @@ def latent_ode(
         width: of the hidden layers of both vector fields.
         depth: their number.
         encoder_steps: of the encoder's ODE in each gap.
-        noise: how values scatter; standard deviation 0.1, fixed, when None.
+        likelihood: how values scatter, of `pb.models.likelihoods` or your own; `Normal(0.1)`, whose
+            deviation is fixed, when None. The decoder emits what `params_shape` asks for.
         poisson: size of the Poisson head's latent state; 0 for no head.
         rate_scale: a typical intensity of observation times, in the unit of the times.
         classes: number of classes of the classifier; 0 for none.
@@ -73,6 +78,7 @@ def latent_ode(
     Source: Rubanova et al., arXiv 1907.03907, sections 3.2, 3.3 and 5.
     """
     positive(variables=variables, latent=latent)
+    likelihood = Normal(0.1) if likelihood is None else likelihood
     keys = jr.split(key, 6)
     head = None
     if poisson:
@@ -100,8 +106,8 @@ def latent_ode(
             key=keys[3],
         ),
         field=TanhField(latent, width=width, depth=depth, dtype=dtype, key=keys[4]),
-        decoder=eqx.nn.Linear(latent, variables, dtype=dtype, key=keys[5]),
-        likelihood=GaussianLikelihood() if noise is None else noise,
+        decoder=linear_readout(latent, variables, likelihood, dtype=dtype, key=keys[5]),
+        likelihood=likelihood,
         poisson=head,
         classifier=classifier,
         anchor=anchor,
@@ -129,7 +135,7 @@ class LatentODELoss(eqx.Module):
     r"""The negative evidence lower bound, for `pb.train.fit`.
 
     $$ L = \frac1n \sum_i \Big( -\mathrm{ELBO}_i + w\, \mathrm{CE}(y_i, \mathrm{classifier}(z_i))
-       \Big) $$
+       + \sum_k v_k\, E_q \int R_k(t, z)\, dt \Big) $$
 
     The mean is over the series of a batch; nothing is averaged over observations or latent
     dimensions, so the loss is in nats a series. `beta` and the weights are arrays: another value
@@ -139,12 +145,20 @@ class LatentODELoss(eqx.Module):
         beta: the weight of the KL; 1 for the true bound.
         class_weight: the weight of the cross entropy, where the series have labels.
         poisson_weight: the weight of the log-likelihood of when observations happened.
+        penalties: the rates R, which keep the learned dynamics easy to solve: any of `pb.ode`, such
+            as `(pb.ode.KineticEnergy(),)`. Each is of the model's `field` at one latent state, and
+            integrated along the decoder's path from the anchor to the ends of what is scored.
+        penalty_weight: their weights v, one for each or one for all.
         samples: of the latent state.
 
     Returns:
         Called as `loss(model, batch, *, key)`: the loss, and the metrics `log_likelihood`, `kl`,
-        `mse` (of the decoded values, for each observed value), `result` (see `pb.train.fit`), with
-        labels `cross_entropy`, and with a Poisson head `log_times`.
+        `mse` (of the decoded values, for each observed value; of classes Brier's score), `result`
+        (see `pb.train.fit`), with labels `cross_entropy`, with a Poisson head `log_times`, and of
+        each penalty, before its weight, `penalty_0`, `penalty_1` and so on.
+
+    Raises:
+        ValueError: there are as many weights neither as penalties nor as one.
 
     Example:
         >>> import jax, numpy as np, pullback as pb
@@ -156,12 +170,15 @@ class LatentODELoss(eqx.Module):
         >>> sorted(metrics)
         ['kl', 'log_likelihood', 'mse', 'result']
 
-    Source: Rubanova et al., arXiv 1907.03907, sections 3.2 to 3.4.
+    Source: Rubanova et al., arXiv 1907.03907, sections 3.2 to 3.4; Finlay et al., How to Train Your
+    Neural ODE, arXiv 2002.02798, for the penalties.
     """
 
     beta: Float[Array, ""]
     class_weight: Float[Array, ""]
     poisson_weight: Float[Array, ""]
+    penalties: tuple[ode.AbstractPenalty, ...]
+    penalty_weight: Float[Array, " penalty"]
     samples: int = eqx.field(static=True)
 
     def __init__(
@@ -170,8 +187,18 @@ class LatentODELoss(eqx.Module):
         beta: float = 1.0,
         class_weight: float = 100.0,
         poisson_weight: float = 1.0,
+        penalties: Sequence[ode.AbstractPenalty] = (),
+        penalty_weight: float | int | Sequence[float | int] = 1.0,
         samples: int = 1,
     ):
+        weights = jnp.asarray(penalty_weight, float)
+        if weights.shape not in ((), (len(penalties),)):
+            raise ValueError(
+                f"`penalty_weight` must be one number, or one for each of the {len(penalties)} "
+                f"penalties, got {penalty_weight}."
+            )
+        self.penalties = tuple(penalties)
+        self.penalty_weight = jnp.broadcast_to(weights, (len(penalties),))
         self.beta = jnp.asarray(beta)
         self.class_weight = jnp.asarray(class_weight)
         self.poisson_weight = jnp.asarray(poisson_weight)
@@ -200,6 +227,7 @@ class LatentODELoss(eqx.Module):
             target,
             beta=self.beta,
             poisson_weight=self.poisson_weight,
+            penalties=self.penalties,
             samples=self.samples,
             key=key,
         )
@@ -211,6 +239,10 @@ class LatentODELoss(eqx.Module):
             "mse": jnp.sum(found.squared_error) / number,
             "result": jnp.max(found.result),
         }
+        for place, penalty in enumerate(found.penalties):
+            metrics[f"penalty_{place}"] = jnp.mean(penalty)
+            weight = self.penalty_weight[place].astype(loss.dtype)
+            loss += weight * metrics[f"penalty_{place}"]
         if model.poisson is not None:
             metrics["log_times"] = jnp.mean(found.log_times)
         if label is not None:

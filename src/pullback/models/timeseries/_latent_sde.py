@@ -12,12 +12,13 @@ import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Key, PRNGKeyArray
 
 from pullback import ode, sde
+from pullback.models.likelihoods import AbstractLikelihood
 
 from ._contexts import AbstractContextEncoder, Context
 from ._encoder import Posterior
 from ._latent_priors import AbstractLatentPrior
-from ._likelihood import GaussianLikelihood
-from ._observations import Observations
+from ._observations import Observations, check_values
+from ._scores import scores
 
 
 class PathEvidence(NamedTuple):
@@ -28,7 +29,8 @@ class PathEvidence(NamedTuple):
         log_likelihood: of the values, averaged over posterior paths, `[batch]`.
         kl_start: from the posterior of the start to its prior, `[batch]`.
         kl_path: from the posterior's path to the prior's, averaged over paths, `[batch]`.
-        squared_error: of the decoded values, summed over what was observed, `[batch]`.
+        squared_error: of the decoded values, summed over what was observed, `[batch]`; of classes,
+            Brier's score.
         result: how the solve ended, a code of `pb.ode.Result`.
     """
 
@@ -45,7 +47,7 @@ class LatentSDE(eqx.Module):
 
     $$ \text{prior: } dz = h(t, z)\,dt + \sigma(t, z)\,dW, \qquad
        \text{posterior: } dz = \big(h + \sigma\, u(t, z, c)\big)\,dt + \sigma\,dW, \qquad
-       x_i \sim N(\mathrm{decoder}(z(t_i)), s^2), $$
+       x_i \sim p(x \mid \mathrm{decoder}(z(t_i))), $$
 
     where c is the context: what the encoder says at time t of the observations. The two laws share
     their diffusion, so that the KL between them is finite: the control u is what is learned of the
@@ -62,8 +64,10 @@ class LatentSDE(eqx.Module):
         start: from the first context to `2 * latent` numbers: mean and raw deviation of z_0.
         control: the function `u(t, z, context)` of one state.
         prior: the law of the path without observations.
-        decoder: from one latent state to one number for each variable.
-        likelihood: how values scatter about the decoded ones.
+        decoder: from one latent state to the likelihood's parameters, of the shape
+            `likelihood.params_shape((variables,))`.
+        likelihood: how values scatter about what is decoded: any of `pb.models.likelihoods`, or one
+            of your own.
         steps: between two successive times.
         solver: a Diffrax solver for SDEs; it says whose integral the equations mean. By default
             `diffrax.Euler()`: Ito's.
@@ -71,7 +75,8 @@ class LatentSDE(eqx.Module):
         kl: the form of the path's KL, see `pb.sde.solve`.
 
     Raises:
-        ValueError: `samples` is below 1.
+        ValueError: `samples` is below 1; or values that are scored cannot be of the likelihood, by
+            the number of the series.
 
     Example:
         >>> import jax, numpy as np, pullback as pb
@@ -92,11 +97,20 @@ class LatentSDE(eqx.Module):
     control: Callable[[Any, Any, Any], Any]
     prior: AbstractLatentPrior
     decoder: Callable[[Any], Any]
-    likelihood: GaussianLikelihood
+    likelihood: AbstractLikelihood
     steps: int = eqx.field(static=True, default=5)
     solver: diffrax.AbstractSolver = eqx.field(default_factory=diffrax.Euler)
     adjoint: ode.Replay | sde.StochasticAdjoint | None = None
     kl: sde.KL = eqx.field(static=True, default="analytic")
+
+    def check(self, observed: Observations, target: Observations | None = None) -> None:
+        """Raise ValueError if an observed value cannot be of the likelihood.
+
+        Whatever scores the model asks it: `pb.train`, `evidence`, `elbo`, `iwae`.
+        """
+        check_values(self.likelihood, observed)
+        if target is not None:
+            check_values(self.likelihood, target, name="target")
 
     def encode(self, observed: Observations) -> tuple[Posterior, Context]:
         """The posterior of each series' start, and its context."""
@@ -179,8 +193,10 @@ class LatentSDE(eqx.Module):
         *,
         samples: int,
         keys: Key[Array, " batch"],
-    ) -> tuple[Float[Array, "sample batch query variable"], ode.Solution]:
-        """Noiseless paths of the posterior through `times`; `predict` and its kin are made of it.
+    ) -> tuple[Float[Array, "sample batch query variable ..."], ode.Solution]:
+        """The likelihood's parameters along posterior paths through `times`.
+
+        `predict` and its kin are made of it.
 
         Args:
             observed: what the encoder sees.
@@ -189,7 +205,7 @@ class LatentSDE(eqx.Module):
             keys: one for each series, `[batch]`.
 
         Returns:
-            The paths, and how the solves ended.
+            The parameters, and how the solves ended.
         """
 
         def one(observed: Observations, times: Array, key: PRNGKeyArray) -> tuple:
@@ -199,12 +215,12 @@ class LatentSDE(eqx.Module):
             return sol.ys[1:, 0], sol.stats, sol.result, sol.t_reached
 
         ys, stats, result, t_reached = jax.vmap(one)(observed, times, keys)
-        mean = jax.vmap(jax.vmap(jax.vmap(self.decoder)))(ys)
-        return jnp.moveaxis(mean, 2, 0), ode.Solution(times, None, stats, result, t_reached)
+        params = jax.vmap(jax.vmap(jax.vmap(self.decoder)))(ys)
+        return jnp.moveaxis(params, 2, 0), ode.Solution(times, None, stats, result, t_reached)
 
     def sample_prior(
         self, times: Float[Array, " query"], *, samples: int, key: PRNGKeyArray
-    ) -> Float[Array, "sample query variable"]:
+    ) -> Float[Array, "sample query variable *classes"]:
         """Noiseless paths of the prior, from its start at the first of `times`."""
         start_key, key = jr.split(key)
         mean, std = self.prior.start()
@@ -219,7 +235,8 @@ class LatentSDE(eqx.Module):
             solver=self.solver,
             steps=self.steps,
         )
-        return jnp.swapaxes(jax.vmap(jax.vmap(self.decoder))(sol.ys), 0, 1)
+        params = jax.vmap(jax.vmap(self.decoder))(sol.ys)
+        return jnp.swapaxes(self.likelihood.mean(params), 0, 1)
 
     def _prior_start(self, dtype: Any) -> tuple[Array, Array]:
         # A prior without weights has no dtype of its own.
@@ -243,14 +260,15 @@ class LatentSDE(eqx.Module):
         """For each series and path: log-likelihood, KL, squared error; and where it all began."""
         if samples < 1:
             raise ValueError(f"`samples` must be 1 or more, got {samples}.")
+        self.check(observed, target)
         target = observed if target is None else target
         posterior, sol = self._solve(observed, target.times, samples, kl, key)
         z = jnp.moveaxis(sol.ys[1:], 0, 2)
-        mean = jax.vmap(jax.vmap(jax.vmap(self.decoder)))(z)
-        values, mask = (jnp.broadcast_to(a[:, None], mean.shape) for a in target[1:])
-        log_x = jnp.sum(self.likelihood.log_prob(mean, values, mask), axis=(-2, -1))
-        error = jnp.where(mask, mean - jnp.where(mask, values, 0.0), 0.0)
-        error = jnp.sum(jnp.square(error), axis=(-2, -1))
+        params = jax.vmap(jax.vmap(jax.vmap(self.decoder)))(z)
+        values, mask = (jnp.broadcast_to(a[:, None], params.shape[:4]) for a in target[1:])
+        log_x, error = (
+            jnp.sum(each, axis=(-2, -1)) for each in scores(self.likelihood, params, values, mask)
+        )
         return log_x, cast(Array, sol.kl)[-1], error, (posterior, sol.ys[0], sol.result)
 
     def _solve(

@@ -11,14 +11,15 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode, sde
+from pullback.models.likelihoods import AbstractLikelihood, Normal
 
 from ._contexts import AbstractContextEncoder, RecurrentContext
 from ._dynamics import positive
 from ._latent_ode_fit import TrainingSeries
 from ._latent_priors import AbstractLatentPrior, NeuralPrior
 from ._latent_sde import LatentSDE
-from ._likelihood import GaussianLikelihood
 from ._observations import check_training_series
+from ._readout import linear_readout
 
 
 class Control(eqx.Module):
@@ -102,7 +103,7 @@ def latent_sde(
     depth: int = 1,
     prior: AbstractLatentPrior | None = None,
     decoder: Callable[[Any], Any] | None = None,
-    noise: GaussianLikelihood | None = None,
+    likelihood: AbstractLikelihood | None = None,
     harmonics: int = 1,
     period: float = 1.0,
     steps: int = 5,
@@ -122,9 +123,10 @@ def latent_sde(
         width: of the hidden layers of control, prior drift and diffusions.
         depth: hidden layers of control and prior drift.
         prior: the law of the path; a `NeuralPrior` when None.
-        decoder: from one latent state to one number for each variable; a linear map when None.
-        noise: how values scatter; a learned standard deviation of each variable, which starts at
-            0.1, when None. With a fixed one the fit depends on it more than on the rest.
+        decoder: from one latent state to the likelihood's parameters; a linear map when None.
+        likelihood: how values scatter, of `pb.models.likelihoods` or your own; when None, normal
+            with a learned standard deviation of each variable, which starts at 0.1. With a fixed
+            one the fit depends on it more than on the rest.
         harmonics: of the time, in the control.
         period: the longest period of these, in units of time.
         steps: between two successive times.
@@ -151,8 +153,8 @@ def latent_sde(
         )
     if prior is None:
         prior = NeuralPrior(latent, width=width, depth=depth, dtype=dtype, key=keys[1])
-    if noise is None:
-        noise = GaussianLikelihood(0.1, variables=variables)
+    if likelihood is None:
+        likelihood = Normal(0.1, variables=variables)
     return LatentSDE(
         encoder=encoder,
         start=eqx.nn.Linear(encoder.context, 2 * latent, dtype=dtype, key=keys[2]),
@@ -167,10 +169,10 @@ def latent_sde(
             key=keys[3],
         ),
         prior=prior,
-        decoder=eqx.nn.Linear(latent, variables, dtype=dtype, key=keys[4])
+        decoder=linear_readout(latent, variables, likelihood, dtype=dtype, key=keys[4])
         if decoder is None
         else decoder,
-        likelihood=noise,
+        likelihood=likelihood,
         steps=steps,
         solver=diffrax.Euler() if solver is None else solver,
         adjoint=adjoint,

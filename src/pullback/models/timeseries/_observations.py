@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from pullback._times import cast_times
 from pullback.data import IrregularSeries
+from pullback.models.likelihoods import AbstractLikelihood, check_support
 
 
 class Observations(NamedTuple):
@@ -92,16 +94,31 @@ def observations(
     return Observations(jnp.asarray(times), jnp.asarray(cast), jnp.asarray(mask))
 
 
-def check_observations(model: Any, observed: Observations) -> None:
-    """Raise ValueError at an observed value or a time that is not finite, or at times that fall."""
+def check_values(
+    likelihood: AbstractLikelihood, observed: Observations, *, name: str = "observed"
+) -> None:
+    """Raise ValueError if an observed value cannot be of the likelihood, with the series' number.
+
+    What is traced has no values yet, and is let through: whoever compiles a score looks before.
+    """
+    if not any(isinstance(a, Tracer) for a in observed):
+        check_support(likelihood, observed.values, observed.mask, name=f"{name}.values")
+
+
+def check_observations(model: Any, observed: Observations, *, name: str = "observed") -> None:
+    """As `check_values`, and at times that are not finite or that fall."""
     _refuse_faults(*map(np.asarray, observed))
+    # A process of events scores when something was observed, and not what.
+    likelihood = getattr(model, "likelihood", None)
+    if likelihood is not None:
+        check_values(likelihood, observed, name=name)
 
 
 def check_training_series(model: Any, series: Any) -> None:
     """As `check_observations`, of what is seen and of what is scored."""
     check_observations(model, series.observed)
     if series.target is not None:
-        check_observations(model, series.target)
+        check_observations(model, series.target, name="target")
 
 
 def _refuse_faults(times: np.ndarray, values: np.ndarray, mask: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """The autoregressive predictor: what comes next, from a recurrent state that flows."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,10 +10,12 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from pullback._checked_data import checked_by
+from pullback.models.likelihoods import AbstractLikelihood, Normal, masked_log_prob
 
 from ._cells import AbstractCell, Kind, recurrent_cell, run_cell
-from ._likelihood import GaussianLikelihood
-from ._observations import Observations, check_observations
+from ._observations import Observations, check_observations, check_values
+from ._readout import linear_readout
+from ._scores import scores
 
 
 class Predictor(eqx.Module):
@@ -27,8 +30,10 @@ class Predictor(eqx.Module):
 
     Attributes:
         cell: the recurrent cell.
-        readout: from the cell's features to one number for each variable.
-        likelihood: how values scatter about predictions.
+        readout: from the cell's features to the likelihood's parameters, of the shape
+            `likelihood.params_shape((variables,))`.
+        likelihood: how values scatter about predictions: any of `pb.models.likelihoods`, or one of
+            your own.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -42,18 +47,34 @@ class Predictor(eqx.Module):
     """
 
     cell: AbstractCell
-    readout: eqx.nn.Linear | eqx.nn.MLP
-    likelihood: GaussianLikelihood
+    readout: Callable[[Any], Any]
+    likelihood: AbstractLikelihood
+
+    def check(self, observed: Observations) -> None:
+        """Raise ValueError if an observed value, of one series or many, is not the likelihood's."""
+        check_values(self.likelihood, observed)
+
+    def outputs(
+        self,
+        times: Float[Array, " time"],
+        values: Float[Array, "time variables"],
+        mask: Bool[Array, "time variables"],
+    ) -> Float[Array, "time variables ..."]:
+        """The likelihood's parameters for each entry, made before the entry was seen."""
+        before = run_cell(self.cell, times, values, mask).before
+        return jax.vmap(lambda state: self.readout(self.cell.read(state)))(before)
 
     def one_step(
         self,
         times: Float[Array, " time"],
         values: Float[Array, "time variables"],
         mask: Bool[Array, "time variables"],
-    ) -> Float[Array, "time variables"]:
-        """The prediction for each entry, made before the entry was seen."""
-        before = run_cell(self.cell, times, values, mask).before
-        return jax.vmap(lambda state: self.readout(self.cell.read(state)))(before)
+    ) -> Float[Array, "time variables *classes"]:
+        """The prediction for each entry, made before the entry was seen: its mean.
+
+        Of classes it is their probabilities, with one more axis; in `predict` too.
+        """
+        return self.likelihood.mean(self.outputs(times, values, mask))
 
     def log_prob(
         self,
@@ -64,8 +85,13 @@ class Predictor(eqx.Module):
         r"""The log-density of each observed value given the past, in nats; 0 elsewhere.
 
         Their sum is $\log p(x_1, \ldots, x_T)$.
+
+        Raises:
+            ValueError: an observed value cannot be of the likelihood.
         """
-        return self.likelihood.log_prob(self.one_step(times, values, mask), values, mask)
+        self.check(Observations(times, values, mask))
+        params = self.outputs(times, values, mask)
+        return masked_log_prob(self.likelihood, params, values, mask)
 
     def predict(
         self,
@@ -73,7 +99,7 @@ class Predictor(eqx.Module):
         values: Float[Array, "time variables"],
         mask: Bool[Array, "time variables"],
         queries: Float[Array, " query"],
-    ) -> Float[Array, "query variables"]:
+    ) -> Float[Array, "query variables *classes"]:
         """The prediction at each of `queries` from the observations before it.
 
         Args:
@@ -93,7 +119,7 @@ class Predictor(eqx.Module):
                 self.cell.start(),
             )
             state = self.cell.flow(state, jnp.where(some, times[last], t), t)
-            return self.readout(self.cell.read(state))
+            return self.likelihood.mean(self.readout(self.cell.read(state)))
 
         return jax.vmap(one)(queries)
 
@@ -106,7 +132,7 @@ def predictor(
     width: int = 50,
     depth: int = 1,
     steps: int = 2,
-    noise: GaussianLikelihood | None = None,
+    likelihood: AbstractLikelihood | None = None,
     dtype: Any = None,
     key: PRNGKeyArray,
 ) -> Predictor:
@@ -119,7 +145,8 @@ def predictor(
         width: of the hidden layers of the ODE-RNN's field.
         depth: their number.
         steps: the ODE-RNN's steps for each gap.
-        noise: how values scatter; standard deviation 0.1, fixed, when None.
+        likelihood: how values scatter, of `pb.models.likelihoods` or your own; `Normal(0.1)`, whose
+            deviation is fixed, when None.
         dtype: of the weights; JAX's default float if None.
         key: for the weights.
 
@@ -137,8 +164,9 @@ def predictor(
     cell = recurrent_cell(
         kind, variables, size, width=width, depth=depth, steps=steps, dtype=dtype, key=cell_key
     )
-    readout = eqx.nn.Linear(cell.features, variables, dtype=dtype, key=readout_key)
-    return Predictor(cell, readout, GaussianLikelihood() if noise is None else noise)
+    likelihood = Normal(0.1) if likelihood is None else likelihood
+    readout = linear_readout(cell.features, variables, likelihood, dtype=dtype, key=readout_key)
+    return Predictor(cell, readout, likelihood)
 
 
 @checked_by(check_observations)
@@ -155,7 +183,8 @@ def one_step_loss(
         key: not used.
 
     Returns:
-        The loss in nats for each observed value, and the metric `mse` of the same predictions.
+        The loss in nats for each observed value, and the metric `mse` of the same predictions; of
+        classes, Brier's score.
 
     Example:
         >>> import jax, numpy as np, pullback as pb
@@ -168,8 +197,7 @@ def one_step_loss(
 
     Source: Rubanova et al., arXiv 1907.03907, section 3.4.
     """
-    mean = jax.vmap(model.one_step)(*batch)
-    number = jnp.maximum(jnp.sum(batch.mask), 1).astype(mean.dtype)
-    log_prob = model.likelihood.log_prob(mean, batch.values, batch.mask)
-    error = jnp.where(batch.mask, mean - jnp.where(batch.mask, batch.values, 0.0), 0.0)
-    return -jnp.sum(log_prob) / number, {"mse": jnp.sum(jnp.square(error)) / number}
+    params = jax.vmap(model.outputs)(*batch)
+    number = jnp.maximum(jnp.sum(batch.mask), 1).astype(params.dtype)
+    log_prob, error = scores(model.likelihood, params, batch.values, batch.mask)
+    return -jnp.sum(log_prob) / number, {"mse": jnp.sum(error) / number}

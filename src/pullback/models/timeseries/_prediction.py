@@ -1,5 +1,6 @@
 """What a latent model says of times that were not observed, with bands."""
 
+import math
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -9,39 +10,49 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode
+from pullback.models.likelihoods import AbstractLikelihood
 
-from ._likelihood import GaussianLikelihood
 from ._observations import Observations
 
 
 class Prediction(NamedTuple):
     """Values that would be observed, with a central band.
 
+    Of classes, `mean` has their probabilities, `[batch, query, variable, class]`, and a new
+    observation has no band: their numbers have no order. `lower` and `upper` are then of each
+    probability, as it varies over posterior samples, with probability `level`; a class that is held
+    by all samples alike has a narrow one.
+
     Attributes:
         times: `[batch, query]`.
         mean: over posterior samples, `[batch, query, variable]`.
-        lower: the band's lower end, `[batch, query, variable]`.
+        lower: the band's lower end, shaped like `mean`; of counts and other whole numbers, one.
         upper: its upper end.
-        level: the probability that a new observation lies in the band, if the model is right.
+        level: the probability that a new observation lies in the band, if the model is right; of
+            whole numbers, at least that.
     """
 
     times: Float[Array, "batch query"]
-    mean: Float[Array, "batch query variable"]
-    lower: Float[Array, "batch query variable"]
-    upper: Float[Array, "batch query variable"]
+    mean: Float[Array, "batch query variable *classes"]
+    lower: Float[Array, "batch query variable *classes"]
+    upper: Float[Array, "batch query variable *classes"]
     level: float
 
 
 @runtime_checkable
 class LatentModel(Protocol):
-    """What predictions are made of: paths of the posterior, and the noise about them."""
+    """What predictions are made of: paths of the posterior, and the likelihood about them."""
 
-    likelihood: GaussianLikelihood
+    likelihood: AbstractLikelihood
 
     def paths(
         self, observed: Observations, times: Array, *, samples: int, keys: PRNGKeyArray
     ) -> tuple[Array, ode.Solution]:
-        """Noiseless paths `[sample, batch, query, variable]`, and how their solves ended."""
+        """The likelihood's parameters along paths, and how their solves ended.
+
+        The parameters have the shape `[sample, batch, query, variable]`, and more axes where
+        `likelihood.params_shape` has such.
+        """
         ...
 
 
@@ -53,8 +64,10 @@ def sample_paths(
     samples: int = 50,
     batch_size: int | None = None,
     key: PRNGKeyArray,
-) -> Float[Array, "sample batch query variable"]:
+) -> Float[Array, "sample batch query variable *classes"]:
     """Noiseless paths through `times`, one for each draw of the posterior.
+
+    They are means: of counts their rates, of classes their probabilities, with one more axis.
 
     Args:
         model: a latent ODE, or another latent model.
@@ -96,9 +109,12 @@ def predict(
     r"""What would be observed at any times: between the observations, or beyond them.
 
     The band holds a new observation with probability `level`: its ends are quantiles, over
-    posterior samples, of the decoded values with the likelihood's noise,
+    posterior samples, of draws from the likelihood,
 
-    $$ x^{(k)} = \hat x(z_k) + s\, \varepsilon_k, \qquad z_k \sim q(z \mid \mathrm{observed}). $$
+    $$ x^{(k)} \sim p(x \mid \mathrm{decoder}(z_k)), \qquad z_k \sim q(z \mid \mathrm{observed}). $$
+
+    Of whole numbers the ends are the draws just outside of these quantiles, so that the band holds
+    at least `level`; of classes see `Prediction`.
 
     That takes `2 / (1 - level) - 1` samples or more, 19 for a level of 0.9: the band of fewer goes
     from the least to the greatest and holds a share of `(samples - 1) / (samples + 1)`.
@@ -165,11 +181,18 @@ def impute(
     batch_size: int | None = None,
     key: PRNGKeyArray,
 ) -> Prediction:
-    """`reconstruct`, with what was observed in its place: there mean and band are the value."""
+    """`reconstruct`, with what was observed in its place: there mean and band are the value.
+
+    A class that was observed has the probability 1.
+    """
     found = reconstruct(
         model, observed, level=level, samples=samples, batch_size=batch_size, key=key
     )
-    put = lambda x: jnp.where(observed.mask, observed.values.astype(x.dtype), x)
+    values, mask = observed.values, observed.mask
+    if model.likelihood.kind == "classes":
+        values = jax.nn.one_hot(values.astype(jnp.int32), found.mean.shape[-1])
+        mask = mask[..., None]
+    put = lambda x: jnp.where(mask, values.astype(x.dtype), x)
     return found._replace(mean=put(found.mean), lower=put(found.lower), upper=put(found.upper))
 
 
@@ -246,14 +269,30 @@ def _of_batch(
 ) -> tuple[tuple[Array, ...], ode.Solution]:
     """Paths `[batch, sample, ...]`, or the mean and the ends of the band; and the solves' ends."""
     split = jax.vmap(jr.split)(keys)
-    paths, solution = model.paths(observed, times, samples=samples, keys=split[:, 0])
-    paths = jnp.swapaxes(paths, 0, 1)
+    params, solution = model.paths(observed, times, samples=samples, keys=split[:, 0])
+    params = jnp.swapaxes(params, 0, 1)
+    paths = model.likelihood.mean(params)
     if level is None:
         return (paths,), solution
-    noise = jax.vmap(lambda k: jr.normal(k, paths.shape[1:], paths.dtype))(split[:, 1])
-    seen = paths + model.likelihood.std(paths) * noise
-    lower, upper = jnp.quantile(seen, jnp.asarray(_ends(level, samples), paths.dtype), axis=1)
-    return (jnp.mean(paths, axis=1), lower, upper), solution
+    return (jnp.mean(paths, axis=1), *_band(model, params, paths, level, split[:, 1])), solution
+
+
+def _band(
+    model: LatentModel, params: Array, paths: Array, level: float, keys: Array
+) -> tuple[Array, Array]:
+    likelihood, samples = model.likelihood, paths.shape[1]
+    seen = paths
+    if likelihood.kind != "classes":
+        draws = jax.vmap(lambda params, key: likelihood.sample(params, key=key))(params, keys)
+        seen = draws.astype(paths.dtype)
+    ends = _ends(level, samples)
+    if likelihood.kind == "whole":
+        # Between two draws there need be no whole number, so out to the next draw.
+        place = max(math.floor(ends[0] * (samples - 1) + 1e-6), 0)
+        ordered = jnp.sort(seen, axis=1)
+        return ordered[:, place], ordered[:, samples - 1 - place]
+    lower, upper = jnp.quantile(seen, jnp.asarray(ends, paths.dtype), axis=1)
+    return lower, upper
 
 
 def _in_batches(

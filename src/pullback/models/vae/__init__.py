@@ -1,17 +1,20 @@
 """Variational autoencoders: of parts that are chosen freely."""
 
+from pullback.models.likelihoods import AbstractLikelihood as AbstractLikelihood
+from pullback.models.likelihoods import Bernoulli as Bernoulli
+from pullback.models.likelihoods import Categorical as Categorical
+from pullback.models.likelihoods import DiscretisedLogisticMixture as DiscretisedLogisticMixture
+from pullback.models.likelihoods import NegativeBinomial as NegativeBinomial
+from pullback.models.likelihoods import Normal as Normal
+from pullback.models.likelihoods import Poisson as Poisson
+from pullback.models.likelihoods import bernoulli_log_prob as bernoulli_log_prob
+
 from ._ar1_prior import AR1Prior as AR1Prior
 from ._autoregressive import AbstractAutoregressiveDecoder as AbstractAutoregressiveDecoder
 from ._auxiliary_priors import AggregateNormal as AggregateNormal
 from ._auxiliary_priors import AutoregressivePrior as AutoregressivePrior
 from ._auxiliary_priors import aggregate_normal as aggregate_normal
 from ._auxiliary_priors import fit_auxiliary_prior as fit_auxiliary_prior
-from ._likelihoods import AbstractLikelihood as AbstractLikelihood
-from ._likelihoods import Bernoulli as Bernoulli
-from ._likelihoods import Categorical as Categorical
-from ._likelihoods import DiscretisedLogisticMixture as DiscretisedLogisticMixture
-from ._likelihoods import Gaussian as Gaussian
-from ._likelihoods import bernoulli_log_prob as bernoulli_log_prob
 from ._linear import LinearVAE as LinearVAE
 from ._losses import BoundLoss as BoundLoss
 from ._losses import ObjectiveLoss as ObjectiveLoss

@@ -7,14 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
 from pullback.bounds import BatchTerms, DiagonalNormal, LatentModel, kl_divergence
+from pullback.models.likelihoods import Normal, check_support
 from pullback.sampling import StandardNormal
-
-from ._likelihoods import Gaussian
 
 
 class LinearVAE(eqx.Module):
@@ -48,13 +46,15 @@ class LinearVAE(eqx.Module):
     encoder: Float[Array, "latent dim"]
     offset: Float[Array, " dim"]
     log_std: Float[Array, " latent"]
-    likelihood: Gaussian
+    noise: float = eqx.field(static=True)
 
     def __init__(self, dim: int, latent: int, noise: float | int, *, key: PRNGKeyArray):
         key = checked_key(key)
         if dim < 1 or latent < 1:
             raise ValueError(f"`dim` and `latent` must be 1 or more, got {dim} and {latent}.")
-        self.likelihood = Gaussian(noise)
+        if not 0 < noise < math.inf:
+            raise ValueError(f"`noise` must be positive, got {noise}.")
+        self.noise = float(noise)
         w, v = jr.split(key)
         self.decoder = jr.normal(w, (dim, latent)) / math.sqrt(dim)
         self.encoder = jr.normal(v, (latent, dim)) / math.sqrt(dim)
@@ -63,14 +63,20 @@ class LinearVAE(eqx.Module):
 
     def check(self, x: Any) -> None:
         """Raise ValueError if data are not finite."""
-        self.likelihood.check(np.asarray(x))
+        check_support(Normal(), x)
 
     def target(self, x: Float[Array, " dim"]) -> tuple[LatentModel, Any]:
         """The terms of the model, and the posterior, for the bounds of `pullback.bounds`."""
         latent = len(self.log_std)
         params = jnp.concatenate([self.encoder @ (x - self.offset), self.log_std])
-        log_likelihood = lambda z: self.likelihood.log_prob(self.decoder @ z + self.offset, x)
-        return LatentModel(log_likelihood, StandardNormal(latent)), DiagonalNormal(latent)(params)
+        return LatentModel(
+            lambda z: self._log_likelihood(z, x), StandardNormal(latent)
+        ), DiagonalNormal(latent)(params)
+
+    def _log_likelihood(self, z: Float[Array, " latent"], x: Float[Array, " dim"]) -> Array:
+        mean = self.decoder @ z + self.offset
+        params = jnp.stack([mean, jnp.full_like(mean, math.log(self.noise))], axis=-1)
+        return jnp.sum(Normal().log_prob(params, x))
 
     def terms(self, x: Float[Array, "n dim"]) -> BatchTerms:
         r"""Rate and distortion of each row, exact: no sample of z is drawn.
@@ -83,6 +89,6 @@ class LinearVAE(eqx.Module):
         model, posterior = self.target(x)
         mean = self.encoder @ (x - self.offset)
         spread = jnp.exp(2 * self.log_std) @ jnp.sum(jnp.square(self.decoder), axis=0)
-        square = jnp.square(jnp.asarray(self.likelihood.scale, x.dtype))
+        square = jnp.square(jnp.asarray(self.noise, x.dtype))
         distortion = spread / (2 * square) - model.log_likelihood(mean)
         return BatchTerms(distortion, kl_divergence(posterior, model.prior), posterior, None)

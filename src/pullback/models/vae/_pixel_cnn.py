@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
+from pullback.models.likelihoods import AbstractLikelihood
 
 from ._autoregressive import AbstractAutoregressiveDecoder
-from ._likelihoods import AbstractLikelihood
 from ._networks import DenseNet
 
 

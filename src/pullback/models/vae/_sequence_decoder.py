@@ -10,10 +10,10 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
+from pullback.models.likelihoods import AbstractLikelihood
 from pullback.nn import AbstractSequenceNet, delayed
 
 from ._autoregressive import AbstractAutoregressiveDecoder
-from ._likelihoods import AbstractLikelihood
 
 
 class SequenceDecoder(AbstractAutoregressiveDecoder):

@@ -8,13 +8,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._checked_data import check_data
 from pullback._key import checked_key
 from pullback.bounds import AbstractFamily, DiagonalNormal, ImportanceWeighted, LatentModel
+from pullback.models.likelihoods import AbstractLikelihood, check_support
 from pullback.sampling import (
     FixedLaw,
     StandardNormal,
@@ -26,7 +26,6 @@ from pullback.sampling import (
 )
 
 from ._autoregressive import AbstractAutoregressiveDecoder
-from ._likelihoods import AbstractLikelihood
 from ._mixture_priors import VampPrior
 from ._networks import DenseNet
 
@@ -117,7 +116,8 @@ class VAE(eqx.Module):
     def model(self, x: Array) -> LatentModel:
         """The terms of p(x, z) at x, as a function of z, for what `pullback.bounds` has."""
         return LatentModel(
-            lambda z: self.likelihood.log_prob(self.outputs(z, x), x), self.latent_prior()
+            lambda z: jnp.sum(self.likelihood.log_prob(self.outputs(z, x), x)),
+            self.latent_prior(),
         )
 
     def check(self, x: Any) -> None:
@@ -125,7 +125,7 @@ class VAE(eqx.Module):
 
         Whatever scores a model on data asks it: `pb.train`, `pb.analysis`, `log_prob`.
         """
-        self.likelihood.check(np.asarray(x))
+        check_support(self.likelihood, x)
 
     def target(self, x: Array) -> tuple[LatentModel, Any]:
         """What a bound is given: the terms of the model and the posterior.

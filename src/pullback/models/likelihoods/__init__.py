@@ -1,0 +1,14 @@
+"""How data scatter about what a model says: one contract for autoencoders and for series."""
+
+from ._bernoulli import Bernoulli as Bernoulli
+from ._bernoulli import bernoulli_log_prob as bernoulli_log_prob
+from ._categorical import Categorical as Categorical
+from ._counts import NegativeBinomial as NegativeBinomial
+from ._counts import Poisson as Poisson
+from ._interface import AbstractLikelihood as AbstractLikelihood
+from ._interface import Kind as Kind
+from ._logistic_mixture import DiscretisedLogisticMixture as DiscretisedLogisticMixture
+from ._normal import Normal as Normal
+from ._support import check_support as check_support
+from ._support import masked_log_prob as masked_log_prob
+from ._support import within_support as within_support

@@ -1,0 +1,114 @@
+"""What follows from a likelihood's support: checks of data, masks, and what cannot be."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ._interface import AbstractLikelihood
+
+
+def within_support(
+    support: Any, x: Array, log_prob: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """`log_prob` where x is in a support; elsewhere minus infinity, and NaN where x is NaN.
+
+    Args:
+        support: a constraint of `numpyro.distributions.constraints`.
+        x: data.
+        log_prob: of each entry, in nats.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from numpyro.distributions import constraints
+        >>> within_support(constraints.positive, jnp.array([-1.0, 1.0]), jnp.zeros(2)).tolist()
+        [-inf, 0.0]
+    """
+    never = jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf).astype(log_prob.dtype)
+    return jnp.where(support(x), log_prob, never)
+
+
+def masked_log_prob(
+    likelihood: AbstractLikelihood,
+    params: Float[Array, "..."],
+    x: Float[Array, "*shape"],
+    mask: Bool[Array, "*shape"],
+) -> Float[Array, "*shape"]:
+    """The log-probability of each observed entry in nats, and 0 where nothing was observed.
+
+    What lies under the mask, NaN too, reaches neither the value nor a gradient.
+
+    Args:
+        likelihood: of x.
+        params: of the shape `likelihood.params_shape(x.shape)`.
+        x: data.
+        mask: True where an entry was observed.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pullback.models.likelihoods import Normal
+        >>> x, mask = jnp.array([1.0, jnp.nan]), jnp.array([True, False])
+        >>> print(masked_log_prob(Normal(0.5), jnp.zeros(2), x, mask).round(3))
+        [-2.226  0.   ]
+    """
+    behind = mask.reshape(mask.shape + (1,) * (params.ndim - mask.ndim))
+    inside = jnp.asarray(likelihood.support.feasible_like(x)).astype(x.dtype)
+    # Both ways round, so that what lies under the mask reaches no gradient.
+    log_prob = likelihood.log_prob(
+        jnp.where(behind, params, jnp.zeros((), params.dtype)), jnp.where(mask, x, inside)
+    )
+    return jnp.where(mask, log_prob, 0.0)
+
+
+def check_support(
+    likelihood: AbstractLikelihood, x: Any, mask: Any = None, *, name: str = "data"
+) -> None:
+    """Raise ValueError if data on the host cannot be of a likelihood, with the first such row.
+
+    Models call it wherever data are scored, before anything is compiled.
+
+    Args:
+        likelihood: of the data.
+        x: one example, or many with a leading axis.
+        mask: True where an entry was observed; all, when None.
+        name: of the data in the message.
+
+    Example:
+        >>> import numpy as np
+        >>> from pullback.models.likelihoods import Poisson
+        >>> check_support(Poisson(), np.array([[0, 3], [2, -1]]))
+        Traceback (most recent call last):
+            ...
+        ValueError: row 1 of `data` has -1 at [1], and data of a Poisson must be whole numbers ...
+    """
+    x = np.asarray(x)
+    seen = np.ones(x.shape, bool) if mask is None else np.asarray(mask)
+    wrong = seen & ~(np.asarray(likelihood.support(x)) & np.isfinite(x))
+    places = np.argwhere(wrong)
+    if not len(places):
+        return
+    row, *rest = (int(place) for place in places[0]) if x.ndim else (0,)
+    where = f" at {rest}" if rest else ""
+    value = x[tuple(places[0])]
+    numbers = x[seen & np.isfinite(x)]
+    among = f", in data from {numbers.min():g} to {numbers.max():g}" if numbers.size else ""
+    more = f" ({len(places)} such entries{among})"
+    raise ValueError(
+        f"row {row} of `{name}` has {value:g}{where}, and data of a {type(likelihood).__name__} "
+        f"must be {_in_words(likelihood.support)}{more}. Scale or leave out such rows, mask "
+        "such entries in a series, or take another likelihood."
+    )
+
+
+def _in_words(support: Any) -> str:
+    what = "whole numbers" if support.is_discrete else "finite numbers"
+    low, high = (getattr(support, f"{end}_bound", None) for end in ("lower", "upper"))
+    if low is None and high is None:
+        # Not only the real numbers have no bounds; a support of one's own says itself what it is.
+        return what if repr(support) == "Real()" else f"of the support {support!r}"
+    return (
+        what
+        + (f" from {low:g}" if low is not None else "")
+        + (f" to {high:g}" if high is not None else "")
+    )
