@@ -1,6 +1,7 @@
 """Likelihoods of a user's own, written from the documentation alone: public names only."""
 
 import math
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -15,7 +16,7 @@ from scipy import special, stats
 
 import pullback as pb
 from pullback.models import timeseries as ts
-from pullback.models.likelihoods import AbstractLikelihood, within_support
+from pullback.models.likelihoods import AbstractLikelihood, Kind, within_support
 from pullback.models.vae import BoundLoss, mlp_vae
 
 pytestmark = pytest.mark.usefixtures("promotion")
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("promotion")
 class Laplace(AbstractLikelihood):
     """Errors with long tails, of one learned scale."""
 
-    kind = "real"
+    kind: ClassVar[Kind] = "real"
     log_scale: jax.Array
 
     @property
@@ -47,7 +48,7 @@ class Laplace(AbstractLikelihood):
 class Beta(AbstractLikelihood):
     """Shares between 0 and 1; the decoder emits the logarithms of both concentrations."""
 
-    kind = "real"
+    kind: ClassVar[Kind] = "real"
 
     @property
     def support(self):
@@ -128,7 +129,7 @@ def still(likelihood, params):
 def test_a_latent_ode_scores_and_predicts_with_it(key):
     params = np.array([[0.3, -0.2], [1.0, 0.1]])
     model, observed = still(Beta(), jnp.asarray(params)), series(SHARES)
-    law = stats.beta(*np.exp(params.T))
+    law: Any = stats.beta(*np.exp(params.T))
     found = model.evidence(observed, key=key)
     expected = np.where(observed.mask, law.logpdf(np.where(observed.mask, SHARES, 0.5)), 0).sum()
     np.testing.assert_allclose(found.log_likelihood[0], expected, rtol=1e-10)

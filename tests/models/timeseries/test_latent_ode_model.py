@@ -173,7 +173,8 @@ def test_paths_are_the_matrix_exponential_on_either_side_of_the_anchor(anchor):
     times = np.array([[0.4, 0.7, 2.0], [0.9, 0.9, 1.2]])
     if anchor == "last":
         times = np.array([[0.1, 0.7, 2.0], [0.2, 0.8, 0.9]])
-    mean = model.decode(*(jnp.asarray(a) for a in (z0, anchors, times))).mean
+    arrays = [jnp.asarray(a) for a in (z0, anchors, times)]
+    mean = model.decode(arrays[0], arrays[1], arrays[2]).mean
     for series in range(2):
         for query in range(3):
             flow = 0.8 * expm(ROTATION * (times[series, query] - anchors[series]))

@@ -27,7 +27,7 @@ class Poisson(AbstractLikelihood):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> Poisson().log_prob(jnp.zeros(2), jnp.array([0.0, 1.0])).tolist()
+        >>> Poisson().log_prob(jnp.zeros(2), jnp.array([0.0, 1.0])).round(4).tolist()
         [-1.0, -1.0]
     """
 

@@ -28,16 +28,17 @@ class AbstractLikelihood(eqx.Module):
     Attributes:
         kind: what x is: "real" numbers; "whole" numbers, whose bands end on whole numbers;
             "classes" by number, of which the order means nothing and `mean` has probabilities. A
-            class attribute, `kind = "real"`.
+            class attribute, `kind: ClassVar[Kind] = "real"`.
 
     Example:
         Waiting times, of which the decoder emits the logarithm of the rate:
 
+        >>> from typing import ClassVar
         >>> import jax, jax.numpy as jnp
         >>> from numpyro.distributions import constraints
-        >>> from pullback.models.likelihoods import AbstractLikelihood, within_support
+        >>> from pullback.models.likelihoods import AbstractLikelihood, Kind, within_support
         >>> class Exponential(AbstractLikelihood):
-        ...     kind = "real"
+        ...     kind: ClassVar[Kind] = "real"
         ...     @property
         ...     def support(self):
         ...         return constraints.positive
