@@ -8,7 +8,8 @@ from ._counts import Poisson as Poisson
 from ._interface import AbstractLikelihood as AbstractLikelihood
 from ._interface import Kind as Kind
 from ._logistic_mixture import DiscretisedLogisticMixture as DiscretisedLogisticMixture
+from ._masked import masked_log_prob as masked_log_prob
 from ._normal import Normal as Normal
+from ._normal import normal_log_prob as normal_log_prob
 from ._support import check_support as check_support
-from ._support import masked_log_prob as masked_log_prob
 from ._support import within_support as within_support

@@ -63,11 +63,13 @@ class Normal(AbstractLikelihood):
 
     def log_prob(self, params: Float[Array, "..."], x: Array) -> Float[Array, "..."]:
         if self.fixed is None:
-            mean, log_std = params[..., 0], params[..., 1]
-            square = jnp.square((x - mean) * jnp.exp(-log_std))
-            return -(square / 2 + log_std + _HALF_LOG_TWO_PI)
-        std = self._std(params)
-        return -jnp.square((x - params) / std) / 2 - jnp.log(std) - _HALF_LOG_TWO_PI
+            return normal_log_prob(x, params[..., 0], params[..., 1])
+        return self.of_error(x - params)
+
+    def of_error(self, error: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The log-density of x less its mean, where the deviation is fixed or learned."""
+        std = self._std(error)
+        return -jnp.square(error / std) / 2 - jnp.log(std) - _HALF_LOG_TWO_PI
 
     def mean(self, params: Float[Array, "..."]) -> Float[Array, "..."]:
         return params[..., 0] if self.fixed is None else params
@@ -84,3 +86,11 @@ class Normal(AbstractLikelihood):
         if self.log_std is None:
             return jnp.full_like(params, self.fixed)
         return of_variables(self.log_std, params)
+
+
+def normal_log_prob(
+    x: Float[Array, "*shape"], mean: Float[Array, "*shape"], log_std: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """The log-density of each entry, in nats, by the logarithm of its deviation."""
+    square = jnp.square((x - mean) * jnp.exp(-log_std))
+    return -(square / 2 + log_std + _HALF_LOG_TWO_PI)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
 from pullback.bounds import BatchTerms, DiagonalNormal, LatentModel, kl_divergence
-from pullback.models.likelihoods import Normal, check_support
+from pullback.models.likelihoods import Normal, check_support, normal_log_prob
 from pullback.sampling import StandardNormal
 
 
@@ -75,8 +75,7 @@ class LinearVAE(eqx.Module):
 
     def _log_likelihood(self, z: Float[Array, " latent"], x: Float[Array, " dim"]) -> Array:
         mean = self.decoder @ z + self.offset
-        params = jnp.stack([mean, jnp.full_like(mean, math.log(self.noise))], axis=-1)
-        return jnp.sum(Normal().log_prob(params, x))
+        return jnp.sum(normal_log_prob(x, mean, jnp.full_like(mean, math.log(self.noise))))
 
     def terms(self, x: Float[Array, "n dim"]) -> BatchTerms:
         r"""Rate and distortion of each row, exact: no sample of z is drawn.
