@@ -25,7 +25,7 @@ from pullback.bounds import (
     sigmoid_schedule,
 )
 from pullback.calculus import Geometric
-from pullback.models.vae import BoundLoss, Gaussian, batch_terms, mlp_vae
+from pullback.models.vae import BoundLoss, Normal, batch_terms, mlp_vae
 from pullback.sampling import PathDerivative, StandardNormal
 from pullback.train import fit
 
@@ -147,7 +147,7 @@ class Tilted(eqx.Module):
 
 def test_a_vae_trains_it_and_every_score_knows_its_mass(key):
     prior = EnergyPrior(Tilted(eqx.nn.MLP(2, 1, 16, 1, key=key)), StandardNormal(2), draws=128)
-    vae = mlp_vae(2, latent=2, width=16, likelihood=Gaussian(0.5), prior=prior, key=key)
+    vae = mlp_vae(2, latent=2, width=16, likelihood=Normal(0.5), prior=prior, key=key)
     # Two clusters far apart, which a standard normal of latents has no gap for.
     sign = jr.rademacher(key, (300, 1), float)
     x = 3.0 * sign + 0.5 * jr.normal(jr.fold_in(key, 1), (300, 2))

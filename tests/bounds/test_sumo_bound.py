@@ -11,7 +11,7 @@ from conjugate import exact_posterior, log_evidence, model, proposal
 
 from pullback.bounds import SUMO, ImportanceWeighted, LatentModel
 from pullback.calculus import Geometric, HarmonicTail
-from pullback.models.vae import Bernoulli, BoundLoss, Gaussian, mlp_vae
+from pullback.models.vae import Bernoulli, BoundLoss, Normal, mlp_vae
 from pullback.sampling import (
     DoublyReparameterised,
     GumbelSoftmax,
@@ -127,7 +127,7 @@ def test_a_vae_trained_under_it_nears_the_evidence_of_the_data(key):
     # x = z + noise with z ~ N(0, 1): a normal is the best model of the data that there is.
     x = 2**0.5 * jr.normal(key, (400, 1))
     best = float(jnp.mean(dist.Normal(0.0, jnp.std(x)).log_prob(x)))
-    vae = mlp_vae(1, latent=1, width=16, likelihood=Gaussian(1.0), key=key)
+    vae = mlp_vae(1, latent=1, width=16, likelihood=Normal(1.0), key=key)
     loss = BoundLoss(SUMO(HarmonicTail(cap=50), exact=4), PATH)
     vae, _ = fit(
         vae, loss, x, optimiser=optax.adam(1e-2), steps=300, batch_size=50, progress=False, key=key

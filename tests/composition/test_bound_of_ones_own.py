@@ -11,7 +11,7 @@ import pytest
 
 from pullback import train
 from pullback.bounds import ELBO, AbstractBound, LatentModel, kl_divergence
-from pullback.models.vae import BoundLoss, Gaussian, mlp_vae
+from pullback.models.vae import BoundLoss, Normal, mlp_vae
 from pullback.sampling import PathDerivative, Reparameterised, expectation, log_prob
 
 REPARAMETERISED = Reparameterised()
@@ -59,7 +59,7 @@ def test_it_is_below_the_elbo_by_what_it_says(compiled):
 
 def test_a_vae_is_trained_by_it_through_the_same_loss():
     x = 2.0 * jr.normal(jr.key(1), (64, 2))
-    vae = mlp_vae(2, latent=1, width=8, likelihood=Gaussian(1.0), key=jr.key(2))
+    vae = mlp_vae(2, latent=1, width=8, likelihood=Normal(1.0), key=jr.key(2))
     loss = BoundLoss(Tempered(2.0), PathDerivative())
     before, _ = loss(vae, x, key=jr.key(3))
     trained, _ = train.fit(

@@ -19,7 +19,7 @@ from pullback.analysis import Annealing, evidence_sandwich
 from pullback.bounds import SUMO, EnergyPrior
 from pullback.calculus import HarmonicTail
 from pullback.models.flows import FlowFamily, cnf
-from pullback.models.vae import VAE, BoundLoss, Gaussian, importance_weighted_evidence, mlp_vae
+from pullback.models.vae import VAE, BoundLoss, Normal, importance_weighted_evidence, mlp_vae
 from pullback.sampling import PathDerivative, StandardNormal
 
 NOISE = 0.5
@@ -39,7 +39,7 @@ def untrained(key) -> VAE:
     flow = cnf(2, width=8, depth=1, context=6, steps=3, key=keys[0])
     prior = EnergyPrior(Tilted(eqx.nn.MLP(2, 1, 8, 1, key=keys[1])), StandardNormal(2), draws=64)
     return mlp_vae(
-        2, latent=2, width=16, likelihood=Gaussian(NOISE), family=FlowFamily(flow), prior=prior,
+        2, latent=2, width=16, likelihood=Normal(NOISE), family=FlowFamily(flow), prior=prior,
         key=keys[2],
     )  # fmt: skip
 

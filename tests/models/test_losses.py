@@ -57,7 +57,7 @@ def series(make, model, loss, solves=True):
 
 
 def auto_encoder():
-    made = vae.mlp_vae(2, latent=1, width=2, likelihood=vae.Gaussian(), key=KEY)
+    made = vae.mlp_vae(2, latent=1, width=2, likelihood=vae.Normal(), key=KEY)
     return eqx.tree_at(lambda v: v.family, made, Flows((2,)))
 
 
@@ -176,7 +176,7 @@ def test_each_refuses_bad_data_before_any_step(name):
     labels = (
         (data[0], data[1].at[1].set(7)) if isinstance(data, tuple) and data[1] is LABELS else bad
     )
-    for wrong, words in ((bad, "finite|Gaussian"), (labels, "labels|finite|Gaussian")):
+    for wrong, words in ((bad, "finite|Normal"), (labels, "labels|finite|Normal")):
         with pytest.raises(ValueError, match=words):
             fit(model, loss, wrong, key=KEY, **GIVEN)
         with pytest.raises(ValueError, match=words):

@@ -11,7 +11,7 @@ import numpyro.distributions as dist
 import pytest
 
 from pullback.bounds import ELBO, EnergyPrior, ImportanceWeighted, LatentModel
-from pullback.models.vae import Gaussian, mlp_vae
+from pullback.models.vae import Normal, mlp_vae
 from pullback.sampling import Reparameterised, StandardNormal, draw, expectation, log_prob
 
 pytestmark = pytest.mark.usefixtures("promotion")
@@ -109,7 +109,7 @@ def test_a_missing_part_is_named_at_construction(law, lacks, key):
         EnergyPrior(lambda z: jnp.zeros(()), law)
     if law is not None:  # which is the default
         with pytest.raises(ValueError, match=rf"`prior` must be .*lacks `{lacks}"):
-            mlp_vae(2, latent=2, width=4, likelihood=Gaussian(1.0), prior=law, key=key)
+            mlp_vae(2, latent=2, width=4, likelihood=Normal(1.0), prior=law, key=key)
 
 
 def test_a_law_that_is_whole_passes(key):
