@@ -165,6 +165,9 @@ def test_a_relaxed_bound_of_ones_own_law(key, promotion):
     kl = lambda p: bounds.kl_divergence(Spins(LOGITS), p)
     np.testing.assert_allclose(kl(prior), bounds.kl_divergence(numpyro(LOGITS), prior))
     np.testing.assert_allclose(kl(Spins(LOGITS)), 0, atol=1e-15)
+    # At a logit of 0, where the slope that the law itself takes from NumPyro is 0 or 2.
+    slope = jax.grad(lambda field: sampling.log_prob(Spins(field), jnp.ones(1)))
+    np.testing.assert_allclose(slope(jnp.zeros(1)), [1.0])
 
     class Silent(eqx.Module):
         field: jax.Array
