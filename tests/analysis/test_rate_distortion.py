@@ -240,3 +240,13 @@ def test_a_row_without_a_rate_is_named(key):
 
     with pytest.raises(ValueError, match="NaN at 1 of the 4 rows of `x`, the first of them row 2"):
         rate_distortion(target, jnp.array([0.0, 1.0, jnp.nan, 2.0]), batch_size=2, key=key)
+
+
+def test_a_likelihood_that_is_not_summed_is_refused(key):
+    prior = dist.Normal(jnp.zeros(2), 1.0).to_event(1)
+
+    def target(x):
+        return LatentModel(lambda z: dist.Normal(z, 1.0).log_prob(x), prior), prior
+
+    with pytest.raises(ValueError, match=r"must be a scalar, .* got the shape \(2,\)"):
+        rate_distortion(target, jnp.zeros((4, 2)), batch_size=2, key=key)

@@ -140,7 +140,13 @@ def _measure(
         require_inside(q, model.prior)
         model = model.normalised(key=key)
         z = jax.vmap(lambda key: draw(q, key))(jr.split(key, num_samples))
-        distortion = -jnp.mean(jax.vmap(model.log_likelihood)(z))
+        likelihoods = jax.vmap(model.log_likelihood)(z)
+        if likelihoods.ndim != 1:
+            raise ValueError(
+                "`log_likelihood` of a `LatentModel` must be a scalar, summed over the entries of "
+                f"an example, got the shape {likelihoods.shape[1:]}."
+            )
+        distortion = -jnp.mean(likelihoods)
         try:
             rate = kl_divergence(q, model.prior)
         except ValueError:
