@@ -107,3 +107,9 @@ def test_how_far_the_first_example_is_from_finite_differences():
         differences = np.array([(high - low) for high, low in ends]) / (2e-6 * np.asarray(at))
         off = np.max(np.abs(np.asarray(slope) / differences - 1))
         assert float(f"{off:.0e}") == pytest.approx(float(figure)), head
+
+
+def test_files_that_a_page_names_exist():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for name in re.findall(r"`((?:tests|src|benchmarks|docs)/[\w/]+\.\w+)`", page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name} names {name}"
