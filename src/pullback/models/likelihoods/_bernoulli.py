@@ -11,7 +11,7 @@ from numpyro.distributions import constraints
 from pullback._key import checked_key
 
 from ._interface import AbstractLikelihood, Kind
-from ._support import within_support
+from ._support import outside
 
 
 class Bernoulli(AbstractLikelihood):
@@ -38,7 +38,8 @@ class Bernoulli(AbstractLikelihood):
         return shape
 
     def log_prob(self, params: Float[Array, "..."], x: Array) -> Float[Array, "..."]:
-        return within_support(self.support, x, x.astype(params.dtype) * params - _softplus(params))
+        never = outside(self.support, x, params.dtype)
+        return x.astype(params.dtype) * params - _softplus(params) + never
 
     def mean(self, params: Float[Array, "..."]) -> Float[Array, "..."]:
         return jax.nn.sigmoid(params)

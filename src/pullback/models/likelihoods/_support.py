@@ -25,8 +25,16 @@ def within_support(
         >>> within_support(constraints.positive, jnp.array([-1.0, 1.0]), jnp.zeros(2)).tolist()
         [-inf, 0.0]
     """
-    never = jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf).astype(log_prob.dtype)
-    return jnp.where(support(x), log_prob, never)
+    return jnp.where(support(x), log_prob, outside(support, x, log_prob.dtype))
+
+
+def outside(support: Any, x: Array, dtype: Any) -> Float[Array, "..."]:
+    """What to add to log-probabilities that are finite everywhere: 0, minus infinity, or NaN.
+
+    It depends on x alone, and leaves the gradient as it is: `within_support` for fewer operations.
+    """
+    never = jnp.where(jnp.isnan(x), jnp.nan, -jnp.inf)
+    return jnp.where(support(x), 0.0, never).astype(dtype)
 
 
 def check_support(
