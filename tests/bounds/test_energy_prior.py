@@ -58,6 +58,12 @@ def test_its_mass_is_bounded_from_both_sides(key):
     # Weights that are all the same leave nothing between the two.
     same = log_normaliser_of(jnp.full(8, 2.5))
     np.testing.assert_allclose(same, 2.5, rtol=1e-12)
+    # Draws that all miss an energy within walls say nothing of how much there is.
+    for compiled in (log_normaliser_of, jax.jit(log_normaliser_of)):
+        assert compiled(jnp.array([-jnp.inf, 0.0])).upper == jnp.inf
+        assert compiled(jnp.full(2, -jnp.inf)).upper == jnp.inf
+    with pytest.raises(ValueError, match="`log_weights` must be two or more, got 1"):
+        log_normaliser_of(jnp.zeros(1))
 
 
 @pytest.mark.parametrize("bound", [ELBO(), ImportanceWeighted(4), SUMO(Geometric(0.5, cap=4))])

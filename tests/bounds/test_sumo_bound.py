@@ -114,6 +114,9 @@ def test_estimators_that_do_not_fit_are_refused_with_what_does(key):
         SUMO(HarmonicTail(cap=5), exact=0)
     with pytest.raises(ValueError, match="`num_samples` must be 1 or more"):
         bound(model(), q, num_samples=0, key=key)
+    for rows, size, words in ((0, None, "`batch` must hold at least one"), (2, 0, "`batch_size`")):
+        with pytest.raises(ValueError, match=words):
+            bound.estimates(lambda x: (model(), q), jnp.zeros(rows), batch_size=size, key=key)
     with pytest.raises(ValueError, match=r"noise to follow under SUMO.*allow_bias=True"):
         BoundLoss(bound)
     mixture = dist.MixtureSameFamily(

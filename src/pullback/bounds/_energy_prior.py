@@ -136,12 +136,20 @@ def log_normaliser_of(log_weights: Float[Array, " draw"]) -> LogNormaliser:
     $$ \mathbb{E}\Big[\log \frac1n \sum_i w_i\Big] \le \log Z \le
        \mathbb{E}\Big[\log a + \frac{\bar w}{a} - 1\Big] $$
 
-    for every $a$ that does not depend on $\bar w$: the means of two halves take turns.
+    for every $a$ that does not depend on $\bar w$: the means of two halves take turns. The upper
+    bound is infinite where a half has no weight above 0.
+
+    Raises:
+        ValueError: there are fewer than two weights.
     """
+    if len(log_weights) < 2:
+        raise ValueError(f"`log_weights` must be two or more, got {len(log_weights)}.")
     half = len(log_weights) // 2
     first, second = log_mean_exp(log_weights[:half]), log_mean_exp(log_weights[half:])
-    upper = (first + second + jnp.exp(second - first) + jnp.exp(first - second)) / 2 - 1
-    return LogNormaliser(log_mean_exp(log_weights), upper)
+    nothing = jnp.isneginf(jnp.minimum(first, second))
+    gap = jnp.where(nothing, 0.0, second - first)
+    upper = (first + second + jnp.exp(gap) + jnp.exp(-gap)) / 2 - 1
+    return LogNormaliser(log_mean_exp(log_weights), jnp.where(nothing, jnp.inf, upper))
 
 
 class Normalised(eqx.Module):

@@ -95,9 +95,7 @@ class SUMO(AbstractBound):
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
         key = checked_key(key)
-        for name, value in (("num_samples", num_samples), ("batch_size", batch_size)):
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be 1 or more, got {value}.")
+        _require_positive(num_samples=num_samples, batch_size=batch_size)
         require_inside_prior(log_joint, posterior)
         if _takes_single_weights(estimator, posterior):
             same = lambda _: (log_joint, posterior)
@@ -138,9 +136,13 @@ class SUMO(AbstractBound):
             key: a typed PRNG key.
 
         Raises:
-            ValueError: the estimator or a posterior does not fit.
+            ValueError: the estimator or a posterior does not fit, the batch has no example, or
+                `batch_size` is below 1.
         """
         key = checked_key(key)
+        _require_positive(batch_size=batch_size)
+        if not len(batch):
+            raise ValueError("`batch` must hold at least one example, got none.")
         self._require(estimator)
         n = len(batch)
         size = n if batch_size is None else batch_size
@@ -174,6 +176,12 @@ class SUMO(AbstractBound):
                 "depends on the posterior: along the path it is that of -KL(p(z|x) || q), which "
                 f"is what to train a posterior by; take {path} to say so."
             )
+
+
+def _require_positive(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be 1 or more, got {value}.")
 
 
 def _takes_single_weights(estimator: AbstractEstimator, posterior: Any) -> bool:
