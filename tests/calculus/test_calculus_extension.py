@@ -84,7 +84,7 @@ def test_a_divergence_wherever_one_is_taken(promotion):
         value, found = run(lambda x: method(field, x, probe))(x)
         np.testing.assert_allclose(value, field(x))
         np.testing.assert_allclose(found, trace, atol=0.15)
-        loss = lambda x: calculus.hyvarinen_loss(field, x, divergence=method, probe=probe)
+        loss = lambda x: calculus.hyvarinen_objective(field, x, divergence=method, probe=probe)
         np.testing.assert_allclose(run(loss)(x), found + jnp.sum(field(x) ** 2) / 2)
         operator = lambda x: calculus.stein_operator(
             field, lambda x: scores, x, divergence=method, probe=probe

@@ -43,7 +43,7 @@ class AbstractDivergence(eqx.Module):
         ...         apart = jax.vmap(lambda e: f(y + e) - f(y - e))(step)
         ...         return f(y), jnp.trace(apart) / (2 * self.width)
         >>> field = lambda x: -(x**3)
-        >>> found = calculus.hyvarinen_loss(
+        >>> found = calculus.hyvarinen_objective(
         ...     field, jnp.array([0.5, 1.0]), divergence=Differences())
         >>> print(f"{found:.2f}")  # -3 (0.25 + 1) + (0.5**6 + 1) / 2
         -3.24
