@@ -140,6 +140,7 @@ class Backsolve(AbstractAdjoint):
             y0 = jax.tree.map(lambda y: y[0], ys)
             t0_bar = -method.lane_dot(loop.a, field(ts[..., 0], y0, params))
             ts_bar = jnp.moveaxis(jnp.concatenate([t0_bar[None], t_bars[::-1]]), 0, -1)
+            ts_bar = ts_bar.astype(ts.dtype)  # times may be wider than the state
         y0_bar = add(loop.a, jax.tree.map(lambda x: x[0], cotangent))
         if lanes:
             loop = loop._replace(params=jax.tree.map(lambda g: jnp.sum(g, axis=0), loop.params))

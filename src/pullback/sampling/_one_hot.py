@@ -197,6 +197,7 @@ def _require_sums(probs: Array) -> None:
     total = np.asarray(probs, float).sum(axis=-1)
     slack = max(1e-5, 8 * probs.shape[-1] * float(jnp.finfo(probs.dtype).eps))
     bad = (np.asarray(probs, float) < 0).any(axis=-1) | (np.abs(total - 1) > slack)
+    bad &= total != 0  # which has a message of its own
     if bad.any():
         raise ValueError(
             f"`probs` must be 0 or more and sum to 1, got {np.asarray(probs)[bad][0]}: divide them "

@@ -160,9 +160,7 @@ def _setting(name: str, value: Any) -> float:
     return float(value)
 
 
-def _check_steps(
-    dt: float | None, steps: Any, rtol: float | None, atol: float | None
-) -> None:
+def _check_steps(dt: float | None, steps: Any, rtol: float | None, atol: float | None) -> None:
     adaptive = rtol is not None or atol is not None
     if (dt is not None) + (steps is not None) + adaptive != 1:
         raise ValueError(

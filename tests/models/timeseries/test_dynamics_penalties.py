@@ -130,10 +130,8 @@ def test_a_silent_solve_gives_the_same_gradient_and_keeps_the_poisson_head(key):
 
 def test_weights_are_one_for_each_penalty_or_one_for_all():
     both = (ode.KineticEnergy(), ode.TaylorEnergy(2))
-    assert ts.LatentODELoss(penalties=both, penalty_weight=0.5).penalty_weight.tolist() == [
-        0.5,
-        0.5,
-    ]
+    weights = ts.LatentODELoss(penalties=both, penalty_weight=0.5).penalty_weight
+    assert [float(weight) for weight in weights] == [0.5, 0.5]
     with pytest.raises(ValueError, match="one for each of the 2 penalties, got"):
         ts.LatentODELoss(penalties=both, penalty_weight=(1.0, 2.0, 3.0))
     assert math.isclose(float(ts.LatentODELoss().penalty_weight.sum()), 0.0)

@@ -145,7 +145,7 @@ class LatentODE(eqx.Module):
                 jnp.where(failed, back.t_reached, solution.t_reached),
             )
         (z, integral), integrals = solution.ys
-        integrals = tuple(each[:, :, -1] for each in integrals)
+        integrals = tuple(each[:, :, -1] for each in integrals or ())
         solution = eqx.tree_at(lambda s: s.ys, solution, z)
         each = lambda function: jax.vmap(jax.vmap(jax.vmap(function)))
         params = each(lambda z: self.decoder(self._own(z)))(z)
@@ -352,8 +352,9 @@ class LatentODE(eqx.Module):
         """
         regularised = ode.Regularised(self.field, penalties)
 
-        def one(t: Array, z: Array) -> tuple[tuple[Array, Array | None], tuple]:
+        def one(t: Array, z: Array) -> tuple[tuple[Array, Array | None], tuple | None]:
             velocity, rates = regularised(t, (self._own(z), ()), None)
+            rates = rates if penalties else None
             if self.poisson is None:
                 return (velocity, None), rates
             hidden = z[-self.poisson.latent :]
@@ -368,7 +369,8 @@ class LatentODE(eqx.Module):
         if self.poisson is not None:
             rate = jax.eval_shape(lambda z: one(jnp.zeros((), z.dtype), z)[0][1], z0[0, 0])
             integral = jnp.zeros((*z0.shape[:2], *rate.shape), z0.dtype)
-        riding = (jnp.zeros(z0.shape[:2], z0.dtype),) * len(penalties)
+        # Diffrax's adjoints take None where nothing is, and no empty tuple.
+        riding = (jnp.zeros(z0.shape[:2], z0.dtype),) * len(penalties) if penalties else None
         ts = jnp.concatenate([anchor[:, None], times], axis=1)
         solution = ode.solve(
             field,

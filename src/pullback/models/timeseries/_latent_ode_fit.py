@@ -178,7 +178,8 @@ class LatentODELoss(eqx.Module):
     class_weight: Float[Array, ""]
     poisson_weight: Float[Array, ""]
     penalties: tuple[ode.AbstractPenalty, ...]
-    penalty_weight: Float[Array, " penalty"]
+    # Not one array, whose axis could be taken for that of a stack of models.
+    penalty_weight: tuple[Float[Array, ""], ...]
     samples: int = eqx.field(static=True)
 
     def __init__(
@@ -198,7 +199,7 @@ class LatentODELoss(eqx.Module):
                 f"penalties, got {penalty_weight}."
             )
         self.penalties = tuple(penalties)
-        self.penalty_weight = jnp.broadcast_to(weights, (len(penalties),))
+        self.penalty_weight = tuple(jnp.broadcast_to(weights, (len(penalties),)))
         self.beta = jnp.asarray(beta)
         self.class_weight = jnp.asarray(class_weight)
         self.poisson_weight = jnp.asarray(poisson_weight)
