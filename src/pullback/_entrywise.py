@@ -136,8 +136,10 @@ class Entries:
             return None
         if atom not in self._values:
             eqn = self._made.get(atom)
-            inputs = None if eqn is None else [self._value(each) for each in eqn.invars]
-            if inputs is None or any(value is None for value in inputs):
+            if eqn is None:
+                return None
+            inputs = [self._value(each) for each in eqn.invars]
+            if any(value is None for value in inputs):
                 return None
             found = _bound(eqn, inputs)
             found = found if eqn.primitive.multiple_results else [found]

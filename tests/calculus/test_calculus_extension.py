@@ -1,5 +1,7 @@
 """What a user writes on top of the room, from its public names and their documentation alone."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,7 @@ class Columns(calculus.AbstractDivergence):
 
     draws: int = eqx.field(static=True)
 
-    def probe(self, y, *, key):
+    def probe(self, y, *, key: Any):
         return jr.rademacher(key, (self.draws, y.size), y.dtype)
 
     def __call__(self, f, y, probe):

@@ -1,5 +1,7 @@
 """Constants of a model: not trained, not decayed, and never cut in two."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,7 +37,7 @@ def test_a_decay_of_weights_leaves_a_weight_prior_alone(prior, promotion):
     optimiser = optax.adamw(0.1, weight_decay=0.5)
     grads = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimiser.update(grads, optimiser.init(params), params)
-    moved = eqx.combine(optax.apply_updates(params, updates), rest)
+    moved: Any = eqx.combine(optax.apply_updates(params, updates), rest)
     assert moved["w"][0] < 1
     assert moved["prior"].sigma == 0.3
     drift = eqx.filter_jit(lambda p: (p.drift(0.0, jnp.ones(2)), p.diffusion(jnp.ones(2))))

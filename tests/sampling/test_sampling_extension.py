@@ -1,5 +1,7 @@
 """What a user writes on top of the room, from its public names and their documentation alone."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -36,7 +38,7 @@ class Baselined(sampling.AbstractEstimator):
 class Midpoint(sampling.AbstractEstimator):
     """The path derivative at a sample and at its mirror image, for laws that know their mean."""
 
-    def __call__(self, f, q, keys, batch_size):
+    def __call__(self, f, q: Any, keys, batch_size):
         sampling.require_reparameterised(q, "Midpoint")
 
         def one(key):
@@ -57,8 +59,8 @@ BASELINED = Baselined(jnp.asarray(0.7))
 
 @pytest.mark.parametrize("batch_size", [None, 60])
 def test_an_estimator_is_right_to_second_order(batch_size, promotion):
-    def value(logits, key, estimator=BASELINED):
-        q = dist.Bernoulli(logits=logits).to_event(1)
+    def value(logits, key, estimator: Any = BASELINED):
+        q: Any = dist.Bernoulli(logits=logits).to_event(1)
         f = lambda z, q: jnp.sum(z * WEIGHTS) ** 2
         return sampling.expectation(
             f, q, estimator=estimator, num_samples=100, batch_size=batch_size, key=key
@@ -95,9 +97,9 @@ class Spins(eqx.Module):
         return dist.Bernoulli(logits=2 * self.field).to_event(1)
 
     def sample(self, key, shape=()):
-        return self.as_discrete().sample(key, shape).astype(self.field.dtype)
+        return jnp.asarray(self.as_discrete().sample(key, shape)).astype(self.field.dtype)
 
-    def log_prob(self, z):
+    def log_prob(self, z) -> Any:
         return self.as_discrete().log_prob(z)
 
 
