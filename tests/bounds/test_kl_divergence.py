@@ -1,5 +1,9 @@
 """Divergences in closed form against integrals and sums that SciPy's densities make."""
 
+import itertools
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +11,8 @@ import numpyro.distributions as dist
 import pytest
 from scipy import integrate, stats
 
-from pullback.bounds import kl_divergence
-from pullback.sampling import OneHotCategorical, StandardNormal
+from pullback.bounds import ELBO, EnergyPrior, LatentModel, kl_divergence
+from pullback.sampling import Enumeration, OneHotCategorical, StandardNormal, log_prob
 
 pytestmark = pytest.mark.usefixtures("promotion")
 
@@ -149,3 +153,58 @@ def test_pairs_that_are_known_as_they_stand():
     assert kl_divergence(dist.Binomial(2, 0.5), dist.Bernoulli(0.5)) == jnp.inf
     with pytest.raises(ValueError, match=r"no closed form for KL\(Normal \|\| Cauchy\)"):
         kl_divergence(dist.Normal(0.0, 1.0), dist.Cauchy(0.0, 1.0))
+
+
+class Joint(eqx.Module):
+    """A prior of one's own, which has one density of both variables."""
+
+    weights: Any
+
+    def sample(self, key, shape=()):
+        return jax.random.bernoulli(key, 0.5, (*shape, *self.weights.shape)).astype(float)
+
+    def log_prob(self, z):
+        return jnp.sum(jnp.asarray(z, float) * self.weights - jnp.log1p(jnp.exp(self.weights)))
+
+
+JOINTS: dict[str, Any] = {
+    "one's own": Joint(jnp.array([0.3, -0.7])),
+    "mixture": dist.MixtureSameFamily(
+        dist.Categorical(probs=jnp.array([0.4, 0.6])),
+        dist.Bernoulli(jnp.array([[0.2, 0.7], [0.9, 0.4]])).to_event(1),
+    ),
+    "energy": EnergyPrior(
+        lambda z: jnp.sum(z * jnp.array([0.3, -0.7])), dist.Bernoulli(jnp.array([0.5, 0.5]))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOINTS)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_prior_of_variables_together_is_not_asked_for_each_by_itself(name, compiled, key):
+    model = LatentModel(lambda z: 0.2 * jnp.sum(jnp.asarray(z, float)), JOINTS[name])
+    family: Any = lambda t: dist.Bernoulli(probs=jnp.array([0.3, 0.8]) + t).to_event(1)
+    run = lambda kl: lambda t: ELBO(kl)(model, family(t), estimator=Enumeration(), key=key)
+    with pytest.raises(ValueError, match=r'no closed form .*`kl="sampled"`'):
+        run("analytic")(0.0)
+    prior: Any = model.normalised(key=key).prior
+
+    def exact(t):
+        states = jnp.array(list(itertools.product((0.0, 1.0), repeat=2)))
+        log_q = jnp.stack([jnp.sum(dist.Bernoulli(probs=jnp.array([0.3, 0.8]) + t).log_prob(z))
+                           for z in states])  # fmt: skip
+        gain = jnp.stack([0.2 * jnp.sum(z) + log_prob(prior, z) for z in states])
+        return jnp.sum(jnp.exp(log_q) * (gain - log_q))
+
+    found = jax.value_and_grad(run("sampled"))
+    found = (jax.jit(found) if compiled else found)(0.0)
+    np.testing.assert_allclose(found, jax.value_and_grad(exact)(0.0), rtol=1e-9)
+
+
+def test_one_variable_has_a_sum_with_a_prior_of_ones_own():
+    for compile in (lambda f: f, jax.jit):
+        found = compile(lambda: kl_divergence(dist.Bernoulli(0.3), Joint(jnp.asarray(0.4))))()
+        p = 1 / (1 + np.exp(-0.4))
+        np.testing.assert_allclose(
+            found, 0.3 * np.log(0.3 / p) + 0.7 * np.log(0.7 / (1 - p)), rtol=1e-9
+        )

@@ -98,12 +98,16 @@ def enumerated_kl(q: Any, p: Any) -> Float[Array, ""] | None:
 
     Returns:
         The divergence in nats, infinite where q has an outcome that p has not; None if q cannot
-        list its outcomes.
+        list its outcomes, or p has one density of several of its variables together.
     """
     points = outcomes(q)
     if points is None:
         return None
     q, p = listed(q), listed(p)
+    # The outcomes are those of each variable by itself, and p is asked for the same.
+    apart = isinstance(p, dist.Distribution) and p.event_shape == q.event_shape
+    if not apart and q.batch_shape:
+        return None
 
     def term(z: Array) -> Array:
         share = probability_of_parts(q, z)

@@ -114,7 +114,7 @@ def test_draws_follow_the_density(likelihood, key):
         levels = {Bernoulli: 2, Categorical: 3, DiscretisedLogisticMixture: 6}
         counts = range(levels.get(type(likelihood), 400))
         log_p = np.stack([of_scipy(likelihood, params, np.full(2, value)) for value in counts])
-        np.testing.assert_allclose(np.exp(log_p).sum(0), 1.0, rtol=1e-8)
+        np.testing.assert_allclose(np.exp(log_p).sum(0), 1.0, rtol=1e-10)
         expected = -np.where(log_p > -np.inf, np.exp(log_p) * log_p, 0.0).sum(0)
     found = -of_scipy(likelihood, params[None], draws)
     error = found.std(0) / np.sqrt(len(found))
