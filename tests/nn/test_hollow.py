@@ -214,11 +214,11 @@ def test_two_layers_leak_and_the_check_says_where():
 def test_errors_name_the_argument():
     with pytest.raises(TypeError, match="conditioner"):
         HollowNet(lambda t, y: y[:, None], key=jr.key(0))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="`width` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`width` must be 1 or more, got 0"):
         TwoSidedConditioner(3, 2, 0, key=jr.key(0))
-    with pytest.raises(ValueError, match="`heads` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`heads` must be 1 or more, got 0"):
         AttentionConditioner(3, 2, 4, 0, key=jr.key(0))
-    with pytest.raises(ValueError, match="`order` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`order` must be 1 or more, got 0"):
         net_of("two-sided", 2).with_diagonal(T, state(2), order=0)
     with pytest.raises(ValueError, match=r"one example of shape \(2,\); got \(3,\)"):
         net_of("two-sided", 2)(T, state(3))

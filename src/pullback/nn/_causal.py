@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback._key import checked_key
-
-from ._inputs import positive
 
 
 class AbstractSequenceNet(eqx.Module):

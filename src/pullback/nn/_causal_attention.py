@@ -9,10 +9,10 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback._key import checked_key
 
 from ._causal import AbstractSequenceNet
-from ._inputs import positive
 
 
 class CausalAttentionNet(AbstractSequenceNet):

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, ScalarLike
 
+from pullback._inputs import positive, time_like
 from pullback._key import checked_key
-
-from ._inputs import positive, time_like
 
 
 class ConcatLinear(eqx.Module):

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._inputs import positive, time_like
 from pullback._key import checked_key
-
-from ._inputs import positive, time_like
 
 
 class HyperPlanarField(eqx.Module):

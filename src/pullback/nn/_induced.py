@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback._power_method import divided, mixed_turn, settle, stretch, unit, vector_norm
 
-from ._inputs import positive
 from ._lipschitz import AbstractLipschitzLayer, checked_bound, without_bound
 from ._lipschitz_nets import alternate, copies, product
 from ._warm import found_for, generic, stamp_of

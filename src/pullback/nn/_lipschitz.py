@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback._power_method import divided, safe_norm, singular_vector, turn_of
 
-from ._inputs import positive
 from ._warm import found_anew, found_for, nudged, stamp_of
 
 M = TypeVar("M")

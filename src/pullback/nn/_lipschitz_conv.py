@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback._power_method import singular_vector
 
-from ._inputs import positive
 from ._lipschitz import AbstractSpectralLayer, checked_bound
 from ._patches import convolve
 from ._warm import stamp_of

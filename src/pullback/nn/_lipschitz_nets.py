@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback._key import checked_key
 
-from ._inputs import positive
 from ._lipschitz import AbstractLipschitz, LipschitzLinear
 from ._lipschitz_bounds import lipschitz_bound, lipschitz_upper_bound
 from ._lipschitz_conv import LipschitzConv2d

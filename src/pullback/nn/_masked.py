@@ -9,11 +9,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._inputs import positive, time_like
 from pullback._key import checked_key
 
 from ._concat import ConcatLinear
 from ._conditioner import AbstractConditioner
-from ._inputs import positive, time_like
 
 
 class StrictMADE(eqx.Module):

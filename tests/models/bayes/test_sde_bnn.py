@@ -109,7 +109,7 @@ def test_inputs_of_a_prediction_see_the_same_weights_in_batches_of_any_size(key)
     whole = net.predict(x, paths=3, key=key)
     np.testing.assert_allclose(net.predict(x, paths=3, batch_size=2, key=key), whole)
     np.testing.assert_array_equal(net.predict(x, paths=3, batch_size=9, key=key), whole)
-    with pytest.raises(ValueError, match="`batch_size` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`batch_size` must be 1 or more, got 0"):
         net.predict(x, batch_size=0, key=key)
 
 
@@ -245,11 +245,11 @@ def test_networks_that_do_not_fit_are_refused(key):
         SDEBNNBlock(process, field)
     with pytest.raises(ValueError, match="`field` must hold floating arrays"):
         sde_bnn_block(lambda t, y, args: -y, OUPrior(sigma=1.0), key=key)
-    with pytest.raises(ValueError, match="`steps` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`steps` must be 1 or more, got 0"):
         sde_bnn_block(field, OUPrior(sigma=1.0), steps=0, key=key)
     net = mlp_sde_bnn(3, prior=OUPrior(sigma=1.0), key=key)
     assert isinstance(net, SDEBNN)
-    with pytest.raises(ValueError, match="`paths` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`paths` must be 1 or more, got 0"):
         net(jnp.ones((2, 3)), paths=0, key=key)
-    with pytest.raises(ValueError, match="`paths` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`paths` must be 1 or more, got 0"):
         SDEBNNLoss(10, paths=0)

@@ -202,10 +202,10 @@ def test_what_does_not_fit_is_refused(key):
             OUPrior(sigma=sigma)
     with pytest.raises(ValueError, match="`rate` must be positive"):
         OUPrior(sigma=1.0, rate=0.0)
-    with pytest.raises(ValueError, match="`widths\\[1\\]` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`widths\\[1\\]` must be 1 or more, got 0"):
         BottleneckDrift(3, (2, 0), key=key)
     process = WeightProcess(jnp.ones(2), OUPrior(sigma=0.4), BottleneckDrift(2, (2,), key=key))
     with pytest.raises(ValueError, match="`law` must be 'posterior' or 'prior'"):
         process.law("likelihood")
-    with pytest.raises(ValueError, match="`paths` must be 1 or more; got 0"):
+    with pytest.raises(ValueError, match="`paths` must be 1 or more, got 0"):
         process.sample([0.0, 1.0], paths=0, key=key)

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback import ode, sde
+from pullback._inputs import positive
 from pullback._key import checked_key
-from pullback.nn._inputs import positive
 
 from ._priors import AbstractWeightPrior
 from ._weight_process import KL, BottleneckDrift, Law, WeightProcess

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._inputs import positive, time_like
 from pullback._key import checked_key
 from pullback.nn._conv import _convolve as convolve
-from pullback.nn._inputs import positive, time_like
 
 
 class ConvField(eqx.Module):

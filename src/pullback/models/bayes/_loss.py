@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from pullback._checked_data import check_labels, check_rows
+from pullback._inputs import positive
 from pullback._key import checked_key
-from pullback.nn._inputs import positive
 
 from ._sde_bnn import SDEBNN
 from ._weight_process import KL

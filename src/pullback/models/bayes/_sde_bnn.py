@@ -11,9 +11,9 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback import ode, sde
+from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.nn import ConcatMLP
-from pullback.nn._inputs import positive
 
 from ._block import SDEBNNBlock, sde_bnn_block
 from ._conv_field import ConvField

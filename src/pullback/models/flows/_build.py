@@ -10,10 +10,10 @@ import jax.random as jr
 from jaxtyping import PRNGKeyArray
 
 from pullback import ode
+from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.calculus import AbstractDivergence, AbstractLogDet, ExactLogDet
 from pullback.nn import ConcatSquashMLP, LipschitzConvNet, LipschitzMLP
-from pullback.nn._inputs import positive
 from pullback.sampling import StandardNormal
 
 from ._bijection import AbstractBijection, Chain, Stacked, stack

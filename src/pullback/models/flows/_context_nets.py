@@ -11,8 +11,8 @@ import jax.random as jr
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback.nn import AbstractLipschitz, LipschitzMLP, lipschitz_upper_bound
-from pullback.nn._inputs import positive
 
 
 class ContextMLP(AbstractLipschitz):

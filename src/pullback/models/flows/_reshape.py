@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback._location_scale import location_and_scale
 from pullback.nn import Constant
-from pullback.nn._inputs import positive
 
 from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo, closed_form
 

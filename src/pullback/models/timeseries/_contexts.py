@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from pullback._inputs import positive
+
 from ._cells import AbstractCell, recurrent_cell, run_cell
-from ._dynamics import positive
 
 
 class Context(NamedTuple):

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
+from pullback._inputs import positive
+
 
 class TanhField(eqx.Module):
     r"""An autonomous vector field: a fully connected net of the state alone, smooth throughout.
@@ -63,10 +65,3 @@ class TanhField(eqx.Module):
     ) -> Float[Array, " dim"]:
         """The velocity at the state `y`; `t` and `args` are ignored."""
         return self.net(y)
-
-
-def positive(**sizes: int) -> None:
-    """Raise for a size below 1, by its name."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"`{name}` must be 1 or more, got {size}.")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
-from ._dynamics import positive
+from pullback._inputs import positive
 
 
 class AbstractLatentPrior(eqx.Module):

@@ -11,10 +11,10 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode, sde
+from pullback._inputs import positive
 from pullback.models.likelihoods import AbstractLikelihood, Normal
 
 from ._contexts import AbstractContextEncoder, RecurrentContext
-from ._dynamics import positive
 from ._latent_ode_fit import TrainingSeries
 from ._latent_priors import AbstractLatentPrior, NeuralPrior
 from ._latent_sde import LatentSDE

@@ -1,4 +1,4 @@
-"""What every time-dependent network does with its inputs."""
+"""What networks ask of their sizes, and time-dependent ones of their inputs."""
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -22,4 +22,4 @@ def positive(**sizes: int) -> None:
     """Raise for a size below 1, by its name."""
     for name, size in sizes.items():
         if size < 1:
-            raise ValueError(f"`{name}` must be 1 or more; got {size}.")
+            raise ValueError(f"`{name}` must be 1 or more, got {size}.")
