@@ -182,3 +182,10 @@ def test_a_vae_trains_it_and_every_score_knows_its_mass(key):
     assert vae.sample(key, (3,)).shape == (3, 2)
     with pytest.raises(ValueError, match="no closed form"):
         batch_terms(vae, x, key=key)
+
+
+def test_few_draws_leave_a_bound_that_is_low_and_not_high(key):
+    # The posterior is exact, so all that is off the evidence is the estimate of the log-mass.
+    value = lambda k: ELBO()(model(EnergyPrior(energy(), BASE, draws=32)), POSTERIOR, key=k)
+    found = np.asarray(jax.jit(jax.vmap(value))(jr.split(key, 20_000)))
+    assert found.mean() + 4 * found.std() / len(found) ** 0.5 < EVIDENCE

@@ -10,7 +10,8 @@ import pytest
 from conjugate import exact_posterior, log_evidence, model, proposal
 
 from pullback.bounds import SUMO, ImportanceWeighted, LatentModel
-from pullback.calculus import Geometric, HarmonicTail
+from pullback.bounds._sumo_bound import _entries
+from pullback.calculus import Geometric, HarmonicTail, ragged_terms
 from pullback.models.vae import Bernoulli, BoundLoss, Normal, mlp_vae
 from pullback.sampling import (
     DoublyReparameterised,
@@ -144,3 +145,17 @@ def test_data_that_cannot_be_are_refused(key):
     vae = mlp_vae(2, latent=1, width=4, likelihood=Bernoulli(), key=key)
     with pytest.raises(ValueError, match="Bernoulli"):
         BoundLoss(SUMO(HarmonicTail(cap=5)), PATH).check(vae, jnp.full((3, 2), 7.0))
+
+
+@pytest.mark.parametrize("exact", [1, 4])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_its_list_of_samples_is_that_which_is_made_outside_of_a_program(exact, size):
+    for stops in ([1], [2, 1, 5], [3, 3, 3, 1]):
+        stop = np.array(stops)
+        run = jax.jit(lambda stop: _entries(stop, exact, len(stop) * (exact + 5), size))
+        found = jax.tree.map(np.asarray, run(jnp.asarray(stop)))
+        wanted = ragged_terms(stop, exact=exact)
+        assert len(found.row) % size == 0
+        for mine, theirs in zip(found, wanted, strict=True):
+            assert mine[found.mask].tolist() == theirs[wanted.mask].tolist()
+        assert not np.any(np.diff(found.mask.astype(int)) > 0)  # the padding is at the end

@@ -30,7 +30,9 @@ class EnergyPrior(eqx.Module):
             faster than the base somewhere far out, or Z is infinite: a bounded network added to
             the base's own `log_prob` is safe.
         base: b, with `log_prob` and `sample`, on the whole support of p. NumPyro's are held fixed.
-        draws: of the base, for each estimate of $\log Z$, and candidates for each sample.
+        draws: of the base, for each estimate of $\log Z$, and candidates for each sample. Few leave
+            bounds that are far too low: two halves of them whose means differ are paid for by the
+            ratio of the two.
 
     Raises:
         ValueError: the base is no distribution, or `draws` is below 2.
