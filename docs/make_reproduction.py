@@ -13,7 +13,7 @@ from typing import Any
 
 from pullback._files import atomic_write_text
 from pullback.recipes import TABLE
-from pullback.report import measured, read_record
+from pullback.runs import measured, read_record
 
 ROOT = Path(__file__).parent.parent
 HEAD = """# Reproduction: what each recipe measured

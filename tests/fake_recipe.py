@@ -5,8 +5,8 @@ import random
 import signal
 from dataclasses import dataclass
 
-from pullback.recipes import Claim, Context, Recipe
-from pullback.report import figure, house_style
+from pullback.plots import figure, house_style
+from pullback.runs import Claim, Context, Experiment
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="fake",
     arxiv="0000.00000",
     title="A Fake of Little Worth",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pullback import __version__, cli, recipes
+from pullback import __version__, cli, recipes, runs
 
 FAKE = recipes.Entry(
     "fake_recipe",
@@ -94,7 +94,7 @@ def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullbac
     status, out, _ = pullback("run", "fake", "--preset=smoke", "--help")
     assert status == 0
     assert re.search(r"--parts INT +How many parts to sum\. \(default: 2\)", out)
-    for flag in {*recipes.Recipe.FLAGS, "no-progress", "widths"} - {"progress"}:
+    for flag in {*runs.Experiment.FLAGS, "no-progress", "widths"} - {"progress"}:
         assert f"--{flag} " in out
 
 

@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pullback import __version__, recipes, report
+from pullback import __version__, recipes, runs
 from pullback._files import atomic_write_text
+from pullback.runs import write_gallery
 
 _DESCRIPTION = """Measure the claims of a paper again: `pullback list` shows the papers, and \
 `pullback run NAME` measures one. Exit status: 0 done, 1 a claim does not hold, 2 bad usage \
@@ -130,7 +131,7 @@ def _run(argv: list[str]) -> int:
     from pullback.train import TrainingError
 
     try:
-        record = recipes.run(
+        record = runs.run(
             recipe,
             config,
             preset=options.preset,
@@ -141,7 +142,7 @@ def _run(argv: list[str]) -> int:
             progress=options.progress,
             data=options.data,
         )
-    except (recipes.RunError, DataError) as error:
+    except (runs.RunError, DataError) as error:
         raise _BadUsage(str(error)) from error
     except TrainingError as error:
         print(f"pullback: {error}", file=sys.stderr)
@@ -151,7 +152,7 @@ def _run(argv: list[str]) -> int:
     return 0 if all(claim["holds"] for claim in record["claims"]) else 1
 
 
-def _parse(recipe: recipes.Recipe, flags: list[str]) -> tuple[_RunOptions, Any]:
+def _parse(recipe: runs.Experiment, flags: list[str]) -> tuple[_RunOptions, Any]:
     """The options, and the preset's configuration with the fields that were given as flags."""
     preset = "desk"  # read ahead, because the other flags' defaults follow from it
     for flag, value in itertools.pairwise([*flags, ""]):
@@ -196,7 +197,7 @@ def _print_claims(record: dict[str, Any]) -> None:
         table.add_row(
             Text("✓ held", "green") if claim["holds"] else Text("✗ FAILED", "bold red"),
             Text.assemble(claim["sentence"], (f"\nheld against: {claim['reference']}", "dim")),
-            Text(report.measured(claim["value"], claim["spread"], claim["unit"])),
+            Text(runs.measured(claim["value"], claim["spread"], claim["unit"])),
             Text(claim["bound"], no_wrap=True),
         )
     Console().print(table)
@@ -210,7 +211,7 @@ def _gallery(runs: Path = Path("runs"), out: _Path = None) -> int:
         out: The page to write (default: index.html in that folder).
     """
     try:
-        print(f"gallery: {report.write_gallery(runs, out)}")
+        print(f"gallery: {write_gallery(runs, out)}")
     except ValueError as error:
         raise _BadUsage(str(error)) from error
     return 0
@@ -229,7 +230,7 @@ def _record(
         name: The result's name, when not the recipe's; needed for other runs than a plain desk one.
     """
     try:
-        record = report.read_record(folder)
+        record = runs.read_record(folder)
     except ValueError as error:
         raise _BadUsage(str(error)) from error
     plain = record["preset"] == "desk" and not record["changed"] and not record["own_data"]

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from pullback.report import (
+from pullback.plots import (
     PALETTE,
     density_image,
     figure,
     house_style,
     image_sheet,
     line_with_spread,
-    measured,
-    number,
     rate_distortion_axes,
 )
+from pullback.runs import measured, number
 
 # Machado, Oliveira and Fernandes (2009), table 1, severity 1.0, in linear RGB.
 SIGHT = {
@@ -112,7 +111,7 @@ def test_the_style_ends_with_its_block():
 
 def test_importing_the_room_loads_no_plotting_library_and_drawing_opens_no_window():
     script = (
-        "import sys, pullback.report as r, pullback.recipes\n"
+        "import sys, pullback.plots as r, pullback.runs, pullback.recipes\n"
         "heavy = {'matplotlib', 'jinja2', 'jax', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "r.figure()\n"

@@ -11,10 +11,11 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.bounds import aggregate_log_weights
 from pullback.data import drawn_shapes
-from pullback.recipes import Context, beta_tcvae, load, run
 from pullback.recipes import _beta_tcvae_measures as measures
+from pullback.recipes import beta_tcvae, load
 from pullback.recipes._beta_tcvae_train import Config, Kind, kinds, train
 from pullback.recipes.beta_tcvae import RECIPE
+from pullback.runs import Context, run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

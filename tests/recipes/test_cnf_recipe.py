@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import _cnf_flow, cnf, load, run
+from pullback.recipes import _cnf_flow, cnf, load
+from pullback.runs import run
 from pullback.train._loop import run_chunk
 
 TINY = cnf.Config(

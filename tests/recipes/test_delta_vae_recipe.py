@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from pullback.recipes import _delta_vae_measures as measures
-from pullback.recipes import delta_vae, load, run
+from pullback.recipes import delta_vae, load
 from pullback.recipes._delta_vae_train import Way, autoencoder, sequences
 from pullback.recipes.delta_vae import RECIPE, Config
+from pullback.runs import run
 
 SMOKE = RECIPE.presets["smoke"]
 

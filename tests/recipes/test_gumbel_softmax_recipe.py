@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pullback.recipes import _gumbel_measures as measures
-from pullback.recipes import load, run
+from pullback.recipes import load
 from pullback.recipes.gumbel_softmax import RECIPE, Config
+from pullback.runs import run
 from pullback.sampling import Enumeration
 
 

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from pullback.recipes import hollow_net, load, run
+from pullback.recipes import hollow_net, load
+from pullback.runs import run
 from pullback.train._loop import run_chunk
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.

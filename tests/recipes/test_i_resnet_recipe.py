@@ -15,9 +15,10 @@ from pullback._promotion import standard_promotion
 from pullback.data import Labelled, Split
 from pullback.recipes import _i_resnet_measures as measures
 from pullback.recipes import _i_resnet_train as training
-from pullback.recipes import i_resnet, run
+from pullback.recipes import i_resnet
 from pullback.recipes._i_resnet_train import Config, Kind
 from pullback.recipes.i_resnet import RECIPE
+from pullback.runs import run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

@@ -12,9 +12,10 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.analysis import LocalSearch
 from pullback.data import Labelled, Split
-from pullback.recipes import Context, _image_vaes, load, run
+from pullback.recipes import _image_vaes, load
 from pullback.recipes import _inference_gaps_measures as measures
 from pullback.recipes.inference_gaps import RECIPE, Config
+from pullback.runs import Context, run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

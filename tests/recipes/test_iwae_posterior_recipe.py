@@ -11,8 +11,9 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.models.vae import Bernoulli, mlp_vae
 from pullback.recipes import _iwae_posterior_measures as measures
-from pullback.recipes import load, run
+from pullback.recipes import load
 from pullback.recipes.iwae_posterior import RECIPE, Config
+from pullback.runs import run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

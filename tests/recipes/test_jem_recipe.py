@@ -11,11 +11,12 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.data import DataError, LabelledTable, two_moons
 from pullback.models.energy import SGLD
-from pullback.recipes import Context, _jem_train, jem, load, run
 from pullback.recipes import _jem_measures as measures
 from pullback.recipes import _jem_table as table
+from pullback.recipes import _jem_train, jem, load
 from pullback.recipes._jem_train import Config, Kind, hasty_kinds, model_of, moons, train
 from pullback.recipes.jem import RECIPE
+from pullback.runs import Context, run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import (
-    _latent_ode_own,
-    _latent_ode_physionet,
-    _latent_ode_train,
-    latent_ode,
-    run,
-)
+from pullback.recipes import _latent_ode_own, _latent_ode_physionet, _latent_ode_train, latent_ode
+from pullback.runs import run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

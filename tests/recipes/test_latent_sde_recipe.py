@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import _latent_sde_points, latent_sde, load, run
+from pullback.recipes import _latent_sde_points, latent_sde, load
+from pullback.runs import run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

@@ -10,11 +10,12 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.data import DataError
-from pullback.recipes import Context, load, lsd, run
 from pullback.recipes import _lsd_measures as measures
 from pullback.recipes import _lsd_table as table
+from pullback.recipes import load, lsd
 from pullback.recipes._lsd_train import Config
 from pullback.recipes.lsd import RECIPE
+from pullback.runs import Context, run
 
 TINY = RECIPE.presets["smoke"]
 

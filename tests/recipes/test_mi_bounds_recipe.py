@@ -12,7 +12,8 @@ import pytest
 from scipy.stats import norm
 
 from pullback.data import DataError
-from pullback.recipes import _mi_bounds_table, _mi_bounds_train, load, mi_bounds, run
+from pullback.recipes import _mi_bounds_table, _mi_bounds_train, load, mi_bounds
+from pullback.runs import run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

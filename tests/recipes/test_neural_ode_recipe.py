@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback.recipes import Context, _neural_ode_measures, load, run
+from pullback.recipes import _neural_ode_measures, load
 from pullback.recipes.neural_ode import RECIPE, Config, _load
+from pullback.runs import Context, run
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.analysis import discrete_rate_distortion
-from pullback.recipes import Context, load, run
 from pullback.recipes import _rate_distortion_measures as measures
+from pullback.recipes import load
 from pullback.recipes.rate_distortion import RECIPE, Config
+from pullback.runs import Context, run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

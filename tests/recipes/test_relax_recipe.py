@@ -11,9 +11,10 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from pullback.recipes import _relax_cartpole as cartpole
-from pullback.recipes import load, run
+from pullback.recipes import load
 from pullback.recipes._discrete_vae import DiscreteVAE, negative_elbo
 from pullback.recipes.relax import RECIPE, Config
+from pullback.runs import run
 from pullback.sampling import Enumeration, ScoreFunction
 
 

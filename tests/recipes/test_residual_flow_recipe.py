@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import Context, residual_flow, run
 from pullback.recipes import _density_table as density_table
 from pullback.recipes import _residual_flow_table as table
+from pullback.recipes import residual_flow
+from pullback.runs import Context, run
 from pullback.train import fit
 
 pytestmark = pytest.mark.slow

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from pullback.recipes import Context, load, run
 from pullback.recipes import _sde_bnn_bimodal as bimodal
 from pullback.recipes import _sde_bnn_estimators as estimators
+from pullback.recipes import load
 from pullback.recipes._sde_bnn_stack import Stacked, stacked, unstacked
 from pullback.recipes.sde_bnn import RECIPE, Config, _load
+from pullback.runs import Context, run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

@@ -8,9 +8,10 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.data import Labelled, Split
-from pullback.recipes import Context, _image_vaes, load, run
+from pullback.recipes import _image_vaes, load
 from pullback.recipes import _sticking_measures as measures
 from pullback.recipes.sticking_the_landing import RECIPE, Config
+from pullback.runs import Context, run
 
 # Slow: runs every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

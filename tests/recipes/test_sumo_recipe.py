@@ -10,9 +10,10 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.data import Labelled, Split
-from pullback.recipes import Context, _image_vaes, _sumo_funnel, load, run
+from pullback.recipes import _image_vaes, _sumo_funnel, load
 from pullback.recipes import _sumo_measures as measures
 from pullback.recipes.sumo import RECIPE, Config
+from pullback.runs import Context, run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

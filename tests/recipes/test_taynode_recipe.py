@@ -14,8 +14,9 @@ from scipy.integrate import solve_ivp
 
 from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
-from pullback.recipes import Context, _taynode_measures, load, run
+from pullback.recipes import _taynode_measures, load
 from pullback.recipes.taynode import RECIPE, Config, _load, _network, regularised_loss
+from pullback.runs import Context, run
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow

@@ -11,11 +11,12 @@ from jax.scipy.stats import multivariate_normal
 
 from pullback import data
 from pullback._promotion import standard_promotion
-from pullback.recipes import Context, load, run, vera
 from pullback.recipes import _vera_measures as measures
+from pullback.recipes import load, vera
 from pullback.recipes._vera_labels import digit_task
 from pullback.recipes._vera_train import Config, centres, ring, ring_entropy
 from pullback.recipes.vera import RECIPE
+from pullback.runs import Context, run
 
 TINY = RECIPE.presets["smoke"]
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fake_recipe
-from pullback.recipes import TABLE, Claim, Recipe, find, load
+from pullback.recipes import TABLE, find, load
+from pullback.runs import Claim, Experiment
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 NUMBER = st.floats(allow_nan=False)
@@ -79,14 +80,14 @@ def test_json_of_a_claim_is_strict_and_keeps_the_value(value):
 
 
 def _recipe(config, presets):
-    return Recipe("r", "0", "t", "s", config, presets, fake_recipe.run)
+    return Experiment("r", "0", "t", "s", config, presets, fake_recipe.run)
 
 
 def test_a_recipe_needs_its_three_presets_of_one_type():
     config = fake_recipe.Config
     with pytest.raises(ValueError, match="smoke, desk, paper"):
         _recipe(config, {"smoke": config(), "desk": config()})
-    with pytest.raises(ValueError, match="'desk' of recipe 'r' is a int"):
+    with pytest.raises(ValueError, match="'desk' of experiment 'r' is a int"):
         _recipe(config, {"smoke": config(), "desk": 3, "paper": config()})
 
 
@@ -96,7 +97,7 @@ def test_a_field_may_not_hide_a_flag():
         seed: int = 0
 
     with pytest.raises(ValueError, match="field named 'seed'"):
-        _recipe(Config, dict.fromkeys(Recipe.PRESETS, Config()))
+        _recipe(Config, dict.fromkeys(Experiment.PRESETS, Config()))
 
 
 def test_unknown_names_suggest_the_nearest():

@@ -9,8 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from pullback.recipes import Context
-from pullback.report import figure, read_record, write_gallery, write_page
+from pullback.runs import Context
+from pullback.plots import figure
+from pullback.runs import read_record, write_gallery, write_page
 
 VOID = {"meta", "img", "br"}
 

@@ -8,7 +8,7 @@ import pytest
 
 import fake_recipe
 from fake_recipe import RECIPE, Config
-from pullback.recipes import RunError, run
+from pullback.runs import RunError, run
 
 
 @pytest.fixture

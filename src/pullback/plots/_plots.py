@@ -31,7 +31,7 @@ def line_with_spread(
         ValueError: The shapes do not fit together.
 
     Example:
-        >>> from pullback.report import figure, house_style
+        >>> from pullback.plots import figure, house_style
         >>> with house_style():
         ...     fig, ax = figure()
         ...     line_with_spread(ax, [1, 2], [[3.0, 4.0], [3.2, 4.4]], label="two seeds")
@@ -74,7 +74,7 @@ def density_image(
         The image, for a colour bar or a shared colour scale.
 
     Example:
-        >>> from pullback.report import figure, house_style
+        >>> from pullback.plots import figure, house_style
         >>> with house_style():
         ...     fig, ax = figure(width=3, height=3)
         ...     image = density_image(ax, [[0.0, 1.0], [2.0, 3.0]], (-1, 1, -1, 1))
@@ -119,7 +119,7 @@ def image_sheet(
 
     Example:
         >>> import numpy as np
-        >>> from pullback.report import figure, house_style
+        >>> from pullback.plots import figure, house_style
         >>> with house_style():
         ...     fig, ax = figure(width=3, height=3)
         ...     image_sheet(ax, np.eye(4).reshape(1, 1, 4, 4), rows=["a line"])
@@ -163,7 +163,7 @@ def rate_distortion_axes(ax: "matplotlib.axes.Axes", *, lines: int = 6) -> None:
         ValueError: Nothing was drawn.
 
     Example:
-        >>> from pullback.report import figure, house_style
+        >>> from pullback.plots import figure, house_style
         >>> with house_style():
         ...     fig, ax = figure(width=4, height=3)
         ...     points = ax.plot([0.0, 4.0], [20.0, 14.0], "o", label="two models")

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure, image_sheet
+from pullback.plots import PALETTE, figure, image_sheet
+from pullback.runs import Context
 
 Found = Mapping[str, Mapping[str, np.ndarray]]
 

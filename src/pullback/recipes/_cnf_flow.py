@@ -18,8 +18,7 @@ from pullback import train
 from pullback.calculus import ExactDivergence, HutchinsonDivergence
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import ConcatMLP, ConcatSquashMLP
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
+from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal
 
 Divergence = Literal["exact", "hutchinson"]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pullback.recipes._context import Context
-from pullback.report import density_image, figure, house_style, line_with_spread
+from pullback.plots import density_image, figure, house_style, line_with_spread
+from pullback.runs import Context
 
 # Drawn as it is, a density is a few bright ridges in the dark.
 _GAMMA = 0.6

@@ -7,7 +7,6 @@ import jax.random as jr
 import numpy as np
 
 from pullback.recipes import _density_table as density_table
-from pullback.recipes._base import Claim
 from pullback.recipes._cnf_flow import (
     Config,
     fitted_gaussian,
@@ -19,7 +18,7 @@ from pullback.recipes._cnf_flow import (
     sample,
     train_flow,
 )
-from pullback.recipes._context import Context
+from pullback.runs import Claim, Context
 
 
 def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:

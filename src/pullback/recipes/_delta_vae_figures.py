@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, figure
 from pullback.recipes._delta_vae_train import Config
-from pullback.report import PALETTE, figure
+from pullback.runs import Context
 
 _GREY = "#7b8794"
 # What is probed: its place in a pair of bars, its colour and its name.

@@ -26,11 +26,10 @@ from pullback.models.vae import (
     aggregate_normal,
 )
 from pullback.nn import AntiCausal, RecurrentNet
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
+from pullback.plots import figure, house_style
 from pullback.recipes._delta_vae_figures import PROBES
 from pullback.recipes._delta_vae_train import Config
-from pullback.report import figure, house_style
+from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal, draw
 from pullback.train import fit
 

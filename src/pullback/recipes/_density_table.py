@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 
 from pullback import data
 from pullback._files import atomic_write_csv
-from pullback.recipes._context import Context
-from pullback.report import figure, house_style
+from pullback.plots import figure, house_style
+from pullback.runs import Context
 
 _FEWEST_ROWS = 40
 

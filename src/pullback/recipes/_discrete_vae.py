@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pullback.bounds import kl_divergence
 from pullback.data import digits, mnist, omniglot
 from pullback.models.vae import bernoulli_log_prob
-from pullback.recipes._context import Context
+from pullback.runs import Context
 from pullback.sampling import (
     AbstractEstimator,
     MovingAverage,

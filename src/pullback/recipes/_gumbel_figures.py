@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure, line_with_spread
+from pullback.plots import PALETTE, figure, line_with_spread
+from pullback.runs import Context
 
 NAMES = {
     "score": "score function, moving average",

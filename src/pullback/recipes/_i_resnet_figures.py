@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, density_image, figure, image_sheet, line_with_spread
 from pullback.recipes._i_resnet_measures import SHOWN, TERMS
-from pullback.report import PALETTE, density_image, figure, image_sheet, line_with_spread
+from pullback.runs import Context
 
 Found = Mapping[str, Mapping[str, np.ndarray]]
 _FLOOR = 1e-8

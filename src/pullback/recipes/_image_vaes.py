@@ -16,9 +16,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback.bounds import ELBO, ImportanceWeighted
 from pullback.data import Split, digits, mnist, omniglot
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
-from pullback.report import figure, house_style
+from pullback.plots import figure, house_style
+from pullback.runs import Claim, Context
 from pullback.sampling import AbstractEstimator
 from pullback.train import fit
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pullback.plots import PALETTE, figure
 from pullback.recipes import _inference_gaps_measures as measures
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure
+from pullback.runs import Context
 
 Row = Mapping[str, np.ndarray]
 _FAMILY, _ENCODER = PALETTE[0], PALETTE[1]

@@ -15,10 +15,9 @@ from jaxtyping import Array, PRNGKeyArray
 from pullback.analysis import Annealing, LocalSearch, inference_gaps
 from pullback.bounds import ELBO, AbstractFamily, CouplingFlow, DiagonalNormal
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, figure, house_style
 from pullback.recipes._image_vaes import Images, grey_images
-from pullback.report import PALETTE, figure, house_style
+from pullback.runs import Claim, Context
 from pullback.train import fit
 
 LATENT = 50

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pullback.plots import PALETTE, density_image, figure
 from pullback.recipes import _iwae_posterior_measures as measures
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, density_image, figure
+from pullback.runs import Context
 
 
 def draw_one_dimension(context: Context, found: Mapping[str, Any]) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from pullback.plots import PALETTE, density_image, figure, image_sheet, line_with_spread
 from pullback.recipes import _jem_measures as measures
-from pullback.recipes._context import Context
 from pullback.recipes._jem_train import Problem
-from pullback.report import PALETTE, density_image, figure, image_sheet, line_with_spread
+from pullback.runs import Context
 
 Found = Mapping[str, Mapping[str, Any]]
 

@@ -12,12 +12,11 @@ from jaxtyping import Int
 from pullback import data
 from pullback._files import atomic_write_csv
 from pullback.analysis import auroc
+from pullback.plots import house_style
 from pullback.recipes import _jem_figures as figures
 from pullback.recipes import _jem_measures as measures
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
 from pullback.recipes._jem_train import Config, Problem, model_of, moon_kinds, slug, train_kinds
-from pullback.report import house_style
+from pullback.runs import Claim, Context
 
 _FEWEST_ROWS, _MOST_CLASSES = 40, 50
 

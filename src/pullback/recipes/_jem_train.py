@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from pullback.data import Labelled, two_moons
 from pullback.models.energy import JEM, SGLD, BoxStart, JEMState, JEMStep, ReplayBuffer
-from pullback.recipes._context import Context
+from pullback.runs import Context
 from pullback.train import Stream, iterate
 
 _POINTS = 50  # of a curve of training

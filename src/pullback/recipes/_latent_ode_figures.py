@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure, house_style, line_with_spread
+from pullback.plots import PALETTE, figure, house_style, line_with_spread
+from pullback.runs import Context
 
 
 def draw_predictors(

@@ -11,10 +11,9 @@ import numpy as np
 
 from pullback import data
 from pullback.models import timeseries as ts
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, figure, house_style
 from pullback.recipes._latent_ode_train import Config, fit, make_loss
-from pullback.report import PALETTE, figure, house_style
+from pullback.runs import Claim, Context
 
 # The window of a rescaled series: dynamics of a few turns in it are learned soonest.
 SPAN = 5.0

@@ -11,11 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from pullback import data
 from pullback.models import timeseries as ts
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, figure, house_style
 from pullback.recipes._latent_ode_own import SPAN, keep_trained
 from pullback.recipes._latent_ode_train import Config, fit, train_steps
-from pullback.report import PALETTE, figure, house_style
+from pullback.runs import Claim, Context
 
 _HOURS = 48.0
 _WINDOW = (0.0, SPAN)

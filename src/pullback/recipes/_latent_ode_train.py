@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from pullback import data, train
 from pullback.models import timeseries as ts
-from pullback.recipes._context import Context
+from pullback.runs import Context
 
 Encoder = Literal["ode", "rnn", "gated"]
 # Of the sinusoids, in their unit of time.

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from pullback.plots import PALETTE, figure, line_with_spread
 from pullback.recipes import _latent_sde_gradients as gradients
 from pullback.recipes import _latent_sde_points as points
-from pullback.recipes._context import Context
 from pullback.recipes._latent_sde_config import Config
-from pullback.report import PALETTE, figure, line_with_spread
+from pullback.runs import Context
 
 _NAMES = {"sde": "latent SDE", "ode": "latent ODE", "exact": "exact"}
 _SHOWN = ("exact", "sde", "ode")

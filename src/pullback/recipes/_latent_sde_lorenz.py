@@ -19,10 +19,9 @@ from pullback.models.timeseries import (
     latent_sde,
     observations,
 )
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, figure, house_style
 from pullback.recipes._latent_sde_config import Config
-from pullback.report import PALETTE, figure, house_style
+from pullback.runs import Claim, Context
 
 
 def run_on_lorenz(config: Config, context: Context) -> list[Claim]:

@@ -28,10 +28,9 @@ from pullback.models.timeseries import (
     observations,
     sample_paths,
 )
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, figure, house_style
 from pullback.recipes._latent_sde_config import Config
-from pullback.report import PALETTE, figure, house_style
+from pullback.runs import Claim, Context
 
 _FRAMES, _LATENT, _HIDDEN = 3, 6, 30
 _FRAME = 0.04  # a step of a walk is then a few units of time long

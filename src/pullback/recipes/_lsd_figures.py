@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, density_image, figure
 from pullback.recipes._lsd_measures import SEPARATIONS, TESTS, WEIGHTS
-from pullback.report import PALETTE, density_image, figure
+from pullback.runs import Context
 
 METHODS = ("maximum likelihood", "score matching", "LSD")
 

@@ -15,11 +15,10 @@ from pullback import data
 from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
 from pullback.analysis import compare_models, goodness_of_fit, kernel_stein_test
+from pullback.plots import house_style
 from pullback.recipes import _lsd_figures as figures
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
 from pullback.recipes._lsd_train import Config
-from pullback.report import house_style
+from pullback.runs import Claim, Context
 
 _FEWEST_ROWS = 200
 _MOST_TESTED = 4000  # rows that kernel tests take all pairs of

@@ -20,7 +20,7 @@ from pullback.models.energy import (
     fit_stein,
     random_unmixing,
 )
-from pullback.recipes._context import Context
+from pullback.runs import Context
 from pullback.train import fit_stack
 
 _TEST = 5000  # rows that likelihoods are measured on

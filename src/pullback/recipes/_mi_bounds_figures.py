@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure, line_with_spread
+from pullback.plots import PALETTE, figure, line_with_spread
+from pullback.runs import Context
 
 NAMES = {
     "InfoNCE": "InfoNCE",

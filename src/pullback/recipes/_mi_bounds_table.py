@@ -9,11 +9,10 @@ import numpy as np
 
 from pullback import data
 from pullback.analysis import estimate_mutual_information
+from pullback.plots import house_style
 from pullback.recipes import _mi_bounds_figures as figures
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
 from pullback.recipes._mi_bounds_train import SMALL, Config
-from pullback.report import house_style
+from pullback.runs import Claim, Context
 
 _FEWEST_ROWS = 100
 _SHUFFLED = f"I_{SMALL:g}, y shuffled"

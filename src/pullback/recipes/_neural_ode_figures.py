@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure, line_with_spread
+from pullback.plots import PALETTE, figure, line_with_spread
+from pullback.runs import Context
 
 
 def draw_paths(context: Context, found: dict[str, np.ndarray], labels: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pullback.recipes import _rate_distortion_images as images
 from pullback.recipes import _rate_distortion_measures as measures
-from pullback.recipes._base import Claim
+from pullback.runs import Claim
 
 
 def excess(betas: Sequence[float], found: Mapping[str, Any]) -> np.ndarray:

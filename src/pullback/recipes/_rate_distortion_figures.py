@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure, image_sheet, rate_distortion_axes
+from pullback.plots import PALETTE, figure, image_sheet, rate_distortion_axes
+from pullback.runs import Context
 
 _GREY = "#7b8794"
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from pullback.analysis import rate_distortion
 from pullback.bounds import AbstractObjective, Beta, DiagonalNormal, TargetRate
 from pullback.models.vae import VAE, Bernoulli, DenseNet, ObjectiveLoss, PixelCNN
-from pullback.recipes._context import Context
+from pullback.runs import Context
 from pullback.sampling import StandardNormal
 from pullback.train import fit_stack
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, density_image, figure
+from pullback.plots import PALETTE, density_image, figure
+from pullback.runs import Context
 
 _HALF_WIDTH = 4.5
 _GAMMA = 0.6

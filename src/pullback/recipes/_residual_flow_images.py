@@ -25,11 +25,10 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import refresh
-from pullback.recipes._base import Claim
+from pullback.plots import figure, image_sheet
 from pullback.recipes._cnf_flow import gaussian
-from pullback.recipes._context import Context
 from pullback.recipes._residual_flow_train import Config
-from pullback.report import figure, image_sheet
+from pullback.runs import Claim, Context
 from pullback.train import fit
 
 _SCORED = 1000  # held-out images

@@ -20,9 +20,8 @@ from pullback.models.flows import (
 )
 from pullback.nn import refresh
 from pullback.recipes import _density_table as density_table
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
 from pullback.recipes._residual_flow_train import Config, build
+from pullback.runs import Claim, Context
 from pullback.train import fit
 
 _TRAINED_EXACTLY = 16  # columns up to which log-determinants are exact in training,

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from pullback.data import Labelled
+from pullback.plots import PALETTE, figure, line_with_spread
 from pullback.recipes import _sde_bnn_gap as gap
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure, line_with_spread
+from pullback.runs import Context
 
 _NAMES = {
     "analytic": "analytic (Li et al., 2020)",

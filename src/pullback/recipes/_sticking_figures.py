@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pullback.plots import PALETTE, density_image, figure
 from pullback.recipes import _sticking_measures as measures
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, density_image, figure
+from pullback.runs import Context
 
 NAMES = {"total": "total derivative", "path": "path derivative"}
 FLOOR = 1e-7  # what float32 leaves of a divergence

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, figure, line_with_spread
 from pullback.recipes._sumo_funnel import log_target
-from pullback.report import PALETTE, figure, line_with_spread
+from pullback.runs import Context
 
 MARKERS = {"IWAE": ("o", PALETTE[0]), "SUMO": ("s", PALETTE[1]), "multilevel": ("^", PALETTE[2])}
 

@@ -18,8 +18,8 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.bounds import ImportanceWeighted
-from pullback.recipes._context import Context
 from pullback.recipes._sumo_measures import Way, lists_of, log_evidence
+from pullback.runs import Context
 from pullback.sampling import DoublyReparameterised, hold, log_prob
 from pullback.train import fit
 

@@ -13,8 +13,6 @@ from jaxtyping import Array, PRNGKeyArray
 
 from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
 from pullback.recipes._image_vaes import (
     Images,
     Protocol,
@@ -23,6 +21,7 @@ from pullback.recipes._image_vaes import (
     report_scores,
 )
 from pullback.recipes._sumo_measures import LAW, Way, lists_of, log_evidence
+from pullback.runs import Claim, Context
 from pullback.sampling import DoublyReparameterised, hold, log_prob
 from pullback.train import fit
 

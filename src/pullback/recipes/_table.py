@@ -4,7 +4,7 @@ import difflib
 import importlib
 from dataclasses import dataclass
 
-from pullback.recipes._base import Recipe
+from pullback.runs import Experiment
 
 
 @dataclass(frozen=True)
@@ -332,7 +332,7 @@ def find(name: str) -> Entry:
     raise ValueError(f"there is no recipe {name!r}{hint} (recipes: {', '.join(TABLE)})")
 
 
-def load(name: str) -> Recipe:
+def load(name: str) -> Experiment:
     """Import the recipe `name`.
 
     Raises:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes._context import Context
-from pullback.report import PALETTE, figure
+from pullback.plots import PALETTE, figure
+from pullback.runs import Context
 
 Found = Mapping[int, Sequence[Mapping[str, Any]]]
 

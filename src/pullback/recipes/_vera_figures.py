@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, density_image, figure, image_sheet
 from pullback.recipes._vera_measures import HALF_WIDTH
-from pullback.report import PALETTE, density_image, figure, image_sheet
+from pullback.runs import Context
 
 _BOX = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)
 _SHOWN = 600  # points over a density

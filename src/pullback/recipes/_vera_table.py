@@ -8,11 +8,10 @@ from jaxtyping import Float, Int
 
 from pullback import data
 from pullback._files import atomic_write_csv
-from pullback.recipes._base import Claim
-from pullback.recipes._context import Context
+from pullback.plots import PALETTE, figure, house_style
 from pullback.recipes._vera_labels import Task, score, train_classifiers
 from pullback.recipes._vera_train import Config
-from pullback.report import PALETTE, figure, house_style
+from pullback.runs import Claim, Context
 
 _FEWEST = 4  # labelled rows of a class: half of them are held out
 _METHODS = ("labels alone", "JEM by VERA")

@@ -20,7 +20,7 @@ from pullback.models.energy import (
     VERAState,
     VERAStep,
 )
-from pullback.recipes._context import Context
+from pullback.runs import Context
 from pullback.train import Stream, iterate
 
 RADIUS, DEVIATION = 2.0, 0.2

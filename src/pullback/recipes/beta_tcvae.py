@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from pullback.data import Factored, dsprites, soft_squares
+from pullback.plots import house_style
 from pullback.recipes import _beta_tcvae_figures as figures
 from pullback.recipes import _beta_tcvae_measures as measures
-from pullback.recipes._base import Claim, Recipe
 from pullback.recipes._beta_tcvae_train import Config, kinds, train
-from pullback.recipes._context import Context
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 _ROWS = 5  # of a picture of traversals
 _PARTS = ("mutual_information", "total_correlation", "dimension_wise_kl")
@@ -239,7 +238,7 @@ def _claims_of_estimates(seen: Mapping[str, Any], size: int, latent: int) -> lis
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="beta-tcvae",
     arxiv="1802.04942",
     title="Isolating Sources of Disentanglement in Variational Autoencoders",

@@ -19,7 +19,6 @@ from pullback import data
 from pullback.calculus import HutchinsonDivergence
 from pullback.models.flows import CNF
 from pullback.recipes import _cnf_pictures as pictures
-from pullback.recipes._base import Claim, Recipe
 from pullback.recipes._cnf_flow import (
     Config,
     Divergence,
@@ -35,7 +34,7 @@ from pullback.recipes._cnf_flow import (
     train_flow,
 )
 from pullback.recipes._cnf_table import run_on_table
-from pullback.recipes._context import Context
+from pullback.runs import Claim, Context, Experiment
 from pullback.sampling import StandardNormal
 
 _HALF_WIDTH = 3.0  # of the pictures, in standard deviations of the data
@@ -234,7 +233,7 @@ def _claims(config: Config, linear: float, scores: Sequence[dict[str, Any]]) -> 
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="cnf",
     arxiv="1810.01367",
     title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",

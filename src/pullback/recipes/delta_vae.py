@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pullback.plots import house_style
 from pullback.recipes import _delta_vae_figures as figures
 from pullback.recipes import _delta_vae_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._delta_vae_images import compare_on_images
 from pullback.recipes._delta_vae_train import Config, deltas, target_rate, train, ways
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 Rows = Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -240,7 +239,7 @@ def _claims_of_use(rows: Rows, last: str, exact: Mapping[str, float]) -> list[Cl
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="delta-vae",
     arxiv="1901.03416",
     title="Preventing Posterior Collapse with delta-VAEs",

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pullback.plots import house_style
 from pullback.recipes import _gumbel_figures as figures
 from pullback.recipes import _gumbel_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._discrete_vae import DiscreteVAE, Method, Source, binary_images, train
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 from pullback.sampling import GumbelSoftmax, ScoreFunction, StraightThrough, temperature_schedule
 
 
@@ -275,7 +274,7 @@ def _claims_of_cost(config: Config, costs: dict[str, Any]) -> list[Claim]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="gumbel-softmax",
     arxiv="1611.01144",
     title="Categorical Reparameterization with Gumbel-Softmax",

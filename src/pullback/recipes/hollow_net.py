@@ -21,12 +21,11 @@ from pullback.calculus import AbstractDivergence, HollowDivergence, HutchinsonDi
 from pullback.data import digits
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import HollowNet, TwoSidedConditioner
+from pullback.plots import house_style
 from pullback.recipes import _hollow_net_figures as figures
 from pullback.recipes import _hollow_net_measures as measures
-from pullback.recipes._base import Claim, Recipe
 from pullback.recipes._cnf_flow import fitted_gaussian
-from pullback.recipes._context import Context
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 from pullback.sampling import StandardNormal
 from pullback.train import fit
 
@@ -375,7 +374,7 @@ def _claims_of_roots(roots: dict[str, np.ndarray]) -> list[Claim]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="hollow-net",
     arxiv="1912.03579",
     title="Neural Networks with Cheap Differential Operators",

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pullback.plots import house_style
 from pullback.recipes import _i_resnet_figures as figures
 from pullback.recipes import _i_resnet_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._i_resnet_train import Config, images, kinds, moons, train, train_flows
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 _IMAGES = 8  # columns of a picture
 
@@ -236,7 +235,7 @@ def _claims_of_densities(
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="i-resnet",
     arxiv="1811.00995",
     title="Invertible Residual Networks",

@@ -13,13 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from pullback.analysis import Annealing, LocalSearch
+from pullback.plots import house_style
 from pullback.recipes import _inference_gaps_figures as figures
 from pullback.recipes import _inference_gaps_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._image_vaes import grey_images
 from pullback.recipes._inference_gaps_images import ImageGaps, gaps_of_images
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 _BASE, _LINEAR, _LARGE, _FLAT = (kind.name for kind in measures.KINDS)
 Row = Mapping[str, np.ndarray]
@@ -348,7 +347,7 @@ def _claims_of_evidence(
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="inference-gaps",
     arxiv="1801.03558",
     title="Inference Suboptimality in Variational Autoencoders",

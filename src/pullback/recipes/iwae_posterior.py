@@ -19,12 +19,11 @@ from jaxtyping import Array
 
 from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
+from pullback.plots import house_style
 from pullback.recipes import _iwae_posterior_figures as figures
 from pullback.recipes import _iwae_posterior_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._image_vaes import Protocol, compare_on_images, grey_images
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 from pullback.sampling import DoublyReparameterised, Reparameterised
 from pullback.train import fit
 
@@ -315,7 +314,7 @@ def _claims_of_models(
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="iwae-posterior",
     arxiv="1704.02916",
     title="Reinterpreting Importance-Weighted Autoencoders",

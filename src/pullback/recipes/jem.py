@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from pullback.data import digits, mnist
+from pullback.plots import house_style
 from pullback.recipes import _jem_figures as figures
 from pullback.recipes import _jem_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._jem_table import run_on_table
 from pullback.recipes._jem_train import (
     Config,
@@ -26,7 +25,7 @@ from pullback.recipes._jem_train import (
     slug,
     train_kinds,
 )
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 Found = Mapping[str, Mapping[str, Any]]
 
@@ -323,7 +322,7 @@ def _claims_of_images(
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="jem",
     arxiv="1912.03263",
     title="Your Classifier is Secretly an Energy Based Model and You Should Treat it Like One",

@@ -11,11 +11,10 @@ import numpy as np
 
 from pullback.recipes import _latent_ode_figures as figures
 from pullback.recipes import _latent_ode_train as parts
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._latent_ode_own import run_on_own
 from pullback.recipes._latent_ode_physionet import is_physionet, run_on_physionet
 from pullback.recipes._latent_ode_train import Config
+from pullback.runs import Claim, Context, Experiment
 
 _PREDICTORS = {
     "gru": "GRU",
@@ -200,7 +199,7 @@ def _claims_about_events(found: list[dict]) -> list[Claim]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="latent-ode",
     arxiv="1907.03907",
     title="Latent ODEs for Irregularly-Sampled Time Series",

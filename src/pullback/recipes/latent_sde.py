@@ -11,15 +11,14 @@ from typing import Any
 import jax.random as jr
 import numpy as np
 
+from pullback.plots import house_style
 from pullback.recipes import _latent_sde_figures as figures
 from pullback.recipes import _latent_sde_gradients as gradients
 from pullback.recipes import _latent_sde_points as points
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._latent_sde_config import Config
 from pullback.recipes._latent_sde_lorenz import run_on_lorenz
 from pullback.recipes._latent_sde_walks import run_on_walks
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -197,7 +196,7 @@ def _claims_about_gradients(
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="latent-sde",
     arxiv="2001.01328",
     title="Scalable Gradients for Stochastic Differential Equations",

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, spearmanr
 
+from pullback.plots import house_style
 from pullback.recipes import _lsd_figures as figures
 from pullback.recipes import _lsd_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._lsd_table import run_on_table
 from pullback.recipes._lsd_train import Config, plane_data, train_ica, train_plane
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -202,7 +201,7 @@ def _claims_of_ranking(ranked: Mapping[str, np.ndarray]) -> list[Claim]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="lsd",
     arxiv="2002.05616",
     title=(

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pullback.plots import house_style
 from pullback.recipes import _mi_bounds_figures as figures
 from pullback.recipes import _mi_bounds_train as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._mi_bounds_table import run_on_table
 from pullback.recipes._mi_bounds_train import HALF, SMALL, Config
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 _LITTLE, _MUCH = f"I_{SMALL:g}", f"I_{HALF:g}"
 
@@ -224,7 +223,7 @@ def _claims_of_training(config: Config, trained: Mapping[str, np.ndarray]) -> li
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="mi-bounds",
     arxiv="1905.06922",
     title="On Variational Bounds of Mutual Information",

@@ -25,11 +25,10 @@ from pullback.models.ode_net import (
     mlp_ode_net,
     mlp_residual_net,
 )
+from pullback.plots import house_style
 from pullback.recipes import _neural_ode_figures as figures
 from pullback.recipes import _neural_ode_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 from pullback.train import fit
 
 
@@ -317,7 +316,7 @@ def _claims_about_gradients(
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="neural-ode",
     arxiv="1806.07366",
     title="Neural Ordinary Differential Equations",

@@ -15,14 +15,13 @@ import numpy as np
 
 from pullback._location_scale import location_and_scale
 from pullback.data import digits, read_table
+from pullback.plots import house_style
 from pullback.recipes import _rate_distortion_claims as claims
 from pullback.recipes import _rate_distortion_figures as figures
 from pullback.recipes import _rate_distortion_images as images
 from pullback.recipes import _rate_distortion_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._image_vaes import grey_images
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def _discrete_table(context: Context, exact: Mapping[str, Any]) -> None:
     )  # fmt: skip
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="rate-distortion",
     arxiv="1711.00464",
     title="Fixing a Broken ELBO",

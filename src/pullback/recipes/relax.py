@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from pullback.plots import house_style
 from pullback.recipes import _relax_cartpole as cartpole
 from pullback.recipes import _relax_figures as figures
 from pullback.recipes import _relax_toy as toy
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._discrete_vae import (
     DiscreteVAE,
     Method,
@@ -25,7 +24,7 @@ from pullback.recipes._discrete_vae import (
     binary_images,
     train,
 )
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 from pullback.sampling import GumbelSoftmax, NeuralControlVariate, Relax, ScoreFunction, rebar
 
 _WAYS = ("reinforce", "leave_one_out", "rebar", "relax", "gumbel")
@@ -316,7 +315,7 @@ def _claims_of_poles(poles: dict[str, Any]) -> list[Claim]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="relax",
     arxiv="1711.00123",
     title="Backpropagation through the Void: Optimizing control variates for black-box gradient "

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from pullback import data
+from pullback.plots import house_style
 from pullback.recipes import _residual_flow_figures as figures
 from pullback.recipes import _residual_flow_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._residual_flow_images import run_on_images
 from pullback.recipes._residual_flow_table import run_on_table
 from pullback.recipes._residual_flow_train import (
@@ -25,7 +24,7 @@ from pullback.recipes._residual_flow_train import (
     scores,
     train_toys,
 )
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 _ENTROPY = float(np.log(32))  # of the checkerboard
 
@@ -187,7 +186,7 @@ def _claims(
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="residual-flow",
     arxiv="1906.02735",
     title="Residual Flows for Invertible Generative Modeling",

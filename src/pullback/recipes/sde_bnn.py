@@ -26,16 +26,15 @@ from pullback.models.bayes import (
     mlp_sde_bnn,
 )
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
+from pullback.plots import house_style
 from pullback.recipes import _sde_bnn_bimodal as bimodal
 from pullback.recipes import _sde_bnn_estimators as estimators
 from pullback.recipes import _sde_bnn_figures as figures
 from pullback.recipes import _sde_bnn_gap as gap
 from pullback.recipes import _sde_bnn_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._sde_bnn_config import Config
 from pullback.recipes._sde_bnn_stack import Stacked, stacked, unstacked
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 from pullback.train import fit
 
 
@@ -350,7 +349,7 @@ def _claims_about_estimators(config: Config, noise: dict[str, Any]) -> list[Clai
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="sde-bnn",
     arxiv="2102.06559",
     title="Infinitely Deep Bayesian Neural Networks with Stochastic Differential Equations",

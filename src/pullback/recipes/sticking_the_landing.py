@@ -11,12 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import optax
 
+from pullback.plots import house_style
 from pullback.recipes import _sticking_figures as figures
 from pullback.recipes import _sticking_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._image_vaes import Protocol, compare_on_images
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 
 @dataclass(frozen=True)
@@ -294,7 +293,7 @@ def _claims_of_weighted(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="sticking-the-landing",
     arxiv="1703.09194",
     title=(

@@ -11,13 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import optax
 
+from pullback.plots import house_style
 from pullback.recipes import _sumo_figures as figures
 from pullback.recipes import _sumo_funnel as funnel
 from pullback.recipes import _sumo_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._sumo_images import compare_at_equal_cost
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 _CLIMBED = ("IWAE, k = 6", "SUMO, m = 1", "multilevel, base 4")
 
@@ -242,7 +241,7 @@ def _claims_of_the_funnel(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> li
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="sumo",
     arxiv="2004.00353",
     title="SUMO: Unbiased Estimation of Log Marginal Probability for Latent Variable Models",

@@ -22,11 +22,10 @@ from pullback import ode
 from pullback.data import Labelled, Split, digits, mnist
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
+from pullback.plots import house_style
 from pullback.recipes import _taynode_figures as figures
 from pullback.recipes import _taynode_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 from pullback.train import fit
 
 
@@ -339,7 +338,7 @@ def _claims_about_derivatives(config: Config, modes: dict[str, Any], gap: float)
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="taynode",
     arxiv="2007.04504",
     title="Learning Differential Equations that are Easy to Solve",

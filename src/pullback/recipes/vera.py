@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from pullback import data
+from pullback.plots import house_style
 from pullback.recipes import _vera_figures as figures
 from pullback.recipes import _vera_measures as measures
-from pullback.recipes._base import Claim, Recipe
-from pullback.recipes._context import Context
 from pullback.recipes._vera_labels import METHODS, digit_task, score, train_classifiers
 from pullback.recipes._vera_table import run_on_table
 from pullback.recipes._vera_train import KINDS, Config, ring, ring_entropy, train_ring
-from pullback.report import house_style
+from pullback.runs import Claim, Context, Experiment
 
 Scores = dict[str, list[dict[str, float]]]
 
@@ -284,7 +283,7 @@ def _claims_of_labels(scores: Scores, found: Mapping[str, Any], source: str) -> 
     ]
 
 
-RECIPE = Recipe(
+RECIPE = Experiment(
     name="vera",
     arxiv="2010.04230",
     title="No MCMC for me: Amortized sampling for fast and stable training of energy-based models",

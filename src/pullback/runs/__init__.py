@@ -1,17 +1,17 @@
-"""Figures in one house style, and the pages that show a run: `report.html` and the gallery.
+"""Runs: an experiment in a folder of its own, its claims, and the pages that show them.
 
-Matplotlib and Jinja are imported when something is drawn or written, not before.
+An `Experiment` is what can be run: a configuration in three sizes, and a function that measures
+`Claim`s and writes through a `Context`. `run` runs one in a folder, and `write_gallery` makes a
+page of many. Jinja is imported when a page is written, not before.
 """
 
-from pullback.report._gallery import write_gallery as write_gallery
-from pullback.report._numbers import measured as measured
-from pullback.report._numbers import number as number
-from pullback.report._page import read_record as read_record
-from pullback.report._page import write_page as write_page
-from pullback.report._plots import density_image as density_image
-from pullback.report._plots import image_sheet as image_sheet
-from pullback.report._plots import line_with_spread as line_with_spread
-from pullback.report._plots import rate_distortion_axes as rate_distortion_axes
-from pullback.report._style import PALETTE as PALETTE
-from pullback.report._style import figure as figure
-from pullback.report._style import house_style as house_style
+from pullback.runs._claim import Claim as Claim
+from pullback.runs._context import Context as Context
+from pullback.runs._experiment import Experiment as Experiment
+from pullback.runs._gallery import write_gallery as write_gallery
+from pullback.runs._numbers import measured as measured
+from pullback.runs._numbers import number as number
+from pullback.runs._page import read_record as read_record
+from pullback.runs._page import write_page as write_page
+from pullback.runs._run import RunError as RunError
+from pullback.runs._run import run as run

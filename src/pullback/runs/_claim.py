@@ -1,13 +1,11 @@
-"""What a recipe is, and what it claims."""
+"""What an experiment claims."""
 
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from pullback.recipes._context import Context as Context
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -116,54 +114,3 @@ class Claim:
 
 def _finite(value: float | int) -> float | str:
     return float(value) if math.isfinite(value) else str(float(value))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One paper: its configuration, three sizes of it, and the function that measures its claims.
-
-    Args:
-        name: What `pullback run` calls it.
-        arxiv: The paper's arXiv identifier.
-        title: The paper's title.
-        summary: One line about what the recipe does.
-        config: A frozen dataclass; each field becomes a flag, the string under it the flag's help.
-        presets: Configurations named `smoke` (seconds), `desk` (minutes) and `paper` (a GPU).
-        run: Measures the claims, given a configuration and the run's `Context`.
-
-    Raises:
-        ValueError: A preset is missing or of another type, or a field has the name of a flag that
-            every recipe has.
-    """
-
-    name: str
-    arxiv: str
-    title: str
-    summary: str
-    config: type
-    presets: dict[str, Any]
-    run: Callable[[Any, Context], list[Claim]]
-
-    PRESETS: ClassVar[tuple[str, ...]] = ("smoke", "desk", "paper")
-    FLAGS: ClassVar[tuple[str, ...]] = (
-        "preset", "seed", "out", "resume", "overwrite", "data", "progress",
-    )  # fmt: skip
-
-    def __post_init__(self):
-        if set(self.presets) != set(self.PRESETS):
-            raise ValueError(
-                f"recipe {self.name!r} has presets {sorted(self.presets)}; "
-                f"give exactly {', '.join(self.PRESETS)}"
-            )
-        for preset, config in self.presets.items():
-            if type(config) is not self.config:
-                raise ValueError(
-                    f"preset {preset!r} of recipe {self.name!r} is a {type(config).__name__}, "
-                    f"not a {self.config.__name__}"
-                )
-        taken = [f.name for f in dataclasses.fields(self.config) if f.name in self.FLAGS]
-        if taken:
-            raise ValueError(
-                f"recipe {self.name!r} has a field named {taken[0]!r}, a flag that every recipe "
-                "has already; use the one that the Context carries, or rename the field"
-            )

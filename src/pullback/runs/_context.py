@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pullback._files import atomic_write
-from pullback.recipes._stage import load_stage, save_stage
+from pullback.runs._stage import load_stage, save_stage
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -20,7 +20,7 @@ Cell = str | float | int | None
 
 
 class Context:
-    """A run's folder and settings, handed to `Recipe.run`.
+    """A run's folder and settings, handed to `Experiment.run`.
 
     What a run shows (figures, tables, notes, metrics) is gathered here in the order in which it is
     made. Work that takes long goes into `stage`, or into a training loop that keeps its checkpoint
@@ -69,7 +69,7 @@ class Context:
 
         Args:
             name: The file's name, without an ending; used once a run.
-            fig: A Matplotlib figure, best made by `pullback.report.figure`.
+            fig: A Matplotlib figure, best made by `pullback.plots.figure`.
             caption: What is seen and what it means, in a sentence or two.
             alt: The picture in words, for who cannot see it; the caption when empty.
         """

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pullback._files import atomic_write_text
-from pullback.report._page import read_json, read_record, template
+from pullback.runs._page import read_json, read_record, template
 
 
 def write_gallery(runs: Path, page: Path | None = None) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pullback._files import atomic_write_text
-from pullback.report._numbers import measured, number
+from pullback.runs._numbers import measured, number
 
 
 def write_page(folder: Path) -> Path:
@@ -70,7 +70,7 @@ def template(name: str) -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pullback.report", "."),
+        loader=jinja2.PackageLoader("pullback.runs", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

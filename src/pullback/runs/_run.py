@@ -13,9 +13,9 @@ from typing import Any
 
 from pullback import __version__
 from pullback._files import atomic_write_text
-from pullback.recipes._base import Recipe
-from pullback.recipes._context import Context
-from pullback.report import write_page
+from pullback.runs import Experiment
+from pullback.runs import Context
+from pullback.runs import write_page
 
 # Everything that a run writes, in the order in which a run that is replaced is taken away: the
 # mark of a finished run first and the mark of a run last, so that a kill in between is harmless.
@@ -30,7 +30,7 @@ class RunError(ValueError):
 
 
 def run(
-    recipe: Recipe,
+    recipe: Experiment,
     config: Any,
     *,
     preset: str,
