@@ -29,7 +29,7 @@ from pullback.models.flows import (
     maximum_likelihood_loss,
     residual_flow,
 )
-from pullback.nn import LipschitzMLP, refresh
+from pullback.nn import LipschitzMLP, update_spectral_norms
 from pullback.train import apply_gradient
 
 PACKAGES = ("pullback", "jax", "jaxlib", "equinox", "optax", "normflows", "torch", "numpy")
@@ -139,7 +139,7 @@ def measure(dim: int, width: int, options: argparse.Namespace) -> dict[str, Any]
     model.eval()
     with torch.no_grad():
         base = model.inverse(rows)
-    settled = refresh(flow, rtol=1e-6, max_steps=5000)
+    settled = update_spectral_norms(flow, rtol=1e-6, max_steps=5000)
     z, _ = settled.inverse_and_log_det(points, key=jr.key(0))
     settled.invert(z)
 

@@ -14,7 +14,7 @@ import pytest
 
 from pullback.analysis import grid_mass
 from pullback.data import two_moons
-from pullback.models.flows import ActNorm, initialise, maximum_likelihood_loss, residual_flow
+from pullback.models.flows import ActNorm, init_actnorm, maximum_likelihood_loss, residual_flow
 from pullback.nn import lipschitz_upper_bound
 from pullback.train import Stream, apply_gradient, fit, fit_stack, iterate
 
@@ -61,7 +61,7 @@ def by_hand(flow, x, key):
 @pytest.mark.parametrize("train", [by_fit, by_fit_stack, by_iterate, by_hand])
 def test_the_density_sums_to_one_however_it_is_trained(train, x32):
     x = jnp.asarray(two_moons(500).x, jnp.float32)
-    flow = initialise(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
+    flow = init_actnorm(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
     with jax.numpy_dtype_promotion("standard"):
         flow = train(flow, x, jr.key(1))
     blocks = flow.bijection.parts[1].layers.parts[0]
@@ -74,7 +74,7 @@ def test_the_density_sums_to_one_however_it_is_trained(train, x32):
 
 
 def losses(x, optimiser=ADAM):
-    flow = initialise(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
+    flow = init_actnorm(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
     _, info = fit(flow, maximum_likelihood_loss, x, optimiser=optimiser, steps=30, batch_size=64,
                   log_every=1, key=jr.key(1))  # fmt: skip
     return np.array([entry["loss"] for entry in info.history])
@@ -121,7 +121,7 @@ def test_a_constant_column_keeps_its_scale(x32):
 def test_a_flow_is_set_by_points_and_by_nothing_else(x, message, key):
     flow = residual_flow(2, blocks=1, width=4, key=key)
     with pytest.raises(ValueError, match=message):
-        inspect.unwrap(initialise)(flow, jnp.asarray(x))
+        inspect.unwrap(init_actnorm)(flow, jnp.asarray(x))
 
 
 def test_another_number_of_channels_is_refused():

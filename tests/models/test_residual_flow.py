@@ -21,13 +21,13 @@ from pullback.models.flows import (
     bits_per_dimension,
     dequantise,
     image_residual_flow,
-    initialise,
+    init_actnorm,
     log_prob_estimate,
     maximum_likelihood_loss,
     residual_flow,
     with_log_det,
 )
-from pullback.nn import LipschitzMLP, lipschitz_upper_bound, refresh
+from pullback.nn import LipschitzMLP, lipschitz_upper_bound, update_spectral_norms
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def flow():
     layers = eqx.tree_at(
         lambda f: f.bijection.parts[1].layers.parts[0],
         made,
-        replace_fn=lambda part: refresh(
+        replace_fn=lambda part: update_spectral_norms(
             jax.tree.map(lambda leaf: 3 * leaf, part), rtol=1e-9, max_steps=5000
         ),
     )
@@ -46,7 +46,7 @@ def flow():
 @pytest.fixture(scope="module")
 def block():
     net = LipschitzMLP(4, 6, 1, bound=0.9, key=jr.key(0))
-    net = refresh(jax.tree.map(lambda leaf: 4 * leaf, net), rtol=1e-9, max_steps=5000)
+    net = update_spectral_norms(jax.tree.map(lambda leaf: 4 * leaf, net), rtol=1e-9, max_steps=5000)
     return ResidualBlock(net)
 
 
@@ -188,7 +188,7 @@ def test_an_image_flow_is_a_density_that_can_be_drawn_from():
         log_det=ExactLogDet(), key=jr.key(0),
     )  # fmt: skip
     x = jr.normal(jr.key(1), (6, 1, 4, 4))
-    flow = eqx.filter_jit(initialise)(flow, x)
+    flow = eqx.filter_jit(init_actnorm)(flow, x)
     z, log_det = flow.inverse_and_log_det(x)
     assert z.shape == (6, 16)
     dense = jax.jit(jax.jacfwd(lambda x: flow.inverse_and_log_det(x)[0]))(x[0]).reshape(16, 16)

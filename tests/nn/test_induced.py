@@ -7,7 +7,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.nn import InducedNormLinear, InducedNormMLP, bounded, lipschitz_bound, refresh
+from pullback.nn import (
+    InducedNormLinear,
+    InducedNormMLP,
+    bounded,
+    lipschitz_bound,
+    update_spectral_norms,
+)
 
 ANGLES = np.linspace(0, np.pi, 100_001)
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
@@ -21,7 +27,7 @@ def over_all_directions(matrix, p, q):
 def test_a_layer_is_projected_below_its_bound(key):
     layer = InducedNormLinear(2, 5, domain=3.0, codomain=1.5, bound=0.4, key=key)
     layer = eqx.tree_at(lambda layer: layer.weight, layer, jr.normal(key, (5, 2)))
-    layer = refresh(layer, rtol=1e-10, max_steps=5000)
+    layer = update_spectral_norms(layer, rtol=1e-10, max_steps=5000)
     found = over_all_directions(layer.effective_weight(), 3.0, 1.5)
     np.testing.assert_allclose(found, 0.4, rtol=1e-8)
     assert found <= layer.certified() < 2 * found
@@ -37,7 +43,7 @@ def test_a_net_is_a_contraction_in_the_norm_that_it_names(key):
         net,
         (jr.normal(key, (4, 2)), jr.normal(key, (2, 4)), jnp.array([1.0, -2.0])),
     )
-    net = refresh(net, rtol=1e-10, max_steps=5000)
+    net = update_spectral_norms(net, rtol=1e-10, max_steps=5000)
     p = net.orders()
     np.testing.assert_allclose(p, 1 + 4 / (1 + np.exp([-1.0, 2.0, -1.0])))
     first, last = (layer.weight_between(p[i : i + 2]) for i, layer in enumerate(net.layers))
@@ -54,7 +60,7 @@ def test_a_net_is_a_contraction_in_the_norm_that_it_names(key):
 
 def test_the_gradient_reaches_the_orders(key):
     layer = InducedNormLinear(2, 3, domain=3.0, codomain=1.5, bound=0.1, key=key)
-    layer = refresh(layer, rtol=1e-12, max_steps=5000)
+    layer = update_spectral_norms(layer, rtol=1e-12, max_steps=5000)
     cotangent, h = jr.normal(key, (3, 2)), 1e-4
     loss = lambda p, q: jnp.sum(cotangent * layer.weight_between(jnp.stack([p, q])))
 
@@ -95,7 +101,7 @@ def test_a_stack_of_nets_is_refreshed(key):
     stack = eqx.filter_vmap(lambda key: InducedNormMLP(2, 3, 1, bound=0.2, key=key))(
         jr.split(key, 2)
     )
-    stack = refresh(stack, rtol=1e-10, max_steps=5000)
+    stack = update_spectral_norms(stack, rtol=1e-10, max_steps=5000)
     for weight in eqx.filter_vmap(lambda net: net.layers[0].effective_weight())(stack):
         np.testing.assert_allclose(over_all_directions(weight, 2.0, 2.0), 0.2, rtol=1e-7)
 

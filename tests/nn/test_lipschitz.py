@@ -23,12 +23,12 @@ from pullback.nn import (
     lipschitz_bound,
     lipschitz_lower_bound,
     lipschitz_upper_bound,
-    refresh,
     slope_bound,
+    update_spectral_norms,
 )
 from pullback.nn._warm import stamp_of
 
-settle = functools.partial(refresh, rtol=1e-9, max_steps=20_000)
+settle = functools.partial(update_spectral_norms, rtol=1e-9, max_steps=20_000)
 
 
 def with_weight(layer, weight):
@@ -115,7 +115,7 @@ def test_every_layer_of_a_stack_is_refreshed(key):
     stack = eqx.filter_vmap(eqx.filter_vmap(make))(keys)
     # What an update does: other weights under the old vectors.
     moved = jax.tree.map(lambda a: jr.normal(key, a.shape) if np.ndim(a) > 3 else a, stack)
-    found = refresh({"model": moved, "step": 3}, rtol=1e-9, max_steps=20_000)
+    found = update_spectral_norms({"model": moved, "step": 3}, rtol=1e-9, max_steps=20_000)
     assert found["step"] == 3
     for before, after in zip(moved.layers, found["model"].layers, strict=True):
         np.testing.assert_array_equal(before.weight, after.weight)
@@ -188,7 +188,7 @@ def test_refreshing_takes_no_gradient_and_a_zero_weight_is_no_trouble(key):
     @jax.grad
     def gradient(weight):
         moved = eqx.tree_at(lambda layer: layer.weight, layer, weight)
-        return jnp.sum(refresh(moved)(jnp.ones(3)))
+        return jnp.sum(update_spectral_norms(moved)(jnp.ones(3)))
 
     np.testing.assert_array_equal(gradient(layer.weight), np.ones((3, 3)))
     np.testing.assert_array_equal(layer(jnp.ones(3)), layer.bias)
@@ -202,7 +202,9 @@ def test_layers_keep_float32(key):
             jnp.ones((1, 3, 3), jnp.float32),
         ),
     ):
-        leaves = jax.tree.leaves(eqx.filter(eqx.filter_jit(refresh)(layer), eqx.is_array))
+        leaves = jax.tree.leaves(
+            eqx.filter(eqx.filter_jit(update_spectral_norms)(layer), eqx.is_array)
+        )
         assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
         assert layer(x).dtype == layer.certified().dtype == jnp.float32
 
@@ -288,8 +290,8 @@ def test_errors_name_the_argument(key):
         (lambda: LipschitzLinear(2, 2, bound=0.0, key=key), "`bound` must be above 0"),
         (lambda: LipschitzLinear(0, 2, key=key), "`in_size` must be 1 or more"),
         (lambda: LipschitzLinear(2, 2, key=key)(jnp.ones(5)), "`x` must be one vector"),
-        (lambda: refresh(None, max_steps=0), "`max_steps` must be 1 or more"),
-        (lambda: refresh(None, rtol=-1.0), "`rtol` must be 0 or more"),
+        (lambda: update_spectral_norms(None, max_steps=0), "`max_steps` must be 1 or more"),
+        (lambda: update_spectral_norms(None, rtol=-1.0), "`rtol` must be 0 or more"),
         (
             lambda: LipschitzConv2d(1, 1, 3, size=(2, 2), padding="VALID", key=key),
             "`kernel_size` must fit",
@@ -324,7 +326,7 @@ def test_norms_and_their_gradients_are_right_at_any_scale(scale, key):
     def of(layer):
         found = lambda layer: layer.effective_weight().reshape(weight.shape)
         slope = eqx.filter_grad(lambda layer: jnp.vdot(found(layer), cotangent))(layer)
-        return found(layer), slope.weight.reshape(weight.shape), found(refresh(layer))
+        return found(layer), slope.weight.reshape(weight.shape), found(update_spectral_norms(layer))
 
     for layer in (dense, conv, induced):
         at = jnp.asarray(weight * np.float32(scale)).reshape(layer.weight.shape)

@@ -28,7 +28,7 @@ from pullback.bounds import (
     kl_divergence,
 )
 from pullback.calculus import ExactLogDet
-from pullback.models.flows import CNF, image_residual_flow, initialise, residual_flow
+from pullback.models.flows import CNF, image_residual_flow, init_actnorm, residual_flow
 from pullback.models.vae import (
     AR1Prior,
     AutoregressivePrior,
@@ -331,7 +331,7 @@ def test_an_image_flow_of_no_images(key):
     flow = image_residual_flow(
         (1, 4, 4), scales=1, blocks=1, hidden=2, dense_blocks=0, log_det=ExactLogDet(), key=key
     )
-    flow = initialise(flow, jr.uniform(key, (8, 1, 4, 4)))
+    flow = init_actnorm(flow, jr.uniform(key, (8, 1, 4, 4)))
     assert flow.sample(key, (0,)).shape == (0, 1, 4, 4)
     assert flow.log_prob(jnp.zeros((0, 1, 4, 4)), key=key).shape == (0,)
 

@@ -24,7 +24,7 @@ from ._lipschitz import AbstractSpectralLayer as AbstractSpectralLayer
 from ._lipschitz import LipschitzLinear as LipschitzLinear
 from ._lipschitz import bounded as bounded
 from ._lipschitz import follow as follow
-from ._lipschitz import refresh as refresh
+from ._lipschitz import update_spectral_norms as update_spectral_norms
 from ._lipschitz_bounds import lipschitz_bound as lipschitz_bound
 from ._lipschitz_bounds import lipschitz_lower_bound as lipschitz_lower_bound
 from ._lipschitz_bounds import lipschitz_upper_bound as lipschitz_upper_bound

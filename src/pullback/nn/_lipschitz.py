@@ -198,7 +198,7 @@ class LipschitzLinear(AbstractSpectralLayer):
         return self.effective_weight() @ x + self.bias
 
 
-def refresh(model: M, *, rtol: float = 1e-3, max_steps: int = 200) -> M:
+def update_spectral_norms(model: M, *, rtol: float = 1e-3, max_steps: int = 200) -> M:
     r"""Turn the vector of every Lipschitz layer of a model closer to its singular vector.
 
     $$ v \leftarrow W^\top W v \,/\, |W^\top W v| $$
@@ -206,7 +206,7 @@ def refresh(model: M, *, rtol: float = 1e-3, max_steps: int = 200) -> M:
     until a step turns it by less than `rtol`. No bound depends on it: a layer finds a vector of its
     own where it has none. With `rtol=1e-6, max_steps=10_000` the norm is known more closely than
     training needs, as before a measurement. Stacked layers, whose arrays have leading axes, are
-    refreshed side by side.
+    updated side by side.
 
     Args:
         model: any PyTree; what is not a Lipschitz layer is returned as it is.
@@ -223,7 +223,7 @@ def refresh(model: M, *, rtol: float = 1e-3, max_steps: int = 200) -> M:
         >>> import equinox as eqx, jax, jax.numpy as jnp
         >>> layer = LipschitzLinear(3, 3, bound=0.5, key=jax.random.key(0))
         >>> layer = eqx.tree_at(lambda l: l.weight, layer, jnp.diag(jnp.array([1.0, 2.0, 3.0])))
-        >>> layer = refresh(layer, rtol=1e-6, max_steps=10_000)
+        >>> layer = update_spectral_norms(layer, rtol=1e-6, max_steps=10_000)
         >>> print(f"{abs(layer.vector[2]):.3f} {layer.scale():.3f}")
         1.000 6.000
 
@@ -234,11 +234,11 @@ def refresh(model: M, *, rtol: float = 1e-3, max_steps: int = 200) -> M:
         raise ValueError(f"`max_steps` must be 1 or more, got {max_steps}.")
     if rtol < 0:
         raise ValueError(f"`rtol` must be 0 or more, got {rtol}.")
-    return _refresh(model, rtol, max_steps)
+    return _updated(model, rtol, max_steps)
 
 
 @eqx.filter_jit
-def _refresh(model: M, rtol: float, max_steps: int) -> M:
+def _updated(model: M, rtol: float, max_steps: int) -> M:
     return over_layers(
         lambda layer: layer.settled().refreshed(rtol=rtol, max_steps=max_steps), model
     )

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from pullback.calculus import ExactLogDet, TruncatedLogDet, truncation_bias_bound
 from pullback.models.flows import ResidualFlow, with_log_det
-from pullback.nn import lipschitz_upper_bound, refresh
+from pullback.nn import lipschitz_upper_bound, update_spectral_norms
 from pullback.recipes._i_resnet_train import (
     Classifier,
     Config,
@@ -30,7 +30,7 @@ TERMS = (1, 2, 3, 5, 10, 20)
 
 def settled(models: Any) -> Any:
     """Models whose layers know their norms to rounding."""
-    return refresh(models, rtol=1e-5, max_steps=10_000)
+    return update_spectral_norms(models, rtol=1e-5, max_steps=10_000)
 
 
 def counts(config: Config) -> list[int]:

@@ -21,7 +21,7 @@ from pullback.models.flows import (
     ResidualFlow,
     Squeeze,
     Stacked,
-    initialise,
+    init_actnorm,
     maximum_likelihood_loss,
     residual_flow,
 )
@@ -226,7 +226,7 @@ def train_flows(
 ) -> list[np.ndarray]:
     """The arrays of densities of all seeds, trained by the exact log-determinant or a series."""
     points = jnp.asarray(x)
-    flows = eqx.filter_vmap(lambda flow: initialise(flow, points))(_flows(config, exact, seeds))
+    flows = eqx.filter_vmap(lambda flow: init_actnorm(flow, points))(_flows(config, exact, seeds))
     models, _ = fit_stack(
         flows,
         maximum_likelihood_loss,

@@ -19,12 +19,12 @@ from pullback.models.flows import (
     bits_per_dimension,
     dequantise,
     image_residual_flow,
-    initialise,
+    init_actnorm,
     log_prob_estimate,
     maximum_likelihood_loss,
     with_log_det,
 )
-from pullback.nn import refresh
+from pullback.nn import update_spectral_norms
 from pullback.plots import figure, image_sheet
 from pullback.recipes._cnf_flow import gaussian
 from pullback.recipes._residual_flow_train import Config
@@ -79,7 +79,7 @@ def run_on_images(config: Config, context: Context, folder: Path) -> list[Claim]
         dense_width=128, before=Logit(images.margin), log_det=RouletteLogDet(), key=flow_key,
     )  # fmt: skip
     first = dequantise(jnp.asarray(images.train[:512], float), key=jr.key(0))
-    flow = jax.jit(initialise)(flow, first)
+    flow = jax.jit(init_actnorm)(flow, first)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, min(50, config.image_iterations // 2), config.image_iterations
     )
@@ -96,7 +96,7 @@ def run_on_images(config: Config, context: Context, folder: Path) -> list[Claim]
         progress=context.progress,
         key=key,
     )
-    flow = refresh(flow, rtol=1e-5, max_steps=5_000)
+    flow = update_spectral_norms(flow, rtol=1e-5, max_steps=5_000)
     found = context.stage("scores", _score, flow, images, context.seed)
     _draw(context, images, found, info.history)
     size = int(np.prod(shape))

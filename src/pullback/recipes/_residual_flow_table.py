@@ -13,12 +13,12 @@ from jaxtyping import Float
 from pullback.calculus import ExactLogDet, RouletteLogDet
 from pullback.models.flows import (
     ResidualFlow,
-    initialise,
+    init_actnorm,
     log_prob_estimate,
     maximum_likelihood_loss,
     with_log_det,
 )
-from pullback.nn import refresh
+from pullback.nn import update_spectral_norms
 from pullback.recipes import _density_table as density_table
 from pullback.recipes._residual_flow_train import Config, build
 from pullback.runs import Claim, Context
@@ -99,7 +99,7 @@ def _train(config: Config, context: Context, prepared: density_table.Prepared) -
         jnp.asarray(rows[part], float) for part in (prepared.train, prepared.validation)
     )
     config = dataclasses.replace(config, bound=config.table_bound)
-    flow = initialise(build(config, dim, method, flow_key), train[:1000])
+    flow = init_actnorm(build(config, dim, method, flow_key), train[:1000])
     schedule = optax.cosine_decay_schedule(config.table_learning_rate, config.table_iterations)
     flow, _ = fit(
         flow,
@@ -116,7 +116,7 @@ def _train(config: Config, context: Context, prepared: density_table.Prepared) -
         progress=context.progress,
         key=key,
     )
-    flow = refresh(flow, rtol=1e-6, max_steps=10_000)
+    flow = update_spectral_norms(flow, rtol=1e-6, max_steps=10_000)
     return with_log_det(flow, ExactLogDet()) if dim <= _SCORED_EXACTLY else flow
 
 

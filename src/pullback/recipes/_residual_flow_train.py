@@ -21,13 +21,13 @@ from pullback.calculus import (
 )
 from pullback.models.flows import (
     ResidualFlow,
-    initialise,
+    init_actnorm,
     log_prob_estimate,
     maximum_likelihood_loss,
     residual_flow,
     with_log_det,
 )
-from pullback.nn import refresh
+from pullback.nn import update_spectral_norms
 from pullback.train import fit_stack
 
 
@@ -102,7 +102,7 @@ def new_flows(config: Config, x: Float[np.ndarray, "n 2"], seeds: Sequence[int])
     @eqx.filter_jit
     def make(keys: Key[Array, " seeds"], rows: Array) -> ResidualFlow:
         flows = eqx.filter_vmap(lambda key: build(config, 2, ExactLogDet(), key))(keys)
-        return jax.vmap(initialise, in_axes=(0, None))(flows, rows)
+        return jax.vmap(init_actnorm, in_axes=(0, None))(flows, rows)
 
     return make(_keys(seeds, 0), jnp.asarray(x[:1000], float))
 
@@ -125,7 +125,7 @@ def train_toys(
         keys=_keys(seeds, 1),
     )
     # Measured with norms that are known more closely than training asks.
-    flows = refresh(flows, rtol=1e-6, max_steps=10_000)
+    flows = update_spectral_norms(flows, rtol=1e-6, max_steps=10_000)
     return jax.tree.leaves(eqx.filter(flows, eqx.is_array)), {"loss": info.history["loss"]}
 
 

@@ -23,7 +23,7 @@ from pullback.models.flows import (
     ResidualBlock,
     ResidualFlow,
     cnf,
-    initialise,
+    init_actnorm,
     log_prob_estimate,
     maximum_likelihood_loss,
     residual_flow,
@@ -172,7 +172,7 @@ def test_a_fit_of_a_known_conditional_nears_its_entropy(kind, key):
         "residual": lambda **options: residual_flow(1, blocks=1, depth=1, **options),
     }[kind]
     data, held_out = conditional(key, 3000), conditional(jr.fold_in(key, 9), 3000)
-    flow = initialise(make(width=16, context=1, key=key), data[0], context=data[1])
+    flow = init_actnorm(make(width=16, context=1, key=key), data[0], context=data[1])
     flow, _ = fit(flow, maximum_likelihood_loss, data, optimiser=optax.adam(0.02), steps=400,
                   batch_size=256, key=key)  # fmt: skip
     found = evaluate(flow, maximum_likelihood_loss, held_out, batch_size=1000, key=key)["loss"]

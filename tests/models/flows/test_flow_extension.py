@@ -17,7 +17,7 @@ from pullback.models.flows import (
     ResidualFlow,
     Stacked,
     closed_form,
-    initialise,
+    init_actnorm,
     maximum_likelihood_loss,
 )
 
@@ -92,7 +92,7 @@ def test_its_log_determinant_and_its_inverse(compiled, context, key):
 
 def test_a_flow_of_it_is_trained_and_is_a_density(key):
     data = jnp.asarray(t(3).rvs((2000, 2), random_state=0))
-    flow = initialise(flow_of(1, key), data)
+    flow = init_actnorm(flow_of(1, key), data)
     flow, _ = pb.train.fit(flow, maximum_likelihood_loss, data, optimiser=optax.adam(0.02),
                            steps=400, batch_size=500, key=key)  # fmt: skip
     held_out = t(3).rvs((4000, 2), random_state=1)

@@ -18,7 +18,7 @@ from pullback.models.flows import (
     MappedFlow,
     OntoLine,
     cnf,
-    initialise,
+    init_actnorm,
     maximum_likelihood_loss,
     residual_flow,
 )
@@ -151,7 +151,7 @@ def test_a_fit_in_the_units_of_the_data(kind, x32):
     counts = rng.geometric(0.1, 4000)
     data = jnp.asarray(np.stack([prices, counts], axis=1), jnp.float32)
     flow = MAKE[kind](2, support={0: "positive", 1: "positive_integer"}, key=jr.key(0))
-    flow = initialise(flow, data[:1000])
+    flow = init_actnorm(flow, data[:1000])
     flow, _ = fit(flow, maximum_likelihood_loss, data[:3000], optimiser=optax.adam(0.01), steps=300,
                   batch_size=256, key=jr.key(1))  # fmt: skip
     held = evaluate(flow, maximum_likelihood_loss, data[3000:], batch_size=500, key=jr.key(2))
@@ -171,7 +171,7 @@ def test_a_fit_in_the_units_of_the_data(kind, x32):
 def test_whole_numbers_are_given_as_floating(key):
     flow = cnf(1, width=4, steps=1, support="nonnegative_integer", key=key)
     with pytest.raises(ValueError, match=r"use `data.astype\(float\)`; noise is added within"):
-        inspect.unwrap(initialise)(flow, jnp.ones((3, 1), int))
+        inspect.unwrap(init_actnorm)(flow, jnp.ones((3, 1), int))
 
 
 def test_the_density_of_a_context_in_the_units_of_the_data(key):
@@ -208,6 +208,6 @@ def test_a_mapped_flow_says_of_what_it_is():
     with pytest.raises(TypeError, match="bijection"):
         MappedFlow(flow, other)
     with pytest.raises(TypeError, match="`flow` must be a ResidualFlow or a MappedFlow"):
-        inspect.unwrap(initialise)(other, jnp.ones((3, 2)))
+        inspect.unwrap(init_actnorm)(other, jnp.ones((3, 2)))
     with pytest.raises(ValueError, match="`key` is missing"):
         OntoLine(1, "integer").forward_and_log_det(jnp.ones(1))

@@ -27,7 +27,7 @@ from ._hybrid import HybridFlow as HybridFlow
 from ._hybrid import HybridLoss as HybridLoss
 from ._images import bits_per_dimension as bits_per_dimension
 from ._images import dequantise as dequantise
-from ._initialise import initialise as initialise
+from ._init_actnorm import init_actnorm as init_actnorm
 from ._interface import AbstractFlow as AbstractFlow
 from ._interface import maximum_likelihood_loss as maximum_likelihood_loss
 from ._mapped_flow import MappedFlow as MappedFlow

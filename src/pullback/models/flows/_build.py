@@ -43,7 +43,7 @@ def residual_flow(
 ) -> ResidualFlow:
     """A residual flow of vectors: an act-norm, then blocks of a small network and an act-norm each.
 
-    Call `initialise` with some data before training. With a `context` the networks depend on it,
+    Call `init_actnorm` with some data before training. With a `context` the networks depend on it,
     and so does the base, a `ConditionalNormal`.
 
     Args:
@@ -119,8 +119,8 @@ def cnf(
 ) -> MappedFlow:
     """A continuous flow of vectors: an act-norm, then a `CNF` whose field is a `ConcatSquashMLP`.
 
-    Call `initialise` with some data before training. With a `context` the field depends on it, and
-    so does the base, a `ConditionalNormal`.
+    Call `init_actnorm` with some data before training. With a `context` the field depends on it,
+    and so does the base, a `ConditionalNormal`.
 
     Args:
         dim: entries of a point.

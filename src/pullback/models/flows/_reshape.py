@@ -22,7 +22,7 @@ class ActNorm(AbstractBijection):
        \ln|\det| = n \sum_c (s_c - \ln d_c) $$
 
     with n positions a channel: one for vectors, whose entries are the channels; height times width
-    for images `[channel, height, width]`. The mean m and the deviation d are set by `initialise`
+    for images `[channel, height, width]`. The mean m and the deviation d are set by `init_actnorm`
     and are no parameters: s and b are, in units of d, so that training does not depend on the units
     of the data.
 

@@ -16,7 +16,7 @@ from ._rows import with_context
 F = TypeVar("F", ResidualFlow, MappedFlow)
 
 
-def initialise(
+def init_actnorm(
     flow: F, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
 ) -> F:
     """The flow with its act-norms set by a batch of data, as they have to be before training.
@@ -35,7 +35,7 @@ def initialise(
         >>> import jax, jax.numpy as jnp, pullback as pb
         >>> flow = pb.models.flows.residual_flow(2, blocks=3, width=8, key=jax.random.key(0))
         >>> x = 5 + 2 * jax.random.normal(jax.random.key(1), (500, 2))
-        >>> z, _ = initialise(flow, x).inverse_and_log_det(x)
+        >>> z, _ = init_actnorm(flow, x).inverse_and_log_det(x)
         >>> bool(jnp.allclose(z.mean(0), 0, atol=1e-4) & jnp.allclose(z.std(0), 1, atol=1e-4))
         True
 
