@@ -9,9 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from pullback.runs import Context
 from pullback.plots import figure
-from pullback.runs import read_record, write_gallery, write_page
+from pullback.runs import Context, read_record, write_gallery, write_page
 
 VOID = {"meta", "img", "br"}
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pullback.plots import figure
 from pullback.runs import Context
 from pullback.runs._stage import load_stage, save_stage
-from pullback.plots import figure
 
 PLAIN = st.recursive(
     st.none()

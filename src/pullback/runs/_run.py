@@ -13,9 +13,7 @@ from typing import Any
 
 from pullback import __version__
 from pullback._files import atomic_write_text
-from pullback.runs import Experiment
-from pullback.runs import Context
-from pullback.runs import write_page
+from pullback.runs import Context, Experiment, write_page
 
 # Everything that a run writes, in the order in which a run that is replaced is taken away: the
 # mark of a finished run first and the mark of a run last, so that a kill in between is harmless.
