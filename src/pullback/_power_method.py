@@ -48,10 +48,11 @@ def singular_vector(
     *,
     rtol: float,
     max_steps: int,
+    least: int = 1,
 ) -> Float[Array, "*shape"]:
     r"""The right singular vector of a linear map, by $v \leftarrow A^\top A v / |A^\top A v|$."""
     pull = jax.linear_transpose(push, start)
-    return settle(turn_of(push, pull), start, rtol=rtol, max_steps=max_steps)
+    return settle(turn_of(push, pull), start, rtol=rtol, max_steps=max_steps, least=least)
 
 
 def turn_of(push: Callable[[Any], Any], pull: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -70,24 +71,29 @@ def settle(
     *,
     rtol: float,
     max_steps: int | Int[Array, ""],
+    least: int = 1,
 ) -> Float[Array, "*shape"]:
-    """Turn a vector again and again, until a turn is one of less than `rtol`.
+    """Turn a vector again and again, until a turn is one of less than `rtol` and of no more.
 
     What settles is the direction and not the norm that it stands for: where the largest singular
-    values lie close together the norm creeps, and a test of its change would end too soon.
+    values lie close together the norm creeps, and a test of its change would end too soon. Turns
+    that grow are those of a vector that lies nearly across the largest direction and is on its way
+    to it. They are seen from the second turn on: where a start may lie so, `least` is 2.
     """
+    rounding = 8 * float(jnp.finfo(start.dtype).eps)
 
-    def once(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        v, _, count = carry
+    def once(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        v, change, _, count = carry
         new = unit(turn(v), v)
-        return new, safe_norm(new - v), count + 1
+        return new, safe_norm(new - v), change, count + 1
 
-    def going(carry: tuple[Array, Array, Array]) -> Array:
-        _, change, count = carry
-        return (change > rtol) & (count < max_steps)
+    def going(carry: tuple[Array, ...]) -> Array:
+        _, change, before, count = carry
+        grows = (change > before) & (change > rounding)
+        return ((change > rtol) | grows | (count < least)) & (count < max_steps)
 
-    first = unit(start, start)
-    begin = (first, jnp.full((), jnp.inf, start.dtype), jnp.zeros((), int))
+    far = jnp.full((), jnp.inf, start.dtype)
+    begin = (unit(start, start), far, far, jnp.zeros((), int))
     return jax.lax.while_loop(going, once, begin)[0]
 
 

@@ -26,7 +26,7 @@ from pullback.nn import (
     slope_bound,
     update_spectral_norms,
 )
-from pullback.nn._warm import stamp_of
+from pullback.nn._warm import generic, stamp_of
 
 settle = functools.partial(update_spectral_norms, rtol=1e-9, max_steps=20_000)
 
@@ -149,6 +149,20 @@ def test_the_bound_holds_for_weights_that_no_refresh_has_seen(compiled, dtype, k
     conv = eqx.tree_at(lambda c: c.weight, conv, jr.normal(key, conv.weight.shape, dtype))
     kernel = effective(conv).astype(jnp.float64)
     np.testing.assert_allclose(np.linalg.svd(operator(conv, kernel))[1][0], 0.9, rtol=1e-3)
+
+
+def test_a_vector_that_starts_nearly_across_is_not_taken_to_have_settled(key):
+    """From 1e-3 off the wrong direction each turn is a short one, longer than the last."""
+    layer = LipschitzLinear(2, 2, bound=0.9, dtype=jnp.float32, key=key)
+    # What the layer starts from is half its vector and half a direction of its own.
+    start = generic(layer.vector) + layer.vector
+    across = jnp.asarray([-start[1], start[0]]) / jnp.linalg.norm(start)
+    largest = across + 5e-4 * start / jnp.linalg.norm(start)
+    other = jnp.asarray([-largest[1], largest[0]])
+    turned = jnp.stack([5.5 * largest, 5.2 * other]).astype(jnp.float32)
+    layer = eqx.tree_at(lambda layer: layer.weight, layer, turned)
+    for found in (layer.effective_weight(), eqx.filter_jit(lambda x: x.effective_weight())(layer)):
+        np.testing.assert_allclose(np.linalg.svd(found)[1][0], 0.9, rtol=1e-4)
 
 
 def test_a_stamp_tells_weights_apart(key):

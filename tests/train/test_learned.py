@@ -118,3 +118,10 @@ def test_joint_losses_keep_the_check_and_the_step():
     with pytest.raises(ValueError, match="Bernoulli"):
         fit((vae(), joint.learned), joint, 255 * DATA, optimiser=optax.adam(0.1), steps=1,
             batch_size=4, key=jr.key(0))  # fmt: skip
+
+
+def test_a_joint_loss_asks_for_the_pair():
+    joint = JointLoss(Coins(rebar()))
+    for given in (jnp.zeros(4), (jnp.zeros(4), [])):
+        with pytest.raises(TypeError, match=r"pair `\(model, joint\.learned\)`.*got (Array|tuple)"):
+            run(given, joint)

@@ -97,3 +97,12 @@ def test_a_step_of_ones_own_hands_over_the_function():
     moved, _ = apply_gradient(LBFGS, gradient, state, model, loss=value(model), value_fn=value)
     assert float(value(moved)) < float(value(model))
     assert moved["name"] == "kept"
+
+
+def test_steps_that_gather_gradients_are_those_of_the_mean():
+    options = {"batch_size": 12, "key": jr.key(0)}
+    loss = lambda w, rows, *, key: (jnp.mean((rows @ w - 1) ** 2), {})
+    gathered = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=3)
+    found, _ = fit(jnp.zeros(3), loss, MATRIX, optimiser=gathered, steps=6, **options)
+    expected, _ = fit(jnp.zeros(3), loss, MATRIX, optimiser=optax.sgd(0.1), steps=2, **options)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)  # Optax's mean is one of float32

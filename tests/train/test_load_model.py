@@ -129,3 +129,20 @@ def test_resuming_with_another_step_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"`step` computes something else.*another step"):
         go(0.2, steps=4, resume=True)
     np.testing.assert_allclose(go(0.1, steps=4, resume=True), 3 * (1 - 0.9**4), rtol=1e-12)
+
+
+def test_arrays_of_numpy_come_back_as_those_of_jax(tmp_path, x32):
+    model = {"w": np.ones(2), "table": np.arange(3)}
+    of_both = lambda m, batch, *, key: (jnp.sum(m["w"] ** 2), {})
+    trained, _ = run(tmp_path, model, of_both)
+    found = load_model(tmp_path, model)
+    assert jax.tree.map(lambda leaf: leaf.dtype.name, found) == {"w": "float32", "table": "int32"}
+    assert eqx.tree_equal(found, trained)
+    assert run(tmp_path, model, of_both, steps=6, resume=True)[1].step == 6
+
+
+def test_the_checkpoint_itself_is_no_folder(tmp_path):
+    _, info = run(tmp_path)
+    assert info.checkpoint is not None
+    with pytest.raises(CheckpointError, match=r"npz is a file\..*takes the folder"):
+        load_model(info.checkpoint, Model.new())

@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from pullback.train import Stream, TrainingError, evaluate, fit, fit_stack, iterate
+from pullback.train import Stream, TrainingError, apply_gradient, evaluate, fit, fit_stack, iterate
+from pullback.train._loop import checked_optimiser
 
 KEY = jr.key(0)
 
@@ -63,7 +64,7 @@ def test_a_row_of_the_validation_data_that_is_not_finite_is_named():
 
 
 @pytest.mark.parametrize("transform", [jax.jit, jax.vmap, jax.grad])
-def test_training_within_a_transformation_is_refused(transform):
+def test_training_within_a_transformation_is_refused(transform, tmp_path):
     x, adam = jnp.ones(4), optax.adam(0.1)
     calls = {
         "fit": lambda m: fit(m, loss, x, optimiser=adam, steps=1, batch_size=2, key=KEY)[0],
@@ -89,3 +90,18 @@ def test_training_within_a_transformation_is_refused(transform):
         transform(lambda w: run(x, loss=lambda m, b, *, key: (w * jnp.mean(m - b), {}))[0])(start)
     with refused():  # or by the optimiser
         transform(lambda w: run(x, rate=w)[0])(start)
+    with refused():  # or by either, with a folder for the checkpoint
+        transform(lambda w: run(x, rate=w, folder=tmp_path)[0])(start)
+
+
+@pytest.mark.parametrize("wrong", [optax.adam, 0.1, None])
+def test_what_is_no_optimiser_is_refused(wrong):
+    with pytest.raises(TypeError, match=r"must be .* such as `optax\.adam\(1e-3\)`; got"):
+        checked_optimiser(wrong)
+    x, options = jnp.ones(4), {"optimiser": wrong, "steps": 1, "batch_size": 2}
+    with pytest.raises(TypeError, match="optimiser"):
+        fit(jnp.zeros(()), loss, x, key=KEY, **options)
+    with pytest.raises(TypeError, match="optimiser"):
+        fit_stack(jnp.zeros(1), loss, x, keys=KEY[None], **options)
+    with pytest.raises(TypeError, match="optimiser"):
+        apply_gradient(wrong, x, None, x)

@@ -333,4 +333,4 @@ def _settled(layer: AbstractSpectralLayer) -> tuple[Array, Array]:
 def _first_vector(
     weight: Float[Array, "out in"], start: Float[Array, " in"]
 ) -> Float[Array, " in"]:
-    return singular_vector(lambda v: weight @ v, start, rtol=5e-4, max_steps=5000)
+    return singular_vector(lambda v: weight @ v, start, rtol=5e-4, max_steps=5000, least=2)

@@ -144,4 +144,4 @@ def _convolve(weight: Array, image: Array, stride: int, padding: Border) -> Arra
 @eqx.filter_jit
 def _first_vector(weight: Array, start: Array, stride: int, padding: Border) -> Array:
     push = lambda v: _convolve(weight, v, stride, padding)
-    return singular_vector(push, start, rtol=5e-4, max_steps=5000)
+    return singular_vector(push, start, rtol=5e-4, max_steps=5000, least=2)

@@ -37,7 +37,7 @@ def found_anew(
     warm = unit(vector, generic(vector))
     start = jnp.where(fresh, warm, warm + generic(vector))
     rtol = max(1e-4, 8 * float(jnp.finfo(vector.dtype).eps))
-    return settle(turn, start, rtol=rtol, max_steps=jnp.where(fresh, 0, 5000))
+    return settle(turn, start, rtol=rtol, max_steps=jnp.where(fresh, 0, 5000), least=2)
 
 
 def nudged(vector: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -12,7 +12,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
@@ -31,8 +30,10 @@ from pullback.train._loop import (
     REASONS,
     AtStep,
     Chunk,
+    Optimiser,
     Report,
     Setup,
+    checked_optimiser,
     loss_of_next_step,
     run_chunk,
     traced_step,
@@ -61,7 +62,7 @@ def fit(
     loss: Callable[..., Any],
     data: PyTree,
     *,
-    optimiser: optax.GradientTransformation,
+    optimiser: Optimiser,
     steps: int,
     batch_size: int,
     validation: PyTree = None,
@@ -138,8 +139,9 @@ def fit(
 
     Raises:
         ValueError: an argument does not fit; the message says which and how.
-        TypeError: `loss` returns something else, or `model` has no parameters, or complex ones; or
-            the call is within `jax.jit`, `vmap` or a gradient, for it compiles itself.
+        TypeError: `loss` returns something else; `optimiser` is none; `model` has no parameters, or
+            complex ones; or the call is within `jax.jit`, `vmap` or a gradient, for it compiles
+            itself.
         CheckpointError: `resume` found a broken checkpoint, or one of another run.
         TrainingError: the loss, the gradient or the parameters became non-finite, or a solver
             failed. The state before that step is in the error and, with `folder`, in the
@@ -157,6 +159,7 @@ def fit(
     """
     key = checked_key(key)
     refuse_traced("fit", model, data, validation, key)
+    checked_optimiser(optimiser)
     params, rest = split_model(model, trainable)
     plan = Plan(
         steps=steps,

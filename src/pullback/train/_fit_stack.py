@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from pullback._checked_data import check_data
@@ -19,7 +18,7 @@ from pullback._traced import TracedCall, trace_call
 from pullback.train._advice import refuse_traced
 from pullback.train._batches import batches
 from pullback.train._learned import refuse_untrained
-from pullback.train._loop import AtStep, check_loss, update_params
+from pullback.train._loop import AtStep, Optimiser, check_loss, checked_optimiser, update_params
 from pullback.train._progress import progress_bar
 from pullback.train._run import Keys, split_key
 from pullback.train._trainable import split_model
@@ -49,7 +48,7 @@ def fit_stack(
     loss: Callable[..., Any],
     data: PyTree,
     *,
-    optimiser: optax.GradientTransformation,
+    optimiser: Optimiser,
     steps: int,
     batch_size: int,
     trainable: PyTree = True,
@@ -105,6 +104,7 @@ def fit_stack(
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     if batch_size > size:
         raise ValueError(f"`batch_size` is {batch_size}, and there are {size} examples.")
+    checked_optimiser(optimiser)
     params, rest = split_model(models, trainable, name="models")
     fixed, _ = eqx.partition(rest, eqx.is_array)
     if leading_axis((params, fixed), name="models") != len(keys):

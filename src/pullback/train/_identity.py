@@ -9,14 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback import __version__
 from pullback._traced import TracedCall, trace_call
+from pullback.train._advice import refuse_traced
 from pullback.train._checkpoint import CheckpointError, check_same
-from pullback.train._loop import AtStep, optimise
+from pullback.train._loop import AtStep, Optimiser, optimise
 from pullback.train._structure import digests, structure
 
 _AGAIN = "Resume with the same, or start again in another folder."
@@ -37,12 +37,12 @@ def loss_identity(
     given = (loss, model)
     compute = lambda given, batch, key, step: AtStep(given[0], step)(given[1], batch, key=key)
     step = jax.ShapeDtypeStruct((), np.int32)
-    return identity_of(loss, trace_call("`loss`", compute, given, batch, key, step, same_as=loss))
+    traced = trace_call("`loss`", compute, given, batch, key, step, same_as=loss)
+    refuse_traced("fit", traced)
+    return identity_of(loss, traced)
 
 
-def optimiser_identity(
-    optimiser: optax.GradientTransformation, params: PyTree, state: PyTree
-) -> dict[str, Any]:
+def optimiser_identity(optimiser: Optimiser, params: PyTree, state: PyTree) -> dict[str, Any]:
     """The optimiser, and what its update computes."""
 
     def update(given: PyTree, gradient: PyTree, state: PyTree, params: PyTree) -> PyTree:
@@ -50,6 +50,7 @@ def optimiser_identity(
         return optimise(optimiser, gradient, state, params, value, value_fn=lambda params: value)
 
     traced = trace_call("`optimiser`", update, None, params, state, params, same_as=optimiser)
+    refuse_traced("fit", traced)
     return identity_of(optimiser, traced)
 
 

@@ -76,22 +76,31 @@ class JointLoss(eqx.Module):
         put = lambda leaf: eqx.tree_at(lambda e: e.learned_parts, leaf, next(parts))
         return jax.tree.unflatten(treedef, [put(x) if _is_learner(x) else x for x in leaves])
 
-    def check(self, both: tuple[PyTree, list[PyTree]], data: PyTree) -> None:
+    def check(self, both: PyTree, data: PyTree) -> None:
         """As the loss's own; `fit` asks once."""
-        check_data(self.loss, both[0], data)
+        check_data(self.loss, self._pair(both)[0], data)
 
     def __call__(
         self,
-        both: tuple[PyTree, list[PyTree]],
+        both: PyTree,
         batch: PyTree,
         *,
         key: PRNGKeyArray,
         step: Int[Array, ""] | int | None = None,
     ) -> tuple[Any, Any]:
         key = checked_key(key)
-        model, learned = both
+        model, learned = self._pair(both)
         loss = self.at(learned)
         return (loss if step is None else AtStep(loss, jnp.asarray(step)))(model, batch, key=key)
+
+    def _pair(self, both: Any) -> tuple[PyTree, list[PyTree]]:
+        if isinstance(both, tuple) and len(both) == 2 and isinstance(both[1], list):
+            if len(both[1]) == len(self.learned):
+                return both
+        raise TypeError(
+            "`JointLoss` is a loss of the pair `(model, joint.learned)`: give `fit` the pair "
+            f"instead of the model, and get the pair back; got {type(both).__name__}."
+        )
 
 
 def refuse_untrained(loss: Callable[..., Any]) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
 import jax.tree_util as jtu
+import numpy as np
 
-from pullback.train._checkpoint import load_part, names_of
+from pullback.train._checkpoint import CheckpointError, load_part, names_of
 from pullback.train._run import fit_header
 
 M = TypeVar("M")
@@ -30,8 +32,8 @@ def load_model(folder: str | os.PathLike[str], like: M) -> M:
         The model.
 
     Raises:
-        CheckpointError: there is no checkpoint, it is damaged or not of `fit`, or `like` is
-            another model: the first leaf or setting that differs is named.
+        CheckpointError: `folder` is a file, or has no checkpoint; that is damaged or not of `fit`;
+            or `like` is another model: the first leaf or setting that differs is named.
 
     Example:
         >>> import pathlib, tempfile
@@ -46,8 +48,14 @@ def load_model(folder: str | os.PathLike[str], like: M) -> M:
         >>> bool(model == trained)
         True
     """
+    if Path(folder).is_file():
+        raise CheckpointError(
+            f"{folder} is a file. `load_model` takes the folder that `fit` was given, in which "
+            "`checkpoint.npz` lies."
+        )
     file = Path(folder) / "checkpoint.npz"
     best = fit_header(file)["best"]
+    like = jax.tree.map(_as_trained, like)
     model = load_part(file, "model", like)
     if best["step"] is None:
         return model
@@ -58,3 +66,10 @@ def load_model(folder: str | os.PathLike[str], like: M) -> M:
 
     lowest = load_part(file, "best", jtu.tree_map_with_path(kept, like))
     return eqx.combine(lowest, model)
+
+
+def _as_trained(leaf: Any) -> Any:
+    """A leaf as `fit` keeps it: an array of NumPy becomes one of JAX."""
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -17,6 +17,9 @@ from pullback._traced import TracedCall, trace_call
 from pullback.nn import follow
 
 M = TypeVar("M")
+
+# What accumulates over several batches has the two methods, and is none of the class.
+Optimiser = optax.GradientTransformation | optax.MultiSteps
 
 REASONS = {
     1: "a solver failed (the metric `result` is not zero)",
@@ -190,8 +193,18 @@ def _clip(gradient: PyTree, clip_norm: float | None) -> PyTree:
         return clip.update(gradient, optax.EmptyState())[0]
 
 
+def checked_optimiser(optimiser: Any) -> Any:
+    """The optimiser, once it has proved to be one."""
+    if not all(callable(getattr(optimiser, name, None)) for name in ("init", "update")):
+        raise TypeError(
+            "`optimiser` must be an Optax gradient transformation, which has `init` and `update`, "
+            f"such as `optax.adam(1e-3)`; got {optimiser!r}."
+        )
+    return optimiser
+
+
 def update_params(
-    optimiser: optax.GradientTransformation,
+    optimiser: Optimiser,
     gradient: PyTree,
     state: PyTree,
     params: PyTree,
@@ -209,7 +222,7 @@ def update_params(
 
 
 def optimise(
-    optimiser: optax.GradientTransformation,
+    optimiser: Optimiser,
     gradient: PyTree,
     state: PyTree,
     params: PyTree,
@@ -226,7 +239,8 @@ def optimise(
     slope = gradient if slope is None else slope
     # Optax raises floats to integer powers, which strict promotion forbids; the code is not ours.
     with jax.numpy_dtype_promotion("standard"):
-        updates, new = optax.with_extra_args_support(optimiser).update(
+        accepting: Any = optax.with_extra_args_support(cast(Any, optimiser))
+        updates, new = accepting.update(
             gradient, state, params, value=loss, grad=slope, value_fn=value_fn
         )
         # What an optimiser starts as a plain number it may give back in another dtype.
@@ -240,7 +254,7 @@ def is_array_of(params: PyTree) -> PyTree:
 
 
 def apply_gradient(
-    optimiser: optax.GradientTransformation,
+    optimiser: Optimiser,
     gradient: M,
     state: PyTree,
     model: M,
@@ -272,6 +286,7 @@ def apply_gradient(
         >>> float(model["w"])
         0.5
     """
+    checked_optimiser(optimiser)
     params, rest = eqx.partition(model, eqx.is_inexact_array)
     of_params = None if value_fn is None else lambda params: value_fn(eqx.combine(params, rest))
     params, state = update_params(

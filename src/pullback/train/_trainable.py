@@ -35,7 +35,8 @@ def split_model(model: M, trainable: PyTree, *, name: str = "model") -> tuple[M,
         )
     if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
         raise TypeError(f"`{name}` has complex parameters; store real and imaginary parts apart.")
-    return params, eqx.combine(rest, frozen)
+    # NumPy's float64 is JAX's default float from here on.
+    return jax.tree.map(jnp.asarray, params), eqx.combine(rest, frozen)
 
 
 def _shown(trainable: Any) -> str:
