@@ -1,10 +1,10 @@
-"""The order-K regulariser: Taylor mode beside nested JVPs, and the silent form beside the full one.
+"""The order-K regulariser: Taylor mode beside nested JVPs, and a deferred penalty beside a full.
 
 The first table is the value of mean |d^K z/dt^K|^2 and its gradient with respect to the weights, by
 each method of `total_derivatives`, for K = 2 to 7. The second is a training step, the value and the
 gradient of mean(z(1)^2) + 0.1 R_K over 4 fixed Dopri5 steps, with R_K integrated in the forward
-pass (`Replay`, `Backsolve`) and without (`Silent` of either), for K = 1 to 4. The field is a
-64-100-64 tanh network that sees the time, float32, a batch of 100.
+pass (`Replay`, `Backsolve`) and without (`DeferredPenalty` of either), for K = 1 to 4. The field is
+a 64-100-64 tanh network that sees the time, float32, a batch of 100.
 
     python benchmarks/bench_taynode.py --orders 2 3 4 --rounds 5
 """
@@ -24,9 +24,9 @@ from pullback.nn import ConcatMLP
 from pullback.ode import (
     AbstractAdjoint,
     Backsolve,
+    DeferredPenalty,
     Regularised,
     Replay,
-    Silent,
     TaylorEnergy,
     solve,
     state_norm,
@@ -37,9 +37,9 @@ PACKAGES = ("pullback", "jax", "jaxlib", "diffrax")
 METHODS = ("taylor", "nested")
 ADJOINTS: dict[str, AbstractAdjoint] = {
     "Replay": Replay(),
-    "Silent(Replay)": Silent(),
+    "DeferredPenalty(Replay)": DeferredPenalty(),
     "Backsolve": Backsolve(),
-    "Silent(Backsolve)": Silent(Backsolve()),
+    "DeferredPenalty(Backsolve)": DeferredPenalty(Backsolve()),
 }
 
 
@@ -92,13 +92,13 @@ def derivatives_table(rows: dict[int, dict]) -> str:
 def steps_table(rows: dict[int, dict]) -> str:
     header = ["K"]
     for name in ("Replay", "Backsolve"):
-        header += [f"{name} ms", f"Silent({name}) ms", "silent / full"]
+        header += [f"{name} ms", f"DeferredPenalty({name}) ms", "deferred / full"]
     cells = []
     for order, row in rows.items():
         line = [str(order) if order else "none"]
         for name in ("Replay", "Backsolve"):
-            full, silent = row[name]["run_ms"], row[f"Silent({name})"]["run_ms"]
-            line += [f"{full:.2f}", f"{silent:.2f}", f"{silent / full:.2f}"]
+            full, deferred = row[name]["run_ms"], row[f"DeferredPenalty({name})"]["run_ms"]
+            line += [f"{full:.2f}", f"{deferred:.2f}", f"{deferred / full:.2f}"]
         cells.append(line)
     return markdown_table(header, cells)
 

@@ -2,7 +2,7 @@
 
 | adjoint | reverse | forward | forward over reverse | reverse over reverse |
 |---|---|---|---|---|
-| `Replay`, `Backsolve`, `Silent` | yes | - | yes | - |
+| `Replay`, `Backsolve`, `DeferredPenalty` | yes | - | yes | - |
 | `diffrax.DirectAdjoint` | yes | yes | yes | yes |
 | `diffrax.RecursiveCheckpointAdjoint`, `diffrax.BacksolveAdjoint` | yes | - | - | - |
 | `diffrax.ForwardMode` | - | yes, to any order | - | - |

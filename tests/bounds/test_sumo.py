@@ -53,21 +53,23 @@ def test_over_every_stop_it_is_the_longest_bound(exact, key):
     np.testing.assert_allclose(slope, jax.nn.softmax(weights), rtol=1e-9, atol=1e-15)
 
 
-def by_hand(weights, stop, law, exact):
+def by_hand(weights, stop, truncation, exact):
     bound = lambda k: np.logaddexp.reduce(weights[:k]) - np.log(k)
     total = bound(exact)
     for j in range(1, stop + 1):
-        total += (bound(exact + j) - bound(exact + j - 1)) / float(law.survival(jnp.asarray(j)))
+        total += (bound(exact + j) - bound(exact + j - 1)) / float(
+            truncation.survival(jnp.asarray(j))
+        )
     return total
 
 
 def test_of_one_stop_it_is_the_sum_of_the_paper(key):
     weights = np.asarray(30 * log_weights(40, key))
-    law = HarmonicTail(switch=20, rate=0.1, cap=35)
-    of_stop = jax.jit(lambda stop: sumo(jnp.asarray(weights), stop, law, exact=5))
+    truncation = HarmonicTail(switch=20, rate=0.1, cap=35)
+    of_stop = jax.jit(lambda stop: sumo(jnp.asarray(weights), stop, truncation, exact=5))
     for stop in (1, 3, 35):
         found = of_stop(jnp.asarray(stop))
-        np.testing.assert_allclose(found, by_hand(weights, stop, law, 5), rtol=1e-12)
+        np.testing.assert_allclose(found, by_hand(weights, stop, truncation, 5), rtol=1e-12)
 
 
 @pytest.mark.parametrize("exact", [1, 4])
@@ -119,7 +121,7 @@ def test_with_the_exact_posterior_every_draw_is_the_evidence(key):
         np.testing.assert_allclose(found, log_evidence(0.4), rtol=1e-10)
 
 
-LEVELS = Multilevel(base=1, law=Geometric(2**-1.5, cap=5))
+LEVELS = Multilevel(base=1, truncation=Geometric(2**-1.5, cap=5))
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -155,7 +157,7 @@ def test_both_are_unbiased_for_the_evidence_and_its_gradient(n, key):
     # Levels 0 to 4, each one's mean with its probability; the mean is the bound of 64 samples.
     total, variance = np.zeros(2), np.zeros(2)
     for stop in range(1, 6):
-        share = float(LEVELS.law.probability(jnp.asarray(stop)))
+        share = float(LEVELS.truncation.probability(jnp.asarray(stop)))
         values = np.stack(of_level(jr.split(jr.fold_in(key, stop), n // 4), stop))
         total += share * values.mean(axis=1)
         variance += share**2 * values.var(axis=1) / (n // 4)

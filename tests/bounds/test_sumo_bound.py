@@ -68,14 +68,14 @@ def test_at_the_posterior_every_stop_gives_the_evidence(key):
 
 def test_over_its_stops_it_is_the_longest_bound_for_every_estimator(key):
     # cap 1: K is 1 whatever is drawn, so the estimate is the bound of exact + 1 samples itself.
-    law = Geometric(0.5, cap=1)
+    truncation = Geometric(0.5, cap=1)
     q = proposal(0.4)
     long = ImportanceWeighted(3)
     for estimator in (Reparameterised(), ScoreFunction()):
         mean = lambda bound, e=estimator: jax.jit(jax.vmap(
             lambda k: bound(model(), q, estimator=e, key=k)
         ))(jr.split(key, 4000))  # fmt: skip
-        short, whole = mean(SUMO(law, exact=2)), mean(long)
+        short, whole = mean(SUMO(truncation, exact=2)), mean(long)
         spread = (short.var() / len(short) + whole.var() / len(whole)) ** 0.5
         assert abs(short.mean() - whole.mean()) < 4 * spread
 
@@ -96,7 +96,7 @@ def test_only_the_weights_that_are_needed_are_computed(batch_size, key):
     jax.block_until_ready(found)
     jax.effects_barrier()
     stops, _, _ = jr.split(key, 3)
-    needed = int(jnp.sum(2 + bound.distribution.sample((6,), key=stops)))
+    needed = int(jnp.sum(2 + bound.truncation.sample((6,), key=stops)))
     size = 6 if batch_size is None else batch_size
     assert len(counted) == -(-needed // size) * size
     assert np.isfinite(found).all()

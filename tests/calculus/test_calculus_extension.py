@@ -12,7 +12,7 @@ import pytest
 from pullback import calculus
 
 
-class Equal(calculus.AbstractStoppingLaw):
+class Equal(calculus.AbstractTruncation):
     """Each of 1, ..., cap equally often."""
 
     cap: int = eqx.field(static=True)
@@ -38,17 +38,21 @@ class Columns(calculus.AbstractDivergence):
 
 
 @pytest.mark.parametrize("estimator", ["roulette", "single"])
-def test_a_stopping_law_is_unbiased_in_every_sum(estimator, promotion):
-    law, stops = Equal(5), jnp.arange(1, 6)
-    np.testing.assert_allclose(law.probability(jnp.arange(7)), [0, *[0.2] * 5, 0], atol=1e-15)
-    np.testing.assert_allclose(law.mean(), 3)
-    shares = np.bincount(law.sample((20_000,), key=jr.key(0)), minlength=6) / 20_000
+def test_a_truncation_is_unbiased_in_every_sum(estimator, promotion):
+    truncation, stops = Equal(5), jnp.arange(1, 6)
+    np.testing.assert_allclose(
+        truncation.probability(jnp.arange(7)), [0, *[0.2] * 5, 0], atol=1e-15
+    )
+    np.testing.assert_allclose(truncation.mean(), 3)
+    shares = np.bincount(truncation.sample((20_000,), key=jr.key(0)), minlength=6) / 20_000
     np.testing.assert_allclose(shares, [0, *[0.2] * 5], atol=0.015)
 
     def mean(ratio):
         step = lambda term: (term, ratio * term)
         start = jnp.ones(5)
-        found = calculus.randomised_sum(step, start, law, stops, exact=2, estimator=estimator)
+        found = calculus.randomised_sum(
+            step, start, truncation, stops, exact=2, estimator=estimator
+        )
         return jnp.mean(found)  # all stops are equally likely
 
     exact = lambda ratio: jnp.sum(ratio ** jnp.arange(7))
@@ -56,7 +60,7 @@ def test_a_stopping_law_is_unbiased_in_every_sum(estimator, promotion):
         np.testing.assert_allclose(run(0.5), jax.value_and_grad(exact)(0.5), rtol=1e-12)
 
 
-def test_a_stopping_law_in_a_log_determinant(promotion):
+def test_a_truncation_in_a_log_determinant(promotion):
     matrix = 0.3 * jr.normal(jr.key(0), (3, 3)) / 3**0.5
     g = lambda x: matrix @ x
     method = calculus.RouletteLogDet(Equal(12), exact=1)

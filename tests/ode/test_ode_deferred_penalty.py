@@ -1,4 +1,4 @@
-"""The silent forward pass: its gradient against closed forms and against the full solve."""
+"""Deferred penalties: its gradient against closed forms and against the full solve."""
 
 import functools
 from typing import Any
@@ -17,12 +17,12 @@ from pullback.ode import (
     AbstractPenalty,
     Backsolve,
     Bosh3,
+    DeferredPenalty,
     Euler,
     Heun,
     KineticEnergy,
     Regularised,
     Replay,
-    Silent,
     TaylorEnergy,
     solve,
     state_norm,
@@ -40,7 +40,9 @@ def test_closed_form(adjoint, order):
     def found(a, z0, end):
         field = Regularised(lambda t, z, a: a * z, (TaylorEnergy(order),))
         ts = jnp.stack([0.0, end])
-        z, (energy,) = solve(field, field.start(z0), ts, a, adjoint=Silent(adjoint), **TIGHT).ys
+        z, (energy,) = solve(
+            field, field.start(z0), ts, a, adjoint=DeferredPenalty(adjoint), **TIGHT
+        ).ys
         return z[-1] + 0.7 * energy[-1]
 
     def exact(a, z0, end):
@@ -86,15 +88,17 @@ def gradient(net, adjoint, **options):
     ids=["fixed", "recomputed", "adaptive, with an output on the way"],
 )
 def test_with_replay_the_gradient_is_that_of_the_full_solve_to_rounding(net, options):
-    silent, full = (gradient(net, adjoint, **options) for adjoint in (Silent(), Replay()))
-    assert jnp.linalg.norm(silent - full) < 1e-13 * jnp.linalg.norm(full)
+    deferred, full = (
+        gradient(net, adjoint, **options) for adjoint in (DeferredPenalty(), Replay())
+    )
+    assert jnp.linalg.norm(deferred - full) < 1e-13 * jnp.linalg.norm(full)
 
 
 def test_with_backsolve_it_is_that_of_the_full_solve_to_tolerance(net):
     options = {"rtol": 1e-7, "atol": 1e-7, "solver": Bosh3()}
-    silent = gradient(net, Silent(Backsolve()), **options)
+    deferred = gradient(net, DeferredPenalty(Backsolve()), **options)
     full = gradient(net, Replay(), **options)
-    assert jnp.linalg.norm(silent - full) < 1e-5 * jnp.linalg.norm(full)
+    assert jnp.linalg.norm(deferred - full) < 1e-5 * jnp.linalg.norm(full)
 
 
 def test_hessian_vector_product_forward_over_reverse(net):
@@ -103,15 +107,17 @@ def test_hessian_vector_product_forward_over_reverse(net):
         (Y0,),
         (jnp.ones_like(Y0),),
     )[1]
-    silent, full = (jax.jit(push, static_argnums=0)(adjoint) for adjoint in (Silent(), Replay()))
-    np.testing.assert_allclose(silent, full, rtol=1e-10)
+    deferred, full = (
+        jax.jit(push, static_argnums=0)(adjoint) for adjoint in (DeferredPenalty(), Replay())
+    )
+    np.testing.assert_allclose(deferred, full, rtol=1e-10)
 
 
 def test_vjp_tells_what_it_costs():
     field = Regularised(lambda t, y, a: a * y, (KineticEnergy(),))
     start, args = field.start(jnp.ones(2)), jnp.array(0.5)
     answers = []
-    for adjoint in (Silent(), Replay()):
+    for adjoint in (DeferredPenalty(), Replay()):
         options = {"norm": state_norm, "adjoint": adjoint}
         solution, pull = vjp(field, start, [0.0, 1.0], args, **options)
         cotangent = jax.tree.map(jnp.ones_like, solution.ys)
@@ -141,17 +147,17 @@ def test_the_forward_pass_leaves_the_penalty_out():
         )
 
     assert "cbrt" in program(run, Replay())
-    assert "cbrt" not in program(run, Silent())
+    assert "cbrt" not in program(run, DeferredPenalty())
     # The forward half of a gradient leaves it out too: only steps that are replayed have it.
     residuals = lambda y0, adjoint: jax.vjp(lambda y0: run(y0, adjoint), y0)[0]
-    assert "cbrt" not in program(residuals, Silent())
+    assert "cbrt" not in program(residuals, DeferredPenalty())
 
-    y, (value,) = run(jnp.ones(2), Silent())
+    y, (value,) = run(jnp.ones(2), DeferredPenalty())
     plain = solve(lambda t, y, args: -y, jnp.ones(2), [0.0, 1.0])
     np.testing.assert_allclose(y, plain.ys, rtol=1e-14)
     assert value.tolist() == [0.0, 0.0]
     # With or without a gradient, the value is the same.
-    value_and_grad = jax.value_and_grad(lambda y0: run(y0, Silent())[1][0][-1])
+    value_and_grad = jax.value_and_grad(lambda y0: run(y0, DeferredPenalty())[1][0][-1])
     value, slope = value_and_grad(jnp.ones(2))
     assert value == 0
     # The integral of cbrt(y0 e^-t) is 3 (1 - e^(-1/3)) cbrt(y0), whose slope at 1 is a third; the
@@ -165,7 +171,7 @@ def test_training_without_a_penalty_is_bit_identical_to_plain_training(net):
 
     def with_penalties(penalties, net):
         field = Regularised(f, penalties)
-        options = {"steps": 3, "solver": Heun(), "norm": state_norm, "adjoint": Silent()}
+        options = {"steps": 3, "solver": Heun(), "norm": state_norm, "adjoint": DeferredPenalty()}
         y, rs = solve(field, field.start(Y0), [0.0, 1.0], net, **options).ys
         return jnp.sum(jnp.sin(y[-1])) + sum((0.0 * r[-1] for r in rs), jnp.zeros(()))
 
@@ -201,7 +207,7 @@ def test_it_rides_along_with_a_state_of_any_shape():
     def end(a):
         start = field.start((jnp.ones(2), jnp.zeros(())))
         (_, log_density), (energy,) = solve(
-            field, start, [0.0, 1.0], a, adjoint=Silent(), **TIGHT
+            field, start, [0.0, 1.0], a, adjoint=DeferredPenalty(), **TIGHT
         ).ys
         return log_density[-1] + energy[-1], log_density[-1]
 
@@ -212,10 +218,12 @@ def test_it_rides_along_with_a_state_of_any_shape():
 
 
 def test_what_it_cannot_do_is_named():
-    with pytest.raises(ValueError, match=r"must be Replay\(\) or Backsolve\(\), got Silent"):
-        Silent(Silent())
+    with pytest.raises(
+        ValueError, match=r"must be Replay\(\) or Backsolve\(\), got DeferredPenalty"
+    ):
+        DeferredPenalty(DeferredPenalty())
     decay = lambda t, y, args: jax.tree.map(jnp.negative, y)
     with pytest.raises(ValueError, match="takes a state"):
-        solve(decay, jnp.ones(2), [0.0, 1.0], adjoint=Silent())
+        solve(decay, jnp.ones(2), [0.0, 1.0], adjoint=DeferredPenalty())
     with pytest.raises(ValueError, match="a rate of f depends on it"):
-        solve(decay, (jnp.ones(2), jnp.ones(())), [0.0, 1.0], adjoint=Silent())
+        solve(decay, (jnp.ones(2), jnp.ones(())), [0.0, 1.0], adjoint=DeferredPenalty())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pullback.ode import (
-    PID,
     Backsolve,
     Method,
+    PIDController,
     Recorder,
     Replay,
     integrate,
@@ -108,7 +108,9 @@ def unrolled(solver, hs, y0, ts, theta, steps=None):
 def recorded_sizes(solver, y0, ts, theta):
     tableau = tableau_of(solver)
     assert tableau is not None
-    method = Method(tableau, PID(), rms_norm, jnp.array(1e-3), jnp.array(1e-3), None, 64, False)
+    method = Method(
+        tableau, PIDController(), rms_norm, jnp.array(1e-3), jnp.array(1e-3), None, 64, False
+    )
     path = integrate(method, pendulum, y0, ts, theta, Recorder(64, 1))
     assert path.record is not None
     return path.record.h[: int(path.slots)]

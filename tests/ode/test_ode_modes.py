@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.ode import Backsolve, Replay, Silent, solve, state_norm
+from pullback.ode import Backsolve, DeferredPenalty, Replay, solve, state_norm
 
 AT = jnp.array([0.7, 1.3])
 ALONG = jnp.array([0.3, -1.0])
@@ -25,7 +25,7 @@ OURS = {"grad", "jvp of grad", "hessian"}
 ADJOINTS = {
     "Replay": (Replay(), OURS),
     "Backsolve": (Backsolve(), OURS),
-    "Silent": (Silent(), OURS),
+    "DeferredPenalty": (DeferredPenalty(), OURS),
     "Direct": (diffrax.DirectAdjoint(), set(MODES)),
     "RecursiveCheckpoint": (diffrax.RecursiveCheckpointAdjoint(), {"grad"}),
     "Diffrax's Backsolve": (diffrax.BacksolveAdjoint(), {"grad"}),
@@ -46,7 +46,7 @@ def solved(name):
 
     def f(x):
         a, y0 = x
-        if name == "Silent":
+        if name == "DeferredPenalty":
             field = lambda t, s, a: (a * s[0], s[0] ** 2)
             y, _ = solve(field, (y0, 0 * y0), [0.0, 1.0], a, norm=state_norm, **options).ys
         else:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback.ode import PID, Backsolve, Euler, Replay, Result, SolveError, solve
+from pullback.ode import Backsolve, Euler, PIDController, Replay, Result, SolveError, solve
 
 SOLVERS = [
     diffrax.Euler(),
@@ -195,7 +195,10 @@ def test_repeated_times_repeat_the_value():
         np.testing.assert_array_equal(sol.ys[i], sol.ys[i + 1])
 
 
-@pytest.mark.parametrize("control", [PID(), PID(pcoeff=0.4, icoeff=0.3), PID(0.3, 0.3, 0.1)])
+@pytest.mark.parametrize(
+    "control",
+    [PIDController(), PIDController(pcoeff=0.4, icoeff=0.3), PIDController(0.3, 0.3, 0.1)],
+)
 def test_controllers_hold_the_tolerance(control):
     sol = solve(
         lambda t, y, args: -2 * t * y**2,
@@ -210,7 +213,7 @@ def test_controllers_hold_the_tolerance(control):
 
 def test_pid_gives_diffraxs_factors():
     """Errors of a run with a refusal; Diffrax never shrinks a passed step, and none asks for it."""
-    mine = PID(0.3, 0.4, 0.1)
+    mine = PIDController(0.3, 0.4, 0.1)
     theirs: Any = diffrax.PIDController(rtol=1.0, atol=1.0, pcoeff=0.3, icoeff=0.4, dcoeff=0.1)
     term, y, h = diffrax.ODETerm(lambda t, y, args: y), jnp.zeros(1), jnp.array(0.1)
     state = theirs.init(term, 0.0, 1.0, y, 0.1, None, lambda t, y, args: y, 5)[1]
@@ -228,7 +231,7 @@ def test_pid_gives_diffraxs_factors():
 
 def test_pid_changes_the_steps_as_diffrax_does():
     """The same controller on the same problem takes as many steps, but for where it starts."""
-    for mine in (PID(), PID(pcoeff=0.4, icoeff=0.3)):
+    for mine in (PIDController(), PIDController(pcoeff=0.4, icoeff=0.3)):
         theirs = diffrax.diffeqsolve(
             diffrax.ODETerm(pendulum),
             diffrax.Dopri5(),
@@ -453,7 +456,7 @@ def test_traced_times_out_of_order_are_reported():
         (
             {"control": diffrax.PIDController(rtol=1e-3, atol=1e-3)},
             TypeError,
-            "control must be pullback.ode.PID.*got PIDController",
+            "control must be pullback.ode.PIDController.*got PIDController",
         ),
         (
             {"solver": diffrax.EulerHeun(), "steps": 2},

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback.ode import Backsolve, Replay, Silent, solve, state_norm, vjp
+from pullback.ode import Backsolve, DeferredPenalty, Replay, solve, state_norm, vjp
 
 TIGHT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -196,7 +196,7 @@ def test_a_batch_is_its_samples(adjoint):
 def test_what_the_norm_leaves_out_has_its_gradient():
     field = lambda t, s, a: (a * s[0], s[0] ** 2)
     bar = jnp.array([0.0, 1.0])
-    for adjoint in (Replay(), Silent(), Backsolve()):
+    for adjoint in (Replay(), DeferredPenalty(), Backsolve()):
         start = (jnp.array(1.3), jnp.array(0.0))
         options: dict[str, Any] = {"norm": state_norm, "adjoint": adjoint, **TIGHT}
         _, pull = vjp(field, start, [0.0, 1.0], jnp.array(0.8), **options)

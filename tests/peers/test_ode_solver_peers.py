@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback.ode import PID, SDIRK, Result, solve, state_norm
+from pullback.ode import SDIRK, PIDController, Result, solve, state_norm
 
 tight = functools.partial(solve, rtol=1e-8, atol=1e-9, throw=False)
 name = lambda x: type(x).__name__
@@ -178,7 +178,10 @@ def test_steps_follow_the_unit_of_time():
     np.testing.assert_allclose(one.ys, day.ys, rtol=1e-5)
 
 
-@pytest.mark.parametrize("control", [PID(), PID(pcoeff=0.2, icoeff=0.4), PID(factormax=2.0)])
+@pytest.mark.parametrize(
+    "control",
+    [PIDController(), PIDController(pcoeff=0.2, icoeff=0.4), PIDController(factormax=2.0)],
+)
 def test_a_sudden_change_is_met_by_refused_steps(control):
     f = lambda t, y, args: -y + jnp.tanh(200 * (t - 5))
     sol = solve(f, -jnp.ones(1), [0.0, 10.0], rtol=1e-6, atol=1e-8, control=control)

@@ -63,7 +63,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
     def again(*args):
         raise RuntimeError("measured a second time")
 
-    for name in ("measure", "compare_modes", "silent_gap", "paths"):
+    for name in ("measure", "compare_modes", "deferred_gap", "paths"):
         monkeypatch.setattr(_taynode_measures, name, again)
     resumed = run(RECIPE, config, preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]

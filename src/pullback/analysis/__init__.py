@@ -29,7 +29,7 @@ from ._mutual_information_gap import mig as mig
 from ._out_of_distribution import OutOfDistributionScores as OutOfDistributionScores
 from ._out_of_distribution import auroc as auroc
 from ._out_of_distribution import out_of_distribution_scores as out_of_distribution_scores
-from ._rate_distortion import Channel as Channel
+from ._rate_distortion import DiscreteRateDistortion as DiscreteRateDistortion
 from ._rate_distortion import RateDistortion as RateDistortion
 from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion
 from ._rate_distortion import rate_distortion as rate_distortion

@@ -195,7 +195,7 @@ def _flat(z: Any) -> Array:
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(z)])
 
 
-class Channel(NamedTuple):
+class DiscreteRateDistortion(NamedTuple):
     r"""Exact quantities of a discrete model, in nats.
 
     $R - I = \mathrm{KL}(q(z) \| p(z))$ and
@@ -219,7 +219,7 @@ def discrete_rate_distortion(
     log_encoder: Float[Array, "x z"],
     log_prior: Float[Array, " z"],
     log_decoder: Float[Array, "z x"],
-) -> Channel:
+) -> DiscreteRateDistortion:
     r"""Rate, distortion and information of a model of tables, by sums over all x and z.
 
     Args:
@@ -229,8 +229,8 @@ def discrete_rate_distortion(
         log_decoder: $\log p(x | z)$, a row for each z.
 
     Returns:
-        A `Channel`; gradients flow through it. What has probability 0 adds nothing, and its
-        logarithm may be -inf; data that the decoder cannot make are an infinite distortion.
+        A `DiscreteRateDistortion`; gradients flow through it. What has probability 0 adds nothing,
+        and its logarithm may be -inf; data that the decoder cannot make are an infinite distortion.
 
     Raises:
         ValueError: shapes that do not fit, or a row of probabilities that does not sum to 1
@@ -252,7 +252,7 @@ def discrete_rate_distortion(
     # 0 log 0 is 0, in the gradient too.
     within = jnp.where(joint > 0, log_encoder, 0)
     mean = lambda values: jnp.sum(joint * jnp.where(joint > 0, values, 0))
-    return Channel(
+    return DiscreteRateDistortion(
         distortion=-mean(log_decoder.T),
         rate=mean(within - log_prior[None]),
         information=mean(within - aggregate[None]),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from pullback.calculus import (
-    AbstractStoppingLaw,
+    AbstractTruncation,
     Multilevel,
     RaggedTerms,
     multilevel_estimate,
@@ -17,7 +17,7 @@ from pullback.sampling import log_mean_exp
 def sumo(
     log_weights: Float[Array, " sample"],
     stop: Int[Array, ""],
-    law: AbstractStoppingLaw,
+    truncation: AbstractTruncation,
     *,
     exact: int = 1,
 ) -> Float[Array, ""]:
@@ -32,16 +32,18 @@ def sumo(
     beyond $m + K$ are not looked at, though they were computed: `ragged_sumo` is for those who
     would not pay for them.
 
-    No law of K gives both a finite variance and a finite cost without the cap; draws far out are
-    rare and large, so judge by a median of means and the worst draw. `multilevel_log_evidence` has
-    both finite. The expectation does not depend on the posterior, which is therefore trained to
-    lower the variance, $\nabla_\phi \mathbb{E}[(\mathrm{SUMO} - c)^2]$ with c near the mean, or by
-    an importance-weighted bound on the same weights.
+    No distribution of K gives both a finite variance and a finite cost without the cap; draws far
+    out are rare and large, so judge by a median of means and the worst draw.
+    `multilevel_log_evidence` has both finite. The expectation does not depend on the posterior,
+    which is therefore trained to lower the variance,
+    $\nabla_\phi \mathbb{E}[(\mathrm{SUMO} - c)^2]$ with c near the mean, or by an
+    importance-weighted bound on the same weights.
 
     Args:
-        log_weights: of independent samples, `exact + law.cap` of them.
-        stop: K, from `law.sample(key=key)`.
-        law: of K; the paper's is `HarmonicTail(switch=80, rate=0.1, cap=...)`.
+        log_weights: of independent samples, `exact + truncation.cap` of them.
+        stop: K, from `truncation.sample(key=key)`.
+        truncation: the distribution of K; the paper's is
+            `HarmonicTail(switch=80, rate=0.1, cap=...)`.
         exact: m, the samples that are always taken.
 
     Returns:
@@ -53,9 +55,9 @@ def sumo(
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from pullback.calculus import HarmonicTail
-        >>> law = HarmonicTail(cap=100)
+        >>> truncation = HarmonicTail(cap=100)
         >>> weights = jnp.full(101, -3.0)  # the posterior is exact: all weights are p(x)
-        >>> float(sumo(weights, law.sample(key=jax.random.key(0)), law))
+        >>> float(sumo(weights, truncation.sample(key=jax.random.key(0)), truncation))
         -3.0
 
     Source: Luo et al., SUMO: Unbiased Estimation of Log Marginal Probability for Latent Variable
@@ -63,16 +65,16 @@ def sumo(
     """
     if exact < 1:
         raise ValueError(f"`exact` must be 1 or more, got {exact}.")
-    needed = exact + law.cap
+    needed = exact + truncation.cap
     if len(log_weights) < needed:
         raise ValueError(
-            f"`log_weights` must be {needed}, `exact` + `law.cap`, got {len(log_weights)}."
+            f"`log_weights` must be {needed}, `exact` + `truncation.cap`, got {len(log_weights)}."
         )
     log_weights = log_weights[:needed]
     k = jnp.arange(1, needed + 1)
     bounds = jax.lax.cumlogsumexp(log_weights) - jnp.log(k.astype(log_weights.dtype))
-    j = jnp.arange(1, law.cap + 1)
-    weight = law.weight(j, jnp.broadcast_to(stop, j.shape)).astype(bounds.dtype)
+    j = jnp.arange(1, truncation.cap + 1)
+    weight = truncation.weight(j, jnp.broadcast_to(stop, j.shape)).astype(bounds.dtype)
     rises = jnp.diff(bounds[exact - 1 :])
     # Where a weight is zero nothing may flow back: the sample may be far out.
     return bounds[exact - 1] + jnp.sum(jnp.where(weight == 0, 0, weight * rises))
@@ -81,7 +83,7 @@ def sumo(
 def ragged_sumo(
     log_weights: Float[Array, " entry"],
     needed: RaggedTerms,
-    law: AbstractStoppingLaw,
+    truncation: AbstractTruncation,
     stop: Int[Array, " batch"],
     *,
     exact: int = 1,
@@ -90,13 +92,13 @@ def ragged_sumo(
 
     Draw `stop` outside of `jax.jit`, list the samples by `ragged_terms(stop, exact=exact)`, and
     compute one log-weight for each entry: that of a fresh sample for the example `needed.row`. The
-    expected cost is `exact + law.mean()` weights an example.
+    expected cost is `exact + truncation.mean()` weights an example.
 
     Args:
         log_weights: one for each entry of `needed`; what stands in the padding is not looked at.
         needed: from `pullback.calculus.ragged_terms`, with the same `stop` and `exact`.
-        law: of the stopping index.
-        stop: K of each example: `law.sample((batch,), key=key)`.
+        truncation: the distribution of the stopping index.
+        stop: K of each example: `truncation.sample((batch,), key=key)`.
         exact: m, the samples that are always taken.
 
     Returns:
@@ -105,10 +107,10 @@ def ragged_sumo(
     Example:
         >>> import jax.numpy as jnp, numpy as np
         >>> from pullback.calculus import HarmonicTail, ragged_terms
-        >>> law, stop = HarmonicTail(cap=100), np.array([1, 3])
+        >>> truncation, stop = HarmonicTail(cap=100), np.array([1, 3])
         >>> needed = ragged_terms(stop, exact=1)
         >>> log_weights = jnp.asarray(-1.0 - needed.row)
-        >>> ragged_sumo(log_weights, needed, law, jnp.asarray(stop), exact=1).tolist()
+        >>> ragged_sumo(log_weights, needed, truncation, jnp.asarray(stop), exact=1).tolist()
         [-1.0, -2.0]
 
     Source: Luo et al., arXiv 2004.00353.
@@ -120,7 +122,7 @@ def ragged_sumo(
     log_weights = jnp.where(jnp.asarray(needed.mask), log_weights, 0)
     bounds = _running_log_sum(log_weights, first) - jnp.log(term.astype(log_weights.dtype))
     before = jnp.where(first, 0, jnp.roll(bounds, 1))
-    return ragged_sum(bounds - before, needed, law, stop, exact=exact)
+    return ragged_sum(bounds - before, needed, truncation, stop, exact=exact)
 
 
 def _running_log_sum(
@@ -149,8 +151,8 @@ def multilevel_log_evidence(
 
     Args:
         log_weights: `multilevel.samples(stop)` of them.
-        stop: one plus the level, a Python number, from `multilevel.law.sample(key=key)`.
-        multilevel: the base $n_0$ and the law.
+        stop: one plus the level, a Python number, from `multilevel.truncation.sample(key=key)`.
+        multilevel: the base $n_0$ and the truncation.
 
     Raises:
         ValueError: `stop` is not in 1, ..., cap, or there are not as many weights.
@@ -183,7 +185,7 @@ def ragged_multilevel(
         log_weights: one for each entry of `needed`.
         needed: which example each entry is for.
         stop: one plus the level of each example.
-        multilevel: the base and the law.
+        multilevel: the base and the truncation.
 
     Returns:
         The estimates.
@@ -214,6 +216,6 @@ def ragged_multilevel(
     log_half = jnp.log(half.astype(log_sum.dtype))
     first, second = log_sum[:, 1] - log_half, log_sum[:, 2] - log_half
     whole = jnp.logaddexp(first, second) - jnp.log(jnp.asarray(2, first.dtype))
-    share = multilevel.law.probability(stop).astype(first.dtype)
+    share = multilevel.truncation.probability(stop).astype(first.dtype)
     log_base = jnp.log(jnp.asarray(base, first.dtype))
     return log_sum[:, 0] - log_base + (whole - (first + second) / 2) / share

@@ -10,7 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from pullback._key import checked_key
-from pullback.calculus import AbstractStoppingLaw, RaggedTerms
+from pullback.calculus import AbstractTruncation, RaggedTerms
 from pullback.sampling import (
     AbstractEstimator,
     Distribution,
@@ -56,7 +56,8 @@ class SUMO(AbstractBound):
     serves all `num_samples`), it is $m + \mathrm{cap}$, which `ImportanceWeighted` uses better.
 
     Args:
-        distribution: of K; the paper's is `HarmonicTail(switch=80, rate=0.1, cap=...)`.
+        truncation: the distribution of K; the paper's is
+            `HarmonicTail(switch=80, rate=0.1, cap=...)`.
         exact: m, the samples that are always taken.
 
     Raises:
@@ -77,7 +78,7 @@ class SUMO(AbstractBound):
     Models, arXiv 2004.00353; the gradient along the path is derived from it.
     """
 
-    distribution: AbstractStoppingLaw
+    truncation: AbstractTruncation
     exact: int = eqx.field(default=1, static=True)
 
     def __check_init__(self):
@@ -105,13 +106,13 @@ class SUMO(AbstractBound):
         self._require(estimator)
         log_joint = normalised(log_joint, key)
         stops, samples = jr.split(key)
-        stop = self.distribution.sample(key=stops)
+        stop = self.truncation.sample(key=stops)
 
         def f(z: Any, q: Any) -> Array:
             weights = jax.vmap(lambda one: log_joint(one) - log_prob(q.base, one))(z)
-            return sumo(weights, stop, self.distribution, exact=self.exact)
+            return sumo(weights, stop, self.truncation, exact=self.exact)
 
-        stream = Replicated(posterior, self.exact + self.distribution.cap)
+        stream = Replicated(posterior, self.exact + self.truncation.cap)
         return expectation(
             f, stream, estimator=estimator, num_samples=num_samples, batch_size=batch_size,
             key=samples,
@@ -147,8 +148,8 @@ class SUMO(AbstractBound):
         n = len(batch)
         size = n if batch_size is None else batch_size
         stops, samples, masses = jr.split(key, 3)
-        stop = self.distribution.sample((n,), key=stops)
-        needed = _entries(stop, self.exact, n * (self.exact + self.distribution.cap), size)
+        stop = self.truncation.sample((n,), key=stops)
+        needed = _entries(stop, self.exact, n * (self.exact + self.truncation.cap), size)
         mass_keys = jr.split(masses, n)
 
         def weight(row: Array, key: Array) -> Array:
@@ -164,7 +165,7 @@ class SUMO(AbstractBound):
             return expectation(f, posterior, estimator=estimator, key=key)
 
         log_weights = _while_needed(weight, needed, size, samples)
-        return ragged_sumo(log_weights, needed, self.distribution, stop, exact=self.exact)
+        return ragged_sumo(log_weights, needed, self.truncation, stop, exact=self.exact)
 
     def _require(self, estimator: AbstractEstimator) -> None:
         path = "`PathDerivative(allow_bias=True)`"

@@ -30,7 +30,7 @@ from ._score_matching import hyvarinen_objective as hyvarinen_objective
 from ._stein import SteinTerms as SteinTerms
 from ._stein import stein_operator as stein_operator
 from ._stein import stein_terms as stein_terms
-from ._stopping import AbstractStoppingLaw as AbstractStoppingLaw
-from ._stopping import Geometric as Geometric
-from ._stopping import HarmonicTail as HarmonicTail
 from ._total_derivatives import total_derivatives as total_derivatives
+from ._truncation import AbstractTruncation as AbstractTruncation
+from ._truncation import Geometric as Geometric
+from ._truncation import HarmonicTail as HarmonicTail

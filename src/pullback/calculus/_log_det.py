@@ -16,7 +16,7 @@ from pullback._key import checked_key
 from pullback._once import once
 
 from ._randomised_sum import TruncationCost, truncation_cost
-from ._stopping import AbstractStoppingLaw, Geometric
+from ._truncation import AbstractTruncation, Geometric
 
 Probes = Literal["rademacher", "gaussian", "basis"]
 
@@ -171,12 +171,12 @@ class RouletteLogDet(AbstractLogDet):
     which is not a log-determinant.) Differentiated twice it raises, for the row vector has no
     gradient: `ExactLogDet` and `TruncatedLogDet` have every derivative.
 
-    Both are unbiased up to the law's cap. For `Geometric(ratio)` the variance is finite where the
-    spectral radius of J is below $\sqrt{\mathrm{ratio}}$, which is 0.71 by default; `worst_case`
-    says what a Lipschitz bound allows, and `diagnose_draws` what has happened.
+    Both are unbiased up to the truncation's cap. For `Geometric(ratio)` the variance is finite
+    where the spectral radius of J is below $\sqrt{\mathrm{ratio}}$, which is 0.71 by default;
+    `worst_case` says what a Lipschitz bound allows, and `diagnose_draws` what has happened.
 
     Args:
-        law: of the stopping index.
+        truncation: the distribution of the stopping index.
         exact: m, the number of terms that are always taken.
         distribution: of the probe v: "rademacher", "gaussian", or "basis" for the exact trace.
 
@@ -195,20 +195,20 @@ class RouletteLogDet(AbstractLogDet):
         sections 3.1 and 3.2.
     """
 
-    law: AbstractStoppingLaw
+    truncation: AbstractTruncation
     exact: int = eqx.field(static=True)
     distribution: Probes = eqx.field(static=True)
 
     def __init__(
         self,
-        law: AbstractStoppingLaw | None = None,
+        truncation: AbstractTruncation | None = None,
         *,
         exact: int = 2,
         distribution: Probes = "rademacher",
     ):
         if exact < 0:
             raise ValueError(f"`exact` must be 0 or more, got {exact}.")
-        self.law = Geometric(0.5) if law is None else law
+        self.truncation = Geometric(0.5) if truncation is None else truncation
         self.exact, self.distribution = exact, _known(distribution)
 
     def draw(self, *, key: PRNGKeyArray | None) -> Int[Array, ""]:
@@ -216,7 +216,7 @@ class RouletteLogDet(AbstractLogDet):
         if key is None:
             raise ValueError("`key` must be a random key for a random stopping index, got None.")
         key = checked_key(key)
-        return self.law.sample(key=key)
+        return self.truncation.sample(key=key)
 
     def worst_case(self, lipschitz: float, *, dim: int = 1) -> TruncationCost:
         r"""The mean, variance and cost for the worst Jacobian of a given Lipschitz constant.
@@ -236,9 +236,9 @@ class RouletteLogDet(AbstractLogDet):
         """
         rho = _contraction(lipschitz)
         if rho == 0:
-            return TruncationCost(0.0, 0.0, self.exact + float(self.law.mean()))
-        k = np.arange(1, self.exact + self.law.cap + 1)
-        return truncation_cost(-dim * rho**k / k, self.law, exact=self.exact)
+            return TruncationCost(0.0, 0.0, self.exact + float(self.truncation.mean()))
+        k = np.arange(1, self.exact + self.truncation.cap + 1)
+        return truncation_cost(-dim * rho**k / k, self.truncation, exact=self.exact)
 
     def __call__(
         self,
@@ -266,7 +266,7 @@ class RouletteLogDet(AbstractLogDet):
         def add(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
             k, total, adjoint, row = carry
             (row,) = jax.vmap(pull)(row)
-            weight = self.law.weight(jnp.maximum(k - self.exact, 1), stop).astype(row.dtype)
+            weight = self.truncation.weight(jnp.maximum(k - self.exact, 1), stop).astype(row.dtype)
             weight = jnp.where(k <= self.exact, jnp.ones_like(weight), weight)
             signed = jnp.where(k % 2 == 0, weight, -weight)
             total = total - signed / k.astype(row.dtype) * jnp.vdot(row, probes)

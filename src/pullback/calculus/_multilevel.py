@@ -12,21 +12,21 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
 
-from ._stopping import AbstractStoppingLaw, Geometric
+from ._truncation import AbstractTruncation, Geometric
 
 
 class Multilevel(NamedTuple):
-    """What a multilevel estimate draws, and from what law.
+    """What a multilevel estimate draws, and from which distribution.
 
     Attributes:
         base: samples of the part that is always taken.
-        law: of one plus the level. Its ratio weighs variance, which falls by 4 from one level to
-            the next, against cost, which doubles: the best of them is $2^{-3/2}$. Its cap is one
-            more than the last level.
+        truncation: of one plus the level. Its ratio weighs variance, which falls by 4 from one
+            level to the next, against cost, which doubles: the best of them is $2^{-3/2}$. Its cap
+            is one more than the last level.
     """
 
     base: int = 8
-    law: AbstractStoppingLaw = Geometric(2**-1.5, cap=10)
+    truncation: AbstractTruncation = Geometric(2**-1.5, cap=10)
 
     def samples(self, stop: Any) -> Any:
         """How many samples a draw takes that stopped at `stop`: `base * (1 + 2 ** stop)`.
@@ -37,8 +37,8 @@ class Multilevel(NamedTuple):
 
     def mean_samples(self) -> float:
         """How many samples a draw takes on average."""
-        k = jnp.arange(1, self.law.cap + 1)
-        shares = self.law.probability(k)
+        k = jnp.arange(1, self.truncation.cap + 1)
+        shares = self.truncation.probability(k)
         return self.base * (1 + float(jnp.sum(shares * 2.0 ** k.astype(shares.dtype))))
 
 
@@ -57,16 +57,16 @@ def multilevel_estimate(
        - \tfrac12 f(\text{first half}) - \tfrac12 f(\text{second half}) \Big). $$
 
     The halves cancel to second order, so the difference's variance falls as $4^{-L}$ where one
-    sample more or less changes $f$ by $1 / n$: variance and cost are both finite, which no law
-    of the truncation that adds single samples can have. The expectation is $f$ of
+    sample more or less changes $f$ by $1 / n$: variance and cost are both finite, which no
+    truncation that adds single samples can have. The expectation is $f$ of
     $2^{\mathrm{cap}} n_0$ samples.
 
     Args:
         function: from a PyTree of samples, along the first axis of its leaves, to an array.
         samples: `multilevel.samples(stop)` of them, the base's first.
         stop: one plus the level, a Python number, because shapes depend on it:
-            `int(multilevel.law.sample(key=key))`.
-        multilevel: the base and the law.
+            `int(multilevel.truncation.sample(key=key))`.
+        multilevel: the base and the truncation.
 
     Returns:
         The estimate. Its gradient is unbiased for that of the limit.
@@ -86,9 +86,9 @@ def multilevel_estimate(
     Unbiased Monte Carlo for Optimization and Functions of Expectations, Winter Simulation
     Conference (2015).
     """
-    base, law = multilevel
-    if not 1 <= stop <= law.cap:
-        raise ValueError(f"`stop` must be in 1, ..., {law.cap}, got {stop}.")
+    base, truncation = multilevel
+    if not 1 <= stop <= truncation.cap:
+        raise ValueError(f"`stop` must be in 1, ..., {truncation.cap}, got {stop}.")
     needed = multilevel.samples(stop)
     sizes = {leaf.shape[0] for leaf in jax.tree.leaves(samples)}
     if sizes != {needed}:
@@ -97,7 +97,9 @@ def multilevel_estimate(
     middle = base + (needed - base) // 2
     halves = (part(base, middle) + part(middle, needed)) / 2
     difference = part(base, needed) - halves
-    return part(0, base) + difference / law.probability(jnp.asarray(stop)).astype(difference.dtype)
+    return part(0, base) + difference / truncation.probability(jnp.asarray(stop)).astype(
+        difference.dtype
+    )
 
 
 def multilevel_batch(
@@ -121,7 +123,7 @@ def multilevel_batch(
         draw: from one input, a number n and a key to n samples, along the first axis.
         inputs: a PyTree whose leaves begin with the axis of the batch.
         stop: one plus each input's level, drawn outside of `jax.jit`.
-        multilevel: the base and the law.
+        multilevel: the base and the truncation.
         key: for the samples; each input has its own.
 
     Returns:
@@ -134,7 +136,7 @@ def multilevel_batch(
         >>> import jax, jax.numpy as jnp, jax.random as jr, numpy as np
         >>> plan, means = Multilevel(), jnp.array([0.0, 1.0])
         >>> draw = lambda mean, n, key: mean + jr.normal(key, (n,))
-        >>> stop = np.asarray(plan.law.sample((2,), key=jr.key(0)))
+        >>> stop = np.asarray(plan.truncation.sample((2,), key=jr.key(0)))
         >>> multilevel_batch(jnp.mean, draw, means, stop, plan, key=jr.key(1)).shape
         (2,)
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._stopping import AbstractStoppingLaw, Estimator
+from ._truncation import AbstractTruncation, Estimator
 
 
 def randomised_sum(
     step: Callable[[Any], tuple[Any, Any]],
     state: PyTree,
-    law: AbstractStoppingLaw,
+    truncation: AbstractTruncation,
     stop: Int[Array, "*batch"],
     *,
     exact: int = 0,
@@ -40,8 +40,8 @@ def randomised_sum(
         step: from the state to the next term and the next state. A term is a PyTree whose leaves
             begin with the axes of `stop`.
         state: before the first term.
-        law: of the stopping index.
-        stop: where each series of the batch is stopped: `law.sample(shape, key=key)`.
+        truncation: the distribution of the stopping index.
+        stop: where each series of the batch is stopped: `truncation.sample(shape, key=key)`.
         exact: m, the number of terms that are always taken.
         estimator: "roulette" or "single", which weighs one term alone.
 
@@ -55,10 +55,10 @@ def randomised_sum(
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from pullback.calculus import Geometric
-        >>> law = Geometric(0.5)
-        >>> stop = law.sample((10_000,), key=jax.random.key(0))
+        >>> truncation = Geometric(0.5)
+        >>> stop = truncation.sample((10_000,), key=jax.random.key(0))
         >>> powers = lambda term: (term, term / 4)  # 1 + 1/4 + 1/16 + ... = 4/3
-        >>> sums = randomised_sum(powers, jnp.ones(10_000), law, stop)
+        >>> sums = randomised_sum(powers, jnp.ones(10_000), truncation, stop)
         >>> print(f"{jnp.mean(sums):.2f}")
         1.33
 
@@ -80,13 +80,13 @@ def randomised_sum(
             total, state = carry
             term, state = step(state)
             k = jnp.broadcast_to(number - exact, stop.shape)
-            weight = jnp.where(k <= 0, 1.0, law.weight(jnp.maximum(k, 1), stop, estimator))
+            weight = jnp.where(k <= 0, 1.0, truncation.weight(jnp.maximum(k, 1), stop, estimator))
             return jax.tree.map(lambda t, x: t + _weighted(weight, x), total, term), state
 
         return jax.lax.cond(number <= exact + last, jax.checkpoint(more), lambda c: c, carry), None
 
     total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), term)
-    (total, _), _ = jax.lax.scan(add, (total, state), jnp.arange(1, exact + law.cap + 1))
+    (total, _), _ = jax.lax.scan(add, (total, state), jnp.arange(1, exact + truncation.cap + 1))
     return total
 
 
@@ -154,7 +154,7 @@ def ragged_terms(stop: Int[np.ndarray, " batch"], *, exact: int = 0) -> RaggedTe
 def ragged_sum(
     values: Float[Array, "entry *shape"],
     needed: RaggedTerms,
-    law: AbstractStoppingLaw,
+    truncation: AbstractTruncation,
     stop: Int[Array, " batch"],
     *,
     exact: int = 0,
@@ -164,7 +164,7 @@ def ragged_sum(
     Args:
         values: the terms, in the order of `needed`; what stands in the padding is not looked at.
         needed: from `ragged_terms` with the same `stop` and `exact`.
-        law: of the stopping index.
+        truncation: the distribution of the stopping index.
         stop: where each series was stopped.
         exact: the number of terms that are always taken.
 
@@ -174,15 +174,15 @@ def ragged_sum(
     Example:
         >>> import jax.numpy as jnp, numpy as np
         >>> from pullback.calculus import Geometric
-        >>> law, stop = Geometric(0.5), np.array([1, 2])
+        >>> truncation, stop = Geometric(0.5), np.array([1, 2])
         >>> needed = ragged_terms(stop)
         >>> terms = jnp.asarray(0.25 ** (needed.term - 1.0))
-        >>> ragged_sum(terms, needed, law, jnp.asarray(stop)).tolist()
+        >>> ragged_sum(terms, needed, truncation, jnp.asarray(stop)).tolist()
         [1.0, 1.5]
     """
     row, term, mask = (jnp.asarray(a) for a in needed)
     k = term - exact
-    weight = jnp.where(k <= 0, 1.0, law.weight(jnp.maximum(k, 1), stop[row]))
+    weight = jnp.where(k <= 0, 1.0, truncation.weight(jnp.maximum(k, 1), stop[row]))
     values = _weighted(jnp.where(mask, weight, 0.0), jnp.asarray(values))
     return jax.ops.segment_sum(values, row, num_segments=stop.shape[0])
 
@@ -203,7 +203,7 @@ class TruncationCost(NamedTuple):
 
 def truncation_cost(
     terms: Float[np.ndarray, " term"],
-    law: AbstractStoppingLaw,
+    truncation: AbstractTruncation,
     *,
     exact: int = 0,
 ) -> TruncationCost:
@@ -212,11 +212,12 @@ def truncation_cost(
     $$ \mathrm{Var}\,\hat S = \sum_k t_k^2 \Big(\tfrac{1}{P_k} - 1\Big)
        + 2 \sum_{j < k} t_j t_k \Big(\tfrac{1}{P_j} - 1\Big), \qquad P_k = P(K \ge k) $$
 
-    over the terms after the exact ones. Use it to choose a law before anything is estimated.
+    over the terms after the exact ones. Use it to choose a truncation before anything is estimated.
 
     Args:
-        terms: $t_1, t_2, \dots$, at least `exact + law.cap` of them; later ones are not looked at.
-        law: of the stopping index.
+        terms: $t_1, t_2, \dots$, at least `exact + truncation.cap` of them; later ones are not
+            looked at.
+        truncation: the distribution of the stopping index.
         exact: the number of terms that are always taken.
 
     Raises:
@@ -233,20 +234,21 @@ def truncation_cost(
     Source: McLeish, A General Method for Debiasing a Monte Carlo Estimator, Monte Carlo Methods and
     Applications 17 (2011); Rhee and Glynn, Operations Research 63 (2015).
     """
-    terms = np.asarray(terms, np.float64)[: exact + law.cap]
-    if len(terms) < exact + law.cap:
+    terms = np.asarray(terms, np.float64)[: exact + truncation.cap]
+    if len(terms) < exact + truncation.cap:
         raise ValueError(
-            f"`terms` must have {exact + law.cap} entries for this law, got {len(terms)}."
+            f"`terms` must have {exact + truncation.cap} entries for this truncation, got "
+            f"{len(terms)}."
         )
     tail = terms[exact:]
-    share = np.asarray(law.survival(jnp.arange(1, law.cap + 1)), np.float64)
+    share = np.asarray(truncation.survival(jnp.arange(1, truncation.cap + 1)), np.float64)
     grown = np.square(tail) / share
-    half, end = law.cap // 2, max(1, law.cap // 10)
+    half, end = truncation.cap // 2, max(1, truncation.cap // 10)
     for what, size in (("`terms`", np.abs(tail)), ("the variance's terms t^2 / P", grown)):
         if not np.all(np.isfinite(size)) or size[-end:].sum() > size[half : half + end].sum() > 0:
             raise ValueError(
-                f"{what} do not fall from number {exact + half} to {exact + law.cap}: take a law "
-                "with a heavier tail, a smaller `cap`, or another series."
+                f"{what} do not fall from number {exact + half} to {exact + truncation.cap}: take "
+                "a truncation with a heavier tail, a smaller `cap`, or another series."
             )
     earlier = np.concatenate([[0.0], np.cumsum(tail * (1 / share - 1))[:-1]])
     variance = np.sum(np.square(tail) * (1 / share - 1)) + 2 * np.sum(tail * earlier)

@@ -1,4 +1,4 @@
-"""Laws of the term at which an infinite series is stopped."""
+"""Distributions of the term at which an infinite series is stopped."""
 
 import abc
 import math
@@ -14,17 +14,17 @@ from pullback._key import checked_key
 Estimator = Literal["roulette", "single"]
 
 
-class AbstractStoppingLaw(eqx.Module):
-    r"""The law of a stopping index $K \in \{1, 2, \dots\}$, capped: $\min(K, \mathrm{cap})$.
+class AbstractTruncation(eqx.Module):
+    r"""The distribution of a stopping index $K \in \{1, 2, \dots\}$, capped at `cap`.
 
     With the cap an estimate is unbiased for the series up to its term `cap`, and no draw can cost
     more. Its bias for the whole series is what comes after.
 
     To write one of your own, give it a whole number `cap` and the two methods `survival` and
-    `quantile`, which are of one law: draws are made by the second and weighed by the first. The
-    rest follows, and `randomised_sum`, `RouletteLogDet` and the bounds of SUMO take it. The mean
-    number of terms is the cost; the variance is finite where the terms fall faster than the square
-    root of the survival.
+    `quantile`, which describe one distribution: draws are made by the second and weighed by the
+    first. The rest follows, and `randomised_sum`, `RouletteLogDet` and the bounds of SUMO take it.
+    The mean number of terms is the cost; the variance is finite where the terms fall faster than
+    the square root of the survival.
 
     Attributes:
         cap: the last index, 1 or more; a static field, for it is the length of loops.
@@ -32,7 +32,7 @@ class AbstractStoppingLaw(eqx.Module):
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp
         >>> from pullback import calculus
-        >>> class UpTo(calculus.AbstractStoppingLaw):  # each of 1, ..., cap equally often
+        >>> class UpTo(calculus.AbstractTruncation):  # each of 1, ..., cap equally often
         ...     cap: int = eqx.field(static=True)
         ...
         ...     def survival(self, k):
@@ -40,8 +40,8 @@ class AbstractStoppingLaw(eqx.Module):
         ...
         ...     def quantile(self, u):
         ...         return 1 + jnp.floor(self.cap * (1 - u)).astype(int)
-        >>> law = UpTo(4)
-        >>> print(law.probability(jnp.arange(6)), law.mean())
+        >>> truncation = UpTo(4)
+        >>> print(truncation.probability(jnp.arange(6)), truncation.mean())
         [0.   0.25 0.25 0.25 0.25 0.  ] 2.5
     """
 
@@ -107,7 +107,7 @@ class AbstractStoppingLaw(eqx.Module):
         return jnp.where(used, 1 / jnp.where(used, share, 1.0), 0.0)
 
 
-class Geometric(AbstractStoppingLaw):
+class Geometric(AbstractTruncation):
     r"""$P(K \ge k) = r^{k-1}$, with $1 / (1 - r)$ terms on average.
 
     A series whose terms fall as $\rho^k$ has an estimate of finite variance when $\rho^2 < r$.
@@ -144,13 +144,13 @@ class Geometric(AbstractStoppingLaw):
         return 1 + jnp.floor(jnp.log(u) / math.log(self.ratio)).astype(int)
 
 
-class HarmonicTail(AbstractStoppingLaw):
-    r"""The law of SUMO: harmonic at first, then geometric, so that its mean is finite.
+class HarmonicTail(AbstractTruncation):
+    r"""The distribution of SUMO: harmonic at first, then geometric, so that its mean is finite.
 
     $$ P(K \ge k) = \tfrac1k \;\; (k < a), \qquad \tfrac1a (1 - b)^{k - a} \;\; (k \ge a) $$
 
     With $a = 80$ and $b = 0.1$ it has 5.08 terms on average. Without a cap the variance of SUMO by
-    this law is infinite: the terms of an importance-weighted bound fall as $1/k$.
+    this truncation is infinite: the terms of an importance-weighted bound fall as $1/k$.
 
     Args:
         switch: a, 2 or more.

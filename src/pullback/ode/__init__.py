@@ -10,9 +10,10 @@ from diffrax import Tsit5 as Tsit5
 from ._adjoint import AbstractAdjoint as AbstractAdjoint
 from ._adjoint import Pulled as Pulled
 from ._backsolve import Backsolve as Backsolve
-from ._control import PID as PID
+from ._control import PIDController as PIDController
 from ._control import rms_norm as rms_norm
 from ._control import state_norm as state_norm
+from ._deferred_penalty import DeferredPenalty as DeferredPenalty
 from ._jacobi_newton import JacobiNewton as JacobiNewton
 from ._jacobi_newton import RootInfo as RootInfo
 from ._jacobi_newton import find_root as find_root
@@ -38,7 +39,6 @@ from ._runge_kutta import interpolation as interpolation
 from ._runge_kutta import stages as stages
 from ._runge_kutta import tableau_of as tableau_of
 from ._sdirk import SDIRK as SDIRK
-from ._silent import Silent as Silent
 from ._solve import Gradients as Gradients
 from ._solve import solve as solve
 from ._solve import vjp as vjp

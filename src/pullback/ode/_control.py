@@ -59,7 +59,7 @@ def trace_norm(norm: Norm, y: PyTree) -> Norm:
     return TracedNorm(lax.stop_gradient(consts), program)
 
 
-class PID(eqx.Module):
+class PIDController(eqx.Module):
     r"""Proportional-integral-derivative control of the step size.
 
     With `e_n` the error of step `n` over the tolerance (accepted when `e_n <= 1`), and `q` the
@@ -68,14 +68,14 @@ class PID(eqx.Module):
     $$ s \, e_n^{-(k_P + k_I + k_D)/q} \, e_{n-1}^{(k_P + 2 k_D)/q} \, e_{n-2}^{-k_D/q} $$
 
     clipped to `[factormin, factormax]`. The default is the plain integral controller. Mildly stiff
-    problems do well with `PID(pcoeff=0.4, icoeff=0.3)`.
+    problems do well with `PIDController(pcoeff=0.4, icoeff=0.3)`.
 
     Source: Hairer, Norsett and Wanner, Solving ODEs II, section IV.2; Soederlind, ACM Trans. Math.
     Softw. 29 (2003).
 
     Example:
         >>> import pullback as pb
-        >>> pb.ode.PID(pcoeff=0.4, icoeff=0.3).safety
+        >>> pb.ode.PIDController(pcoeff=0.4, icoeff=0.3).safety
         0.9
     """
 

@@ -1,4 +1,4 @@
-"""The silent forward pass: what only a gradient needs is left to the backward pass."""
+"""Deferred penalties: what only a gradient needs is left to the backward pass."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from ._replay import Replay
 from ._runge_kutta import Field
 
 
-class Silent(AbstractAdjoint):
+class DeferredPenalty(AbstractAdjoint):
     r"""Leave what rides along with the state out of the forward pass.
 
     The state is `(y, r)`, as `Regularised` has it, and the rates depend on `y` and `t` alone:
@@ -61,11 +61,11 @@ class Silent(AbstractAdjoint):
         ...         field, start, [0.0, 1.0], rate, norm=pb.ode.state_norm, adjoint=adjoint
         ...     ).ys
         ...     return jnp.sum(y[-1]) + 0.1 * energy[-1]
-        >>> silent, full = (
+        >>> deferred, full = (
         ...     jax.grad(loss)(jnp.array(0.5), adjoint)
-        ...     for adjoint in (pb.ode.Silent(), pb.ode.Replay())
+        ...     for adjoint in (pb.ode.DeferredPenalty(), pb.ode.Replay())
         ... )
-        >>> bool(jnp.allclose(silent, full))
+        >>> bool(jnp.allclose(deferred, full))
         True
 
     Source: Kelly et al., Learning Differential Equations that are Easy to Solve (2020), whose code
@@ -77,7 +77,8 @@ class Silent(AbstractAdjoint):
     def __check_init__(self) -> None:
         if not isinstance(self.adjoint, Replay | Backsolve):
             raise ValueError(
-                f"Silent(adjoint=...) must be Replay() or Backsolve(), got {self.adjoint!r}"
+                f"DeferredPenalty(adjoint=...) must be Replay() or Backsolve(), got "
+                f"{self.adjoint!r}"
             )
 
     def primal(self, method: Method, field: Field, y0: State, ts: Array, params: PyTree) -> Path:
@@ -111,12 +112,13 @@ def _quiet(field: Field, y0: State, ts: Array, params: PyTree) -> Field:
     """The field with a rate of zero for what rides along, which the compiler then leaves out."""
     if not isinstance(y0, tuple) or len(y0) != 2:
         raise ValueError(
-            "Silent takes a state (y, what rides along), as Regularised.start gives it; got "
-            f"{jax.tree.structure(y0)}"
+            "DeferredPenalty takes a state (y, what rides along), as Regularised.start gives it; "
+            f"got {jax.tree.structure(y0)}"
         )
     if _reads_what_rides_along(field, y0, ts, params):
         raise ValueError(
-            "Silent leaves out what rides along with the state, but a rate of f depends on it"
+            "DeferredPenalty leaves out what rides along with the state, but a rate of f depends "
+            "on it"
         )
 
     def quiet(t: Array, state: State, params: PyTree) -> State:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 from pullback._clock import Clock
 from pullback._nodes import Nodes
 
-from ._control import PID, Norm
+from ._control import Norm, PIDController
 from ._field import TracedField
 from ._result import Result, Stats
 from ._runge_kutta import tableau_of
@@ -31,7 +31,7 @@ def solve_with_diffrax(
     adjoint: diffrax.AbstractAdjoint,
     rtol: Array,
     atol: Array,
-    control: PID,
+    control: PIDController,
     norm: Norm,
     steps: int | None,
     max_steps: int,

@@ -80,7 +80,7 @@ def integrate(
 
         >>> import diffrax, jax.numpy as jnp, pullback as pb
         >>> method = pb.ode.Method(
-        ...     pb.ode.tableau_of(diffrax.Dopri5()), pb.ode.PID(), pb.ode.rms_norm,
+        ...     pb.ode.tableau_of(diffrax.Dopri5()), pb.ode.PIDController(), pb.ode.rms_norm,
         ...     jnp.array(1e-6), jnp.array(1e-6), None, 4096, False,
         ... )
         >>> ts = jnp.array([0.0, jnp.log(2.0)])

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from pullback._lanes import State
 
-from ._control import PID, Norm
+from ._control import Norm, PIDController
 from ._runge_kutta import Tableau
 
 
@@ -31,7 +31,7 @@ class Method(eqx.Module):
     """
 
     tableau: Tableau = eqx.field(static=True)
-    control: PID = eqx.field(static=True)
+    control: PIDController = eqx.field(static=True)
     norm: Norm
     rtol: Float[Array, ""]
     atol: Float[Array, ""]

@@ -15,7 +15,7 @@ from pullback._clock import Clock, times_of, wider
 from pullback._solve_arguments import check_callable, check_count, check_mesh, checked_state
 
 from ._adjoint import AbstractAdjoint
-from ._control import PID, Norm, trace_norm
+from ._control import Norm, PIDController, trace_norm
 from ._field import TracedField, trace_field
 from ._method import Method
 from ._replay import Replay
@@ -43,7 +43,7 @@ class Problem(eqx.Module):
     method: Method | None
     adjoint: Any
     solver: diffrax.AbstractSolver
-    control: PID = eqx.field(static=True)
+    control: PIDController = eqx.field(static=True)
     norm: Norm
     steps: int | None = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
@@ -78,10 +78,10 @@ def problem_of(
     check_count("max_steps", max_steps)
     rtol, atol = (_tolerance(n, v, dtype) for n, v in (("rtol", rtol), ("atol", atol)))
     _check_norm(norm)
-    control = PID() if control is None else control
-    if not isinstance(control, PID):
+    control = PIDController() if control is None else control
+    if not isinstance(control, PIDController):
         raise TypeError(
-            "control must be pullback.ode.PID(...), with the coefficients of Diffrax's "
+            "control must be pullback.ode.PIDController(...), with the coefficients of Diffrax's "
             f"PIDController; tolerances are rtol and atol of solve; got {type(control).__name__}"
         )
     solver = diffrax.Dopri5() if solver is None else solver
@@ -145,7 +145,8 @@ def _check_solver(solver: Any, adjoint: Any, steps: int | None) -> None:
         raise ValueError(f"solver {name} cannot wrap an implicit method: give the method itself")
     if not isinstance(adjoint, AbstractAdjoint | diffrax.AbstractAdjoint):
         raise TypeError(
-            f"adjoint must be Replay(), Backsolve(), Silent() or one of Diffrax's, got {adjoint!r}"
+            f"adjoint must be Replay(), Backsolve(), DeferredPenalty() or one of Diffrax's, got "
+            f"{adjoint!r}"
         )
     if isinstance(adjoint, diffrax.ImplicitAdjoint):
         raise ValueError(

@@ -15,7 +15,7 @@ from pullback._lanes import select, zeros_like
 from pullback._modes import refuse_forward, refuse_reverse, refuse_times
 
 from ._adjoint import AbstractAdjoint, Pulled, checked_cotangent, checked_gradient, split
-from ._control import PID, Norm, rms_norm
+from ._control import Norm, PIDController, rms_norm
 from ._diffrax import solve_with_diffrax
 from ._method import Method, Path
 from ._problem import Problem, problem_of
@@ -38,7 +38,7 @@ def solve(
     steps: int | None = None,
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None,
     stepping: Stepping = "joint",
-    control: PID | None = None,
+    control: PIDController | None = None,
     norm: Norm = rms_norm,
     max_steps: int = 4096,
     throw: bool = True,
@@ -71,8 +71,8 @@ def solve(
         atol: absolute tolerance of one step, in the units of `y`.
         steps: take this many equal steps between two successive `ts`, with no error control.
         adjoint: `Replay()` (the default: exact gradients of the steps taken, at their sizes),
-            `Backsolve()` (constant memory), `Silent()` (penalties in the backward pass only), one
-            of your own (see `AbstractAdjoint`), or one of Diffrax's, of which
+            `Backsolve()` (constant memory), `DeferredPenalty()` (penalties in the backward pass
+            only), one of your own (see `AbstractAdjoint`), or one of Diffrax's, of which
             `diffrax.DirectAdjoint()` has derivatives of every mode and order.
         stepping: "joint": one step size for the whole state. "per_sample": each entry of the
             leading axis has its own time, step size and error control, so that its result does not
@@ -141,7 +141,7 @@ def vjp(
     steps: int | None = None,
     adjoint: AbstractAdjoint | None = None,
     stepping: Stepping = "joint",
-    control: PID | None = None,
+    control: PIDController | None = None,
     norm: Norm = rms_norm,
     max_steps: int = 4096,
 ) -> tuple[Solution, Callable[[PyTree], tuple[Gradients, Stats]]]:
@@ -154,7 +154,7 @@ def vjp(
     Args:
         f, y0, ts, args, solver, rtol, atol, steps, stepping, control, norm, max_steps: as in
             `solve`.
-        adjoint: `Replay()` (the default), `Backsolve()` or `Silent()`.
+        adjoint: `Replay()` (the default), `Backsolve()` or `DeferredPenalty()`.
 
     Returns:
         The solution, and a function from a cotangent shaped like `Solution.ys` to `Gradients` and

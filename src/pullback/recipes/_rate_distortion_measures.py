@@ -12,7 +12,11 @@ import optax
 from jaxtyping import Array, Float
 from scipy import optimize, special, stats
 
-from pullback.analysis import Channel, discrete_rate_distortion, reverse_water_filling
+from pullback.analysis import (
+    DiscreteRateDistortion,
+    discrete_rate_distortion,
+    reverse_water_filling,
+)
 from pullback.bounds import AbstractObjective, BatchTerms, Beta, TargetRate
 from pullback.models.vae import LinearVAE
 from pullback.train import fit_stack
@@ -62,7 +66,7 @@ class DiscreteModel(eqx.Module):
         log = jax.nn.log_softmax
         return log(logits), log(prior), log(self.decoder)
 
-    def channel(self, p_x: Array) -> Channel:
+    def channel(self, p_x: Array) -> DiscreteRateDistortion:
         """The model's exact rate and distortion."""
         return discrete_rate_distortion(p_x, *self.tables())
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback.bounds import ImportanceWeighted
 from pullback.recipes._sumo_measures import Way, lists_of, log_evidence
 from pullback.runs import Context
-from pullback.sampling import DoublyReparameterised, hold, log_prob
+from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
 from pullback.train import fit
 
 WAYS = (
@@ -79,11 +79,11 @@ def _loss(way: Way, count: int) -> Callable:
     def loss(model: Sampler, batch: Any, *, key: PRNGKeyArray) -> tuple[Array, dict]:
         draws, noise, inner = jr.split(key, 3)
         x = jax.vmap(model.sample)(jr.split(draws, count))
-        held = eqx.tree_at(lambda m: m.encoder, model, hold(model.encoder))
+        held = eqx.tree_at(lambda m: m.encoder, model, stop_gradient(model.encoder))
         estimates = _log_evidence(way, held, x, jax.tree.map(lambda a: a[0], batch), noise)
         objective = jnp.mean(estimates - jax.vmap(log_target)(x))
         fixed = jax.lax.stop_gradient(x)
-        other = eqx.tree_at(lambda m: m.decoder, model, hold(model.decoder))
+        other = eqx.tree_at(lambda m: m.decoder, model, stop_gradient(model.decoder))
         bound = jax.vmap(
             lambda x, key: ImportanceWeighted(_ENCODER_SAMPLES)(
                 lambda z: other.log_joint(x, z),

@@ -22,7 +22,7 @@ from pullback.recipes._image_vaes import (
 )
 from pullback.recipes._sumo_measures import LAW, Way, lists_of, log_evidence
 from pullback.runs import Claim, Context
-from pullback.sampling import DoublyReparameterised, hold, log_prob
+from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
 from pullback.train import fit
 
 _SEGMENT = 500  # steps whose samples are listed at a time
@@ -102,7 +102,7 @@ def _sumo_loss(way: Way) -> Callable:
         grey, (needed, stop) = jax.tree.map(lambda a: a[0], batch)
         x = jr.bernoulli(pixels, grey / 255).astype(float)
         posteriors = jax.vmap(vae.posterior)(x)
-        rows = hold(jax.tree.map(lambda a: a[needed.row], posteriors))
+        rows = stop_gradient(jax.tree.map(lambda a: a[needed.row], posteriors))
 
         def log_weight(q: Any, x: Array, key: Array) -> Array:
             z = q.sample(key)
@@ -110,7 +110,7 @@ def _sumo_loss(way: Way) -> Callable:
 
         weights = jax.vmap(log_weight)(rows, x[needed.row], jr.split(samples, len(needed.row)))
         sumo = jnp.mean(log_evidence(way, weights, needed, stop))
-        decoder = hold(vae)
+        decoder = stop_gradient(vae)
 
         def bound(x: Array, q: Any, key: Array) -> Array:
             return bounds(decoder.model(x), q, estimator=DoublyReparameterised(), key=key)

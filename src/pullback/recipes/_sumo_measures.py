@@ -83,7 +83,7 @@ def lists_of(way: Way, count: int, steps: int, key: PRNGKeyArray) -> Any:
         stops = np.asarray(LAW.sample((steps, count), key=key))
         needed = [ragged_terms(stop, exact=way.size) for stop in stops]
     else:
-        stops = np.asarray(way.levels.law.sample((steps, count), key=key))
+        stops = np.asarray(way.levels.truncation.sample((steps, count), key=key))
         needed = [ragged_terms(way.levels.samples(stop)) for stop in stops]
     longest = max(len(each.row) for each in needed)
     # Rounded up, so that other seeds most often find the same compiled program.

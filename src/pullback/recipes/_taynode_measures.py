@@ -121,16 +121,16 @@ def _timed(energy: Any, *inputs: Any) -> tuple[tuple[float, np.ndarray], float, 
     return (float(value), np.asarray(gradient)), compile_s, min(runs)
 
 
-def silent_gap(net: ODENet, x: np.ndarray, order: int) -> float:
-    """How far the silent form's gradient is from the full solve's, relative, in float64."""
+def deferred_gap(net: ODENet, x: np.ndarray, order: int) -> float:
+    """How far the deferred penalty's gradient is from the full solve's, relative, in float64."""
     with jax.enable_x64(True):
-        gradients = _silent_and_full(double(net), double(x), order)
-        silent, full = (ravel_pytree(gradient)[0] for gradient in gradients)
-        return float(jnp.linalg.norm(silent - full) / jnp.linalg.norm(full))
+        gradients = _deferred_and_full(double(net), double(x), order)
+        deferred, full = (ravel_pytree(gradient)[0] for gradient in gradients)
+        return float(jnp.linalg.norm(deferred - full) / jnp.linalg.norm(full))
 
 
 @eqx.filter_jit
-def _silent_and_full(net: ODENet, x: Array, order: int) -> list[Any]:
+def _deferred_and_full(net: ODENet, x: Array, order: int) -> list[Any]:
     def loss(net: ODENet, adjoint: ode.AbstractAdjoint) -> Array:
         field = ode.Regularised(net.block.batched_field, (ode.TaylorEnergy(order),))
         start = field.start(jax.vmap(net.stem)(x))
@@ -139,7 +139,9 @@ def _silent_and_full(net: ODENet, x: Array, order: int) -> list[Any]:
         ).ys
         return jnp.mean(jnp.square(jax.vmap(net.head)(ys[-1]))) + energy[-1]
 
-    return [eqx.filter_grad(loss)(net, adjoint) for adjoint in (ode.Silent(), ode.Replay())]
+    return [
+        eqx.filter_grad(loss)(net, adjoint) for adjoint in (ode.DeferredPenalty(), ode.Replay())
+    ]
 
 
 def paths(plain: ODENet, regularised: ODENet, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -107,7 +107,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     probe = data.test.x[:64]
     last = nets[config.orders[-1]][0]
     modes = context.stage("modes", measures.compare_modes, last, probe, config.mode_orders)
-    gap = context.stage("silent", measures.silent_gap, last, probe, config.orders[-1])
+    gap = context.stage("deferred", measures.deferred_gap, last, probe, config.orders[-1])
     paths = context.stage("paths", measures.paths, nets[0][0], last, data.test.x[0])
     with house_style():
         figures.draw_cost_and_error(context, found, config.tolerances)
@@ -192,7 +192,7 @@ def regularised_loss(
         rtol=net.block.rtol,
         atol=net.block.atol,
         steps=net.block.steps,
-        adjoint=ode.Silent(),
+        adjoint=ode.DeferredPenalty(),
         norm=ode.state_norm,
         throw=False,
     )

@@ -33,12 +33,12 @@ from ._langevin import mala as mala
 from ._law import Distribution as Distribution
 from ._law import Replicated as Replicated
 from ._law import draw as draw
-from ._law import hold as hold
 from ._law import independent_parts as independent_parts
 from ._law import is_reparameterised as is_reparameterised
 from ._law import log_prob as log_prob
 from ._law import log_prob_of_parts as log_prob_of_parts
 from ._law import require_reparameterised as require_reparameterised
+from ._law import stop_gradient as stop_gradient
 from ._one_hot import OneHotCategorical as OneHotCategorical
 from ._one_hot import categorical_kl as categorical_kl
 from ._orders import likelihood_ratio as likelihood_ratio

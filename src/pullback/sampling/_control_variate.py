@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from ._law import hold
+from ._law import stop_gradient
 
 P = TypeVar("P")
 Relaxed = Callable[[Float[Array, "..."], Float[Array, ""]], Float[Array, ""]]
@@ -171,7 +171,7 @@ def controlled(
         g, and a scalar whose gradient with respect to the control variate is that of V. All else
         in the scalar is held.
     """
-    held = hold(control_variate)
+    held = stop_gradient(control_variate)
     (zs, log_probs), pull = jax.vjp(path, params)
     total, back, controls = jax.vjp(lambda zs: evaluate(held, zs, ratios), zs, has_aux=True)
     (slopes,) = back(jnp.ones_like(total))

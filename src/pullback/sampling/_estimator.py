@@ -71,7 +71,8 @@ class AbstractEstimator(eqx.Module):
 
         Args:
             f: from a sample, of the shape that `q.sample(key, ())` has, and the distribution to a
-                floating scalar. Give it q as its gradient is to be seen: `hold(q)` cuts that.
+                floating scalar. Give it q as its gradient is to be seen: `stop_gradient(q)` cuts
+                that.
             q: the distribution; its whole batch shape is one draw. A `Replicated` one with a
                 `LogMeanExp` as `f` is a weighted bound.
             keys: one for each sample.
@@ -120,8 +121,8 @@ def _with_objective_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array |
     moved, learned, _ = tangents
     if learned is not None:
         instead = (
-            "differentiate with the estimator held (`pullback.sampling.hold(estimator)`), which "
-            "is right to every order, or take `ScoreFunction` or `Enumeration`"
+            "differentiate with the estimator held (`pullback.sampling.stop_gradient(estimator)`), "
+            "which is right to every order, or take `ScoreFunction` or `Enumeration`"
         )
         gate = once("the objective of a control variate", instead, seen)
         learned = (learned * gate.astype(learned.dtype)).astype(value.dtype)

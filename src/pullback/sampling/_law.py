@@ -226,8 +226,8 @@ def _log_weights(q: Any) -> Array:
     return jax.nn.log_softmax(q.mixing_distribution.logits)
 
 
-def hold(q: Q) -> Q:
-    """The same PyTree with its floating arrays held: no gradient flows into them.
+def stop_gradient(q: Q) -> Q:
+    """The same PyTree, with `jax.lax.stop_gradient` on each of its floating arrays.
 
     Raises:
         ValueError: it is no PyTree, so that its parameters cannot be reached.

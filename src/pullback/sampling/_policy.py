@@ -15,7 +15,14 @@ from pullback._once import once
 from ._control_variate import controlled
 from ._discrete import discrete
 from ._estimator import attach_objective
-from ._law import Distribution, draw, hold, is_reparameterised, log_prob, require_reparameterised
+from ._law import (
+    Distribution,
+    draw,
+    is_reparameterised,
+    log_prob,
+    require_reparameterised,
+    stop_gradient,
+)
 from ._orders import likelihood_ratio
 from ._relaxation import relaxation_noise, relaxed_from, relaxed_sample
 
@@ -191,7 +198,7 @@ class RelaxPolicy(AbstractPolicyEstimator):
         returns: Float[Array, " T"],
         weights: Float[Array, " T"],
     ) -> tuple[PyTree, Float[Array, ""]]:
-        params, rest = eqx.partition(hold(policy), eqx.is_inexact_array)
+        params, rest = eqx.partition(stop_gradient(policy), eqx.is_inexact_array)
 
         def step(policy: Policy, state: Any, key: Array) -> tuple[Array, Array]:
             law = discrete(policy(state), type(self).__name__)
@@ -238,7 +245,7 @@ class LaxPolicy(AbstractPolicyEstimator):
         returns: Float[Array, " T"],
         weights: Float[Array, " T"],
     ) -> tuple[PyTree, Float[Array, ""]]:
-        params, rest = eqx.partition(hold(policy), eqx.is_inexact_array)
+        params, rest = eqx.partition(stop_gradient(policy), eqx.is_inexact_array)
 
         def step(policy: Policy, state: Any, key: Array) -> tuple[Array, Array]:
             q = policy(state)

@@ -15,7 +15,7 @@ from ._control_variate import (
 )
 from ._discrete import Discrete, discrete
 from ._estimator import AbstractEstimator, attach_objective, over_samples
-from ._law import Distribution, draw, hold, log_prob, require_reparameterised
+from ._law import Distribution, draw, log_prob, require_reparameterised, stop_gradient
 from ._orders import attach, likelihood_ratio, weighted_later
 from ._relaxation import relaxation_noise, relaxed_from
 
@@ -84,7 +84,7 @@ class Relax(AbstractEstimator):
         batch_size: int | None,
     ) -> Float[Array, ""]:
         law = discrete(q, type(self).__name__)
-        held, held_q = hold(law), hold(q)
+        held, held_q = stop_gradient(law), stop_gradient(q)
 
         def relaxed(z: Array, temperature: Array) -> Array:
             return _held(f, held.soften(z, temperature), held_q)
@@ -187,7 +187,7 @@ class Lax(AbstractEstimator):
     ) -> Float[Array, ""]:
         require_reparameterised(q, type(self).__name__)
         params, rest = eqx.partition(q, eqx.is_inexact_array)
-        held_q = hold(q)
+        held_q = stop_gradient(q)
 
         def relaxed(z: Array, temperature: Array) -> Array:
             del temperature
@@ -223,4 +223,4 @@ def _held(f: Callable[[Any, Any], Array], z: Array, q: Any) -> Array:
 
     A control variate's gradients must not reach a decoder that the integrand closes over.
     """
-    return hold(eqx.filter_closure_convert(f, z, q))(z, q)
+    return stop_gradient(eqx.filter_closure_convert(f, z, q))(z, q)

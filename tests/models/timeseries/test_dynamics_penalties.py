@@ -109,8 +109,8 @@ def test_weights_of_zero_change_nothing(options, key):
 
 
 @pytest.mark.slow
-def test_a_silent_solve_gives_the_same_gradient_and_keeps_the_poisson_head(key):
-    """What `Silent` leaves out are the penalties, and not the integral of the intensity."""
+def test_a_deferred_penalty_gives_the_same_gradient_and_keeps_the_poisson_head(key):
+    """`DeferredPenalty` leaves out the penalties, and not the integral of the intensity."""
     model = ts.latent_ode(
         1, latent=2, encoder_size=3, gate_width=4, width=4, encoder="rnn", poisson=1, steps=2,
         key=jr.key(0),
@@ -120,11 +120,11 @@ def test_a_silent_solve_gives_the_same_gradient_and_keeps_the_poisson_head(key):
         eqx.filter_value_and_grad(lambda m: loss(m, batch, key=key), has_aux=True)
     )
     (_, full), slope = both(model)
-    (_, silent), quiet = both(dataclasses.replace(model, adjoint=ode.Silent()))
+    (_, deferred), quiet = both(dataclasses.replace(model, adjoint=ode.DeferredPenalty()))
     for one, two in zip(*(jax.tree.leaves(each) for each in (slope, quiet)), strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(silent["log_times"], full["log_times"], rtol=1e-6)
-    assert float(full["penalty_0"]) > 0 == float(silent["penalty_0"])
+    np.testing.assert_allclose(deferred["log_times"], full["log_times"], rtol=1e-6)
+    assert float(full["penalty_0"]) > 0 == float(deferred["penalty_0"])
 
 
 def test_weights_are_one_for_each_penalty_or_one_for_all():

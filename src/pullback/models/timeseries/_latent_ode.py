@@ -348,7 +348,7 @@ class LatentODE(eqx.Module):
     ) -> ode.Solution:
         """Latent states and integrated intensities at `times`, monotone from the anchor on.
 
-        The integrated penalties ride along, as `pb.ode.Silent` wants them.
+        The integrated penalties ride along, as `pb.ode.DeferredPenalty` wants them.
         """
         regularised = ode.Regularised(self.field, penalties)
 

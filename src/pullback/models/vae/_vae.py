@@ -20,9 +20,9 @@ from pullback.sampling import (
     StandardNormal,
     draw,
     fixed,
-    hold,
     require_distribution,
     require_inside,
+    stop_gradient,
 )
 
 from ._autoregressive import AbstractAutoregressiveDecoder
@@ -111,7 +111,9 @@ class VAE(eqx.Module):
             return self.prior.mixture(self.posterior)
         if isinstance(self.prior, FixedLaw):
             return self.prior.law
-        return hold(self.prior) if isinstance(self.prior, dist.Distribution) else self.prior
+        return (
+            stop_gradient(self.prior) if isinstance(self.prior, dist.Distribution) else self.prior
+        )
 
     def model(self, x: Array) -> LatentModel:
         """The terms of p(x, z) at x, as a function of z, for what `pullback.bounds` has."""
