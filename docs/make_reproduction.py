@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pullback._files import atomic_write_text
-from pullback.recipes import TABLE
+from pullback.recipes import papers
 from pullback.runs import measured, read_record
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +26,7 @@ after ± is the standard deviation over the seeds. A claim that does not hold is
 
 def page(results: Path) -> str:
     """The page, as the results say it must be."""
-    order = list(TABLE)
+    order = list(papers())
     records = {path.stem: read_record(path) for path in results.glob("*.json")}
     place = lambda recipe: order.index(recipe) if recipe in order else len(order)
     names = sorted(records, key=lambda n: (place(records[n]["recipe"]), n))

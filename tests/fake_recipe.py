@@ -54,12 +54,14 @@ def run(config: Config, context: Context) -> list[Claim]:
     ]
 
 
+PRESETS = {"smoke": Config(parts=2), "desk": Config(), "paper": Config(parts=9)}
+
 RECIPE = Experiment(
     name="fake",
     arxiv="0000.00000",
     title="A Fake of Little Worth",
     summary="Sums random numbers.",
     config=Config,
-    presets={"smoke": Config(parts=2), "desk": Config(), "paper": Config(parts=9)},
+    presets=PRESETS,
     run=run,
 )

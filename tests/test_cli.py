@@ -12,13 +12,14 @@ import pytest
 
 from pullback import __version__, cli, recipes, runs
 
-FAKE = recipes.Entry(
-    "fake_recipe",
-    "0000.00000",
-    "A Fake of Little Worth",
-    "Sums random numbers.",
-    ("Ann Onym",),
-    2020,
+FAKE = recipes.Paper(
+    name="fake",
+    module="fake_recipe",
+    title="A Fake of Little Worth",
+    arxiv="0000.00000",
+    authors=("Ann Onym",),
+    year=2020,
+    summary="Sums random numbers.",
 )
 TESTS = Path(__file__).parent
 
@@ -27,7 +28,7 @@ TESTS = Path(__file__).parent
 def workplace(tmp_path, monkeypatch):
     """An empty working folder, one recipe more, and an environment that is put back."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(recipes.TABLE, "fake", FAKE)
+    monkeypatch.setitem(recipes.papers(), "fake", FAKE)
     monkeypatch.setattr("os.environ", os.environ.copy())
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -46,7 +47,7 @@ def in_new_process(*argv: str, **environment: str) -> subprocess.CompletedProces
     script = (
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
         f"from pullback import cli, recipes\n"
-        f"recipes.TABLE['fake'] = recipes.{FAKE!r}\n"
+        f"recipes.papers()['fake'] = recipes.{FAKE!r}\n"
         f"status = cli.main({list(argv)!r})\n"
         "print('loaded', *sys.modules, file=sys.stderr)\n"
         "sys.exit(status)"
@@ -70,7 +71,7 @@ def test_what_only_informs_does_not_load_jax(argv):
 def test_list_and_version(pullback):
     status, out, _ = pullback("list")
     assert status == 0
-    for name, entry in recipes.TABLE.items():
+    for name, entry in recipes.papers().items():
         assert re.search(rf"^{name} +{re.escape(entry.title)} \(arXiv {entry.arxiv}\)$", out, re.M)
         assert entry.summary in out
     assert pullback("--version") == (0, f"pullback {__version__}\n", "")
@@ -163,7 +164,7 @@ def test_bad_data_ends_with_2_and_the_reason(pullback, monkeypatch):
     def refuse(*_):
         raise DataError("my.csv", "'x' is not a number", line=3)
 
-    monkeypatch.setattr(fake_recipe, "RECIPE", _with_run(fake_recipe.RECIPE, refuse))
+    monkeypatch.setattr(fake_recipe, "run", refuse)
     status, _, err = pullback("run", "fake")
     assert (status, err) == (2, "pullback: my.csv, line 3: 'x' is not a number\n")
 
@@ -176,7 +177,7 @@ def test_a_training_that_fails_ends_with_1_and_the_reason(pullback, monkeypatch)
         info = FitInfo.__new__(FitInfo)
         raise TrainingError("loss nan at step 3", step=3, loss=0.0, metrics={}, model=0, info=info)
 
-    monkeypatch.setattr(fake_recipe, "RECIPE", _with_run(fake_recipe.RECIPE, diverge))
+    monkeypatch.setattr(fake_recipe, "run", diverge)
     status, _, err = pullback("run", "fake")
     assert (status, err) == (1, "pullback: loss nan at step 3\n")
 
@@ -187,15 +188,9 @@ def test_other_errors_are_not_swallowed(pullback, monkeypatch):
     def defect(*_):
         raise ValueError("a defect")
 
-    monkeypatch.setattr(fake_recipe, "RECIPE", _with_run(fake_recipe.RECIPE, defect))
+    monkeypatch.setattr(fake_recipe, "run", defect)
     with pytest.raises(ValueError, match="a defect"):
         pullback("run", "fake")
-
-
-def _with_run(recipe, run):
-    from dataclasses import replace
-
-    return replace(recipe, run=run)
 
 
 def test_ctrl_c_says_how_to_go_on_and_going_on_gives_the_same_result(pullback, monkeypatch):

@@ -91,8 +91,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _list() -> int:
     """Show the recipes: name, paper, and what is done."""
-    width = max(map(len, recipes.TABLE)) + 2
-    for name, entry in recipes.TABLE.items():
+    width = max(map(len, recipes.papers())) + 2
+    for name, entry in recipes.papers().items():
         print(f"{name:{width}}{entry.title} (arXiv {entry.arxiv})\n{'':{width}}{entry.summary}")
     return 0
 
@@ -114,7 +114,7 @@ def _run(argv: list[str]) -> int:
     if not argv or argv[0].startswith("-"):
         raise _BadUsage(
             "the recipe's name comes first: pullback run NAME [flags] "
-            f"(recipes: {', '.join(recipes.TABLE)})"
+            f"(recipes: {', '.join(recipes.papers())})"
         )
     name, flags = argv[0], argv[1:]
     try:
@@ -122,7 +122,8 @@ def _run(argv: list[str]) -> int:
     except ValueError as error:
         raise _BadUsage(str(error)) from error
     _set_up_jax()
-    recipe = recipes.load(name)
+    data = _read_ahead(flags, "--data")
+    recipe = recipes.load(name, own=data is not None and recipes.takes_own(name, Path(data)))
     options, config = _parse(recipe, flags)
     if options.data and not options.data.exists():
         raise _BadUsage(f"--data {options.data}: there is no such file or folder")
@@ -154,11 +155,8 @@ def _run(argv: list[str]) -> int:
 
 def _parse(recipe: runs.Experiment, flags: list[str]) -> tuple[_RunOptions, Any]:
     """The options, and the preset's configuration with the fields that were given as flags."""
-    preset = "desk"  # read ahead, because the other flags' defaults follow from it
-    for flag, value in itertools.pairwise([*flags, ""]):
-        name, equals, inline = flag.partition("=")
-        if name == "--preset" and (inline if equals else value) in recipe.presets:
-            preset = inline if equals else value
+    preset = _read_ahead(flags, "--preset")  # the other flags' defaults follow from it
+    preset = preset if preset in recipe.presets else "desk"
 
     def gather(
         run: _RunOptions = _RunOptions(),
@@ -174,6 +172,16 @@ def _parse(recipe: runs.Experiment, flags: list[str]) -> tuple[_RunOptions, Any]
         args=flags,
         config=(tyro.conf.OmitArgPrefixes,),
     )
+
+
+def _read_ahead(flags: list[str], wanted: str) -> str | None:
+    """The value of a flag on which the other flags hang."""
+    found = None
+    for flag, value in itertools.pairwise([*flags, ""]):
+        name, equals, inline = flag.partition("=")
+        if name == wanted:
+            found = inline if equals else value
+    return found
 
 
 def _set_up_jax() -> None:
@@ -273,7 +281,7 @@ def _cite(name: _Name) -> int:
         name: A recipe that `pullback list` shows.
     """
     try:
-        print(recipes.find(name).bibtex)
+        print(recipes.find(name)[0].bibtex)
     except ValueError as error:
         raise _BadUsage(str(error)) from error
     return 0

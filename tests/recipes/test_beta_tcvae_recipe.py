@@ -11,11 +11,12 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.bounds import aggregate_log_weights
 from pullback.data import drawn_shapes
-from pullback.recipes import _beta_tcvae_measures as measures
 from pullback.recipes import beta_tcvae, load
-from pullback.recipes._beta_tcvae_train import Config, Kind, kinds, train
-from pullback.recipes.beta_tcvae import RECIPE
+from pullback.recipes.beta_tcvae import measure
+from pullback.recipes.beta_tcvae.models import Config, Kind, kinds, train
 from pullback.runs import Context, run
+
+RECIPE = load("beta-tcvae")
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):
 
     monkeypatch.setattr(beta_tcvae, "train", again)
     for name in ("score", "estimates", "walk"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, TINY, preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
@@ -84,7 +85,7 @@ def test_a_weight_of_one_on_the_total_correlation_alone_is_the_elbo():
 
 def test_the_published_matrix_has_its_weights_in_the_first_columns():
     batch, size = 6, 40
-    found = np.exp(measures.as_published(batch, size))
+    found = np.exp(measure.as_published(batch, size))
     assert found.shape == (batch, batch)
     right = np.exp(aggregate_log_weights(batch, size, "stratified"))
     np.testing.assert_allclose(found[:, 0][np.arange(batch) != batch - 2], 1 / size)
@@ -99,7 +100,7 @@ def test_the_most_telling_latent_is_moved_first():
     params, _ = train(config, kinds(config)["VAE"], x, [0])
     information = np.array([[0.1, 0.0, 0.7], [0.0, 0.5, 0.0]])
     factors = np.stack(np.divmod(np.arange(50), 10), axis=1)
-    found = measures.walk(config, params[0], information, x, factors)
+    found = measure.walk(config, params[0], information, x, factors)
     assert found["order"].tolist() == [2, 1, 0]
     assert found["images"].shape == (3, 9, 8, 8)
     assert not np.allclose(found["images"][0, 0], found["images"][0, -1])
@@ -135,5 +136,4 @@ def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
 
 
 def test_it_is_in_the_table():
-    assert load("beta-tcvae") is RECIPE
     assert jnp.asarray(RECIPE.presets["desk"].betas).max() == 8

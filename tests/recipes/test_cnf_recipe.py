@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import _cnf_flow, cnf, load
+from pullback.recipes import cnf, load
+from pullback.recipes.cnf import models
 from pullback.runs import run
 from pullback.train._loop import run_chunk
+
+RECIPE = load("cnf")
+OWN = load("cnf", own=True)
 
 TINY = cnf.Config(
     points=64, held_out=32, width=4, depth=1, solver_steps=1, iterations=10, batch_size=32, seeds=2,
@@ -26,7 +30,7 @@ def small():
         jax.enable_x64(False),
         jax.numpy_dtype_promotion("standard"),
     ):
-        patch.setattr(_cnf_flow, "_BATCH", 128)
+        patch.setattr(models, "_BATCH", 128)
         yield
 
 
@@ -41,7 +45,9 @@ def whole(small, tmp_path_factory):
 
 
 def _run(folder, config=TINY, **options):
-    return run(cnf.RECIPE, config, preset="smoke", folder=folder, **options)
+    return run(
+        OWN if "data" in options else RECIPE, config, preset="smoke", folder=folder, **options
+    )
 
 
 def test_the_gaussian_is_the_one_that_scipy_knows():
@@ -50,7 +56,7 @@ def test_the_gaussian_is_the_one_that_scipy_knows():
     fitted_to, x = np.split(np.random.default_rng(0).normal(size=(30, 3)) @ np.triu(np.ones(3)), 2)
     covariance: Any = np.cov(fitted_to.T)
     expected = multivariate_normal(fitted_to.mean(0), covariance).logpdf(x)
-    np.testing.assert_allclose(_cnf_flow.fitted_gaussian(fitted_to, x), expected)
+    np.testing.assert_allclose(models.fitted_gaussian(fitted_to, x), expected)
 
 
 def test_a_run_measures_every_claim_and_shows_every_picture(whole):
@@ -135,7 +141,3 @@ def test_a_table_that_cannot_be_fitted_is_refused(tmp_path, values, message):
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
         cnf.Config(seeds=0)
-
-
-def test_the_table_of_recipes_has_it():
-    assert load("cnf") is cnf.RECIPE

@@ -9,11 +9,12 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.recipes import _delta_vae_measures as measures
 from pullback.recipes import delta_vae, load
-from pullback.recipes._delta_vae_train import Way, autoencoder, sequences
-from pullback.recipes.delta_vae import RECIPE, Config
+from pullback.recipes.delta_vae import Config, measure
+from pullback.recipes.delta_vae.models import Way, autoencoder, sequences
 from pullback.runs import run
+
+RECIPE = load("delta-vae")
 
 SMOKE = RECIPE.presets["smoke"]
 
@@ -29,7 +30,7 @@ def test_the_smallest_run_measures_every_claim_and_resumes_to_the_same(tmp_path,
         # What is no matter of training holds already.
         assert [claim["holds"] for claim in record["claims"][:2]] == [True, True]
         again = lambda *args: pytest.fail("computed again")
-        for module, name in ((delta_vae, "train"), (measures, "measure")):
+        for module, name in ((delta_vae, "train"), (measure, "measure")):
             monkeypatch.setattr(module, name, again)
         resumed = run(RECIPE, SMOKE, preset="smoke", folder=tmp_path / "run", resume=True)
         assert resumed["claims"] == record["claims"]
@@ -66,7 +67,7 @@ def test_the_sums_over_hidden_states_are_those_of_all_paths_enumerated():
     given = np.prod(np.where(x[:, None] == 1, chance[None], 1 - chance[None]), axis=(2, 3))
     joint = given * prior[None]
     later = (joint @ paths) / joint.sum(1)[:, None] > 0.5
-    found = measures.exact(config, x, states)
+    found = measure.exact(config, x, states)
     assert found["entropy"] == pytest.approx(-np.log(joint.sum(1)).mean(), rel=1e-12)
     assert found["accuracy"] == pytest.approx(np.mean(later == states))
 
@@ -99,7 +100,7 @@ def test_a_way_is_what_it_says(key, promotion):
 
 
 def test_the_closed_form_is_the_minimum():
-    for row in measures.committed_rates():
+    for row in measure.committed_rates():
         assert row["closed"] == pytest.approx(row["minimised"], abs=1e-5)
 
 
@@ -107,8 +108,8 @@ def test_a_probe_reads_what_is_there_and_nothing_else():
     rng = np.random.default_rng(0)
     states = rng.integers(0, 2, (400, 8))
     noise = rng.standard_normal((400, 8, 1))
-    assert measures.probe(noise, states) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(1600))
-    assert measures.probe(0.01 * (2 * states[..., None] - 1) + 0 * noise, states) == 1
+    assert measure.probe(noise, states) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(1600))
+    assert measure.probe(0.01 * (2 * states[..., None] - 1) + 0 * noise, states) == 1
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,3 @@ def test_a_probe_reads_what_is_there_and_nothing_else():
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(Config(), **wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("delta-vae") is RECIPE

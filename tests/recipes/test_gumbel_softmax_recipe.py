@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback.recipes import _gumbel_measures as measures
 from pullback.recipes import load
-from pullback.recipes.gumbel_softmax import RECIPE, Config
+from pullback.recipes.gumbel_softmax import Config, measure
 from pullback.runs import run
 from pullback.sampling import Enumeration
+
+RECIPE = load("gumbel-softmax")
 
 
 @pytest.mark.slow  # Compiles every training of the recipe.
@@ -23,21 +24,21 @@ def test_the_smallest_run_measures_every_claim_and_resumes_to_the_same(tmp_path,
         assert all(np.isfinite(claim["value"]) for claim in record["claims"])
         names = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
         assert names == {"bias-and-variance", "autoencoders", "flattery"}
-        monkeypatch.setattr(measures, "cost", None)
+        monkeypatch.setattr(measure, "cost", None)
         again = run(RECIPE, config, preset="smoke", folder=tmp_path / "run", resume=True)
         assert again["claims"] == record["claims"]
 
 
 @pytest.mark.slow
 def test_the_score_function_has_no_bias_and_the_relaxed_gradient_has(x32):
-    found = measures.bias_and_variance((2.0, 1.0), 4000, [0, 1])
+    found = measure.bias_and_variance((2.0, 1.0), 4000, [0, 1])
     assert bool(jnp.all(found["score"]["bias"] < found["score"]["noise"]))
     assert bool(jnp.all(found["gumbel"]["bias"] > found["gumbel"]["noise"]))
     assert bool(jnp.all(found["gumbel"]["variance"][:, 0] < found["gumbel"]["variance"][:, 1]))
 
 
 def test_the_semi_supervised_step_sums_over_the_classes(key):
-    model = measures.Semi(4, 3, 5, key=key)
+    model = measure.Semi(4, 3, 5, key=key)
     x = jnp.array([0.1, 0.9, 0.5, 0.2])
     p = jax.nn.softmax(model.classifier(x))
     found = model.loss(x, Enumeration(), key)
@@ -67,7 +68,3 @@ def test_the_semi_supervised_step_sums_over_the_classes(key):
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(Config(), **wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("gumbel-softmax") is RECIPE

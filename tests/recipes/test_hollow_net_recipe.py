@@ -8,6 +8,8 @@ from pullback.recipes import hollow_net, load
 from pullback.runs import run
 from pullback.train._loop import run_chunk
 
+RECIPE = load("hollow-net")
+
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
 
@@ -35,7 +37,7 @@ def whole(small, tmp_path_factory):
 
 
 def _run(folder, **options):
-    return run(hollow_net.RECIPE, TINY, preset="smoke", folder=folder, **options)
+    return run(RECIPE, TINY, preset="smoke", folder=folder, **options)
 
 
 def test_a_run_measures_every_claim_and_shows_every_picture(whole):
@@ -92,7 +94,3 @@ def test_settings_and_data_that_make_no_sense_are_refused(tmp_path):
         hollow_net.Config(dims=(8, 4))
     with pytest.raises(ValueError, match="hollow-net takes no --data"):
         _run(tmp_path / "data", data=tmp_path / "my.csv")
-
-
-def test_the_table_of_recipes_has_it():
-    assert load("hollow-net") is hollow_net.RECIPE

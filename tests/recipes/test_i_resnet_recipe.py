@@ -13,12 +13,12 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.data import Labelled, Split
-from pullback.recipes import _i_resnet_measures as measures
-from pullback.recipes import _i_resnet_train as training
-from pullback.recipes import i_resnet
-from pullback.recipes._i_resnet_train import Config, Kind
-from pullback.recipes.i_resnet import RECIPE
+from pullback.recipes import i_resnet, load
+from pullback.recipes.i_resnet import measure, models
+from pullback.recipes.i_resnet.models import Config, Kind
 from pullback.runs import run
+
+RECIPE = load("i-resnet")
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -69,20 +69,20 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):
     for name in ("train", "train_flows"):
         monkeypatch.setattr(i_resnet, name, again)
     for name in ("score", "rates", "walk", "score_flows"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, TINY, preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
 
 def test_iterates_of_linear_blocks_are_partial_sums():
     config = Config(blocks=2, width=4)
-    model = training.new_classifier(config, 0.5, (3,), jr.key(0))
-    net = training.LipschitzMLP(3, 4, 0, bound=0.5, activation=lambda x: x, key=jr.key(1))
+    model = models.new_classifier(config, 0.5, (3,), jr.key(0))
+    net = models.LipschitzMLP(3, 4, 0, bound=0.5, activation=lambda x: x, key=jr.key(1))
     nets = jax.tree.map(
         lambda leaf: jnp.stack([leaf, 0.5 * leaf]) if eqx.is_array(leaf) else leaf, net
     )
-    model = eqx.tree_at(lambda m: m.nets, model, measures.settled(nets))
-    one, other = (np.asarray(f.layers[0].effective_weight()) for f in measures.each(model.nets, 2))
+    model = eqx.tree_at(lambda m: m.nets, model, measure.settled(nets))
+    one, other = (np.asarray(f.layers[0].effective_weight()) for f in measure.each(model.nets, 2))
     shifts = np.asarray(model.nets.layers[0].bias)
     x = np.array([0.3, -0.2, 0.5], np.float32)
     z = (np.eye(3) + other) @ ((np.eye(3) + one) @ x + shifts[0]) + shifts[1]
@@ -97,7 +97,7 @@ def test_iterates_of_linear_blocks_are_partial_sums():
     for n in (0, 1, 4):
         want = partial(one, shifts[0], partial(other, shifts[1], z, n), n)
         np.testing.assert_allclose(
-            measures.after(model, jnp.asarray(z, jnp.float32), n), want, atol=1e-5
+            measure.after(model, jnp.asarray(z, jnp.float32), n), want, atol=1e-5
         )
 
 
@@ -106,13 +106,13 @@ def test_mnist_is_squeezed_and_back_and_trains(monkeypatch):
     part = Labelled(
         rng.uniform(size=(40, 28, 28)).astype(np.float32), np.arange(40, dtype=np.int32) % 10
     )
-    monkeypatch.setattr(training, "mnist", lambda folder: Split(part, part))
-    found = training.images(Path("somewhere"), 0)
+    monkeypatch.setattr(models, "mnist", lambda folder: Split(part, part))
+    found = models.images(Path("somewhere"), 0)
     assert found.train.x.shape == (40, 16, 7, 7)
-    np.testing.assert_allclose(training.pictures(found.train.x), part.x, atol=1e-6)
+    np.testing.assert_allclose(models.pictures(found.train.x), part.x, atol=1e-6)
     config = dataclasses.replace(TINY, steps=2, width=8, batch_size=8, images=10)
-    arrays = training.train(config, Kind(0.9), found.train.x, found.train.y, [0])
-    row = measures.score(config, Kind(0.9), arrays, found.test.x, found.test.y)
+    arrays = models.train(config, Kind(0.9), found.train.x, found.train.y, [0])
+    row = measure.score(config, Kind(0.9), arrays, found.test.x, found.test.y)
     assert row["layers"].max() < 0.9 + 1e-4
     assert np.median(row["errors"][:, -1]) < 1e-4
 

@@ -12,10 +12,12 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.analysis import LocalSearch
 from pullback.data import Labelled, Split
-from pullback.recipes import _image_vaes, load
-from pullback.recipes import _inference_gaps_measures as measures
-from pullback.recipes.inference_gaps import RECIPE, Config
+from pullback.recipes import load
+from pullback.recipes._kit import image_vaes as _image_vaes
+from pullback.recipes.inference_gaps import Config, measure
 from pullback.runs import Context, run
+
+RECIPE = load("inference-gaps")
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -55,40 +57,40 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
         raise RuntimeError("measured a second time")
 
     for name in ("train", "gaps", "annealed", "densities"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, RECIPE.presets["smoke"], preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
 
 def test_of_a_decoder_that_looks_away_everything_is_known(x32):
     # p(x | z) does not depend on z: the posterior is the prior, and the best normal is exact.
-    vae = measures.make(measures.KINDS[0], 4, 16, jr.key(0))
+    vae = measure.make(measure.KINDS[0], 4, 16, jr.key(0))
     zero = lambda net: jax.tree.map(
         lambda leaf: jnp.zeros_like(leaf) if eqx.is_inexact_array(leaf) else leaf, net
     )
     vae = eqx.tree_at(lambda v: v.decoder, vae, zero(vae.decoder))
     x = jnp.array([[1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
-    exact = measures.exact_evidence(vae, x)
+    exact = measure.exact_evidence(vae, x)
     np.testing.assert_allclose(exact, 4 * np.log(0.5), atol=1e-4)
     search = LocalSearch(steps=200, samples=5, learning_rate=0.05, evaluation_samples=2000)
-    row = measures.gaps(vae, x, None, search, 0)
+    row = measure.gaps(vae, x, None, search, 0)
     np.testing.assert_allclose(row["approximation"], 0, atol=1e-3)
     mean, log_std = np.split(np.asarray(jax.vmap(vae.encoder)(x)), 2, axis=1)
     exact = np.sum(np.exp(2 * log_std) + mean**2 - 1 - 2 * log_std, axis=1) / 2
     assert np.all(np.abs(row["amortisation"] - exact) < 4 * row["amortisation_error"] + 1e-3)
-    area = measures.plane()[1]
-    found = measures.densities(vae, x, jnp.asarray(row["local"]))
+    area = measure.plane()[1]
+    found = measure.densities(vae, x, jnp.asarray(row["local"]))
     np.testing.assert_allclose(np.sum(found["exact"], axis=(1, 2)) * area, 1, rtol=1e-4)
     np.testing.assert_allclose(found["local"], found["exact"], atol=1e-3)
 
 
 def test_trained_models_come_back_from_their_arrays(x32):
-    kind = measures.KINDS[1]
+    kind = measure.KINDS[1]
     images = (jr.uniform(jr.key(0), (20, 4)) > 0.5).astype(float)
-    kept = measures.train(kind, images, shrink=16, steps=2, learning_rate=0.0, seeds=[3, 4])
-    models = measures.models_of(kind, 4, 16, kept["arrays"])
+    kept = measure.train(kind, images, shrink=16, steps=2, learning_rate=0.0, seeds=[3, 4])
+    models = measure.models_of(kind, 4, 16, kept["arrays"])
     # At a rate of zero they are as they were made.
-    made = measures.make(kind, 4, 16, jr.split(jr.key(4))[0])
+    made = measure.make(kind, 4, 16, jr.split(jr.key(4))[0])
     for one, other in zip(
         jax.tree.leaves(eqx.filter(models[1], eqx.is_array)),
         jax.tree.leaves(eqx.filter(made, eqx.is_array)),
@@ -122,7 +124,3 @@ def test_images_of_a_folder_are_trained_and_measured(tmp_path, x32, monkeypatch)
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Config(**wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("inference-gaps") is RECIPE

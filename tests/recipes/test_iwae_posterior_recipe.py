@@ -10,10 +10,11 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.models.vae import Bernoulli, mlp_vae
-from pullback.recipes import _iwae_posterior_measures as measures
 from pullback.recipes import load
-from pullback.recipes.iwae_posterior import RECIPE, Config
+from pullback.recipes.iwae_posterior import Config, measure
 from pullback.runs import run
+
+RECIPE = load("iwae-posterior")
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
         raise RuntimeError("measured a second time")
 
     for name in ("in_one_dimension", "with_few_sets", "evidence", "gaps", "pictures"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, RECIPE.presets["smoke"], preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
@@ -72,10 +73,10 @@ def test_of_a_decoder_that_looks_away_everything_is_known(x32):
         vae,
         (still(vae.encoder, jnp.zeros(4)), still(vae.decoder, jnp.zeros(4))),
     )
-    found = measures.gaps(vae, jnp.ones((2, 4)), 3, 5, jr.key(1))
+    found = measure.gaps(vae, jnp.ones((2, 4)), 3, 5, jr.key(1))
     for name in ("evidence", "elbo", "bound", "implied"):
         np.testing.assert_allclose(found[name], 4 * np.log(0.5), atol=1e-4)
-    np.testing.assert_allclose(measures.evidence(vae, jnp.ones((2, 4))), 4 * np.log(0.5), atol=1e-4)
+    np.testing.assert_allclose(measure.evidence(vae, jnp.ones((2, 4))), 4 * np.log(0.5), atol=1e-4)
     for name in ("variation", "implied_variation"):
         np.testing.assert_allclose(found[name], 0, atol=1e-4)
     np.testing.assert_allclose(found["effective"], 1, rtol=1e-4)
@@ -92,7 +93,3 @@ def test_of_a_decoder_that_looks_away_everything_is_known(x32):
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Config(**wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("iwae-posterior") is RECIPE

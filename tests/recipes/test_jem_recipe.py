@@ -11,12 +11,14 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.data import DataError, LabelledTable, two_moons
 from pullback.models.energy import SGLD
-from pullback.recipes import _jem_measures as measures
-from pullback.recipes import _jem_table as table
-from pullback.recipes import _jem_train, jem, load
-from pullback.recipes._jem_train import Config, Kind, hasty_kinds, model_of, moons, train
-from pullback.recipes.jem import RECIPE
+from pullback.recipes import jem, load
+from pullback.recipes._own import jem as table
+from pullback.recipes.jem import measure, models
+from pullback.recipes.jem.models import Config, Kind, hasty_kinds, model_of, moons, train
 from pullback.runs import Context, run
+
+RECIPE = load("jem")
+OWN = load("jem", own=True)
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -54,9 +56,9 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):
     def again(*args, **kwargs):
         raise RuntimeError("measured a second time")
 
-    monkeypatch.setattr(_jem_train, "train", again)
+    monkeypatch.setattr(models, "train", again)
     for name in ("classify", "plane", "score", "attack", "attack_refined", "draw"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, TINY, preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
@@ -77,7 +79,7 @@ def test_the_plane_of_a_known_density_is_right():
     problem = moons(config, [0])
     zeros = np.zeros(16 * 3 + 16 * 17 + 2 * 17, np.float32)
     zeros[-2:] = [0.0, 1.0]
-    found = measures.plane(Kind(16, 1, 1.0), problem, zeros[None], 20)
+    found = measure.plane(Kind(16, 1, 1.0), problem, zeros[None], 20)
     np.testing.assert_allclose(found["surprise"], np.log(144.0), rtol=1e-5)
     np.testing.assert_allclose(found["share"], 1 / (1 + np.exp(-1.0)), rtol=1e-5)
     np.testing.assert_allclose(found["at_edge"], 1 - 0.9**2, rtol=1e-4)
@@ -86,7 +88,7 @@ def test_the_plane_of_a_known_density_is_right():
 def test_strangers_are_test_images_changed():
     config = dataclasses.replace(TINY, tested=9)
     problem = moons(config, [0])._replace(box=(-1.0, 1.0))
-    made = measures.strangers(problem, 0)
+    made = measure.strangers(problem, 0)
     x = problem.test.x
     np.testing.assert_allclose(made["contrast x 1.5"] / x, 1.5)
     np.testing.assert_allclose(np.sort(made["shuffled pixels"]), np.sort(x))
@@ -100,7 +102,7 @@ def test_bins_of_all_seeds_are_pooled_by_their_counts():
         "curve_confidence": np.array([[0.1, 0.6], [np.nan, 1.0]]),
         "curve_accuracy": np.array([[0.0, 0.5], [np.nan, 0.9]]),
     }
-    confidence, accuracy = measures.pooled_curve(row)
+    confidence, accuracy = measure.pooled_curve(row)
     np.testing.assert_allclose([confidence, accuracy], [[0.9], [0.8]])
 
 
@@ -130,7 +132,7 @@ def test_a_table_is_scored_row_by_row(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("\n".join(lines))
     context = Context(tmp_path / "run", data=file)
-    claims = RECIPE.run(TINY, context)
+    claims = OWN.run(TINY, context)
     assert len(claims) == 3
     header, *rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()
     assert header == "row,part,class,log_density,share_below,p_ant,p_bee"
@@ -146,7 +148,7 @@ def test_a_table_is_scored_row_by_row(tmp_path):
     ):
         file.write_text(text)
         with pytest.raises(DataError, match=message):
-            RECIPE.run(TINY, Context(tmp_path / "other", data=file))
+            OWN.run(TINY, Context(tmp_path / "other", data=file))
 
 
 def test_images_of_a_folder_take_the_place_of_everything(tmp_path, monkeypatch):
@@ -170,7 +172,6 @@ def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
 
 
 def test_it_is_in_the_table():
-    assert load("jem") is RECIPE
     assert set(hasty_kinds(RECIPE.presets["desk"])) == {"no guard", "guard", "penalty"}
     assert model_of(8, moons(TINY, [0]), np.zeros(8 * 3 + 72 + 18)).logits(jnp.zeros(2)).shape == (
         2,

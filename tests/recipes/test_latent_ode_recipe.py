@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import _latent_ode_own, _latent_ode_physionet, _latent_ode_train, latent_ode
+from pullback.recipes import latent_ode, load
+from pullback.recipes._own import latent_ode as _latent_ode_own
+from pullback.recipes.latent_ode import models
+from pullback.recipes.latent_ode import physionet as _latent_ode_physionet
 from pullback.runs import run
+
+RECIPE = load("latent-ode")
+OWN = load("latent-ode", own=True)
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
 
-TINY = dataclasses.replace(latent_ode.RECIPE.presets["smoke"], seeds=1)
+TINY = dataclasses.replace(RECIPE.presets["smoke"], seeds=1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -27,14 +33,15 @@ def small():
 
 
 def _run(folder, **options):
-    return run(latent_ode.RECIPE, TINY, preset="smoke", folder=folder, **options)
+    own = "data" in options and options["data"] != PHYSIONET
+    return run(OWN if own else RECIPE, TINY, preset="smoke", folder=folder, **options)
 
 
 def test_the_intensity_integrates_to_a_bessel_function():
     from scipy.special import i0
 
-    t = np.linspace(0.0, _latent_ode_train.WINDOW, 20_001)
-    mean = np.trapezoid(_latent_ode_train.intensity(t), t) / _latent_ode_train.WINDOW
+    t = np.linspace(0.0, models.WINDOW, 20_001)
+    mean = np.trapezoid(models.intensity(t), t) / models.WINDOW
     # The mean of exp(sin) over a turn is I_0(1).
     assert mean == pytest.approx(np.e * i0(1), rel=1e-8)
 
@@ -66,11 +73,11 @@ def _series(values):
 
 def test_a_run_measures_every_claim_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(latent_ode.figures, "draw_losses", lambda *_: 1 / 0)
+        patch.setattr(latent_ode.show, "draw_losses", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             _run(tmp_path / "run")
     # Every stage is there: nothing is trained again.
-    monkeypatch.setattr(_latent_ode_train, "fit", None)
+    monkeypatch.setattr(models, "fit", None)
     record = _run(tmp_path / "run", resume=True)
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])
     assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {

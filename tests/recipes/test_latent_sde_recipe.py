@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import _latent_sde_points, latent_sde, load
+from pullback.recipes import latent_sde, load
+from pullback.recipes.latent_sde import points as _latent_sde_points
 from pullback.runs import run
+
+RECIPE = load("latent-sde")
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
 
 TINY = dataclasses.replace(
-    latent_sde.RECIPE.presets["smoke"],
+    RECIPE.presets["smoke"],
     iterations=4,
     scored=128,
     lorenz_series=8,
@@ -35,9 +38,7 @@ def plain():
 
 
 def _run(folder, **options):
-    return run(
-        latent_sde.RECIPE, options.pop("config", TINY), preset="smoke", folder=folder, **options
-    )
+    return run(RECIPE, options.pop("config", TINY), preset="smoke", folder=folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,3 @@ def test_settings_that_make_no_sense_are_refused():
         latent_sde.Config(seeds=0)
     with pytest.raises(ValueError, match="importance must be divisors of 4096, got"):
         latent_sde.Config(importance=(1, 3))
-
-
-def test_the_table_of_recipes_has_it():
-    assert load("latent-sde") is latent_sde.RECIPE

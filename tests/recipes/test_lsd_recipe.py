@@ -10,12 +10,14 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.data import DataError
-from pullback.recipes import _lsd_measures as measures
-from pullback.recipes import _lsd_table as table
 from pullback.recipes import load, lsd
-from pullback.recipes._lsd_train import Config
-from pullback.recipes.lsd import RECIPE
+from pullback.recipes._own import lsd as table
+from pullback.recipes.lsd import measure
+from pullback.recipes.lsd.models import Config
 from pullback.runs import Context, run
+
+RECIPE = load("lsd")
+OWN = load("lsd", own=True)
 
 TINY = RECIPE.presets["smoke"]
 
@@ -56,7 +58,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):
 
     for module, names in (
         (lsd, ("train_ica", "train_plane")),
-        (measures, ("laplace_power", "machine_power", "ranking", "blindness")),
+        (measure, ("laplace_power", "machine_power", "ranking", "blindness")),
     ):
         for name in names:
             monkeypatch.setattr(module, name, again)
@@ -79,7 +81,7 @@ def test_a_table_is_tested_and_what_has_no_density_is_left_out(kind, tmp_path):
         file.write_text(f"a,b,constant,sum\n{rows}\n")
     context = Context(tmp_path / "run", data=file)
     config = dataclasses.replace(TINY, components=2, test_steps=100)
-    claims = RECIPE.run(config, context)
+    claims = OWN.run(config, context)
     assert all(np.isfinite(claim.value) for claim in claims)
     [shown] = [item for item in context.contents if item["kind"] == "table"]
     gaussian, mixture = shown["rows"]
@@ -118,8 +120,8 @@ def test_rows_with_holes_and_columns_that_were_not_named_are_left_out(tmp_path):
 
 def test_what_is_known_of_two_modes():
     """Far apart the divergence is that of the weights, and the scores are equal."""
-    nats, fisher = measures._two_modes_exactly(6.0, *measures.WEIGHTS)
-    left, right = measures.WEIGHTS
+    nats, fisher = measure._two_modes_exactly(6.0, *measure.WEIGHTS)
+    left, right = measure.WEIGHTS
     want = left * np.log(left / right) + (1 - left) * np.log((1 - left) / (1 - right))
     np.testing.assert_allclose(nats, want, rtol=1e-6)
     assert fisher < 1e-4
@@ -128,7 +130,7 @@ def test_what_is_known_of_two_modes():
         np.log(right) - (x + 1) ** 2 / 2, np.log(1 - right) - (x - 1) ** 2 / 2
     )
     slope = (density(x + 1e-5) - density(x - 1e-5)) / 2e-5
-    found = measures._two_modes_score(jnp.ones(7), jnp.asarray(x))
+    found = measure._two_modes_score(jnp.ones(7), jnp.asarray(x))
     np.testing.assert_allclose(found, slope, atol=1e-4)
 
 
@@ -144,7 +146,3 @@ def test_what_is_known_of_two_modes():
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Config(**wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("lsd") is RECIPE

@@ -12,8 +12,13 @@ import pytest
 from scipy.stats import norm
 
 from pullback.data import DataError
-from pullback.recipes import _mi_bounds_table, _mi_bounds_train, load, mi_bounds
+from pullback.recipes import load, mi_bounds
+from pullback.recipes._own import mi_bounds as _mi_bounds_table
+from pullback.recipes.mi_bounds import measure
 from pullback.runs import run
+
+RECIPE = load("mi-bounds")
+OWN = load("mi-bounds", own=True)
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -35,14 +40,16 @@ def small():
 def whole(small, tmp_path_factory):
     """A run, its folder, and how many programs its training compiled."""
     folder = tmp_path_factory.mktemp("mi-bounds") / "run"
-    _mi_bounds_train._train.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
+    measure._train.clear_cache()  # pyright: ignore[reportAttributeAccessIssue]
     record = _run(folder)
-    programs = _mi_bounds_train._train._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+    programs = measure._train._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
     return record, folder, programs
 
 
 def _run(folder, config=TINY, **options):
-    return run(mi_bounds.RECIPE, config, preset="smoke", folder=folder, **options)
+    return run(
+        OWN if "data" in options else RECIPE, config, preset="smoke", folder=folder, **options
+    )
 
 
 def test_a_run_measures_every_claim_and_shows_every_picture(whole):
@@ -66,7 +73,7 @@ def test_all_bounds_share_the_program_that_trains_them(whole):
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, tmp_path, monkeypatch):
-    train = _mi_bounds_train.train
+    train = measure.train
 
     def stop(config, name, seeds):
         if name == "JS":
@@ -74,7 +81,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, tmp_path, monk
         return train(config, name, seeds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_mi_bounds_train, "train", stop)
+        patch.setattr(measure, "train", stop)
         with pytest.raises(KeyboardInterrupt):
             _run(tmp_path / "cut")
     assert _run(tmp_path / "cut", resume=True)["claims"] == whole[0]["claims"]
@@ -83,14 +90,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, tmp_path, monk
 def test_pairs_have_the_information_that_was_asked_for():
     config = mi_bounds.Config(dim=2, batch_size=5000)
     information = jnp.asarray(1.5)
-    x, y = _mi_bounds_train._pairs(config, information, jr.key(0))
+    x, y = measure._pairs(config, information, jr.key(0))
     rho = math.sqrt(1 - math.exp(-1.5))
     # Four standard errors of a correlation, (1 - rho^2) / sqrt(n).
     for column in range(2):
         found = np.corrcoef(x[:, column], y[:, column])[0, 1]
         assert abs(found - rho) < 4 * (1 - rho**2) / math.sqrt(5000)
     x, y = x[:4], y[:4]
-    found = _mi_bounds_train._log_ratio(config, information, x, y)
+    found = measure._log_ratio(config, information, x, y)
     expected = norm.logpdf(
         np.asarray(y)[:, None], rho * np.asarray(x)[None], math.sqrt(1 - rho**2)
     ).sum(-1) - norm.logpdf(np.asarray(y)).sum(-1, keepdims=True)
@@ -162,7 +169,3 @@ def test_a_table_that_cannot_be_told_is_refused(tmp_path, change, rows, message)
 def test_settings_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         mi_bounds.Config(**wrong)
-
-
-def test_the_table_of_recipes_has_it():
-    assert load("mi-bounds") is mi_bounds.RECIPE

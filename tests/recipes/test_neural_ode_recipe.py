@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback.recipes import _neural_ode_measures, load
-from pullback.recipes.neural_ode import RECIPE, Config, _load
+from pullback.recipes import load
+from pullback.recipes.neural_ode import Config, _load, measure
 from pullback.runs import Context, run
+
+RECIPE = load("neural-ode")
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +64,14 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
 
     # What is finished is read.
     for name in ("dial", "cost", "gradient_gap", "trap", "memory", "paths"):
-        monkeypatch.setattr(_neural_ode_measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, config, preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
 
 def test_the_traps_closed_form_is_its_solution():
     solution = solve_ivp(lambda t, z: -7.0 * (z - np.cos(t)), (0, 2), [0.0], rtol=1e-11, atol=1e-12)
-    exact = _neural_ode_measures._trap_solution(jnp.asarray(7.0), jnp.asarray(2.0))
+    exact = measure._trap_solution(jnp.asarray(7.0), jnp.asarray(2.0))
     np.testing.assert_allclose(exact, solution.y[0, -1], rtol=1e-9)
 
 
@@ -96,4 +98,3 @@ def test_a_configuration_that_makes_no_sense_is_refused():
         Config(memory_steps=(16,))
     with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
         Config(seeds=0)
-    assert load("neural-ode") is RECIPE

@@ -9,10 +9,12 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.analysis import discrete_rate_distortion
-from pullback.recipes import _rate_distortion_measures as measures
 from pullback.recipes import load
-from pullback.recipes.rate_distortion import RECIPE, Config
+from pullback.recipes.rate_distortion import Config, measure
 from pullback.runs import Context, run
+
+RECIPE = load("rate-distortion")
+OWN = load("rate-distortion", own=True)
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -49,13 +51,13 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
         raise RuntimeError("measured a second time")
 
     for name in ("discrete", "linear"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, RECIPE.presets["smoke"], preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
 
 def test_the_true_model_shares_half_a_nat():
-    p_z, p_x_z = measures.true_model()
+    p_z, p_x_z = measure.true_model()
     np.testing.assert_allclose(p_x_z.sum(1), 1.0, rtol=1e-12)
     p_x = p_z @ p_x_z
     posterior = (p_z[:, None] * p_x_z / p_x).T
@@ -69,7 +71,7 @@ def test_the_true_model_shares_half_a_nat():
 
 def test_few_rows_have_the_moments_of_all():
     rows = np.random.default_rng(0).normal(size=(50, 4)) @ np.diag([1.0, 2.0, 3.0, 0.5]) + 1
-    few, values = measures.same_moments(rows)
+    few, values = measure.same_moments(rows)
     np.testing.assert_allclose(few.mean(0), 0, atol=1e-12)
     covariance = np.cov(rows.T, bias=True)
     np.testing.assert_allclose(few.T @ few / len(few), covariance, atol=1e-10)
@@ -84,15 +86,11 @@ def test_a_table_of_ones_own(tmp_path, x32):
     file.write_text("a,b,c\n" + "\n".join(",".join(map(str, row)) for row in rows) + "\n")
     with standard_promotion():
         config = Config(seeds=1, linear_steps=2000)
-        claims = RECIPE.run(config, Context(tmp_path / "run", data=file))
+        claims = OWN.run(config, Context(tmp_path / "run", data=file))
     assert [claim.holds for claim in claims] == [True] * 3
     file.write_text("a,b\n1,2\n1,3\n1,4\n")
     with pytest.raises(ValueError, match=r"column 'a' of mine\.csv is the same in every row"):
-        RECIPE.run(config, Context(tmp_path / "flat", data=file))
-
-
-def test_the_recipe_is_the_one_that_the_table_names():
-    assert load("rate-distortion") is RECIPE
+        OWN.run(config, Context(tmp_path / "flat", data=file))
 
 
 @pytest.mark.parametrize(

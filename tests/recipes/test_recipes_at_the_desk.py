@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from pullback.recipes import TABLE
+from pullback.recipes import papers
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", papers())
 def test_the_claims_hold_at_another_seed(name, tmp_path):
     run = "import sys; from pullback.cli import main; sys.exit(main())"
     arguments = ["run", name, "--seed", "1", "--no-progress", "--out", str(tmp_path / name)]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback.recipes import _relax_cartpole as cartpole
 from pullback.recipes import load
-from pullback.recipes._discrete_vae import DiscreteVAE, negative_elbo
-from pullback.recipes.relax import RECIPE, Config
+from pullback.recipes._kit.discrete_vae import DiscreteVAE, negative_elbo
+from pullback.recipes.relax import Config, cartpole
 from pullback.runs import run
 from pullback.sampling import Enumeration, ScoreFunction
+
+RECIPE = load("relax")
 
 
 @pytest.mark.slow  # Compiles every training of the recipe.
@@ -101,7 +102,3 @@ def test_the_bound_is_below_the_evidence_by_the_divergence_from_the_posterior(la
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(Config(), **wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("relax") is RECIPE

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import _density_table as density_table
-from pullback.recipes import _residual_flow_table as table
-from pullback.recipes import residual_flow
+from pullback.recipes import load
+from pullback.recipes._own import density as density_table
+from pullback.recipes._own import residual_flow as table
 from pullback.runs import Context, run
 from pullback.train import fit
 
+RECIPE = load("residual-flow")
+OWN = load("residual-flow", own=True)
+
 pytestmark = pytest.mark.slow
-SMOKE = residual_flow.RECIPE.presets["smoke"]
+SMOKE = RECIPE.presets["smoke"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,7 +32,8 @@ def plain():
 
 
 def _run(folder, **options):
-    return run(residual_flow.RECIPE, SMOKE, preset="smoke", folder=folder, **options)
+    own = "data" in options and options["data"].is_file()
+    return run(OWN if own else RECIPE, SMOKE, preset="smoke", folder=folder, **options)
 
 
 def test_a_run_measures_every_claim_and_shows_every_picture(tmp_path):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from pullback.recipes import _sde_bnn_bimodal as bimodal
-from pullback.recipes import _sde_bnn_estimators as estimators
 from pullback.recipes import load
-from pullback.recipes._sde_bnn_stack import Stacked, stacked, unstacked
-from pullback.recipes.sde_bnn import RECIPE, Config, _load
+from pullback.recipes.sde_bnn import Config, _load, bimodal, estimators
+from pullback.recipes.sde_bnn.stack import Stacked, stacked, unstacked
 from pullback.runs import Context, run
+
+RECIPE = load("sde-bnn")
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -122,4 +122,3 @@ def test_a_configuration_that_makes_no_sense_is_refused():
         Config(test_steps=(5, 2))
     with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
         Config(seeds=0)
-    assert load("sde-bnn") is RECIPE

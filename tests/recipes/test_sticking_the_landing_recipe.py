@@ -8,10 +8,12 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.data import Labelled, Split
-from pullback.recipes import _image_vaes, load
-from pullback.recipes import _sticking_measures as measures
-from pullback.recipes.sticking_the_landing import RECIPE, Config
+from pullback.recipes import load
+from pullback.recipes._kit import image_vaes as _image_vaes
+from pullback.recipes.sticking_the_landing import Config, measure
 from pullback.runs import Context, run
+
+RECIPE = load("sticking-the-landing")
 
 # Slow: runs every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -54,17 +56,17 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
         raise RuntimeError("measured a second time")
 
     for name in ("descents", "variance_curve", "weighted", "draws_at_the_target"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, RECIPE.presets["smoke"], preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
 
 def test_the_closed_forms_are_the_sheets():
-    found = measures.closed_forms(np.array([0.3, 0.5**0.5, 1.0]))
+    found = measure.closed_forms(np.array([0.3, 0.5**0.5, 1.0]))
     np.testing.assert_allclose(found["path"][0, 0], 9.2, rtol=0.01)
     np.testing.assert_allclose(found["total"][:, 0], [0.09, 0.5, 1])
     np.testing.assert_allclose(found["path"][1], found["total"][1])
-    np.testing.assert_allclose(found["path"][2], [0, measures.MEAN**2])
+    np.testing.assert_allclose(found["path"][2], [0, measure.MEAN**2])
 
 
 def test_images_of_a_folder_train_every_way(tmp_path, x32, monkeypatch):
@@ -91,7 +93,3 @@ def test_images_of_a_folder_train_every_way(tmp_path, x32, monkeypatch):
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Config(**wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("sticking-the-landing") is RECIPE

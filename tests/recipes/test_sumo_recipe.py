@@ -10,10 +10,13 @@ import pytest
 
 from pullback._promotion import standard_promotion
 from pullback.data import Labelled, Split
-from pullback.recipes import _image_vaes, _sumo_funnel, load
-from pullback.recipes import _sumo_measures as measures
-from pullback.recipes.sumo import RECIPE, Config
+from pullback.recipes import load
+from pullback.recipes._kit import image_vaes as _image_vaes
+from pullback.recipes.sumo import Config, measure
+from pullback.recipes.sumo import funnel as _sumo_funnel
 from pullback.runs import Context, run
+
+RECIPE = load("sumo")
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -50,15 +53,15 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
         raise RuntimeError("measured a second time")
 
     for name in ("at_the_optimum", "climb"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     monkeypatch.setattr(_sumo_funnel, "follow", again)
     resumed = run(RECIPE, RECIPE.presets["smoke"], preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
 
-@pytest.mark.parametrize("way", [measures.WAYS[1], measures.WAYS[4], measures.WAYS[6]])
+@pytest.mark.parametrize("way", [measure.WAYS[1], measure.WAYS[4], measure.WAYS[6]])
 def test_the_lists_hold_every_sample_of_every_row(way):
-    (row, term, mask), stop = measures.lists_of(way, 7, 4, jr.key(0))
+    (row, term, mask), stop = measure.lists_of(way, 7, 4, jr.key(0))
     assert row.shape == term.shape == mask.shape
     for step in range(4):
         each = {
@@ -68,15 +71,15 @@ def test_the_lists_hold_every_sample_of_every_row(way):
         }[way.kind]
         assert np.bincount(row[step][mask[step]], minlength=7).tolist() == each.tolist()
     # Weights of one: every estimate is log 1.
-    needed = measures.RaggedTerms(row[0], term[0], mask[0])
+    needed = measure.RaggedTerms(row[0], term[0], mask[0])
     zeros = jnp.zeros(row.shape[1])
-    found = measures.log_evidence(way, zeros, needed, jnp.asarray(stop[0]))
+    found = measure.log_evidence(way, zeros, needed, jnp.asarray(stop[0]))
     np.testing.assert_allclose(found, np.zeros(7), atol=1e-12)
 
 
 def test_the_expected_cost_is_that_of_the_draws():
-    for way in measures.WAYS:
-        (_, _, mask), _ = measures.lists_of(way, 100, 100, jr.key(0))
+    for way in measure.WAYS:
+        (_, _, mask), _ = measure.lists_of(way, 100, 100, jr.key(0))
         counts = mask.sum(axis=1) / 100
         error = counts.std() / 10
         assert abs(counts.mean() - way.cost) <= 4 * error
@@ -106,7 +109,3 @@ def test_images_of_a_folder_train_both_ways(tmp_path, x32, monkeypatch):
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Config(**wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("sumo") is RECIPE

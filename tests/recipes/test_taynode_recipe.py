@@ -14,9 +14,11 @@ from scipy.integrate import solve_ivp
 
 from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
-from pullback.recipes import _taynode_measures, load
-from pullback.recipes.taynode import RECIPE, Config, _load, _network, regularised_loss
+from pullback.recipes import load
+from pullback.recipes.taynode import Config, _load, _network, measure, regularised_loss
 from pullback.runs import Context, run
+
+RECIPE = load("taynode")
 
 # Slow: trains every part of the recipe; `make test-slow` runs it.
 pytestmark = pytest.mark.slow
@@ -64,7 +66,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
         raise RuntimeError("measured a second time")
 
     for name in ("measure", "compare_modes", "deferred_gap", "paths"):
-        monkeypatch.setattr(_taynode_measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, config, preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
@@ -105,9 +107,7 @@ def grower(rate: float, steps: int) -> ODENet:
 
 def test_what_is_measured_of_a_network_whose_solution_is_known(x32):
     x = np.array([[1.0, 0.5], [0.25, 1.0], [0.5, 0.25]], np.float32)
-    found = _taynode_measures.measure(
-        grower(0.5, 1), Labelled(x, np.array([0, 1, 1])), (1, 2), (1e-4, 1e-9)
-    )
+    found = measure.measure(grower(0.5, 1), Labelled(x, np.array([0, 1, 1])), (1, 2), (1e-4, 1e-9))
     assert found["error"] == pytest.approx(100 / 3)
     energy = np.mean(x**2) * np.expm1(1.0)
     for order in (1, 2):
@@ -125,7 +125,7 @@ def test_what_is_measured_of_a_network_whose_solution_is_known(x32):
 
 def test_both_modes_integrate_the_closed_form(x32):
     x = np.array([[1.0, 0.5], [0.25, 1.0]], np.float32)
-    found = _taynode_measures.compare_modes(grower(0.5, 1), x, (2,))
+    found = measure.compare_modes(grower(0.5, 1), x, (2,))
     assert found["order"] == [2]
     assert found["value_gap"][0] < 1e-12
     assert found["gradient_gap"][0] < 1e-12
@@ -178,7 +178,3 @@ def test_mnist_comes_from_the_folder_that_was_named_in_blocks(tmp_path):
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Config(**wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("taynode") is RECIPE

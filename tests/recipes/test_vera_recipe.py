@@ -11,12 +11,14 @@ from jax.scipy.stats import multivariate_normal
 
 from pullback import data
 from pullback._promotion import standard_promotion
-from pullback.recipes import _vera_measures as measures
 from pullback.recipes import load, vera
-from pullback.recipes._vera_labels import digit_task
-from pullback.recipes._vera_train import Config, centres, ring, ring_entropy
-from pullback.recipes.vera import RECIPE
+from pullback.recipes.vera import measure
+from pullback.recipes.vera.labels import digit_task
+from pullback.recipes.vera.models import Config, centres, ring, ring_entropy
 from pullback.runs import Context, run
+
+RECIPE = load("vera")
+OWN = load("vera", own=True)
 
 TINY = RECIPE.presets["smoke"]
 
@@ -56,7 +58,7 @@ def test_a_resumed_run_ends_with_the_same_claims(finished, monkeypatch):
     for name in ("train_ring", "train_classifiers"):
         monkeypatch.setattr(vera, name, again)
     for name in ("on_ring", "refined", "linear_gradients", "ring_gradients"):
-        monkeypatch.setattr(measures, name, again)
+        monkeypatch.setattr(measure, name, again)
     resumed = run(RECIPE, TINY, preset="smoke", folder=folder, resume=True)
     assert resumed["claims"] == record["claims"]
 
@@ -98,7 +100,7 @@ def _table(path, rows=60):
 def test_every_row_of_a_table_gets_a_prediction(tmp_path):
     config = dataclasses.replace(TINY, label="kind", digit_steps=150, digit_rate=0.01)
     context = Context(tmp_path / "run", data=_table(tmp_path / "my.csv"))
-    claims = RECIPE.run(config, context)
+    claims = OWN.run(config, context)
     assert [claim.holds for claim in claims] == [True, True]
     with (tmp_path / "run" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -116,14 +118,14 @@ def test_a_table_with_too_few_labels_is_refused(tmp_path):
     file = tmp_path / "my.csv"
     file.write_text("a,label\n1,u\n2,v\n3,u\n4,\n")
     with pytest.raises(data.DataError, match=r"4 rows or more of each label.*'u' has 2"):
-        RECIPE.run(TINY, Context(tmp_path / "run", data=file))
+        OWN.run(TINY, Context(tmp_path / "run", data=file))
 
 
 def test_a_table_that_never_varies_is_refused(tmp_path):
     file = tmp_path / "my.csv"
     file.write_text("a,b,label\n" + "0.1,3,u\n0.1,3,v\n" * 8)
     with pytest.raises(data.DataError, match="every column of numbers is the same in all rows"):
-        RECIPE.run(TINY, Context(tmp_path / "run", data=file))
+        OWN.run(TINY, Context(tmp_path / "run", data=file))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,3 @@ def test_a_table_that_never_varies_is_refused(tmp_path):
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Config(**wrong)
-
-
-def test_it_is_in_the_table():
-    assert load("vera") is RECIPE

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fake_recipe
-from pullback.recipes import TABLE, find, load
 from pullback.runs import Claim, Experiment
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
@@ -98,32 +97,3 @@ def test_a_field_may_not_hide_a_flag():
 
     with pytest.raises(ValueError, match="field named 'seed'"):
         _recipe(Config, dict.fromkeys(Experiment.PRESETS, Config()))
-
-
-def test_unknown_names_suggest_the_nearest():
-    with pytest.raises(ValueError, match="did you mean 'neural-ode'"):
-        find("neuralode")
-    with pytest.raises(ValueError, match="did you mean 'cnf'"):
-        load("CNF")
-    with pytest.raises(ValueError, match=r"there is no recipe 'xyzzy' \(recipes: "):
-        find("xyzzy")
-
-
-@pytest.mark.parametrize("name", TABLE)
-def test_the_table_says_what_the_recipes_say(name):
-    entry, recipe = TABLE[name], load(name)
-    assert (name, entry.arxiv, entry.title, entry.summary) == (
-        recipe.name, recipe.arxiv, recipe.title, recipe.summary,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TABLE)
-def test_bibtex_is_balanced_and_names_the_paper(name):
-    entry = TABLE[name]
-    depth = 0
-    for letter in entry.bibtex:
-        depth += (letter == "{") - (letter == "}")
-        assert depth >= 0
-    assert depth == 0
-    assert f"{{{{{entry.title}}}}}" in entry.bibtex
-    assert f"{{{' and '.join(entry.authors)}}}" in entry.bibtex

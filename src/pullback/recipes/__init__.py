@@ -1,10 +1,12 @@
-"""Recipes: one paper each, from its data to its claims, measured again.
+"""Recipes: one paper a folder, from its data to its claims, measured again.
 
-`TABLE` lists them without importing any, and `load` imports one: an experiment for
+`papers` lists them without importing any, and `load` imports one: an experiment for
 `pullback.runs.run`.
 """
 
-from pullback.recipes._table import TABLE as TABLE
-from pullback.recipes._table import Entry as Entry
-from pullback.recipes._table import find as find
-from pullback.recipes._table import load as load
+from pullback.recipes._own import TABLES as TABLES
+from pullback.recipes._papers import Paper as Paper
+from pullback.recipes._papers import find as find
+from pullback.recipes._papers import load as load
+from pullback.recipes._papers import papers as papers
+from pullback.recipes._papers import takes_own as takes_own

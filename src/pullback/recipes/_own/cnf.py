@@ -1,13 +1,14 @@
 """The flow of the recipe `cnf` on a table of the user's own."""
 
-from pathlib import Path
 from typing import Any
 
 import jax.random as jr
 import numpy as np
 
-from pullback.recipes import _density_table as density_table
-from pullback.recipes._cnf_flow import (
+from pullback.recipes._own import density as density_table
+from pullback.recipes._own import own_file
+from pullback.recipes.cnf import PRESETS as PRESETS
+from pullback.recipes.cnf.models import (
     Config,
     fitted_gaussian,
     log_prob,
@@ -21,8 +22,9 @@ from pullback.recipes._cnf_flow import (
 from pullback.runs import Claim, Context
 
 
-def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
+def run(config: Config, context: Context) -> list[Claim]:
     """Train on a table, write the score of each row and as many samples, and measure the fit."""
+    file = own_file(context)
     prepared = density_table.prepare(file, config.columns, context.seed)
     rows = prepared.rows
     flow = train_flow(

@@ -13,16 +13,19 @@ from pullback import data
 from pullback._files import atomic_write_csv
 from pullback.analysis import auroc
 from pullback.plots import house_style
-from pullback.recipes import _jem_figures as figures
-from pullback.recipes import _jem_measures as measures
-from pullback.recipes._jem_train import Config, Problem, model_of, moon_kinds, slug, train_kinds
+from pullback.recipes._own import own_file
+from pullback.recipes.jem import PRESETS as PRESETS
+from pullback.recipes.jem import measure, show
+from pullback.recipes.jem.models import Config, Problem, model_of, moon_kinds, slug, train_kinds
 from pullback.runs import Claim, Context
 
 _FEWEST_ROWS, _MOST_CLASSES = 40, 50
 
 
-def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[int]) -> list[Claim]:
+def run(config: Config, context: Context) -> list[Claim]:
     """Train on three quarters of the rows, with and without a density, and score every row."""
+    file = own_file(context)
+    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     table = data.read_labelled(file, config.label or None, list(config.columns) or None)
     _check(file, table)
     problem, held = split(table, seeds, context.seed)
@@ -32,11 +35,11 @@ def run_on_table(config: Config, context: Context, file: Path, seeds: Sequence[i
     found, per_row = {}, {}
     for name, kind in kinds.items():
         params = trained[name]["params"]
-        found[name] = context.stage(f"table-{slug(name)}", measures.classify, kind, problem, params)
+        found[name] = context.stage(f"table-{slug(name)}", measure.classify, kind, problem, params)
         per_row[name] = context.stage(f"rows-{slug(name)}", _rows, kind.width, problem, params)
     with house_style():
-        figures.draw_reliability(context, {file.name: found})
-        figures.draw_gaps(context, {"JEM": trained["JEM"]})
+        show.draw_reliability(context, {file.name: found})
+        show.draw_gaps(context, {"JEM": trained["JEM"]})
     _write(context.root, table, held, per_row["JEM"])
     context.table(
         "table",

@@ -1,7 +1,6 @@
 """The latent ODE of the recipe `latent-ode` on series of the user's own."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +11,11 @@ import numpy as np
 from pullback import data
 from pullback.models import timeseries as ts
 from pullback.plots import PALETTE, figure, house_style
-from pullback.recipes._latent_ode_train import Config, fit, make_loss
+from pullback.recipes._own import own_file
+from pullback.recipes.latent_ode import PRESETS as PRESETS
+from pullback.recipes.latent_ode.models import SPAN, Config, fit, keep_trained, make_loss
 from pullback.runs import Claim, Context
 
-# The window of a rescaled series: dynamics of a few turns in it are learned soonest.
-SPAN = 5.0
 _FEWEST = 10
 _SHOWN, _PAST = 0.8, 0.75
 _LEVEL = 0.9
@@ -33,8 +32,9 @@ class _Sets(NamedTuple):
     time_unit: str
 
 
-def run_on_own(config: Config, context: Context, file: Path) -> list[Claim]:
+def run(config: Config, context: Context) -> list[Claim]:
     """Fit a latent ODE to a long table; fill in and continue series that it has not seen."""
+    file = own_file(context)
     series = data.read_long(file)
     if len(series.ids) < _FEWEST:
         raise data.DataError(
@@ -58,16 +58,6 @@ def run_on_own(config: Config, context: Context, file: Path) -> list[Claim]:
         "claims are about. Errors are squared, in standard deviations of each variable."
     )
     return _claims(found)
-
-
-def keep_trained(context: Context, split: data.SeriesSplit) -> list[data.IrregularSeries]:
-    """The three sets without the variables that the first one never observed, and a note."""
-    seen = split.train.mask.any(axis=(0, 1))
-    names = np.array(split.train.variables)
-    if not seen.all():
-        left_out = ", ".join(names[~seen])
-        context.note(f"Left out, because no series to train on has a value of it: {left_out}.")
-    return [part.select([*names[seen]]) for part in split]
 
 
 def _stretched(series: data.IrregularSeries) -> data.IrregularSeries:

@@ -16,8 +16,10 @@ from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
 from pullback.analysis import compare_models, goodness_of_fit, kernel_stein_test
 from pullback.plots import house_style
-from pullback.recipes import _lsd_figures as figures
-from pullback.recipes._lsd_train import Config
+from pullback.recipes._own import own_file
+from pullback.recipes.lsd import PRESETS as PRESETS
+from pullback.recipes.lsd import show
+from pullback.recipes.lsd.models import Config
 from pullback.runs import Claim, Context
 
 _FEWEST_ROWS = 200
@@ -25,8 +27,9 @@ _MOST_TESTED = 4000  # rows that kernel tests take all pairs of
 _LEAST_RESIDUAL = 1e-3  # share of a column's deviation that the others leave unexplained
 
 
-def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
+def run(config: Config, context: Context) -> list[Claim]:
     """Fit a Gaussian and a mixture to a half of the rows, and test each on the other half."""
+    file = own_file(context)
     table, dropped = read(file, config.columns)
     values, columns = table.values, table.columns
     order = np.random.default_rng(context.seed).permutation(len(values))
@@ -35,7 +38,7 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     test = test[:_MOST_TESTED]
     found = context.stage("fits", _fits, config, train, test, context.seed)
     with house_style():
-        figures.draw_table(context, list(columns), found)
+        show.draw_table(context, list(columns), found)
     context.table(
         "models",
         ["model", "nats a row", "discrepancy", "error", "p, learned", "p, kernel", "verdict"],

@@ -10,16 +10,19 @@ import numpy as np
 from pullback import data
 from pullback.analysis import estimate_mutual_information
 from pullback.plots import house_style
-from pullback.recipes import _mi_bounds_figures as figures
-from pullback.recipes._mi_bounds_train import SMALL, Config
+from pullback.recipes._own import own_file
+from pullback.recipes.mi_bounds import PRESETS as PRESETS
+from pullback.recipes.mi_bounds import show
+from pullback.recipes.mi_bounds.measure import SMALL, Config
 from pullback.runs import Claim, Context
 
 _FEWEST_ROWS = 100
 _SHUFFLED = f"I_{SMALL:g}, y shuffled"
 
 
-def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
+def run(config: Config, context: Context) -> list[Claim]:
     """Estimate what the named columns share, by three bounds, and once with the pairs torn."""
+    file = own_file(context)
     # Of a table with columns of text too, those that are named may be all that are numbers.
     named = (*config.x_columns, *config.y_columns)
     whole = not (config.x_columns and config.y_columns) or len(set(named)) < len(named)
@@ -54,7 +57,7 @@ def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
     }  # fmt: skip
     linear = _gaussian(x, y)
     with house_style():
-        figures.draw_table(context, found, linear)
+        show.draw_table(context, found, linear)
     context.table(
         "estimates",
         ["", "nats", "standard error", "bits", "ceiling, nats"],

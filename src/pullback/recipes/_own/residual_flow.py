@@ -1,7 +1,6 @@
 """The residual flow on a table of the user's own."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,8 +18,10 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import update_spectral_norms
-from pullback.recipes import _density_table as density_table
-from pullback.recipes._residual_flow_train import Config, build
+from pullback.recipes._own import density as density_table
+from pullback.recipes._own import own_file
+from pullback.recipes.residual_flow import PRESETS as PRESETS
+from pullback.recipes.residual_flow.models import Config, build
 from pullback.runs import Claim, Context
 from pullback.train import fit
 
@@ -29,8 +30,9 @@ _SCORED_EXACTLY = 32  # and in scores
 _COMPONENTS = (1, 2, 3, 5, 8, 12, 16)
 
 
-def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
+def run(config: Config, context: Context) -> list[Claim]:
     """Fit a flow to a table; score every row, draw as many, and compare with a mixture."""
+    file = own_file(context)
     prepared = density_table.prepare(file, config.columns, context.seed)
     rows, dim = prepared.rows, prepared.rows.shape[1]
     flow = _train(config, context, prepared)

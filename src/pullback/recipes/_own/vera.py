@@ -9,16 +9,19 @@ from jaxtyping import Float, Int
 from pullback import data
 from pullback._files import atomic_write_csv
 from pullback.plots import PALETTE, figure, house_style
-from pullback.recipes._vera_labels import Task, score, train_classifiers
-from pullback.recipes._vera_train import Config
+from pullback.recipes._own import own_file
+from pullback.recipes.vera import PRESETS as PRESETS
+from pullback.recipes.vera.labels import Task, score, train_classifiers
+from pullback.recipes.vera.models import Config
 from pullback.runs import Claim, Context
 
 _FEWEST = 4  # labelled rows of a class: half of them are held out
 _METHODS = ("labels alone", "JEM by VERA")
 
 
-def run_on_table(config: Config, context: Context, file: Path) -> list[Claim]:
+def run(config: Config, context: Context) -> list[Claim]:
     """Train on a table with and without its unlabelled rows, and predict every row."""
+    file = own_file(context)
     table = data.read_labelled(file, config.label or None, list(config.columns) or None)
     if not np.ptp(table.values, axis=0).any():
         raise data.DataError(file, "every column of numbers is the same in all rows: nothing tells "

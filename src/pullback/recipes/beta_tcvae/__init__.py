@@ -12,10 +12,9 @@ import numpy as np
 
 from pullback.data import Factored, dsprites, soft_squares
 from pullback.plots import house_style
-from pullback.recipes import _beta_tcvae_figures as figures
-from pullback.recipes import _beta_tcvae_measures as measures
-from pullback.recipes._beta_tcvae_train import Config, kinds, train
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.beta_tcvae import measure, show
+from pullback.recipes.beta_tcvae.models import Config, kinds, train
+from pullback.runs import Claim, Context
 
 _ROWS = 5  # of a picture of traversals
 _PARTS = ("mutual_information", "total_correlation", "dimension_wise_kl")
@@ -34,7 +33,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         for name, kind in kinds(config).items()
     }
     rows = np.concatenate([params for params, _ in trained.values()])
-    scores = context.stage("scores", measures.score, config, rows, data.x, factors, context.seed)
+    scores = context.stage("scores", measure.score, config, rows, data.x, factors, context.seed)
     found = {
         name: {key: value[place * config.seeds :][: config.seeds] for key, value in scores.items()}
         for place, name in enumerate(trained)
@@ -42,27 +41,25 @@ def run(config: Config, context: Context) -> list[Claim]:
     best = {name: int(row["mig"].argmax()) for name, row in found.items()}
     shown = ["VAE", *(f"beta-{kind} {config.betas[-1]:g}" for kind in ("VAE", "TCVAE"))]
     seen = context.stage(
-        "estimates", measures.estimates, config, trained[shown[-1]][0][best[shown[-1]]], data.x,
+        "estimates", measure.estimates, config, trained[shown[-1]][0][best[shown[-1]]], data.x,
         context.seed,
     )  # fmt: skip
     seen["exact"] = float(found[shown[-1]]["total_correlation"][best[shown[-1]]])
     matrices = {name: found[name]["information"][best[name]] for name in shown}
     moved = {
         name: context.stage(
-            f"walk-{place}", measures.walk, config, trained[name][0][best[name]],
+            f"walk-{place}", measure.walk, config, trained[name][0][best[name]],
             matrices[name], data.x, factors,
         )
         for place, name in enumerate(shown)
     }  # fmt: skip
     with house_style():
-        figures.draw_gaps(context, found)
+        show.draw_gaps(context, found)
         entropies = scores["entropy"][0]
-        figures.draw_traversals(
-            context, moved, matrices, names, entropies, min(_ROWS, config.latent)
-        )
-        figures.draw_information(context, matrices, names, entropies)
-        figures.draw_parts(context, found)
-        figures.draw_estimates(context, seen, measures.WEIGHTS)
+        show.draw_traversals(context, moved, matrices, names, entropies, min(_ROWS, config.latent))
+        show.draw_information(context, matrices, names, entropies)
+        show.draw_parts(context, found)
+        show.draw_estimates(context, seen, measure.WEIGHTS)
     _table(context, found, names)
     return [
         *_claims_of_models(config, found),
@@ -102,7 +99,7 @@ def _table(
         ["model", *columns.values(), *(f"gap of {factor}" for factor in names)],
         [
             [
-                figures.greek(name),
+                show.greek(name),
                 *(float(row[key].mean()) for key in columns),
                 *map(float, row["per_factor"].mean(axis=0)),
             ]
@@ -190,7 +187,7 @@ def _chosen(row: Mapping[str, np.ndarray]) -> float:
 
 
 def _claims_of_estimates(seen: Mapping[str, Any], size: int, latent: int) -> list[Claim]:
-    place = {name: number for number, name in enumerate(measures.WEIGHTS)}
+    place = {name: number for number, name in enumerate(measure.WEIGHTS)}
     ratio, correlation = seen["ratio"], seen["total_correlation"]
     error = ratio.std(axis=2, ddof=1) / np.sqrt(ratio.shape[2])
     off = abs(ratio.mean(axis=2) - 1) / error
@@ -238,22 +235,14 @@ def _claims_of_estimates(seen: Mapping[str, Any], size: int, latent: int) -> lis
     ]
 
 
-RECIPE = Experiment(
-    name="beta-tcvae",
-    arxiv="1802.04942",
-    title="Isolating Sources of Disentanglement in Variational Autoencoders",
-    summary="Latents made independent without losing the image, scored by known factors.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, betas=(8.0,), latent=3, width=16, steps=100, warm_up=20, batch_size=50,
-            table_rows=25, samples=500, batches=20,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            seeds=5, betas=(4.0, 6.0), latent=10, width=1200, steps=18_000, warm_up=7000,
-            batch_size=2048, learning_rate=1e-3, table_rows=256, samples=10_000, shrink=1, thin=1,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, betas=(8.0,), latent=3, width=16, steps=100, warm_up=20, batch_size=50,
+        table_rows=25, samples=500, batches=20,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        seeds=5, betas=(4.0, 6.0), latent=10, width=1200, steps=18_000, warm_up=7000,
+        batch_size=2048, learning_rate=1e-3, table_rows=256, samples=10_000, shrink=1, thin=1,
+    ),
+}  # fmt: skip

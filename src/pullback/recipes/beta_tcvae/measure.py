@@ -18,7 +18,7 @@ from pullback.bounds import (
     total_correlation_split,
 )
 from pullback.models.vae import VAE, traverse
-from pullback.recipes._beta_tcvae_train import Config, vae_of
+from pullback.recipes.beta_tcvae.models import Config, vae_of
 from pullback.sampling import draw, log_prob
 
 _DRAWS = 8  # of each posterior, for the distortion

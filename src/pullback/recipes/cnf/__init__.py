@@ -18,8 +18,8 @@ from jaxtyping import Float
 from pullback import data
 from pullback.calculus import HutchinsonDivergence
 from pullback.models.flows import CNF
-from pullback.recipes import _cnf_pictures as pictures
-from pullback.recipes._cnf_flow import (
+from pullback.recipes.cnf import show
+from pullback.recipes.cnf.models import (
     Config,
     Divergence,
     Trained,
@@ -33,8 +33,7 @@ from pullback.recipes._cnf_flow import (
     round_trip_claims,
     train_flow,
 )
-from pullback.recipes._cnf_table import run_on_table
-from pullback.runs import Claim, Context, Experiment
+from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal
 
 _HALF_WIDTH = 3.0  # of the pictures, in standard deviations of the data
@@ -43,8 +42,6 @@ _TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the flows, and measure what is claimed of them."""
-    if context.data is not None:
-        return run_on_table(config, context, context.data)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     moons = [_moons(config, seed) for seed in seeds]
     eights = [_eight_gaussians(config, seed) for seed in seeds]
@@ -68,7 +65,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     ]  # fmt: skip
     first = [("two moons", moons[0], exact[0].flow), ("eight Gaussians", eights[0], eight[0].flow)]
     context.stage("pictures", _draw, config, context, first)
-    pictures.training_curves(
+    show.training_curves(
         context,
         [
             ("exact", [t.history for t in exact], [s["exact"] for s in scores]),
@@ -146,8 +143,8 @@ def _draw(config: Config, context: Context, first: Sequence[tuple[str, _Toy, CNF
         paths = np.asarray(flow.trajectory(start, jnp.asarray(_TIMES)))
         in_time.append((name, densities, paths[:250]))
         beside.append((name, toy.test[:2000], densities[-1], paths[:, -1]))
-    pictures.flow_in_time(context, _TIMES, in_time, _HALF_WIDTH)
-    pictures.densities_beside_data(context, beside, _HALF_WIDTH)
+    show.flow_in_time(context, _TIMES, in_time, _HALF_WIDTH)
+    show.densities_beside_data(context, beside, _HALF_WIDTH)
 
 
 def _table(context: Context, scores: Sequence[dict[str, float]]) -> None:
@@ -233,28 +230,20 @@ def _claims(config: Config, linear: float, scores: Sequence[dict[str, Any]]) -> 
     ]
 
 
-RECIPE = Experiment(
-    name="cnf",
-    arxiv="1810.01367",
-    title="FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models",
-    summary="A continuous normalising flow learns the density of points in the plane.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            points=256, held_out=256, width=16, solver_steps=2, iterations=100, seeds=2, grid=41
-        ),
-        "desk": Config(),
-        "paper": Config(
-            points=100_000,
-            held_out=20_000,
-            field="concatsquash",
-            activation="softplus",
-            depth=3,
-            solver_steps=0,
-            iterations=10_000,
-            batch_size=512,
-            learning_rate=1e-3,
-        ),
-    },
-    run=run,
-)
+PRESETS = {
+    "smoke": Config(
+        points=256, held_out=256, width=16, solver_steps=2, iterations=100, seeds=2, grid=41
+    ),
+    "desk": Config(),
+    "paper": Config(
+        points=100_000,
+        held_out=20_000,
+        field="concatsquash",
+        activation="softplus",
+        depth=3,
+        solver_steps=0,
+        iterations=10_000,
+        batch_size=512,
+        learning_rate=1e-3,
+    ),
+}

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import house_style
-from pullback.recipes import _delta_vae_figures as figures
-from pullback.recipes import _delta_vae_measures as measures
-from pullback.recipes._delta_vae_images import compare_on_images
-from pullback.recipes._delta_vae_train import Config, deltas, target_rate, train, ways
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.delta_vae import measure, show
+from pullback.recipes.delta_vae.mnist import compare_on_images
+from pullback.recipes.delta_vae.models import Config, deltas, target_rate, train, ways
+from pullback.runs import Claim, Context
 
 Rows = Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -24,28 +23,28 @@ def run(config: Config, context: Context) -> list[Claim]:
     if context.data is not None:
         return compare_on_images(config, context)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    closed = context.stage("committed", measures.committed_rates)
+    closed = context.stage("committed", measure.committed_rates)
     trained, rows = {}, {}
     for name, way in ways(config).items():
         trained[name] = context.stage(f"train-{name}", train, config, way, seeds)
-        rows[name] = context.stage(f"measure-{name}", measures.measure, config, trained[name])
+        rows[name] = context.stage(f"measure-{name}", measure.measure, config, trained[name])
     _log(context, trained)
     one = trained["vae"]
-    exact = context.stage("exact", lambda: measures.exact(config, *(
+    exact = context.stage("exact", lambda: measure.exact(config, *(
         np.concatenate(one[name]) for name in ("x", "states")
     )))  # fmt: skip
-    labels = figures.names(config, target_rate(config))
+    labels = show.names(config, target_rate(config))
     floors = dict(zip((f"delta{alpha:g}" for alpha in config.alphas), deltas(config), strict=True))
     last = [*floors][-1]
     floors["causal"] = floors[last]
     autoregressive = context.stage(
-        "autoregressive", measures.autoregressive_rate, config, trained[last], seeds, config.steps
+        "autoregressive", measure.autoregressive_rate, config, trained[last], seeds, config.steps
     )
     with house_style():
-        figures.draw_rates(context, trained, labels, floors)
-        figures.draw_plane(context, rows, labels, exact["entropy"])
-        figures.draw_probes(context, rows, labels, exact["accuracy"])
-        figures.draw_paths(context, trained, ["vae", last, "target"], labels)
+        show.draw_rates(context, trained, labels, floors)
+        show.draw_plane(context, rows, labels, exact["entropy"])
+        show.draw_probes(context, rows, labels, exact["accuracy"])
+        show.draw_paths(context, trained, ["vae", last, "target"], labels)
     _tables(context, config, rows, labels, floors, exact, autoregressive)
     return [
         *_claims_of_the_floor(closed, trained, rows, floors),
@@ -239,23 +238,15 @@ def _claims_of_use(rows: Rows, last: str, exact: Mapping[str, float]) -> list[Cl
     ]
 
 
-RECIPE = Experiment(
-    name="delta-vae",
-    arxiv="1901.03416",
-    title="Preventing Posterior Collapse with delta-VAEs",
-    summary="Latents that a strong decoder cannot ignore: a prior that no posterior meets.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, alphas=(0.5, 0.9), length=6, bits=2, width=4, steps=20, batch_size=4,
-            evaluated=20, batch_of_bound=10, image_steps=4, image_width=4, image_channels=1,
-            image_rate=2.0,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            seeds=10, steps=10_000, batch_size=64, evaluated=10_000, image_steps=50_000,
-            image_width=512, image_channels=8, image_seeds=3,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, alphas=(0.5, 0.9), length=6, bits=2, width=4, steps=20, batch_size=4,
+        evaluated=20, batch_of_bound=10, image_steps=4, image_width=4, image_channels=1,
+        image_rate=2.0,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        seeds=10, steps=10_000, batch_size=64, evaluated=10_000, image_steps=50_000,
+        image_width=512, image_channels=8, image_seeds=3,
+    ),
+}  # fmt: skip

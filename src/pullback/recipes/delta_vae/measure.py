@@ -22,7 +22,7 @@ from pullback.models.vae import (
     fit_auxiliary_prior,
 )
 from pullback.nn import CausalConvNet
-from pullback.recipes._delta_vae_train import Config
+from pullback.recipes.delta_vae.models import Config
 
 _LATENT = ("mean", "scale", "z", "mean_fit", "scale_fit")
 

@@ -27,8 +27,8 @@ from pullback.models.vae import (
 )
 from pullback.nn import AntiCausal, RecurrentNet
 from pullback.plots import figure, house_style
-from pullback.recipes._delta_vae_figures import PROBES
-from pullback.recipes._delta_vae_train import Config
+from pullback.recipes.delta_vae.models import Config
+from pullback.recipes.delta_vae.show import PROBES
 from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal, draw
 from pullback.train import fit

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, figure
-from pullback.recipes._delta_vae_train import Config
+from pullback.recipes.delta_vae.models import Config
 from pullback.runs import Context
 
 _GREY = "#7b8794"

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import house_style
-from pullback.recipes import _gumbel_figures as figures
-from pullback.recipes import _gumbel_measures as measures
-from pullback.recipes._discrete_vae import DiscreteVAE, Method, Source, binary_images, train
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes._kit.discrete_vae import DiscreteVAE, Method, Source, binary_images, train
+from pullback.recipes.gumbel_softmax import measure, show
+from pullback.runs import Claim, Context
 from pullback.sampling import GumbelSoftmax, ScoreFunction, StraightThrough, temperature_schedule
 
 
@@ -75,7 +74,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     """Measure the gradients, train the autoencoders, time the sum."""
     problems = [config.problems * context.seed + i for i in range(config.problems)]
     curves = context.stage(
-        "curves", measures.bias_and_variance, config.temperatures, config.draws, problems
+        "curves", measure.bias_and_variance, config.temperatures, config.draws, problems
     )
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     images = binary_images(context, seeds, config.images, config.source)
@@ -84,13 +83,13 @@ def run(config: Config, context: Context) -> list[Claim]:
         for name, method in _methods(config).items()
     }
     costs = context.stage(
-        "cost", measures.cost, images[0].shape[-1], config.classes, config.cost_width,
+        "cost", measure.cost, images[0].shape[-1], config.classes, config.cost_width,
         config.cost_batch, config.cost_turns,
     )  # fmt: skip
     with house_style():
-        figures.draw_curves(context, config.temperatures, curves)
-        figures.draw_autoencoders(context, trained)
-        figures.draw_flattery(context, trained)
+        show.draw_curves(context, config.temperatures, curves)
+        show.draw_autoencoders(context, trained)
+        show.draw_flattery(context, trained)
     _tables(context, config, trained, costs)
     return [
         *_claims_of_curves(config, curves),
@@ -141,7 +140,7 @@ def _tables(
         ["nats an image", *(f"seed {i + 1}" for i in range(config.seeds)), "training", "relaxed"],
         [
             [
-                figures.NAMES[name],
+                show.NAMES[name],
                 *map(float, row["test"][:, -1]),
                 float(row["train"][:, -1].mean()),
                 float(row["relaxed"].mean()) if "relaxed" in row else None,
@@ -274,23 +273,15 @@ def _claims_of_cost(config: Config, costs: dict[str, Any]) -> list[Claim]:
     ]
 
 
-RECIPE = Experiment(
-    name="gumbel-softmax",
-    arxiv="1611.01144",
-    title="Categorical Reparameterization with Gumbel-Softmax",
-    summary="Gradients through categories: their bias and noise, and an autoencoder on digits.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            temperatures=(1.0, 0.2, 0.05), draws=400, problems=2, seeds=2, latents=(3, 4), width=8,
-            iterations=20, batch_size=8, images=40, classes=(3, 6), cost_width=8, cost_batch=2,
-            cost_turns=1,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            width=200, iterations=500_000, learning_rate=1e-3, rate=1e-5, every=1000,
-            cost_batch=100, images=60_000,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        temperatures=(1.0, 0.2, 0.05), draws=400, problems=2, seeds=2, latents=(3, 4), width=8,
+        iterations=20, batch_size=8, images=40, classes=(3, 6), cost_width=8, cost_batch=2,
+        cost_turns=1,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        width=200, iterations=500_000, learning_rate=1e-3, rate=1e-5, every=1000,
+        cost_batch=100, images=60_000,
+    ),
+}  # fmt: skip

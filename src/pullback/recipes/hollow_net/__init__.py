@@ -22,10 +22,9 @@ from pullback.data import digits
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import HollowNet, TwoSidedConditioner
 from pullback.plots import house_style
-from pullback.recipes import _hollow_net_figures as figures
-from pullback.recipes import _hollow_net_measures as measures
-from pullback.recipes._cnf_flow import fitted_gaussian
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.cnf.models import fitted_gaussian
+from pullback.recipes.hollow_net import measure, show
+from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal
 from pullback.train import fit
 
@@ -86,11 +85,9 @@ def run(config: Config, context: Context) -> list[Claim]:
             "own, use `pullback run cnf --data`"
         )
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    identities = context.stage("identities", measures.identities)
-    costs = context.stage("cost", measures.cost, config.dims, config.cost_batch, config.cost_turns)
-    roots = context.stage(
-        "roots", measures.root_finding, config.stiff_dim, config.root_steps, seeds
-    )
+    identities = context.stage("identities", measure.identities)
+    costs = context.stage("cost", measure.cost, config.dims, config.cost_batch, config.cost_turns)
+    roots = context.stage("roots", measure.root_finding, config.stiff_dim, config.root_steps, seeds)
     sets = [_images(seed) for seed in seeds]
     # One optimiser, so that all seeds share one compiled program.
     optimiser = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.iterations))
@@ -111,13 +108,13 @@ def run(config: Config, context: Context) -> list[Claim]:
     pictures = context.stage("pictures", _pictures, first, sets[0])
 
     with house_style():
-        figures.draw_cost(context, costs)
+        show.draw_cost(context, costs)
         histories = {name: [history for _, history in pairs] for name, pairs in trained.items()}
-        figures.draw_training(context, histories)
-        figures.draw_scores(context, config.score_steps, scores)
-        figures.draw_roots(context, roots)
-        figures.draw_jacobians(context, *pictures["jacobians"])
-        figures.draw_samples(context, pictures["images"], pictures["samples"])
+        show.draw_training(context, histories)
+        show.draw_scores(context, config.score_steps, scores)
+        show.draw_roots(context, roots)
+        show.draw_jacobians(context, *pictures["jacobians"])
+        show.draw_samples(context, pictures["images"], pictures["samples"])
     _tables(config, context, costs, scores, roots)
     return [
         *_claims_of_cost(config, identities, costs),
@@ -214,7 +211,7 @@ def _pictures(flow: CNF, images: _Images) -> dict[str, Any]:
     back = functools.partial(lambda rows: rows * images.scale + images.mean)
     net: Any = flow.field
     return {
-        "jacobians": measures.jacobians(net, images.test[:64]),
+        "jacobians": measure.jacobians(net, images.test[:64]),
         "images": back(images.test[:32]),
         "samples": back(samples),
     }
@@ -233,13 +230,13 @@ def _tables(
     for number, row in enumerate(scores):
         scored = {
             f"{name}_{steps}": row[name][i]
-            for name in figures.TRACES
+            for name in show.TRACES
             for i, steps in enumerate(config.score_steps)
         }
         context.metrics(
             {"number": number, **scored, "gaussian": row["gaussian"], "noise": row["noise"]}
         )
-    names = {"field": "the field alone", **figures.WAYS}
+    names = {"field": "the field alone", **show.WAYS}
     context.table(
         "cost",
         ["milliseconds a call", *(f"d = {row['dim']}" for row in costs)],
@@ -252,10 +249,10 @@ def _tables(
         [
             *(
                 [
-                    f"trained with {figures.TRACES[name]}, {steps} steps",
+                    f"trained with {show.TRACES[name]}, {steps} steps",
                     *(s[name][i] for s in scores),
                 ]
-                for name in figures.TRACES
+                for name in show.TRACES
                 for i, steps in [(0, config.score_steps[0]), (-1, config.score_steps[-1])]
             ),
             ["a Gaussian with full covariance", *(row["gaussian"] for row in scores)],
@@ -266,9 +263,9 @@ def _tables(
     context.table(
         "roots",
         ["largest residual after", *(f"{i}" for i in range(config.root_steps + 1))],
-        [[text, *map(float, roots[name][0])] for name, text in figures.ROOTS.items()],
-        f"One implicit Euler step of length {measures.STEP} of a field with rates from "
-        f"{measures.RATES[0]:g} to {measures.RATES[1]:g}, first seed; iterations across.",
+        [[text, *map(float, roots[name][0])] for name, text in show.ROOTS.items()],
+        f"One implicit Euler step of length {measure.STEP} of a field with rates from "
+        f"{measure.RATES[0]:g} to {measure.RATES[1]:g}, first seed; iterations across.",
     )
 
 
@@ -292,20 +289,20 @@ def _claims_of_cost(
         ),
         Claim(
             "Field and divergence need as few operations as the field (ratio, worst size)",
-            value=max(measures.ratio(costs, "flops", "hollow", "field")),
+            value=max(measure.ratio(costs, "flops", "hollow", "field")),
             at_most=3,
             reference="3 evaluations; counted by the compiler",
         ),
         Claim(
             f"At d = {largest} the full trace takes longer than the hollow one (ratio of times)",
-            value=measures.ratio(costs, "seconds", "exact", "hollow")[-1],
+            value=measure.ratio(costs, "seconds", "exact", "hollow")[-1],
             at_least=100,
             reference="100 times; 140 in plain JAX",
         ),
         Claim(
             "The hollow trace needs no more operations than one of Hutchinson's probes (ratio, "
             "worst size)",
-            value=max(measures.ratio(costs, "flops", "hollow", "hutchinson")),
+            value=max(measure.ratio(costs, "flops", "hollow", "hutchinson")),
             at_most=1,
             reference="level in plain JAX, 12.0 ms against 13.7 ms; counted by the compiler",
         ),
@@ -322,7 +319,7 @@ def _claims_of_training(scores: Sequence[dict[str, Any]]) -> list[Claim]:
             "steps, worst seed)",
             value=min(gains),
             at_least=0.5,
-            spread=measures.spread(gains),
+            spread=measure.spread(gains),
             seeds=len(gains),
             unit="nats",
             reference="0.8 to 1.8 nats in plain JAX",
@@ -374,22 +371,14 @@ def _claims_of_roots(roots: dict[str, np.ndarray]) -> list[Claim]:
     ]
 
 
-RECIPE = Experiment(
-    name="hollow-net",
-    arxiv="1912.03579",
-    title="Neural Networks with Cheap Differential Operators",
-    summary="Exact divergences at the cost of an evaluation: flows on digits, and stiff steps.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, width=16, features=2, inner=8, iterations=20, score_steps=(4, 8),
-            dims=(4, 8), cost_batch=4, cost_turns=1, stiff_dim=6,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            width=1024, features=32, inner=64, iterations=10_000, batch_size=128,
-            learning_rate=1e-3, dims=(8, 32, 128, 512),
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, width=16, features=2, inner=8, iterations=20, score_steps=(4, 8),
+        dims=(4, 8), cost_batch=4, cost_turns=1, stiff_dim=6,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        width=1024, features=32, inner=64, iterations=10_000, batch_size=128,
+        learning_rate=1e-3, dims=(8, 32, 128, 512),
+    ),
+}  # fmt: skip

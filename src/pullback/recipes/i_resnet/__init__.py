@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import house_style
-from pullback.recipes import _i_resnet_figures as figures
-from pullback.recipes import _i_resnet_measures as measures
-from pullback.recipes._i_resnet_train import Config, images, kinds, moons, train, train_flows
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.i_resnet import measure, show
+from pullback.recipes.i_resnet.models import Config, images, kinds, moons, train, train_flows
+from pullback.runs import Claim, Context
 
 _IMAGES = 8  # columns of a picture
 
@@ -32,21 +31,21 @@ def run(config: Config, context: Context) -> list[Claim]:
     }  # fmt: skip
     found = {
         name: context.stage(
-            f"score-{place}", measures.score, config, ways[name], arrays, data.test.x, data.test.y
+            f"score-{place}", measure.score, config, ways[name], arrays, data.test.x, data.test.y
         )
         for place, (name, arrays) in enumerate(trained.items())
     }
     bounded = [name for name in ways if name != "no bound"]
     rates = {
         name: context.stage(
-            f"rates-{name.removeprefix('c = ')}", measures.rates, config, ways[name], trained[name],
+            f"rates-{name.removeprefix('c = ')}", measure.rates, config, ways[name], trained[name],
             data.test.x,
         )
         for name in bounded
     }  # fmt: skip
     shown = ["no bound", *bounded]
     walked = context.stage(
-        "images", measures.walk, config, {name: (ways[name], trained[name]) for name in shown},
+        "images", measure.walk, config, {name: (ways[name], trained[name]) for name in shown},
         data.test.x[:_IMAGES],
     )  # fmt: skip
     points, test = moons(config, context.seed)
@@ -57,12 +56,12 @@ def run(config: Config, context: Context) -> list[Claim]:
         )
         for name in ("exact", "series")
     ]  # fmt: skip
-    density = context.stage("score-moons", measures.score_flows, config, *flows, test, context.seed)
+    density = context.stage("score-moons", measure.score_flows, config, *flows, test, context.seed)
     with house_style():
-        figures.draw_inverse(context, found, measures.counts(config))
-        figures.draw_images(context, walked, shown)
-        figures.draw_rates(context, rates)
-        figures.draw_moons(context, density)
+        show.draw_inverse(context, found, measure.counts(config))
+        show.draw_images(context, walked, shown)
+        show.draw_rates(context, rates)
+        show.draw_moons(context, density)
     _table(context, config, found)
     what = "digits" if context.data is None else "MNIST"
     return [
@@ -73,7 +72,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 def _at(config: Config, row: Mapping[str, np.ndarray], n: int) -> np.ndarray:
     """The median error over images after n iterations, of each seed."""
-    return np.median(row["errors"][:, measures.counts(config).index(n)], axis=1)
+    return np.median(row["errors"][:, measure.counts(config).index(n)], axis=1)
 
 
 def _table(context: Context, config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> None:
@@ -218,7 +217,7 @@ def _claims_of_densities(
         ),
         Claim(
             "What the truncated series leaves out is within its bound, for 1 to "
-            f"{measures.TERMS[-1]} terms (largest error over bound)",
+            f"{measure.TERMS[-1]} terms (largest error over bound)",
             value=float((found["left_out"] / np.maximum(found["left_out_bound"], 1e-3)).max()),
             at_most=1.0,
             seeds=config.seeds,
@@ -235,22 +234,14 @@ def _claims_of_densities(
     ]
 
 
-RECIPE = Experiment(
-    name="i-resnet",
-    arxiv="1811.00995",
-    title="Invertible Residual Networks",
-    summary="Residual networks made invertible by a bound on their layers, and what it costs.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, bounds=(0.9,), blocks=2, width=16, steps=60, batch_size=64, images=20,
-            iterations=20, terms=2, flow_blocks=2, flow_width=8, flow_steps=40, points=500, grid=40,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            seeds=5, bounds=(0.9, 0.7, 0.5), blocks=18, width=512, steps=40_000, flow_blocks=100,
-            flow_width=128, flow_steps=50_000, points=20_000, grid=400,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, bounds=(0.9,), blocks=2, width=16, steps=60, batch_size=64, images=20,
+        iterations=20, terms=2, flow_blocks=2, flow_width=8, flow_steps=40, points=500, grid=40,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        seeds=5, bounds=(0.9, 0.7, 0.5), blocks=18, width=512, steps=40_000, flow_blocks=100,
+        flow_width=128, flow_steps=50_000, points=20_000, grid=400,
+    ),
+}  # fmt: skip

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from pullback.calculus import ExactLogDet, TruncatedLogDet, truncation_bias_bound
 from pullback.models.flows import ResidualFlow, with_log_det
 from pullback.nn import lipschitz_upper_bound, update_spectral_norms
-from pullback.recipes._i_resnet_train import (
+from pullback.recipes.i_resnet.models import (
     Classifier,
     Config,
     Kind,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pullback.plots import PALETTE, density_image, figure, image_sheet, line_with_spread
-from pullback.recipes._i_resnet_measures import SHOWN, TERMS
+from pullback.recipes.i_resnet.measure import SHOWN, TERMS
 from pullback.runs import Context
 
 Found = Mapping[str, Mapping[str, np.ndarray]]

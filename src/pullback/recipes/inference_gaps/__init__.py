@@ -14,13 +14,12 @@ import numpy as np
 
 from pullback.analysis import Annealing, LocalSearch
 from pullback.plots import house_style
-from pullback.recipes import _inference_gaps_figures as figures
-from pullback.recipes import _inference_gaps_measures as measures
-from pullback.recipes._image_vaes import grey_images
-from pullback.recipes._inference_gaps_images import ImageGaps, gaps_of_images
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes._kit.image_vaes import grey_images
+from pullback.recipes.inference_gaps import measure, show
+from pullback.recipes.inference_gaps.mnist import ImageGaps, gaps_of_images
+from pullback.runs import Claim, Context
 
-_BASE, _LINEAR, _LARGE, _FLAT = (kind.name for kind in measures.KINDS)
+_BASE, _LINEAR, _LARGE, _FLAT = (kind.name for kind in measure.KINDS)
 Row = Mapping[str, np.ndarray]
 
 
@@ -85,21 +84,21 @@ def run(config: Config, context: Context) -> list[Claim]:
     train, test = grey_images("digits", context)
     x = jnp.concatenate([train[: config.scored], test[: config.scored]])
     rows: dict[str, list[Row]] = {}
-    for kind in measures.KINDS:
+    for kind in measure.KINDS:
         trained = context.stage(
             f"train-{kind.name.replace(' ', '-')}",
-            lambda kind=kind: measures.train(
+            lambda kind=kind: measure.train(
                 kind, train, shrink=config.shrink, steps=config.steps,
                 learning_rate=config.learning_rate, seeds=seeds,
             ),
         )  # fmt: skip
-        models = measures.models_of(kind, train.shape[1], config.shrink, trained["arrays"])
+        models = measure.models_of(kind, train.shape[1], config.shrink, trained["arrays"])
         for step, losses in zip(trained["steps"], trained["loss"], strict=True):
             context.metrics({"kind": kind.name, "step": int(step), "loss": float(losses.mean())})
         rows[kind.name] = [
             context.stage(
                 f"gaps-{kind.name.replace(' ', '-')}-{i}",
-                lambda vae=vae, seed=seed: measures.gaps(vae, x, None, search, seed),
+                lambda vae=vae, seed=seed: measure.gaps(vae, x, None, search, seed),
             )
             for i, (vae, seed) in enumerate(zip(models, seeds, strict=True))
         ]
@@ -109,19 +108,19 @@ def run(config: Config, context: Context) -> list[Claim]:
         name: [
             context.stage(
                 f"family-{name.replace(' ', '-')}-{i}",
-                lambda vae=vae, family=family, seed=seed: measures.gaps(
+                lambda vae=vae, family=family, seed=seed: measure.gaps(
                     vae, x, family, search, seed
                 ),
             )
             for i, (vae, seed) in enumerate(zip(base, seeds, strict=True))
         ]
-        for name, family in measures.families(config.shrink).items()
+        for name, family in measure.families(config.shrink).items()
     }
     annealing = Annealing(config.temperatures, config.chains, 5)
     walks = [
         context.stage(
             f"annealed-{i}",
-            lambda vae=vae, seed=seed: measures.annealed(
+            lambda vae=vae, seed=seed: measure.annealed(
                 vae, test[: config.annealed], annealing, config.annealed, seed
             ),
         )
@@ -133,17 +132,17 @@ def run(config: Config, context: Context) -> list[Claim]:
         "planes",
         lambda: {
             name: np.asarray(value)
-            for name, value in measures.densities(
+            for name, value in measure.densities(
                 base[0], x[shown], jnp.asarray(first["local"][shown])
             ).items()
         },
     )
     with house_style():
-        figures.draw_gaps(context, rows, config.scored)
-        figures.draw_families(context, {"diagonal (the encoder's)": rows[_BASE], **others})
-        figures.draw_points(context, rows[_BASE], config.scored)
-        figures.draw_planes(context, np.asarray(x[shown]), planes, shown, config.scored, first)
-        figures.draw_evidence(context, rows, walks, config.scored)
+        show.draw_gaps(context, rows, config.scored)
+        show.draw_families(context, {"diagonal (the encoder's)": rows[_BASE], **others})
+        show.draw_points(context, rows[_BASE], config.scored)
+        show.draw_planes(context, np.asarray(x[shown]), planes, shown, config.scored, first)
+        show.draw_evidence(context, rows, walks, config.scored)
     _tables(context, rows, others, walks, config.scored)
     return [*_claims_of_gaps(rows, others, config.scored), *_claims_of_evidence(rows, walks,
             config.scored)]  # fmt: skip
@@ -347,22 +346,14 @@ def _claims_of_evidence(
     ]
 
 
-RECIPE = Experiment(
-    name="inference-gaps",
-    arxiv="1801.03558",
-    title="Inference Suboptimality in Variational Autoencoders",
-    summary="What a posterior loses by its family, and what by its encoder.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, steps=100, shrink=8, scored=6, search_steps=30, search_samples=3,
-            evaluation_samples=50, annealed=3, temperatures=20, chains=4,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            steps=20_000, scored=400, image_steps=500_000, image_temperatures=10_000,
-            image_chains=100,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, steps=100, shrink=8, scored=6, search_steps=30, search_samples=3,
+        evaluation_samples=50, annealed=3, temperatures=20, chains=4,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        steps=20_000, scored=400, image_steps=500_000, image_temperatures=10_000,
+        image_chains=100,
+    ),
+}  # fmt: skip

@@ -16,7 +16,7 @@ from pullback.analysis import Annealing, LocalSearch, inference_gaps
 from pullback.bounds import ELBO, AbstractFamily, CouplingFlow, DiagonalNormal
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
 from pullback.plots import PALETTE, figure, house_style
-from pullback.recipes._image_vaes import Images, grey_images
+from pullback.recipes._kit.image_vaes import Images, grey_images
 from pullback.runs import Claim, Context
 from pullback.train import fit
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, figure
-from pullback.recipes import _inference_gaps_measures as measures
+from pullback.recipes.inference_gaps import measure
 from pullback.runs import Context
 
 Row = Mapping[str, np.ndarray]
@@ -107,7 +107,7 @@ def draw_planes(
 ) -> None:
     """Exact posterior, the encoder's and the best normal, of a few images."""
     fig, axes = figure(2, len(images), width=2.5 * len(images), height=4.6)
-    axis = np.linspace(-measures.REACH, measures.REACH, measures.POINTS)
+    axis = np.linspace(-measure.REACH, measure.REACH, measure.POINTS)
     side = int(np.sqrt(images.shape[1]))
     for column, number in enumerate(shown):
         top, ax = axes[0, column], axes[1, column]

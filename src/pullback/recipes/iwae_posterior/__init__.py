@@ -20,10 +20,9 @@ from jaxtyping import Array
 from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
 from pullback.plots import house_style
-from pullback.recipes import _iwae_posterior_figures as figures
-from pullback.recipes import _iwae_posterior_measures as measures
-from pullback.recipes._image_vaes import Protocol, compare_on_images, grey_images
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes._kit.image_vaes import Protocol, compare_on_images, grey_images
+from pullback.recipes.iwae_posterior import measure, show
+from pullback.runs import Claim, Context
 from pullback.sampling import DoublyReparameterised, Reparameterised
 from pullback.train import fit
 
@@ -80,9 +79,9 @@ def run(config: Config, context: Context) -> list[Claim]:
         ways = {f"k = {k}": (k, DoublyReparameterised()) for k in config.trained}
         return compare_on_images(context, protocol, ways, seeds=seeds)
     simple = context.stage(
-        "one-dimension", measures.in_one_dimension, config.samples, config.sets, context.seed
+        "one-dimension", measure.in_one_dimension, config.samples, config.sets, context.seed
     )
-    few = context.stage("few-sets", measures.with_few_sets, _SETS, 5, 4000, context.seed)
+    few = context.stage("few-sets", measure.with_few_sets, _SETS, 5, 4000, context.seed)
     train, test = grey_images("digits", context)
     models = {
         k: [_train(config, context, k, train, seed) for seed in seeds] for k in config.trained
@@ -102,18 +101,18 @@ def run(config: Config, context: Context) -> list[Claim]:
     evidence = {
         k: context.stage(
             f"evidence-{k}",
-            lambda k=k: [float(jnp.mean(measures.evidence(vae, test))) for vae in models[k]],
+            lambda k=k: [float(jnp.mean(measure.evidence(vae, test))) for vae in models[k]],
         )
         for k in config.trained
     }
     last = models[config.trained[-1]][0]
-    shown = context.stage("pictures", lambda: measures.pictures(last, x[0], jr.key(0)))
+    shown = context.stage("pictures", lambda: measure.pictures(last, x[0], jr.key(0)))
     with house_style():
-        figures.draw_one_dimension(context, simple)
-        figures.draw_gaps(context, rows)
-        figures.draw_planes(context, shown)
-        figures.draw_decoded(context, np.asarray(x[0]), shown)
-        figures.draw_few_sets(context, _SETS, few, simple["elbo"][simple["k"].index(5)])
+        show.draw_one_dimension(context, simple)
+        show.draw_gaps(context, rows)
+        show.draw_planes(context, shown)
+        show.draw_decoded(context, np.asarray(x[0]), shown)
+        show.draw_few_sets(context, _SETS, few, simple["elbo"][simple["k"].index(5)])
     _tables(context, simple, rows, evidence)
     return [*_claims_of_one_dimension(simple, few), *_claims_of_models(config, rows, evidence)]
 
@@ -153,7 +152,7 @@ def _gaps(
 ) -> dict[str, list[float]]:
     """Means over the images, one entry a seed."""
     found = [
-        measures.gaps(vae, x, k, config.grid_sets, jr.fold_in(jr.key(seed), number))
+        measure.gaps(vae, x, k, config.grid_sets, jr.fold_in(jr.key(seed), number))
         for number, vae in enumerate(models)
     ]
     return {name: [float(jnp.mean(each[name])) for each in found] for name in found[0]}
@@ -173,7 +172,7 @@ def _tables(
             [k, *(simple[name][i] for name in ("bound", "elbo", "mass", "variation"))]
             for i, k in enumerate(simple["k"])
         ],
-        f"Two modes in one dimension; log p(x) = {measures.LOG_EVIDENCE:.4f}.",
+        f"Two modes in one dimension; log p(x) = {measure.LOG_EVIDENCE:.4f}.",
     )  # fmt: skip
     columns = {
         "evidence": "log p(x)",
@@ -255,7 +254,7 @@ def _claims_of_one_dimension(simple: dict[str, Any], few: dict[str, Any]) -> lis
         Claim(
             "When not to trust it: from one set of proposals its ELBO is estimated above log p(x) "
             "by (4 standard errors taken off)",
-            value=few["value"][0] - 4 * few["error"][0] - measures.LOG_EVIDENCE,
+            value=few["value"][0] - 4 * few["error"][0] - measure.LOG_EVIDENCE,
             at_least=0.0,
             unit="nats",
             reference="the log of a noisy density is biased low, so its ELBO is biased high",
@@ -314,19 +313,11 @@ def _claims_of_models(
     ]
 
 
-RECIPE = Experiment(
-    name="iwae-posterior",
-    arxiv="1704.02916",
-    title="Reinterpreting Importance-Weighted Autoencoders",
-    summary="The posterior that importance weighting implies, and what it is worth.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, samples=(1, 2, 5), sets=500, trained=(1, 5), scored=(2, 5), steps=100,
-            width=8, images_scored=2, grid_sets=10,
-        ),
-        "desk": Config(),
-        "paper": Config(image_steps=500_000, steps=20_000, images_scored=100, grid_sets=1000),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, samples=(1, 2, 5), sets=500, trained=(1, 5), scored=(2, 5), steps=100,
+        width=8, images_scored=2, grid_sets=10,
+    ),
+    "desk": Config(),
+    "paper": Config(image_steps=500_000, steps=20_000, images_scored=100, grid_sets=1000),
+}  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, density_image, figure
-from pullback.recipes import _iwae_posterior_measures as measures
+from pullback.recipes.iwae_posterior import measure
 from pullback.runs import Context
 
 
@@ -14,13 +14,13 @@ def draw_one_dimension(context: Context, found: Mapping[str, Any]) -> None:
     """The implied posterior for each k, and the bounds."""
     fig, axes = figure(1, 2, width=8.8, height=3.6)
     axes[0].fill_between(
-        measures.AXIS, found["exact"], color="#7b8794", alpha=0.3, linewidth=0, label="posterior"
+        measure.AXIS, found["exact"], color="#7b8794", alpha=0.3, linewidth=0, label="posterior"
     )
     for k, density in zip(found["k"], found["density"], strict=True):
-        axes[0].plot(measures.AXIS, density, label="q" if k == 1 else f"implied, k = {k}")
+        axes[0].plot(measure.AXIS, density, label="q" if k == 1 else f"implied, k = {k}")
     axes[0].set(xlim=(-5, 5), xlabel="z", ylabel="density")
     axes[0].legend(fontsize=8)
-    axes[1].axhline(measures.LOG_EVIDENCE, color="#7b8794", linestyle="--", label="log p(x)")
+    axes[1].axhline(measure.LOG_EVIDENCE, color="#7b8794", linestyle="--", label="log p(x)")
     axes[1].plot(found["k"], found["elbo"], marker="o", label="ELBO of the implied posterior")
     axes[1].plot(found["k"], found["bound"], marker="s", label="importance-weighted bound")
     axes[1].set(xscale="log", xlabel="samples, k", ylabel="nats")
@@ -68,9 +68,9 @@ def draw_planes(context: Context, found: Mapping[str, np.ndarray]) -> None:
     """One image's posteriors over the latent plane, with what their draws decode to."""
     panels = {"exact": "posterior", "q": "q", "k5": "implied, k = 5", "k50": "implied, k = 50"}
     fig, axes = figure(1, 4, width=9.6, height=2.9)
-    reach = measures.REACH
+    reach = measure.REACH
     row, column = np.unravel_index(np.argmax(found["density_exact"]), found["density_exact"].shape)
-    place = lambda index: -reach + 2 * reach * index / (measures.POINTS - 1)
+    place = lambda index: -reach + 2 * reach * index / (measure.POINTS - 1)
     for ax, (name, title) in zip(axes, panels.items(), strict=True):
         density_image(ax, found[f"density_{name}"], (-reach, reach, -reach, reach))
         ax.set(
@@ -124,7 +124,7 @@ def draw_few_sets(
         label="estimate, with 4 standard errors",
     )
     ax.axhline(exact, color=PALETTE[1], label="ELBO of the implied posterior, on a grid")
-    ax.axhline(measures.LOG_EVIDENCE, color="#7b8794", linestyle="--", label="log p(x)")
+    ax.axhline(measure.LOG_EVIDENCE, color="#7b8794", linestyle="--", label="log p(x)")
     ax.set(xscale="log", xlabel="sets of proposals for each density", ylabel="nats")
     ax.legend()
     context.figure(

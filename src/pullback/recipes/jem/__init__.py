@@ -12,10 +12,8 @@ import numpy as np
 
 from pullback.data import digits, mnist
 from pullback.plots import house_style
-from pullback.recipes import _jem_figures as figures
-from pullback.recipes import _jem_measures as measures
-from pullback.recipes._jem_table import run_on_table
-from pullback.recipes._jem_train import (
+from pullback.recipes.jem import measure, show
+from pullback.recipes.jem.models import (
     Config,
     hasty_kinds,
     image_kinds,
@@ -25,7 +23,7 @@ from pullback.recipes._jem_train import (
     slug,
     train_kinds,
 )
-from pullback.runs import Claim, Context, Experiment
+from pullback.runs import Claim, Context
 
 Found = Mapping[str, Mapping[str, Any]]
 
@@ -33,8 +31,6 @@ Found = Mapping[str, Mapping[str, Any]]
 def run(config: Config, context: Context) -> list[Claim]:
     """Moons, then images; with data of the user's own, the one that it is for."""
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    if context.data is not None and context.data.is_file():
-        return run_on_table(config, context, context.data, seeds)
     on_images = lambda found: _run_on_images(config, context, seeds, found)
     if context.data is not None:
         return on_images({})
@@ -53,14 +49,12 @@ def _run_on_moons(
     for name, kind in kinds.items():
         label = slug(name)
         params = trained[name]["params"]
-        planes[name] = context.stage(
-            f"plane-{label}", measures.plane, kind, problem, params, points
-        )
-        found[name] = context.stage(f"moons-{label}", measures.classify, kind, problem, params)
+        planes[name] = context.stage(f"plane-{label}", measure.plane, kind, problem, params, points)
+        found[name] = context.stage(f"moons-{label}", measure.classify, kind, problem, params)
     with house_style():
         worst = int(np.argmax(planes["no guard"]["surprise"]))
-        figures.draw_planes(context, problem, planes, worst)
-        figures.draw_gaps(context, {n: trained[n] for n, k in kinds.items() if k.sampler})
+        show.draw_planes(context, problem, planes, worst)
+        show.draw_gaps(context, {n: trained[n] for n, k in kinds.items() if k.sampler})
     _table_of_moons(context, found, planes, trained)
     return found, _claims_of_moons(config, found, planes, trained)
 
@@ -76,32 +70,32 @@ def _run_on_images(
     found, scores, attacks = {}, {}, {}
     for name, kind in kinds.items():
         params = trained[name]["params"]
-        found[name] = context.stage(f"images-{name}", measures.classify, kind, problem, params)
+        found[name] = context.stage(f"images-{name}", measure.classify, kind, problem, params)
         scores[name] = context.stage(
-            f"scores-{name}", measures.score, kind, problem, params, context.seed
+            f"scores-{name}", measure.score, kind, problem, params, context.seed
         )
         attacks[name] = context.stage(
-            f"attacks-{name}", measures.attack, kind, problem, params, context.seed
+            f"attacks-{name}", measure.attack, kind, problem, params, context.seed
         )
     refined = context.stage(
-        "attacks-refined", measures.attack_refined, config, kinds["JEM"], problem,
+        "attacks-refined", measure.attack_refined, config, kinds["JEM"], problem,
         trained["JEM"]["params"], context.seed,
     )  # fmt: skip
     drawn = context.stage(
-        "samples", measures.draw, kinds["JEM"], problem, trained["JEM"]["params"][0], context.seed
+        "samples", measure.draw, kinds["JEM"], problem, trained["JEM"]["params"][0], context.seed
     )
     with house_style():
         parts = {f"{what}, {config.image_labels} labels": found}
         if moons_found:
             of_moons = {name: moons_found[name] for name in moon_kinds(config)}
             parts = {f"moons, {config.labels} labels": of_moons, **parts}
-        figures.draw_reliability(context, parts)
-        figures.draw_attacks(context, attacks, refined)
-        figures.draw_scores(context, scores)
+        show.draw_reliability(context, parts)
+        show.draw_attacks(context, attacks, refined)
+        show.draw_scores(context, scores)
         side = round(problem.x.shape[1] ** 0.5)
         names = [str(label) for label in range(problem.classes)]
-        data = measures.first_of_each_class(problem)
-        figures.draw_samples(context, data, drawn["samples"], side, names)
+        data = measure.first_of_each_class(problem)
+        show.draw_samples(context, data, drawn["samples"], side, names)
     _table_of_images(context, what, found, scores, attacks, trained)
     return _claims_of_images(config, what, found, scores, attacks, refined, drawn, trained)
 
@@ -135,7 +129,7 @@ def _table_of_images(
     rows = []
     for name, row in found.items():
         area = scores[name]["areas"]["log_density"].mean(axis=0)
-        of_attack = float(attacks[name]["accuracy"][:, measures.RADII.index(1.0)].mean())
+        of_attack = float(attacks[name]["accuracy"][:, measure.RADII.index(1.0)].mean())
         values = [row[k] for k in ("accuracy", "ece", "confidence")]
         falls = int(np.sum(trained[name]["restarts"]))
         rows.append([name, *(float(v.mean()) for v in values), of_attack, *map(float, area), falls])
@@ -245,9 +239,9 @@ def _claims_of_images(
     plain, ours = found["cross-entropy"], found["JEM"]
     strange = scores["JEM"]["sets"][1:]
     area = lambda name, other: scores[name]["areas"]["log_density"][:, strange.index(other)]
-    at_one = measures.RADII.index(1.0)
+    at_one = measure.RADII.index(1.0)
     stood = lambda name: 100 * attacks[name]["accuracy"][:, at_one]
-    half = measures.REFINED_RADII.index(0.5)
+    half = measure.REFINED_RADII.index(0.5)
     start = f"{what} with {config.image_labels} labels"
     return [
         Claim.over_seeds(
@@ -322,23 +316,15 @@ def _claims_of_images(
     ]
 
 
-RECIPE = Experiment(
-    name="jem",
-    arxiv="1912.03263",
-    title="Your Classifier is Secretly an Energy Based Model and You Should Treat it Like One",
-    summary="A classifier trained as a density too: calibrated, and wary of what it has not seen.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, buffer=100, labels=40, points=200, tested=200, width=16, steps=40, chain=3,
-            hasty_steps=40, hasty_chain=2, image_width=16, image_steps=20, image_labels=60,
-            image_tested=40, attacked=4,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            seeds=5, steps=20_000, image_labels=60_000, image_width=1024, image_steps=40_000,
-            learning_rate=1e-4, buffer=10_000, image_tested=10_000, attacked=1000,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, buffer=100, labels=40, points=200, tested=200, width=16, steps=40, chain=3,
+        hasty_steps=40, hasty_chain=2, image_width=16, image_steps=20, image_labels=60,
+        image_tested=40, attacked=4,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        seeds=5, steps=20_000, image_labels=60_000, image_width=1024, image_steps=40_000,
+        learning_rate=1e-4, buffer=10_000, image_tested=10_000, attacked=1000,
+    ),
+}  # fmt: skip

@@ -19,7 +19,7 @@ from pullback.analysis import (
     reliability_curve,
 )
 from pullback.models.energy import JEM, SGLD, BoxStart, refined_logits, sample_jem
-from pullback.recipes._jem_train import Config, Kind, Problem, model_of
+from pullback.recipes.jem.models import Config, Kind, Problem, model_of
 
 Row = dict[str, Any]
 

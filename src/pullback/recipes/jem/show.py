@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, density_image, figure, image_sheet, line_with_spread
-from pullback.recipes import _jem_measures as measures
-from pullback.recipes._jem_train import Problem
+from pullback.recipes.jem import measure
+from pullback.recipes.jem.models import Problem
 from pullback.runs import Context
 
 Found = Mapping[str, Mapping[str, Any]]
@@ -69,7 +69,7 @@ def draw_reliability(context: Context, parts: Mapping[str, Found]) -> None:
         ax.plot([0, 1], [0, 1], color="#7b8794", linestyle="--", linewidth=1)
         for name, row in found.items():
             label = f"{name} (ECE {row['ece'].mean():.3f})"
-            ax.plot(*measures.pooled_curve(row), "o-", color=_COLOURS[name], label=label)
+            ax.plot(*measure.pooled_curve(row), "o-", color=_COLOURS[name], label=label)
         ax.set(xlabel="confidence", title=title, xlim=(0, 1), ylim=(0, 1))
         ax.legend(loc="upper left", fontsize=8)
     np.atleast_1d(axes)[0].set_ylabel("share that is right")
@@ -112,7 +112,7 @@ def draw_attacks(context: Context, attacks: Found, refined: Mapping[str, Any]) -
     fig, (left, right) = figure(1, 2, width=9.6, height=3.9, sharey=True)
     for name, row in attacks.items():
         line_with_spread(
-            left, measures.RADII, 100 * row["accuracy"], label=name, colour=_COLOURS[name]
+            left, measure.RADII, 100 * row["accuracy"], label=name, colour=_COLOURS[name]
         )
     labels = {
         "plain": ("JEM as it is", PALETTE[0]),
@@ -121,7 +121,7 @@ def draw_attacks(context: Context, attacks: Found, refined: Mapping[str, Any]) -
     }
     for name, (label, colour) in labels.items():
         line_with_spread(
-            right, measures.REFINED_RADII, 100 * refined[name], label=label, colour=colour
+            right, measure.REFINED_RADII, 100 * refined[name], label=label, colour=colour
         )
     left.set(xlabel="radius of the attack", ylabel="accuracy (%)", title="as they are")
     right.set(xlabel="radius of the attack", title="cleaned by the sampler first")

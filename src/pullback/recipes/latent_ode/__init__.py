@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes import _latent_ode_figures as figures
-from pullback.recipes import _latent_ode_train as parts
-from pullback.recipes._latent_ode_own import run_on_own
-from pullback.recipes._latent_ode_physionet import is_physionet, run_on_physionet
-from pullback.recipes._latent_ode_train import Config
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.latent_ode import models, show
+from pullback.recipes.latent_ode.models import Config
+from pullback.recipes.latent_ode.physionet import run_on_physionet
+from pullback.runs import Claim, Context
 
 _PREDICTORS = {
     "gru": "GRU",
@@ -34,14 +32,12 @@ _ENCODERS = {
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the models, and measure what is claimed of them."""
     if context.data is not None:
-        if is_physionet(context.data):
-            return run_on_physionet(config, context, context.data)
-        return run_on_own(config, context, context.data)
+        return run_on_physionet(config, context, context.data)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     predictors = {
         kind: [
             context.stage(
-                f"predictor-{kind}-{i}", parts.score_predictor, config, context, kind, seed
+                f"predictor-{kind}-{i}", models.score_predictor, config, context, kind, seed
             )
             for i, seed in enumerate(seeds)
         ]
@@ -50,22 +46,22 @@ def run(config: Config, context: Context) -> list[Claim]:
     latent = {
         encoder: [
             context.stage(
-                f"latent-{encoder}-{i}", parts.score_latent_ode, config, context, encoder, seed
+                f"latent-{encoder}-{i}", models.score_latent_ode, config, context, encoder, seed
             )
             for i, seed in enumerate(seeds)
         ]
         for encoder in _ENCODERS
     }
     poisson = [
-        context.stage(f"poisson-{i}", parts.score_poisson, config, context, seed)
+        context.stage(f"poisson-{i}", models.score_poisson, config, context, seed)
         for i, seed in enumerate(seeds)
     ]
-    grid = np.linspace(0.0, parts.WINDOW, parts.GRID)
-    figures.draw_shares(context, latent, _ENCODERS, parts.SHARES)
-    figures.draw_latent_odes(context, latent, parts.WINDOW)
-    figures.draw_predictors(context, grid, predictors, _PREDICTORS)
-    figures.draw_poisson(context, poisson, parts.intensity(np.asarray(poisson[0]["times"])))
-    figures.draw_losses(context, latent)
+    grid = np.linspace(0.0, models.WINDOW, models.GRID)
+    show.draw_shares(context, latent, _ENCODERS, models.SHARES)
+    show.draw_latent_odes(context, latent, models.WINDOW)
+    show.draw_predictors(context, grid, predictors, _PREDICTORS)
+    show.draw_poisson(context, poisson, models.intensity(np.asarray(poisson[0]["times"])))
+    show.draw_losses(context, latent)
     _tables(context, predictors, latent)
     return [
         *_claims_about_predictors(predictors),
@@ -113,7 +109,7 @@ def _tables(context: Context, predictors: dict, latent: dict) -> None:
                     for encoder in _ENCODERS
                 ),
             ]
-            for k, share in enumerate(parts.SHARES)
+            for k, share in enumerate(models.SHARES)
         ],
         "The same models inside the window, from more or fewer of the points than in training.",
     )
@@ -163,8 +159,8 @@ def _claims_about_latent_odes(config: Config, found: dict[str, list[dict]]) -> l
             reference="1: the ODE adds nothing",
         ),
         Claim.over_seeds(
-            f"More points help: its error from {100 * parts.SHARES[0]:g} % of them over that from "
-            f"{100 * parts.SHARES[-1]:g} %",
+            f"More points help: its error from {100 * models.SHARES[0]:g} % of them over that from "
+            f"{100 * models.SHARES[-1]:g} %",
             [row["by_share"][0][0] / row["by_share"][-1][0] for row in ode],
             at_least=2,
             reference="1: no better",
@@ -199,45 +195,37 @@ def _claims_about_events(found: list[dict]) -> list[Claim]:
     ]
 
 
-RECIPE = Experiment(
-    name="latent-ode",
-    arxiv="1907.03907",
-    title="Latent ODEs for Irregularly-Sampled Time Series",
-    summary="Series with gaps: predicted, filled in and continued by ODEs, with bands.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2,
-            series=40,
-            held_out=10,
-            batch_size=20,
-            predictor_size=4,
-            predictor_epochs=1,
-            latent=2,
-            encoder_size=4,
-            gate_width=4,
-            width=4,
-            epochs=1,
-            event_series=20,
-            event_steps=5,
-            stays=60,
-            stay_epochs=1,
-            own_steps=20,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            predictor_epochs=500,
-            latent=10,
-            encoder_size=20,
-            gate_width=100,
-            width=100,
-            epochs=500,
-            event_series=1000,
-            event_steps=2000,
-            stay_epochs=100,
-            bin_minutes=6,
-            own_steps=10_000,
-        ),
-    },
-    run=run,
-)
+PRESETS = {
+    "smoke": Config(
+        seeds=2,
+        series=40,
+        held_out=10,
+        batch_size=20,
+        predictor_size=4,
+        predictor_epochs=1,
+        latent=2,
+        encoder_size=4,
+        gate_width=4,
+        width=4,
+        epochs=1,
+        event_series=20,
+        event_steps=5,
+        stays=60,
+        stay_epochs=1,
+        own_steps=20,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        predictor_epochs=500,
+        latent=10,
+        encoder_size=20,
+        gate_width=100,
+        width=100,
+        epochs=500,
+        event_series=1000,
+        event_steps=2000,
+        stay_epochs=100,
+        bin_minutes=6,
+        own_steps=10_000,
+    ),
+}

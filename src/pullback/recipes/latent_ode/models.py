@@ -25,6 +25,10 @@ GRID, LATER = 100, 50
 SHARES = (0.1, 0.3, 0.5)
 
 
+# The window of a rescaled series: dynamics of a few turns in it are learned soonest.
+SPAN = 5.0
+
+
 @dataclass(frozen=True)
 class Config:
     seeds: int = 3
@@ -356,3 +360,13 @@ def score_poisson(config: Config, context: Context, seed: int) -> dict:
         "exact": exact,
         "events": [times for times in made[0][:30]],
     }
+
+
+def keep_trained(context: Context, split: data.SeriesSplit) -> list[data.IrregularSeries]:
+    """The three sets without the variables that the first one never observed, and a note."""
+    seen = split.train.mask.any(axis=(0, 1))
+    names = np.array(split.train.variables)
+    if not seen.all():
+        left_out = ", ".join(names[~seen])
+        context.note(f"Left out, because no series to train on has a value of it: {left_out}.")
+    return [part.select([*names[seen]]) for part in split]

@@ -12,8 +12,7 @@ from sklearn.metrics import roc_auc_score
 from pullback import data
 from pullback.models import timeseries as ts
 from pullback.plots import PALETTE, figure, house_style
-from pullback.recipes._latent_ode_own import SPAN, keep_trained
-from pullback.recipes._latent_ode_train import Config, fit, train_steps
+from pullback.recipes.latent_ode.models import SPAN, Config, fit, keep_trained, train_steps
 from pullback.runs import Claim, Context
 
 _HOURS = 48.0

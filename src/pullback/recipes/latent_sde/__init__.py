@@ -12,13 +12,11 @@ import jax.random as jr
 import numpy as np
 
 from pullback.plots import house_style
-from pullback.recipes import _latent_sde_figures as figures
-from pullback.recipes import _latent_sde_gradients as gradients
-from pullback.recipes import _latent_sde_points as points
-from pullback.recipes._latent_sde_config import Config
-from pullback.recipes._latent_sde_lorenz import run_on_lorenz
-from pullback.recipes._latent_sde_walks import run_on_walks
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.latent_sde import gradients, points, show
+from pullback.recipes.latent_sde.lorenz import run_on_lorenz
+from pullback.recipes.latent_sde.mocap import run_on_walks
+from pullback.recipes.latent_sde.models import Config
+from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -33,12 +31,12 @@ def run(config: Config, context: Context) -> list[Claim]:
     )
     memory = context.stage("memory", gradients.memory, config.memory_steps)
     with house_style():
-        figures.draw_bands(context, found[0])
-        figures.draw_bounds(context, config.importance, found)
-        figures.draw_gradients(context, config, errors, memory)
-    figures.table_posterior(context, found[0])
-    figures.table_bounds(context, found)
-    figures.table_gradients(context, config, errors, memory)
+        show.draw_bands(context, found[0])
+        show.draw_bounds(context, config.importance, found)
+        show.draw_gradients(context, config, errors, memory)
+    show.table_posterior(context, found[0])
+    show.table_bounds(context, found)
+    show.table_gradients(context, config, errors, memory)
     return [
         *_claims_about_the_posterior(found),
         *_claims_about_the_evidence(config, found),
@@ -196,33 +194,25 @@ def _claims_about_gradients(
     ]
 
 
-RECIPE = Experiment(
-    name="latent-sde",
-    arxiv="2001.01328",
-    title="Scalable Gradients for Stochastic Differential Equations",
-    summary="A latent SDE finds a posterior over paths that is known exactly, and its evidence.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2,
-            iterations=20,
-            paths=4,
-            scored=512,
-            importance=(1, 64),
-            gradient_steps=(16, 64),
-            gradient_draws=2,
-            memory_steps=(16, 64),
-        ),
-        "desk": Config(),
-        "paper": Config(
-            system="lorenz",
-            lorenz_series=1024,
-            lorenz_iterations=5000,
-            lorenz_batch=1024,
-            lorenz_width=100,
-            walk_iterations=400,
-            walk_steps=5,
-        ),
-    },
-    run=run,
-)
+PRESETS = {
+    "smoke": Config(
+        seeds=2,
+        iterations=20,
+        paths=4,
+        scored=512,
+        importance=(1, 64),
+        gradient_steps=(16, 64),
+        gradient_draws=2,
+        memory_steps=(16, 64),
+    ),
+    "desk": Config(),
+    "paper": Config(
+        system="lorenz",
+        lorenz_series=1024,
+        lorenz_iterations=5000,
+        lorenz_batch=1024,
+        lorenz_width=100,
+        walk_iterations=400,
+        walk_steps=5,
+    ),
+}

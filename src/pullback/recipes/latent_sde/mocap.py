@@ -29,7 +29,7 @@ from pullback.models.timeseries import (
     sample_paths,
 )
 from pullback.plots import PALETTE, figure, house_style
-from pullback.recipes._latent_sde_config import Config
+from pullback.recipes.latent_sde.models import Config
 from pullback.runs import Claim, Context
 
 _FRAMES, _LATENT, _HIDDEN = 3, 6, 30

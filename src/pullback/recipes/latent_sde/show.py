@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, figure, line_with_spread
-from pullback.recipes import _latent_sde_gradients as gradients
-from pullback.recipes import _latent_sde_points as points
-from pullback.recipes._latent_sde_config import Config
+from pullback.recipes.latent_sde import gradients, points
+from pullback.recipes.latent_sde.models import Config
 from pullback.runs import Context
 
 _NAMES = {"sde": "latent SDE", "ode": "latent ODE", "exact": "exact"}

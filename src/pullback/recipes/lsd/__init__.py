@@ -13,32 +13,26 @@ import numpy as np
 from scipy.stats import binom, spearmanr
 
 from pullback.plots import house_style
-from pullback.recipes import _lsd_figures as figures
-from pullback.recipes import _lsd_measures as measures
-from pullback.recipes._lsd_table import run_on_table
-from pullback.recipes._lsd_train import Config, plane_data, train_ica, train_plane
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.lsd import measure, show
+from pullback.recipes.lsd.models import Config, plane_data, train_ica, train_plane
+from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Test, rank and train, and measure what is claimed."""
-    if context.data is not None:
-        return run_on_table(config, context, context.data)
     seed = context.seed
     ica = context.stage("ica", train_ica, config, context, seed)
     plane = context.stage("plane", train_plane, config, context, seed)
-    laplace = context.stage("laplace", measures.laplace_power, config, seed)["p"]
-    machine = context.stage("machine", measures.machine_power, config, seed)["p"]
-    ranked = context.stage("ranking", measures.ranking, config, ica, seed)
-    blind = context.stage("blindness", measures.blindness, config, seed)
+    laplace = context.stage("laplace", measure.laplace_power, config, seed)["p"]
+    machine = context.stage("machine", measure.machine_power, config, seed)["p"]
+    ranked = context.stage("ranking", measure.ranking, config, ica, seed)
+    blind = context.stage("blindness", measure.blindness, config, seed)
     with house_style():
-        figures.draw_power(
-            context, config.laplace, config.dim, laplace, machine, config.perturbation
-        )
-        figures.draw_ica(context, ica)
-        figures.draw_plane(context, plane, plane_data(config, seed)[1][:2000])
-        figures.draw_ranking(context, ranked)
-        figures.draw_blindness(context, blind)
+        show.draw_power(context, config.laplace, config.dim, laplace, machine, config.perturbation)
+        show.draw_ica(context, ica)
+        show.draw_plane(context, plane, plane_data(config, seed)[1][:2000])
+        show.draw_ranking(context, ranked)
+        show.draw_blindness(context, blind)
     _tables(config, context, ica, laplace, machine)
     return [
         *_claims_of_tests(config, laplace, machine, blind),
@@ -61,14 +55,14 @@ def _tables(
         ["test", *(f"{count} Laplace" for count in config.laplace), "machine"],
         [
             [name, *map(float, power[place]), float(off[place])]
-            for place, name in enumerate(measures.TESTS)
+            for place, name in enumerate(measure.TESTS)
         ],
         f"Share of tests that reject at level 0.05: of {config.repeats} data sets of "
         f"{config.points} points in {config.dim} columns, some of them Laplace; and of "
         f"{config.machine_repeats} of a Boltzmann machine of {config.visible} units.",
     )
     truth = float(ica["truth nll"][0])
-    for name in ("start", *figures.METHODS):
+    for name in ("start", *show.METHODS):
         for number, value in enumerate(ica[f"nll of {name}"]):
             context.metrics({"method": name, "number": number, "nll": float(value)})
     context.table(
@@ -76,7 +70,7 @@ def _tables(
         ["method", "nats a row", "behind the truth"],
         [
             [name, float(ica[f"nll of {name}"].mean()), float(ica[f"nll of {name}"].mean() - truth)]
-            for name in ("start", *figures.METHODS)
+            for name in ("start", *show.METHODS)
         ],
         f"Linear ICA of {config.sources} sources, means over {config.seeds} seeds, on unseen rows; "
         f"the truth has {truth:.3f} nats.",
@@ -201,27 +195,16 @@ def _claims_of_ranking(ranked: Mapping[str, np.ndarray]) -> list[Claim]:
     ]
 
 
-RECIPE = Experiment(
-    name="lsd",
-    arxiv="2002.05616",
-    title=(
-        "Learning the Stein Discrepancy for Training and Evaluating Energy-Based Models without "
-        "Sampling"
+PRESETS = {
+    "smoke": Config(
+        seeds=2, sources=3, rows=800, steps=30, batch_size=64, width=16, plane_steps=20,
+        repeats=2, points=200, dim=3, laplace=(0, 3), test_steps=20, visible=4, hidden=3,
+        machine_repeats=2, gibbs=20,
     ),
-    summary="Does a model fit? Tests, rankings and training by the score alone.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, sources=3, rows=800, steps=30, batch_size=64, width=16, plane_steps=20,
-            repeats=2, points=200, dim=3, laplace=(0, 3), test_steps=20, visible=4, hidden=3,
-            machine_repeats=2, gibbs=20,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            seeds=5, sources=50, rows=100_000, steps=100_000, batch_size=1000, width=300,
-            learning_rate=1e-3, plane_steps=10_000, repeats=100, test_steps=1000,
-            machine_repeats=100, gibbs=2000,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+    "desk": Config(),
+    "paper": Config(
+        seeds=5, sources=50, rows=100_000, steps=100_000, batch_size=1000, width=300,
+        learning_rate=1e-3, plane_steps=10_000, repeats=100, test_steps=1000,
+        machine_repeats=100, gibbs=2000,
+    ),
+}  # fmt: skip

@@ -18,7 +18,7 @@ from pullback.analysis import (
     kernel_stein_test,
 )
 from pullback.models.energy import GaussianBernoulliRBM, LinearICA
-from pullback.recipes._lsd_train import Config
+from pullback.recipes.lsd.models import Config
 
 TESTS = ("learned (LSD)", "kernel (KSD)", "finite set (FSSD)")
 SEPARATIONS = (1.0, 2.0, 4.0, 8.0)  # between modes, in standard deviations

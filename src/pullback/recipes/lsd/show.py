@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, density_image, figure
-from pullback.recipes._lsd_measures import SEPARATIONS, TESTS, WEIGHTS
+from pullback.recipes.lsd.measure import SEPARATIONS, TESTS, WEIGHTS
 from pullback.runs import Context
 
 METHODS = ("maximum likelihood", "score matching", "LSD")

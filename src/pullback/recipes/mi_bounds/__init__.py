@@ -9,33 +9,29 @@ from collections.abc import Mapping
 import numpy as np
 
 from pullback.plots import house_style
-from pullback.recipes import _mi_bounds_figures as figures
-from pullback.recipes import _mi_bounds_train as measures
-from pullback.recipes._mi_bounds_table import run_on_table
-from pullback.recipes._mi_bounds_train import HALF, SMALL, Config
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.mi_bounds import measure, show
+from pullback.recipes.mi_bounds.measure import HALF, SMALL, Config
+from pullback.runs import Claim, Context
 
 _LITTLE, _MUCH = f"I_{SMALL:g}", f"I_{HALF:g}"
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure the bounds at the optimal critic, and train critics with them."""
-    if context.data is not None:
-        return run_on_table(config, context, context.data)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    values = context.stage("optimal", measures.optimal, config, seeds)
-    optimal = {name: values[:, :, place] for place, name in enumerate(measures.OPTIMAL)}
+    values = context.stage("optimal", measure.optimal, config, seeds)
+    optimal = {name: values[:, :, place] for place, name in enumerate(measure.OPTIMAL)}
     results = {
-        name: context.stage(f"train-{name}", measures.train, config, name, seeds)
-        for name in measures.TRAINED
+        name: context.stage(f"train-{name}", measure.train, config, name, seeds)
+        for name in measure.TRAINED
     }
     trained = {name: found["values"] for name, found in results.items()}
     informations = config.informations
     with house_style():
-        figures.draw_estimates(context, informations, trained, optimal, measures.log_batch(config))
-        figures.draw_trade_off(context, informations, trained, optimal)
-        figures.draw_training(context, results, informations[-1])
-        figures.draw_scores(context, results, informations, len(informations) // 2)
+        show.draw_estimates(context, informations, trained, optimal, measure.log_batch(config))
+        show.draw_trade_off(context, informations, trained, optimal)
+        show.draw_training(context, results, informations[-1])
+        show.draw_scores(context, results, informations, len(informations) // 2)
     _table(config, context, "trained", trained, "Critics trained with each bound")
     _table(config, context, "optimal", optimal, "The optimal critic, known in closed form")
     context.note(
@@ -68,7 +64,7 @@ def _table(
     ]
     rows = [
         [
-            figures.NAMES[label],
+            show.NAMES[label],
             *(
                 cell
                 for place in range(len(config.informations))
@@ -87,7 +83,7 @@ def _table(
         rows,
         f"{caption}: means over {config.batches} batches of {config.batch_size} pairs and "
         f"{config.seeds} seeds, the standard deviation from batch to batch, and that of the means "
-        f"from seed to seed. log B is {measures.log_batch(config):.2f}.",
+        f"from seed to seed. log B is {measure.log_batch(config):.2f}.",
     )
 
 
@@ -149,7 +145,7 @@ def _claims_of_optimum(config: Config, optimal: Mapping[str, np.ndarray]) -> lis
 
 
 def _claims_of_training(config: Config, trained: Mapping[str, np.ndarray]) -> list[Claim]:
-    truth, ceiling = np.asarray(config.informations), measures.log_batch(config)
+    truth, ceiling = np.asarray(config.informations), measure.log_batch(config)
     high = truth[-1]
     excess = max(float((values.mean(axis=2) - truth[:, None]).max()) for values in trained.values())
     others = [name for name in trained if name != "InfoNCE"]
@@ -223,22 +219,14 @@ def _claims_of_training(config: Config, trained: Mapping[str, np.ndarray]) -> li
     ]
 
 
-RECIPE = Experiment(
-    name="mi-bounds",
-    arxiv="1905.06922",
-    title="On Variational Bounds of Mutual Information",
-    summary="How many nats two variables share: bounds from below and above, and their spread.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, dim=4, batch_size=16, width=16, embedding=4, baseline_width=8, steps=100,
-            batches=20, learning_rate=5e-3, table_steps=100,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            informations=(2.0, 4.0, 6.0, 8.0, 10.0), seeds=10, steps=20_000, batches=1000,
-            table_steps=20_000,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, dim=4, batch_size=16, width=16, embedding=4, baseline_width=8, steps=100,
+        batches=20, learning_rate=5e-3, table_steps=100,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        informations=(2.0, 4.0, 6.0, 8.0, 10.0), seeds=10, steps=20_000, batches=1000,
+        table_steps=20_000,
+    ),
+}  # fmt: skip

@@ -26,9 +26,9 @@ from pullback.models.ode_net import (
     mlp_residual_net,
 )
 from pullback.plots import house_style
-from pullback.recipes import _neural_ode_figures as figures
-from pullback.recipes import _neural_ode_measures as measures
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.neural_ode import measure as measures
+from pullback.recipes.neural_ode import show
+from pullback.runs import Claim, Context
 from pullback.train import fit
 
 
@@ -112,13 +112,13 @@ def run(config: Config, context: Context) -> list[Claim]:
     paths = context.stage("paths", measures.paths, nets[0], probe)
 
     with house_style():
-        figures.draw_paths(context, paths, probe.y)
-        figures.draw_training(context, runs)
-        figures.table_training(context, runs, sizes)
-        figures.draw_dial(context, tolerances, dials)
-        figures.draw_cost(context, tolerances, costs)
-        figures.draw_memory(context, config.memory_steps, memory)
-        figures.draw_gradients(context, tolerances, gaps, measures.STIFFNESS, trap)
+        show.draw_paths(context, paths, probe.y)
+        show.draw_training(context, runs)
+        show.table_training(context, runs, sizes)
+        show.draw_dial(context, tolerances, dials)
+        show.draw_cost(context, tolerances, costs)
+        show.draw_memory(context, config.memory_steps, memory)
+        show.draw_gradients(context, tolerances, gaps, measures.STIFFNESS, trap)
     return [
         *_claims_about_training(config, runs, sizes),
         *_claims_about_tolerance(config, dials),
@@ -316,31 +316,23 @@ def _claims_about_gradients(
     ]
 
 
-RECIPE = Experiment(
-    name="neural-ode",
-    arxiv="1806.07366",
-    title="Neural Ordinary Differential Equations",
-    summary="An ODE network reads handwritten digits, and what its gradients cost.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2,
-            studied=1,
-            tolerances=(1e-1, 1e-3, 1e-5),
-            memory_steps=(16, 64),
-        ),
-        "desk": Config(),
-        "paper": Config(
-            images="mnist",
-            net="conv",
-            examples=0,
-            seeds=3,
-            epochs=160,
-            optimiser="sgd",
-            learning_rate=0.1,
-            crop=4,
-            probe=512,
-        ),
-    },
-    run=run,
-)
+PRESETS = {
+    "smoke": Config(
+        seeds=2,
+        studied=1,
+        tolerances=(1e-1, 1e-3, 1e-5),
+        memory_steps=(16, 64),
+    ),
+    "desk": Config(),
+    "paper": Config(
+        images="mnist",
+        net="conv",
+        examples=0,
+        seeds=3,
+        epochs=160,
+        optimiser="sgd",
+        learning_rate=0.1,
+        crop=4,
+        probe=512,
+    ),
+}

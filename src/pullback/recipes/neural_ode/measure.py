@@ -17,7 +17,7 @@ from pullback import ode
 from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
-from pullback.recipes._double import double
+from pullback.recipes._kit.double import double
 
 STIFFNESS = (1.0, 5.0, 15.0, 25.0)
 

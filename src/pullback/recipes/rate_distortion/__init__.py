@@ -7,21 +7,16 @@ curve is known; and autoencoders of digits with a plain and an autoregressive de
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
-from pullback._location_scale import location_and_scale
-from pullback.data import digits, read_table
+from pullback.data import digits
 from pullback.plots import house_style
-from pullback.recipes import _rate_distortion_claims as claims
-from pullback.recipes import _rate_distortion_figures as figures
-from pullback.recipes import _rate_distortion_images as images
-from pullback.recipes import _rate_distortion_measures as measures
-from pullback.recipes._image_vaes import grey_images
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes._kit.image_vaes import grey_images
+from pullback.recipes.rate_distortion import claims, measure, models, show
+from pullback.runs import Claim, Context
 
 
 @dataclass(frozen=True)
@@ -75,26 +70,24 @@ class Config:
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the three kinds of models, and draw them in the plane."""
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    if context.data is not None and context.data.is_file():
-        return _run_on_table(config, context, context.data, seeds)
     if context.data is not None:
         return _run_on_images(config, context)
     exact = context.stage(
-        "discrete", measures.discrete, config.discrete_steps, [*seeds, *(s + 1000 for s in seeds)]
+        "discrete", measure.discrete, config.discrete_steps, [*seeds, *(s + 1000 for s in seeds)]
     )
     train, test = digits(seed=0)
     rows = np.concatenate([train.x, test.x]).reshape(-1, 64).astype(float)
-    linear = _linear(config, context, rows, seeds)
+    linear = linear_models(config, context, rows, seeds)
     train, test = (x.reshape(-1, 1, 8, 8) for x in grey_images("digits", context))
-    sizes = images.Sizes(
+    sizes = models.Sizes(
         (1, 8, 8), latent=8, width=64, channels=8, depth=1, batch_size=50,
         steps={"independent pixels": config.steps, "PixelCNN": config.pixel_steps},
         learning_rate=2e-3, scored=len(test),
     )  # fmt: skip
     found = _autoencoders(config, context, sizes, train, test, seeds)
     with house_style():
-        figures.draw_discrete(context, exact)
-        figures.draw_linear(context, linear, config.linear_betas)
+        show.draw_discrete(context, exact)
+        show.draw_linear(context, linear, config.linear_betas)
         _draw_autoencoders(config, context, found, test, "binary digits")
     _discrete_table(context, exact)
     return [
@@ -105,14 +98,14 @@ def run(config: Config, context: Context) -> list[Claim]:
     ]
 
 
-def _linear(
+def linear_models(
     config: Config, context: Context, rows: np.ndarray, seeds: Sequence[int]
 ) -> dict[str, Any]:
     rows = rows - rows.mean(0)
     rows = rows / rows.std()
     found = context.stage(
         "linear",
-        lambda: measures.linear(
+        lambda: measure.linear(
             rows, config.linear_betas, latent=min(config.linear_latent, rows.shape[1]),
             noise_variance=config.noise_variance, steps=config.linear_steps, seeds=seeds,
         ),
@@ -135,7 +128,7 @@ def _linear(
 def _autoencoders(
     config: Config,
     context: Context,
-    sizes: images.Sizes,
+    sizes: models.Sizes,
     train: Any,
     test: Any,
     seeds: Sequence[int],
@@ -143,12 +136,12 @@ def _autoencoders(
     found = {
         decoder: context.stage(
             f"plane-{number}",
-            lambda decoder=decoder: images.points(
+            lambda decoder=decoder: models.points(
                 context, sizes, decoder, train, test[: sizes.scored],
                 betas=config.betas, rates=config.rates, seeds=seeds,
             ),
         )
-        for number, decoder in enumerate(images.DECODERS)
+        for number, decoder in enumerate(models.DECODERS)
     }  # fmt: skip
     rows = []
     for decoder, each in found.items():
@@ -176,9 +169,9 @@ def _autoencoders(
 def _draw_autoencoders(
     config: Config, context: Context, found: Mapping[str, Any], test: Any, what: str
 ) -> None:
-    figures.draw_plane(context, found, config.betas, what)
-    figures.draw_information(context, found)
-    figures.draw_reconstructions(context, np.asarray(test[:6, 0]), found, config.betas)
+    show.draw_plane(context, found, config.betas, what)
+    show.draw_information(context, found)
+    show.draw_reconstructions(context, np.asarray(test[:6, 0]), found, config.betas)
 
 
 def _run_on_images(config: Config, context: Context) -> list[Claim]:
@@ -188,7 +181,7 @@ def _run_on_images(config: Config, context: Context) -> list[Claim]:
     # Binarised once and for all, so that all models are scored on the same images.
     level = np.random.default_rng(1).uniform(size=(len(rows), 1, 28, 28))
     test = jnp.asarray(level < np.asarray(test[rows]), float)
-    sizes = images.Sizes(
+    sizes = models.Sizes(
         (1, 28, 28), latent=32, width=200, channels=12, depth=2, batch_size=50,
         steps={"independent pixels": config.image_steps, "PixelCNN": config.image_pixel_steps},
         learning_rate=1e-3, scored=len(test),
@@ -197,26 +190,6 @@ def _run_on_images(config: Config, context: Context) -> list[Claim]:
     with house_style():
         _draw_autoencoders(config, context, found, test, f"binary {config.images}")
     return claims.of_autoencoders(found, config.betas, config.rates, slack=5.0)
-
-
-def _run_on_table(
-    config: Config, context: Context, file: Path, seeds: Sequence[int]
-) -> list[Claim]:
-    table = read_table(file, list(config.columns) or None)
-    rows = np.asarray(table.values, float)
-    _, spread, constant = location_and_scale(rows)
-    if constant.any():
-        flat = table.columns[int(np.argmax(constant))]
-        raise ValueError(f"column {flat!r} of {file.name} is the same in every row: leave it out")
-    found = _linear(config, context, rows / spread, seeds)
-    with house_style():
-        figures.draw_linear(context, found, config.linear_betas)
-    context.note(
-        f"{file.name}: {len(rows)} rows of {len(table.columns)} columns, each divided by its "
-        "standard deviation. The curve tells how many nats a linear code of a row needs for how "
-        f"much distortion. {table.describe_holes()}"
-    )
-    return claims.of_linear_models(config.linear_betas, found)
 
 
 def _discrete_table(context: Context, exact: Mapping[str, Any]) -> None:
@@ -236,23 +209,15 @@ def _discrete_table(context: Context, exact: Mapping[str, Any]) -> None:
     )  # fmt: skip
 
 
-RECIPE = Experiment(
-    name="rate-distortion",
-    arxiv="1711.00464",
-    title="Fixing a Broken ELBO",
-    summary="Autoencoders by rate and distortion: what an ELBO hides, and how to set a rate.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, discrete_steps=50, linear_steps=30, linear_betas=(0.5, 2.0),
-            betas=(0.3, 1.0), rates=(2.0, 5.0), steps=20, pixel_steps=10, image_steps=2,
-            image_pixel_steps=2,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            image_steps=100_000, image_pixel_steps=100_000, image_seeds=3,
-            betas=(0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, discrete_steps=50, linear_steps=30, linear_betas=(0.5, 2.0),
+        betas=(0.3, 1.0), rates=(2.0, 5.0), steps=20, pixel_steps=10, image_steps=2,
+        image_pixel_steps=2,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        image_steps=100_000, image_pixel_steps=100_000, image_seeds=3,
+        betas=(0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
+    ),
+}  # fmt: skip

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes import _rate_distortion_images as images
-from pullback.recipes import _rate_distortion_measures as measures
+from pullback.recipes.rate_distortion import measure, models
 from pullback.runs import Claim
 
 
@@ -44,7 +43,7 @@ def of_the_discrete_model(exact: Mapping[str, Any]) -> list[Claim]:
         ),
         Claim(
             "The rate is held at its target (largest difference)",
-            value=float(np.max(np.abs(target["rate"] - measures.INFORMATION))),
+            value=float(np.max(np.abs(target["rate"] - measure.INFORMATION))),
             at_most=0.03,
             unit="nats",
             seeds=len(elbo["rate"]),
@@ -98,7 +97,7 @@ def of_autoencoders(
     slack: float,
 ) -> list[Claim]:
     """Bounds are for digits; of larger images, with more nats to lose, `slack` times as wide."""
-    plain, pixel = (found[name] for name in images.DECODERS)
+    plain, pixel = (found[name] for name in models.DECODERS)
     one, seeds = betas.index(1.0), plain["beta"]["rate"].shape[1]
     total = lambda each, kind, i: each[kind]["rate"][i] + each[kind]["distortion"][i]
     steps = [

@@ -14,17 +14,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from pullback.plots import house_style
-from pullback.recipes import _relax_cartpole as cartpole
-from pullback.recipes import _relax_figures as figures
-from pullback.recipes import _relax_toy as toy
-from pullback.recipes._discrete_vae import (
-    DiscreteVAE,
-    Method,
-    Source,
-    binary_images,
-    train,
-)
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes._kit.discrete_vae import DiscreteVAE, Method, Source, binary_images, train
+from pullback.recipes.relax import cartpole, show, toy
+from pullback.runs import Claim, Context
 from pullback.sampling import GumbelSoftmax, NeuralControlVariate, Relax, ScoreFunction, rebar
 
 _WAYS = ("reinforce", "leave_one_out", "rebar", "relax", "gumbel")
@@ -116,10 +108,10 @@ def run(config: Config, context: Context) -> list[Claim]:
         if config.episodes
     }
     with house_style():
-        figures.draw_toy(context, coins, config.target)
-        figures.draw_autoencoders(context, trained)
+        show.draw_toy(context, coins, config.target)
+        show.draw_autoencoders(context, trained)
         if poles:
-            figures.draw_poles(context, poles)
+            show.draw_poles(context, poles)
     _tables(config, context, coins, trained)
     return [
         *_claims_of_toy(coins),
@@ -196,7 +188,7 @@ def _tables(
         ["coin", "loss", "theta, least", "theta, largest", "log10 variance, median"],
         [
             [
-                figures.NAMES[name],
+                show.NAMES[name],
                 float(row["loss"][:, -1].mean()),
                 float(row["theta"][:, -1].min()),
                 float(row["theta"][:, -1].max()),
@@ -212,7 +204,7 @@ def _tables(
         ["nats an image", "training images", "held out", "spread", "log10 variance"],
         [
             [
-                figures.NAMES[name],
+                show.NAMES[name],
                 float(row["train"][:, -1].mean()),
                 float(row["test"][:, -1].mean()),
                 float(np.std(row["test"][:, -1])),
@@ -315,25 +307,16 @@ def _claims_of_poles(poles: dict[str, Any]) -> list[Claim]:
     ]
 
 
-RECIPE = Experiment(
-    name="relax",
-    arxiv="1711.00123",
-    title="Backpropagation through the Void: Optimizing control variates for black-box gradient "
-    "estimation",
-    summary="Discrete choices trained by REINFORCE, REBAR, RELAX and Gumbel-softmax.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            toy_seeds=2, toy_steps=100, toy_every=20, toy_draws=20, seeds=2, latents=4,
-            ways=("reinforce", "relax", "gumbel"),
-            surrogate=4, iterations=20, batch_size=8, images=40, pole_seeds=2, episodes=3,
-            pole_limit=20,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            toy_steps=10_000, latents=200, surrogate=200, iterations=2_000_000, batch_size=24,
-            learning_rate=1e-4, images=60_000, episodes=1500,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        toy_seeds=2, toy_steps=100, toy_every=20, toy_draws=20, seeds=2, latents=4,
+        ways=("reinforce", "relax", "gumbel"),
+        surrogate=4, iterations=20, batch_size=8, images=40, pole_seeds=2, episodes=3,
+        pole_limit=20,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        toy_steps=10_000, latents=200, surrogate=200, iterations=2_000_000, batch_size=24,
+        learning_rate=1e-4, images=60_000, episodes=1500,
+    ),
+}  # fmt: skip

@@ -12,11 +12,9 @@ import numpy as np
 
 from pullback import data
 from pullback.plots import house_style
-from pullback.recipes import _residual_flow_figures as figures
-from pullback.recipes import _residual_flow_measures as measures
-from pullback.recipes._residual_flow_images import run_on_images
-from pullback.recipes._residual_flow_table import run_on_table
-from pullback.recipes._residual_flow_train import (
+from pullback.recipes.residual_flow import measure, show
+from pullback.recipes.residual_flow.mnist import run_on_images
+from pullback.recipes.residual_flow.models import (
     Config,
     methods,
     new_flows,
@@ -24,7 +22,7 @@ from pullback.recipes._residual_flow_train import (
     scores,
     train_toys,
 )
-from pullback.runs import Claim, Context, Experiment
+from pullback.runs import Claim, Context
 
 _ENTROPY = float(np.log(32))  # of the checkerboard
 
@@ -32,9 +30,8 @@ _ENTROPY = float(np.log(32))  # of the checkerboard
 def run(config: Config, context: Context) -> list[Claim]:
     """Train flows by each way of finding log-determinants, and hold them against the truth."""
     if context.data is not None:
-        on = run_on_images if context.data.is_dir() else run_on_table
         with house_style():
-            return on(config, context, context.data)
+            return run_on_images(config, context, context.data)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     x = data.checkerboard(config.points + config.held_out, seed=context.seed).x
     x = np.asarray(x, np.float32)
@@ -50,22 +47,22 @@ def run(config: Config, context: Context) -> list[Claim]:
         flows = restore(new, method, arrays)
         found[name] = context.stage(f"scores-{stage}", scores, flows, test, seeds)
         densities[name], samples[name], mass = context.stage(
-            f"plane-{stage}", measures.plane, flows[0], 241, 6.0, context.seed
+            f"plane-{stage}", measure.plane, flows[0], 241, 6.0, context.seed
         )
         masses.append(mass)
         if name == "roulette":
             rows = test[:8]
             unbiased = context.stage(
-                "unbiased", measures.unbiased, flows[0], rows, config.ratio, config.draws,
+                "unbiased", measure.unbiased, flows[0], rows, config.ratio, config.draws,
                 context.seed,
             )  # fmt: skip
-            inverses = context.stage("inverses", measures.inverses, flows[0], test[:2000])
-    spread = context.stage("variance", measures.variance, (0.5, 0.9), 200 * config.draws)
+            inverses = context.stage("inverses", measure.inverses, flows[0], test[:2000])
+    spread = context.stage("variance", measure.variance, (0.5, 0.9), 200 * config.draws)
     with house_style():
-        figures.draw_gaps(context, found, _ENTROPY)
-        figures.draw_training(context, histories, _ENTROPY)
-        figures.draw_densities(context, test, densities, samples)
-        figures.draw_variance(context, spread)
+        show.draw_gaps(context, found, _ENTROPY)
+        show.draw_training(context, histories, _ENTROPY)
+        show.draw_densities(context, test, densities, samples)
+        show.draw_variance(context, spread)
     _tables(context, found, inverses)
     return _claims(config, found, masses, unbiased, inverses, spread)
 
@@ -186,24 +183,16 @@ def _claims(
     ]
 
 
-RECIPE = Experiment(
-    name="residual-flow",
-    arxiv="1906.02735",
-    title="Residual Flows for Invertible Generative Modeling",
-    summary="Flows of free-form networks, and why their likelihood has to be unbiased.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            points=300, held_out=200, blocks=2, width=6, iterations=20, batch_size=64, seeds=2,
-            draws=100, table_iterations=20, image_side=4, image_blocks=1, image_hidden=4,
-            image_iterations=4,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            blocks=100, width=128, bound=0.9, iterations=50_000, batch_size=500,
-            learning_rate=1e-3, image_side=28, image_blocks=16, image_hidden=512,
-            image_iterations=100_000, table_iterations=20_000,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        points=300, held_out=200, blocks=2, width=6, iterations=20, batch_size=64, seeds=2,
+        draws=100, table_iterations=20, image_side=4, image_blocks=1, image_hidden=4,
+        image_iterations=4,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        blocks=100, width=128, bound=0.9, iterations=50_000, batch_size=500,
+        learning_rate=1e-3, image_side=28, image_blocks=16, image_hidden=512,
+        image_iterations=100_000, table_iterations=20_000,
+    ),
+}  # fmt: skip

@@ -26,8 +26,8 @@ from pullback.models.flows import (
 )
 from pullback.nn import update_spectral_norms
 from pullback.plots import figure, image_sheet
-from pullback.recipes._cnf_flow import gaussian
-from pullback.recipes._residual_flow_train import Config
+from pullback.recipes.cnf.models import gaussian
+from pullback.recipes.residual_flow.models import Config
 from pullback.runs import Claim, Context
 from pullback.train import fit
 

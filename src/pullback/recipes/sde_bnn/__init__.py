@@ -27,25 +27,21 @@ from pullback.models.bayes import (
 )
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
 from pullback.plots import house_style
-from pullback.recipes import _sde_bnn_bimodal as bimodal
-from pullback.recipes import _sde_bnn_estimators as estimators
-from pullback.recipes import _sde_bnn_figures as figures
-from pullback.recipes import _sde_bnn_gap as gap
-from pullback.recipes import _sde_bnn_measures as measures
-from pullback.recipes._sde_bnn_config import Config
-from pullback.recipes._sde_bnn_stack import Stacked, stacked, unstacked
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.sde_bnn import bimodal, estimators, gap, measure, show
+from pullback.recipes.sde_bnn.models import Config
+from pullback.recipes.sde_bnn.stack import Stacked, stacked, unstacked
+from pullback.runs import Claim, Context
 from pullback.train import fit
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     splits = [_load(config, context, number) for number in range(config.seeds)]
     nets, twins, speeds = _classifiers(config, context, splits)
-    found = context.stage("classifiers", measures.classifiers, nets, twins, splits, config.paths,
+    found = context.stage("classifiers", measure.classifiers, nets, twins, splits, config.paths,
                           context.seed)  # fmt: skip
     main = config.sigmas.index(config.sigma)
     chosen = [unstacked(nets, number, main) for number in range(config.seeds)]
-    precision = context.stage("precision", measures.precision, chosen, splits, config.test_steps,
+    precision = context.stage("precision", measure.precision, chosen, splits, config.test_steps,
                               config.paths, context.seed)  # fmt: skip
     processes = _bimodal(config, context)
     modes = context.stage("bimodal", bimodal.measure, processes, config.seeds, config.toy_steps,
@@ -57,20 +53,20 @@ def run(config: Config, context: Context) -> list[Claim]:
     truth = bimodal.truth()
     _show_metrics(config, context, found)
     with house_style():
-        figures.draw_bimodal(context, truth, modes)
-        figures.draw_calibration(context, found, config.sigmas, main)
-        figures.table_classifiers(context, found, config.sigmas, speeds, config.members)
-        figures.draw_precision(
+        show.draw_bimodal(context, truth, modes)
+        show.draw_calibration(context, found, config.sigmas, main)
+        show.table_classifiers(context, found, config.sigmas, speeds, config.members)
+        show.draw_precision(
             context,
             precision,
             config.test_steps,
             config.solver_steps,
             found["scores"][f"sigma {config.sigma:g}"],
         )
-        figures.draw_estimators(context, noise, config.estimator_steps)
-        figures.draw_gap(context, spread, _points(context, 0))
-    figures.table_bimodal(context, truth, modes)
-    figures.table_estimators(context, noise, config.estimator_steps)
+        show.draw_estimators(context, noise, config.estimator_steps)
+        show.draw_gap(context, spread, _points(context, 0))
+    show.table_bimodal(context, truth, modes)
+    show.table_estimators(context, noise, config.estimator_steps)
     return [
         *_claims_about_calibration(config, found, precision, main),
         *_claims_about_the_modes(truth, modes),
@@ -349,41 +345,33 @@ def _claims_about_estimators(config: Config, noise: dict[str, Any]) -> list[Clai
     ]
 
 
-RECIPE = Experiment(
-    name="sde-bnn",
-    arxiv="2102.06559",
-    title="Infinitely Deep Bayesian Neural Networks with Stochastic Differential Equations",
-    summary="Networks whose weights follow an SDE in depth give calibrated answers from few data.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2,
-            sigmas=(0.3,),
-            members=2,
-            iterations=30,
-            test_steps=(2, 5),
-            toy_iterations=20,
-            toy_steps=(10, 20),
-            toy_draws=256,
-            estimator_steps=(25, 50),
-            estimator_draws=200,
-            gap_iterations=20,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            images="mnist",
-            net="conv",
-            examples=60000,
-            sigmas=(0.1, 0.2),
-            sigma=0.2,
-            kappa=1e-3,
-            iterations=46900,
-            batch_size=128,
-            learning_rate=1e-3,
-            dim=32,
-            toy_draws=65536,
-            gap_iterations=8000,
-        ),
-    },
-    run=run,
-)
+PRESETS = {
+    "smoke": Config(
+        seeds=2,
+        sigmas=(0.3,),
+        members=2,
+        iterations=30,
+        test_steps=(2, 5),
+        toy_iterations=20,
+        toy_steps=(10, 20),
+        toy_draws=256,
+        estimator_steps=(25, 50),
+        estimator_draws=200,
+        gap_iterations=20,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        images="mnist",
+        net="conv",
+        examples=60000,
+        sigmas=(0.1, 0.2),
+        sigma=0.2,
+        kappa=1e-3,
+        iterations=46900,
+        batch_size=128,
+        learning_rate=1e-3,
+        dim=32,
+        toy_draws=65536,
+        gap_iterations=8000,
+    ),
+}

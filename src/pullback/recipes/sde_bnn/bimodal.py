@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.models.bayes import KL, OUPrior, WeightProcess
 from pullback.nn import ConcatSquashMLP
-from pullback.recipes._sde_bnn_stack import unstacked
+from pullback.recipes.sde_bnn.stack import unstacked
 from pullback.sampling import grad_stats
 
 RATE, SIGMA, END, START_STD, SCALE = 0.1, math.sqrt(2), 3.0, 3.0, 0.5

@@ -10,7 +10,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from pullback.data import Labelled
 from pullback.models.bayes import SDEBNN, OUPrior, mlp_sde_bnn
-from pullback.recipes._sde_bnn_stack import unstacked
+from pullback.recipes.sde_bnn.stack import unstacked
 
 SIGMAS = (0.1, 0.3, 0.6)
 EDGES, GAP, NOISE = (0.5, 1.5), 0.35, 0.1

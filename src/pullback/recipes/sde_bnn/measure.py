@@ -20,7 +20,7 @@ from pullback.analysis import (
 from pullback.data import Split
 from pullback.models.bayes import SDEBNN
 from pullback.models.ode_net import ODENet
-from pullback.recipes._sde_bnn_stack import unstacked
+from pullback.recipes.sde_bnn.stack import unstacked
 
 _BATCH = 2000
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pullback.data import Labelled
 from pullback.plots import PALETTE, figure, line_with_spread
-from pullback.recipes import _sde_bnn_gap as gap
+from pullback.recipes.sde_bnn import gap
 from pullback.runs import Context
 
 _NAMES = {

@@ -12,10 +12,9 @@ import numpy as np
 import optax
 
 from pullback.plots import house_style
-from pullback.recipes import _sticking_figures as figures
-from pullback.recipes import _sticking_measures as measures
-from pullback.recipes._image_vaes import Protocol, compare_on_images
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes._kit.image_vaes import Protocol, compare_on_images
+from pullback.recipes.sticking_the_landing import measure, show
+from pullback.runs import Claim, Context
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     runs = {
         name: context.stage(
             f"descents-{name}",
-            measures.descents,
+            measure.descents,
             "full" if name == "adam" else name,
             optimiser,
             config.dim,
@@ -85,15 +84,15 @@ def run(config: Config, context: Context) -> list[Claim]:
         for name, optimiser in optimisers.items()
     }
     curve = context.stage(
-        "variances", measures.variance_curve, config.spreads, config.draws, context.seed
+        "variances", measure.variance_curve, config.spreads, config.draws, context.seed
     )
-    rows = context.stage("weighted", measures.weighted, config.samples, config.draws, context.seed)
-    zeros = context.stage("zeros", measures.draws_at_the_target, context.seed)
+    rows = context.stage("weighted", measure.weighted, config.samples, config.draws, context.seed)
+    zeros = context.stage("zeros", measure.draws_at_the_target, context.seed)
     with house_style():
-        figures.draw_descents(context, runs)
-        figures.draw_variances(context, config.spreads, curve)
-        figures.draw_weighted(context, rows)
-        figures.draw_mixture(context, runs["mixture"])
+        show.draw_descents(context, runs)
+        show.draw_variances(context, config.spreads, curve)
+        show.draw_weighted(context, rows)
+        show.draw_mixture(context, runs["mixture"])
     _tables(context, runs, rows, zeros)
     return [
         *_claims_of_descents(runs),
@@ -115,11 +114,11 @@ def _on_images(config: Config, context: Context) -> list[Claim]:
         context,
         protocol,
         {
-            "ELBO, total derivative": ("elbo", measures.ESTIMATORS["total"]),
-            "ELBO, path derivative": ("elbo", measures.ESTIMATORS["path"]),
-            f"weighted bound of {k}, total derivative": (k, measures.ESTIMATORS["total"]),
+            "ELBO, total derivative": ("elbo", measure.ESTIMATORS["total"]),
+            "ELBO, path derivative": ("elbo", measure.ESTIMATORS["path"]),
+            f"weighted bound of {k}, total derivative": (k, measure.ESTIMATORS["total"]),
             f"weighted bound of {k}, doubly reparameterised": (
-                k, measures.DoublyReparameterised(),
+                k, measure.DoublyReparameterised(),
             ),
         },
         seeds=[config.seeds * context.seed + i for i in range(config.seeds)],
@@ -138,9 +137,9 @@ def _tables(
         "descents",
         ["KL(q || target), nats, after", *(f"{steps[i]} steps" for i in shown)],
         [
-            [f"{name}, {figures.NAMES[way]}", *(float(run[way][:, i].mean()) for i in shown)]
+            [f"{name}, {show.NAMES[way]}", *(float(run[way][:, i].mean()) for i in shown)]
             for name, run in runs.items()
-            for way in figures.NAMES
+            for way in show.NAMES
         ],
         "Means over the seeds.",
     )
@@ -164,7 +163,7 @@ def _tables(
     )
     for name, run in runs.items():
         for number in range(len(run["total"])):
-            ends = {way: float(run[way][number, -1]) for way in figures.NAMES}
+            ends = {way: float(run[way][number, -1]) for way in show.NAMES}
             context.metrics({"descent": name, "number": number, **ends})
 
 
@@ -205,7 +204,7 @@ def _claims_of_descents(runs: dict[str, dict[str, Any]]) -> list[Claim]:
             "A mixture, with its weights: the path derivative ends nearer (ratio of divergences, "
             "total over path, worst seed)",
             value=float(min(
-                t / max(p, figures.FLOOR)
+                t / max(p, show.FLOOR)
                 for t, p in zip(settled("mixture", "total"), settled("mixture", "path"),
                                 strict=True)
             )),
@@ -229,7 +228,7 @@ def _claims_of_noise(config: Config, curve: dict[str, Any], zeros: dict[str, flo
     at = config.spreads.index
     # At s = 1 the path derivative for the mean has no variance at all.
     off = lambda exact, found: np.abs(found / np.where(exact == 0, 1, exact) - (exact != 0))
-    apart = max(float(np.max(off(curve["exact"][way], curve[way]))) for way in figures.NAMES)
+    apart = max(float(np.max(off(curve["exact"][way], curve[way]))) for way in show.NAMES)
     ratio = curve["path"][:, 0] / curve["total"][:, 0]
     return [
         Claim(
@@ -293,18 +292,8 @@ def _claims_of_weighted(rows: Sequence[dict[str, Any]]) -> list[Claim]:
     ]
 
 
-RECIPE = Experiment(
-    name="sticking-the-landing",
-    arxiv="1703.09194",
-    title=(
-        "Sticking the Landing: Simple, Lower-Variance Gradient Estimators for Variational Inference"
-    ),
-    summary="Gradients whose noise vanishes where q is the posterior, and where they are noisier.",
-    config=Config,
-    presets={
-        "smoke": Config(seeds=2, dim=5, steps=400, draws=2000),
-        "desk": Config(),
-        "paper": Config(steps=20_000, image_steps=500_000),
-    },
-    run=run,
-)
+PRESETS = {
+    "smoke": Config(seeds=2, dim=5, steps=400, draws=2000),
+    "desk": Config(),
+    "paper": Config(steps=20_000, image_steps=500_000),
+}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, density_image, figure
-from pullback.recipes import _sticking_measures as measures
+from pullback.recipes.sticking_the_landing import measure
 from pullback.runs import Context
 
 NAMES = {"total": "total derivative", "path": "path derivative"}
@@ -46,7 +46,7 @@ def draw_variances(context: Context, spreads: Sequence[float], curve: dict[str, 
     """Variance by the spread of q: where the path derivative is the worse one."""
     fig, axes = figure(1, 2, width=8.4, height=3.6)
     fine = np.geomspace(min(spreads), max(spreads), 200)
-    exact = measures.closed_forms(fine)
+    exact = measure.closed_forms(fine)
     for entry, (ax, title) in enumerate(
         zip(axes, ("derivative for the mean", "derivative for the log-spread"), strict=True)
     ):
@@ -64,7 +64,7 @@ def draw_variances(context: Context, spreads: Sequence[float], curve: dict[str, 
     context.figure(
         "variances",
         fig,
-        f"Variance of a gradient of the ELBO for q = N({measures.MEAN:g}, s^2) and the target "
+        f"Variance of a gradient of the ELBO for q = N({measure.MEAN:g}, s^2) and the target "
         "N(0, 1): measured (dots) on the closed forms (lines). "
         "At s = 1 the path derivative for the mean has none. Left of the dashed line, where q "
         "is much narrower than the target, the path derivative is the noisier one, without limit.",
@@ -103,7 +103,7 @@ def draw_mixture(context: Context, run: dict[str, Any]) -> None:
     panels = {"target": "target", "total_params": NAMES["total"], "path_params": NAMES["path"]}
     for ax, (name, title) in zip(axes, panels.items(), strict=True):
         params = [np.asarray(leaf[0]) for leaf in run[name]]
-        density_image(ax, measures.density(params, axis), (-5, 5, -5, 5))
+        density_image(ax, measure.density(params, axis), (-5, 5, -5, 5))
         ax.set(title=title)
     context.figure(
         "mixture",

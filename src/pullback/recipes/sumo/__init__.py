@@ -12,11 +12,9 @@ import numpy as np
 import optax
 
 from pullback.plots import house_style
-from pullback.recipes import _sumo_figures as figures
-from pullback.recipes import _sumo_funnel as funnel
-from pullback.recipes import _sumo_measures as measures
-from pullback.recipes._sumo_images import compare_at_equal_cost
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.sumo import funnel, measure, show
+from pullback.recipes.sumo.mnist import compare_at_equal_cost
+from pullback.runs import Claim, Context
 
 _CLIMBED = ("IWAE, k = 6", "SUMO, m = 1", "multilevel, base 4")
 
@@ -68,12 +66,10 @@ def run(config: Config, context: Context) -> list[Claim]:
             context, config.images, config.image_costs, config.image_steps, seeds
         )
     found = context.stage(
-        "optimum", measures.at_the_optimum, config.draws, config.delta, context.seed
+        "optimum", measure.at_the_optimum, config.draws, config.delta, context.seed
     )
     climbs = [
-        context.stage(
-            f"climb-{i}", measures.climb, _CLIMBED, config.climb_steps, config.delta, seed
-        )
+        context.stage(f"climb-{i}", measure.climb, _CLIMBED, config.climb_steps, config.delta, seed)
         for i, seed in enumerate(seeds)
     ]
     optimiser = optax.adam(config.learning_rate)
@@ -91,10 +87,10 @@ def run(config: Config, context: Context) -> list[Claim]:
         for way in funnel.WAYS
     }  # fmt: skip
     with house_style():
-        figures.draw_optimum(context, found)
-        figures.draw_climb(context, climbs)
-        figures.draw_funnel(context, runs)
-        figures.draw_samples(context, runs)
+        show.draw_optimum(context, found)
+        show.draw_climb(context, climbs)
+        show.draw_funnel(context, runs)
+        show.draw_samples(context, runs)
     _tables(context, config, found, runs)
     return [*_claims_of_bias(config, found, climbs), *_claims_of_the_funnel(runs)]
 
@@ -241,18 +237,10 @@ def _claims_of_the_funnel(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> li
     ]
 
 
-RECIPE = Experiment(
-    name="sumo",
-    arxiv="2004.00353",
-    title="SUMO: Unbiased Estimation of Log Marginal Probability for Latent Variable Models",
-    summary="The log-evidence without bias, for objectives that would exploit a bound.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, draws=2000, climb_steps=3, looks=(50, 100), count=8, width=8,
-        ),
-        "desk": Config(),
-        "paper": Config(looks=(500, 1000, 2000, 4000), image_steps=500_000, draws=1_000_000),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, draws=2000, climb_steps=3, looks=(50, 100), count=8, width=8,
+    ),
+    "desk": Config(),
+    "paper": Config(looks=(500, 1000, 2000, 4000), image_steps=500_000, draws=1_000_000),
+}  # fmt: skip

@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.bounds import ImportanceWeighted
-from pullback.recipes._sumo_measures import Way, lists_of, log_evidence
+from pullback.recipes.sumo.measure import Way, lists_of, log_evidence
 from pullback.runs import Context
 from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
 from pullback.train import fit

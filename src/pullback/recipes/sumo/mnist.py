@@ -13,14 +13,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
-from pullback.recipes._image_vaes import (
-    Images,
-    Protocol,
-    grey_images,
-    held_out,
-    report_scores,
-)
-from pullback.recipes._sumo_measures import LAW, Way, lists_of, log_evidence
+from pullback.recipes._kit.image_vaes import Images, Protocol, grey_images, held_out, report_scores
+from pullback.recipes.sumo.measure import LAW, Way, lists_of, log_evidence
 from pullback.runs import Claim, Context
 from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
 from pullback.train import fit

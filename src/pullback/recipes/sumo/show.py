@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pullback.plots import PALETTE, figure, line_with_spread
-from pullback.recipes._sumo_funnel import log_target
+from pullback.recipes.sumo.funnel import log_target
 from pullback.runs import Context
 
 MARKERS = {"IWAE": ("o", PALETTE[0]), "SUMO": ("s", PALETTE[1]), "multilevel": ("^", PALETTE[2])}

@@ -23,9 +23,8 @@ from pullback.data import Labelled, Split, digits, mnist
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
 from pullback.plots import house_style
-from pullback.recipes import _taynode_figures as figures
-from pullback.recipes import _taynode_measures as measures
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.taynode import measure, show
+from pullback.runs import Claim, Context
 from pullback.train import fit
 
 
@@ -95,7 +94,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         ]
         nets[order] = [net for net, _ in trained]
         found[order] = [
-            context.stage(f"measure-{order}-{s}", measures.measure, net, data.test, config.orders,
+            context.stage(f"measure-{order}-{s}", measure.measure, net, data.test, config.orders,
                           config.tolerances) | {"seconds": seconds}
             for s, (net, seconds) in enumerate(trained)
         ]  # fmt: skip
@@ -106,16 +105,16 @@ def run(config: Config, context: Context) -> list[Claim]:
 
     probe = data.test.x[:64]
     last = nets[config.orders[-1]][0]
-    modes = context.stage("modes", measures.compare_modes, last, probe, config.mode_orders)
-    gap = context.stage("deferred", measures.deferred_gap, last, probe, config.orders[-1])
-    paths = context.stage("paths", measures.paths, nets[0][0], last, data.test.x[0])
+    modes = context.stage("modes", measure.compare_modes, last, probe, config.mode_orders)
+    gap = context.stage("deferred", measure.deferred_gap, last, probe, config.orders[-1])
+    paths = context.stage("paths", measure.paths, nets[0][0], last, data.test.x[0])
     with house_style():
-        figures.draw_cost_and_error(context, found, config.tolerances)
-        figures.draw_paths(context, paths, config.orders[-1])
-        figures.draw_evaluations(context, found, config.tolerances)
-        figures.draw_modes(context, modes)
-    figures.table_networks(context, found, config.weights, config.tolerances)
-    figures.table_modes(context, modes)
+        show.draw_cost_and_error(context, found, config.tolerances)
+        show.draw_paths(context, paths, config.orders[-1])
+        show.draw_evaluations(context, found, config.tolerances)
+        show.draw_modes(context, modes)
+    show.table_networks(context, found, config.weights, config.tolerances)
+    show.table_modes(context, modes)
     context.note(
         f"An evaluation is one of the field for all {len(data.test.x):,} test images at once: they "
         "are solved as one system with one step size, so the count is that of a batch of this "
@@ -338,26 +337,18 @@ def _claims_about_derivatives(config: Config, modes: dict[str, Any], gap: float)
     ]
 
 
-RECIPE = Experiment(
-    name="taynode",
-    arxiv="2007.04504",
-    title="Learning Differential Equations that are Easy to Solve",
-    summary="An ODE network is trained so that an adaptive solver needs few evaluations to run it.",
-    config=Config,
-    presets={
-        "smoke": Config(orders=(2,), weights=(0.1,), seeds=1, mode_orders=(2, 3)),
-        "desk": Config(),
-        "paper": Config(
-            images="mnist",
-            shrink=1,
-            orders=(3,),
-            weights=(6e-5,),
-            field="logistic",
-            iterations=96_000,
-            optimiser="sgd",
-            learning_rate=0.1,
-            solver_steps=0,
-        ),
-    },
-    run=run,
-)
+PRESETS = {
+    "smoke": Config(orders=(2,), weights=(0.1,), seeds=1, mode_orders=(2, 3)),
+    "desk": Config(),
+    "paper": Config(
+        images="mnist",
+        shrink=1,
+        orders=(3,),
+        weights=(6e-5,),
+        field="logistic",
+        iterations=96_000,
+        optimiser="sgd",
+        learning_rate=0.1,
+        solver_steps=0,
+    ),
+}

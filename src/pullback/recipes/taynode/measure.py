@@ -15,7 +15,7 @@ from jaxtyping import Array
 from pullback import ode
 from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet
-from pullback.recipes._double import double
+from pullback.recipes._kit.double import double
 
 # The most images over which R_K is integrated.
 _MOST = 450

@@ -11,20 +11,16 @@ import numpy as np
 
 from pullback import data
 from pullback.plots import house_style
-from pullback.recipes import _vera_figures as figures
-from pullback.recipes import _vera_measures as measures
-from pullback.recipes._vera_labels import METHODS, digit_task, score, train_classifiers
-from pullback.recipes._vera_table import run_on_table
-from pullback.recipes._vera_train import KINDS, Config, ring, ring_entropy, train_ring
-from pullback.runs import Claim, Context, Experiment
+from pullback.recipes.vera import measure, show
+from pullback.recipes.vera.labels import METHODS, digit_task, score, train_classifiers
+from pullback.recipes.vera.models import KINDS, Config, ring, ring_entropy, train_ring
+from pullback.runs import Claim, Context
 
 Scores = dict[str, list[dict[str, float]]]
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train on the ring and measure the entropy's gradient; train on digits."""
-    if context.data is not None and context.data.is_file():
-        return run_on_table(config, context, context.data)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     if context.data is not None:
         return _labels(config, context, seeds, data.mnist(context.data), "MNIST")
@@ -34,20 +30,20 @@ def run(config: Config, context: Context) -> list[Claim]:
     }
     rows = {name: row["rows"] for name, row in trained.items()}
     found = {
-        name: context.stage(f"judge-{place}", measures.on_ring, config, name, rows[name], seeds[0])
+        name: context.stage(f"judge-{place}", measure.on_ring, config, name, rows[name], seeds[0])
         for place, name in enumerate(KINDS)
     }
-    walked = context.stage("refine", measures.refined, config, rows["tangent"], seeds[0])
+    walked = context.stage("refine", measure.refined, config, rows["tangent"], seeds[0])
     biases = {
-        "linear generator": context.stage("linear", measures.linear_gradients, config, seeds),
+        "linear generator": context.stage("linear", measure.linear_gradients, config, seeds),
         "trained generator": context.stage(
-            "trained", measures.ring_gradients, config, rows["tangent"], seeds[0]
+            "trained", measure.ring_gradients, config, rows["tangent"], seeds[0]
         ),
     }
     with house_style():
-        figures.draw_ring(context, ring(10_000, seeds[0]), found)
-        figures.draw_bias(context, config.sizes, biases, [*measures.PROPOSALS])
-        figures.draw_refined(context, found["tangent"], walked, config.refine_steps)
+        show.draw_ring(context, ring(10_000, seeds[0]), found)
+        show.draw_bias(context, config.sizes, biases, [*measure.PROPOSALS])
+        show.draw_refined(context, found["tangent"], walked, config.refine_steps)
     _tables(context, config, trained, found, biases, walked)
     return [
         *_claims_of_ring(found),
@@ -76,7 +72,7 @@ def _labels(
     }
     with house_style():
         made = found["JEM by VERA"]["made"][0]
-        figures.draw_digits(context, scores, made, config.labels_per_class)
+        show.draw_digits(context, scores, made, config.labels_per_class)
     context.table(
         "labels",
         [source, "accuracy", "surprise (nats)", "Brier score", "calibration error",
@@ -110,7 +106,7 @@ def _tables(
         ["ring", "loss (nats)", "modes", "samples near", "energy near", "sigma",
          "effective latents"],
         [
-            [figures.TITLES[name], *(float(row[key].mean()) for key in ("loss", "modes", "near",
+            [show.TITLES[name], *(float(row[key].mean()) for key in ("loss", "modes", "near",
              "own_near")), *(float(trained[name][key][-1].mean()) for key in ("sigma",
              "effective_samples"))]
             for name, row in found.items()
@@ -128,7 +124,7 @@ def _tables(
             [title, name, *(f"{100 * b:+.0f} %" for b in row["bias"][:, place].mean(axis=0)),
              float(row["ess"][:, place, -1].mean()), float(row["error"][:, place, -1].mean())]
             for title, row in biases.items()
-            for place, name in enumerate(measures.PROPOSALS)
+            for place, name in enumerate(measure.PROPOSALS)
         ],
         "How far the gradient of the entropy to the scale of the output is off, relative to the "
         f"exact one; means over {config.seeds} seeds, {config.draws} samples each. Widths around "
@@ -183,7 +179,7 @@ def _claims_of_ring(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim
 
 
 def _claims_of_bias(config: Config, biases: Mapping[str, Any]) -> list[Claim]:
-    place = {name: number for number, name in enumerate(measures.PROPOSALS)}
+    place = {name: number for number, name in enumerate(measure.PROPOSALS)}
     size = len(config.sizes) // 2
     latents = config.sizes[size]
     linear, trained = (row["bias"][:, :, size] for row in biases.values())
@@ -283,24 +279,16 @@ def _claims_of_labels(scores: Scores, found: Mapping[str, Any], source: str) -> 
     ]
 
 
-RECIPE = Experiment(
-    name="vera",
-    arxiv="2010.04230",
-    title="No MCMC for me: Amortized sampling for fast and stable training of energy-based models",
-    summary="Energies trained by a generator with entropy; few labels, on your own table too.",
-    config=Config,
-    presets={
-        "smoke": Config(
-            seeds=2, steps=20, width=8, batch_size=20, samples=2, draws=40, sizes=(3,),
-            refine_steps=4, labels_per_class=2, digit_steps=10, digit_width=8, digit_latent=2,
-            digit_batch=8, images=200,
-        ),
-        "desk": Config(),
-        "paper": Config(
-            seeds=5, steps=100_000, width=100, batch_size=200, samples=20, draws=20_000,
-            sizes=(5, 20, 100), refine_steps=1000, digit_steps=100_000, digit_width=500,
-            digit_latent=32, images=60_000,
-        ),
-    },
-    run=run,
-)  # fmt: skip
+PRESETS = {
+    "smoke": Config(
+        seeds=2, steps=20, width=8, batch_size=20, samples=2, draws=40, sizes=(3,),
+        refine_steps=4, labels_per_class=2, digit_steps=10, digit_width=8, digit_latent=2,
+        digit_batch=8, images=200,
+    ),
+    "desk": Config(),
+    "paper": Config(
+        seeds=5, steps=100_000, width=100, batch_size=200, samples=20, draws=20_000,
+        sizes=(5, 20, 100), refine_steps=1000, digit_steps=100_000, digit_width=500,
+        digit_latent=32, images=60_000,
+    ),
+}  # fmt: skip

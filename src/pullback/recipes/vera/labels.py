@@ -21,7 +21,7 @@ from pullback.models.energy import (
     ReplayBuffer,
     VERAStep,
 )
-from pullback.recipes._vera_train import Config, adam
+from pullback.recipes.vera.models import Config, adam
 from pullback.train import Stream, iterate
 
 METHODS = ("labels alone", "JEM by chains", "JEM by VERA")

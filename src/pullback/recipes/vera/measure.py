@@ -18,7 +18,7 @@ from pullback.models.energy import (
     entropy_score,
     refine,
 )
-from pullback.recipes._vera_train import Config, centres, ring, state_of
+from pullback.recipes.vera.models import Config, centres, ring, state_of
 
 HALF_WIDTH, GRID = 5.0, 201
 NEAR = 0.6  # three standard deviations of a Gaussian of the ring

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pullback.plots import PALETTE, density_image, figure, image_sheet
-from pullback.recipes._vera_measures import HALF_WIDTH
+from pullback.recipes.vera.measure import HALF_WIDTH
 from pullback.runs import Context
 
 _BOX = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)

@@ -1,0 +1,113 @@
+"""The papers that there are, in a form that costs nothing to read, and their experiments."""
+
+import difflib
+import functools
+import importlib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pullback.recipes._own import TABLES
+from pullback.runs import Experiment
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What the `paper.toml` of a folder says; reading it imports no recipe and no jax.
+
+    Args:
+        name: What `pullback run` calls it.
+        module: The folder as a package: its `Config`, `PRESETS` and `run` are the experiment.
+        title: The paper's title.
+        arxiv: The paper's arXiv identifier.
+        authors: The paper's authors.
+        year: The year of its first version.
+        summary: One line about what is measured.
+        data: The experiments on other data, each a module of the folder, and what they read.
+    """
+
+    name: str
+    module: str
+    title: str
+    arxiv: str
+    authors: tuple[str, ...]
+    year: int
+    summary: str
+    data: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bibtex(self) -> str:
+        """The paper as a BibTeX entry."""
+        surname = self.authors[0].split()[-1].lower()
+        word = self.title.split()[0].strip(":").lower()
+        return (
+            f"@misc{{{surname}{self.year}{word},\n"
+            f"  title = {{{{{self.title}}}}},\n"
+            f"  author = {{{' and '.join(self.authors)}}},\n"
+            f"  year = {{{self.year}}},\n"
+            f"  eprint = {{{self.arxiv}}},\n"
+            "  archivePrefix = {arXiv},\n"
+            f"  url = {{https://arxiv.org/abs/{self.arxiv}}},\n"
+            "}"
+        )
+
+
+@functools.cache
+def papers() -> dict[str, Paper]:
+    """Each paper by its name, in the order of the alphabet."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("*/paper.toml")):
+        name, entry = file.parent.name.replace("_", "-"), tomllib.loads(file.read_text())
+        entry["authors"] = tuple(entry["authors"])
+        found[name] = Paper(name, f"pullback.recipes.{file.parent.name}", **entry)
+    return found
+
+
+def find(name: str) -> tuple[Paper, str | None]:
+    """The paper of the experiment `name`, and the data that it is on: `jem/mnist`, or None: `jem`.
+
+    Raises:
+        ValueError: There is no such experiment; the message gives the nearest name.
+
+    Example:
+        >>> find("neural_ode")
+        Traceback (most recent call last):
+        ValueError: there is no recipe 'neural_ode'; did you mean 'neural-ode'? (recipes: ...)
+    """
+    paper, _, part = name.partition("/")
+    known = papers()
+    if paper not in known:
+        near = difflib.get_close_matches(paper.lower(), known, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"there is no recipe {paper!r}{hint} (recipes: {', '.join(known)})")
+    if part and part not in known[paper].data:
+        parts = [f"{paper}/{each}" for each in known[paper].data]
+        raise ValueError(
+            f"there is no recipe {name!r}; of this paper there are: {', '.join([paper, *parts])}"
+        )
+    return known[paper], part or None
+
+
+def load(name: str, *, own: bool = False) -> Experiment:
+    """Import the experiment `name`; with `own`, the one on a file of the user's own.
+
+    Raises:
+        ValueError: There is no such experiment; the message gives the nearest name.
+    """
+    paper, part = find(name)
+    module = f"pullback.recipes._own.{paper.module.split('.')[-1]}" if own else paper.module
+    found = importlib.import_module(module if part is None else f"{module}.{part}")
+    return Experiment(
+        name=name,
+        arxiv=paper.arxiv,
+        title=paper.title,
+        summary=paper.summary,
+        config=found.Config,
+        presets=found.PRESETS,
+        run=found.run,
+    )
+
+
+def takes_own(name: str, data: Path) -> bool:
+    """Whether `--data` names a file of the user's own, which the experiment `name` can read."""
+    return name in TABLES and not data.is_dir()

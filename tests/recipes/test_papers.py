@@ -1,0 +1,36 @@
+"""What each paper's folder says of it."""
+
+import pytest
+
+from pullback.recipes import find, load, papers
+
+
+def test_unknown_names_suggest_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'neural-ode'"):
+        find("neuralode")
+    with pytest.raises(ValueError, match="did you mean 'cnf'"):
+        load("CNF")
+    with pytest.raises(ValueError, match=r"there is no recipe 'xyzzy' \(recipes: "):
+        find("xyzzy")
+    with pytest.raises(ValueError, match="there is no recipe 'cnf/moon'; of this paper there are"):
+        find("cnf/moon")
+
+
+@pytest.mark.parametrize("name", papers())
+def test_every_folder_has_the_experiment_and_those_on_other_data(name):
+    for each in (name, *(f"{name}/{part}" for part in papers()[name].data)):
+        experiment = load(each)
+        assert experiment.name == each
+        assert experiment.title == papers()[name].title
+
+
+@pytest.mark.parametrize("name", papers())
+def test_bibtex_is_balanced_and_names_the_paper(name):
+    paper = papers()[name]
+    depth = 0
+    for letter in paper.bibtex:
+        depth += (letter == "{") - (letter == "}")
+        assert depth >= 0
+    assert depth == 0
+    assert f"{{{{{paper.title}}}}}" in paper.bibtex
+    assert f"{{{' and '.join(paper.authors)}}}" in paper.bibtex
