@@ -51,8 +51,8 @@ def model_of(size: Size) -> ts.LatentODE:
     model = eqx.tree_at(
         lambda m: m.field, model, jax.tree.map(_steeper, model.field, is_leaf=eqx.is_array)
     )
-    flow = ts.ODEFlow(model.encoder.cell.along.field, steps=1, solver=diffrax.Midpoint())
-    return eqx.tree_at(lambda m: m.encoder.cell.along, model, flow)
+    flow = ts.ODETransition(model.encoder.cell.transition.field, steps=1, solver=diffrax.Midpoint())
+    return eqx.tree_at(lambda m: m.encoder.cell.transition, model, flow)
 
 
 def _steeper(weight):

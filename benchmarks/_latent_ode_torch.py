@@ -43,7 +43,7 @@ class LatentODE(torch.nn.Module):
         cell = model.encoder.cell
         self.gates = _mlp(cell.gates, torch.nn.Sigmoid())
         self.candidate = _mlp(cell.candidate)
-        self.along = Field(cell.along.field.net)
+        self.along = Field(cell.transition.field.net)
         self.readout = _mlp(model.encoder.readout)
         self.field = Field(model.field.net)
         self.decoder = _linear(model.decoder)

@@ -14,7 +14,6 @@ from scipy.stats import multivariate_normal, norm
 
 import pullback as pb
 from pullback.models.timeseries import (
-    Context,
     FirstFramesContext,
     LatentSDELoss,
     NeuralPrior,
@@ -22,6 +21,7 @@ from pullback.models.timeseries import (
     Normal,
     Observations,
     OrnsteinUhlenbeck,
+    PathContext,
     RecurrentContext,
     TrainingSeries,
     forecast,
@@ -307,7 +307,7 @@ def test_an_untrained_posterior_is_the_prior(key):
 
 
 def test_a_context_is_that_of_the_next_observation():
-    context = Context(jnp.array([0.0, 1.0, 2.0]), jnp.array([[10.0], [11.0], [12.0]]))
+    context = PathContext(jnp.array([0.0, 1.0, 2.0]), jnp.array([[10.0], [11.0], [12.0]]))
     for t, value in ((0.0, 11.0), (0.5, 11.0), (1.0, 12.0), (1.9, 12.0)):
         found, known = context.at(jnp.asarray(t))
         assert known

@@ -25,9 +25,11 @@ def cell_of(kind, key=0):
 
 
 def gaussian_cell(flow=True):
-    along = ts.ODEFlow(ts.TanhField(SIZE, width=6, key=jr.key(5)), steps=4) if flow else None
+    transition = (
+        ts.ODETransition(ts.TanhField(SIZE, width=6, key=jr.key(5)), steps=4) if flow else None
+    )
     return ts.GaussianGRUCell(
-        VARIABLES, SIZE, width=5, flow=along, time_gap=not flow, key=jr.key(6)
+        VARIABLES, SIZE, width=5, transition=transition, time_gap=not flow, key=jr.key(6)
     )
 
 
@@ -54,7 +56,7 @@ def features(cell, times, values, mask, *, reverse=False):
 
 def test_a_linear_field_is_exponential_decay():
     tau, gap = jnp.asarray(1.7), jnp.asarray(0.9)
-    flow = ts.ODEFlow(lambda t, h, args: -tau * h, steps=20, solver=diffrax.Tsit5())
+    flow = ts.ODETransition(lambda t, h, args: -tau * h, steps=20, solver=diffrax.Tsit5())
     h = jnp.asarray([1.0, -2.0])
     expected = h * jnp.exp(-tau * gap)
     np.testing.assert_allclose(flow(h, jnp.asarray(0.3), 0.3 + gap), expected, atol=1e-8)
@@ -65,8 +67,8 @@ def test_a_linear_field_is_exponential_decay():
 
 def test_with_a_field_of_zero_the_ode_rnn_is_a_gru_to_the_bit():
     gru = cell_of("gru")
-    still = ts.ODEFlow(lambda t, h, args: jnp.zeros_like(h), steps=3)
-    ode = eqx.tree_at(lambda cell: cell.along, gru, still)
+    still = ts.ODETransition(lambda t, h, args: jnp.zeros_like(h), steps=3)
+    ode = eqx.tree_at(lambda cell: cell.transition, gru, still)
     for one, other in zip(features(gru, *series()), features(ode, *series()), strict=True):
         assert np.array_equal(one, other)
 
@@ -191,7 +193,7 @@ def test_gaps_add_up_by_the_order_of_the_method_and_not_by_one_euler_step():
     h, ends = jnp.asarray([0.4, -0.3, 0.8, 0.1]), [jnp.asarray(t) for t in (0.0, 0.35, 1.0)]
 
     def error(**options):
-        flow = ts.ODEFlow(field, **options)
+        flow = ts.ODETransition(field, **options)
         twice = flow(flow(h, ends[0], ends[1]), ends[1], ends[2])
         return float(jnp.max(jnp.abs(twice - flow(h, ends[0], ends[2]))))
 
@@ -236,7 +238,7 @@ def test_the_predictor_sees_the_past_only_and_agrees_with_itself():
     # Between them it is the flow of the last state.
     state = ts.run_cell(model.cell, times[:3], values[:3], mask[:3]).last
     t = times[at] + 0.05
-    expected = model.readout(model.cell.read(model.cell.flow(state, times[at], t)))
+    expected = model.readout(model.cell.read(model.cell.evolve(state, times[at], t)))
     np.testing.assert_allclose(model.predict(times, values, mask, t[None])[0], expected, rtol=1e-12)
 
 
@@ -271,7 +273,7 @@ class Newest(ts.AbstractCell):
     def start(self):
         return jnp.zeros(2)
 
-    def flow(self, state, t0, t1):
+    def evolve(self, state, t0, t1):
         return state + jnp.array([0.0, 1.0]) * (t1 - t0)
 
     def jump(self, state, x, mask):
@@ -298,9 +300,12 @@ def test_an_encoder_runs_towards_its_anchor(anchor, expected):
     ("call", "message"),
     [
         (lambda: ts.recurrent_cell("lstm", 1, 4, key=jr.key(0)), "`kind` must be"),  # pyright: ignore[reportArgumentType]
-        (lambda: ts.ODEFlow(lambda t, h, args: h, steps=0), "`steps` must be 1 or more, got 0"),
         (
-            lambda: ts.ODEFlow(lambda t, h, args: h, solver=diffrax.Kvaerno5()),
+            lambda: ts.ODETransition(lambda t, h, args: h, steps=0),
+            "`steps` must be 1 or more, got 0",
+        ),
+        (
+            lambda: ts.ODETransition(lambda t, h, args: h, solver=diffrax.Kvaerno5()),
             "explicit Runge-Kutta",
         ),
         (lambda: ts.GRUCell(0, 4, key=jr.key(0)), "`variables` must be 1 or more, got 0"),

@@ -1,4 +1,4 @@
-"""Irregular, partly observed series: recurrent cells that flow, the ODE-RNN, the latent ODE."""
+"""Irregular, partly observed series: recurrent cells, the ODE-RNN, the latent ODE."""
 
 from pullback.models.likelihoods import AbstractLikelihood as AbstractLikelihood
 from pullback.models.likelihoods import Bernoulli as Bernoulli
@@ -16,9 +16,9 @@ from ._cells import GRUDCell as GRUDCell
 from ._cells import recurrent_cell as recurrent_cell
 from ._cells import run_cell as run_cell
 from ._contexts import AbstractContextEncoder as AbstractContextEncoder
-from ._contexts import Context as Context
 from ._contexts import FirstFramesContext as FirstFramesContext
 from ._contexts import NoContext as NoContext
+from ._contexts import PathContext as PathContext
 from ._contexts import RecurrentContext as RecurrentContext
 from ._dynamics import TanhField as TanhField
 from ._encoder import Encoder as Encoder
@@ -27,16 +27,12 @@ from ._encoder import gaussian_encoder as gaussian_encoder
 from ._evidence import Decoded as Decoded
 from ._evidence import Evidence as Evidence
 from ._fitted_noise import fitted_noise as fitted_noise
-from ._flows import AbstractFlow as AbstractFlow
-from ._flows import Decay as Decay
-from ._flows import Hold as Hold
-from ._flows import ODEFlow as ODEFlow
 from ._latent_ode import LatentODE as LatentODE
 from ._latent_ode_fit import LatentODELoss as LatentODELoss
 from ._latent_ode_fit import TrainingSeries as TrainingSeries
 from ._latent_ode_fit import latent_ode as latent_ode
 from ._latent_priors import AbstractLatentPrior as AbstractLatentPrior
-from ._latent_priors import Gaussian as Gaussian
+from ._latent_priors import GaussianMarginals as GaussianMarginals
 from ._latent_priors import NeuralPrior as NeuralPrior
 from ._latent_priors import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from ._latent_sde import LatentSDE as LatentSDE
@@ -62,3 +58,7 @@ from ._prediction import predict as predict
 from ._prediction import reconstruct as reconstruct
 from ._prediction import sample_paths as sample_paths
 from ._readout import Readout as Readout
+from ._transitions import AbstractTransition as AbstractTransition
+from ._transitions import Decay as Decay
+from ._transitions import ODETransition as ODETransition
+from ._transitions import PiecewiseConstant as PiecewiseConstant

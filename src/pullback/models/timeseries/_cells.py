@@ -1,4 +1,4 @@
-"""Recurrent cells for irregular series: a flow between observations, and a jump at each.
+"""Recurrent cells for irregular series: a transition between observations, and a jump at each.
 
 All cells have one interface, and one scan runs them over a series, forwards or in reverse.
 """
@@ -13,13 +13,13 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ._dynamics import TanhField, positive
-from ._flows import AbstractFlow, Decay, Hold, ODEFlow
+from ._transitions import AbstractTransition, Decay, ODETransition, PiecewiseConstant
 
 Kind = Literal["gru", "gru-gap", "decay", "gru-d", "ode"]
 
 
 class AbstractCell(eqx.Module):
-    """A recurrent state that flows between observations and jumps at each of them.
+    """A recurrent state that evolves between observations and jumps at each of them.
 
     Attributes:
         features: the size of what `read` returns.
@@ -32,7 +32,7 @@ class AbstractCell(eqx.Module):
         """The state before any observation."""
 
     @abc.abstractmethod
-    def flow(self, state: PyTree, t0: Float[Array, ""], t1: Float[Array, ""]) -> PyTree:
+    def evolve(self, state: PyTree, t0: Float[Array, ""], t1: Float[Array, ""]) -> PyTree:
         """The state at `t1` of one that is `state` at `t0`, with no observation in between."""
 
     @abc.abstractmethod
@@ -47,17 +47,18 @@ class AbstractCell(eqx.Module):
 
 
 class GRUCell(AbstractCell):
-    r"""A masked GRU whose hidden state flows between observations.
+    r"""A masked GRU whose hidden state evolves between observations.
 
-    $$ h'_i = \mathrm{flow}(h_{i-1}; t_{i-1} \to t_i), \qquad
+    $$ h'_i = \mathrm{evolve}(h_{i-1}; t_{i-1} \to t_i), \qquad
        h_i = \mathrm{GRU}(h'_i, [x_i \odot m_i, m_i]) $$
 
-    The flow makes it a plain GRU (`Hold`), the RNN-Decay (`Decay`) or the ODE-RNN (`ODEFlow`).
+    The transition makes it a plain GRU (`PiecewiseConstant`), the RNN-Decay (`Decay`) or the
+    ODE-RNN (`ODETransition`).
 
     Args:
         variables: of the series.
         size: of the hidden state.
-        flow: between observations.
+        transition: of the state between observations.
         time_gap: whether the time since the last observation is a third input of the jump.
         dtype: of the weights; JAX's default float if None.
         key: for the weights.
@@ -67,7 +68,7 @@ class GRUCell(AbstractCell):
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> cell = GRUCell(1, 4, flow=ODEFlow(TanhField(4, key=jax.random.key(0))),
+        >>> cell = GRUCell(1, 4, transition=ODETransition(TanhField(4, key=jax.random.key(0))),
         ...                key=jax.random.key(1))
         >>> path = run_cell(cell, jnp.array([0.0, 0.7]), jnp.ones((2, 1)), jnp.ones((2, 1), bool))
         >>> path.before[0].shape, cell.read(path.last).shape
@@ -77,7 +78,7 @@ class GRUCell(AbstractCell):
     """
 
     gru: eqx.nn.GRUCell
-    along: AbstractFlow
+    transition: AbstractTransition
     time_gap: bool = eqx.field(static=True)
     features: int = eqx.field(static=True)
 
@@ -86,14 +87,14 @@ class GRUCell(AbstractCell):
         variables: int,
         size: int,
         *,
-        flow: AbstractFlow | None = None,
+        transition: AbstractTransition | None = None,
         time_gap: bool = False,
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
         positive(variables=variables, size=size)
         self.gru = eqx.nn.GRUCell(2 * variables + time_gap, size, dtype=dtype, key=key)
-        self.along = Hold() if flow is None else flow
+        self.transition = PiecewiseConstant() if transition is None else transition
         self.time_gap = time_gap
         self.features = size
 
@@ -101,9 +102,9 @@ class GRUCell(AbstractCell):
         dtype = self.gru.weight_hh.dtype
         return jnp.zeros(self.features, dtype), jnp.zeros(1, dtype)
 
-    def flow(self, state: tuple[Array, Array], t0: Array, t1: Array) -> tuple[Array, Array]:
+    def evolve(self, state: tuple[Array, Array], t0: Array, t1: Array) -> tuple[Array, Array]:
         h, gap = state
-        return self.along(h, t0, t1), gap + jnp.abs(t1 - t0).astype(gap.dtype)[None]
+        return self.transition(h, t0, t1), gap + jnp.abs(t1 - t0).astype(gap.dtype)[None]
 
     def jump(self, state: tuple[Array, Array], x: Array, mask: Array) -> tuple[Array, Array]:
         h, gap = state
@@ -163,7 +164,7 @@ class GRUDCell(AbstractCell):
     def start(self) -> tuple[Array, Array, Array]:
         return jnp.zeros(self.features, self.mean.dtype), self.mean, jnp.zeros_like(self.mean)
 
-    def flow(self, state: tuple, t0: Array, t1: Array) -> tuple[Array, Array, Array]:
+    def evolve(self, state: tuple, t0: Array, t1: Array) -> tuple[Array, Array, Array]:
         h, last, since = state
         return h, last, since + jnp.abs(t1 - t0).astype(since.dtype)[None]
 
@@ -188,7 +189,7 @@ class GaussianGRUCell(AbstractCell):
        (\tilde y, \tilde s) = \mathrm{MLP}([y \odot r, s \odot r, x, m]), $$
     $$ y \leftarrow (1 - u) \tilde y + u y, \qquad s \leftarrow |(1 - u) |\tilde s| + u s| $$
 
-    Between observations the flow moves the mean only. With `time_gap` the time since the last
+    Between observations the transition moves the mean only. With `time_gap` the time since the last
     observation is an input of the jump, and the last feature that is read, so that what comes after
     knows how far the last observation lies.
 
@@ -196,7 +197,7 @@ class GaussianGRUCell(AbstractCell):
         variables: of the series.
         size: of the mean, and of the spread.
         width: of the hidden layers of the gates.
-        flow: of the mean between observations.
+        transition: of the mean between observations.
         time_gap: whether the cell sees the time since the last observation.
         dtype: of the weights; JAX's default float if None.
         key: for the weights.
@@ -216,7 +217,7 @@ class GaussianGRUCell(AbstractCell):
 
     gates: eqx.nn.MLP
     candidate: eqx.nn.MLP
-    along: AbstractFlow
+    transition: AbstractTransition
     size: int = eqx.field(static=True)
     time_gap: bool = eqx.field(static=True)
     features: int = eqx.field(static=True)
@@ -227,7 +228,7 @@ class GaussianGRUCell(AbstractCell):
         size: int,
         *,
         width: int = 50,
-        flow: AbstractFlow | None = None,
+        transition: AbstractTransition | None = None,
         time_gap: bool = False,
         dtype: Any = None,
         key: PRNGKeyArray,
@@ -242,7 +243,7 @@ class GaussianGRUCell(AbstractCell):
         self.candidate = eqx.nn.MLP(
             wide, 2 * size, width, 1, jnp.tanh, dtype=dtype, key=candidate_key
         )
-        self.along = Hold() if flow is None else flow
+        self.transition = PiecewiseConstant() if transition is None else transition
         self.size = size
         self.time_gap = time_gap
         self.features = 2 * size + time_gap
@@ -251,9 +252,9 @@ class GaussianGRUCell(AbstractCell):
         zeros = jnp.zeros(self.size, self.gates.layers[0].weight.dtype)
         return zeros, zeros, zeros[:1]
 
-    def flow(self, state: tuple, t0: Array, t1: Array) -> tuple[Array, Array, Array]:
+    def evolve(self, state: tuple, t0: Array, t1: Array) -> tuple[Array, Array, Array]:
         y, s, gap = state
-        return self.along(y, t0, t1), s, gap + jnp.abs(t1 - t0).astype(gap.dtype)[None]
+        return self.transition(y, t0, t1), s, gap + jnp.abs(t1 - t0).astype(gap.dtype)[None]
 
     def jump(self, state: tuple, x: Array, mask: Array) -> tuple[Array, Array, Array]:
         y, s, gap = state
@@ -293,9 +294,9 @@ def run_cell(
     *,
     reverse: bool = False,
 ) -> CellPath:
-    r"""Run a cell over one series: flow to each time, and jump where something was observed.
+    r"""Run a cell over one series: evolve to each time, and jump where something was observed.
 
-    $$ s'_i = \mathrm{flow}(s_{i-1}; t_{i-1} \to t_i), \qquad
+    $$ s'_i = \mathrm{evolve}(s_{i-1}; t_{i-1} \to t_i), \qquad
        s_i = \mathrm{jump}(s'_i, x_i, m_i) \text{ if any of } m_i \text{ else } s'_i $$
 
     Up to the first observation the state stays at its start. So a time at which nothing was
@@ -334,7 +335,7 @@ def run_cell(
     def entry(carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
         state, last_t, seen = carry
         t, x, m = inputs
-        before = cell.flow(state, jnp.where(seen, last_t, t), t)
+        before = cell.evolve(state, jnp.where(seen, last_t, t), t)
         observed = jnp.any(m)
         jumped = cell.jump(before, jnp.where(m, x, jnp.zeros_like(x)), m)
         after = jax.tree.map(lambda new, old: jnp.where(observed, new, old), jumped, before)
@@ -377,7 +378,7 @@ def recurrent_cell(
 
     Example:
         >>> import jax
-        >>> type(recurrent_cell("decay", 1, 8, key=jax.random.key(0)).along).__name__
+        >>> type(recurrent_cell("decay", 1, 8, key=jax.random.key(0)).transition).__name__
         'Decay'
 
     Source: Rubanova et al., arXiv 1907.03907, table 2.
@@ -387,14 +388,16 @@ def recurrent_cell(
         case "gru-d":
             return GRUDCell(variables, size, dtype=dtype, key=key)
         case "gru" | "gru-gap":
-            flow = Hold()
+            transition = PiecewiseConstant()
         case "decay":
-            flow = Decay(jnp.zeros(size, dtype))
+            transition = Decay(jnp.zeros(size, dtype))
         case "ode":
             field = TanhField(size, width=width, depth=depth, dtype=dtype, key=field_key)
-            flow = ODEFlow(field, steps)
+            transition = ODETransition(field, steps)
         case _:
             raise ValueError(
                 f"`kind` must be 'gru', 'gru-gap', 'decay', 'gru-d' or 'ode', got {kind!r}."
             )
-    return GRUCell(variables, size, flow=flow, time_gap=kind == "gru-gap", dtype=dtype, key=key)
+    return GRUCell(
+        variables, size, transition=transition, time_gap=kind == "gru-gap", dtype=dtype, key=key
+    )

@@ -14,7 +14,7 @@ from pullback._inputs import positive
 from ._cells import AbstractCell, recurrent_cell, run_cell
 
 
-class Context(NamedTuple):
+class PathContext(NamedTuple):
     """A value for each stretch of time: `values[i]` up to `times[i]`, and nothing after the last.
 
     Attributes:
@@ -43,7 +43,7 @@ class AbstractContextEncoder(eqx.Module):
         times: Float[Array, " time"],
         values: Float[Array, "time variable"],
         mask: Bool[Array, "time variable"],
-    ) -> Context:
+    ) -> PathContext:
         """The context of one series."""
 
 
@@ -90,10 +90,10 @@ class RecurrentContext(AbstractContextEncoder):
         times: Float[Array, " time"],
         values: Float[Array, "time variable"],
         mask: Bool[Array, "time variable"],
-    ) -> Context:
+    ) -> PathContext:
         path = run_cell(self.cell, times, values, mask, reverse=True)
         values = jax.vmap(lambda s: self.readout(self.cell.read(s)))(path.after)
-        return Context(_until_last(times, mask), values)
+        return PathContext(_until_last(times, mask), values)
 
 
 class NoContext(AbstractContextEncoder):
@@ -117,9 +117,9 @@ class NoContext(AbstractContextEncoder):
         times: Float[Array, " time"],
         values: Float[Array, "time variable"],
         mask: Bool[Array, "time variable"],
-    ) -> Context:
+    ) -> PathContext:
         """A context of width 0."""
-        return Context(_until_last(times, mask), jnp.zeros((times.shape[0], 0), values.dtype))
+        return PathContext(_until_last(times, mask), jnp.zeros((times.shape[0], 0), values.dtype))
 
 
 class FirstFramesContext(AbstractContextEncoder):
@@ -166,7 +166,7 @@ class FirstFramesContext(AbstractContextEncoder):
         times: Float[Array, " time"],
         values: Float[Array, "time variable"],
         mask: Bool[Array, "time variable"],
-    ) -> Context:
+    ) -> PathContext:
         if times.shape[0] < self.frames:
             raise ValueError(
                 f"a series has {times.shape[0]} rows, and the context is made of the first "
@@ -174,7 +174,7 @@ class FirstFramesContext(AbstractContextEncoder):
             )
         first = jnp.where(mask, values, 0.0)[: self.frames]
         forever = jnp.full(1, jnp.inf, times.dtype)
-        return Context(forever, self.net(first.ravel())[None])
+        return PathContext(forever, self.net(first.ravel())[None])
 
 
 def _until_last(times: Array, mask: Array) -> Array:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ._cells import AbstractCell, GaussianGRUCell, GRUCell, run_cell
 from ._dynamics import TanhField, positive
-from ._flows import ODEFlow
+from ._transitions import ODETransition
 
 Anchor = Literal["first", "last"]
 # Of a posterior's standard deviation: it keeps its logarithm finite.
@@ -56,12 +56,12 @@ class Encoder(eqx.Module):
        \sigma = \mathrm{softplus}(r). $$
 
     Attributes:
-        cell: any cell; with an `ODEFlow` the encoder is the paper's ODE-RNN.
+        cell: any cell; with an `ODETransition` the encoder is the paper's ODE-RNN.
         readout: from the cell's features to `2 * latent` numbers.
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> encoder = gaussian_encoder(1, 2, flow="ode", key=jax.random.key(0))
+        >>> encoder = gaussian_encoder(1, 2, kind="ode", key=jax.random.key(0))
         >>> posterior = encoder(jnp.arange(3.0), jnp.ones((3, 1)), jnp.ones((3, 1), bool))
         >>> posterior.mean.shape, bool(jnp.all(posterior.std > 0))
         ((2,), True)
@@ -98,7 +98,7 @@ def gaussian_encoder(
     variables: int,
     latent: int,
     *,
-    flow: Literal["ode", "rnn", "gated"] = "ode",
+    kind: Literal["ode", "rnn", "gated"] = "ode",
     size: int = 20,
     width: int = 50,
     field_width: int = 50,
@@ -112,7 +112,7 @@ def gaussian_encoder(
     Args:
         variables: of the series.
         latent: size of the latent state.
-        flow: "ode": a `GaussianGRUCell` whose mean follows an ODE between observations. "rnn": a
+        kind: "ode": a `GaussianGRUCell` whose mean follows an ODE between observations. "rnn": a
             GRU that is told the time since the last observation, the paper's baseline. "gated":
             the cell of "ode" without the ODE, told the time since the last observation, and how
             far the anchor lies from the last one.
@@ -125,32 +125,32 @@ def gaussian_encoder(
         key: for the weights.
 
     Raises:
-        ValueError: a size is below 1, or there is no such `flow`.
+        ValueError: a size is below 1, or there is no such `kind`.
 
     Example:
         >>> import jax
-        >>> gaussian_encoder(3, 2, flow="rnn", size=4, key=jax.random.key(0)).cell.features
+        >>> gaussian_encoder(3, 2, kind="rnn", size=4, key=jax.random.key(0)).cell.features
         8
 
     Source: Rubanova et al., arXiv 1907.03907, section 3.2 and table 3.
     """
     positive(latent=latent)
-    if flow not in ("ode", "rnn", "gated"):
-        raise ValueError(f"`flow` must be 'ode', 'rnn' or 'gated', got {flow!r}.")
+    if kind not in ("ode", "rnn", "gated"):
+        raise ValueError(f"`kind` must be 'ode', 'rnn' or 'gated', got {kind!r}.")
     cell_key, field_key, readout_key = jr.split(key, 3)
-    along = None
-    if flow == "ode":
+    transition = None
+    if kind == "ode":
         field = TanhField(size, width=field_width, depth=field_depth, dtype=dtype, key=field_key)
-        along = ODEFlow(field, steps)
-    if flow == "rnn":
+        transition = ODETransition(field, steps)
+    if kind == "rnn":
         cell = GRUCell(variables, 2 * size, time_gap=True, dtype=dtype, key=cell_key)
     else:
         cell = GaussianGRUCell(
             variables,
             size,
             width=width,
-            flow=along,
-            time_gap=flow == "gated",
+            transition=transition,
+            time_gap=kind == "gated",
             dtype=dtype,
             key=cell_key,
         )

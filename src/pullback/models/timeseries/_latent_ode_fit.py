@@ -96,7 +96,7 @@ def latent_ode(
         encoder=gaussian_encoder(
             variables,
             latent + poisson,
-            flow=encoder,
+            kind=encoder,
             size=encoder_size,
             width=gate_width,
             field_width=width,

@@ -31,7 +31,7 @@ class AbstractLatentPrior(eqx.Module):
         """The diffusion: entry i is positive and reads entry i of the state alone."""
 
 
-class Gaussian(NamedTuple):
+class GaussianMarginals(NamedTuple):
     """A Gaussian at each of some times.
 
     Attributes:
@@ -110,11 +110,13 @@ class OrnsteinUhlenbeck(AbstractLatentPrior):
         query: Float[Array, " query"],
         *,
         noise: float,
-    ) -> Gaussian:
+    ) -> GaussianMarginals:
         """The process at the times `query`, given a noisy series of it."""
         weights = jnp.linalg.solve(self._seen(times, noise), self._cov(times, query)).T
         explained = jnp.sum(weights * self._cov(query, times), axis=1)
-        return Gaussian(weights @ values, jnp.sqrt(self.sigma**2 / (2 * self.rate) - explained))
+        return GaussianMarginals(
+            weights @ values, jnp.sqrt(self.sigma**2 / (2 * self.rate) - explained)
+        )
 
     def control(
         self,

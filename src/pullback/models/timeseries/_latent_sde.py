@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, PRNGKeyArray
 from pullback import ode, sde
 from pullback.models.likelihoods import AbstractLikelihood
 
-from ._contexts import AbstractContextEncoder, Context
+from ._contexts import AbstractContextEncoder, PathContext
 from ._encoder import Posterior
 from ._latent_priors import AbstractLatentPrior
 from ._observations import Observations, check_values
@@ -60,7 +60,7 @@ class LatentSDE(eqx.Module):
     between two of them.
 
     Attributes:
-        encoder: from one series `(times, values, mask)` to a `Context`.
+        encoder: from one series `(times, values, mask)` to a `PathContext`.
         start: from the first context to `2 * latent` numbers: mean and raw deviation of z_0.
         control: the function `u(t, z, context)` of one state.
         prior: the law of the path without observations.
@@ -112,7 +112,7 @@ class LatentSDE(eqx.Module):
         if target is not None:
             check_values(self.likelihood, target, name="target")
 
-    def encode(self, observed: Observations) -> tuple[Posterior, Context]:
+    def encode(self, observed: Observations) -> tuple[Posterior, PathContext]:
         """The posterior of each series' start, and its context."""
         context = jax.vmap(self.encoder)(*observed)
         mean, raw = jnp.split(jax.vmap(self.start)(context.values[:, 0]), 2, axis=-1)
@@ -292,7 +292,7 @@ class LatentSDE(eqx.Module):
 
         def drift(t: Array, z: Array, args: tuple) -> Array:
             model, context = args
-            value, known = jax.vmap(Context.at)(context, t)
+            value, known = jax.vmap(PathContext.at)(context, t)
 
             def one(t: Array, z: Array, c: tuple, model: LatentSDE) -> Array:
                 value, known = c

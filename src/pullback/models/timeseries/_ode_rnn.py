@@ -1,4 +1,4 @@
-"""The autoregressive predictor: what comes next, from a recurrent state that flows."""
+"""The autoregressive predictor: what comes next, from a recurrent state that evolves."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,12 +21,12 @@ from ._scores import scores
 class Predictor(eqx.Module):
     r"""Predicts each value from the observations before it, and from nothing at or after it.
 
-    $$ \hat x(t) = \mathrm{readout}(\mathrm{flow}(h_i; t_i \to t)) \qquad
+    $$ \hat x(t) = \mathrm{readout}(\mathrm{evolve}(h_i; t_i \to t)) \qquad
        t_i \text{ the last observation before } t $$
 
     With a cell whose state follows an ODE this is the ODE-RNN. Everything is written for one
-    series; use `jax.vmap` for a batch. Beyond the last observation the state follows its flow:
-    predictions are not fed back.
+    series; use `jax.vmap` for a batch. Beyond the last observation the state follows its
+    transition: predictions are not fed back.
 
     Attributes:
         cell: the recurrent cell.
@@ -118,7 +118,7 @@ class Predictor(eqx.Module):
                 path.after,
                 self.cell.start(),
             )
-            state = self.cell.flow(state, jnp.where(some, times[last], t), t)
+            state = self.cell.evolve(state, jnp.where(some, times[last], t), t)
             return self.likelihood.mean(self.readout(self.cell.read(state)))
 
         return jax.vmap(one)(queries)

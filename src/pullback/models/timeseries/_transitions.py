@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 from pullback.ode import advance, tableau_of
 
 
-class AbstractFlow(eqx.Module):
+class AbstractTransition(eqx.Module):
     """How a hidden state moves from one time to another, forwards or backwards."""
 
     @abc.abstractmethod
@@ -25,12 +25,12 @@ class AbstractFlow(eqx.Module):
         """The state at `t1` of one that is `h` at `t0`; equal times return `h`."""
 
 
-class Hold(AbstractFlow):
+class PiecewiseConstant(AbstractTransition):
     r"""A state that stands still: $h(t_1) = h(t_0)$.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> Hold()(jnp.array([2.0]), jnp.array(0.0), jnp.array(3.0)).tolist()
+        >>> PiecewiseConstant()(jnp.array([2.0]), jnp.array(0.0), jnp.array(3.0)).tolist()
         [2.0]
     """
 
@@ -40,7 +40,7 @@ class Hold(AbstractFlow):
         return h
 
 
-class Decay(AbstractFlow):
+class Decay(AbstractTransition):
     r"""A state that fades: $h(t_1) = h(t_0)\, e^{-\tau |t_1 - t_0|}$ with $\tau > 0$ learned.
 
     Attributes:
@@ -63,7 +63,7 @@ class Decay(AbstractFlow):
         return h * jnp.exp(-jax.nn.softplus(self.raw) * jnp.abs(t1 - t0).astype(h.dtype))
 
 
-class ODEFlow(AbstractFlow):
+class ODETransition(AbstractTransition):
     r"""A state that follows a learned ODE $dh/dt = f(h)$, in a fixed number of steps for each gap.
 
     A gap $\Delta$ is crossed in `steps` equal steps of size $\Delta / \mathrm{steps}$, so short
@@ -81,8 +81,8 @@ class ODEFlow(AbstractFlow):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> flow = ODEFlow(lambda t, h, args: -h, steps=4)
-        >>> print(f"{flow(jnp.array([1.0]), jnp.array(0.0), jnp.array(1.0))[0]:.3f}")
+        >>> transition = ODETransition(lambda t, h, args: -h, steps=4)
+        >>> print(f"{transition(jnp.array([1.0]), jnp.array(0.0), jnp.array(1.0))[0]:.3f}")
         0.368
 
     Source: Rubanova et al., arXiv 1907.03907, section 3.1.
@@ -101,7 +101,7 @@ class ODEFlow(AbstractFlow):
     def __call__(
         self, h: Float[Array, " size"], t0: Float[Array, ""], t1: Float[Array, ""]
     ) -> Float[Array, " size"]:
-        tableau: Any = tableau_of(self.solver)  # which is there, or there were no such flow
+        tableau: Any = tableau_of(self.solver)  # which is there, or there were no such transition
         step = (t1 - t0) / self.steps
 
         def one(h: Array, number: Array) -> tuple[Array, None]:
