@@ -8,14 +8,14 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.analysis import auroc, grid_mass, out_of_distribution_scores
+from pullback.analysis import auroc, grid_mass, ood_scores
 
 W = jnp.array([[1.0, -2.0], [0.5, 0.0], [0.0, 1.0]])
 
 
 def test_the_scores_of_linear_logits_are_those_written_out(key):
     x = jr.normal(key, (5, 2))
-    scores = out_of_distribution_scores(lambda x: W @ x, x, batch_size=2)
+    scores = ood_scores(lambda x: W @ x, x, batch_size=2)
     logits = np.asarray(x) @ np.asarray(W).T
     weights = np.exp(logits)
     prob = weights / weights.sum(axis=1, keepdims=True)
@@ -67,7 +67,7 @@ def test_what_makes_no_sense_is_refused(call, message):
 
 
 def test_float32_stays_float32(x32):
-    scores = out_of_distribution_scores(lambda x: x, jnp.ones((2, 3)))
+    scores = ood_scores(lambda x: x, jnp.ones((2, 3)))
     assert {leaf.dtype for leaf in jax.tree.leaves(scores)} == {jnp.dtype(jnp.float32)}
 
 
@@ -94,12 +94,12 @@ def test_a_slope_of_any_size_is_measured(dtype, scale):
     """The scores of two equal logits s.x have the gradient s, whose squares leave float16."""
     s = scale * jnp.array([3.0, 4.0], dtype)
     logits = lambda x: jnp.stack([s @ x, s @ x])
-    found = out_of_distribution_scores(logits, jnp.zeros((2, 2), dtype)).slope
+    found = ood_scores(logits, jnp.zeros((2, 2), dtype)).slope
     assert found.dtype == dtype
     np.testing.assert_allclose(found.astype(float), -5 * scale, rtol=2e-3)
 
 
 def test_whole_numbers_have_no_slope():
-    scores = inspect.unwrap(out_of_distribution_scores)
+    scores = inspect.unwrap(ood_scores)
     with pytest.raises(ValueError, match="`x` must be floating, got uint8"):
         scores(lambda x: x, np.zeros((2, 2), np.uint8))

@@ -92,7 +92,7 @@ CASES = {
     "accuracy_under_attack": lambda: analysis.accuracy_under_attack(
         logits, X, np.zeros(60, int), radii=[0.1], steps=1, **KEY
     ),
-    "out_of_distribution_scores": lambda: analysis.out_of_distribution_scores(
+    "ood_scores": lambda: analysis.ood_scores(
         logits, X[:2]
     ).log_density,
     "grad_stats": lambda: grad_stats(

@@ -80,15 +80,15 @@ def test_the_plane_of_a_known_density_is_right():
     zeros = np.zeros(16 * 3 + 16 * 17 + 2 * 17, np.float32)
     zeros[-2:] = [0.0, 1.0]
     found = measure.plane(Kind(16, 1, 1.0), problem, zeros[None], 20)
-    np.testing.assert_allclose(found["surprise"], np.log(144.0), rtol=1e-5)
+    np.testing.assert_allclose(found["nll"], np.log(144.0), rtol=1e-5)
     np.testing.assert_allclose(found["share"], 1 / (1 + np.exp(-1.0)), rtol=1e-5)
     np.testing.assert_allclose(found["at_edge"], 1 - 0.9**2, rtol=1e-4)
 
 
-def test_strangers_are_test_images_changed():
+def test_ood_sets_are_test_images_changed():
     config = dataclasses.replace(TINY, tested=9)
     problem = moons(config, [0])._replace(box=(-1.0, 1.0))
-    made = measure.strangers(problem, 0)
+    made = measure.ood_sets(problem, 0)
     x = problem.test.x
     np.testing.assert_allclose(made["contrast x 1.5"] / x, 1.5)
     np.testing.assert_allclose(np.sort(made["shuffled pixels"]), np.sort(x))

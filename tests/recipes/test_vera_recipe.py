@@ -69,8 +69,8 @@ def test_the_rings_entropy_is_that_of_its_parts():
     assert apart - 0.01 < ring_entropy() <= apart
     x = ring(20_000, 0)
     parts = [multivariate_normal.pdf(jnp.asarray(x), jnp.asarray(c), 0.04) for c in centres()]
-    surprise = -np.log(np.mean(np.asarray(parts), axis=0))
-    assert abs(surprise.mean() - ring_entropy()) < 4 * surprise.std() / np.sqrt(len(x))
+    nll = -np.log(np.mean(np.asarray(parts), axis=0))
+    assert abs(nll.mean() - ring_entropy()) < 4 * nll.std() / np.sqrt(len(x))
 
 
 def test_the_labels_of_a_task_are_few_of_each_class_and_other_for_each_seed():

@@ -26,9 +26,9 @@ from ._mutual_information import MutualInformation as MutualInformation
 from ._mutual_information import estimate_mutual_information as estimate_mutual_information
 from ._mutual_information_gap import MIGResult as MIGResult
 from ._mutual_information_gap import mig as mig
-from ._out_of_distribution import OutOfDistributionScores as OutOfDistributionScores
-from ._out_of_distribution import auroc as auroc
-from ._out_of_distribution import out_of_distribution_scores as out_of_distribution_scores
+from ._ood import OODScores as OODScores
+from ._ood import auroc as auroc
+from ._ood import ood_scores as ood_scores
 from ._rate_distortion import DiscreteRateDistortion as DiscreteRateDistortion
 from ._rate_distortion import RateDistortion as RateDistortion
 from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion

@@ -130,7 +130,7 @@ def brier_score(probs: Probs, labels: Labels) -> Float[Array, ""]:
 
 
 def negative_log_likelihood(probs: Probs, labels: Labels) -> Float[Array, ""]:
-    r"""The mean surprise, $-\frac1n \sum_i \log p_{i y_i}$, in nats.
+    r"""The mean negative log-likelihood of the labels, $-\frac1n \sum_i \log p_{i y_i}$, in nats.
 
     A probability of zero counts as the smallest number of its dtype.
 

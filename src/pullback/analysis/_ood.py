@@ -13,7 +13,7 @@ from pullback._power_method import safe_norm
 from pullback.analysis._chunks import over_chunks
 
 
-class OutOfDistributionScores(NamedTuple):
+class OODScores(NamedTuple):
     r"""Three scores of each input; larger is more like the training data.
 
     Attributes:
@@ -28,13 +28,13 @@ class OutOfDistributionScores(NamedTuple):
     slope: Float[Array, " n"]
 
 
-def out_of_distribution_scores(
+def ood_scores(
     logits: Callable[..., Any],
     x: Float[Array | np.ndarray, "n ..."],
     *,
     batch_size: int | None = None,
     progress: bool | None = False,
-) -> OutOfDistributionScores:
+) -> OODScores:
     r"""Scores of inputs by a classifier, of which some may be unlike what it has seen.
 
     $$ \log \sum_y e^{f(x)_y}, \qquad \max_y p(y|x), \qquad
@@ -58,7 +58,7 @@ def out_of_distribution_scores(
     Example:
         >>> import jax.numpy as jnp
         >>> logits = lambda x: jnp.array([0.0, 0.0]) - jnp.sum(x**2) / 2
-        >>> scores = out_of_distribution_scores(logits, jnp.array([[0.0], [3.0]]))
+        >>> scores = ood_scores(logits, jnp.array([[0.0], [3.0]]))
         >>> (scores.log_density - scores.log_density[0]).tolist(), scores.slope.tolist()
         ([0.0, -4.5], [-0.0, -3.0])
 
@@ -71,15 +71,15 @@ def out_of_distribution_scores(
     )
 
 
-def _scores(logits: Callable[..., Any], x: Float[Array, "n ..."]) -> OutOfDistributionScores:
-    def one(x: Array) -> OutOfDistributionScores:
+def _scores(logits: Callable[..., Any], x: Float[Array, "n ..."]) -> OODScores:
+    def one(x: Array) -> OODScores:
         def log_density(x: Array) -> tuple[Array, Array]:
             found = logits(x)
             return jax.nn.logsumexp(found), jnp.max(jax.nn.softmax(found))
 
         (value, prob), gradient = jax.value_and_grad(log_density, has_aux=True)(x)
         size = safe_norm(gradient.astype(at_least_float32(gradient.dtype)))
-        return OutOfDistributionScores(value, prob, -size.astype(gradient.dtype))
+        return OODScores(value, prob, -size.astype(gradient.dtype))
 
     return jax.vmap(one)(x)
 

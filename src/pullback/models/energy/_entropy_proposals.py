@@ -97,7 +97,7 @@ class GaussNewtonProposal(AbstractProposal):
 
     Args:
         keep: whether $z_0$, an exact draw, is one latent more. Where the tangent leads astray the
-            score then falls back on $z_0$, and stays bounded.
+            score is then that of $z_0$, and stays bounded.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -41,7 +41,7 @@ def fit_jem(
 ) -> tuple[JEM, IterateInfo]:
     """Train a classifier as a density, too.
 
-    A run that blows up falls back to where it last was well, model and chains together, up to
+    A run that blows up is rolled back to where it last was well, model and chains together, up to
     `restarts` times; `IterateInfo.restarts` says how often. Look at `gap` in the history: it should
     hover about 0. For calibration take honest noise, and scale the data to about 1 (see `SGLD`).
 
@@ -58,7 +58,7 @@ def fit_jem(
             begins nearer to them.
         buffer_size: chains that are kept.
         log_every: steps between two points of the history, and between snapshots.
-        restarts: how often the run may fall back.
+        restarts: how often the run may be rolled back.
         folder: for checkpoints and `metrics.jsonl`; None: nowhere.
         resume: go on from the checkpoint in `folder`.
         progress: show a bar on stderr. None: where stderr is a terminal.

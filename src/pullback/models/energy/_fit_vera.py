@@ -52,7 +52,7 @@ def fit_vera(
         steps: training steps.
         batch_size: examples a step, and samples; of fewer labelled ones, all.
         log_every: steps between two points of the history.
-        restarts: how often the run may fall back to its last snapshot; see `iterate`.
+        restarts: how often the run may be rolled back to its last snapshot; see `iterate`.
         folder: for checkpoints and `metrics.jsonl`; None: nowhere.
         resume: go on from the checkpoint in `folder`.
         progress: show a bar on stderr. None: where stderr is a terminal.

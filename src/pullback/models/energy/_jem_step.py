@@ -75,12 +75,12 @@ def jem_terms(
     of_data = jax.vmap(model.log_density)(unlabelled)
     of_chains = jax.vmap(model.log_density)(jax.lax.stop_gradient(sampled))
     logits = jax.vmap(model.logits)(x)
-    surprise = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    nll = optax.softmax_cross_entropy_with_integer_labels(logits, y)
     return JEMTerms(
         jnp.mean(of_data),
         jnp.mean(of_chains),
         (jnp.mean(jnp.square(of_data)) + jnp.mean(jnp.square(of_chains))) / 2,
-        jnp.mean(surprise),
+        jnp.mean(nll),
         jnp.mean(jnp.argmax(logits, axis=1) == y, dtype=logits.dtype),
     )
 
@@ -96,7 +96,7 @@ class JEMStep(eqx.Module):
     A batch is `(x, y)`, or a dictionary with `"labelled"` (x, y) and `"unlabelled"` x: then the
     density is of the latter alone, into which the labelled examples belong too.
 
-    Training can blow up. A step is called `diverged`, and `iterate` then falls back to the last
+    Training can blow up. A step is called `diverged`, and `iterate` then rolls back to the last
     snapshot, when before or after the update the loss or the gap
     $\overline{\mathrm{LSE}(x)} - \overline{\mathrm{LSE}(x')}$ is beyond `limit`.
     What helps: more steps of the sampler, a smaller learning rate, smooth activations, `l2_energy`.

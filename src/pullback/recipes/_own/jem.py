@@ -43,7 +43,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     _write(context.root, table, held, per_row["JEM"])
     context.table(
         "table",
-        ["trained by", "accuracy", "ECE", "surprise of labels (nats)", "falls back"],
+        ["trained by", "accuracy", "ECE", "NLL of labels (nats)", "rollbacks"],
         [
             [name, *(float(row[k].mean()) for k in ("accuracy", "ece", "nll")),
              int(np.sum(trained[name]["restarts"]))]
@@ -124,22 +124,22 @@ def _claims(
     trained: Mapping[str, Any], per_row: Mapping[str, Any], y: np.ndarray, held: np.ndarray,
     seed: int, scaled: np.ndarray, kinds: Mapping[str, Any], problem: Problem,
 ) -> list[Claim]:  # fmt: skip
-    surprise = {
+    nll = {
         name: -np.take_along_axis(row["log_prob"][:, held], y[held][None, :, None], axis=2)[..., 0]
         for name, row in per_row.items()
     }
-    more = (surprise["JEM"] - surprise["cross-entropy"]).mean(axis=0)
+    more = (nll["JEM"] - nll["cross-entropy"]).mean(axis=0)
     error = float(np.std(more, ddof=1) / np.sqrt(len(more)))
     generator = np.random.default_rng(seed)
     mixed = np.stack([generator.permutation(column) for column in scaled[held].T], axis=1)
     other = problem._replace(x=mixed, y=problem.y)
     params = trained["JEM"]["params"]
-    strange = _rows(kinds["JEM"].width, other, params)["log_density"]
-    areas = [auroc(a[held], b) for a, b in zip(per_row["JEM"]["log_density"], strange, strict=True)]
+    ood = _rows(kinds["JEM"].width, other, params)["log_density"]
+    areas = [auroc(a[held], b) for a, b in zip(per_row["JEM"]["log_density"], ood, strict=True)]
     seeds = len(params)
     return [
         Claim(
-            "On rows that it has not seen JEM is no more surprised by labels than cross-entropy "
+            "On rows that it has not seen JEM gives labels no less likelihood than cross-entropy "
             "alone (mean difference)",
             value=float(more.mean()),
             at_most=2 * error,

@@ -21,7 +21,7 @@ _SHUFFLED = f"I_{SMALL:g}, y shuffled"
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    """Estimate what the named columns share, by three bounds, and once with the pairs torn."""
+    """Estimate what the named columns share, by three bounds, and once with the pairs permuted."""
     file = own_file(context)
     # Of a table with columns of text too, those that are named may be all that are numbers.
     named = (*config.x_columns, *config.y_columns)
@@ -42,7 +42,7 @@ def run(config: Config, context: Context) -> list[Claim]:
             file, f"expected {_FEWEST_ROWS} rows or more to estimate from; got {len(x)}."
         )
     batch_size = min(config.batch_size, len(x) // 25)
-    torn = np.random.default_rng(context.seed).permutation(len(y))
+    permuted = np.random.default_rng(context.seed).permutation(len(y))
     found = {
         label: context.stage(f"estimate-{bound}-{number}", _estimate, config, context, bound,
                              batch_size, x, values)
@@ -51,7 +51,7 @@ def run(config: Config, context: Context) -> list[Claim]:
                 (f"I_{SMALL:g}", "interpolated", y),
                 ("InfoNCE", "infonce", y),
                 ("NWJ", "nwj", y),
-                (_SHUFFLED, "interpolated", y[torn]),
+                (_SHUFFLED, "interpolated", y[permuted]),
             ]
         )
     }  # fmt: skip
@@ -131,7 +131,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _claims(found: dict[str, dict[str, Any]], batch_size: int) -> list[Claim]:
-    best, torn = found[f"I_{SMALL:g}"], found[_SHUFFLED]
+    best, permuted = found[f"I_{SMALL:g}"], found[_SHUFFLED]
     return [
         Claim(
             "The columns share something (lower bound, less two of its standard errors)",
@@ -142,7 +142,7 @@ def _claims(found: dict[str, dict[str, Any]], batch_size: int) -> list[Claim]:
         ),
         Claim(
             "With the rows of y shuffled nothing is left (the bound over its standard error)",
-            value=torn["value"] / torn["standard_error"],
+            value=permuted["value"] / permuted["standard_error"],
             at_most=4,
             reference="0, the truth for independent rows; four standard errors",
         ),

@@ -49,7 +49,7 @@ class Config:
     shrink: int = 4
     """With `--data`: the side of the blocks of dSprites' pixels that are averaged."""
     thin: int = 4
-    """With `--data`: every so manieth of dSprites' orientations and places is kept."""
+    """With `--data`: one in so many of dSprites' orientations, and of its places, is kept."""
 
     def __post_init__(self):
         for name in ("seeds", "steps", "warm_up", "width", "samples", "thin"):

@@ -52,7 +52,7 @@ def _run_on_moons(
         planes[name] = context.stage(f"plane-{label}", measure.plane, kind, problem, params, points)
         found[name] = context.stage(f"moons-{label}", measure.classify, kind, problem, params)
     with house_style():
-        worst = int(np.argmax(planes["no guard"]["surprise"]))
+        worst = int(np.argmax(planes["no guard"]["nll"]))
         show.draw_planes(context, problem, planes, worst)
         show.draw_gaps(context, {n: trained[n] for n, k in kinds.items() if k.sampler})
     _table_of_moons(context, found, planes, trained)
@@ -104,19 +104,19 @@ def _table_of_moons(context: Context, found: Found, planes: Found, trained: Foun
     means = lambda name: [float(found[name][k].mean()) for k in ("accuracy", "ece", "nll")]
     context.table(
         "moons",
-        ["trained by", "accuracy", "ECE", "surprise of labels (nats)", "surprise of points, median",
-         "surprise of points, worst seed", "falls back"],
+        ["trained by", "accuracy", "ECE", "NLL of labels (nats)", "NLL of points, median",
+         "NLL of points, worst seed", "rollbacks"],
         [
             [
                 name,
                 *means(name),
-                float(np.median(planes[name]["surprise"])),
-                float(planes[name]["surprise"].max()),
+                float(np.median(planes[name]["nll"])),
+                float(planes[name]["nll"].max()),
                 int(np.sum(trained[name]["restarts"])),
             ]
             for name in found
         ],
-        f"Moons, means over {len(next(iter(found.values()))['ece'])} seeds but for the surprise of "
+        f"Moons, means over {len(next(iter(found.values()))['ece'])} seeds but for the NLL of "
         "points, which is the normalised -log p(x) of test points in nats. The last three train in "
         "a hurry: without a guard, with one, and with a penalty on energies instead.",
     )  # fmt: skip
@@ -125,25 +125,27 @@ def _table_of_moons(context: Context, found: Found, planes: Found, trained: Foun
 def _table_of_images(
     context: Context, what: str, found: Found, scores: Found, attacks: Found, trained: Found
 ) -> None:
-    strange = next(iter(scores.values()))["sets"][1:]
+    ood = next(iter(scores.values()))["sets"][1:]
     rows = []
     for name, row in found.items():
         area = scores[name]["areas"]["log_density"].mean(axis=0)
         of_attack = float(attacks[name]["accuracy"][:, measure.RADII.index(1.0)].mean())
         values = [row[k] for k in ("accuracy", "ece", "confidence")]
-        falls = int(np.sum(trained[name]["restarts"]))
-        rows.append([name, *(float(v.mean()) for v in values), of_attack, *map(float, area), falls])
+        rollbacks = int(np.sum(trained[name]["restarts"]))
+        rows.append(
+            [name, *(float(v.mean()) for v in values), of_attack, *map(float, area), rollbacks]
+        )
     context.table(
         "images",
         ["trained by", "accuracy", "ECE", "mean confidence", "accuracy, attack of radius 1",
-         *(f"AUROC, {name}" for name in strange), "falls back"],
+         *(f"AUROC, {name}" for name in ood), "rollbacks"],
         rows,
         f"{what}, means over seeds. AUROC is that of the log-density, test images against others: "
         "0.5 is chance, below it the others look more like data.",
     )  # fmt: skip
     context.table(
         "scores",
-        ["trained by", "score", *strange],
+        ["trained by", "score", *ood],
         [
             [name, score.replace("_", " "), *map(float, areas.mean(axis=0))]
             for name, row in scores.items()
@@ -157,7 +159,7 @@ def _table_of_images(
 def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found) -> list[Claim]:
     plain, ours = found["cross-entropy"], found["JEM"]
     long = found["cross-entropy, higher rate"]
-    surprise = {name: row["surprise"] for name, row in planes.items()}
+    nll = {name: row["nll"] for name, row in planes.items()}
     labels = f"Moons with {config.labels} labels"
     return [
         Claim.over_seeds(
@@ -168,7 +170,7 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
             reference="0.14 to 0.27 in plain JAX, on other moons",
         ),
         Claim.over_seeds(
-            "Labels of test points surprise JEM less than that baseline by",
+            "Negative log-likelihood of test labels below that baseline's by",
             (long["nll"] - ours["nll"]).tolist(),
             at_least=0.2,
             unit="nats",
@@ -182,15 +184,17 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
             reference="no figure that was found",
         ),
         Claim.over_seeds(
-            "JEM is a density of the moons (surprise of a test point, normalised by brute force)",
-            surprise["JEM"].tolist(),
+            "JEM is a density of the moons (negative log-likelihood of a test point, normalised by "
+            "brute force)",
+            nll["JEM"].tolist(),
             at_most=2.3,
             unit="nats",
             reference="2.19 to 2.21 in plain JAX",
         ),
         Claim(
-            "The logits of cross-entropy alone are none (least surprise of a test point)",
-            value=float(surprise["cross-entropy"].min()),
+            "The logits of cross-entropy alone are none (least negative log-likelihood of a test "
+            "point)",
+            value=float(nll["cross-entropy"].min()),
             at_least=5.0,
             unit="nats",
             seeds=config.seeds,
@@ -198,8 +202,8 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
         ),
         Claim(
             "When not to trust it: in a hurry, without a guard, energies explode while all numbers "
-            "are finite (largest surprise of a test point)",
-            value=float(surprise["no guard"].max()),
+            "are finite (largest negative log-likelihood of a test point)",
+            value=float(nll["no guard"].max()),
             at_least=100.0,
             unit="nats",
             seeds=config.seeds,
@@ -214,7 +218,7 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
             reference="about 0 while all is well",
         ),
         Claim(
-            "The guard falls back (times, all seeds together)",
+            "Rollbacks by the guard (all seeds together)",
             value=int(np.sum(trained["guard"]["restarts"])),
             at_least=1,
             seeds=config.seeds,
@@ -222,8 +226,8 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
         ),
         Claim(
             "and what it gives back has not exploded, though a hurried density is not a good one "
-            "(largest surprise of a test point)",
-            value=float(surprise["guard"].max()),
+            "(largest negative log-likelihood of a test point)",
+            value=float(nll["guard"].max()),
             at_most=100.0,
             unit="nats",
             seeds=config.seeds,
@@ -237,8 +241,8 @@ def _claims_of_images(
     refined: Mapping[str, Any], drawn: Mapping[str, Any], trained: Found,
 ) -> list[Claim]:  # fmt: skip
     plain, ours = found["cross-entropy"], found["JEM"]
-    strange = scores["JEM"]["sets"][1:]
-    area = lambda name, other: scores[name]["areas"]["log_density"][:, strange.index(other)]
+    ood = scores["JEM"]["sets"][1:]
+    area = lambda name, other: scores[name]["areas"]["log_density"][:, ood.index(other)]
     at_one = measure.RADII.index(1.0)
     stood = lambda name: 100 * attacks[name]["accuracy"][:, at_one]
     half = measure.REFINED_RADII.index(0.5)
@@ -307,7 +311,7 @@ def _claims_of_images(
             reference="chance is 0.1",
         ),
         Claim(
-            "With the sampler of the paper and a moderate rate no run falls back (times)",
+            "With the sampler of the paper and a moderate rate no run rolls back (times)",
             value=int(np.sum(trained["JEM"]["restarts"])),
             at_most=0,
             seeds=config.seeds,

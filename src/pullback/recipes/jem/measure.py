@@ -15,7 +15,7 @@ from pullback.analysis import (
     expected_calibration_error,
     grid_mass,
     negative_log_likelihood,
-    out_of_distribution_scores,
+    ood_scores,
     reliability_curve,
 )
 from pullback.models.energy import JEM, SGLD, BoxStart, refined_logits, sample_jem
@@ -73,7 +73,7 @@ def plane(kind: Kind, problem: Problem, params: Float[Any, "seeds p"], points: i
         axis = found.axes[0]
         grid = jnp.meshgrid(axis, axis, indexing="ij")
         return {
-            "surprise": -of_test,
+            "nll": -of_test,
             "at_edge": found.at_edge,
             # Pictures have the second coordinate along their rows.
             "log_density": found.log_density.T,
@@ -83,7 +83,7 @@ def plane(kind: Kind, problem: Problem, params: Float[Any, "seeds p"], points: i
     return {**over_seeds(measure, kind, problem, params), "edge": _EDGE}
 
 
-def strangers(problem: Problem, seed: int) -> dict[str, Float[np.ndarray, "n dim"]]:
+def ood_sets(problem: Problem, seed: int) -> dict[str, Float[np.ndarray, "n dim"]]:
     """Inputs that are unlike the training images, some of them by little."""
     x = problem.test.x
     generator = np.random.default_rng(seed)
@@ -98,12 +98,12 @@ def strangers(problem: Problem, seed: int) -> dict[str, Float[np.ndarray, "n dim
 
 
 def score(kind: Kind, problem: Problem, params: Float[Any, "seeds p"], seed: int) -> Row:
-    """Three scores of the test set and of strangers, and how well they tell one from the other."""
-    sets = {"test": problem.test.x, **strangers(problem, seed)}
+    """Three scores of the test set and of OOD sets, and how well they tell one from the other."""
+    sets = {"test": problem.test.x, **ood_sets(problem, seed)}
     x = jnp.asarray(np.stack(list(sets.values())), jnp.result_type(float))
 
     def measure(model: JEM) -> Row:
-        return jax.vmap(lambda x: out_of_distribution_scores(model.logits, x))(x)._asdict()
+        return jax.vmap(lambda x: ood_scores(model.logits, x))(x)._asdict()
 
     found = over_seeds(measure, kind, problem, params)
     areas = {

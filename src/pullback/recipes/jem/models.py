@@ -109,7 +109,7 @@ class Kind(NamedTuple):
         learning_rate: Adam's.
         sampler: None: cross-entropy alone.
         l2_energy: the penalty.
-        limit: of loss and gap, beyond which a run falls back.
+        limit: of loss and gap, beyond which a run rolls back.
     """
 
     width: int

@@ -48,7 +48,7 @@ def draw_planes(context: Context, problem: Problem, planes: Found, worst: int) -
                 *problem.x[of].T, marker, color=PALETTE[3 + label], markersize=3,
                 markeredgecolor="white", markeredgewidth=0.4, linestyle="none",
             )  # fmt: skip
-        ax.set_xlabel(f"{row['surprise'][which]:.3g} nats a test point", fontsize=9)
+        ax.set_xlabel(f"{row['nll'][which]:.3g} nats a test point", fontsize=9)
         ax.set(xlim=(-3, 4), ylim=(-3, 3))
     context.figure(
         "densities",
@@ -58,7 +58,7 @@ def draw_planes(context: Context, problem: Problem, planes: Found, worst: int) -
         "are the labelled points, the white line is where both classes are equally likely. A "
         "classifier's logits say nothing of where the data is. A JEM's do. "
         "Trained in a hurry it explodes: all of its mass is then in a place where no data is, and "
-        "test points are a surprise of thousands of nats.",
+        "the negative log-likelihood of test points is thousands of nats.",
     )
 
 
@@ -91,7 +91,7 @@ def draw_gaps(context: Context, curves: Found) -> None:
         for number, gap in enumerate(row["gap"]):
             ax.plot(row["steps"], gap, color=PALETTE[number % len(PALETTE)], linewidth=1)
         count = int(np.sum(row["restarts"]))
-        note = f"\nfell back {count} times" if name == "guard" else "\n"
+        note = f"\nrolled back {count} times" if name == "guard" else "\n"
         ax.set_title(_TITLES.get(name, name) + note, fontsize=10)
         ax.set_xlabel("training step")
         ax.axhline(0, color="#7b8794", linestyle="--", linewidth=1)
@@ -139,7 +139,7 @@ def draw_attacks(context: Context, attacks: Found, refined: Mapping[str, Any]) -
 
 
 def draw_scores(context: Context, scores: Found) -> None:
-    """Histograms of log-densities, of the test set and of strangers."""
+    """Histograms of log-densities, of the test set and of OOD sets."""
     fig, axes = figure(2, 1, width=7.6, height=5.0)
     for ax, (name, row) in zip(axes, scores.items(), strict=True):
         values = row["log_density"][0]

@@ -75,8 +75,8 @@ def _labels(
         show.draw_digits(context, scores, made, config.labels_per_class)
     context.table(
         "labels",
-        [source, "accuracy", "surprise (nats)", "Brier score", "calibration error",
-         "milliseconds a step", "fallen back"],
+        [source, "accuracy", "NLL (nats)", "Brier score", "calibration error",
+         "milliseconds a step", "rollbacks"],
         [
             [name, *(float(np.mean([row[key] for row in rows])) for key in rows[0]),
              1e3 * found[name]["seconds"], int(np.sum(found[name]["restarts"]))]
@@ -251,7 +251,8 @@ def _claims_of_labels(scores: Scores, found: Mapping[str, Any], source: str) -> 
             reference="the paper reports gains on tables of numbers",
         ),
         Claim.over_seeds(
-            "and its probabilities are no worse (surprise at the right class, difference)",
+            "and its probabilities are no worse (negative log-likelihood of the right class, "
+            "difference)",
             apart(ours, plain, "nll"),
             at_most=0.1,
             unit="nats",
@@ -271,7 +272,7 @@ def _claims_of_labels(scores: Scores, found: Mapping[str, Any], source: str) -> 
             reference="chains that are cooled leave a classifier in doubt",
         ),
         Claim.over_seeds(
-            "and training never fell back (count)",
+            "and training never rolled back (count)",
             np.asarray(found["JEM by VERA"]["restarts"], float).tolist(),
             at_most=0,
             reference="the paper reports no divergence",
