@@ -36,7 +36,7 @@ from pullback.sampling import (
 PACKAGES = (
     "pullback", "jax", "jaxlib", "equinox", "numpyro", "flowjax", "torch", "pyro-ppl", "numpy",
 )  # fmt: skip
-LAW = HarmonicTail(cap=110)
+TRUNCATION = HarmonicTail(cap=110)
 BATCH = 100
 
 
@@ -80,20 +80,20 @@ def sumo_loss(exact: int) -> Callable:
             return vae.model(x)(z) - log_prob(q, z)
 
         weights = jax.vmap(log_weight)(rows, x[needed.row], jr.split(key, len(needed.row)))
-        return -jnp.mean(ragged_sumo(weights, needed, LAW, stop, exact=exact))
+        return -jnp.mean(ragged_sumo(weights, needed, TRUNCATION, stop, exact=exact))
 
     return loss
 
 
 def sumo_steps(vae: VAE, x: jax.Array, key: jax.Array, k: int, steps: int) -> tuple:
     """A call of `steps` SUMO gradients, each with draws of its own, and what it is made of."""
-    exact = round(k - float(LAW.mean()))
+    exact = round(k - float(TRUNCATION.mean()))
     programs, calls, compiling, total = {}, [], 0.0, 0
     params, static = eqx.partition(vae, eqx.is_inexact_array)
     loss = sumo_loss(exact)
     function = jax.value_and_grad(lambda params, *rest: loss(eqx.combine(params, static), *rest))
     for step in range(steps):
-        stop = np.asarray(LAW.sample((len(x),), key=jr.fold_in(key, step)))
+        stop = np.asarray(TRUNCATION.sample((len(x),), key=jr.fold_in(key, step)))
         needed = jax.tree.map(jnp.asarray, ragged_terms(stop, exact=exact))
         total += int(np.sum(stop + exact))
         arguments = (params, x, key, needed, jnp.asarray(stop))

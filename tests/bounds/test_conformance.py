@@ -1,4 +1,4 @@
-"""Every estimator, with every bound and kind of law: compiled and eagerly alike, refusals too."""
+"""Every estimator, with every bound and kind of distribution, compiled and eager; refusals too."""
 
 import inspect
 import itertools
@@ -58,7 +58,7 @@ BOUNDS = {
 }
 ONES = jnp.ones(2)
 # The posterior of t and the prior; `None` where the pair has to be refused.
-LAWS = {
+DISTRIBUTIONS = {
     "normal": (lambda t: dist.Normal(t * ONES, 0.7), dist.Normal(jnp.zeros(2), 1.0)),
     "gamma in exponential": (lambda t: dist.LogNormal(t, 0.5), dist.Exponential(1.3)),
     "bernoulli": (lambda t: dist.Bernoulli(logits=t * ONES), dist.Bernoulli(logits=-ONES)),
@@ -100,9 +100,9 @@ def outcome(run, *args):
         return re.sub(r"JitTracer\S*|Traced<.*?>\S*|Array\(.*?\)", "", str(error))
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_compiled_and_eager_agree(name, key):
-    family, prior = LAWS[name]
+    family, prior = DISTRIBUTIONS[name]
     refused = name in ("normal in exponential", "bernoulli in normal")
     eager, accepted = {}, {}
     for estimator, bound in itertools.product(every(ESTIMATORS), every(BOUNDS)):
@@ -145,7 +145,7 @@ def test_relaxed_values_under_a_sampled_divergence_name_the_pair_that_fits(key):
                 bound(model, q, estimator=estimator, key=key)
         with pytest.raises(ValueError, match="relaxed values"):
             ObjectiveLoss(bounds.Beta(), estimator, kl="sampled")
-    # Hard samples have a mass: the sampled bound's value is that of the discrete law.
+    # Hard samples have a mass: the sampled bound's value is that of the discrete distribution.
     exact = ELBO()(model, q, estimator=sampling.Enumeration(), key=key)
     for estimator in (sampling.StraightThrough(), sampling.GumbelSoftmax(0.5, hard=True)):
         found = ELBO()(model, q, estimator=estimator, num_samples=4000, key=key)
@@ -160,7 +160,7 @@ def test_every_door_refuses_a_posterior_outside_of_its_prior(key):
     prior = dist.Exponential(jnp.ones(2))
     with pytest.raises(ValueError, match=r"support must lie in the prior's.*LogNormal"):
         vae(prior, key)
-    model = eqx.tree_at(lambda v: v.prior, vae(None, key), sampling.FixedLaw(prior))
+    model = eqx.tree_at(lambda v: v.prior, vae(None, key), sampling.FixedDistribution(prior))
     x = jnp.ones((4, 3))
     target = lambda x: (LatentModel(likelihood, prior), dist.Normal(x[:2], 1.0))
     options = {"optimiser": optax.adamw(1e-2), "steps": 2, "batch_size": 2, "key": key}
@@ -212,9 +212,11 @@ def test_a_prior_is_normalised_and_one_of_numpyro_is_fixed(key):
         prior = dist.Normal(jnp.zeros(2), scale)
         for loss in (BoundLoss(ELBO("analytic")), BoundLoss(ELBO())):
             trained, _ = fit(vae(prior, key), loss, x, **options)
-            law = trained.latent_prior()
-            np.testing.assert_array_equal(law.loc, np.zeros(2))
-            np.testing.assert_array_equal(law.scale, np.broadcast_to(scale, law.scale.shape))
+            distribution = trained.latent_prior()
+            np.testing.assert_array_equal(distribution.loc, np.zeros(2))
+            np.testing.assert_array_equal(
+                distribution.scale, np.broadcast_to(scale, distribution.scale.shape)
+            )
     # A module's arrays are trained.
     trained, _ = fit(vae(MixturePrior(2, 2, key=key), key), BoundLoss(ELBO()), x, **options)
     assert not np.allclose(trained.prior.log_std, 0)

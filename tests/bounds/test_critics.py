@@ -86,7 +86,9 @@ def test_weights_are_glorots_and_scores_start_small():
             fan_out, fan_in = layer.weight.shape
             bound = math.sqrt(6 / (fan_in + fan_out))
             assert float(jnp.max(jnp.abs(layer.weight))) <= bound
-            deviation = bound / math.sqrt(3)  # of a uniform law; 4 standard errors, less than this
+            deviation = bound / math.sqrt(
+                3
+            )  # of a uniform distribution; 4 standard errors, less than this
             assert abs(float(jnp.std(layer.weight)) / deviation - 1) < 4 / math.sqrt(
                 layer.weight.size
             )

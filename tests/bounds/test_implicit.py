@@ -45,7 +45,7 @@ def test_of_three_states_everything_is_enumerated(k, key):
     shares = np.prod(Q[others], axis=1)
     for z in range(3):
         density[z] = shares @ np.exp(given(jnp.asarray(z), jnp.asarray(others)))
-    # The mean of the unnormalised densities is the law of resampling, which is a density.
+    # The mean of the unnormalised densities is the distribution of resampling, which is a density.
     np.testing.assert_allclose(density, resampled, rtol=1e-12)
     np.testing.assert_allclose(density.sum(), 1, rtol=1e-12)
     elbo = density @ (LOG_P - np.log(density))

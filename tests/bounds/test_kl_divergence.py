@@ -100,8 +100,10 @@ def test_normals_of_every_covariance_against_each_other():
         for right in (low, full, apart):
             q, p = left(mean), right(other)
             covs = [
-                np.diag(np.asarray(diagonal)) if law is apart else np.asarray(d.covariance_matrix)
-                for law, d in ((left, q), (right, p))
+                np.diag(np.asarray(diagonal))
+                if distribution is apart
+                else np.asarray(d.covariance_matrix)
+                for distribution, d in ((left, q), (right, p))
             ]
             exact = gaussian(np.asarray(mean), covs[0], np.asarray(other), covs[1])
             np.testing.assert_allclose(kl_divergence(q, p), exact, rtol=1e-10)
@@ -130,7 +132,8 @@ def test_batch_shapes_are_broadcast_to_the_common_one():
     q, p = OneHotCategorical(jnp.array([0.0, 1.0])), OneHotCategorical(jnp.array([1.0, 0.5]))
     np.testing.assert_allclose(kl_divergence(q.expand((3,)), p), 3 * kl_divergence(q, p))
     np.testing.assert_allclose(kl_divergence(q, p.expand((2, 3))), 6 * kl_divergence(q, p))
-    # A law that was made for a batch and is seen one at a time knows its old batch shape alone.
+    # A distribution that was made for a batch and is seen one at a time knows its old batch shape
+    # alone.
     batch = dist.Normal(jnp.ones((5, 2)), 0.5 * jnp.ones((5, 2)))
     each = jax.vmap(lambda q: kl_divergence(q, dist.Normal(jnp.zeros(2), 1.0)))(batch)
     np.testing.assert_allclose(each, np.full(5, 2 * normal))
@@ -147,8 +150,8 @@ def test_pairs_that_are_known_as_they_stand():
     )  # fmt: skip
     np.testing.assert_allclose(kl_divergence(q, p), exact, rtol=1e-9)
     at = dist.Delta(jnp.array(1.0))
-    law = lambda t: kl_divergence(at, dist.Bernoulli(logits=t))
-    np.testing.assert_allclose(jax.grad(law)(0.0), -0.5)
+    distribution = lambda t: kl_divergence(at, dist.Bernoulli(logits=t))
+    np.testing.assert_allclose(jax.grad(distribution)(0.0), -0.5)
     assert kl_divergence(dist.Uniform(0.0, 2.0), dist.Uniform(0.0, 1.0)) == jnp.inf
     assert kl_divergence(dist.Binomial(2, 0.5), dist.Bernoulli(0.5)) == jnp.inf
     with pytest.raises(ValueError, match=r"no closed form for KL\(Normal \|\| Cauchy\)"):

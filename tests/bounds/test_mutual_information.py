@@ -386,7 +386,7 @@ def test_gradients_are_finite_at_hard_scores_in_float32(alpha):
         assert value.dtype == np.float32, name
 
 
-# Laws.
+# Distributions.
 
 SQUARES = arrays(np.float64, (5, 5), elements=st.floats(-60, 60, width=32))
 

@@ -15,7 +15,7 @@ from pullback.sampling import draw, log_mean_exp, log_prob
 
 pytestmark = pytest.mark.usefixtures("promotion")
 
-LAW = HarmonicTail(cap=110)
+TRUNCATION = HarmonicTail(cap=110)
 SMALL = HarmonicTail(switch=5, rate=0.3, cap=8)
 
 
@@ -113,9 +113,9 @@ def test_the_ragged_multilevel_form_is_that_of_each_row(key):
 
 def test_with_the_exact_posterior_every_draw_is_the_evidence(key):
     q = exact_posterior(0.4)
-    z = draw(q, key, (1 + LAW.cap,))
+    z = draw(q, key, (1 + TRUNCATION.cap,))
     weights = jax.jit(jax.vmap(lambda z: model(0.4)(z) - log_prob(q, z)))(z)
-    of_stop = jax.jit(lambda stop: sumo(weights, stop, LAW))
+    of_stop = jax.jit(lambda stop: sumo(weights, stop, TRUNCATION))
     for stop in (1, 10, 110):
         found = of_stop(jnp.asarray(stop))
         np.testing.assert_allclose(found, log_evidence(0.4), rtol=1e-10)
@@ -143,9 +143,11 @@ def test_both_are_unbiased_for_the_evidence_and_its_gradient(n, key):
     @jax.vmap
     def draws(key):
         stops, samples = jr.split(key)
-        stop = LAW.sample(key=stops)
+        stop = TRUNCATION.sample(key=stops)
         return jax.value_and_grad(
-            lambda theta: sumo(log_weights(1 + LAW.cap, samples, 0.2, theta), stop, LAW)
+            lambda theta: sumo(
+                log_weights(1 + TRUNCATION.cap, samples, 0.2, theta), stop, TRUNCATION
+            )
         )(theta)
 
     found = jax.lax.map(draws, jr.split(key, (4, n // 4)))
@@ -188,13 +190,15 @@ def test_the_encoder_lowers_the_variance_by_the_square(key):
 
 def test_the_stream_may_lie_far_below_one_in_float32(x32, key):
     weights = jnp.asarray(-500 + 40 * jr.normal(key, (111,)), jnp.float32)
-    value, slope = jax.jit(jax.value_and_grad(lambda w: sumo(w, jnp.asarray(50), LAW)))(weights)
+    value, slope = jax.jit(jax.value_and_grad(lambda w: sumo(w, jnp.asarray(50), TRUNCATION)))(
+        weights
+    )
     assert value.dtype == jnp.float32
     assert np.isfinite(value)
     assert np.all(np.isfinite(slope))
     assert np.all(slope[51:] == 0)
     np.testing.assert_allclose(
-        value, by_hand(np.asarray(weights, np.float64), 50, LAW, 1), rtol=1e-4
+        value, by_hand(np.asarray(weights, np.float64), 50, TRUNCATION, 1), rtol=1e-4
     )
 
 

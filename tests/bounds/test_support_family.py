@@ -78,7 +78,7 @@ def test_the_bound_comes_near_the_evidence_and_weights_close_the_gap(case, key):
     np.testing.assert_allclose(ImportanceWeighted(5000)(model, family(params), key=key), weighted)
 
 
-def test_densities_and_draws_are_those_of_the_mapped_law(key):
+def test_densities_and_draws_are_those_of_the_mapped_distribution(key):
     mean, log_std = jnp.array([0.3, -1.0]), jnp.array([-0.5, 0.2])
     q = SupportFamily(DiagonalNormal(2), "positive")(jnp.concatenate([mean, log_std]))
     z = q.sample(key, (4, 3))

@@ -142,7 +142,7 @@ def test_the_quantile_is_the_last_index_that_survives(truncation):
     np.testing.assert_array_equal(truncation.quantile(u), jnp.sum(survives, axis=1))
 
 
-def test_the_law_of_sumo_is_the_papers():
+def test_the_distribution_of_sumo_is_the_papers():
     truncation = HarmonicTail(cap=100_000)
     survival = truncation.survival(jnp.array([1, 2, 10, 79, 80, 81, 100]))
     expected = [1, 1 / 2, 1 / 10, 1 / 79, 1 / 80, 0.9 / 80, 0.9**20 / 80]

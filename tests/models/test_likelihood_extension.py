@@ -129,15 +129,17 @@ def still(likelihood, params):
 def test_a_latent_ode_scores_and_predicts_with_it(key):
     params = np.array([[0.3, -0.2], [1.0, 0.1]])
     model, observed = still(Beta(), jnp.asarray(params)), series(SHARES)
-    law: Any = stats.beta(*np.exp(params.T))
+    distribution: Any = stats.beta(*np.exp(params.T))
     found = model.evidence(observed, key=key)
-    expected = np.where(observed.mask, law.logpdf(np.where(observed.mask, SHARES, 0.5)), 0).sum()
+    expected = np.where(
+        observed.mask, distribution.logpdf(np.where(observed.mask, SHARES, 0.5)), 0
+    ).sum()
     np.testing.assert_allclose(found.log_likelihood[0], expected, rtol=1e-10)
     said = ts.predict(model, observed, jnp.asarray([[0.5]]), level=0.8, samples=4000, key=key)
     np.testing.assert_allclose(said.mean[0, 0], special.expit(params[:, 0] - params[:, 1]))
     for end, share in ((said.lower, 0.1), (said.upper, 0.9)):
-        # Of the law's mass below a quantile of 4000 draws, four standard errors.
-        assert np.all(np.abs(law.cdf(end[0, 0]) - share) < 4 * math.sqrt(0.09 / 4000))
+        # Of the distribution's mass below a quantile of 4000 draws, four standard errors.
+        assert np.all(np.abs(distribution.cdf(end[0, 0]) - share) < 4 * math.sqrt(0.09 / 4000))
     with pytest.raises(ValueError, match=r"row 0 of `observed.values` has 1 at \[2, 0\]"):
         model.elbo(series([*SHARES[:2], [1.0, 0.1]]), key=key)
 

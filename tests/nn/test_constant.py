@@ -12,7 +12,7 @@ import pytest
 
 from pullback.models.bayes import BrownianPrior, OUPrior
 from pullback.nn import Constant
-from pullback.sampling import FixedLaw
+from pullback.sampling import FixedDistribution
 
 
 def test_bits_are_not_cut_where_float64_is_switched_off(promotion):
@@ -20,14 +20,14 @@ def test_bits_are_not_cut_where_float64_is_switched_off(promotion):
         held = Constant(jnp.array([0.1, 0.2]))
         assert held.values.dtype == jnp.float32
     np.testing.assert_array_equal(held.values, np.array([0.1, 0.2], np.float32))
-    for held in (Constant(jnp.array([0.1, 0.2])), FixedLaw(dist.Normal(0.1, 1.0))):
+    for held in (Constant(jnp.array([0.1, 0.2])), FixedDistribution(dist.Normal(0.1, 1.0))):
         ask = lambda held: held.values if isinstance(held, Constant) else held.log_prob(0.5)
         want = ask(held)
         with jax.enable_x64(False), pytest.raises(ValueError, match="switch it on, or make the"):
             ask(held)
         np.testing.assert_array_equal(eqx.filter_jit(ask)(held), want)
-    outline = eqx.filter_eval_shape(lambda: FixedLaw(dist.Normal(jnp.zeros(3), 1.0)))
-    assert outline.law.loc == jax.ShapeDtypeStruct((3,), jnp.float64)
+    outline = eqx.filter_eval_shape(lambda: FixedDistribution(dist.Normal(jnp.zeros(3), 1.0)))
+    assert outline.distribution.loc == jax.ShapeDtypeStruct((3,), jnp.float64)
 
 
 @pytest.mark.parametrize("prior", [OUPrior(sigma=0.3, rate=2.0), BrownianPrior(sigma=0.3)])

@@ -111,7 +111,7 @@ def test_torchmetrics_accuracy_of_ties_and_of_one_example(key):
     assert one.tolist() == [1.0, 0.0]
 
 
-# BlackJAX: Langevin and MALA on laws with known moments, and what a Gaussian accepts.
+# BlackJAX: Langevin and MALA on distributions with known moments, and what a Gaussian accepts.
 
 CHAINS = 4000
 
@@ -123,7 +123,7 @@ def settles(found, mean, variance, fourth=3.0):
     assert abs(np.var(found) / variance - 1) < 4 * np.sqrt((fourth - 1) / n)
 
 
-LAWS = {
+DISTRIBUTIONS = {
     # From far off and from within, a mean and a scale that are not those of the start.
     "normal": (lambda x: -jnp.sum((x - 1) ** 2) / (2 * 4), 1.0, 4.0, 3.0, 1.5),
     "log of a gamma": (lambda x: jnp.sum(3 * x - jnp.exp(x)), None, None, None, 0.3),
@@ -132,9 +132,9 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("name", LAWS)
-def test_blackjax_mala_finds_the_moments_of_a_law_of_one_dimension(name, key):
-    log_prob, mean, variance, fourth, step = LAWS[name]
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_blackjax_mala_finds_the_moments_of_a_distribution_of_one_dimension(name, key):
+    log_prob, mean, variance, fourth, step = DISTRIBUTIONS[name]
     if mean is None:
         mean, variance, fourth = (float(v) for v in stats.loggamma(3).stats("mvk"))
         fourth += 3

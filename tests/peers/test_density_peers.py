@@ -39,7 +39,7 @@ from pullback.models.vae import (
 from pullback.nn import RecurrentNet
 from pullback.sampling import (
     ExpRelaxedOneHotCategorical,
-    FixedLaw,
+    FixedDistribution,
     OneHotCategorical,
     RelaxedOneHotCategorical,
     Replicated,
@@ -56,8 +56,8 @@ P3, ALPHA = np.array([0.2, 0.5, 0.3]), np.array([1.5, 2.0, 0.8])
 COV = np.array([[1.0, 0.4], [0.4, 0.7]])
 SCIPYS_COV: Any = COV  # its stubs want a number
 
-# NumPyro: (law, SciPy's, points inside, a point outside or None).
-LAWS = {
+# NumPyro: (distribution, SciPy's, points inside, a point outside or None).
+DISTRIBUTIONS = {
     "Normal": (dist.Normal(0.3, 0.8), stats.norm(0.3, 0.8), [-2.0, 0.3, 4.0], None),
     "StudentT": (dist.StudentT(5.0, 0.3, 0.8), stats.t(5, 0.3, 0.8), [-2.0, 0.3, 9.0], None),
     "Laplace": (dist.Laplace(0.3, 0.8), stats.laplace(0.3, 0.8), [-2.0, 0.4, 4.0], None),
@@ -104,33 +104,38 @@ def logs(peer, z):
 
 @functools.cache
 def measured():
-    """All laws in one program: compiling is most of what it costs."""
-    points = {name: [jnp.asarray(z) for z in case[2]] for name, case in LAWS.items()}
-    beyond = {name: jnp.asarray(case[3]) for name, case in LAWS.items() if case[3] is not None}
+    """All distributions in one program: compiling is most of what it costs."""
+    points = {name: [jnp.asarray(z) for z in case[2]] for name, case in DISTRIBUTIONS.items()}
+    beyond = {
+        name: jnp.asarray(case[3]) for name, case in DISTRIBUTIONS.items() if case[3] is not None
+    }
 
     def run(key):
         inside, outside, draws, slopes = {}, {}, {}, {}
-        for name, (law, *_) in LAWS.items():
-            inside[name] = jnp.stack([log_prob(law, z) for z in points[name]])
-            draws[name] = draw(law, key, (N,))
+        for name, (distribution, *_) in DISTRIBUTIONS.items():
+            inside[name] = jnp.stack([log_prob(distribution, z) for z in points[name]])
+            draws[name] = draw(distribution, key, (N,))
             if name in beyond:
-                outside[name] = log_prob(law, beyond[name])
+                outside[name] = log_prob(distribution, beyond[name])
             z = points[name][1]
-            if jnp.issubdtype(z.dtype, jnp.inexact) and not law.support.is_discrete:
+            if jnp.issubdtype(z.dtype, jnp.inexact) and not distribution.support.is_discrete:
                 step = 1e-6 * jnp.ones_like(z)
                 if name == "Dirichlet":
                     step = jnp.array([1e-6, -1e-6, 0.0])  # along the simplex
-                change = log_prob(law, z + step) - log_prob(law, z - step)
-                slopes[name] = (jnp.sum(jax.grad(log_prob, argnums=1)(law, z) * step), change / 2)
+                change = log_prob(distribution, z + step) - log_prob(distribution, z - step)
+                slopes[name] = (
+                    jnp.sum(jax.grad(log_prob, argnums=1)(distribution, z) * step),
+                    change / 2,
+                )
         return inside, outside, draws, slopes
 
     return jax.device_get(jax.jit(run)(jr.key(7)))
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_densities_are_scipys_and_minus_infinity_outside(name):
     inside, outside, _, slopes = measured()
-    exact = [logs(LAWS[name][1], np.asarray(z)) for z in LAWS[name][2]]
+    exact = [logs(DISTRIBUTIONS[name][1], np.asarray(z)) for z in DISTRIBUTIONS[name][2]]
     np.testing.assert_allclose(inside[name], np.ravel(exact), rtol=1e-6, atol=1e-9)
     if name in outside:
         assert outside[name] == -np.inf
@@ -138,12 +143,12 @@ def test_densities_are_scipys_and_minus_infinity_outside(name):
         np.testing.assert_allclose(*slopes[name], rtol=1e-4, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_samples_lie_in_the_support_with_scipys_moments(name):
-    law, peer = LAWS[name][:2]
+    distribution, peer = DISTRIBUTIONS[name][:2]
     z = measured()[2][name].astype(float)
-    assert z.shape == (N, *law.batch_shape, *law.event_shape)
-    assert bool(jnp.all(law.support(jnp.asarray(z))))
+    assert z.shape == (N, *distribution.batch_shape, *distribution.event_shape)
+    assert bool(jnp.all(distribution.support(jnp.asarray(z))))
     if hasattr(peer, "cov"):
         mean = peer.mean if isinstance(peer.mean, np.ndarray) else peer.mean()
         cov = peer.cov() if callable(peer.cov) else peer.cov
@@ -220,7 +225,7 @@ DENSITIES = {
     "OneHotCategorical": (OneHotCategorical(jnp.zeros(3)), (3,)),
     "RelaxedOneHotCategorical": (RelaxedOneHotCategorical(0.7, jnp.zeros(3)), (3,)),
     "ExpRelaxedOneHotCategorical": (ExpRelaxedOneHotCategorical(0.7, jnp.zeros(3)), (3,)),
-    "FixedLaw": (FixedLaw(dist.Normal(jnp.zeros(2), 1.0).to_event(1)), (2,)),
+    "FixedDistribution": (FixedDistribution(dist.Normal(jnp.zeros(2), 1.0).to_event(1)), (2,)),
     "DiagonalNormal": (member(DiagonalNormal(2)), (2,)),
     "FullCovarianceNormal": (member(FullCovarianceNormal(2)), (2,)),
     "NormalMixture": (member(NormalMixture(3, 2)), (2,)),

@@ -20,7 +20,7 @@ PROBS = jnp.array([0.1, 0.2, 0.3, 0.4])
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0, 5.0])
-def test_samples_have_the_law_of_the_categorical_at_every_temperature(temperature, key):
+def test_samples_have_the_distribution_of_the_categorical_at_every_temperature(temperature, key):
     n = 100_000
     y = RelaxedOneHotCategorical(temperature, probs=PROBS).sample(key, (n,))
     np.testing.assert_allclose(jnp.sum(y, axis=-1), 1, rtol=1e-12)

@@ -50,7 +50,7 @@ class WithCondition(KeyAlone):
         return dist.Normal(self.loc, self.scale).log_prob(x)
 
 
-LAWS = {
+DISTRIBUTIONS = {
     "numpyro": dist.Normal,
     "flowjax": WithCondition,
     "distreqx": KeyAlone,
@@ -58,11 +58,13 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("library", LAWS)
+@pytest.mark.parametrize("library", DISTRIBUTIONS)
 def test_each_library_is_a_posterior_and_a_prior_as_it_stands(library, key):
-    law = LAWS[library]
-    posterior = lambda mean: law(mean, jnp.asarray(0.5**0.5))
-    model = LatentModel(lambda z: dist.Normal(z, 1.0).log_prob(X), law(jnp.zeros(()), jnp.ones(())))
+    distribution = DISTRIBUTIONS[library]
+    posterior = lambda mean: distribution(mean, jnp.asarray(0.5**0.5))
+    model = LatentModel(
+        lambda z: dist.Normal(z, 1.0).log_prob(X), distribution(jnp.zeros(()), jnp.ones(()))
+    )
 
     def bound(mean, key):
         return ELBO()(model, posterior(mean), num_samples=1000, key=key)
@@ -92,7 +94,7 @@ class NoDensity(eqx.Module):
 
 
 @pytest.mark.parametrize(
-    ("law", "lacks"),
+    ("distribution", "lacks"),
     [
         (NoSample(), r"sample\(key, shape\)"),
         (NoDensity(), r"log_prob\(z\)"),
@@ -102,16 +104,20 @@ class NoDensity(eqx.Module):
         (dist.ImproperUniform(dist.constraints.real, (), ()).expand((2,)).to_event(1), "sample"),
     ],
 )
-def test_a_missing_part_is_named_at_construction(law, lacks, key):
+def test_a_missing_part_is_named_at_construction(distribution, lacks, key):
     with pytest.raises(ValueError, match=rf"`prior` must be .*lacks `{lacks}.*EnergyPrior"):
-        LatentModel(lambda z: jnp.zeros(()), law)
+        LatentModel(lambda z: jnp.zeros(()), distribution)
     with pytest.raises(ValueError, match=rf"`base` must be .*lacks `{lacks}"):
-        EnergyPrior(lambda z: jnp.zeros(()), law)
-    if law is not None:  # which is the default
+        EnergyPrior(lambda z: jnp.zeros(()), distribution)
+    if distribution is not None:  # which is the default
         with pytest.raises(ValueError, match=rf"`prior` must be .*lacks `{lacks}"):
-            mlp_vae(2, latent=2, width=4, likelihood=Normal(1.0), prior=law, key=key)
+            mlp_vae(2, latent=2, width=4, likelihood=Normal(1.0), prior=distribution, key=key)
 
 
-def test_a_law_that_is_whole_passes(key):
-    for law in (dist.Normal(jnp.zeros(2), 1.0), StandardNormal(2), OnesOwn(jnp.zeros(2), 1.0)):
-        assert log_prob(LatentModel(lambda z: jnp.zeros(()), law).prior, jnp.zeros(2)) < 0
+def test_a_distribution_that_is_whole_passes(key):
+    for distribution in (
+        dist.Normal(jnp.zeros(2), 1.0),
+        StandardNormal(2),
+        OnesOwn(jnp.zeros(2), 1.0),
+    ):
+        assert log_prob(LatentModel(lambda z: jnp.zeros(()), distribution).prior, jnp.zeros(2)) < 0

@@ -1,4 +1,4 @@
-"""Gumbel-softmax and straight-through: laws, known biases, and the extremes of precision."""
+"""Gumbel-softmax and straight-through: samples, known biases, and the extremes of precision."""
 
 from typing import Any
 
@@ -135,7 +135,7 @@ ESTIMATORS = (GumbelSoftmax(0.5), GumbelSoftmax(0.5, hard=True), StraightThrough
         lambda p: Replicated(dist.BernoulliProbs(p), 2),
     ],
 )
-def test_every_discrete_law_is_seen_with_its_own_shape(estimator, family, key):
+def test_every_discrete_distribution_is_seen_with_its_own_shape(estimator, family, key):
     p = jnp.array([0.2, 0.5, 0.9])
 
     def loss(p, estimator):

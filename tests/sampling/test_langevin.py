@@ -1,4 +1,4 @@
-"""Langevin dynamics against laws that are known: of the discretised chain, and of the target."""
+"""Langevin dynamics against known distributions: of the discretised chain, and of the target."""
 
 import functools
 import inspect
@@ -69,13 +69,13 @@ def test_the_corrected_chain_has_the_exact_moments_at_a_step_that_is_not_small(k
     n = 16_000
     walk = jax.jit(lambda x: mala(skew, x, steps=80, step_size=0.4, target_accept=None, key=key))
     starts, which = jr.normal(key, (n, 1)), jr.uniform(jr.fold_in(key, 1), (n, 1))
-    # From the law itself, so that what is tested is that the walk keeps it.
+    # From the distribution itself, so that what is tested is that the walk keeps it.
     x, info = walk(jnp.where(which < 0.8, 0.5 * starts - 1, starts + 2))
     mean, second = -0.8 + 0.4, 0.8 * 1.25 + 0.2 * 5
     fourth = 0.8 * (1 + 6 * 0.25 + 3 / 16) + 0.2 * (16 + 6 * 4 + 3)
     assert abs(jnp.mean(x) - mean) < 4 * np.sqrt((second - mean**2) / n)
     assert abs(jnp.mean(x**2) - second) < 4 * np.sqrt((fourth - second**2) / n)
-    # And it moves: else to keep the law would be nothing.
+    # And it moves: else to keep the distribution would be nothing.
     assert 0.3 < info.accepted < 0.95
     assert float(info.step_size) == pytest.approx(0.4)
     plain, _ = jax.jit(lambda x: langevin(skew, x, steps=80, step_size=0.4, key=key))(x)
@@ -135,7 +135,7 @@ def test_a_share_beyond_one_is_refused(key):
 
 
 def half_line(x):
-    """An exponential law, of which the left half has no density."""
+    """An exponential distribution, of which the left half has no density."""
     return jnp.where(x[0] >= 0, -x[0], -jnp.inf)
 
 

@@ -1,4 +1,4 @@
-"""Arguments of estimators and laws that make no sense are refused, eagerly and compiled."""
+"""Senseless arguments of estimators and distributions are refused, eagerly and compiled."""
 
 import inspect
 from types import SimpleNamespace
@@ -36,7 +36,9 @@ check_baseline: Any = inspect.unwrap(ScoreFunction.__check_init__)
         (ValueError, "`q` must be a normalised distribution.*got float", {"q": 3.0}),
     ],
 )  # fmt: skip
-def test_what_is_no_scalar_no_estimator_and_no_law_is_refused(error, message, call, promotion):
+def test_what_is_no_scalar_no_estimator_and_no_distribution_is_refused(
+    error, message, call, promotion
+):
     call = {"q": dist.Normal(jnp.zeros(2), 1.0), "estimator": Reparameterised()} | call
     for run in (lambda f: f, jax.jit):
         with pytest.raises(error, match=message):

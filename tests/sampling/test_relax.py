@@ -225,9 +225,9 @@ def test_relaxations_at_the_right_place_correlate(monkeypatch, key):
     right = variance({"score": ScoreFunction(), "rebar": rebar(temperature=1.0)})
     relaxed_from = _relax.relaxed_from
 
-    def misplaced(law, first, second):
-        b, z, z_tilde = relaxed_from(law, first, second)
-        away = jax.nn.sigmoid(law.logits) - law.logits
+    def misplaced(distribution, first, second):
+        b, z, z_tilde = relaxed_from(distribution, first, second)
+        away = jax.nn.sigmoid(distribution.logits) - distribution.logits
         return _relaxation.RelaxedSample(b, z + away, z_tilde + away)
 
     monkeypatch.setattr(_relax, "relaxed_from", misplaced)

@@ -1,4 +1,4 @@
-"""Relaxed samples: their laws, their conditionals, and the gradients of these."""
+"""Relaxed samples: their distributions, their conditionals, and the gradients of these."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def family(request):
     return FAMILIES[request.param]
 
 
-def test_both_scores_have_one_law_and_one_joint_law_with_the_sample(family, key):
+def test_both_scores_have_one_distribution_and_one_joint_distribution_with_the_sample(family, key):
     build, logits = family
     n = 100_000
     b, z, z_tilde = jax.jit(jax.vmap(lambda k: relaxed_sample(build(logits), key=k)))(
@@ -47,8 +47,8 @@ def test_both_scores_have_one_law_and_one_joint_law_with_the_sample(family, key)
 
 
 def test_the_binary_conditional_is_the_papers(key):
-    law = Discrete(BINARY, False)
-    noise = relaxation_noise(law, key)
+    distribution = Discrete(BINARY, False)
+    noise = relaxation_noise(distribution, key)
     u, v = (jax.nn.sigmoid(n) for n in noise)
 
     def papers(logits, b):
@@ -56,7 +56,7 @@ def test_the_binary_conditional_is_the_papers(key):
         moved = jnp.where(b == 1, v * theta + 1 - theta, v * (1 - theta))
         return logits + jnp.log(moved) - jnp.log1p(-moved)
 
-    b, z, z_tilde = relaxed_from(law, *noise)
+    b, z, z_tilde = relaxed_from(distribution, *noise)
     np.testing.assert_allclose(z, BINARY + jnp.log(u) - jnp.log1p(-u), rtol=1e-9)
     np.testing.assert_allclose(z_tilde, papers(BINARY, b), rtol=1e-9)
     found = jax.jacobian(lambda x: relaxed_from(Discrete(x, False), *noise).z_tilde)(BINARY)
@@ -64,8 +64,8 @@ def test_the_binary_conditional_is_the_papers(key):
 
 
 def test_the_one_hot_conditional_is_the_papers_whatever_the_normalisation(key):
-    law = Discrete(ONE_HOT, True)
-    noise = relaxation_noise(law, key)
+    distribution = Discrete(ONE_HOT, True)
+    noise = relaxation_noise(distribution, key)
     v = jnp.exp(-jnp.exp(-noise[1]))
 
     def papers(logits, b):
@@ -74,7 +74,7 @@ def test_the_one_hot_conditional_is_the_papers_whatever_the_normalisation(key):
         other = -jnp.log(-jnp.log(v) / theta - chosen)
         return jnp.where(b == 1, -jnp.log(-jnp.log(v)), other)
 
-    b, z, z_tilde = relaxed_from(law, *noise)
+    b, z, z_tilde = relaxed_from(distribution, *noise)
     np.testing.assert_allclose(z, jax.nn.log_softmax(ONE_HOT) + noise[0], rtol=1e-12)
     np.testing.assert_allclose(z_tilde, papers(ONE_HOT, b), rtol=1e-9)
     found = jax.jacobian(lambda x: relaxed_from(Discrete(x, True), *noise).z_tilde)(ONE_HOT)

@@ -25,7 +25,7 @@ from pullback.sampling import (
     StandardNormal,
     expectation,
 )
-from pullback.sampling._law import is_reparameterised
+from pullback.sampling._distribution import is_reparameterised
 
 
 class Coins(eqx.Module):
@@ -66,21 +66,21 @@ ESTIMATORS = [
 ]  # fmt: skip
 
 
-def loss(logits, law, estimator, key, num_samples=1):
+def loss(logits, distribution, estimator, key, num_samples=1):
     f = lambda z, q: jnp.sum(z * jnp.array([0.1, 0.2, 0.3]))
-    q = law(logits)
+    q = distribution(logits)
     return expectation(f, q, estimator=estimator, num_samples=num_samples, key=key)
 
 
-@pytest.mark.parametrize("law", [Coins, Liars, CoinAndNormal])
+@pytest.mark.parametrize("distribution", [Coins, Liars, CoinAndNormal])
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
-def test_discrete_samples_that_are_floats_are_refused(law, compiled, estimator, key):
+def test_discrete_samples_that_are_floats_are_refused(distribution, compiled, estimator, key):
     """The gradient would be zero without a word; no estimator names another that refuses it."""
     grad = eqx.filter_grad(loss)
     grad = eqx.filter_jit(grad) if compiled else grad
     with pytest.raises(ValueError, match="take `ScoreFunction`"):
-        grad(LOGITS, law, estimator, key)
+        grad(LOGITS, distribution, estimator, key)
 
 
 def test_the_estimator_that_is_named_has_the_gradient(key):
@@ -115,7 +115,7 @@ class Shifted(eqx.Module):
     StandardNormal(2), Shifted(LOGITS, jnp.ones(())),
     models.flows.residual_flow(2, blocks=1, width=4, key=jr.key(0)),
 ], ids=lambda q: type(q).__name__)  # fmt: skip
-def test_laws_that_are_reparameterised(q):
+def test_distributions_that_are_reparameterised(q):
     assert is_reparameterised(q)
     assert eqx.filter_jit(lambda q: jnp.array(is_reparameterised(q)))(q)
 
@@ -126,7 +126,7 @@ def test_laws_that_are_reparameterised(q):
     Replicated(Liars(LOGITS), 2),
     dist.MixtureSameFamily(dist.Categorical(logits=LOGITS), dist.Normal(LOGITS, 1.0)),
 ], ids=lambda q: type(q).__name__)  # fmt: skip
-def test_laws_that_are_not(q):
+def test_distributions_that_are_not(q):
     assert not is_reparameterised(q)
 
 

@@ -36,7 +36,7 @@ class Baselined(sampling.AbstractEstimator):
 
 
 class Midpoint(sampling.AbstractEstimator):
-    """The path derivative at a sample and at its mirror image, for laws that know their mean."""
+    """The path derivative at a sample and at its mirror image, where the mean is known."""
 
     def __call__(self, f, q: Any, keys, batch_size):
         sampling.require_reparameterised(q, "Midpoint")
@@ -127,30 +127,32 @@ UNBIASED = {
 }
 
 
-@pytest.mark.parametrize("law", [Spins, Choice])
+@pytest.mark.parametrize("distribution", [Spins, Choice])
 @pytest.mark.parametrize("name", UNBIASED)
-def test_a_discrete_law_of_ones_own_is_taken_as_what_it_says_it_is(law, name, promotion):
+def test_a_discrete_distribution_of_ones_own_is_taken_as_what_it_says_it_is(
+    distribution, name, promotion
+):
     f = lambda z, q: jnp.sum(z * WEIGHTS) ** 2 + jnp.sum(z)
 
     def value(params, key):
         return sampling.expectation(
-            f, law(params), estimator=UNBIASED[name], num_samples=50, key=key
+            f, distribution(params), estimator=UNBIASED[name], num_samples=50, key=key
         )
 
     # In parts that no slope of a dependency is in: a logit is 0 here.
     mass = {
         Spins: lambda p, z: jnp.prod(jax.nn.sigmoid(2 * (2 * z - 1) * p)),
         Choice: lambda p, z: jnp.vdot(jax.nn.softmax(p), z),
-    }[law]
+    }[distribution]
     states = [np.array(np.unravel_index(i, (2, 2, 2)), float) for i in range(8)]
-    states = states if law is Spins else list(np.eye(3))
+    states = states if distribution is Spins else list(np.eye(3))
     exact = lambda p: sum(mass(p, z) * f(jnp.asarray(z), None) for z in states)
     mean, error = spread(jax.grad(value), LOGITS, 100)
     np.testing.assert_allclose(mean, jax.grad(exact)(LOGITS), atol=5 * np.max(error) + 1e-12)
     assert np.max(error) < 0.1
 
 
-def test_a_relaxed_bound_of_ones_own_law(key, promotion):
+def test_a_relaxed_bound_of_ones_own_distribution(key, promotion):
     model = lambda p: bounds.LatentModel(lambda z: jnp.sum(z * WEIGHTS), p)
     prior = dist.Bernoulli(probs=0.4).expand((3,)).to_event(1)
 
@@ -167,7 +169,7 @@ def test_a_relaxed_bound_of_ones_own_law(key, promotion):
     kl = lambda p: bounds.kl_divergence(Spins(LOGITS), p)
     np.testing.assert_allclose(kl(prior), bounds.kl_divergence(numpyro(LOGITS), prior))
     np.testing.assert_allclose(kl(Spins(LOGITS)), 0, atol=1e-15)
-    # At a logit of 0, where the slope that the law itself takes from NumPyro is 0 or 2.
+    # At a logit of 0, where the slope that the distribution itself takes from NumPyro is 0 or 2.
     slope = jax.grad(lambda field: sampling.log_prob(Spins(field), jnp.ones(1)))
     np.testing.assert_allclose(slope(jnp.zeros(1)), [1.0])
 

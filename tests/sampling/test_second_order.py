@@ -154,7 +154,7 @@ def test_an_importance_weighted_bound_has_its_curvature(name, key):
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
-def test_mixed_derivatives_by_the_integrand_and_by_the_law(name, key):
+def test_mixed_derivatives_by_the_integrand_and_by_the_distribution(name, key):
     """E[theta z^2] is theta (mu^2 + s^2), and its mixed derivative at mu = .5 is 1, either way."""
     estimator, samples = CONTINUOUS[name]
 
@@ -209,7 +209,7 @@ def test_batches_of_samples_and_the_eager_answer_agree(name, key):
             np.testing.assert_allclose(each, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_a_learned_baseline_is_differentiated_with_the_law(key):
+def test_a_learned_baseline_is_differentiated_with_the_distribution(key):
     """The gradient of b is b - E f, whose derivative by the logits is that of minus E f."""
     f = lambda z, q: (z - 0.3) ** 2
     slope = lambda x: jax.grad(
@@ -292,13 +292,13 @@ def test_the_model_of_a_path_may_hold_a_solver(key):
 
 def test_sumo_has_its_curvature(key):
     """Against differences of the gradient, at the same samples and the same stop."""
-    law = HarmonicTail(cap=6)
+    truncation = HarmonicTail(cap=6)
     noise, stop = jr.normal(key, (7,)), jnp.array(3)
 
     def loss(mean):
         z = mean + 0.6 * noise
         log_w = jax.vmap(MODEL)(z) - dist.Normal(mean, 0.6).log_prob(z)
-        return sumo(log_w, stop, law)
+        return sumo(log_w, stop, truncation)
 
     gradient, eps = jax.jit(jax.grad(loss)), 1e-5
     difference = (gradient(0.2 + eps) - gradient(0.2 - eps)) / (2 * eps)
@@ -357,8 +357,8 @@ def test_a_policy_gradient_is_differentiated_right(key):
 def test_policies_with_control_variates_refuse_a_second_derivative(estimator, key):
     def gradient(logits):
         relaxed = isinstance(estimator, RelaxPolicy)
-        law = OneHotCategorical if relaxed else lambda x: dist.Normal(x, 1.0)
-        policy = eqx.Partial(lambda x, s: law(x), logits)
+        distribution = OneHotCategorical if relaxed else lambda x: dist.Normal(x, 1.0)
+        policy = eqx.Partial(lambda x, s: distribution(x), logits)
         keys = jr.split(key, (3, 2))
         episodes = Episodes(jnp.zeros((3, 2)), keys, jnp.ones((3, 2)), jnp.ones((3, 2)))
         return policy_gradient(policy, episodes, estimator=estimator).policy.args[0]

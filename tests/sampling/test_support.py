@@ -29,7 +29,7 @@ from pullback.sampling import (
 pytestmark = pytest.mark.usefixtures("promotion")
 
 INF = float("inf")
-# The law, a point, and the log-density there; slopes are numbers, and 0 outside.
+# The distribution, a point, and the log-density there; slopes are numbers, and 0 outside.
 POINTS = [
     (dist.Exponential(2.0), -1.0, -INF),
     (dist.Exponential(2.0), 0.0, stats.expon.logpdf(0, scale=0.5)),
@@ -61,21 +61,21 @@ POINTS = [
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_outside_is_minus_infinity_with_a_slope_that_is_a_number(compiled):
-    laws, points, exact = (list(part) for part in zip(*POINTS, strict=True))
+    distributions, points, exact = (list(part) for part in zip(*POINTS, strict=True))
 
-    def measure(laws, points):
+    def measure(distributions, points):
         rows = []
-        for law, z in zip(laws, points, strict=True):
-            value = log_prob(law, z)
-            by_law = jax.grad(log_prob, allow_int=True)(law, z)
-            slopes = jax.tree.leaves(by_law)
+        for distribution, z in zip(distributions, points, strict=True):
+            value = log_prob(distribution, z)
+            by_distribution = jax.grad(log_prob, allow_int=True)(distribution, z)
+            slopes = jax.tree.leaves(by_distribution)
             if jnp.issubdtype(jnp.asarray(z).dtype, jnp.inexact):
-                slopes += [jax.grad(log_prob, argnums=1)(law, jnp.asarray(z))]
+                slopes += [jax.grad(log_prob, argnums=1)(distribution, jnp.asarray(z))]
             worst = [jnp.sum(s) for s in slopes if jnp.issubdtype(s.dtype, jnp.inexact)]
             rows.append((value, sum(worst)))
         return rows
 
-    rows = (jax.jit(measure) if compiled else measure)(laws, points)
+    rows = (jax.jit(measure) if compiled else measure)(distributions, points)
     values, slopes = (np.array(part, float) for part in zip(*rows, strict=True))
     np.testing.assert_allclose(values, exact, rtol=1e-6, atol=1e-6)
     assert np.isfinite(slopes).all()
@@ -83,23 +83,23 @@ def test_outside_is_minus_infinity_with_a_slope_that_is_a_number(compiled):
 
 
 def test_what_rounds_to_an_open_end_is_inside_and_nan_stays_nan():
-    for law, z in [(dist.LogNormal(0.0, 1.0), 0.0), (dist.Exponential(1.0), 0.0)]:
+    for distribution, z in [(dist.LogNormal(0.0, 1.0), 0.0), (dist.Exponential(1.0), 0.0)]:
         for dtype in (jnp.float32, jnp.float64):
-            value, slope = jax.value_and_grad(lambda z, law=law: log_prob(law, z))(
-                jnp.asarray(z, dtype)
-            )
+            value, slope = jax.value_and_grad(
+                lambda z, distribution=distribution: log_prob(distribution, z)
+            )(jnp.asarray(z, dtype))
             assert np.isfinite(value)
             assert slope == 0
-    for law in (dist.Exponential(1.0), dist.Normal(0.0, 1.0), dist.Beta(1.0, 1.0)):
-        assert np.isnan(log_prob(law, jnp.nan))
-        assert np.isnan(jax.jit(log_prob)(law, jnp.nan))
+    for distribution in (dist.Exponential(1.0), dist.Normal(0.0, 1.0), dist.Beta(1.0, 1.0)):
+        assert np.isnan(log_prob(distribution, jnp.nan))
+        assert np.isnan(jax.jit(log_prob)(distribution, jnp.nan))
     # A softmax of many classes in float32 does not sum to one by NumPyro's standard.
     z = jax.nn.softmax(jax.random.normal(jax.random.key(0), (20_000,), jnp.float32))
     assert np.isfinite(log_prob(dist.Dirichlet(jnp.ones(20_000, jnp.float32)), z))
 
 
 class OfItsOwn:
-    """A law that says nothing of a support."""
+    """A distribution that says nothing of a support."""
 
     def log_prob(self, z):
         return -z
@@ -178,12 +178,12 @@ def test_a_masked_class_is_as_if_it_were_not_there(compiled, dtype):
     np.testing.assert_allclose(slopes[:, keep], jax.jacrev(measured)(FREE.astype(dtype)),
                                rtol=1e-4, atol=1e-5)  # fmt: skip
     np.testing.assert_array_equal(slopes[:, 1], 0)
-    law = OneHotCategorical(MASKED.astype(dtype))
-    assert log_prob(law, jnp.array([0, 1, 0], dtype)) == -INF
+    distribution = OneHotCategorical(MASKED.astype(dtype))
+    assert log_prob(distribution, jnp.array([0, 1, 0], dtype)) == -INF
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_samples_and_every_estimator_of_a_masked_law(compiled, key):
+def test_samples_and_every_estimator_of_a_masked_distribution(compiled, key):
     net = lambda z: jnp.sum(jnp.square(z))
     estimators = [
         ScoreFunction(), GumbelSoftmax(0.5), GumbelSoftmax(0.5, hard=True), StraightThrough(),
@@ -209,17 +209,26 @@ def test_samples_and_every_estimator_of_a_masked_law(compiled, key):
     soft = gumbel_softmax(MASKED, 0.3, key=key)
     assert soft[1] == 0
     assert abs(soft.sum() - 1) < 1e-6
-    for law in (RelaxedOneHotCategorical(0.7, MASKED), ExpRelaxedOneHotCategorical(0.7, MASKED)):
-        z = draw(law, key, (50,))
-        assert np.isfinite(jax.vmap(lambda z, law=law: log_prob(law, z))(z)).all()
+    for distribution in (
+        RelaxedOneHotCategorical(0.7, MASKED),
+        ExpRelaxedOneHotCategorical(0.7, MASKED),
+    ):
+        z = draw(distribution, key, (50,))
+        assert np.isfinite(
+            jax.vmap(lambda z, distribution=distribution: log_prob(distribution, z))(z)
+        ).all()
 
 
 def test_no_possible_class_is_an_error_and_nan_where_it_cannot_be_seen(key):
     nothing = jnp.full((2, 3), -INF).at[0].set(0.0)
-    for law in (OneHotCategorical, lambda logits: RelaxedOneHotCategorical(1.0, logits)):
+    for distribution in (OneHotCategorical, lambda logits: RelaxedOneHotCategorical(1.0, logits)):
         with pytest.raises(ValueError, match=r"`logits` must not all be -inf"):
-            law(nothing)
+            distribution(nothing)
         with pytest.raises(ValueError, match=r"`probs` must not all be 0"):
             OneHotCategorical(probs=jnp.zeros(3))
-        assert np.isnan(jax.jit(lambda logits, law=law: draw(law(logits), key))(nothing)[1]).all()
+        assert np.isnan(
+            jax.jit(lambda logits, distribution=distribution: draw(distribution(logits), key))(
+                nothing
+            )[1]
+        ).all()
     assert np.isnan(jax.jit(lambda logits: OneHotCategorical(logits).entropy())(nothing)[1])

@@ -1,4 +1,4 @@
-"""Discrete laws where NumPyro's slopes are wrong, ties and ends, against sums written by hand."""
+"""Ties and ends, where NumPyro's discrete slopes are wrong, against sums written by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,8 @@ def binomial(p):
     return jnp.stack([rest * rest * rest, 3 * p * rest * rest, 3 * p * p * rest, p * p * p])
 
 
-# The law at t, and the table of its probabilities as an everywhere smooth function of t.
-LAWS = {
+# The distribution at t, and the table of its probabilities as an everywhere smooth function of t.
+DISTRIBUTIONS = {
     "bernoulli": (
         lambda t: dist.Bernoulli(logits=t),
         lambda t: jnp.stack([jax.nn.sigmoid(-t), jax.nn.sigmoid(t)]),
@@ -87,9 +87,9 @@ def agree(found, exact, dtype):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_sums_over_outcomes_at_logits_of_every_size(name, dtype, key):
-    family, table = LAWS[name]
+    family, table = DISTRIBUTIONS[name]
     mean = lambda t: expectation(f, family(t), estimator=Enumeration(), key=key)
     run = derivatives(mean)
     exact = derivatives(lambda t: table(t) @ VALUES[: len(table(t))])
@@ -123,9 +123,9 @@ def test_a_thousand_trials_do_not_overflow_at_the_ends(key):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_divergences_at_ties(name, dtype):
-    family, table = LAWS[name]
+    family, table = DISTRIBUTIONS[name]
     at = lambda t: kl_divergence(family(t), family(jnp.asarray(0.5, dtype)))
 
     def exact(t):
@@ -200,7 +200,9 @@ def test_log_probabilities_and_slopes(dtype):
     def all_of(families):
         found = []
         for family, t, z, _, _ in families:
-            both = jax.value_and_grad(lambda t, law=family, z=z: log_prob(law(t), jnp.asarray(z)))
+            both = jax.value_and_grad(
+                lambda t, distribution=family, z=z: log_prob(distribution(t), jnp.asarray(z))
+            )
             found.append(jnp.stack(both(jnp.asarray(t, dtype))))
         return jnp.stack(found)
 

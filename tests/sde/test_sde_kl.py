@@ -167,7 +167,7 @@ def log_ratio(steps, paths, key):
     """log p(y | z) - log q(z) / p(z) on paths of the optimally controlled process."""
     precision, info = map(jnp.asarray, information(steps))
     dt = T / steps
-    # The start's posterior: the stationary law times the message of all observations.
+    # The start's posterior: the stationary distribution times the message of all observations.
     prior_var = SIGMA**2 / (2 * THETA)
     var = 1 / (1 / prior_var + precision[0])
     mean = var * info[0]

@@ -293,7 +293,9 @@ def _from_base(model: LatentModel) -> tuple[LatentModel, LatentModel]:
     """Models over the base of an `EnergyPrior`, whose evidences are Z p(x) and Z."""
     prior: EnergyPrior = model.prior
     whole = lambda z: model.log_likelihood(z) + prior.tilt(z)
-    return LatentModel(whole, prior.base_law), LatentModel(prior.tilt, prior.base_law)
+    return LatentModel(whole, prior.base_distribution), LatentModel(
+        prior.tilt, prior.base_distribution
+    )
 
 
 def _mass(

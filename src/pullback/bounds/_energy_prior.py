@@ -10,7 +10,14 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
-from pullback.sampling import FixedLaw, draw, fixed, log_mean_exp, log_prob, require_distribution
+from pullback.sampling import (
+    FixedDistribution,
+    draw,
+    fixed,
+    log_mean_exp,
+    log_prob,
+    require_distribution,
+)
 
 
 class EnergyPrior(eqx.Module):
@@ -88,29 +95,33 @@ class EnergyPrior(eqx.Module):
 
     def tilt(self, z: Any) -> Float[Array, ""]:
         r"""$g(z) - \log b(z)$, the log-density with respect to the base."""
-        return self.log_density(z) - log_prob(self.base_law, z)
+        return self.log_density(z) - log_prob(self.base_distribution, z)
 
     @property
-    def base_law(self) -> Any:
+    def base_distribution(self) -> Any:
         """The base, as it may be drawn from."""
-        return self.base.law if isinstance(self.base, FixedLaw) else self.base
+        return self.base.distribution if isinstance(self.base, FixedDistribution) else self.base
 
     def log_normaliser(self, *, key: PRNGKeyArray) -> "LogNormaliser":
         r"""Bounds on $\log Z$ from both sides, each in expectation, by draws of the base."""
         keys = jr.split(checked_key(key), self.draws)
-        return log_normaliser_of(jax.vmap(lambda key: self.tilt(draw(self.base_law, key)))(keys))
+        return log_normaliser_of(
+            jax.vmap(lambda key: self.tilt(draw(self.base_distribution, key)))(keys)
+        )
 
     def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Any:
         """Draws, each picked by its weight out of as many of the base as `draws` says.
 
         They are of p as that number grows. `annealed_importance_sampling` of
-        `LatentModel(prior.tilt, prior.base_law)` walks there, which many dimensions need.
+        `LatentModel(prior.tilt, prior.base_distribution)` walks there, which many dimensions need.
         """
         key = checked_key(key)
 
         def one(key: Array) -> Any:
             candidates, pick = jr.split(key)
-            z = jax.vmap(lambda key: draw(self.base_law, key))(jr.split(candidates, self.draws))
+            z = jax.vmap(lambda key: draw(self.base_distribution, key))(
+                jr.split(candidates, self.draws)
+            )
             chosen = jr.categorical(pick, jax.vmap(self.tilt)(z))
             return jax.tree.map(lambda leaf: leaf[chosen], z)
 

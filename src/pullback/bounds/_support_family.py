@@ -65,7 +65,8 @@ class SupportFamily(AbstractFamily):
         if self.map.whole:
             raise ValueError(
                 "`support` must be of numbers, which gradients flow through, got whole numbers: "
-                "take `pullback.sampling.Enumeration` or `ScoreFunction` with a discrete law."
+                "take `pullback.sampling.Enumeration` or `ScoreFunction` with a discrete "
+                "distribution."
             )
         if self.map.line != line:
             raise ValueError(

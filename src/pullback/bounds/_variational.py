@@ -31,7 +31,7 @@ class AbstractBound(eqx.Module):
 
     The four parts are chosen freely; pairs that are invalid are refused with the reason and the
     pair that fits: a posterior whose support is not inside the prior's, and an estimator that sees
-    relaxed values where the density of a discrete law is needed.
+    relaxed values where the density of a discrete distribution is needed.
 
     One of your own is an estimate made of `pullback.sampling.expectation`, which brings the
     estimator's gradient. With a `LatentModel` it begins with `model.normalised(key=key)`, for a
@@ -198,7 +198,8 @@ def require_densities(estimator: AbstractEstimator) -> None:
     if getattr(estimator, "relaxes", False):
         raise ValueError(
             f"`estimator` {type(estimator).__name__} evaluates the integrand at relaxed values, "
-            "where a discrete law has no density, and a sampled divergence is of densities: take "
+            "where a discrete distribution has no density, and a sampled divergence is of "
+            "densities: take "
             '`kl="analytic"`, as in `ELBO("analytic")`, or another estimator: `Enumeration`, '
             '`ScoreFunction("leave_one_out")`, `Relax(NeuralControlVariate(...))`, '
             "`StraightThrough`, or `GumbelSoftmax(..., hard=True)`."

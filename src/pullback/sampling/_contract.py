@@ -37,7 +37,7 @@ def require_distribution(q: Any, name: str) -> None:
 
 
 def _is_improper(q: Any) -> bool:
-    """Whether a law of NumPyro, under what it is wrapped in, cannot be drawn from."""
+    """Whether a distribution of NumPyro, under what it is wrapped in, cannot be drawn from."""
     while isinstance(q, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution):
         q = q.base_dist
     return isinstance(q, dist.Distribution) and type(q).sample is dist.Distribution.sample

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
 
-from ._law import stop_gradient
+from ._distribution import stop_gradient
 
 P = TypeVar("P")
 Relaxed = Callable[[Float[Array, "..."], Float[Array, ""]], Float[Array, ""]]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._promotion import standard_promotion
 
-from ._law import Replicated, is_reparameterised
+from ._distribution import Replicated, is_reparameterised
 from ._mass import binary_log_mass, one_hot_log_mass
 from ._noise import gumbel, logistic, wide
 from ._one_hot import OneHotCategorical, finite, hardest
@@ -46,7 +46,7 @@ class Discrete(eqx.Module):
         return jnp.sum(of(self.logits, b))
 
     def noise(self, key: PRNGKeyArray) -> Array:
-        """Which, added to the logits, makes scores whose hard sample has the right law."""
+        """Which, added to the logits, makes scores whose hard sample has the right distribution."""
         draw = gumbel if self.one_hot else logistic
         return draw(key, self.logits.shape, self.logits.dtype)
 
@@ -82,7 +82,7 @@ def discrete(q: Any, estimator: str) -> Discrete:
         case _:
             fits = (
                 "which it has no relaxation of: take `ScoreFunction`, or give it a method "
-                "`as_discrete()` if it is such a law"
+                "`as_discrete()` if it is such a distribution"
             )
     raise ValueError(
         f"`estimator` {estimator} is for `numpyro.distributions.Bernoulli` and for "

@@ -32,10 +32,11 @@ class Distribution(Protocol):
 
     - `support`, one of `numpyro.distributions.constraints`: outside of it there is no density;
     - `has_rsample`, False where no gradient flows through its samples; left out, it is found out;
-    - `as_discrete()`, of a discrete law: the same law, outcomes and shape, as NumPyro's `Bernoulli`
-      or as `OneHotCategorical`, or an `Independent` or expanded one. With it a law is listed by
-      `Enumeration` and relaxed by `GumbelSoftmax`, `StraightThrough` and `Relax`,
-      `pullback.bounds.kl_divergence` knows it, and its densities have the right slopes at ties;
+    - `as_discrete()`, of a discrete distribution: the same distribution, outcomes and shape, as
+      NumPyro's `Bernoulli` or as `OneHotCategorical`, or an `Independent` or expanded one. With it
+      a distribution is listed by `Enumeration` and relaxed by `GumbelSoftmax`, `StraightThrough`
+      and `Relax`, `pullback.bounds.kl_divergence` knows it, and its densities have the right slopes
+      at ties;
     - `kl_from(q)`, the divergence of q from it in closed form.
 
     Example:
@@ -128,7 +129,7 @@ def log_prob(q: Distribution, z: Any) -> Float[Array, ""]:
 
     Outside of the support that q names it is -inf, with the gradient 0, compiled or not, whatever
     NumPyro's `validate_args` is; NaN stays NaN. Its slopes are right at ties and ends, as at a
-    logit of 0, for NumPyro's discrete laws too.
+    logit of 0, for NumPyro's discrete distributions too.
 
     Example:
         >>> import numpyro.distributions as dist
@@ -183,7 +184,7 @@ def _log_prob(q: Any, z: Any) -> Array:
     z = jnp.asarray(z)
     mask = membership(support, z)
     found = _inside(q, moved_inside(support, z, mask))
-    if mask.ndim > found.ndim:  # a law of events, whose support is said of their entries
+    if mask.ndim > found.ndim:  # a distribution of events, whose support is said of their entries
         mask = jnp.all(mask, axis=tuple(range(found.ndim - mask.ndim, 0)))
     return jnp.where(mask, found, -jnp.inf)
 
@@ -211,13 +212,14 @@ def _inside(q: Any, z: Any) -> Array:
         found = log_rest + _log_prob(q.base_dist, z)
         zero = jnp.logaddexp(log_gate, found)
         return jnp.where(jnp.asarray(z) == 0, zero, found)
-    # As it is inside of `jax.jit`: a law that was built eagerly checks the support by itself.
-    law, z = jax.tree.map(lambda leaf: leaf, q), jnp.asarray(z)
+    # As it is inside of `jax.jit`: a distribution that was built eagerly checks the support by
+    # itself.
+    distribution, z = jax.tree.map(lambda leaf: leaf, q), jnp.asarray(z)
     if z.size:
-        return jnp.asarray(law.log_prob(z))
+        return jnp.asarray(distribution.log_prob(z))
     # NumPyro folds axes in ways that zero rows do not bear.
     one = jax.ShapeDtypeStruct(tuple(max(size, 1) for size in z.shape), z.dtype)
-    shape = jax.eval_shape(law.log_prob, one)
+    shape = jax.eval_shape(distribution.log_prob, one)
     rows = [a if a == 0 else b for a, b in zip(z.shape, shape.shape, strict=False)]
     return jnp.zeros((*rows, *shape.shape[len(rows) :]), shape.dtype)
 
@@ -311,7 +313,7 @@ def require_reparameterised(q: Any, estimator: str) -> None:
 
 
 def listed(q: Any) -> Any:
-    """The law whose outcomes can be listed and relaxed: the one that q says it is, or q itself."""
+    """What can be listed and relaxed: the distribution that q says it is, or q itself."""
     return independent_parts(q.as_discrete() if hasattr(q, "as_discrete") else q)
 
 

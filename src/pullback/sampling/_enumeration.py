@@ -12,14 +12,14 @@ from jaxtyping import Array, Float, Key
 
 from pullback._promotion import standard_promotion
 
-from ._estimator import AbstractEstimator
-from ._law import (
+from ._distribution import (
     Distribution,
     listed,
     log_prob_of_parts,
     probability,
     probability_of_parts,
 )
+from ._estimator import AbstractEstimator
 
 
 class Enumeration(AbstractEstimator):
@@ -46,11 +46,11 @@ class Enumeration(AbstractEstimator):
         keys: Key[Array, " sample"],
         batch_size: int | None,
     ) -> Float[Array, ""]:
-        law = listed(q)
-        outcomes = self._outcomes(law)
+        distribution = listed(q)
+        outcomes = self._outcomes(distribution)
 
         def term(z: Array) -> Array:
-            share, value = probability(law, z), f(z, q)
+            share, value = probability(distribution, z), f(z, q)
             # Not of what never comes; but at 0 a probability has a slope, and f counts there.
             return share * jnp.where((share == 0) & ~jnp.isfinite(value), 0, value)
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from pullback._key import checked_keys
 from pullback._once import once
 
-from ._law import Distribution
+from ._distribution import Distribution
 from ._orders import beside
 
 
@@ -32,8 +32,8 @@ class AbstractEstimator(eqx.Module):
 
     - `learned_parts`: the PyTree of what it learns, by which `pullback.train.JointLoss` finds what
       to train beside the model. The gradient by these arrays is that of their own objective.
-    - `relaxes`: True if it calls `f` at values that no discrete law has a density at. Bounds with
-      a sampled divergence refuse it.
+    - `relaxes`: True if it calls `f` at values that no discrete distribution has a density at.
+      Bounds with a sampled divergence refuse it.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpyro.distributions as dist

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pullback._key import checked_key
 
 from ._contract import require_distribution
+from ._distribution import Distribution
 from ._estimator import AbstractEstimator
-from ._law import Distribution
 from ._pathwise import LogMeanExp, scalar
 
 

@@ -11,34 +11,35 @@ from jaxtyping import Array, PRNGKeyArray
 from pullback._key import checked_key
 from pullback.nn import Constant
 
-from ._law import draw, log_prob_of_parts
+from ._distribution import draw, log_prob_of_parts
 
 
-class FixedLaw(eqx.Module):
+class FixedDistribution(eqx.Module):
     """One of NumPyro's distributions, none of whose numbers is trained.
 
     As a PyTree a NumPyro distribution shows its numbers bare: an optimiser would move a scale
-    below zero, and some laws hold a number twice. So a model keeps the law with each of its floats
-    as a `pullback.nn.Constant`, and gives it back by `law`. What is to be trained is written as a
-    module whose arrays may take any value, as `pullback.models.vae.MixturePrior` is.
+    below zero, and some distributions hold a number twice. So a model keeps the distribution with
+    each of its floats as a `pullback.nn.Constant`, and gives it back by `distribution`. What is to
+    be trained is written as a module whose arrays may take any value, as
+    `pullback.models.vae.MixturePrior` is.
 
     Args:
-        law: the distribution.
+        distribution: the one that was given.
 
     Example:
         >>> import equinox as eqx, jax.numpy as jnp, numpyro.distributions as dist
-        >>> fixed = FixedLaw(dist.Normal(jnp.zeros(2), 1.0))
-        >>> print(fixed.law.loc, jax.tree.leaves(eqx.filter(fixed, eqx.is_inexact_array)))
+        >>> fixed = FixedDistribution(dist.Normal(jnp.zeros(2), 1.0))
+        >>> print(fixed.distribution.loc, jax.tree.leaves(eqx.filter(fixed, eqx.is_inexact_array)))
         [0. 0.] []
     """
 
     parts: Any
 
-    def __init__(self, law: dist.Distribution):
-        self.parts = jax.tree.map(_held, law)
+    def __init__(self, distribution: dist.Distribution):
+        self.parts = jax.tree.map(_held, distribution)
 
     @property
-    def law(self) -> Any:
+    def distribution(self) -> Any:
         """The distribution."""
         is_held = lambda part: isinstance(part, Constant)
         given = lambda part: part.values if is_held(part) else part
@@ -47,27 +48,27 @@ class FixedLaw(eqx.Module):
 
     @property
     def support(self) -> Any:
-        """That of the law."""
-        return self.law.support
+        """That of the given one."""
+        return self.distribution.support
 
     @property
     def has_rsample(self) -> bool:
         """Whether gradients flow through a sample."""
-        return bool(self.law.has_rsample)
+        return bool(self.distribution.has_rsample)
 
     def log_prob(self, value: Any) -> Array:
-        """As the law has it, over its batch shape."""
-        return log_prob_of_parts(self.law, value)
+        """As the given one has it, over its batch shape."""
+        return log_prob_of_parts(self.distribution, value)
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with `sample_shape` in front."""
         key = checked_key(key)
-        return draw(self.law, key, sample_shape)
+        return draw(self.distribution, key, sample_shape)
 
 
 def fixed(q: Any) -> Any:
-    """A distribution of NumPyro as a `FixedLaw`; anything else as it is."""
-    return FixedLaw(q) if isinstance(q, dist.Distribution) else q
+    """A distribution of NumPyro as a `FixedDistribution`; anything else as it is."""
+    return FixedDistribution(q) if isinstance(q, dist.Distribution) else q
 
 
 def _held(number: Any) -> Any:

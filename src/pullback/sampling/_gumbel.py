@@ -15,8 +15,8 @@ from pullback._once import once
 
 from ._concrete import require_positive
 from ._discrete import discrete
+from ._distribution import Distribution
 from ._estimator import AbstractEstimator, over_samples
-from ._law import Distribution
 from ._noise import gumbel, wide
 from ._one_hot import finite, hardest
 
@@ -141,9 +141,9 @@ class GumbelSoftmax(AbstractEstimator):
     $$ \hat g = \nabla_\phi f\big(\mathrm{softmax}((\text{logits}_\phi + g) / \tau)\big) $$
 
     For `numpyro.distributions.Bernoulli` (then a sigmoid of logistic noise), `OneHotCategorical`
-    and a law of one's own with `as_discrete()` (see `Distribution`); `f` is evaluated inside the
-    simplex and differentiated. Biased: towards zero temperature the bias vanishes while the
-    variance grows like $1 / \tau$. The value that `expectation` gives is that of the relaxed
+    and a distribution of one's own with `as_discrete()` (see `Distribution`); `f` is evaluated
+    inside the simplex and differentiated. Biased: towards zero temperature the bias vanishes while
+    the variance grows like $1 / \tau$. The value that `expectation` gives is that of the relaxed
     sample, and can flatter a model: score with `ScoreFunction`, which draws discrete ones. Where
     many discrete variables feed a network it mostly trains best; `Relax` is for an `f` that is a
     black box, or when bias is not allowed.
@@ -182,7 +182,7 @@ class GumbelSoftmax(AbstractEstimator):
 
     @property
     def relaxes(self) -> bool:
-        """Whether `f` sees values that no discrete law has a density at."""
+        """Whether `f` sees values that no discrete distribution has a density at."""
         return not self.hard
 
     def __call__(
@@ -193,13 +193,13 @@ class GumbelSoftmax(AbstractEstimator):
         batch_size: int | None,
     ) -> Float[Array, ""]:
         given = discrete(q, type(self).__name__)
-        law = given.widened()
-        temperature = self.temperature.astype(law.logits.dtype)
+        distribution = given.widened()
+        temperature = self.temperature.astype(distribution.logits.dtype)
 
         def one(key: Array) -> Array:
-            z = law.logits + law.noise(key)
-            soft = law.soften(z, temperature)
-            sample = _with_gradient_of(law.harden(z), soft) if self.hard else soft
+            z = distribution.logits + distribution.noise(key)
+            soft = distribution.soften(z, temperature)
+            sample = _with_gradient_of(distribution.harden(z), soft) if self.hard else soft
             return f(sample.astype(given.logits.dtype), q)
 
         return jnp.mean(over_samples(one, keys, batch_size))
@@ -248,11 +248,13 @@ class StraightThrough(AbstractEstimator):
         batch_size: int | None,
     ) -> Float[Array, ""]:
         given = discrete(q, type(self).__name__)
-        law = given.widened()
-        soft = law.soften(law.logits, 1 / self.slope.astype(law.logits.dtype))
+        distribution = given.widened()
+        soft = distribution.soften(
+            distribution.logits, 1 / self.slope.astype(distribution.logits.dtype)
+        )
 
         def one(key: Array) -> Array:
-            hard = law.harden(law.logits + law.noise(key))
+            hard = distribution.harden(distribution.logits + distribution.noise(key))
             return f(_with_gradient_of(hard, soft).astype(given.logits.dtype), q)
 
         return jnp.mean(over_samples(one, keys, batch_size))

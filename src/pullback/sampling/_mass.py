@@ -1,4 +1,4 @@
-"""Probabilities of discrete laws whose derivatives are right at ties and at the ends.
+"""Probabilities of discrete distributions whose derivatives are right at ties and at the ends.
 
 NumPyro's cross entropies have slope 0 or 1 at the logit 0, where it is a half, and its clamped
 probabilities have slope 0 at 0 and 1. These are used in their place, by `log_prob` and whatever
@@ -31,7 +31,7 @@ def times(count: Array, x: Array) -> Array:
 
 
 def log_or_none(q: Any, z: Array) -> Array | None:
-    """The log-probability of z inside of the support, or None of a law that is not known here."""
+    """The log-probability of z inside of the support, or None where q is not known here."""
     match q:
         case dist.BernoulliLogits():
             logits = _real(q.logits)

@@ -84,7 +84,7 @@ def _reweighted_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array | Non
 def weighted_later(value: Float[Array, ""], log_prob: Float[Array, ""]) -> Float[Array, ""]:
     """`value`, whose derivative is weighted by the likelihood ratio, and which is itself not.
 
-    For a value that gets the first derivative by its sample's law from `attach`.
+    For a value that gets the first derivative by its sample's distribution from `attach`.
     """
     return beside(value, log_prob)
 
@@ -124,7 +124,7 @@ def at_first(f: Callable[[Any, Any], Array], z: Any, q: Any, shares: Array | Non
     Args:
         f: the integrand.
         z: the sample.
-        q: its law.
+        q: its distribution.
         shares: one for each entry of the first axis of z; None for ones.
     """
     closed = eqx.filter_closure_convert(f, z, q)
@@ -137,7 +137,7 @@ def at_first(f: Callable[[Any, Any], Array], z: Any, q: Any, shares: Array | Non
 @eqx.filter_custom_jvp
 def _at_first(z: PyTree, q: PyTree, shares: Array | None, witnesses: PyTree) -> tuple:
     # Whatever is differentiated first is among the arguments, so that the next time the sample and
-    # its law come as they are.
+    # its distribution come as they are.
     return z, q
 
 

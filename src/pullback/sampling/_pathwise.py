@@ -10,8 +10,15 @@ from jaxtyping import Array, Float, Key
 
 from pullback._promotion import standard_promotion
 
+from ._distribution import (
+    Distribution,
+    Replicated,
+    draw,
+    is_mixture,
+    require_reparameterised,
+    require_tree,
+)
 from ._estimator import AbstractEstimator, over_samples
-from ._law import Distribution, Replicated, draw, is_mixture, require_reparameterised, require_tree
 from ._orders import at_first
 
 

@@ -14,8 +14,7 @@ from pullback._once import once
 
 from ._control_variate import controlled
 from ._discrete import discrete
-from ._estimator import attach_objective
-from ._law import (
+from ._distribution import (
     Distribution,
     draw,
     is_reparameterised,
@@ -23,6 +22,7 @@ from ._law import (
     require_reparameterised,
     stop_gradient,
 )
+from ._estimator import attach_objective
 from ._orders import likelihood_ratio
 from ._relaxation import relaxation_noise, relaxed_from, relaxed_sample
 
@@ -201,9 +201,9 @@ class RelaxPolicy(AbstractPolicyEstimator):
         params, rest = eqx.partition(stop_gradient(policy), eqx.is_inexact_array)
 
         def step(policy: Policy, state: Any, key: Array) -> tuple[Array, Array]:
-            law = discrete(policy(state), type(self).__name__)
-            b, z, z_tilde = relaxed_from(law, *relaxation_noise(law, key))
-            return jnp.stack([z, z_tilde]), law.log_prob(b)
+            distribution = discrete(policy(state), type(self).__name__)
+            b, z, z_tilde = relaxed_from(distribution, *relaxation_noise(distribution, key))
+            return jnp.stack([z, z_tilde]), distribution.log_prob(b)
 
         def path(params: PyTree) -> tuple[Array, Array]:
             moved = eqx.combine(params, rest)

@@ -14,8 +14,8 @@ from ._control_variate import (
     controlled,
 )
 from ._discrete import Discrete, discrete
+from ._distribution import Distribution, draw, log_prob, require_reparameterised, stop_gradient
 from ._estimator import AbstractEstimator, attach_objective, over_samples
-from ._law import Distribution, draw, log_prob, require_reparameterised, stop_gradient
 from ._orders import attach, likelihood_ratio, weighted_later
 from ._relaxation import relaxation_noise, relaxed_from
 
@@ -27,7 +27,7 @@ class Relax(AbstractEstimator):
        \qquad z \sim p(z), \quad b = H(z), \quad \tilde z \sim p(z \mid b) $$
 
     with respect to the logits of q, and on from there by the chain rule. Unbiased for every c. For
-    `numpyro.distributions.Bernoulli`, `OneHotCategorical` and a law of one's own with
+    `numpyro.distributions.Bernoulli`, `OneHotCategorical` and a distribution of one's own with
     `as_discrete()` (see `Distribution`); `f` is called once a sample, with zeros and ones as
     floats, and never differentiated with respect to them, so it may be a black box
     (`jax.pure_callback`), unless the control variate contains it.
@@ -68,7 +68,7 @@ class Relax(AbstractEstimator):
 
     @property
     def relaxes(self) -> bool:
-        """Whether `f` sees values that no discrete law has a density at."""
+        """Whether `f` sees values that no discrete distribution has a density at."""
         return getattr(self.control_variate, "relaxes", False)
 
     @property
@@ -83,8 +83,8 @@ class Relax(AbstractEstimator):
         keys: Key[Array, " sample"],
         batch_size: int | None,
     ) -> Float[Array, ""]:
-        law = discrete(q, type(self).__name__)
-        held, held_q = stop_gradient(law), stop_gradient(q)
+        distribution = discrete(q, type(self).__name__)
+        held, held_q = stop_gradient(distribution), stop_gradient(q)
 
         def relaxed(z: Array, temperature: Array) -> Array:
             return _held(f, held.soften(z, temperature), held_q)
@@ -98,7 +98,7 @@ class Relax(AbstractEstimator):
         def one(key: Array) -> Array:
             noise = relaxation_noise(held, key)
             b = relaxed_from(held, *noise).b
-            value, score = f(b, q), law.log_prob(b)
+            value, score = f(b, q), distribution.log_prob(b)
 
             def path(logits: Array) -> tuple[Array, Array]:
                 moved = Discrete(logits, held.one_hot)
@@ -106,10 +106,15 @@ class Relax(AbstractEstimator):
                 return jnp.stack([z, z_tilde]), moved.log_prob(b)
 
             g, objective = controlled(
-                evaluate, self.control_variate, path, law.logits, value, likelihood_ratio(score)
+                evaluate,
+                self.control_variate,
+                path,
+                distribution.logits,
+                value,
+                likelihood_ratio(score),
             )
-            value = attach(weighted_later(value, score), law.logits, g)
-            return attach_objective(value, objective, (self, law, q, value))
+            value = attach(weighted_later(value, score), distribution.logits, g)
+            return attach_objective(value, objective, (self, distribution, q, value))
 
         return jnp.mean(over_samples(one, keys, batch_size))
 

@@ -63,25 +63,25 @@ def relaxed_sample(q: Any, *, key: PRNGKeyArray) -> RelaxedSample:
     appendix B.
     """
     key = checked_key(key)
-    law = discrete(q, "relaxed_sample")
-    return relaxed_from(law, *relaxation_noise(law, key))
+    distribution = discrete(q, "relaxed_sample")
+    return relaxed_from(distribution, *relaxation_noise(distribution, key))
 
 
-def relaxation_noise(law: Discrete, key: PRNGKeyArray) -> tuple[Array, Array]:
+def relaxation_noise(distribution: Discrete, key: PRNGKeyArray) -> tuple[Array, Array]:
     """The noise of both relaxed samples."""
     first, second = jr.split(key)
-    return law.noise(first), law.noise(second)
+    return distribution.noise(first), distribution.noise(second)
 
 
-def relaxed_from(law: Discrete, first: Array, second: Array) -> RelaxedSample:
+def relaxed_from(distribution: Discrete, first: Array, second: Array) -> RelaxedSample:
     """The sample as a function of the logits, at given noise."""
-    if not law.one_hot:
-        z = law.logits + first
-        b = law.harden(jax.lax.stop_gradient(z))
-        return RelaxedSample(b, z, _binary_given(b, law.logits, second))
-    log_theta = jax.nn.log_softmax(law.logits)
+    if not distribution.one_hot:
+        z = distribution.logits + first
+        b = distribution.harden(jax.lax.stop_gradient(z))
+        return RelaxedSample(b, z, _binary_given(b, distribution.logits, second))
+    log_theta = jax.nn.log_softmax(distribution.logits)
     z = log_theta + first
-    b = law.harden(jax.lax.stop_gradient(z))
+    b = distribution.harden(jax.lax.stop_gradient(z))
     return RelaxedSample(b, z, _one_hot_given(b, log_theta, second))
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from ._distribution import Distribution, draw, log_prob
 from ._estimator import AbstractEstimator, downhill, over_samples
-from ._law import Distribution, draw, log_prob
 from ._orders import attach, reweighted
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 
-from ._law import independent_parts
+from ._distribution import independent_parts
 
 
 class StandardNormal(eqx.Module):

@@ -1,4 +1,4 @@
-"""Where a law has any density, the same whether it is compiled or not."""
+"""Where a distribution has any density, the same whether it is compiled or not."""
 
 import math
 import sys

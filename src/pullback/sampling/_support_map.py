@@ -1,4 +1,4 @@
-"""Maps between the support of a law and the whole line, the same for densities and posteriors."""
+"""Maps between a support and the whole line, the same for densities and posteriors."""
 
 import math
 from collections.abc import Mapping
@@ -69,8 +69,8 @@ class SupportMap(eqx.Module):
         support: one for all columns, or a mapping from a column, or a tuple of columns, to one; the
             columns that it leaves out are of all numbers. One is a constraint of
             `numpyro.distributions.constraints` or its name there ("positive", "unit_interval",
-            "simplex", "nonnegative_integer"), "integer", or a law whose support it is. None: all
-            numbers.
+            "simplex", "nonnegative_integer"), "integer", or a distribution whose support it is.
+            None: all numbers.
 
     Attributes:
         line: entries of y.

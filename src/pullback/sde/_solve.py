@@ -85,7 +85,7 @@ def solve(
     one path): the noise of every path is its own, and the gradient of shared parameters is summed
     step by step, which `jax.vmap` of `solve` would not do.
 
-    With a `prior` the KL divergence in path space between the solution's law and that of
+    With a `prior` the KL divergence in path space between the solution's distribution and that of
     $dy = h\,dt + \sigma\,dW$ is gathered on the way (Girsanov). With $\sigma u = b - h$ it is the
     expectation of any of three forms, evaluated where each step starts:
 
@@ -93,8 +93,9 @@ def solve(
        \text{monte_carlo: } \int \tfrac12 \|u\|^2 dt + \int u \cdot dW, $$
 
     and `sticking_the_landing`, which has the value of the second, but in whose second integral the
-    parameters count as constants. Where the solution's law is the true posterior, its gradient has
-    no variance but the steps'. The two laws must share $\sigma$: else the KL is infinite.
+    parameters count as constants. Where the solution's distribution is the true posterior, its
+    gradient has no variance but the steps'. The two distributions must share $\sigma$: else the KL
+    is infinite.
 
     Args:
         drift: `b(t, y, args)`; its value has the structure, shapes and dtype of `y`.
@@ -118,7 +119,8 @@ def solve(
             discrete solution), `StochasticAdjoint()` (constant memory), or
             `diffrax.DirectAdjoint()` (JAX differentiates the loop, in forward mode too; memory
             grows with the number of steps).
-        prior: the drift `h(t, y, args)` of the other law; where there is no noise it may have None.
+        prior: the drift `h(t, y, args)` of the other distribution; where there is no noise it may
+            have None.
         kl: the form of the KL.
         dt: take equal steps of at most this length between two successive `ts`, which must be
             known when the program is compiled.

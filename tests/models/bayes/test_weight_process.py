@@ -1,4 +1,4 @@
-"""The process of the weights where its law is known: exact posteriors, moments, controls."""
+"""The process of the weights where it is known exactly: posteriors, moments, controls."""
 
 import equinox as eqx
 import jax
@@ -104,10 +104,10 @@ def test_away_from_the_optimum_the_three_forms_have_one_mean(key):
             assert jnp.all(jnp.abs(a.mean.phi - b.mean.phi) < 4 * error)
 
 
-def test_without_a_control_there_is_no_kl_and_the_law_is_the_prior(key, uncompiled):
+def test_without_a_control_there_is_no_kl_and_the_distribution_is_the_prior(key, uncompiled):
     process = WeightProcess(jnp.arange(3.0), OUPrior(sigma=0.4), BottleneckDrift(3, (2,), key=key))
     posterior = process.sample([0.0, 1.0], paths=5, steps=5, key=key)
-    prior = process.sample([0.0, 1.0], paths=5, law="prior", kl=None, steps=5, key=key)
+    prior = process.sample([0.0, 1.0], paths=5, distribution="prior", kl=None, steps=5, key=key)
     assert jnp.all(posterior.kl == 0)
     assert jnp.all(prior.kl == 0)
     np.testing.assert_array_equal(posterior.weights, prior.weights)
@@ -166,7 +166,9 @@ def test_the_martingale_is_taken_at_the_current_weights(key, uncompiled):
 )
 def test_the_prior_has_the_moments_of_its_closed_form(prior, mean, variance, key):
     process = WeightProcess(jnp.ones(1), prior, lambda t, w, args: 10 + w)
-    found = process.sample([0.0, 1.0], paths=10_000, law="prior", kl=None, steps=400, key=key)
+    found = process.sample(
+        [0.0, 1.0], paths=10_000, distribution="prior", kl=None, steps=400, key=key
+    )
     w = found.weights[-1]
     # 4 standard errors, and Euler's bias, which is below 1 % of either at 400 steps.
     assert abs(jnp.mean(w) - mean) < 4 * np.sqrt(variance / 1e4) + 0.01 * mean
@@ -205,7 +207,7 @@ def test_what_does_not_fit_is_refused(key):
     with pytest.raises(ValueError, match="`widths\\[1\\]` must be 1 or more, got 0"):
         BottleneckDrift(3, (2, 0), key=key)
     process = WeightProcess(jnp.ones(2), OUPrior(sigma=0.4), BottleneckDrift(2, (2,), key=key))
-    with pytest.raises(ValueError, match="`law` must be 'posterior' or 'prior'"):
-        process.law("likelihood")
+    with pytest.raises(ValueError, match="`distribution` must be 'posterior' or 'prior'"):
+        process.drift_of("likelihood")
     with pytest.raises(ValueError, match="`paths` must be 1 or more, got 0"):
         process.sample([0.0, 1.0], paths=0, key=key)

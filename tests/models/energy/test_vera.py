@@ -205,7 +205,7 @@ def test_the_classifiers_terms_are_those_of_its_probabilities():
 
 
 def test_refined_samples_follow_the_energy_or_the_tilted_generator():
-    """A normal energy: in the data's space its law, in the latents' the product of both."""
+    """A normal energy: its distribution in the data's space, the product in the latents'."""
     energy = Quadratic(4 * jnp.eye(1), jnp.zeros(1))
     generator = LatentGenerator(Linear(jnp.full((1, 1), 0.8), jnp.ones(1)), 1, sigma=0.6)
     kinds: dict[Any, tuple[float, float]] = {

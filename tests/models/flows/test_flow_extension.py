@@ -105,7 +105,7 @@ def test_a_flow_of_it_is_trained_and_is_a_density(key):
     np.testing.assert_allclose(np.exp(found.log_normaliser), 1, atol=5e-3)
 
 
-class LaplaceLaw(eqx.Module):
+class LaplaceDistribution(eqx.Module):
     """What a family gives: `log_prob` and `sample`, and arrays that gradients flow through."""
 
     place: jax.Array
@@ -131,7 +131,7 @@ class LaplaceFamily(pb.bounds.AbstractFamily):
         self.shape = (2 * latent,)
 
     def __call__(self, params):
-        return LaplaceLaw(*jnp.split(params, 2))
+        return LaplaceDistribution(*jnp.split(params, 2))
 
     def augment(self, model, params):
         return model
@@ -139,7 +139,7 @@ class LaplaceFamily(pb.bounds.AbstractFamily):
 
 def test_a_family_of_one_s_own_is_a_posterior(key):
     """z ~ Laplace(0, 1) and a flat likelihood: the exact posterior is a member."""
-    prior = LaplaceLaw(jnp.zeros(2), jnp.zeros(2))
+    prior = LaplaceDistribution(jnp.zeros(2), jnp.zeros(2))
     model = pb.bounds.LatentModel(lambda z: jnp.zeros(()), prior)
     family, params = LaplaceFamily(2), jnp.array([0.4, 0.0, 0.0, 0.3])
     bound = lambda p, k: pb.bounds.ELBO()(model, family(p), num_samples=4000, key=k)

@@ -43,8 +43,8 @@ ALL: dict[str, Any] = {
 every = pytest.mark.parametrize("likelihood", ALL.values(), ids=ALL)
 
 
-def law_of(likelihood, params) -> Any:
-    """SciPy's law of each entry; of the logistic mixture and of classes None."""
+def distribution_of(likelihood, params) -> Any:
+    """SciPy's distribution of each entry; of the logistic mixture and of classes None."""
     if isinstance(likelihood, Bernoulli):
         return stats.bernoulli(special.expit(params))
     if isinstance(likelihood, Poisson):
@@ -64,9 +64,9 @@ def law_of(likelihood, params) -> Any:
 def of_scipy(likelihood, params, x):
     """log p(x) of each entry."""
     params, x = np.asarray(params), np.asarray(x)
-    law = law_of(likelihood, params)
-    if law is not None:
-        return law.logpdf(x) if likelihood.kind == "real" else law.logpmf(x)
+    distribution = distribution_of(likelihood, params)
+    if distribution is not None:
+        return distribution.logpdf(x) if likelihood.kind == "real" else distribution.logpmf(x)
     if isinstance(likelihood, Categorical):
         p = special.softmax(params, axis=-1)
         return np.log(np.take_along_axis(p, x.astype(int)[..., None], -1)[..., 0])
@@ -109,7 +109,7 @@ def test_draws_follow_the_density(likelihood, key):
     many = jnp.broadcast_to(params[None], (20_000, *params.shape))
     draws = np.asarray(eqx.filter_jit(likelihood.sample)(many, key=jr.key(1)), float)
     if likelihood.kind == "real":
-        expected = law_of(likelihood, np.asarray(params)).entropy()
+        expected = distribution_of(likelihood, np.asarray(params)).entropy()
     else:
         levels = {Bernoulli: 2, Categorical: 3, DiscretisedLogisticMixture: 6}
         counts = range(levels.get(type(likelihood), 400))

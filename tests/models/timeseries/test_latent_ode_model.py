@@ -302,8 +302,8 @@ def test_a_band_of_few_samples_holds_its_share_too(key, samples, share):
     many = jax.tree.map(lambda a: jnp.repeat(a, 1000, axis=0), observed_of("decays"))
     found = ts.predict(model, many, many.times[:, :1], level=0.9, samples=samples, key=key)
     decoder = CASES["decays"][1]
-    law = norm(decoder @ model.encoder.mean, np.hypot(decoder @ model.encoder.std, NOISE))
-    held = (law.cdf(found.upper) - law.cdf(found.lower)).ravel()
+    distribution = norm(decoder @ model.encoder.mean, np.hypot(decoder @ model.encoder.std, NOISE))
+    held = (distribution.cdf(found.upper) - distribution.cdf(found.lower)).ravel()
     assert held.mean() == pytest.approx(share, abs=4 * held.std() / np.sqrt(len(held)))
 
 

@@ -15,7 +15,7 @@ from pullback._inputs import positive
 from pullback._key import checked_key
 
 from ._priors import AbstractWeightPrior
-from ._weight_process import KL, BottleneckDrift, Law, WeightProcess
+from ._weight_process import KL, BottleneckDrift, PathDistribution, WeightProcess
 
 
 class BlockOutput(NamedTuple):
@@ -98,7 +98,7 @@ class SDEBNNBlock(eqx.Module):
         self,
         features: Float[Array, "paths batch ..."],
         *,
-        law: Law = "posterior",
+        distribution: PathDistribution = "posterior",
         kl: KL | None = "sticking_the_landing",
         per_example: bool = False,
         solver: diffrax.AbstractSolver | None = None,
@@ -112,7 +112,7 @@ class SDEBNNBlock(eqx.Module):
 
         Args:
             features: the input, once for each path.
-            law: whose weights: "posterior" or "prior".
+            distribution: whose weights: "posterior" or "prior".
             kl: the form of the KL, see `pullback.sde.solve`; None for none.
             per_example: a path of the weights for each example, too.
             solver: replaces the block's own; with tolerances, `diffrax.Heun()`.
@@ -133,7 +133,7 @@ class SDEBNNBlock(eqx.Module):
         if solver is None:
             default = diffrax.Euler() if steps is not None else diffrax.Heun()
             solver = default if steps is None or self.solver is None else self.solver
-        drift = own.law(law)
+        drift = own.drift_of(distribution)
         leading = features.shape[: 2 if per_example else 1]
         start = jnp.broadcast_to(
             jnp.expand_dims(own.start, range(len(leading))), (*leading, *own.start.shape)

@@ -28,7 +28,7 @@ def categorical_log_likelihood(
 def laplace_log_likelihood(
     outputs: Float[Array, " outputs"], target: Float[Array, " outputs"], *, scale: float = 0.1
 ) -> Float[Array, ""]:
-    """The log-density of a target that scatters by a Laplace law of this scale, in nats."""
+    """The log-density of a target with Laplace noise of this scale, in nats."""
     width = jnp.asarray(scale, outputs.dtype)
     return jnp.sum(-jnp.abs(outputs - target) / width - jnp.log(2 * width))
 

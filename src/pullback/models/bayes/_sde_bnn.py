@@ -18,7 +18,7 @@ from pullback.nn import ConcatMLP
 from ._block import SDEBNNBlock, sde_bnn_block
 from ._conv_field import ConvField
 from ._priors import AbstractWeightPrior
-from ._weight_process import KL, Law
+from ._weight_process import KL, PathDistribution
 
 
 class Outputs(NamedTuple):
@@ -69,7 +69,7 @@ class SDEBNN(eqx.Module):
         x: Float[Array, "batch ..."],
         *,
         paths: int = 1,
-        law: Law = "posterior",
+        distribution: PathDistribution = "posterior",
         kl: KL | None = "sticking_the_landing",
         per_example: bool = False,
         solver: diffrax.AbstractSolver | None = None,
@@ -84,7 +84,7 @@ class SDEBNN(eqx.Module):
         Args:
             x: the batch.
             paths: how many paths of the weights.
-            law, kl, per_example, solver, steps, rtol, atol, throw: as in `SDEBNNBlock`.
+            distribution, kl, per_example, solver, steps, rtol, atol, throw: as in `SDEBNNBlock`.
             key: for the weights.
 
         Raises:
@@ -100,7 +100,7 @@ class SDEBNN(eqx.Module):
         for number, block in enumerate(self.blocks):
             out = block(
                 features,
-                law=law,
+                distribution=distribution,
                 kl=kl,
                 per_example=per_example,
                 solver=solver,
@@ -120,7 +120,7 @@ class SDEBNN(eqx.Module):
         x: Float[Array, "batch ..."],
         *,
         paths: int = 32,
-        law: Law = "posterior",
+        distribution: PathDistribution = "posterior",
         solver: diffrax.AbstractSolver | None = None,
         steps: int | None = None,
         rtol: float | None = None,
@@ -138,7 +138,7 @@ class SDEBNN(eqx.Module):
         Args:
             x: the inputs.
             paths: S; every input sees the same ones.
-            law: whose weights: "posterior" or "prior".
+            distribution: whose weights: "posterior" or "prior".
             solver: replaces the blocks' own; with tolerances, `diffrax.Heun()`.
             steps: replaces the blocks' own.
             rtol: relative tolerance, for steps that adapt. They adapt to a batch as a whole.
@@ -159,7 +159,7 @@ class SDEBNN(eqx.Module):
             found = self(
                 x,
                 paths=paths,
-                law=law,
+                distribution=distribution,
                 kl=None,
                 solver=solver,
                 steps=steps,

@@ -17,7 +17,7 @@ from pullback.nn._concat import _ConcatSquashLinear as ConcatSquashLinear
 
 from ._priors import AbstractWeightPrior
 
-Law = Literal["posterior", "prior"]
+PathDistribution = Literal["posterior", "prior"]
 KL = Literal["analytic", "monte_carlo", "sticking_the_landing"]
 
 
@@ -100,8 +100,8 @@ class WeightProcess(eqx.Module):
 
     $$ dw = \big(h(t, w) + g_\phi(t, w)\big)\,dt + \sigma\,dB, \qquad w_0 \text{ learned} $$
 
-    Only the difference $g_\phi$ to the prior's drift is learned. Both laws start at the same $w_0$
-    and have the same $\sigma$, so the KL between them is finite.
+    Only the difference $g_\phi$ to the prior's drift is learned. Both distributions start at the
+    same $w_0$ and have the same $\sigma$, so the KL between them is finite.
 
     Args:
         start: the first weights, `[weights]`.
@@ -152,7 +152,7 @@ class WeightProcess(eqx.Module):
         *,
         paths: int,
         start: Float[Array, "paths weights"] | None = None,
-        law: Law = "posterior",
+        distribution: PathDistribution = "posterior",
         kl: KL | None = "sticking_the_landing",
         solver: diffrax.AbstractSolver | None = None,
         steps: int = 20,
@@ -166,7 +166,7 @@ class WeightProcess(eqx.Module):
             ts: the times at which the weights are wanted, from the first on.
             paths: how many.
             start: a start for each path, in place of the learned one.
-            law: whose paths.
+            distribution: whose paths.
             kl: the form of the KL, see `pullback.sde.solve`; None for none.
             solver: `diffrax.Euler()` when None.
             steps: equal steps between two successive times.
@@ -186,7 +186,7 @@ class WeightProcess(eqx.Module):
         if start is None:
             start = jnp.broadcast_to(self.start[None], (paths, *self.start.shape))
         solution = sde.solve(
-            self.law(law),
+            self.drift_of(distribution),
             self.diffusion,
             start,
             ts,
@@ -204,12 +204,14 @@ class WeightProcess(eqx.Module):
             gathered = jnp.zeros(solution.ys.shape[:-1], solution.ys.dtype)
         return WeightPaths(solution.ys, gathered, solution)
 
-    def law(self, law: str) -> Callable[..., Array]:
-        """The drift of one of the two laws.
+    def drift_of(self, distribution: str) -> Callable[..., Array]:
+        """The drift of one of the two distributions.
 
         Raises:
-            ValueError: `law` is neither.
+            ValueError: `distribution` is neither.
         """
-        if law not in ("posterior", "prior"):
-            raise ValueError(f"`law` must be 'posterior' or 'prior', got {law!r}.")
-        return self.drift if law == "posterior" else self.prior_drift
+        if distribution not in ("posterior", "prior"):
+            raise ValueError(
+                f"`distribution` must be 'posterior' or 'prior', got {distribution!r}."
+            )
+        return self.drift if distribution == "posterior" else self.prior_drift

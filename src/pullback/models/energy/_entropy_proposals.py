@@ -17,7 +17,7 @@ Draws = tuple[Float[Array, "samples latent"], Float[Array, " samples"]]
 
 
 class AbstractProposal(eqx.Module):
-    """A law of latents of a generator's sample x, from which its posterior q(z|x) is approached."""
+    """A proposal for the posterior q(z|x) over the latents of a generator's sample x."""
 
     @abstractmethod
     def draw(
@@ -43,7 +43,7 @@ class AbstractProposal(eqx.Module):
 
 
 class DiagonalProposal(AbstractProposal):
-    r"""A normal law around the latent that made the sample, with a width for each entry.
+    r"""A normal distribution around the latent that made the sample, with a width for each entry.
 
     $$ \xi(z | z_0) = N(z;\ z_0, \mathrm{diag}(\eta^2)) $$
 

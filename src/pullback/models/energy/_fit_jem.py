@@ -54,8 +54,8 @@ def fit_jem(
         step: the optimiser, the sampler and the weights; None: `JEMStep(optax.adam(3e-4))`.
         steps: training steps.
         batch_size: examples a step, and chains; of fewer labelled ones, all.
-        start: the law of fresh chains; None: uniform over the range of the data. `GaussianStart`
-            begins nearer to them.
+        start: the distribution of fresh chains; None: uniform over the range of the data.
+            `GaussianStart` begins nearer to them.
         buffer_size: chains that are kept.
         log_every: steps between two points of the history, and between snapshots.
         restarts: how often the run may be rolled back.

@@ -27,8 +27,9 @@ def refine(
     r"""Samples of a generator, after a walk that the energy's density stays as it is under.
 
     In the space of the data the walk goes to $\exp f(x)$. In that of the latents it goes to
-    $\exp f(g(z) + \sigma \varepsilon)\, N(z; 0, I)\, N(\varepsilon; 0, I)$: the generator's law,
-    tilted by the energy, which is another density, and mixes better where there are many modes.
+    $\exp f(g(z) + \sigma \varepsilon)\, N(z; 0, I)\, N(\varepsilon; 0, I)$: the generator's
+    distribution, tilted by the energy, which is another density, and mixes better where there are
+    many modes.
 
     Args:
         energy: a callable `x -> []`, or a module with `log_density`.

@@ -20,7 +20,7 @@ class ReplayBuffer(eqx.Module):
 
     Args:
         data: the points, `[size, ...]`.
-        start: the law of fresh points.
+        start: the distribution of fresh points.
         classes: into how many slices; None: no slices.
 
     Raises:
@@ -60,7 +60,7 @@ class ReplayBuffer(eqx.Module):
         """A buffer of fresh points.
 
         Args:
-            start: their law.
+            start: their distribution.
             size: how many.
             classes: into how many slices; None: no slices.
             key: a typed PRNG key.

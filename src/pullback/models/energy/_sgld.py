@@ -83,7 +83,7 @@ def sample_jem(
 
     Args:
         model: the classifier.
-        start: where the chains begin, best the law that the buffer had in training.
+        start: where the chains begin, best the distribution that the buffer had in training.
         num_samples: how many.
         labels: the class of each, `[num_samples]`; None: of p(x).
         sampler: with many more steps than in training.

@@ -14,7 +14,7 @@ from pullback._key import checked_key
 
 
 class AbstractStart(eqx.Module):
-    """A law of first points, which may depend on a class."""
+    """A distribution of first points, which may depend on a class."""
 
     shape: eqx.AbstractVar[tuple[int, ...]]
 
@@ -22,7 +22,7 @@ class AbstractStart(eqx.Module):
     def sample(
         self, n: int, *, labels: Int[Array, " n"] | None = None, key: PRNGKeyArray
     ) -> Float[Array, "n ..."]:
-        """Points `[n, *shape]`; of the classes `labels`, where the law knows classes."""
+        """Points `[n, *shape]`; of the classes `labels`, where the distribution knows classes."""
 
 
 class BoxStart(AbstractStart):

@@ -62,9 +62,9 @@ class CNF(AbstractFlow):
         field: the vector field `f(t, y, args)` of one point `[dim]`; `args` is its context, or
             None.
         base: a `Distribution` at `t0`. Arrays of a module are parameters like any other; one of
-            NumPyro's is fixed (`pullback.sampling.FixedLaw`). Of a flow with contexts, a function
-            from one of them to a distribution too, such as `ConditionalNormal`, or a family of
-            `pullback.bounds`.
+            NumPyro's is fixed (`pullback.sampling.FixedDistribution`). Of a flow with contexts, a
+            function from one of them to a distribution too, such as `ConditionalNormal`, or a
+            family of `pullback.bounds`.
         divergence: how the trace is found. None is the exact trace: by `HollowDivergence` where
             the field has its own `with_divergence(t, y)` and there is no context, else by
             `ExactDivergence`.

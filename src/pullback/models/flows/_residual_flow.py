@@ -58,8 +58,8 @@ class ResidualFlow(AbstractFlow):
     Args:
         bijection: f, from the data to the base.
         base: a `Distribution` of points of the shape that f gives. Arrays of a module are
-            parameters; one of NumPyro's is fixed (`pullback.sampling.FixedLaw`). Of a flow with
-            contexts, a function from one of them to a distribution too, such as
+            parameters; one of NumPyro's is fixed (`pullback.sampling.FixedDistribution`). Of a flow
+            with contexts, a function from one of them to a distribution too, such as
             `ConditionalNormal`, or a family of `pullback.bounds`.
         shape: of one point of the data, where it is not that of the base.
         context_shape: of one context; a number d is the shape `[d]`. None: there is none.

@@ -114,7 +114,7 @@ class NegativeBinomial(AbstractLikelihood):
         return jnp.exp(self._split(params)[0])
 
     def sample(self, params: Float[Array, "..."], *, key: PRNGKeyArray) -> Array:
-        """A Poisson count whose rate is drawn from a gamma law."""
+        """A Poisson count whose rate is drawn from a gamma distribution."""
         key = checked_key(key)
         of_rate, of_count = jr.split(key)
         log_mean, log_r = self._split(params)

@@ -10,7 +10,7 @@ Kind = Literal["real", "whole", "classes"]
 
 
 class AbstractLikelihood(eqx.Module):
-    r"""The law of data given an array of parameters, which a decoder emits.
+    r"""The distribution of data given an array of parameters, which a decoder emits.
 
     $$ \log p(x \mid \mathrm{params}) = \sum_i \log p(x_i \mid \mathrm{params}_i) $$
 

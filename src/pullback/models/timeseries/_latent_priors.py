@@ -14,7 +14,7 @@ from pullback._inputs import positive
 
 
 class AbstractLatentPrior(eqx.Module):
-    r"""The law of a latent path, $dz = h(t, z)\,dt + \sigma(t, z)\,dW$ from a Gaussian start."""
+    r"""A prior over latent paths, $dz = h(t, z)\,dt + \sigma(t, z)\,dW$ from a Gaussian start."""
 
     latent: eqx.AbstractVar[int]
 
@@ -84,7 +84,7 @@ class OrnsteinUhlenbeck(AbstractLatentPrior):
                 raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}.")
 
     def start(self) -> tuple[Float[Array, " latent"], Float[Array, " latent"]]:
-        """The stationary law."""
+        """The stationary distribution."""
         return jnp.zeros(self.latent), jnp.full(self.latent, self.sigma / math.sqrt(2 * self.rate))
 
     def drift(self, t: ScalarLike, z: Float[Array, " latent"]) -> Float[Array, " latent"]:

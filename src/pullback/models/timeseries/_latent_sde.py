@@ -49,9 +49,9 @@ class LatentSDE(eqx.Module):
        \text{posterior: } dz = \big(h + \sigma\, u(t, z, c)\big)\,dt + \sigma\,dW, \qquad
        x_i \sim p(x \mid \mathrm{decoder}(z(t_i))), $$
 
-    where c is the context: what the encoder says at time t of the observations. The two laws share
-    their diffusion, so that the KL between them is finite: the control u is what is learned of the
-    posterior, and where it is zero, the posterior is the prior. The bound is
+    where c is the context: what the encoder says at time t of the observations. The two
+    distributions share their diffusion, so that the KL between them is finite: the control u is
+    what is learned of the posterior, and where it is zero, the posterior is the prior. The bound is
 
     $$ \log p(x) \ge E_q\Big[\sum_i \log p(x_i \mid z(t_i)) - \tfrac12 \int \|u\|^2 dt\Big]
        - KL(q(z_0) \| p(z_0)). $$
@@ -63,7 +63,7 @@ class LatentSDE(eqx.Module):
         encoder: from one series `(times, values, mask)` to a `PathContext`.
         start: from the first context to `2 * latent` numbers: mean and raw deviation of z_0.
         control: the function `u(t, z, context)` of one state.
-        prior: the law of the path without observations.
+        prior: the distribution of the path without observations.
         decoder: from one latent state to the likelihood's parameters, of the shape
             `likelihood.params_shape((variables,))`.
         likelihood: how values scatter about what is decoded: any of `pb.models.likelihoods`, or one
@@ -89,7 +89,7 @@ class LatentSDE(eqx.Module):
 
     Source: Li et al., Scalable Gradients for Stochastic Differential Equations, arXiv 2001.01328,
     section 5. There the posterior's drift is a net of its own; here it is the prior's plus a
-    control, which spans the same laws and starts at no KL.
+    control, which spans the same distributions and starts at no KL.
     """
 
     encoder: AbstractContextEncoder

@@ -122,7 +122,7 @@ def latent_sde(
         context: size of the recurrent encoder's context.
         width: of the hidden layers of control, prior drift and diffusions.
         depth: hidden layers of control and prior drift.
-        prior: the law of the path; a `NeuralPrior` when None.
+        prior: the distribution of the path; a `NeuralPrior` when None.
         decoder: from one latent state to the likelihood's parameters; a linear map when None.
         likelihood: how values scatter, of `pb.models.likelihoods` or your own; when None, normal
             with a learned standard deviation of each variable, which starts at 0.1. With a fixed

@@ -16,7 +16,7 @@ from pullback._key import checked_key
 from pullback.bounds import AbstractFamily, DiagonalNormal, ImportanceWeighted, LatentModel
 from pullback.models.likelihoods import AbstractLikelihood, check_support
 from pullback.sampling import (
-    FixedLaw,
+    FixedDistribution,
     StandardNormal,
     draw,
     fixed,
@@ -45,7 +45,7 @@ class VAE(eqx.Module):
         prior: of z: anything normalised with `log_prob` and `sample`, a `VampPrior`, or an
             `EnergyPrior` of `pullback.bounds`, whose mass is estimated. The floating arrays of a
             module are trained, as those of a `MixturePrior`; a distribution of NumPyro is fixed
-            (`pullback.sampling.FixedLaw`), as `StandardNormal` is.
+            (`pullback.sampling.FixedDistribution`), as `StandardNormal` is.
         likelihood: of x.
 
     Raises:
@@ -109,8 +109,8 @@ class VAE(eqx.Module):
         """The distribution p(z)."""
         if isinstance(self.prior, VampPrior):
             return self.prior.mixture(self.posterior)
-        if isinstance(self.prior, FixedLaw):
-            return self.prior.law
+        if isinstance(self.prior, FixedDistribution):
+            return self.prior.distribution
         return (
             stop_gradient(self.prior) if isinstance(self.prior, dist.Distribution) else self.prior
         )

@@ -39,7 +39,7 @@ def run_on_lorenz(config: Config, context: Context) -> list[Claim]:
         _draw(context, other, found["prior"])
     context.table(
         "bounds",
-        ["law of a held-out series", "log-density, nats a value"],
+        ["distribution of a held-out series", "log-density, nats a value"],
         [
             ["latent SDE, ELBO", round(found["elbo"], 3)],
             ["latent SDE, importance-weighted with 20 paths", round(found["iwae"], 3)],

@@ -124,7 +124,7 @@ def _claims(
             "The variance of the roulette is what the closed form says (largest relative error)",
             value=float(off.max()),
             at_most=0.1,
-            reference="closed form; a geometric law of ratio 0.5 where the fourth moment exists",
+            reference="closed form; geometric of ratio 0.5 where the fourth moment exists",
         ),
         Claim.over_seeds(
             "Trained by roulette, what a flow says of itself is true (gap to the exact figure)",

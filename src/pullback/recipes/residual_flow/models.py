@@ -44,7 +44,7 @@ class Config:
     bound: float = 0.98
     """On the norm of each linear layer."""
     ratio: float = 0.5
-    """Of the geometric law that stops a series; 2 exact terms come before."""
+    """Of the geometric distribution that stops a series; 2 exact terms come before."""
     iterations: int = 1200
     """Training steps of a flow."""
     batch_size: int = 256

@@ -105,7 +105,7 @@ def draw_variance(context: Context, found: Mapping[str, Any]) -> None:
     context.figure(
         "variance",
         fig,
-        "The variance of the estimate of ln(1 - rho) with two exact terms and a geometric law. At "
-        "the dotted lines, rho squared = ratio, it becomes infinite. Three layers of norm 0.98 "
-        "would allow a rho of 0.94.",
+        "The variance of the estimate of ln(1 - rho) with two exact terms and a geometric "
+        "distribution. At the dotted lines, rho squared = ratio, it becomes infinite. Three layers "
+        "of norm 0.98 would allow a rho of 0.94.",
     )

@@ -1,7 +1,8 @@
 """A posterior with two modes, which the recipe `sde-bnn` fits and quadrature knows exactly.
 
 A scalar z starts from N(0, 9) and follows dz = -0.1 z dt + sqrt(2) dB up to t = 3. It is
-seen twice, as -5 and as 5, with a scatter of Cauchy's law of scale 0.5: z is near one of the two.
+seen twice, as -5 and as 5, with a scatter of Cauchy's distribution of scale 0.5: z is near one of
+the two.
 """
 
 import math

@@ -27,7 +27,7 @@ from pullback.calculus import (
 from pullback.sampling import log_mean_exp
 
 DIM = 5
-LAW = HarmonicTail(cap=110)
+TRUNCATION = HarmonicTail(cap=110)
 
 
 class Way(NamedTuple):
@@ -54,7 +54,7 @@ class Way(NamedTuple):
         if self.kind == "iwae":
             return float(self.size)
         if self.kind == "sumo":
-            return self.size + float(LAW.mean())
+            return self.size + float(TRUNCATION.mean())
         return float(self.levels.mean_samples())
 
 
@@ -80,7 +80,7 @@ def lists_of(way: Way, count: int, steps: int, key: PRNGKeyArray) -> Any:
         stops = np.full((steps, count), way.size)
         needed = [ragged_terms(stops[0])] * steps
     elif way.kind == "sumo":
-        stops = np.asarray(LAW.sample((steps, count), key=key))
+        stops = np.asarray(TRUNCATION.sample((steps, count), key=key))
         needed = [ragged_terms(stop, exact=way.size) for stop in stops]
     else:
         stops = np.asarray(way.levels.truncation.sample((steps, count), key=key))
@@ -108,7 +108,7 @@ def log_evidence(
 ) -> Float[Array, " row"]:
     """The estimate of each row from the flat list of its samples' log-weights."""
     if way.kind == "sumo":
-        return ragged_sumo(log_weights, needed, LAW, stop, exact=way.size)
+        return ragged_sumo(log_weights, needed, TRUNCATION, stop, exact=way.size)
     if way.kind == "multilevel":
         return ragged_multilevel(log_weights, needed, stop, way.levels)
     # Rows of equal length, one after the other.

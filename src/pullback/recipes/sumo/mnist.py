@@ -14,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
 from pullback.recipes._kit.image_vaes import Images, Protocol, grey_images, held_out, report_scores
-from pullback.recipes.sumo.measure import LAW, Way, lists_of, log_evidence
+from pullback.recipes.sumo.measure import TRUNCATION, Way, lists_of, log_evidence
 from pullback.runs import Claim, Context
 from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
 from pullback.train import fit
@@ -33,7 +33,7 @@ def compare_at_equal_cost(
     scores: dict[str, list[float]] = {}
     for k in costs:
         for kind in ("iwae", "sumo"):
-            way = Way(kind, kind, k if kind == "iwae" else round(k - float(LAW.mean())))
+            way = Way(kind, kind, k if kind == "iwae" else round(k - float(TRUNCATION.mean())))
             name = f"bound of {k}" if kind == "iwae" else f"SUMO, m = {way.size}, {way.cost:.1f}"
             scores[name] = [
                 context.stage(

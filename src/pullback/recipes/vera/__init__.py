@@ -112,9 +112,9 @@ def _tables(
             for name, row in found.items()
         ],
         f"Means over {config.seeds} seeds. The loss is of held-out points, by a sum over a grid; "
-        f"that of the law itself is {ring_entropy():.3f}. Modes: Gaussians with more than 2 % of "
-        f"the samples. Near: within three standard deviations of one. Of {config.samples} latents "
-        "a score, so many count.",
+        f"that of the distribution itself is {ring_entropy():.3f}. Modes: Gaussians with more than "
+        f"2 % of the samples. Near: within three standard deviations of one. Of {config.samples} "
+        "latents a score, so many count.",
     )  # fmt: skip
     context.table(
         "bias",
@@ -160,7 +160,7 @@ def _claims_of_ring(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim
             values(ours, "loss"),
             at_most=3.2,
             unit="nats",
-            reference=f"{ring_entropy():.3f} is the law's own; 2.5 to 2.7 in plain JAX",
+            reference=f"{ring_entropy():.3f} is the distribution's own; 2.5 to 2.7 in plain JAX",
         ),
         Claim.over_seeds(
             "When not to: without it the loss is higher by",
@@ -173,7 +173,7 @@ def _claims_of_ring(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim
             "and most of the energy's density lies off the Gaussians (share near them)",
             values(none, "own_near"),
             at_most=0.45,
-            reference=f"{0.989:.3f} of the law itself",
+            reference=f"{0.989:.3f} of the distribution itself",
         ),
     ]
 
@@ -229,8 +229,8 @@ def _claims_of_bias(config: Config, biases: Mapping[str, Any]) -> list[Claim]:
 def _claims_of_walk(first: Mapping[str, Any], walked: Mapping[str, Any]) -> list[Claim]:
     return [
         Claim.over_seeds(
-            "A walk on the energy takes the generator's samples to the energy's own law (share "
-            "near a Gaussian, less that of the energy)",
+            "A walk on the energy takes the generator's samples to the energy's own distribution "
+            "(share near a Gaussian, less that of the energy)",
             (walked["data_near"] - first["own_near"]).tolist(),
             at_least=-0.05,
             at_most=0.05,

@@ -116,7 +116,7 @@ def ring(n: int, seed: int) -> Float[np.ndarray, "n 2"]:
 
 
 def ring_entropy() -> float:
-    """Of the ring's law, by its density on a grid: no model has a lower loss."""
+    """Of the ring's distribution, by its density on a grid: no model has a lower loss."""
     line = np.linspace(-4, 4, 801)
     x = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 1, 2)
     squares = np.sum((x - centres()) ** 2, axis=2) / (2 * DEVIATION**2)
