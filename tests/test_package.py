@@ -1,8 +1,11 @@
 """Importing pullback is free, and what it says of itself agrees with pyproject.toml."""
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,28 @@ def test_import_loads_neither_jax_nor_matplotlib():
 def test_version_is_that_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert pb.__version__ == project["version"]
+    assert f"version: {pb.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_every_import_of_the_library_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["parquet"]]
+    declared = {re.split("[<>=]", line)[0] for line in asked}
+    nodes = [
+        node
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+    ]
+    named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+    foreign = {name.split(".")[0] for name in named} - sys.stdlib_module_names - {"pullback"}
+    givers = packages_distributions()
+    assert "scipy" in foreign
+    assert not {name for name in foreign if not declared & {d.lower() for d in givers[name]}}
+
+
+def test_types_are_shipped():
+    assert (ROOT / "src" / "pullback" / "py.typed").exists()
 
 
 def test_every_folder_is_a_room_and_is_imported_when_used():

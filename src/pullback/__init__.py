@@ -1,4 +1,4 @@
-"""Gradients through what cannot be seen inside, and the models built on them.
+"""Gradients through solvers, samplers and other black boxes, and the models built on them.
 
 Rooms are imported when first used, so that `import pullback` costs nothing and makes no array:
 

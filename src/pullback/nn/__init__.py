@@ -9,11 +9,13 @@ from ._causal import RecurrentNet as RecurrentNet
 from ._causal import delayed as delayed
 from ._causal_attention import CausalAttentionNet as CausalAttentionNet
 from ._concat import ConcatMLP as ConcatMLP
+from ._concat import ConcatSquashLinear as ConcatSquashLinear
 from ._concat import ConcatSquashMLP as ConcatSquashMLP
 from ._conditioner import AbstractConditioner as AbstractConditioner
 from ._conditioner import check_hollow as check_hollow
 from ._constant import Constant as Constant
 from ._conv import ConcatConvNet as ConcatConvNet
+from ._conv import convolve_same as convolve_same
 from ._hollow import HollowNet as HollowNet
 from ._hyper import HyperPlanarField as HyperPlanarField
 from ._induced import InducedNormLinear as InducedNormLinear

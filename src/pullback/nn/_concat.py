@@ -41,7 +41,27 @@ class ConcatLinear(eqx.Module):
         return jnp.where(mask, self.weight, 0) @ y + (self.time_weight * t + self.bias)
 
 
-class _ConcatSquashLinear(eqx.Module):
+class ConcatSquashLinear(eqx.Module):
+    """An affine layer that is gated and shifted by the time.
+
+        layer(t, y) = (W y + b) * sigmoid(a t + c) + d t
+
+    Args:
+        n_in: size of its input.
+        n_out: size of its output.
+        zero: start `W`, `b` and `d` at zero.
+        dtype: of the weights; JAX's default float if None.
+        key: for the weights.
+
+    Example:
+        >>> import jax.numpy as jnp, jax.random as jr
+        >>> layer = ConcatSquashLinear(3, 2, zero=True, dtype=None, key=jr.key(0))
+        >>> layer(jnp.array(0.5), jnp.ones(3)).tolist()
+        [0.0, 0.0]
+
+    Source: Grathwohl et al., FFJORD, arXiv 1810.01367, and its code's `concatsquash` layer.
+    """
+
     weight: Float[Array, "out in"]
     bias: Float[Array, " out"]
     gate_weight: Float[Array, " out"]
@@ -146,7 +166,7 @@ class ConcatSquashMLP(eqx.Module):
         Grathwohl et al., "FFJORD", arXiv 1810.01367, and its code's `concatsquash` layer.
     """
 
-    layers: tuple[_ConcatSquashLinear, ...]
+    layers: tuple[ConcatSquashLinear, ...]
     activation: Callable[[Any], Any] = eqx.field(static=True)
 
     def __init__(
@@ -161,7 +181,7 @@ class ConcatSquashMLP(eqx.Module):
         key: PRNGKeyArray,
     ):
         key = checked_key(key)
-        self.layers = _stack(_ConcatSquashLinear, dim, width, depth, zero_last, dtype, key)
+        self.layers = _stack(ConcatSquashLinear, dim, width, depth, zero_last, dtype, key)
         self.activation = activation
 
     def __call__(

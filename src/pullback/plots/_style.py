@@ -24,7 +24,7 @@ def house_style() -> Iterator[None]:
         ...     _ = ax.plot([1, 2, 4], label="doubling")
     """
     import matplotlib
-    from cycler import cycler
+    from matplotlib import cycler
 
     style: dict[Any, Any] = {
         "axes.axisbelow": True,

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from pullback._inputs import positive, time_like
 from pullback._key import checked_key
-from pullback.nn._conv import _convolve as convolve
+from pullback.nn import convolve_same
 
 
 class ConvField(eqx.Module):
@@ -54,5 +54,5 @@ class ConvField(eqx.Module):
         """The velocity of the image `y` at time `t`; `args` is ignored."""
         t = time_like(t, y, (self.convs[0].out_channels, None, None))
         clock = jnp.broadcast_to(t, (1, *y.shape[1:]))
-        hidden = jax.nn.softplus(convolve(self.convs[0], jnp.concatenate([y, clock])))
-        return convolve(self.convs[1], jnp.concatenate([hidden, clock]))
+        hidden = jax.nn.softplus(convolve_same(self.convs[0], jnp.concatenate([y, clock])))
+        return convolve_same(self.convs[1], jnp.concatenate([hidden, clock]))

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree, ScalarLike
 from pullback import ode, sde
 from pullback._inputs import positive, time_like
 from pullback._key import checked_key
-from pullback.nn._concat import _ConcatSquashLinear as ConcatSquashLinear
+from pullback.nn import ConcatSquashLinear
 
 from ._priors import AbstractWeightPrior
 
