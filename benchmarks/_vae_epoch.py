@@ -33,7 +33,7 @@ def run(*, epochs: int = 3) -> dict[str, dict[str, Any]]:
             vae, loss, images, optimiser=optimiser, steps=STEPS, batch_size=BATCH, progress=False,
             key=jr.key(1),
         )  # fmt: skip
-        return info.history[-1]["loss"]
+        return info.lines()[-1]["loss"]
 
     calls = {"pullback": ours, "PyTorch": _torch_epoch(vae, torch.tensor(grey))}
     seconds: dict[str, list[float]] = {name: [] for name in calls}

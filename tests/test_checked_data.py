@@ -34,7 +34,7 @@ from pullback.models.vae import (
 )
 from pullback.nn import ConcatMLP
 from pullback.sampling import Reparameterised, StandardNormal
-from pullback.train import evaluate, fit, fit_stack
+from pullback.train import evaluate, fit
 
 VAE = mlp_vae(4, latent=2, width=3, likelihood=Bernoulli(), key=jr.key(0))
 FAMILY = VAE.family
@@ -50,7 +50,7 @@ def stacked(model):
 SCORES = {
     "fit": lambda x: fit(VAE, BOUND, x, **TRAIN, key=KEY),
     "fit's validation": lambda x: fit(VAE, BOUND, 0 * x, validation=x, **TRAIN, key=KEY),
-    "fit_stack": lambda x: fit_stack(stacked(VAE), RATES, x, **TRAIN, keys=KEY[None]),
+    "stack": lambda x: fit(stacked(VAE), RATES, x, **TRAIN, key=KEY[None]),
     "evaluate": lambda x: evaluate(VAE, BOUND, x, batch_size=2, key=KEY),
     "evaluate rates": lambda x: evaluate(VAE, RATES, x, batch_size=2, key=KEY),
     "rate_distortion": lambda x: rate_distortion(VAE.target, x, key=KEY),
@@ -89,7 +89,7 @@ def test_points_that_are_not_of_a_flow_are_named(make):
         with pytest.raises(ValueError, match=message):
             fit(flow, maximum_likelihood_loss, data, **TRAIN, key=KEY)
         with pytest.raises(ValueError, match=message):
-            fit_stack(stacked(flow), maximum_likelihood_loss, data, **TRAIN, keys=KEY[None])
+            fit(stacked(flow), maximum_likelihood_loss, data, **TRAIN, key=KEY[None])
         with pytest.raises(ValueError, match=message):
             evaluate(flow, maximum_likelihood_loss, data, batch_size=2, key=KEY)
     line = residual_flow(1, blocks=1, width=4, key=jr.key(0))

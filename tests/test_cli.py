@@ -171,10 +171,10 @@ def test_bad_data_ends_with_2_and_the_reason(pullback, monkeypatch):
 
 def test_a_training_that_fails_ends_with_1_and_the_reason(pullback, monkeypatch):
     import fake_recipe
-    from pullback.train import FitInfo, TrainingError
+    from pullback.train import TrainingError, TrainingInfo
 
     def diverge(*_):
-        info = FitInfo.__new__(FitInfo)
+        info = TrainingInfo.__new__(TrainingInfo)
         raise TrainingError("loss nan at step 3", step=3, loss=0.0, metrics={}, model=0, info=info)
 
     monkeypatch.setattr(fake_recipe, "run", diverge)

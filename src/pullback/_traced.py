@@ -222,7 +222,10 @@ def _of_param(value: Any, opaque: list[Any]) -> Any:
 
 def _may_be_made_anew(value: Any) -> bool:
     """Whether each trace may make such an object anew, so that it equals none before it."""
-    if value is None or isinstance(value, type | enum.Enum):
+    # There is one mesh of each devices and names, and one mark for a sharding that is not given.
+    if value is None or isinstance(value, type | enum.Enum | jax.sharding.Mesh):
+        return False
+    if type(value).__name__ == "UnspecifiedValue":
         return False
     if isinstance(value, types.FunctionType):
         return "<locals>" in value.__qualname__ or value.__closure__ is not None

@@ -57,7 +57,7 @@ def test_what_no_correlation_shows():
 def test_a_critic_that_has_learned_its_pairs_by_heart_is_found_out():
     x, y = np.random.default_rng(2).normal(size=(2, 500, 10))
     found = estimate(x, y, bound="infonce", batch_size=20, steps=900)
-    on_its_own = -found.info.history[-1]["loss"]
+    on_its_own = -found.info.lines()[-1]["loss"]
     assert on_its_own > 0.5
     assert found.value < 4 * found.standard_error
 

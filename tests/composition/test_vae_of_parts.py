@@ -108,7 +108,7 @@ def test_it_is_loaded_to_the_bit_and_trained_on_with_another_optimiser(run):
         loaded, loss, data, optimiser=optax.sgd(1e-3, momentum=0.9), steps=50, batch_size=40,
         progress=False, key=jr.key(6),
     )  # fmt: skip
-    assert info.history[-1]["step"] == 50
+    assert info.lines()[-1]["step"] == 50
     assert evidence(further, data).mean() > evidence(trained, data).mean() - 0.05
     moved = further.prior.log_density.net.layers[0].weight
     assert not jnp.array_equal(moved, trained.prior.log_density.net.layers[0].weight)

@@ -16,7 +16,7 @@ from pullback.analysis import grid_mass
 from pullback.data import two_moons
 from pullback.models.flows import ActNorm, init_actnorm, maximum_likelihood_loss, residual_flow
 from pullback.nn import lipschitz_upper_bound
-from pullback.train import Stream, apply_gradient, fit, fit_stack, iterate
+from pullback.train import Stream, apply_gradient, fit, iterate
 
 ADAM, STEPS = optax.adam(0.05), 60
 
@@ -26,10 +26,10 @@ def by_fit(flow, x, key):
                key=key)[0]  # fmt: skip
 
 
-def by_fit_stack(flow, x, key):
+def by_stack(flow, x, key):
     stack = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, flow)
-    stack, _ = fit_stack(stack, maximum_likelihood_loss, x, optimiser=ADAM, steps=STEPS,
-                         batch_size=64, keys=key[None])  # fmt: skip
+    stack, _ = fit(stack, maximum_likelihood_loss, x, optimiser=ADAM, steps=STEPS,
+                         batch_size=64, key=key[None])  # fmt: skip
     return jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, stack)
 
 
@@ -58,7 +58,7 @@ def by_hand(flow, x, key):
     return flow
 
 
-@pytest.mark.parametrize("train", [by_fit, by_fit_stack, by_iterate, by_hand])
+@pytest.mark.parametrize("train", [by_fit, by_stack, by_iterate, by_hand])
 def test_the_density_sums_to_one_however_it_is_trained(train, x32):
     x = jnp.asarray(two_moons(500).x, jnp.float32)
     flow = init_actnorm(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
@@ -77,7 +77,7 @@ def losses(x, optimiser=ADAM):
     flow = init_actnorm(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
     _, info = fit(flow, maximum_likelihood_loss, x, optimiser=optimiser, steps=30, batch_size=64,
                   log_every=1, key=jr.key(1))  # fmt: skip
-    return np.array([entry["loss"] for entry in info.history])
+    return np.array([entry["loss"] for entry in info.lines()])
 
 
 def test_training_does_not_depend_on_the_units_of_the_data(x32):

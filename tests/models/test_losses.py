@@ -21,7 +21,7 @@ from pullback.data import irregular_series
 from pullback.models import bayes, energy, flows, ode_net, timeseries, vae
 from pullback.nn import ConcatMLP
 from pullback.sampling import StandardNormal
-from pullback.train import TrainingError, evaluate, fit, fit_stack
+from pullback.train import TrainingError, evaluate, fit
 
 KEY = jr.key(0)
 ROWS = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)))
@@ -151,10 +151,10 @@ def test_each_trains_scores_and_says_what_failed(name):
     assert jnp.issubdtype(value.dtype, jnp.floating)
     assert all(jnp.shape(metric) == () for metric in metrics.values())
     _, info = fit(model, loss, data, key=KEY, **GIVEN)
-    assert np.isfinite(info.history[0]["loss"])
-    assert set(metrics) <= set(info.history[0])
-    _, told = fit_stack(stacked(model), loss, data, keys=KEY[None], **GIVEN)
-    np.testing.assert_allclose(told.history["loss"][0], info.history[0]["loss"], rtol=1e-8)
+    assert np.isfinite(info.lines()[0]["loss"])
+    assert set(metrics) <= set(info.lines()[0])
+    _, told = fit(stacked(model), loss, data, key=KEY[None], **GIVEN)
+    np.testing.assert_allclose(told.history["loss"][0], info.lines()[0]["loss"], rtol=1e-8)
     score = evaluate(model, loss, data, batch_size=4, key=KEY)
     assert np.isfinite(score["loss"])
     assert set(score) == {"loss", *metrics}
@@ -182,6 +182,6 @@ def test_each_refuses_bad_data_before_any_step(name):
         with pytest.raises(ValueError, match=words):
             fit(model, loss, data, validation=wrong, key=KEY, **GIVEN)
         with pytest.raises(ValueError, match=words):
-            fit_stack(stacked(model), loss, wrong, keys=KEY[None], **GIVEN)
+            fit(stacked(model), loss, wrong, key=KEY[None], **GIVEN)
         with pytest.raises(ValueError, match=words):
             evaluate(model, loss, wrong, batch_size=4, key=KEY)

@@ -11,7 +11,7 @@ from pullback.data import DataError
 from pullback.recipes import cnf, load
 from pullback.recipes.cnf import models
 from pullback.runs import run
-from pullback.train._loop import run_chunk
+from pullback.train._engine import run_chunk
 
 RECIPE = load("cnf")
 OWN = load("cnf", own=True)

@@ -6,7 +6,7 @@ import pytest
 
 from pullback.recipes import hollow_net, load
 from pullback.runs import run
-from pullback.train._loop import run_chunk
+from pullback.train._engine import run_chunk
 
 RECIPE = load("hollow-net")
 

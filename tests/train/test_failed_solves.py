@@ -14,7 +14,7 @@ from pullback.calculus import AbstractDivergence, HutchinsonDivergence
 from pullback.models.flows import CNF
 from pullback.models.vae import Bernoulli, BoundLoss, ObjectiveLoss, mlp_vae
 from pullback.sampling import PathDerivative, Reparameterised, StandardNormal
-from pullback.train import TrainingError, fit, fit_stack
+from pullback.train import TrainingError, fit
 
 DATA = jnp.ones((6, 4))
 
@@ -65,12 +65,13 @@ def test_training_stops_with_the_state_kept_and_the_solve_named(loss, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(before, kept, strict=True))
 
 
-def test_a_stack_gives_up_the_model_alone():
+def test_a_stack_of_which_every_model_fails_stops(tmp_path):
     models = jax.tree.map(
         lambda x: jnp.stack([x, x]) if eqx.is_array(x) else x, vae(), is_leaf=eqx.is_array
     )
-    _, info = fit_stack(models, BoundLoss(ELBO()), DATA, keys=jr.split(jr.key(0)), **GIVEN)
-    assert not np.any(info.good)
+    with pytest.raises(TrainingError, match="step 1: the loss is not finite") as caught:
+        fit(models, BoundLoss(ELBO()), DATA, key=jr.split(jr.key(0)), **GIVEN)
+    assert not np.any(caught.value.info.good)
 
 
 def test_out_of_training_it_raises_as_before_and_names_the_sample():

@@ -19,7 +19,7 @@ from pullback.sampling import (
     expectation,
     rebar,
 )
-from pullback.train import JointLoss, evaluate, fit, fit_stack
+from pullback.train import JointLoss, evaluate, fit
 
 DATA = jnp.ones((8, 4))
 
@@ -77,7 +77,7 @@ def test_what_would_not_be_trained_is_refused(loss):
     with pytest.raises(ValueError, match=message):
         fit(jnp.zeros(4), loss, DATA, key=jr.key(0), **given)
     with pytest.raises(ValueError, match=message):
-        fit_stack(jnp.zeros((2, 4)), loss, DATA, keys=jr.split(jr.key(0)), **given)
+        fit(jnp.zeros((2, 4)), loss, DATA, key=jr.split(jr.key(0)), **given)
 
 
 def test_estimators_with_settings_alone_are_not_refused():
@@ -104,7 +104,7 @@ def test_joint_training_is_that_of_the_pair():
     )
     np.testing.assert_allclose(found, eta, rtol=1e-12)
     assert abs(float(eta) - 1) > 0.01
-    assert "validation_loss" in info.history[-1]
+    assert "validation_loss" in info.lines()[-1]
     assert np.isfinite(evaluate((model, learned), joint, DATA, batch_size=4, key=jr.key(0))["loss"])
 
 

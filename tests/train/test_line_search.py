@@ -10,7 +10,7 @@ import pytest
 import scipy.optimize
 from optax import contrib
 
-from pullback.train import apply_gradient, fit, fit_stack
+from pullback.train import apply_gradient, fit
 
 LBFGS = optax.lbfgs()
 START = np.array([-1.2, 1.0, 0.5])
@@ -62,9 +62,9 @@ def test_on_mini_batches_the_line_is_that_of_the_batch_and_its_key():
 
 def test_a_stack_searches_each_its_own_line(x32):
     starts = jnp.asarray([START, -START], jnp.float32)
-    found, info = fit_stack(
+    found, info = fit(
         {"x": starts}, rosenbrock, jnp.ones(2), optimiser=LBFGS, steps=80, batch_size=2,
-        keys=jr.split(jr.key(0)),
+        key=jr.split(jr.key(0)),
     )  # fmt: skip
     assert info.good.all()
     np.testing.assert_allclose(found["x"], 1, atol=1e-3)

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from pullback.train import Stream, evaluate, fit, fit_stack, iterate
-from pullback.train._loop import run_chunk
+from pullback.train import Stream, evaluate, fit, iterate
+from pullback.train._engine import run_chunk
 
 X = jnp.asarray([1.0, 3.0])
 SGD = optax.sgd(0.5)
@@ -60,8 +60,8 @@ def by_fit(loss):
     return fit(jnp.zeros(()), loss, X, key=jr.key(0), **options())[0]
 
 
-def by_fit_stack(loss):
-    return fit_stack(jnp.zeros(2), loss, X, keys=jr.split(jr.key(0)), **options())[0][1]
+def by_stack(loss):
+    return fit(jnp.zeros(2), loss, X, key=jr.split(jr.key(0)), **options())[0][1]
 
 
 def by_iterate(loss):
@@ -77,10 +77,10 @@ def by_evaluate(loss):
 
 def by_validation(loss):
     rest = options(validation=X, optimiser=optax.sgd(0.0))
-    return fit(jnp.zeros(()), loss, X, key=jr.key(0), **rest)[1].history[0]["validation_loss"] * 0.4
+    return fit(jnp.zeros(()), loss, X, key=jr.key(0), **rest)[1].history["validation_loss"][0] * 0.4
 
 
-@pytest.mark.parametrize("way", [by_fit, by_fit_stack, by_iterate, by_evaluate, by_validation])
+@pytest.mark.parametrize("way", [by_fit, by_stack, by_iterate, by_evaluate, by_validation])
 def test_what_changed_is_seen(way):
     for holder in HOLDERS:
         read, write = holder()

@@ -13,9 +13,8 @@ import pytest
 from jax.sharding import AxisType
 
 from pullback.train import CheckpointError, Ending, TrainingError, fit, save_checkpoint
-from pullback.train._batches import batches
-from pullback.train._loop import Chunk, Setup, State, run_chunk, traced_step
-from pullback.train._run import place
+from pullback.train._engine import run_chunk
+from pullback.train._order import batches
 
 SGD = optax.sgd(0.05)
 
@@ -54,8 +53,8 @@ def test_full_batch_gradient_descent_is_the_recursion_of_numpy(key):
     )
     np.testing.assert_allclose(got, w, rtol=1e-12)
     expected = [np.mean(losses[i : i + 8]) for i in range(0, 50, 8)]
-    np.testing.assert_allclose([line["loss"] for line in info.history], expected, rtol=1e-12)
-    assert [line["step"] for line in info.history] == [8, 16, 24, 32, 40, 48, 50]
+    np.testing.assert_allclose([line["loss"] for line in info.lines()], expected, rtol=1e-12)
+    assert [line["step"] for line in info.lines()] == [8, 16, 24, 32, 40, 48, 50]
     assert (info.ending, info.step) == (Ending.DONE, 50)
     # The caller's array was not donated.
     np.testing.assert_array_equal(start, np.zeros(3))
@@ -137,8 +136,8 @@ def test_four_devices_give_the_losses_of_one(key):
     four, info_four = fit(network(key), noisy, (x, y), validation=held_out, mesh=mesh, **arguments)
     for name in ("loss", "validation_loss"):
         np.testing.assert_allclose(
-            [line[name] for line in info_four.history],
-            [line[name] for line in info_one.history],
+            [line[name] for line in info_four.lines()],
+            [line[name] for line in info_one.lines()],
             rtol=1e-12,
         )
     weight = four.layers[0].weight
@@ -147,16 +146,19 @@ def test_four_devices_give_the_losses_of_one(key):
     np.testing.assert_allclose(weight, one.layers[0].weight, rtol=1e-10)
 
 
-def test_the_batch_is_really_spread_over_the_devices(key):
+def test_the_batch_is_really_spread_over_the_devices(key, monkeypatch):
     """Each device computes on its share: the compiled program has a reduction across devices."""
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Auto,))
-    data, w, key = place((problem(n=20), jnp.zeros(3), key), mesh)
-    setup = Setup(least_squares, SGD, None, data, key, None, mesh)
-    zero, end = jnp.asarray(0, jnp.int32), jnp.asarray(3, jnp.int32)
-    chunk, state = Chunk(zero, end, jnp.zeros((3, 8), jnp.int32)), State(w, SGD.init(w), zero)
-    step = traced_step(setup, chunk, state)
-    compiled = run_chunk.lower((step, chunk), state).compile()
-    assert "all-reduce" in compiled.compiled.as_text()
+    texts = []
+
+    def seen(*inputs):
+        texts.append(run_chunk.lower(*inputs).compile().compiled.as_text())
+        return run_chunk(*inputs)
+
+    monkeypatch.setattr("pullback.train._run.run_chunk", seen)
+    fit(jnp.zeros(3), least_squares, problem(n=20), optimiser=SGD, steps=3, batch_size=8,
+        mesh=mesh, key=key)  # fmt: skip
+    assert "all-reduce" in texts[0]
 
 
 def test_early_stopping_returns_the_lowest_validation_loss(key):
@@ -221,7 +223,7 @@ def test_the_first_bad_step_stops_the_run_and_leaves_no_trace(how, message, tmp_
         jnp.asarray(0.0), breaks_at(99, how), jnp.zeros(4), steps=9, resume=True, **arguments
     )
     assert float(mended) == 9.0
-    assert [line["step"] for line in info.history] == [3, 6, 9]
+    assert [line["step"] for line in info.lines()] == [3, 6, 9]
 
 
 def test_an_update_that_is_not_finite_is_refused(key):
@@ -296,7 +298,7 @@ def test_ctrl_c_saves_first_and_the_resumed_run_is_the_same(tmp_path, key):
     resumed, info = run(tmp_path / "stopped", resume=True)
     straight, info_straight = run(tmp_path / "straight")
     assert np.asarray(resumed["w"]).tobytes() == np.asarray(straight["w"]).tobytes()
-    assert [a["loss"] for a in info.history] == [b["loss"] for b in info_straight.history]
+    assert [a["loss"] for a in info.lines()] == [b["loss"] for b in info_straight.lines()]
 
 
 def test_the_log_is_json_lines_and_a_resume_has_no_line_twice(tmp_path, key):
@@ -306,7 +308,7 @@ def test_the_log_is_json_lines_and_a_resume_has_no_line_twice(tmp_path, key):
     _, info = fit(jnp.zeros(3), least_squares, problem(), steps=8, **arguments)
     log = tmp_path / "metrics.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert tuple(lines) == info.history
+    assert lines == info.lines()
     assert set(lines[0]) == {"step", "loss", "norm", "steps_per_second"}
     # What a kill between checkpoint and next checkpoint leaves: a line too many, and half a line.
     with log.open("a") as file:
@@ -325,10 +327,10 @@ def test_a_fresh_run_does_not_leave_an_older_runs_checkpoint(tmp_path, key, monk
         fit(jnp.zeros(3), lambda w, b, *, key: 1.0, problem(), steps=4, **arguments)
     assert (tmp_path / "checkpoint.npz").exists()
 
-    def killed(fixed, state):
+    def killed(*inputs):
         raise SystemExit
 
-    monkeypatch.setattr("pullback.train._fit.run_chunk", killed)
+    monkeypatch.setattr("pullback.train._run.run_chunk", killed)
     with pytest.warns(UserWarning, match="run of 4 steps"), pytest.raises(SystemExit):
         fit(jnp.zeros(3), least_squares, problem(), steps=4, **arguments)
     assert not (tmp_path / "checkpoint.npz").exists()
@@ -340,7 +342,7 @@ def test_a_fresh_run_does_not_leave_an_older_runs_checkpoint(tmp_path, key, monk
         (dict(batch_size=4), "batch_size = 5, and this one has 4"),
         (dict(key=jr.key(1)), "key = "),
         (dict(data=problem(n=11)), "examples = 12, and this one has 11"),
-        (dict(model=jnp.zeros((3, 1))), "shape"),
+        (dict(model=jnp.zeros((3, 1)), loss=lambda w, b, *, key: (jnp.sum(w), {})), "shape"),
         (dict(optimiser=optax.adam(0.1)), "another optimiser"),
     ],
 )
@@ -380,7 +382,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, key):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(batch_size=13), "holds 12 examples"),
+        (dict(batch_size=13), "from 1 to 12, the number of examples, got 13"),
         (dict(steps=0), "`steps` must be at least 1"),
         (dict(evaluate_every=3), "multiple of `log_every`"),
         (dict(patience=2), "needs `validation`"),
@@ -424,7 +426,7 @@ def test_the_bar_shows_the_loss_and_a_pipe_gets_nothing(key, capsys):
     fit(jnp.zeros(3), least_squares, problem(), progress=True, **arguments)
     shown = capsys.readouterr().err
     assert "4/4" in shown
-    assert f"loss {info.history[-1]['loss']:.4g}" in shown
+    assert f"loss {info.lines()[-1]['loss']:.4g}" in shown
 
 
 def test_float32_stays_float32(x32, key):
@@ -442,7 +444,7 @@ def test_float32_stays_float32(x32, key):
         key=key,
     )
     assert w.dtype == jnp.float32
-    assert info.history[-1]["loss"] < info.history[0]["loss"]
+    assert info.lines()[-1]["loss"] < info.lines()[0]["loss"]
 
 
 def test_a_loss_is_told_the_step_if_it_asks(key):
@@ -455,8 +457,8 @@ def test_a_loss_is_told_the_step_if_it_asks(key):
         steps=6, batch_size=3, log_every=2, key=key,
     )  # fmt: skip
     np.testing.assert_allclose(w, -3.5, rtol=1e-12)
-    assert [line["at"] for line in info.history] == [0.5, 2.5, 4.5]
-    assert [line["validation_at"] for line in info.history] == [6, 6, 6]
+    assert [line["at"] for line in info.lines()] == [0.5, 2.5, 4.5]
+    assert [line["validation_at"] for line in info.lines()] == [6, 6, 6]
 
 
 def test_a_loss_may_refuse_the_data(key):

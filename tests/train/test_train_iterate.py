@@ -41,7 +41,7 @@ def test_gradient_steps_repeat_fit():
     (found, _), told = iterate(_descend, _start(), Stream(X, 6), steps=7, log_every=3,
                                key=jr.key(1))  # fmt: skip
     np.testing.assert_allclose(found["mean"], model["mean"], rtol=1e-14)
-    np.testing.assert_allclose(told.history["loss"], [e["loss"] for e in info.history], rtol=1e-14)
+    np.testing.assert_allclose(told.history["loss"], [e["loss"] for e in info.lines()], rtol=1e-14)
 
 
 def test_every_example_of_every_stream_comes_once_an_epoch():
@@ -71,18 +71,18 @@ def _explodes(state, batch, *, key):
 def test_a_run_falls_back_to_its_snapshot_and_goes_on():
     # Snapshots are taken after 2, 4, ... steps; the step from 5 diverges, always.
     state = (jnp.asarray(0), jnp.asarray(5))
-    found, info = iterate(_explodes, state, {}, steps=10, log_every=2, restarts=5, key=jr.key(0))
+    found, info = iterate(_explodes, state, {}, steps=10, log_every=2, rollbacks=5, key=jr.key(0))
     # 1 2 | 3 4 | 5 x -> 4 | 5 x -> 4 | 5 x -> 4: steps 6, 8 and 10 are not taken.
     assert int(found[0]) == 4
-    assert int(info.restarts) == 3
+    assert int(info.rollbacks) == 3
     assert info.good
     assert info.history["kept"].tolist() == [0.5, 2.5, 4, 4, 4]
 
 
 def test_a_run_that_diverges_too_often_has_failed(tmp_path):
     state = (jnp.asarray(0), jnp.asarray(5))
-    with pytest.raises(TrainingError, match="diverged 2 times, and `restarts` allows 1") as caught:
-        iterate(_explodes, state, {}, steps=10, log_every=2, restarts=1, folder=tmp_path,
+    with pytest.raises(TrainingError, match="diverged 2 times, and `rollbacks` allows 1") as caught:
+        iterate(_explodes, state, {}, steps=10, log_every=2, rollbacks=1, folder=tmp_path,
                 key=jr.key(0))  # fmt: skip
     assert int(caught.value.model[0]) == 4
     assert (tmp_path / "checkpoint.npz").exists()
@@ -91,11 +91,11 @@ def test_a_run_that_diverges_too_often_has_failed(tmp_path):
 def test_one_of_a_stack_fails_alone():
     state = (jnp.zeros(2, int), jnp.asarray([100, 3]))
     found, info = iterate(
-        _explodes, state, {}, steps=8, log_every=2, restarts=1, key=jr.split(jr.key(0))
+        _explodes, state, {}, steps=8, log_every=2, rollbacks=1, key=jr.split(jr.key(0))
     )
     assert found[0].tolist() == [8, 2]
     assert info.good.tolist() == [True, False]
-    assert info.restarts.tolist() == [0, 2]
+    assert info.rollbacks.tolist() == [0, 2]
     np.testing.assert_array_equal(
         info.history["kept"], [[0.5, 0.5], [2.5, 2], [4.5, 2], [6.5, np.nan]]
     )
@@ -106,9 +106,9 @@ def test_what_is_not_finite_does_not_come_into_a_snapshot():
         # The NaN is written where no metric sees it.
         return state.at[1].set(jnp.where(state[0] == 3, jnp.nan, 0.0)).at[0].add(1), {"one": 1.0}
 
-    found, info = iterate(step, jnp.zeros(2), {}, steps=6, log_every=2, restarts=2, key=jr.key(0))
+    found, info = iterate(step, jnp.zeros(2), {}, steps=6, log_every=2, rollbacks=2, key=jr.key(0))
     assert found.tolist() == [2, 0]
-    assert int(info.restarts) == 2
+    assert int(info.rollbacks) == 2
 
 
 def test_a_stack_is_its_runs():
@@ -140,9 +140,12 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(tmp_path):
     ("change", "message"),
     [
         ({"steps": 0}, "`steps` must be at least 1"),
-        ({"restarts": -1}, "`restarts` must be 0 or more"),
+        ({"rollbacks": -1}, "`rollbacks` must be 0 or more"),
         ({"snapshot_every": 3}, "multiple of `log_every`"),
-        ({"streams": {"x": Stream(X, 9)}}, "of the stream 'x' must be from 1 to 6, got 9"),
+        (
+            {"streams": {"x": Stream(X, 9)}},
+            "of the stream 'x' must be from 1 to 6, the number of examples, got 9",
+        ),
         ({"resume": True}, "needs the `folder`"),
         ({"key": jr.split(jr.key(0), 3)}, "one row for each of the 3 keys, got 2"),
         ({"step": lambda s, b, *, key: (s, jnp.zeros(2))}, "a dictionary of scalar metrics"),
@@ -160,17 +163,21 @@ def test_a_metric_that_is_not_a_number_is_a_divergence():
     def step(state, batch, *, key):
         return state + 1, {"value": jnp.where(state == 3, jnp.nan, 1.0)}
 
-    found, info = iterate(step, jnp.asarray(0), {}, steps=8, log_every=2, restarts=9, key=jr.key(0))
+    found, info = iterate(
+        step, jnp.asarray(0), {}, steps=8, log_every=2, rollbacks=9, key=jr.key(0)
+    )
     # 1 2 | 3 x -> 2 | 3 x -> 2 | 3 x -> 2
     assert int(found) == 2
-    assert int(info.restarts) == 3
+    assert int(info.rollbacks) == 3
 
 
 def test_a_solve_that_failed_is_a_divergence():
     step = lambda s, b, *, key: (s + 1, {"result": jnp.where(s == 3, 2, 0)})
-    found, info = iterate(step, jnp.asarray(0), {}, steps=4, log_every=2, restarts=9, key=jr.key(0))
+    found, info = iterate(
+        step, jnp.asarray(0), {}, steps=4, log_every=2, rollbacks=9, key=jr.key(0)
+    )
     assert int(found) == 2
-    assert int(info.restarts) == 1
+    assert int(info.rollbacks) == 1
 
 
 def test_every_step_and_every_run_has_its_own_noise():

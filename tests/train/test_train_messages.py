@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from pullback.train import Stream, TrainingError, apply_gradient, evaluate, fit, fit_stack, iterate
-from pullback.train._loop import checked_optimiser
+from pullback.train import Stream, TrainingError, apply_gradient, evaluate, fit, iterate
+from pullback.train._gradient import checked_optimiser
 
 KEY = jr.key(0)
 
@@ -68,9 +68,6 @@ def test_training_within_a_transformation_is_refused(transform, tmp_path):
     x, adam = jnp.ones(4), optax.adam(0.1)
     calls = {
         "fit": lambda m: fit(m, loss, x, optimiser=adam, steps=1, batch_size=2, key=KEY)[0],
-        "fit_stack": lambda m: fit_stack(
-            m[None], loss, x, optimiser=adam, steps=1, batch_size=2, keys=KEY[None]
-        )[0],
         "iterate": lambda m: iterate(
             lambda s, b, *, key: (s, {}), m, Stream(x, 2), steps=1, key=KEY
         )[0],
@@ -80,6 +77,11 @@ def test_training_within_a_transformation_is_refused(transform, tmp_path):
     for name, call in calls.items():
         with pytest.raises(TypeError, match=f"`{name}` was called within `jax.jit`"):
             transform(call)(start)
+    stacked = lambda m: fit(m[None], loss, x, optimiser=adam, steps=1, batch_size=2, key=KEY[None])[
+        0
+    ]
+    with pytest.raises(TypeError, match=r"`fit` was called within `jax\.jit`"):
+        transform(stacked)(start)
     message = r"`fit` was called within `jax\.jit`.*compiles its own"
     refused = lambda: pytest.raises(TypeError, match=message)
     with refused():
@@ -102,6 +104,6 @@ def test_what_is_no_optimiser_is_refused(wrong):
     with pytest.raises(TypeError, match="optimiser"):
         fit(jnp.zeros(()), loss, x, key=KEY, **options)
     with pytest.raises(TypeError, match="optimiser"):
-        fit_stack(jnp.zeros(1), loss, x, keys=KEY[None], **options)
+        fit(jnp.zeros(1), loss, x, key=KEY[None], **options)
     with pytest.raises(TypeError, match="optimiser"):
         apply_gradient(wrong, x, None, x)

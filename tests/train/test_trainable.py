@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from pullback.nn import LipschitzLinear
-from pullback.train import CheckpointError, JointLoss, fit, fit_stack
+from pullback.train import CheckpointError, JointLoss, fit
 
 DATA = np.random.default_rng(0).normal(size=(8, 2))
 ADAMW = optax.adamw(0.1, weight_decay=0.5)
@@ -53,9 +53,9 @@ def test_what_is_not_trained_stays_to_the_bit(name):
     trainable, kept = FILTERS[name]
     assert same(network(), run(network(), trainable=trainable)) == kept
     both = eqx.filter_vmap(network)(jr.split(jr.key(2)))
-    found, _ = fit_stack(
+    found, _ = fit(
         both, loss, DATA, optimiser=ADAMW, steps=2, batch_size=4, trainable=trainable,
-        keys=jr.split(jr.key(0)),
+        key=jr.split(jr.key(0)),
     )  # fmt: skip
     if name != "a function":  # whose leaves have an axis more here
         assert same(both, found) == kept

@@ -27,7 +27,7 @@ from pullback.bounds import (
     tuba,
 )
 from pullback.data import standardise
-from pullback.train import FitInfo, fit
+from pullback.train import TrainingInfo, fit
 
 Bound = Literal["interpolated", "infonce", "nwj", "js", "tuba"]
 Samples = Float[Array | np.ndarray, "..."]
@@ -60,7 +60,7 @@ class MutualInformation:
     ceiling: float
     batch_values: np.ndarray
     batch_size: int
-    info: FitInfo
+    info: TrainingInfo
 
     @property
     def bits(self) -> float:

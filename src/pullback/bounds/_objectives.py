@@ -34,7 +34,7 @@ class BatchTerms(NamedTuple):
 class AbstractObjective(eqx.Module):
     """A function of a batch's rate and distortion that training minimises.
 
-    Its numbers may be arrays of one for each model, for `pullback.train.fit_stack`.
+    Its numbers may be arrays of one for each model, for `pullback.train.fit` with several keys.
     """
 
     @abc.abstractmethod

@@ -1,6 +1,6 @@
 """What to do about a step that could not be taken."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,54 +9,79 @@ from jax.core import Tracer
 from jaxtyping import Int, PyTree
 
 from pullback._leading_axis import leading_axis
-from pullback.train._loop import UPDATE_FAILED
+from pullback.train._engine import DIVERGED, UPDATE_FAILED
+
+# Whatever the examples were.
+LEARNING_FAILED = (UPDATE_FAILED, DIVERGED)
+
+_SMALLER = "Try a smaller learning rate, `clip_norm`, or float64."
 
 
-def what_to_try(data: PyTree, rows: Int[np.ndarray, " batch"], *, step: int, reason: int) -> str:
+class Batch(NamedTuple):
+    """A batch of a step that failed: of which stream, and which rows; None where it was drawn."""
+
+    name: str
+    examples: PyTree
+    rows: Int[np.ndarray, " batch"] | None
+
+
+def what_to_try(batches: list[Batch], *, step: int, reason: int) -> str:
     """A sentence for the message: of a row that is not finite, of scales, or of the learning rate.
 
     Args:
-        data: all examples.
-        rows: the examples of the step.
+        batches: the examples of the step.
         step: how many steps were taken before.
         reason: why it could not be taken.
     """
-    sizes = _sizes(data, rows)
-    if reason != UPDATE_FAILED:
-        bad = rows[~np.isfinite(sizes)]
-        if len(bad):
-            return _not_finite("data", bad, ", which is in this batch,")
-        if step == 0:
+    if reason in LEARNING_FAILED:
+        return _SMALLER
+    for batch in batches:
+        sizes = _sizes(batch.examples)
+        bad = np.flatnonzero(~np.isfinite(sizes))
+        if len(bad) == 0:
+            continue
+        if batch.rows is None:
             return (
-                "No step was taken yet, and so no learning rate is to blame: look at the model "
-                f"and at the scale of the data, of which row {rows[np.argmax(sizes)]} has the "
-                f"largest entry of this batch, {np.max(sizes):.3g} in size."
+                f"Row {bad[0]} of the batch that was drawn is not finite: mend the function that "
+                "draws it."
             )
-    return "Try a smaller learning rate, `clip_norm`, or float64."
+        name = f"the stream {batch.name!r}" if batch.name else "`data`"
+        return _not_finite(name, batch.rows[bad], ", which is in this batch,")
+    if step > 0 or not batches:
+        return _SMALLER
+    sizes = _sizes(batches[0].examples)
+    rows = batches[0].rows
+    where = "a row that was drawn" if rows is None else f"row {rows[np.argmax(sizes)]}"
+    return (
+        "No step was taken yet, and so no learning rate is to blame: look at the model and at the "
+        f"scale of the data, of which {where} has the largest entry of this batch, "
+        f"{np.max(sizes):.3g} in size."
+    )
 
 
 def bad_row(data: PyTree, *, name: str) -> str:
     """A sentence that names the first row that is not finite; nothing where all are."""
-    rows = np.arange(leading_axis(data, name=name))
-    bad = rows[~np.isfinite(_sizes(data, rows))]
-    return f"{_not_finite(name, bad)} " if len(bad) else ""
+    leading_axis(data, name=name)
+    bad = np.flatnonzero(~np.isfinite(_sizes(data)))
+    return f"{_not_finite(f'`{name}`', bad)} " if len(bad) else ""
 
 
 def _not_finite(name: str, rows: Int[np.ndarray, " bad"], where: str = "") -> str:
     return (
-        f"Row {rows.min()} of `{name}`{where} is not finite: leave such rows out, or fill in what "
+        f"Row {rows.min()} of {name}{where} is not finite: leave such rows out, or fill in what "
         "is missing."
     )
 
 
-def _sizes(data: PyTree, rows: Int[np.ndarray, " batch"]) -> np.ndarray:
+def _sizes(batch: PyTree) -> np.ndarray:
     """The largest absolute entry of each example; NaN where one is."""
+    leaves = [leaf for leaf in jax.tree.leaves(batch) if jnp.ndim(leaf)]
     parts = [
-        np.max(np.abs(np.asarray(leaf[rows], float)).reshape(len(rows), -1), axis=1)
-        for leaf in jax.tree.leaves(data)
+        np.max(np.abs(np.asarray(leaf, float)).reshape(len(leaf), -1), axis=1)
+        for leaf in leaves
         if np.issubdtype(leaf.dtype, np.floating) and np.size(leaf)
     ]
-    return np.max(parts, axis=0) if parts else np.zeros(len(rows))
+    return np.max(parts, axis=0) if parts else np.zeros(len(leaves[0]) if leaves else 1)
 
 
 def refuse_traced(name: str, *trees: Any) -> None:
@@ -65,6 +90,6 @@ def refuse_traced(name: str, *trees: Any) -> None:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((trees, jnp.zeros(())))):
         raise TypeError(
             f"`{name}` was called within `jax.jit`, `vmap` or a gradient. It compiles its own "
-            "steps and reports to the host between them, so call it by itself; `fit_stack` trains "
-            "many models at once."
+            "steps and reports to the host between them, so call it by itself; with several keys "
+            "it trains as many models at once."
         )

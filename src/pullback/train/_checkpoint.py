@@ -107,14 +107,24 @@ def load_checkpoint(path: str | os.PathLike[str], like: T) -> tuple[T, dict[str,
     return _load(Path(path), like, part="")
 
 
-def load_part(path: Path, part: str, like: T) -> T:
-    """One entry of a dictionary that was saved, into the structure of `like`."""
-    return _load(path, {part: like}, part=f"[{part!r}]")[0][part]
+def load_part(path: Path, part: tuple[str, ...], like: T) -> T:
+    """One entry of nested dictionaries that were saved, into the structure of `like`."""
+    nested: Any = like
+    for name in reversed(part):
+        nested = {name: nested}
+    found: Any = _load(path, nested, part=_prefix(part))[0]
+    for name in part:
+        found = found[name]
+    return found
 
 
-def names_of(path: Path, part: str) -> set[str]:
-    """The places of the arrays within one entry of a dictionary that was saved."""
-    prefix = f"[{part!r}]"
+def _prefix(part: tuple[str, ...]) -> str:
+    return "".join(f"[{name!r}]" for name in part)
+
+
+def names_of(path: Path, part: tuple[str, ...]) -> set[str]:
+    """The places of the arrays within one entry of nested dictionaries that were saved."""
+    prefix = _prefix(part)
     leaves = _read(path, wanted=lambda name: False)[0]["leaves"]
     return {leaf["name"][len(prefix) :] for leaf in leaves if leaf["name"].startswith(prefix)}
 

@@ -14,7 +14,8 @@ from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback._traced import TracedCall, trace_call
 from pullback.train._advice import refuse_traced
-from pullback.train._loop import check_loss, split_over, sum_dtype
+from pullback.train._engine import split_over
+from pullback.train._gradient import check_loss, sum_dtype
 
 
 def evaluate(
@@ -85,19 +86,19 @@ def traced_means(
     """The pass over the data, traced, as a function of the model's arrays and the key."""
     arrays, static = eqx.partition(model, eqx.is_array)
 
-    def means(given: tuple, arrays: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
+    def compute(given: tuple, arrays: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
         loss, data = given
         model = eqx.nn.inference_mode(eqx.combine(arrays, static))
-        return _means(model, loss, data, batch_size, mesh, key)
+        return means(model, loss, data, batch_size, mesh, key)
 
-    return trace_call("`loss`", means, (loss, data), arrays, key, same_as=loss)
+    return trace_call("`loss`", compute, (loss, data), arrays, key, same_as=loss)
 
 
 def means_of(traced: TracedCall, model: PyTree, key: PRNGKeyArray) -> dict[str, float]:
     """What `traced_means` of a model with the same structure finds for this one."""
     found = jax.device_get(_call(traced, eqx.filter(model, eqx.is_array), key))
-    means = {name: value.item() for name, value in found.items()}
-    return {"loss": means.pop("loss"), **means}
+    plain = {name: value.item() for name, value in found.items()}
+    return {"loss": plain.pop("loss"), **plain}
 
 
 @eqx.filter_jit
@@ -105,7 +106,7 @@ def _call(traced: TracedCall, arrays: PyTree, key: PRNGKeyArray) -> dict[str, Ar
     return traced(arrays, key)
 
 
-def _means(
+def means(
     model: PyTree,
     loss: Callable[..., Any],
     data: PyTree,
@@ -113,6 +114,7 @@ def _means(
     mesh: jax.sharding.Mesh | None,
     key: PRNGKeyArray,
 ) -> dict[str, Array]:
+    """The mean of a loss and of its metrics, as `evaluate` describes them, within a program."""
     size = leading_axis(data, name="data")
     batch_size = _even_batch_size(size, batch_size)
 
@@ -122,11 +124,11 @@ def _means(
             *loss(model, split_over(mesh, batch), key=jr.fold_in(key, number))
         )
         dtype = sum_dtype(value)
-        means = {**metrics, "loss": value}
+        found = {**metrics, "loss": value}
         return {
             # No mean of codes is a code.
             name: mean if name == "result" else weight * mean.astype(dtype)
-            for name, mean in means.items()
+            for name, mean in found.items()
         }
 
     batches, rest = divmod(size, batch_size)

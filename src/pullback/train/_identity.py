@@ -14,9 +14,8 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback import __version__
 from pullback._traced import TracedCall, trace_call
-from pullback.train._advice import refuse_traced
 from pullback.train._checkpoint import CheckpointError, check_same
-from pullback.train._loop import AtStep, Optimiser, optimise
+from pullback.train._gradient import AtStep, Optimiser, optimise
 from pullback.train._structure import digests, structure
 
 _AGAIN = "Resume with the same, or start again in another folder."
@@ -31,15 +30,22 @@ _REMEDY = {
 
 
 def loss_identity(
-    loss: Callable[..., Any], model: PyTree, batch: PyTree, key: PRNGKeyArray
-) -> dict[str, Any]:
-    """The loss: its settings and arrays, and what it computes of a batch."""
-    given = (loss, model)
-    compute = lambda given, batch, key, step: AtStep(given[0], step)(given[1], batch, key=key)
+    loss: Callable[..., Any], model: PyTree, batch: PyTree, key: PRNGKeyArray, state: PyTree, *,
+    whole: Callable[..., Any],
+) -> dict[str, Any]:  # fmt: skip
+    """The loss: its settings and arrays, and what it computes of a batch.
+
+    `state` is what it carries, and `whole` the loss with the arrays of all runs.
+    """
+
+    def compute(
+        given: PyTree, batch: PyTree, key: PRNGKeyArray, step: Any, state: PyTree
+    ) -> PyTree:
+        return AtStep(given[0], step, state).carried(given[1], batch, key=key)
+
     step = jax.ShapeDtypeStruct((), np.int32)
-    traced = trace_call("`loss`", compute, given, batch, key, step, same_as=loss)
-    refuse_traced("fit", traced)
-    return identity_of(loss, traced)
+    traced = trace_call("`loss`", compute, (loss, model), batch, key, step, state, same_as=loss)
+    return identity_of(whole, traced)
 
 
 def optimiser_identity(optimiser: Optimiser, params: PyTree, state: PyTree) -> dict[str, Any]:
@@ -50,7 +56,6 @@ def optimiser_identity(optimiser: Optimiser, params: PyTree, state: PyTree) -> d
         return optimise(optimiser, gradient, state, params, value, value_fn=lambda params: value)
 
     traced = trace_call("`optimiser`", update, None, params, state, params, same_as=optimiser)
-    refuse_traced("fit", traced)
     return identity_of(optimiser, traced)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
 from pullback._key import checked_key
-from pullback.train._loop import AtStep
+from pullback.train._gradient import AtStep
 
 
 class JointLoss(eqx.Module):

@@ -9,8 +9,7 @@ import jax
 import jax.tree_util as jtu
 import numpy as np
 
-from pullback.train._checkpoint import CheckpointError, load_part, names_of
-from pullback.train._run import fit_header
+from pullback.train._checkpoint import CheckpointError, load_part, names_of, read_header
 
 M = TypeVar("M")
 
@@ -54,17 +53,19 @@ def load_model(folder: str | os.PathLike[str], like: M) -> M:
             "`checkpoint.npz` lies."
         )
     file = Path(folder) / "checkpoint.npz"
-    best = fit_header(file)["best"]
+    header = read_header(file)
+    if "trained" not in header:
+        raise CheckpointError(f"{file}: not written by `fit`; use another folder.")
     like = jax.tree.map(_as_trained, like)
-    model = load_part(file, "model", like)
-    if best["step"] is None:
+    model = load_part(file, ("model",), like)
+    names = names_of(file, ("best", "params"))
+    if not names or not np.any(header["best"]["step"]):
         return model
-    names = names_of(file, "best")
 
     def kept(path: Any, leaf: Any) -> Any:
         return leaf if jtu.keystr(path) in names else None
 
-    lowest = load_part(file, "best", jtu.tree_map_with_path(kept, like))
+    lowest = load_part(file, ("best", "params"), jtu.tree_map_with_path(kept, like))
     return eqx.combine(lowest, model)
 
 

@@ -5,6 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from pullback._files import atomic_write_text
 
 
@@ -30,9 +33,13 @@ def restart_log(path: Path, *, step: int) -> list[dict[str, Any]]:
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:
     """Add one line. JSON knows no NaN or infinity: such a metric becomes null."""
-    clean = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in entry.items()
-    }
+    clean = {name: _listed(value) for name, value in entry.items()}
     with path.open("a") as file:
         file.write(json.dumps(clean, allow_nan=False) + "\n")
+
+
+def _listed(value: Any) -> Any:
+    value = np.asarray(value)
+    if not np.issubdtype(value.dtype, np.floating):
+        return value.tolist()
+    return jax.tree.map(lambda x: x if math.isfinite(x) else None, value.tolist())

@@ -14,6 +14,8 @@ import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
 
+from pullback.train._sources import draws, on_host, read, size_of
+
 # How far objects that hold objects, and functions that close over functions, are followed.
 _DEEPEST = 8
 
@@ -36,6 +38,17 @@ def digests(tree: Any) -> dict[str, str]:
     """A digest of each array of a tree, by its place."""
     leaves = jtu.tree_leaves_with_path(tree)
     return {jtu.keystr(path): _digest(leaf) for path, leaf in leaves if is_array(leaf)}
+
+
+def data_digest(data: Any) -> str:
+    """Of what a model is trained on; of its first and last example, where it lies on the host."""
+    if draws(data):
+        return "drawn"
+    if on_host(data):
+        ends = np.asarray([0, (size_of(data) or 1) - 1])
+        data = read(data, ends)
+    parts = [f"{at} {text}" for at, text in digests(jax.tree.map(np.asarray, data)).items()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def is_array(leaf: Any) -> bool:

@@ -185,7 +185,7 @@ def test_training_moves_the_parameters_and_leaves_the_prior(key):
     assert float(process.prior.sigma) == 0.3
     assert float(process.prior.rate) == 1.0
     assert jnp.all(process.start != before.start)
-    assert set(info.history[0]) == {
+    assert set(info.lines()[0]) == {
         "step",
         "loss",
         "steps_per_second",

@@ -169,7 +169,7 @@ def test_a_run_that_explodes_goes_back_to_model_and_chains_that_were_well(buffer
     state = calm.init(JEM(QUADRATIC), buffer)
     stream = Stream((x, y), 8)
     before, info = iterate(calm, state, stream, steps=4, log_every=2, progress=False, key=key)
-    assert int(info.restarts) == 0
+    assert int(info.rollbacks) == 0
     with pytest.raises(TrainingError, match="diverged 3 times") as caught:
         iterate(
             wild,
@@ -177,11 +177,11 @@ def test_a_run_that_explodes_goes_back_to_model_and_chains_that_were_well(buffer
             stream,
             steps=10,
             log_every=5,
-            restarts=2,
+            rollbacks=2,
             progress=False,
             key=jr.split(key)[0],
         )
-    assert int(caught.value.info.restarts) == 3
+    assert int(caught.value.info.rollbacks) == 3
     for got, want in zip(
         jax.tree.leaves(eqx.filter(caught.value.model, eqx.is_array)),
         jax.tree.leaves(eqx.filter(before, eqx.is_array)),
@@ -216,7 +216,7 @@ def test_unlabelled_examples_make_a_density_that_few_labels_do_not(key):
         start, x, y, unlabelled=more, step=step, steps=400, batch_size=128, log_every=200,
         progress=False, key=key,
     )  # fmt: skip
-    assert int(info.restarts) == 0
+    assert int(info.rollbacks) == 0
     found = model.classifier
     # The exact parameters are the centres and 1 / 0.25 = 4; steps of 0.05 make the chains' variance
     # larger than the model's by 1 / (1 - 0.05 * 4 / 2) = 1.11, for which the fit makes up.

@@ -290,7 +290,7 @@ def test_a_vae_trains_under_a_posterior_that_is_a_flow(kind, key):
     data = jnp.tile(jnp.array([[1.0, 1, 0, 0], [0.0, 0, 1, 1]]), (8, 1))
     trained, info = fit(vae, BoundLoss(ELBO(), PathDerivative()), data, optimiser=optax.adam(0.05),
                         steps=100, batch_size=16, log_every=1, key=key)  # fmt: skip
-    losses = [entry["loss"] for entry in info.history]
+    losses = [entry["loss"] for entry in info.lines()]
     assert np.mean(losses[-20:]) < np.mean(losses[:20]) - 0.5
     before, after = (
         jax.tree.leaves(eqx.filter(v.family, eqx.is_inexact_array)) for v in (vae, trained)

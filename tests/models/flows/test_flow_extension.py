@@ -154,6 +154,6 @@ def test_a_family_of_one_s_own_is_a_posterior(key):
     loss = pb.models.vae.BoundLoss(pb.bounds.ELBO(), pb.sampling.PathDerivative())
     _, info = pb.train.fit(vae, loss, jnp.ones((8, 4)), optimiser=optax.adam(0.05), steps=40,
                            batch_size=8, log_every=1, key=key)  # fmt: skip
-    assert info.history[-1]["loss"] < info.history[0]["loss"] - 0.5
+    assert info.lines()[-1]["loss"] < info.lines()[0]["loss"] - 0.5
     q = family(params)
     np.testing.assert_allclose(q.log_prob(jnp.ones(2)), laplace.logpdf(1.0, a, s).sum(), rtol=1e-12)

@@ -203,7 +203,7 @@ def test_models_of_series_are_trained_with_any_likelihood(kind, name, key):
         model, loss, data, optimiser=optax.adam(0.05), steps=30, batch_size=2, log_every=10,
         progress=False, key=key,
     )  # fmt: skip
-    assert info.history[-1]["loss"] < info.history[0]["loss"]
+    assert info.lines()[-1]["loss"] < info.lines()[0]["loss"]
     if kind == "sde":
         said = ts.predict(trained, batch, batch.times, samples=5, key=key)
         extra = (4,) if likelihood.kind == "classes" else ()

@@ -18,7 +18,7 @@ from pullback.models.energy._jem import JEM
 from pullback.models.energy._jem_step import JEMStep
 from pullback.models.energy._replay import ReplayBuffer
 from pullback.models.energy._starts import AbstractStart, BoxStart
-from pullback.train import IterateInfo, Stream, iterate
+from pullback.train import Stream, TrainingInfo, iterate
 
 
 def fit_jem(
@@ -33,17 +33,17 @@ def fit_jem(
     start: AbstractStart | None = None,
     buffer_size: int = 2000,
     log_every: int = 100,
-    restarts: int = 5,
+    rollbacks: int = 5,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool | None = None,
     key: PRNGKeyArray,
-) -> tuple[JEM, IterateInfo]:
+) -> tuple[JEM, TrainingInfo]:
     """Train a classifier as a density, too.
 
     A run that blows up is rolled back to where it last was well, model and chains together, up to
-    `restarts` times; `IterateInfo.restarts` says how often. Look at `gap` in the history: it should
-    hover about 0. For calibration take honest noise, and scale the data to about 1 (see `SGLD`).
+    `rollbacks` times; `TrainingInfo.rollbacks` says how often. Look at `gap` in the history: it
+    should hover about 0. For calibration take honest noise, and scale the data to about 1 (see `SGLD`).
 
     Args:
         classifier: from one input to logits `[K]`, such as `equinox.nn.MLP`; without batch
@@ -58,19 +58,19 @@ def fit_jem(
             `GaussianStart` begins nearer to them.
         buffer_size: chains that are kept.
         log_every: steps between two points of the history, and between snapshots.
-        restarts: how often the run may be rolled back.
+        rollbacks: how often the run may be rolled back.
         folder: for checkpoints and `metrics.jsonl`; None: nowhere.
         resume: go on from the checkpoint in `folder`.
         progress: show a bar on stderr. None: where stderr is a terminal.
         key: a typed PRNG key.
 
     Returns:
-        The model, and an `IterateInfo`.
+        The model, and an `TrainingInfo`.
 
     Raises:
         ValueError: shapes do not fit, an entry of the data is not finite, or the labels are not
             classes of the classifier, at least two of them.
-        TrainingError: the run diverged more often than `restarts` allows.
+        TrainingError: the run diverged more often than `rollbacks` allows.
 
     Example:
         >>> import equinox as eqx, jax, optax
@@ -80,7 +80,7 @@ def fit_jem(
         >>> net = eqx.nn.MLP(2, 2, 32, 2, jax.nn.silu, key=jax.random.key(0))
         >>> step = JEMStep(optax.adam(3e-3), sampler=SGLD(10, step_size=0.05, noise=None))
         >>> model, info = fit_jem(net, x, y, step=step, steps=300, key=jax.random.key(1))
-        >>> bool(info.history["accuracy"][-1] > 0.8), int(info.restarts)
+        >>> bool(info.history["accuracy"][-1] > 0.8), int(info.rollbacks)
         (True, 0)
 
     Source: Grathwohl et al., arXiv 1912.03263.
@@ -108,7 +108,7 @@ def fit_jem(
     buffer_key, key = jr.split(key)
     state = step.init(JEM(classifier), ReplayBuffer.init(start, buffer_size, key=buffer_key))
     state, info = iterate(
-        step, state, streams, steps=steps, log_every=min(log_every, steps), restarts=restarts,
+        step, state, streams, steps=steps, log_every=min(log_every, steps), rollbacks=rollbacks,
         folder=folder, resume=resume, progress=progress, key=key,
     )  # fmt: skip
     return state.model, info

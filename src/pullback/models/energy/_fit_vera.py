@@ -15,7 +15,7 @@ from pullback.models.energy._entropy_proposals import AbstractProposal
 from pullback.models.energy._finite import check_finite
 from pullback.models.energy._latent_generator import LatentGenerator
 from pullback.models.energy._vera_step import VERAState, VERAStep
-from pullback.train import IterateInfo, Stream, iterate
+from pullback.train import Stream, TrainingInfo, iterate
 
 
 def fit_vera(
@@ -29,12 +29,12 @@ def fit_vera(
     steps: int = 4000,
     batch_size: int = 100,
     log_every: int = 100,
-    restarts: int = 0,
+    rollbacks: int = 0,
     folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool | None = None,
     key: PRNGKeyArray,
-) -> tuple[VERAState, IterateInfo]:
+) -> tuple[VERAState, TrainingInfo]:
     """Train an energy together with a generator of its samples; with some labels, a classifier.
 
     The density learns of all rows, and the classes of those that have one. Look at
@@ -52,19 +52,19 @@ def fit_vera(
         steps: training steps.
         batch_size: examples a step, and samples; of fewer labelled ones, all.
         log_every: steps between two points of the history.
-        restarts: how often the run may be rolled back to its last snapshot; see `iterate`.
+        rollbacks: how often the run may be rolled back to its last snapshot; see `iterate`.
         folder: for checkpoints and `metrics.jsonl`; None: nowhere.
         resume: go on from the checkpoint in `folder`.
         progress: show a bar on stderr. None: where stderr is a terminal.
         key: a typed PRNG key.
 
     Returns:
-        The state after training, with the energy and the generator, and an `IterateInfo`.
+        The state after training, with the energy and the generator, and an `TrainingInfo`.
 
     Raises:
         ValueError: shapes do not fit, an entry of `x` is not finite, or `y` is not classes of the
             energy, or has none.
-        TrainingError: a step diverged more often than `restarts` allows.
+        TrainingError: a step diverged more often than `rollbacks` allows.
 
     Example:
         >>> import equinox as eqx, jax, numpy as np
@@ -99,7 +99,7 @@ def fit_vera(
     step = VERAStep(adam, adam, adam) if step is None else step
     return iterate(
         step, step.init(energy, generator, proposal), streams, steps=steps,
-        log_every=min(log_every, steps), restarts=restarts, folder=folder, resume=resume,
+        log_every=min(log_every, steps), rollbacks=rollbacks, folder=folder, resume=resume,
         progress=progress, key=key,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from pullback.calculus import (
 )
 from pullback.models.energy._finite import check_finite
 from pullback.models.energy._scores import check_model, score_of
-from pullback.train import IterateInfo, Stream, apply_gradient, iterate
+from pullback.train import Stream, TrainingInfo, apply_gradient, iterate
 
 M = TypeVar("M")
 
@@ -168,7 +168,7 @@ def fit_stein(
     log_every: int = 100,
     progress: bool | None = None,
     key: Key[Array, "..."],
-) -> tuple[M, IterateInfo]:
+) -> tuple[M, TrainingInfo]:
     r"""Fit an unnormalised density to data by the learned Stein discrepancy.
 
     $$ \min_\theta \max_f\; \mathrm{E}_p\big[ s_\theta \cdot f + \mathrm{tr}\, \partial f / \partial
@@ -194,7 +194,7 @@ def fit_stein(
         key: one key; or `[n]` of them, to fit a stack of n models side by side.
 
     Returns:
-        The model and an `IterateInfo`.
+        The model and an `TrainingInfo`.
 
     Raises:
         ValueError: the model has no score of the right shape, the critic gives another shape, x

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback._key import checked_key
 from pullback.nn import AbstractSequenceNet, delayed
 from pullback.sampling import Distribution, independent_parts
-from pullback.train import FitInfo, fit
+from pullback.train import TrainingInfo, fit
 
 P = TypeVar("P")
 
@@ -218,7 +218,7 @@ def fit_auxiliary_prior(
     learning_rate: float = 3e-3,
     progress: bool | None = None,
     key: PRNGKeyArray,
-) -> tuple[P, FitInfo]:
+) -> tuple[P, TrainingInfo]:
     r"""Train a prior on draws from the aggregate posterior.
 
     $$ \max_p \; \mathrm{mean}_x\, \mathbb{E}_{q(z | x)}[\log p(z)] $$

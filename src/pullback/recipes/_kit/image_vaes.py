@@ -90,7 +90,7 @@ def compare_on_images(
                 progress=None if context.progress else False,
                 key=draws,
             )
-            for entry in info.history:
+            for entry in info.lines():
                 context.metrics({"way": name, "number": index, **entry})
             score = context.stage(
                 f"score-{number}-{index}",

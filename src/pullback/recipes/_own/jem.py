@@ -46,7 +46,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         ["trained by", "accuracy", "ECE", "NLL of labels (nats)", "rollbacks"],
         [
             [name, *(float(row[k].mean()) for k in ("accuracy", "ece", "nll")),
-             int(np.sum(trained[name]["restarts"]))]
+             int(np.sum(trained[name]["rollbacks"]))]
             for name, row in found.items()
         ],
         f"{file.name}, rows that were held out; means over {len(seeds)} seeds.",

@@ -75,7 +75,7 @@ class Trained(NamedTuple):
     """A trained flow, set to score: adaptive steps for each point, and the exact trace."""
 
     flow: CNF
-    history: tuple[dict[str, Any], ...]
+    history: list[dict[str, Any]]
 
 
 @functools.cache
@@ -128,7 +128,7 @@ def train_flow(
         key=key,
     )
     scoring = dataclasses.replace(flow, steps=None, divergence=None, stepping="per_sample")
-    return Trained(scoring, info.history)
+    return Trained(scoring, info.lines())
 
 
 def log_prob(

@@ -134,7 +134,7 @@ def _fit(config: Config, context: Context, way: str, index: int, seed: int, trai
         progress=None if context.progress else False,
         key=draws,
     )
-    for entry in info.history:
+    for entry in info.lines():
         context.metrics({"way": way, "number": index, **entry})
     return vae
 

@@ -155,7 +155,7 @@ def _train(
     number: int,
     seed: int,
     images: Float[np.ndarray, "n 64"],
-) -> tuple[CNF, tuple[dict[str, Any], ...]]:
+) -> tuple[CNF, list[dict[str, Any]]]:
     """A trained flow and its log. Both kinds start alike and see the same batches."""
     conditioner_key, net_key, key = jr.split(jr.key(seed), 3)
     dim = images.shape[1]
@@ -180,9 +180,9 @@ def _train(
         progress=None if context.progress else False,
         key=key,
     )
-    for entry in info.history:
+    for entry in info.lines():
         context.metrics({"trace": name, "number": number, **entry})
-    return flow, info.history
+    return flow, info.lines()
 
 
 def _scores(

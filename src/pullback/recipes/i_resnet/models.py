@@ -26,7 +26,7 @@ from pullback.models.flows import (
     residual_flow,
 )
 from pullback.nn import LipschitzConvNet, LipschitzMLP
-from pullback.train import fit_stack
+from pullback.train import fit
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def train(
     progress: bool = False,
 ) -> list[np.ndarray]:  # fmt: skip
     """The arrays of classifiers of all seeds, side by side."""
-    models, _ = fit_stack(
+    models, _ = fit(
         _classifiers(config, kind.bound, x.shape[1:], seeds),
         cross_entropy,
         (jnp.asarray(x), jnp.asarray(y)),
@@ -183,7 +183,7 @@ def train(
         batch_size=min(config.batch_size, len(x)),
         log_every=min(100, config.steps),
         progress=progress,
-        keys=jr.split(jr.key(seeds[0] + 1), len(seeds)),
+        key=jr.split(jr.key(seeds[0] + 1), len(seeds)),
     )
     return leaves(models)
 
@@ -227,7 +227,7 @@ def train_flows(
     """The arrays of densities of all seeds, trained by the exact log-determinant or a series."""
     points = jnp.asarray(x)
     flows = eqx.filter_vmap(lambda flow: init_actnorm(flow, points))(_flows(config, exact, seeds))
-    models, _ = fit_stack(
+    models, _ = fit(
         flows,
         maximum_likelihood_loss,
         points,
@@ -236,7 +236,7 @@ def train_flows(
         batch_size=256,
         log_every=min(100, config.flow_steps),
         progress=progress,
-        keys=jr.split(jr.key(seeds[0] + 2), len(seeds)),
+        key=jr.split(jr.key(seeds[0] + 2), len(seeds)),
     )
     return leaves(models)
 

@@ -27,7 +27,7 @@ from pullback.bounds import (
 )
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, DenseNet
 from pullback.sampling import StandardNormal
-from pullback.train import fit_stack
+from pullback.train import fit
 
 REACH, POINTS = 6.0, 241  # of the grid over the latent plane
 
@@ -70,13 +70,13 @@ def train(
     keys = jnp.stack([jr.key(seed) for seed in seeds])
     pairs = jax.vmap(jr.split)(keys)
     models = eqx.filter_vmap(lambda key: make(kind, images.shape[1], shrink, key))(pairs[:, 0])
-    models, info = fit_stack(
+    models, info = fit(
         models, BoundLoss(ELBO("analytic")), images, optimiser=optax.adam(learning_rate),
-        steps=steps, batch_size=min(100, len(images)), progress=False, keys=pairs[:, 1],
+        steps=steps, batch_size=min(100, len(images)), progress=False, key=pairs[:, 1],
     )  # fmt: skip
     return {
         "arrays": [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(models, eqx.is_array))],
-        "steps": info.steps,
+        "steps": info.history["step"],
         "loss": info.history["loss"],
     }
 

@@ -87,7 +87,7 @@ def _train(context: Context, settings: ImageGaps, name: str, train: Array, seed:
         progress=None if context.progress else False,
         key=draws,
     )  # fmt: skip
-    for entry in info.history:
+    for entry in info.lines():
         context.metrics({"trained": name, **entry})
     return vae
 

@@ -142,7 +142,7 @@ def _train(config: Config, context: Context, k: int, train: Array, seed: int) ->
         progress=None if context.progress else False,
         key=draws,
     )
-    for entry in info.history:
+    for entry in info.lines():
         context.metrics({"trained": k, "seed": seed, **entry})
     return vae
 

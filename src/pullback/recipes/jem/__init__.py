@@ -112,7 +112,7 @@ def _table_of_moons(context: Context, found: Found, planes: Found, trained: Foun
                 *means(name),
                 float(np.median(planes[name]["nll"])),
                 float(planes[name]["nll"].max()),
-                int(np.sum(trained[name]["restarts"])),
+                int(np.sum(trained[name]["rollbacks"])),
             ]
             for name in found
         ],
@@ -131,7 +131,7 @@ def _table_of_images(
         area = scores[name]["areas"]["log_density"].mean(axis=0)
         of_attack = float(attacks[name]["accuracy"][:, measure.RADII.index(1.0)].mean())
         values = [row[k] for k in ("accuracy", "ece", "confidence")]
-        rollbacks = int(np.sum(trained[name]["restarts"]))
+        rollbacks = int(np.sum(trained[name]["rollbacks"]))
         rows.append(
             [name, *(float(v.mean()) for v in values), of_attack, *map(float, area), rollbacks]
         )
@@ -219,7 +219,7 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
         ),
         Claim(
             "Rollbacks by the guard (all seeds together)",
-            value=int(np.sum(trained["guard"]["restarts"])),
+            value=int(np.sum(trained["guard"]["rollbacks"])),
             at_least=1,
             seeds=config.seeds,
             reference="else the run without a guard would not have exploded",
@@ -312,7 +312,7 @@ def _claims_of_images(
         ),
         Claim(
             "With the sampler of the paper and a moderate rate no run rolls back (times)",
-            value=int(np.sum(trained["JEM"]["restarts"])),
+            value=int(np.sum(trained["JEM"]["rollbacks"])),
             at_most=0,
             seeds=config.seeds,
             reference="the paper's longer runs do explode",

@@ -245,16 +245,16 @@ def train(
         },
         steps=kind.steps,
         log_every=max(1, kind.steps // _POINTS),
-        restarts=1000,
+        rollbacks=1000,
         progress=progress,
         key=keys,
     )
     params = eqx.filter(state.model, eqx.is_inexact_array)
     return {
         "params": np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(params)),
-        "steps": info.steps,
+        "steps": info.history["step"],
         "gap": info.history["gap"].T,
-        "restarts": info.restarts,
+        "rollbacks": info.rollbacks,
         "good": info.good,
     }
 

@@ -90,7 +90,7 @@ def draw_gaps(context: Context, curves: Found) -> None:
     for ax, (name, row) in zip(np.atleast_1d(axes), curves.items(), strict=True):
         for number, gap in enumerate(row["gap"]):
             ax.plot(row["steps"], gap, color=PALETTE[number % len(PALETTE)], linewidth=1)
-        count = int(np.sum(row["restarts"]))
+        count = int(np.sum(row["rollbacks"]))
         note = f"\nrolled back {count} times" if name == "guard" else "\n"
         ax.set_title(_TITLES.get(name, name) + note, fontsize=10)
         ax.set_xlabel("training step")

@@ -120,7 +120,7 @@ def fit(
     adamax: bool = False,
     batch_size: int | None = None,
     validation: Any = None,
-) -> tuple[Any, tuple[dict[str, Any], ...]]:
+) -> tuple[Any, list[dict[str, Any]]]:
     """Train a model, and keep its checkpoint and log in the run's folder."""
     size = jax.tree.leaves(series)[0].shape[0]
     model, info = train.fit(
@@ -139,9 +139,9 @@ def fit(
         progress=None if context.progress else False,
         key=jr.key(seed),
     )
-    for entry in info.history:
+    for entry in info.lines():
         context.metrics({"model": name, **entry})
-    return model, info.history
+    return model, info.lines()
 
 
 def train_steps(config: Config, series: int, epochs: int) -> int:

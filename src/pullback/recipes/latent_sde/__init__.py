@@ -66,7 +66,7 @@ def _one_seed(config: Config, context: Context, number: int) -> dict[str, Any]:
     for (name, model), key in zip(models.items(), keys[2:4], strict=True):
         folder = context.folder(f"{name}-{number}")
         trained[name], info = fit(model, key=key, folder=folder)
-        for entry in info.history:
+        for entry in info.lines():
             context.metrics({"model": name, "seed": number, **entry})
     return context.stage(
         f"measures-{number}", points.measure, trained["sde"], trained["ode"], drawn,

@@ -95,7 +95,7 @@ def _trained(
         model, LatentSDELoss(), TrainingSeries(observations(fitted)),
         steps=config.lorenz_iterations, folder=context.folder("lorenz"), **settings,
     )  # fmt: skip
-    for entry in info.history:
+    for entry in info.lines():
         context.metrics({"model": "latent SDE", **entry})
     return model
 

@@ -141,7 +141,7 @@ def _trained(
         progress=None if context.progress else False,
         key=jr.key(context.seed),
     )
-    for entry in info.history:
+    for entry in info.lines():
         context.metrics({"model": kind, "kl_weight": weight, **entry})
     return model
 

@@ -145,7 +145,7 @@ def trained(
     samples: int,
     key: PRNGKeyArray,
     **where: Any,
-) -> tuple[Any, train.FitInfo]:
+) -> tuple[Any, train.TrainingInfo]:
     """`model` fitted to the five points."""
     return train.fit(
         model,

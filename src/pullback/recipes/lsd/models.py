@@ -21,7 +21,7 @@ from pullback.models.energy import (
     random_unmixing,
 )
 from pullback.runs import Context
-from pullback.train import fit_stack
+from pullback.train import fit
 
 _TEST = 5000  # rows that likelihoods are measured on
 _EXTENT = 4.0  # half the side of the square on which the density in the plane is summed
@@ -105,9 +105,9 @@ def train_ica(config: Config, context: Context, seed: int) -> dict[str, np.ndarr
         ("maximum likelihood", likelihood, keys[0]),
         ("score matching", ScoreMatchingLoss(), keys[1]),
     ):
-        found[name], _ = fit_stack(
+        found[name], _ = fit(
             start, loss, x, optimiser=adam, steps=config.steps, batch_size=config.batch_size,
-            progress=context.progress, keys=jr.split(key, config.seeds),
+            progress=context.progress, key=jr.split(key, config.seeds),
         )  # fmt: skip
     found["LSD"], info = fit_stein(
         start, x, width=config.width, steps=config.steps, batch_size=config.batch_size,
@@ -120,7 +120,7 @@ def train_ica(config: Config, context: Context, seed: int) -> dict[str, np.ndarr
     return {
         "truth": np.asarray(truth.unmixing),
         "test": np.asarray(test),
-        "steps": info.steps,
+        "steps": info.history["step"],
         "discrepancy": info.history["discrepancy"],
         "truth nll": np.asarray(nll(truth.unmixing[None])),
         **{f"nll of {name}": np.asarray(nll(model.unmixing)) for name, model in found.items()},
@@ -174,6 +174,6 @@ def train_plane(config: Config, context: Context, seed: int) -> dict[str, Any]:
         "nll": np.asarray(nll),
         "gaussian": np.asarray(gaussian),
         "extent": _EXTENT,
-        "steps": info.steps,
+        "steps": info.history["step"],
         "discrepancy": info.history["discrepancy"],
     }

@@ -183,10 +183,9 @@ def _train(
         progress=None if context.progress else False,
         key=fit_key,
     )
-    for number, entry in enumerate(info.history):
+    for number, entry in enumerate(info.lines()):
         context.metrics({"network": kind, "seed": seed, "epoch": number + 1, **entry})
-    history = {name: np.array([e[name] for e in info.history]) for name in info.history[0]}
-    return eqx.nn.inference_mode(net), history
+    return eqx.nn.inference_mode(net), info.history
 
 
 def _network(config: Config, pixels: int, kind: str, key: jax.Array) -> Any:

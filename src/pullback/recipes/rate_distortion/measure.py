@@ -19,7 +19,7 @@ from pullback.analysis import (
 )
 from pullback.bounds import AbstractObjective, BatchTerms, Beta, TargetRate
 from pullback.models.vae import LinearVAE
-from pullback.train import fit_stack
+from pullback.train import fit
 
 INFORMATION = 0.5  # nats that x and the true z share in the discrete model
 OBJECTIVES = ("ELBO", "beta = 0.9", "target rate")
@@ -100,10 +100,10 @@ def discrete(steps: int, seeds: Sequence[int]) -> dict[str, Any]:
             (Beta(betas), Beta(0.9 * betas), TargetRate(INFORMATION * betas)),
             strict=True,
         ):
-            models, _ = fit_stack(
+            models, _ = fit(
                 eqx.filter_vmap(DiscreteModel)(keys), _Exact(objective), jnp.asarray(p_x)[None],
                 optimiser=_TOY, steps=steps, batch_size=1, log_every=1000, progress=False,
-                keys=keys,
+                key=keys,
             )  # fmt: skip
             channel = jax.vmap(lambda model: model.channel(jnp.asarray(p_x)))(models)
             _, prior, decoder = jax.vmap(DiscreteModel.tables)(models)
@@ -173,10 +173,10 @@ def linear(
     keys = jnp.stack([jr.key(int(number)) for number in numbers])
     make = lambda key: LinearVAE(rows.shape[1], latent, noise_variance**0.5, key=key)
     data = jnp.asarray(few, float)
-    models, _ = fit_stack(
+    models, _ = fit(
         eqx.filter_vmap(make)(keys), _Linear(jnp.asarray(weights, float)), data,
         optimiser=optax.adam(optax.cosine_decay_schedule(0.03, steps)), steps=steps,
-        batch_size=len(data), log_every=500, progress=False, keys=keys,
+        batch_size=len(data), log_every=500, progress=False, key=keys,
     )  # fmt: skip
     metrics = eqx.filter_vmap(lambda vae: Beta(1.0)(vae.terms(data))[1])(models)
     shape = (len(betas), len(seeds))

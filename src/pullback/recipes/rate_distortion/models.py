@@ -17,7 +17,7 @@ from pullback.bounds import AbstractObjective, Beta, DiagonalNormal, TargetRate
 from pullback.models.vae import VAE, Bernoulli, DenseNet, ObjectiveLoss, PixelCNN
 from pullback.runs import Context
 from pullback.sampling import StandardNormal
-from pullback.train import fit_stack
+from pullback.train import fit
 
 Decoder = Literal["independent pixels", "PixelCNN"]
 DECODERS: tuple[Decoder, ...] = ("independent pixels", "PixelCNN")
@@ -86,18 +86,18 @@ def points(
         values, numbers = (x.ravel() for x in np.meshgrid(settings, seeds, indexing="ij"))
         keys = jnp.stack([jr.key(int(number)) for number in numbers])
         weighed: AbstractObjective = objective(jnp.asarray(values, float))
-        models, info = fit_stack(
+        models, info = fit(
             eqx.filter_vmap(lambda key: make(sizes, decoder, key))(keys),
             ObjectiveLoss(weighed, binarise=True),
             train, optimiser=optimiser, steps=sizes.steps[decoder], batch_size=sizes.batch_size,
-            progress=None if context.progress else False, keys=keys,
+            progress=None if context.progress else False, key=keys,
         )  # fmt: skip
         for number in range(len(keys)):
-            for name, at in zip(info.steps, np.arange(len(info.steps)), strict=True):
+            for entry in info.lines():
+                own = {n: v[number] if isinstance(v, list) else v for n, v in entry.items()}
                 context.metrics({
                     "decoder": decoder, "kind": kind, "setting": float(values[number]),
-                    "seed": int(numbers[number]), "step": int(name),
-                    **{key: float(v[at, number]) for key, v in info.history.items()},
+                    "seed": int(numbers[number]), **own,
                 })  # fmt: skip
         out[kind] = _measure(sizes, models, test, (len(settings), len(seeds)))
     return out

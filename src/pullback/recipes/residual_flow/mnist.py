@@ -98,7 +98,7 @@ def run_on_images(config: Config, context: Context, folder: Path) -> list[Claim]
     )
     flow = update_spectral_norms(flow, rtol=1e-5, max_steps=5_000)
     found = context.stage("scores", _score, flow, images, context.seed)
-    _draw(context, images, found, info.history)
+    _draw(context, images, found, info.lines())
     size = int(np.prod(shape))
     protocol = (
         f"{images.name}, 256 levels, uniform dequantisation, {config.image_iterations} steps of "

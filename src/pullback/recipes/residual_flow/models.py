@@ -28,7 +28,7 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import update_spectral_norms
-from pullback.train import fit_stack
+from pullback.train import fit
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def train_toys(
 ) -> tuple[list[Any], dict[str, np.ndarray]]:  # fmt: skip
     """Flows of the plane, one for each seed: their arrays, and the losses on the way."""
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate))
-    flows, info = fit_stack(
+    flows, info = fit(
         with_log_det(new, method),
         maximum_likelihood_loss,
         jnp.asarray(x, float),
@@ -122,7 +122,7 @@ def train_toys(
         batch_size=config.batch_size,
         log_every=50,
         progress=progress,
-        keys=_keys(seeds, 1),
+        key=_keys(seeds, 1),
     )
     # Measured with norms that are known more closely than training asks.
     flows = update_spectral_norms(flows, rtol=1e-6, max_steps=10_000)

@@ -168,7 +168,7 @@ def _train(
         progress=None if context.progress else False,
         key=jr.fold_in(jr.key(context.seed), 2),
     )
-    return models, 1 / float(np.median([entry["steps_per_second"] for entry in info.history]))
+    return models, 1 / float(np.median([entry["steps_per_second"] for entry in info.lines()]))
 
 
 def _bimodal(config: Config, context: Context) -> Any:

@@ -163,7 +163,7 @@ def follow(
             key=draws,
         )
         exact, x = _exact(trained, look)
-        recent = [e["objective"] for e in info.history if e["step"] > end - 300]
+        recent = [e["objective"] for e in info.lines() if e["step"] > end - 300]
         found["objective"].append(float(np.mean(recent)))
         found["exact"].append(float(exact))
         context.metrics(

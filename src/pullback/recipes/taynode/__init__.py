@@ -238,7 +238,7 @@ def _train(
         progress=None if context.progress else False,
         key=fit_key,
     )
-    rate = float(np.median([entry["steps_per_second"] for entry in info.history]))
+    rate = float(np.median([entry["steps_per_second"] for entry in info.lines()]))
     return net, config.iterations / rate
 
 

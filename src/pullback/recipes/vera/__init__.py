@@ -79,7 +79,7 @@ def _labels(
          "milliseconds a step", "rollbacks"],
         [
             [name, *(float(np.mean([row[key] for row in rows])) for key in rows[0]),
-             1e3 * found[name]["seconds"], int(np.sum(found[name]["restarts"]))]
+             1e3 * found[name]["seconds"], int(np.sum(found[name]["rollbacks"]))]
             for name, rows in scores.items()
         ],
         f"{config.labels_per_class} labels of each class, means over {config.seeds} seeds, each "
@@ -273,7 +273,7 @@ def _claims_of_labels(scores: Scores, found: Mapping[str, Any], source: str) -> 
         ),
         Claim.over_seeds(
             "and training never rolled back (count)",
-            np.asarray(found["JEM by VERA"]["restarts"], float).tolist(),
+            np.asarray(found["JEM by VERA"]["rollbacks"], float).tolist(),
             at_most=0,
             reference="the paper reports no divergence",
         ),

@@ -109,7 +109,7 @@ def _train(config: Config, step: Any, task: Task, seed: int, progress: bool) -> 
     }
     state, info = iterate(
         step, state, streams, steps=config.digit_steps, log_every=min(100, config.digit_steps),
-        restarts=10, progress=progress, key=key,
+        rollbacks=10, progress=progress, key=key,
     )  # fmt: skip
     trained: Any = state
     learned = trained.energy if isinstance(step, VERAStep) else trained.model
@@ -121,7 +121,7 @@ def _train(config: Config, step: Any, task: Task, seed: int, progress: bool) -> 
         "probs": np.asarray(jax.nn.softmax(logits)),
         "log_density": np.asarray(density),
         "made": np.asarray(made),
-        "restarts": int(info.restarts),
+        "rollbacks": int(info.rollbacks),
         "effective": float(info.history.get("effective_samples", np.full(1, np.nan))[-1]),
         "seconds": info.seconds / config.digit_steps,
     }

@@ -157,7 +157,7 @@ def train_ring(
         key=jax.vmap(lambda key: jr.fold_in(key, 1))(keys),
     )  # fmt: skip
     rows = eqx.filter_vmap(lambda state: ravel_pytree(_params(state))[0])(state)
-    return {"rows": np.asarray(rows), "steps": info.steps, **info.history}
+    return {"rows": np.asarray(rows), "steps": info.history["step"], **info.history}
 
 
 def state_of(config: Config, name: str, row: Float[Any, " params"]) -> VERAState:
