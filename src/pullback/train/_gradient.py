@@ -94,7 +94,8 @@ class GradientStep(eqx.Module):
         loss, rest = eqx.combine(own, (self.loss, self.rest))
 
         def objective(params: PyTree) -> tuple[Array, tuple[dict[str, Array], PyTree]]:
-            at = AtStep(loss, step, state.carried)
+            # A copy: some states, such as Equinox's, may be read once alone.
+            at = AtStep(loss, step, jax.tree.map(lambda leaf: leaf, state.carried))
             value, metrics, carried = at.carried(eqx.combine(params, rest), batch, key=key)
             return _swap(check_loss(value, metrics), carried)
 
@@ -127,13 +128,11 @@ def _swap(checked: tuple[Array, dict[str, Array]], carried: PyTree) -> tuple[Arr
 
 def same_kind(old: PyTree, new: PyTree) -> PyTree:
     """`new`, if it has the structure, the shapes and the dtypes of `old`."""
-    found, wanted = (
-        jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), t) for t in (new, old)
-    )
-    if found != wanted:
+    kinds = lambda tree: [(jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(tree)]
+    if jax.tree.structure(old) != jax.tree.structure(new) or kinds(old) != kinds(new):
         raise TypeError(
             "`loss` must give back a state of the structure, the shapes and the dtypes of the one "
-            f"that it was given, {wanted}; got {found}."
+            f"that it was given, {jax.eval_shape(lambda: old)}; got {jax.eval_shape(lambda: new)}."
         )
     return new
 
