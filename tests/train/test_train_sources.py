@@ -219,3 +219,22 @@ def test_the_memory_does_not_grow_with_the_file(tmp_path):
     unit = 1 if sys.platform == "darwin" else 1024
     assert size == 10**7
     assert grown * unit < 64e6
+
+
+@pytest.mark.parametrize("stack", [False, True])
+def test_a_loss_may_need_no_examples(stack, tmp_path):
+    """Gradient descent on a quadratic, in closed form; and what is frozen belongs to each run."""
+
+    def loss(both, batch, *, key):
+        assert batch is None
+        w, goal = both
+        return 0.5 * jnp.sum((w - goal) ** 2), {}
+
+    start, goal = jnp.zeros(2), jnp.asarray([1.0, 3.0])
+    key = jr.split(jr.key(0)) if stack else jr.key(0)
+    (found, kept), _ = fit((start, goal), loss, trainable=(True, False), optimiser=optax.sgd(0.1),
+                           steps=7, folder=tmp_path, key=key)  # fmt: skip
+    np.testing.assert_allclose(found, goal * (1 - 0.9**7), rtol=1e-12)
+    np.testing.assert_array_equal(kept, goal)
+    with pytest.raises(ValueError, match="`batch_size` needs `data`"):
+        fit((start, goal), loss, optimiser=optax.sgd(0.1), steps=7, batch_size=3, key=key)

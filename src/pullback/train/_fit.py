@@ -30,7 +30,7 @@ M = TypeVar("M")
 def fit(
     model: M,
     loss: Callable[..., Any],
-    data: PyTree,
+    data: Any = None,
     *,
     optimiser: Optimiser,
     steps: int,
@@ -90,12 +90,14 @@ def fit(
             `draw(key) -> batch` is compiled into the step, for fresh samples, noise or
             environments. What has a length and gives the example of a number, `data[i]` (a Grain
             `MapDataset`, a torch `Dataset`), and arrays of which one is a `numpy.memmap`, are read
-            on the host by a thread while the device works, and never held whole.
+            on the host by a thread while the device works, and never held whole. None: the loss
+            needs no examples, and is given None.
         optimiser: an Optax gradient transformation. It is given `value=` the loss, `grad=` and
             `value_fn=`, the loss of the same batch with the same key as a function of the
             parameters: so `optax.lbfgs` can search along its line. Its state is of what is trained.
         steps: how many steps in all, those before a resume included.
-        batch_size: examples a step, B; at most N. Left out for a function that draws.
+        batch_size: examples a step, B; at most N. Left out where there are none, and for a
+            function that draws.
         validation: held-out arrays; evaluated whole by `evaluate`, in inference mode and with the
             same key each time. Or a function `validation(model, *, key) -> dict of scalar metrics`,
             with another name in the history for each: `validation_NAME`.
@@ -174,8 +176,10 @@ def fit(
         key=key,
         stack=None if key.ndim == 0 else "sequential" if sequential else "at once",
     )
-    streams = {"": Stream(data, batch_size)}
+    streams = {} if data is None else {"": Stream(data, batch_size)}
     check_plan(plan, streams, sequential=sequential, has_validation=validation is not None)
+    if data is None and batch_size is not None:
+        raise ValueError(f"`batch_size` needs `data`; got {batch_size} without it.")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"`clip_norm` must be above 0, got {clip_norm}.")
     refuse_untrained(loss)
@@ -184,6 +188,7 @@ def fit(
             "a loss with the argument `state` needs the `state` that it starts from, and `state` "
             "needs such a loss."
         )
+    rest = plan.place(rest)
     arrays, _ = eqx.partition(rest, eqx.is_array)
     check_stack(plan, (params, arrays, state), name="model")
     own, shared = split_own(plan, loss, rest)
@@ -198,7 +203,7 @@ def fit(
         )
     feed = Feed(
         streams,
-        [{"": keys.seed} for keys in plan.keys],
+        [dict.fromkeys(streams, keys.seed) for keys in plan.keys],
         stacked=plan.stack is not None,
         steps=steps,
         log_every=log_every,

@@ -73,7 +73,7 @@ class FitJob(AbstractJob):
         streams: dict[str, Stream], feed: Feed, validation: Any,
     ) -> "FitJob":  # fmt: skip
         """Trace what is trained, and describe it where it will be kept."""
-        stream = streams[""]
+        stream = streams.get("", Stream(None))
         drawn = {"": stream.data} if draws(stream.data) else {}
         setup = Setup(step, drawn, True, plan.mesh)
         keys = plan.keys
@@ -98,7 +98,7 @@ class FitJob(AbstractJob):
             again = lambda arrays: score(given, own, arrays, evaluation)
         identity = {
             "batch_size": stream.batch_size,
-            "examples": size_of(stream.data),
+            "examples": size_of(stream.data) if streams else None,
             "clip_norm": step.clip_norm,
         }
         described = {}
@@ -217,13 +217,15 @@ def _described(
     _, rest = eqx.combine(own, (step.loss, step.rest))
     data, places = feed.shapes()
     draw = setup.draws.get("")
-    if draw is None:
+    if draw is not None:
+        batch = eqx.filter_eval_shape(draw, jr.key(0))
+    elif not places:
+        batch = None
+    else:
         count = places[""].shape
         batch = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((*count, *leaf.shape[1:]), leaf.dtype), data[""]
         )
-    else:
-        batch = eqx.filter_eval_shape(draw, jr.key(0))
     one = lambda tree: jax.tree.map(
         lambda leaf: leaf[0] if plan.stack is not None and eqx.is_array(leaf) else leaf, tree
     )

@@ -42,8 +42,8 @@ def digests(tree: Any) -> dict[str, str]:
 
 def data_digest(data: Any) -> str:
     """Of what a model is trained on; of its first and last example, where it lies on the host."""
-    if draws(data):
-        return "drawn"
+    if data is None or draws(data):
+        return "none"
     if on_host(data):
         ends = np.asarray([0, (size_of(data) or 1) - 1])
         data = read(data, ends)

@@ -43,7 +43,8 @@ def fit_jem(
 
     A run that blows up is rolled back to where it last was well, model and chains together, up to
     `rollbacks` times; `TrainingInfo.rollbacks` says how often. Look at `gap` in the history: it
-    should hover about 0. For calibration take honest noise, and scale the data to about 1 (see `SGLD`).
+    should hover about 0. For calibration take honest noise, and scale the data to about 1 (see
+    `SGLD`).
 
     Args:
         classifier: from one input to logits `[K]`, such as `equinox.nn.MLP`; without batch
