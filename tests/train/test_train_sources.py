@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,7 @@ def mapped(folder, arrays):
 
 
 def run(data, key=None, start=None, **change):
-    options = dict(optimiser=ADAM, steps=25, batch_size=8, log_every=10) | change
+    options: dict[str, Any] = dict(optimiser=ADAM, steps=25, batch_size=8, log_every=10) | change
     start = jnp.zeros(3, jnp.float32) if start is None else start
     return fit(start, loss, data, key=jr.key(3) if key is None else key, **options)
 
