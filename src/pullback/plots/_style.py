@@ -24,7 +24,7 @@ def house_style() -> Iterator[None]:
         ...     _ = ax.plot([1, 2, 4], label="doubling")
     """
     import matplotlib
-    from matplotlib import cycler
+    from matplotlib.rcsetup import cycler
 
     style: dict[Any, Any] = {
         "axes.axisbelow": True,
