@@ -16,7 +16,7 @@ from pullback.train import Stream, iterate
 
 ROOMS = (
     "train", "sampling", "bounds", "analysis", "calculus", "data", "nn", "models.vae",
-    "models.energy", "models.bayes",
+    "models.energy", "models.bayes", "models.flows", "models.timeseries",
 )  # fmt: skip
 
 

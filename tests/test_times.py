@@ -31,6 +31,13 @@ def test_a_cast_that_loses_is_named(times, dtype, message):
         assert ("row 1" in str(error.value)) == (shown.ndim == 2)
 
 
+@pytest.mark.parametrize("dates", [np.array(["2024-01-31"], "M8[D]"), np.array([3], "m8[s]")])
+def test_dates_are_no_numbers(dates):
+    """Cast, they would be whole numbers of whatever unit they were kept in."""
+    with pytest.raises(TypeError, match=r"`t` must be numbers, got .*64: .*/ np.timedelta64"):
+        cast_times("`t`", dates, np.float32)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, jnp.bfloat16])
 def test_what_a_dtype_can_hold_goes_through(dtype):
     for times in (

@@ -1,6 +1,5 @@
 """The times of a solve, counted from the first, so that no cast can make two of them one."""
 
-import datetime
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,6 +9,8 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, DTypeLike, Float
+
+from pullback._times import refuse_dates
 
 
 class Clock(eqx.Module):
@@ -103,14 +104,10 @@ def _numbers(ts: Any) -> Any:
                 "ts must be an array of numbers, with as many in each row: repeat the last time of "
                 f"a row that is shorter ({error})"
             ) from error
-    first = ts.flat[0] if isinstance(ts, np.ndarray) and ts.size else 0.0
-    if ts.dtype.kind in "Mm" or isinstance(first, datetime.date | datetime.timedelta):
-        raise TypeError(
-            f"ts must be numbers, got {type(first).__name__}: give the seconds since the first "
-            "time, (ts - ts[0]) / np.timedelta64(1, 's') for NumPy's dates, "
-            "[(t - ts[0]).total_seconds() for t in ts] for Python's"
-        )
+    if isinstance(ts, np.ndarray):
+        refuse_dates("ts", ts)
     if not (_is_floating(ts) or jnp.issubdtype(ts.dtype, jnp.integer)):
+        first = ts.flat[0] if isinstance(ts, np.ndarray) and ts.size else 0.0
         got = type(first).__name__ if ts.dtype == object else ts.dtype
         raise TypeError(f"ts must be real numbers, got {got}")
     return ts

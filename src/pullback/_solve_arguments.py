@@ -46,7 +46,7 @@ def check_mesh(name: str, tree: PyTree) -> None:
         if jax.sharding.AxisType.Explicit in axes and any(p is not None for p in sharding.spec):
             raise ValueError(
                 f"{name} is sharded over a mesh with Explicit axes {sharding.mesh.axis_names}, as "
-                "jax.make_mesh makes it by default, and solve needs Auto ones: make it with "
+                "jax.make_mesh makes it by default, and Auto ones are needed here: make it with "
                 f"jax.make_mesh({tuple(sharding.mesh.axis_sizes)}, {sharding.mesh.axis_names}, "
                 f"axis_types=(jax.sharding.AxisType.Auto,) * {len(axes)})"
             )

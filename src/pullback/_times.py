@@ -1,8 +1,20 @@
 """Times in another dtype, without losing what lies between them."""
 
+import datetime
 from typing import Any
 
 import numpy as np
+
+
+def refuse_dates(name: str, times: np.ndarray) -> None:
+    """Dates have no unit that a solve could count in: whoever gives them has to say one."""
+    first = times.flat[0] if times.size else 0.0
+    if times.dtype.kind in "Mm" or isinstance(first, datetime.date | datetime.timedelta):
+        raise TypeError(
+            f"{name} must be numbers, got {type(first).__name__}: give the seconds since the first "
+            "time, (t - t[0]) / np.timedelta64(1, 's') for NumPy's dates, "
+            "[(each - t[0]).total_seconds() for each in t] for Python's"
+        )
 
 
 def cast_times(name: str, times: np.ndarray, dtype: Any) -> np.ndarray:
@@ -12,6 +24,7 @@ def cast_times(name: str, times: np.ndarray, dtype: Any) -> np.ndarray:
     later. Where two different times become equal, or one moves by more than a thousandth of its
     row's span, that is an error which names the cast.
     """
+    refuse_dates(name, times)
     dtype = np.dtype(dtype)
     with np.errstate(over="ignore"):
         cast = times.astype(dtype)

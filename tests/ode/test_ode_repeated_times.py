@@ -146,3 +146,55 @@ def test_a_deferred_penalty_keeps_every_cotangent():
         if len(times) == 5:
             at = jnp.array(1.3), jnp.asarray(times)
             close(compiled(*at), jax.grad(right, (0, 1))(*at), 1e-7, name)
+
+
+EVERY: dict[str, Any] = {
+    "replay": {},
+    "fixed": {"steps": 5},
+    "backsolve": {"adjoint": Backsolve()},
+    "silent": {"adjoint": Silent()},
+    "checkpointed": {"adjoint": diffrax.RecursiveCheckpointAdjoint(), "max_steps": 64},
+    "direct": {"adjoint": diffrax.DirectAdjoint(), "max_steps": 64},
+    "diffrax's backsolve": {"adjoint": diffrax.BacksolveAdjoint()},
+    "forward": {"adjoint": diffrax.ForwardMode()},
+}
+
+
+@pytest.mark.parametrize("how", EVERY)
+def test_three_times_of_which_some_are_equal_at_default_settings(how, x32):
+    """Of y' = -y from the number 1: the slope of each output is exp(t0 - t)."""
+    field = lambda t, y, args: jax.tree.map(jnp.negative, y)
+    if how == "silent":
+        field = lambda t, s, args: (-s[0], s[0] ** 2)
+
+    def ys(y0, ts):
+        if how == "silent":
+            return solve(field, (y0, 0 * y0), ts, norm=state_norm, **EVERY[how]).ys[0]
+        return solve(field, y0, ts, **EVERY[how]).ys
+
+    def slopes(ts):
+        if how == "forward":
+            return jax.jvp(lambda y0: ys(y0, ts), (1.0,), (1.0,))[1]
+        return jax.jacrev(ys)(1.0, ts)
+
+    compiled = jax.jit(slopes)
+    for times in ([0.0, 0.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 1.0]):
+        ts = jnp.array(times)
+        right = jnp.exp(ts[0] - ts)
+        np.testing.assert_allclose(compiled(ts), right, rtol=1e-4, err_msg=str(times))
+        if times[1] == times[2]:
+            continue
+        np.testing.assert_allclose(slopes(ts), right, rtol=1e-4, err_msg=str(times))
+
+
+# Diffrax's backward solve has no gradient by the times, and says so.
+BY_TIMES = ["replay", "fixed", "backsolve", "checkpointed", "direct"]
+
+
+@pytest.mark.parametrize("how", BY_TIMES)
+def test_the_slope_by_the_times_of_a_solve_of_no_length(how, x32):
+    """Of y' = 0.7 y from 2, where the two times are one: -1.4 and 1.4."""
+    end = lambda ts: solve(lambda t, y, args: 0.7 * y, 2.0, ts, **EVERY[how]).ys[-1]
+    ts = jnp.array([0.3, 0.3])
+    for slope in (jax.grad(end), jax.jit(jax.grad(end))):
+        np.testing.assert_allclose(slope(ts), [-1.4, 1.4], rtol=1e-6)

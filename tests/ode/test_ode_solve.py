@@ -351,6 +351,10 @@ def test_a_mesh_with_explicit_axes_is_refused():
         solve(pendulum, x, [0.0, 1.0])
     with pytest.raises(ValueError, match=f"args is sharded .*{remedy}"):
         jax.jit(lambda x: solve(lambda t, y, x: -y * jnp.sum(x), jnp.ones(()), [0.0, 1.0], x).ys)(x)
+    closed = lambda x: solve(lambda t, y, _: -y * jnp.sum(x), jnp.ones(()), [0.0, 1.0]).ys[-1]
+    for run in (closed, jax.jit(closed), jax.grad(closed)):
+        with pytest.raises(ValueError, match=f"what f closes over is sharded .*{remedy}"):
+            run(x)
 
 
 # Failures: which, where, and what to try.
@@ -514,11 +518,10 @@ def test_a_pulse_is_passed_over_unless_the_solve_is_split():
 def test_a_start_that_is_not_finite_is_seen_where_the_field_does_not_pass_it_on(
     ts, stepping, options
 ):
-    for bad in (jnp.nan, jnp.inf):
-        y0 = jnp.array([[1.0], [bad]])
-        sol = solve(
-            lambda t, y, args: jnp.ones_like(y), y0, ts, stepping=stepping, throw=False, **options
-        )
+    f = lambda t, y, args: jnp.ones_like(y)
+    eager = lambda y0: solve(f, y0, ts, stepping=stepping, throw=False, **options)
+    for bad, run in ((jnp.nan, eager), (jnp.inf, eager), (jnp.nan, eqx.filter_jit(eager))):
+        sol = run(jnp.array([[1.0], [bad]]))
         codes = np.broadcast_to(sol.result, (2,)).tolist()
         assert codes == ([0, 3] if stepping == "per_sample" else [3, 3])
         assert int(np.max(sol.stats.accepted + sol.stats.rejected)) < 50
@@ -538,7 +541,9 @@ def test_half_precision_keeps_its_dtype(dtype, options):
         ys = solve(lambda t, y, args: -y, y0, ts, rtol=1e-2, atol=1e-2, **options).ys
         return jnp.sum(ys.astype(jnp.float32)), ys
 
-    grad, ys = jax.grad(total, has_aux=True)(jnp.array([1.0, 2.0], dtype))
+    run = jax.grad(total, has_aux=True)
+    # Each way by one of the dtypes, for compiling is what this costs.
+    grad, ys = (jax.jit(run) if dtype == "float16" else run)(jnp.array([1.0, 2.0], dtype))
     assert ys.dtype == grad.dtype == dtype
     decay = np.exp(-np.asarray(ts))
     np.testing.assert_allclose(ys.astype(float)[:, 0], decay, atol=2e-2)

@@ -44,6 +44,16 @@ def test_seconds_since_1970_with_a_float32_state(x64, gap, options):
             np.testing.assert_array_equal(np.asarray(sol.ts), exact)
 
 
+def test_seconds_since_1970_that_a_compiled_program_holds(x32):
+    """Of NumPy's constants in float64: values and slopes are those of the times from the first."""
+    exact = NOW + np.array([0.0, 5.0, 10.0])
+    end = lambda y0: solve(decay, y0, exact).ys
+    y0 = jnp.ones(())
+    np.testing.assert_allclose(jax.jit(end)(y0), np.exp([0, -0.5, -1]), rtol=1e-3)
+    for slope in (jax.jacrev(end), jax.jit(jax.jacrev(end))):
+        np.testing.assert_allclose(slope(y0), np.exp([0, -0.5, -1]), rtol=1e-3)
+
+
 def test_each_row_counts_from_its_own_first_time(x32):
     ts = np.array([[NOW, NOW + 1, NOW + 2], [0.0, 1e-3, 2e-3], [-5e8, -5e8 - 1, -5e8 - 2]])
     sol = solve(decay, jnp.ones((3, 1)), ts, stepping="per_sample", rtol=1e-6)
@@ -137,7 +147,7 @@ FAR = [0.0, 1e9, 1e9 + 1, 2e9]
         (FAR, ValueError, r"cast to float32.*1000000000\.0 and 1000000001\.0 \(entries 1 and 2"),
         ([0.0, 1e-46], ValueError, r"1e-46 \(entries 0 and 1\).*jax_enable_x64"),
         ([0.0, 1e39], ValueError, "ts is too large for float32"),
-        (np.array(["2024-01-01", "2024-01-02"], "M8[s]"), TypeError, r"ts\[0\]\) / np.timedelta64"),
+        (np.array(["2024-01-01", "2024-01-02"], "M8[s]"), TypeError, r"t\[0\]\) / np.timedelta64"),
         (np.array([1, 2], "m8[D]"), TypeError, "ts must be numbers, got timedelta64"),
         ([datetime.datetime(2024, 1, 1)] * 2, TypeError, r"got datetime.*total_seconds\(\)"),
         ([1j, 2j], TypeError, "ts must be real numbers, got complex"),
@@ -158,6 +168,12 @@ def test_a_solver_of_diffrax_keeps_its_times_in_the_states_dtype():
     np.testing.assert_allclose(solve(slow, y0, FAR).ys[-1], np.exp(-2), rtol=1e-3)
     with pytest.raises(ValueError, match="cast to float32"):
         solve(slow, y0, FAR, solver=diffrax.Kvaerno3())
+
+
+def test_vjp_says_what_dates_are_too(x32):
+    dates = np.array(["2024-01-01", "2024-01-02"], "M8[s]")
+    with pytest.raises(TypeError, match=r"ts must be numbers, got datetime64.*\(t - t\[0\]\)"):
+        vjp.__wrapped__(decay, jnp.ones(()), dates)
 
 
 @pytest.mark.parametrize("solver", [None, diffrax.Kvaerno3()])

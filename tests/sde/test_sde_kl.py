@@ -122,6 +122,17 @@ def test_the_kl_of_diagonal_noise_that_vanishes_somewhere(key):
         low_rank([0.5, 0.1], [1.0, 0.0], key=key, throw=True)
 
 
+def test_an_infinite_kl_is_the_same_compiled():
+    """Also to whoever takes the divergence alone, and not the paths."""
+    key = jr.key(0)
+    of = lambda shift, throw: low_rank(shift, COLUMN, noise="general", key=key, throw=throw)
+    assert jax.jit(lambda shift: of(shift, False).kl)(jnp.array([1.5, 2.1]))[-1] == jnp.inf
+    kl = jax.jit(lambda shift: of(shift, True).kl)
+    assert jnp.allclose(kl(jnp.array([1.5, 2.0])), jnp.array([0.0, 0.0, 0.25]), rtol=1e-7)
+    with pytest.raises(Exception, match="does not span the difference"):
+        kl(jnp.array([1.5, 2.1])).block_until_ready()
+
+
 def test_the_gradient_of_a_kl_of_low_rank_is_that_of_its_closed_form(key):
     @jax.jit
     def kl(p):

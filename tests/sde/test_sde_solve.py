@@ -405,6 +405,7 @@ GOOD = {
         ({"key": 0}, r"key must be one random key of JAX's, got 0: give jax.random.key\(0\)"),
         ({"key": jr.split(jr.key(0))}, "one of them, or jax.vmap"),
         ({"drift": lambda t, y, a: [-y, -y]}, "make one array of it"),
+        ({"y0": np.ones((3, 2), complex)}, r"y0 must be real.*jnp.stack\(\[z.real, z.imag"),
         ({"ts": np.array(["2024-01-01", "2024-01-02"], "M8[D]")}, "ts must be numbers"),
         ({"solver": diffrax.ItoMilstein(), "noise": "general"}, "Milstein"),
         ({"solver": diffrax.SRA1()}, 'SRA1 is right for noise="additive" only'),
@@ -432,3 +433,35 @@ def test_what_does_not_go_together_is_refused_with_what_fits(change, message):
     positional = [arguments.pop(name) for name in ("drift", "diffusion", "y0", "ts")]
     with pytest.raises((ValueError, TypeError), match=message):
         inspect.unwrap(pb.sde.solve)(*positional, **arguments)
+
+
+def test_a_mesh_with_explicit_axes_is_refused(key):
+    """That is what `jax.make_mesh` gives by default."""
+    sharding = jax.sharding.NamedSharding(
+        jax.make_mesh((4,), ("batch",)), jax.sharding.PartitionSpec("batch")
+    )
+    x = jax.device_put(jnp.ones((8, 2)), sharding)
+
+    def ends(y0, drift, args):
+        one = lambda t, y, args: jnp.ones_like(y)
+        return jnp.sum(
+            pb.sde.solve(
+                drift, one, y0, [0.0, 1.0], args, key=key, solver=diffrax.Heun(), steps=2
+            ).ys
+        )
+
+    given = {
+        "y0": lambda x: ends(x, lambda t, y, args: -y, None),
+        "args": lambda x: ends(jnp.ones(2), lambda t, y, x: -y * jnp.sum(x), x),
+        "drift": lambda x: ends(jnp.ones(2), jax.tree_util.Partial(lambda x, t, y, a: -y, x), None),
+        "what drift closes over": lambda x: ends(
+            jnp.ones(2), lambda t, y, args: -y * jnp.sum(x), None
+        ),
+    }
+    remedy = r"jax.make_mesh\(\(4,\), \('batch',\), axis_types=\(jax.sharding.AxisType.Auto,\)"
+    for name, run in given.items():
+        for of in (run, jax.jit(run), jax.jit(jax.grad(run))):
+            with pytest.raises(ValueError, match=f"^{name} is sharded .*{remedy}"):
+                of(x)
+    with pytest.raises(ValueError, match=f"y0 is sharded .*{remedy}"):
+        pb.sde.brownian_path(key, x, [0.0, 1.0], steps=2)

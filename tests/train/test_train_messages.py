@@ -107,3 +107,25 @@ def test_what_is_no_optimiser_is_refused(wrong):
         fit(jnp.zeros(1), loss, x, key=KEY[None], **options)
     with pytest.raises(TypeError, match="optimiser"):
         apply_gradient(wrong, x, None, x)
+
+
+def test_data_on_a_mesh_with_explicit_axes_are_refused():
+    """That is what `jax.make_mesh` gives by default; each step would have to say how it is laid."""
+    axis = jax.sharding.PartitionSpec("batch")
+    sharding = jax.sharding.NamedSharding(jax.make_mesh((4,), ("batch",)), axis)
+    x = jax.device_put(jnp.ones(8), sharding)
+    start = jnp.zeros(())
+    stack = {"optimiser": optax.adam(0.1), "steps": 1, "batch_size": 2, "key": KEY[None]}
+    step = lambda s, b, *, key: (s, {})
+    calls = [
+        ("fit", lambda: run(x)),
+        ("fit", lambda: fit(start[None], loss, x, **stack)),
+        ("iterate", lambda: iterate(step, start, Stream(x, 2), steps=1, key=KEY)),
+        ("evaluate", lambda: evaluate(start, loss, x, batch_size=2, key=KEY)),
+    ]
+    for name, call in calls:
+        with pytest.raises(ValueError, match=f"what `{name}` was given is sharded .*AxisType.Auto"):
+            call()
+    closing = lambda m, b, *, key: (jnp.mean((m - b) ** 2) + jnp.sum(x), {})
+    with pytest.raises(ValueError, match="`fit` was given is sharded"):
+        run(np.ones(8), loss=closing)

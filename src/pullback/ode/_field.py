@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, PyTree
 
+from pullback._solve_arguments import check_mesh
 from pullback._traced import Program, traced
 
 from ._runge_kutta import Field
@@ -84,6 +85,7 @@ def trace_field(
                 "y0=jnp.array(...)"
             )
         raise
+    check_mesh("what f closes over", consts)
     _check(program.out, y)
     second, known = [], None
     if diagonal and hasattr(f, "with_diagonal"):

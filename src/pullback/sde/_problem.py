@@ -272,6 +272,7 @@ def _trace(
     for place, (name, function) in enumerate(zip(NAMES, functions, strict=True)):
         if function is not None:
             read, program = traced(name, evaluate(place), t, y0, arrays, same_as=function)
+            check_mesh(f"what {name} closes over", read)
             consts.append(read)
             found.append(_Function(program, place))
     drift, diffusion, *prior = found

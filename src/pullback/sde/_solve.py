@@ -181,10 +181,14 @@ def solve(
     solution = Solution(given, answer.ys, answer.kl, answer.stats, answer.code, answer.t_reached)
     if not throw:
         return solution
+    # The divergence is looked at too: whoever takes that alone has the error of an infinite one.
+    values = solution.ys, solution.kl
     checked = ode.raise_if_failed(
-        ode.Solution(solution.ts, solution.ys, solution.stats, solution.result, solution.t_reached)
+        ode.Solution(solution.ts, values, solution.stats, solution.result, solution.t_reached)
     )
-    return eqx.tree_at(lambda s: s.ys, solution, checked.ys)
+    return eqx.tree_at(
+        lambda s: (s.ys, s.kl), solution, checked.ys, is_leaf=lambda leaf: leaf is None
+    )
 
 
 def brownian_path(

@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Int, PyTree
 
 from pullback._leading_axis import leading_axis
+from pullback._solve_arguments import check_mesh
 from pullback.train._engine import DIVERGED, UPDATE_FAILED
 
 # Whatever the examples were.
@@ -93,3 +94,4 @@ def refuse_traced(name: str, *trees: Any) -> None:
             "steps and reports to the host between them, so call it by itself; with several keys "
             "it trains as many models at once."
         )
+    check_mesh(f"what `{name}` was given", trees)

@@ -198,6 +198,9 @@ def test_times_that_become_one_are_no_times(compiled, x32):
         of(lambda f, x: f.log_prob(x))(late, x)
     with pytest.raises(ValueError, match="times of a CNF"):
         plain(type(late).trajectory)(FLOWS["cnf"], x, np.array([1.7e9 + 1, 1.7e9]))
+    dates = np.array(["2024-01-01", "2024-01-02"], "M8[D]")
+    with pytest.raises(TypeError, match="times of a CNF must be numbers, got datetime64: give the"):
+        plain(type(late).trajectory)(FLOWS["cnf"], x, dates)
     back = plain(type(late).trajectory)(FLOWS["cnf"], x, np.array([1.0, 0.0]))
     np.testing.assert_allclose(back[:, -1], np.e, rtol=1e-2)
 

@@ -141,6 +141,9 @@ def test_no_rows_and_what_does_not_fit():
         assert run(times[:0], mask[:0])[0].shape == (0,)
     with pytest.raises(ValueError, match=r"no window may begin before t0=0.0, .* time -1.0"):
         process.log_prob(times - 1, mask)
+    dates = np.array([["2024-01-01", "2024-01-02", "2024-01-02"]], "M8[D]")
+    with pytest.raises(TypeError, match=r"times must be numbers, got datetime64: give the seconds"):
+        inspect.unwrap(ts.PoissonProcess._from_t0)(process, dates)
     rate = jnp.ones((1, 3, 1))
     with pytest.raises(ValueError, match=r"one shape, .*, got \[1, 3, 1\], .* and \[1, 3\]"):
         inspect.unwrap(ts.poisson_log_prob)(rate, rate, jnp.ones((1, 3), bool))

@@ -79,8 +79,8 @@ def residual_flow(
     Source: Chen et al., Residual Flows for Invertible Generative Modeling, arXiv 1906.02735, and
         `train_toy.py` of its code.
     """
-    positive(dim=dim, blocks=blocks)
     key = checked_key(key)
+    positive(dim=dim, blocks=blocks)
     log_det = ExactLogDet() if log_det is None else log_det
     line, before = _onto_line(dim, support)
     shape = shape_of_context(context)
@@ -150,8 +150,8 @@ def cnf(
 
     Source: Grathwohl et al., FFJORD, arXiv 1810.01367.
     """
-    positive(dim=dim, width=width)
     key = checked_key(key)
+    positive(dim=dim, width=width)
     line, before = _onto_line(dim, support)
     shape = shape_of_context(context)
     net = ConcatSquashMLP(line + math.prod(shape or (0,)), width=width, depth=depth, key=key)
@@ -229,8 +229,8 @@ def image_residual_flow(
     Source: Chen et al., arXiv 1906.02735, appendix, and `train_img.py` of its code; `factor_out`
         as in Behrmann et al., arXiv 1811.00995.
     """
-    positive(scales=scales, blocks=blocks, hidden=hidden)
     key = checked_key(key)
+    positive(scales=scales, blocks=blocks, hidden=hidden)
     if len(shape) != 3:
         raise ValueError(f"`shape` must be (channel, height, width), got {shape}.")
     if dense_blocks < 0:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback import ode
 from pullback._dependence import depends_on
 from pullback._key import checked_key
-from pullback._times import cast_times
+from pullback._times import cast_times, refuse_dates
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
 from pullback.sampling import fixed
 
@@ -168,6 +168,7 @@ class CNF(AbstractFlow):
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, " batch"], dict[str, Array]]:
         """`log_prob` of a solve that does not raise: the metric `result` is not 0 if it failed."""
+        key = checked_key(key)
         rows, contexts, _ = with_context(x, self.shape, context, self.context_shape)
         solution = self._solve(rows, contexts, [self.t1, self.t0], None, key, log_det=True)
         z, log_det = jax.tree.map(lambda y: y[:, -1], solution.ys)
@@ -184,7 +185,8 @@ class CNF(AbstractFlow):
         batch_size: int | None = None,
     ) -> Float[Array, "*batch dim"]:
         """Draws of shape `[*shape, dim]`; of contexts `[*batch, ...]`, `[*shape, *batch, dim]`."""
-        z, context = self._draw(checked_key(key), shape, context)
+        key = checked_key(key)
+        z, context = self._draw(key, shape, context)
         rows, contexts, _ = with_context(z, self.shape, context, self.context_shape)
         moved = self._solve(rows, contexts, [self.t0, self.t1], batch_size, None, log_det=False)
         return _last(ode.raise_if_failed(moved).ys[0], z.shape)
@@ -326,6 +328,7 @@ def _in_dtype(ts: Any, dtype: Any) -> Array:
     if isinstance(ts, Tracer):
         return ts.astype(dtype)
     ts = np.asarray(ts)
+    refuse_dates("the times of a CNF", ts)
     if ts.ndim == 1 and len(ts) > 1 and np.all(np.isfinite(ts)):
         onward = slice(None, None, -1 if ts[0] > ts[-1] else 1)
         ts = cast_times("the times of a CNF", ts[onward], dtype)[onward]

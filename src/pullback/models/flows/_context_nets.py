@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._inputs import positive
+from pullback._key import checked_key
 from pullback.nn import AbstractLipschitz, LipschitzMLP, lipschitz_upper_bound
 
 
@@ -57,6 +58,7 @@ class ContextMLP(AbstractLipschitz):
         activation: Callable[..., Any] | None = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         size = _size(context)
         net_key, features_key, *keys = jr.split(key, depth + 3)
         self.net = LipschitzMLP(dim, width, depth, bound=bound, activation=activation, key=net_key)
@@ -149,6 +151,7 @@ class ConditionalNormal(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(dim=dim, width=width)
         moments = eqx.nn.MLP(_size(context), 2 * dim, width, depth, jnp.tanh, key=key)
         last = lambda mlp: (mlp.layers[-1].weight, mlp.layers[-1].bias)

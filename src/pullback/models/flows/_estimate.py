@@ -56,11 +56,12 @@ def log_prob_estimate(
         >>> log_prob_estimate(flow, jnp.zeros((4, 2)), key=jax.random.key(1)).mean.shape
         (4,)
     """
+    key = checked_key(key)
     if samples < 2:
         raise ValueError(f"`samples` must be 2 or more, got {samples}.")
     draws = jax.lax.map(
         lambda k: flow.log_prob(x, context=context, batch_size=batch_size, key=k),
-        jr.split(checked_key(key), samples),
+        jr.split(key, samples),
     )
     return LogProbEstimate(
         jnp.mean(draws, axis=0), jnp.std(draws, axis=0, ddof=1) / np.sqrt(samples).item()

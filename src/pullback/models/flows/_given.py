@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.bounds import AbstractFamily, LatentModel
 
 from ._interface import AbstractFlow
@@ -68,6 +69,7 @@ class Given(eqx.Module):
 
     def sample(self, key: PRNGKeyArray, sample_shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Draws of shape `[*sample_shape, *event_shape]`."""
+        key = checked_key(key)
         return self.flow.sample(key, sample_shape, context=self.context)
 
 

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._checked_data import check_labels
+from pullback._key import checked_key
 
 from ._interface import check_points
 from ._residual_flow import ResidualFlow
@@ -88,6 +89,7 @@ class HybridLoss(eqx.Module):
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         """As `pb.train.fit` takes it; the metrics are both parts and the accuracy."""
+        key = checked_key(key)
         x, labels = batch
         if not len(x):
             raise ValueError("`batch` must hold at least one point, got none.")

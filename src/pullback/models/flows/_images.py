@@ -39,12 +39,13 @@ def dequantise(
     Source: Theis et al., A Note on the Evaluation of Generative Models, arXiv 1511.01844, section
         3.1.
     """
+    key = checked_key(key)
     if levels < 2:
         raise ValueError(f"`levels` must be 2 or more, got {levels}.")
     require_floating("x", x, "pixels are multiples of 1 / (levels - 1)")
     if not isinstance(x, Tracer):
         _require_pixels(x)
-    return ((levels - 1) * x + jr.uniform(checked_key(key), x.shape, x.dtype)) / levels
+    return ((levels - 1) * x + jr.uniform(key, x.shape, x.dtype)) / levels
 
 
 def _require_pixels(x: Any) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._checked_data import check_rows, checked_by
 from pullback._floating import require_floating
+from pullback._key import checked_key
 
 from ._rows import checked_context
 
@@ -178,6 +179,7 @@ def maximum_likelihood_loss(
 
     Source: Grathwohl et al., "FFJORD", arXiv 1810.01367, section 3.
     """
+    key = checked_key(key)
     x, context = points_and_context(flow, batch)
     if not len(x):
         raise ValueError("`batch` must hold at least one point, got none.")

@@ -94,6 +94,7 @@ class MappedFlow(AbstractFlow):
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, " batch"], dict[str, Array]]:
         """That of the flow, with the log-determinant of the bijection."""
+        key = checked_key(key)
         y, log_det, key = self._forward(x, None, key)
         log_probs, metrics = self.flow.log_prob_in_training(y, context=context, key=key)
         return log_probs + log_det, metrics
@@ -107,6 +108,7 @@ class MappedFlow(AbstractFlow):
         batch_size: int | None = None,
     ) -> Float[Array, "..."]:
         """Draws of shape `[*shape, *self.shape]`; of contexts `[*batch, ...]`, of each of them."""
+        key = checked_key(key)
         y = self.flow.sample(key, shape, context=context, batch_size=batch_size)
         return self._inverse(y, batch_size)
 

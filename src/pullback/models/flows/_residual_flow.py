@@ -143,6 +143,7 @@ class ResidualFlow(AbstractFlow):
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, " batch"], dict[str, Array]]:
         """`log_prob`, which cannot fail; `log_det` is the mean log-determinant."""
+        key = checked_key(key)
         z, log_det, contexts = self._to_base(x, context, None, key)
         log_probs = base_log_prob(self.base, z, contexts, log_det.shape) + log_det
         return log_probs, {"log_det": jnp.mean(log_det)}

@@ -1,7 +1,4 @@
-"""Recurrent cells for irregular series: a transition between observations, and a jump at each.
-
-All cells have one interface, and one scan runs them over a series, forwards or in reverse.
-"""
+"""Recurrent cells of one interface: a transition between observations, and a jump at each."""
 
 import abc
 from typing import Any, Literal, NamedTuple
@@ -11,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from pullback._key import checked_key
 
 from ._dynamics import TanhField, positive
 from ._transitions import AbstractTransition, Decay, ODETransition, PiecewiseConstant
@@ -92,6 +91,7 @@ class GRUCell(AbstractCell):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(variables=variables, size=size)
         self.gru = eqx.nn.GRUCell(2 * variables + time_gap, size, dtype=dtype, key=key)
         self.transition = PiecewiseConstant() if transition is None else transition
@@ -153,8 +153,8 @@ class GRUDCell(AbstractCell):
     features: int = eqx.field(static=True)
 
     def __init__(self, variables: int, size: int, *, dtype: Any = None, key: PRNGKeyArray):
+        key, decay_key = jr.split(checked_key(key))
         positive(variables=variables, size=size)
-        key, decay_key = jr.split(key)
         self.gru = eqx.nn.GRUCell(2 * variables, size, dtype=dtype, key=key)
         self.hidden_decay = eqx.nn.Linear(variables, size, dtype=dtype, key=decay_key)
         self.mean = jnp.zeros(variables, dtype)
@@ -233,8 +233,8 @@ class GaussianGRUCell(AbstractCell):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        gate_key, candidate_key = jr.split(checked_key(key))
         positive(variables=variables, size=size, width=width)
-        gate_key, candidate_key = jr.split(key)
         wide = 2 * size + 2 * variables + time_gap
         # The two gates side by side: one matrix product in place of two.
         self.gates = eqx.nn.MLP(
@@ -383,7 +383,7 @@ def recurrent_cell(
 
     Source: Rubanova et al., arXiv 1907.03907, table 2.
     """
-    key, field_key = jr.split(key)
+    key, field_key = jr.split(checked_key(key))
     match kind:
         case "gru-d":
             return GRUDCell(variables, size, dtype=dtype, key=key)

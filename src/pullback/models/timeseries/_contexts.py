@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from pullback._inputs import positive
+from pullback._key import checked_key
 
 from ._cells import AbstractCell, recurrent_cell, run_cell
 
@@ -79,6 +80,7 @@ class RecurrentContext(AbstractContextEncoder):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(variables=variables, size=size, context=context)
         cell_key, key = jr.split(key)
         self.cell = recurrent_cell("gru-gap", variables, size, dtype=dtype, key=cell_key)
@@ -155,6 +157,7 @@ class FirstFramesContext(AbstractContextEncoder):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(variables=variables, frames=frames, context=context, width=width)
         self.net = eqx.nn.MLP(
             frames * variables, context, width, 1, jax.nn.softplus, dtype=dtype, key=key

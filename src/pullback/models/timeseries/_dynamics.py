@@ -9,6 +9,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from pullback._inputs import positive
+from pullback._key import checked_key
 
 
 class TanhField(eqx.Module):
@@ -50,6 +51,7 @@ class TanhField(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(dim=dim, width=width, depth=depth)
         net = eqx.nn.MLP(dim, dim, width, depth, jnp.tanh, dtype=dtype, key=key)
         weights, rest = eqx.partition(net, eqx.is_inexact_array)

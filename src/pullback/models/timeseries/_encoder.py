@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from pullback._key import checked_key
+
 from ._cells import AbstractCell, GaussianGRUCell, GRUCell, run_cell
 from ._dynamics import TanhField, positive
 from ._transitions import ODETransition
@@ -134,6 +136,7 @@ def gaussian_encoder(
 
     Source: Rubanova et al., arXiv 1907.03907, section 3.2 and table 3.
     """
+    key = checked_key(key)
     positive(latent=latent)
     if kind not in ("ode", "rnn", "gated"):
         raise ValueError(f"`kind` must be 'ode', 'rnn' or 'gated', got {kind!r}.")

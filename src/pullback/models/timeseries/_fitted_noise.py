@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from pullback._key import checked_key
 from pullback.models.likelihoods import Normal
 
 from ._observations import Observations, check_values
@@ -57,6 +58,7 @@ def fitted_noise(
 
     Source: the M step of Dempster, Laird and Rubin (1977), for one factor of the model.
     """
+    key = checked_key(key)
     if not isinstance(model.likelihood, Normal) or model.likelihood.fixed is None:
         raise ValueError(
             "`model` must have the likelihood `Normal(std)`, whose deviation is fitted here; got "

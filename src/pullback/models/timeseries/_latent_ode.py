@@ -11,6 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Key, PRNGKeyArray
 
 from pullback import ode
+from pullback._key import checked_key, checked_keys
 from pullback.models.likelihoods import AbstractLikelihood
 
 from ._encoder import Anchor, Posterior, standard_normal_log_prob
@@ -185,6 +186,7 @@ class LatentODE(eqx.Module):
             samples: of the latent state.
             key: for the samples.
         """
+        key = checked_key(key)
         self.check(observed, target)
         target = observed if target is None else target
         # Compiled with arrays: a number would be a constant of the program.
@@ -223,6 +225,7 @@ class LatentODE(eqx.Module):
         key: PRNGKeyArray,
     ) -> Float[Array, " batch"]:
         """The evidence lower bound of each series in nats; `evidence` has its parts."""
+        key = checked_key(key)
         return self.evidence(observed, target, beta=beta, samples=samples, key=key).elbo
 
     def iwae(
@@ -249,6 +252,7 @@ class LatentODE(eqx.Module):
 
         Source: Burda et al., arXiv 1509.00519, equation 8.
         """
+        key = checked_key(key)
         self.check(observed, target)
         return self._iwae(observed, observed if target is None else target, samples, key)
 
@@ -284,6 +288,7 @@ class LatentODE(eqx.Module):
         Returns:
             The parameters, and how the solves ended.
         """
+        keys = checked_keys(keys)
         mean, std = self.encode(observed)
         noise = jax.vmap(lambda k: jr.normal(k, (samples, mean.shape[1]), mean.dtype))(keys)
         z0 = mean[None] + std[None] * jnp.swapaxes(noise, 0, 1)
@@ -295,6 +300,7 @@ class LatentODE(eqx.Module):
         self, observed: Observations, *, samples: int = 50, key: PRNGKeyArray
     ) -> Float[Array, "batch classes"]:
         """The probability of each class, averaged over posterior samples."""
+        key = checked_key(key)
         z0 = self._sample(self.encode(observed), samples, key)
         return jnp.mean(jax.nn.softmax(self.logits(z0), axis=-1), axis=0)
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback import ode
+from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood, Normal
 
 from ._dynamics import TanhField, positive
@@ -77,6 +78,7 @@ def latent_ode(
 
     Source: Rubanova et al., arXiv 1907.03907, sections 3.2, 3.3 and 5.
     """
+    key = checked_key(key)
     positive(variables=variables, latent=latent)
     likelihood = Normal(0.1) if likelihood is None else likelihood
     keys = jr.split(key, 6)
@@ -221,6 +223,7 @@ class LatentODELoss(eqx.Module):
     def __call__(
         self, model: LatentODE, batch: TrainingSeries, *, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        key = checked_key(key)
         observed, target, label = batch
         target = observed if target is None else target
         found = model.evidence(

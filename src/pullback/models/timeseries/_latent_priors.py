@@ -11,6 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from pullback._inputs import positive
+from pullback._key import checked_key
 
 
 class AbstractLatentPrior(eqx.Module):
@@ -196,6 +197,7 @@ class NeuralPrior(AbstractLatentPrior):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(latent=latent, width=width, depth=depth)
         net_key, first, second = jr.split(key, 3)
         self.net = eqx.nn.MLP(

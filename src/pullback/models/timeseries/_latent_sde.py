@@ -12,6 +12,7 @@ import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Key, PRNGKeyArray
 
 from pullback import ode, sde
+from pullback._key import checked_key, checked_keys
 from pullback.models.likelihoods import AbstractLikelihood
 
 from ._contexts import AbstractContextEncoder, PathContext
@@ -136,6 +137,7 @@ class LatentSDE(eqx.Module):
             samples: paths for each series.
             key: for the paths.
         """
+        key = checked_key(key)
         log_x, kl_path, error, (posterior, _, result) = self._scored(
             observed, target, samples, self.kl, key
         )
@@ -153,6 +155,7 @@ class LatentSDE(eqx.Module):
         key: PRNGKeyArray,
     ) -> Float[Array, " batch"]:
         """The evidence lower bound of each series in nats; `evidence` has its parts."""
+        key = checked_key(key)
         return self.evidence(observed, target, samples=samples, key=key).elbo
 
     def iwae(
@@ -175,6 +178,7 @@ class LatentSDE(eqx.Module):
 
         Source: Burda et al., arXiv 1509.00519, equation 8.
         """
+        key = checked_key(key)
         log_x, log_ratio, _, (posterior, z0, _) = self._scored(
             observed, target, samples, "monte_carlo", key
         )
@@ -208,6 +212,8 @@ class LatentSDE(eqx.Module):
             The parameters, and how the solves ended.
         """
 
+        keys = checked_keys(keys)
+
         def one(observed: Observations, times: Array, key: PRNGKeyArray) -> tuple:
             # A series has its own key, so its paths do not depend on the batch that it is in.
             batch = jax.tree.map(lambda x: x[None], observed)
@@ -222,7 +228,7 @@ class LatentSDE(eqx.Module):
         self, times: Float[Array, " query"], *, samples: int, key: PRNGKeyArray
     ) -> Float[Array, "sample query variable *classes"]:
         """Noiseless paths of the prior, from its start at the first of `times`."""
-        start_key, key = jr.split(key)
+        start_key, key = jr.split(checked_key(key))
         mean, std = self.prior.start()
         z0 = mean[None] + std[None] * jr.normal(start_key, (samples, mean.shape[0]), mean.dtype)
         sol = sde.solve(

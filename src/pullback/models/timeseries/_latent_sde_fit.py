@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode, sde
 from pullback._inputs import positive
+from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood, Normal
 
 from ._contexts import AbstractContextEncoder, RecurrentContext
@@ -65,6 +66,7 @@ class Control(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(latent=latent, width=width, depth=depth)
         net = eqx.nn.MLP(
             latent + context + 1 + 2 * harmonics,
@@ -145,6 +147,7 @@ def latent_sde(
 
     Source: Li et al., arXiv 2001.01328, section 7; the example `latent_sde_lorenz.py` of torchsde.
     """
+    key = checked_key(key)
     positive(variables=variables, latent=latent, steps=steps)
     keys = jr.split(key, 5)
     if encoder is None:
@@ -222,6 +225,7 @@ class LatentSDELoss(eqx.Module):
     def __call__(
         self, model: LatentSDE, batch: TrainingSeries, *, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        key = checked_key(key)
         target = batch.observed if batch.target is None else batch.target
         found = model.evidence(
             batch.observed, target, beta=self.beta, samples=self.samples, key=key

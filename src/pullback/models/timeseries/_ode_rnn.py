@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from pullback._checked_data import checked_by
+from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood, Normal, masked_log_prob
 
 from ._cells import AbstractCell, Kind, recurrent_cell, run_cell
@@ -160,7 +161,7 @@ def predictor(
 
     Source: Rubanova et al., arXiv 1907.03907, table 2.
     """
-    cell_key, readout_key = jr.split(key)
+    cell_key, readout_key = jr.split(checked_key(key))
     cell = recurrent_cell(
         kind, variables, size, width=width, depth=depth, steps=steps, dtype=dtype, key=cell_key
     )
@@ -197,6 +198,7 @@ def one_step_loss(
 
     Source: Rubanova et al., arXiv 1907.03907, section 3.4.
     """
+    key = checked_key(key)
     params = jax.vmap(model.outputs)(*batch)
     number = jnp.maximum(jnp.sum(batch.mask), 1).astype(params.dtype)
     log_prob, error = scores(model.likelihood, params, batch.values, batch.mask)

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Real
 
 from pullback import ode
 from pullback._checked_data import checked_by
+from pullback._key import checked_key
+from pullback._times import refuse_dates
 
 from ._dynamics import TanhField, positive
 from ._observations import Observations, check_observations
@@ -49,6 +51,7 @@ class SoftplusRate(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(latent=latent, variables=variables, width=width)
         if not scale > 0:
             raise ValueError(f"`scale` must be positive, got {scale}.")
@@ -220,7 +223,7 @@ class PoissonProcess(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
-        field_key, rate_key, start_key = jr.split(key, 3)
+        field_key, rate_key, start_key = jr.split(checked_key(key), 3)
         self.head = PoissonHead(
             TanhField(latent, width=width, dtype=dtype, key=field_key),
             SoftplusRate(latent, variables, width=width, scale=scale, dtype=dtype, key=rate_key),
@@ -240,6 +243,7 @@ class PoissonProcess(eqx.Module):
         if times.ndim != 2:
             raise ValueError(f"times must have shape [batch, time], got {list(times.shape)}")
         if isinstance(times, np.ndarray):
+            refuse_dates("times", times)
             if times.size and times.min() < self.t0:
                 raise ValueError(
                     f"no window may begin before t0={self.t0}, and one has the time {times.min()}: "
@@ -278,5 +282,6 @@ def event_loss(
 
     Source: Rubanova et al., arXiv 1907.03907, equation 6.
     """
+    key = checked_key(key)
     log_prob, result = process.log_prob(batch.times, batch.mask)
     return -jnp.mean(log_prob), {"result": jnp.max(result)}

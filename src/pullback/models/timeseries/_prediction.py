@@ -10,6 +10,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode
+from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood
 
 from ._observations import Observations
@@ -92,6 +93,7 @@ def sample_paths(
         ... ).shape
         (3, 1, 5, 1)
     """
+    key = checked_key(key)
     (paths,) = _in_batches(model, observed, times, samples, None, batch_size, key)
     return jnp.swapaxes(paths, 0, 1)
 
@@ -145,6 +147,7 @@ def predict(
 
     Source: Rubanova et al., arXiv 1907.03907, section 4.
     """
+    key = checked_key(key)
     if not 0 < level < 1:
         raise ValueError(f"`level` must be in (0, 1), got {level}.")
     mean, lower, upper = _in_batches(model, observed, times, samples, level, batch_size, key)
@@ -161,6 +164,7 @@ def reconstruct(
     key: PRNGKeyArray,
 ) -> Prediction:
     """`predict` at the series' own times, for every variable, observed there or not."""
+    key = checked_key(key)
     return predict(
         model,
         observed,
@@ -185,6 +189,7 @@ def impute(
 
     A class that was observed has the probability 1.
     """
+    key = checked_key(key)
     found = reconstruct(
         model, observed, level=level, samples=samples, batch_size=batch_size, key=key
     )
@@ -211,6 +216,7 @@ def forecast(
     Raises:
         ValueError: a time is not after the end of its series' window; and as `predict`.
     """
+    key = checked_key(key)
     early = times[:, 0] <= observed.times[:, -1]
     if bool(jnp.any(early)):
         row = int(jnp.argmax(early))
