@@ -24,6 +24,7 @@ from pullback.sampling import (
     ScoreFunction,
     expectation,
 )
+from pullback.train import fit
 
 # Images of a set that are scored: all latents of all draws are in memory at once.
 _SCORED = 1000
@@ -105,6 +106,35 @@ def negative_elbo(
     return jnp.mean(both[0]), jnp.mean(both[1])
 
 
+class DiscreteLoss(eqx.Module):
+    """Minus the ELBO, of a model and what its estimator learns; a mean of the distortions so far
+    is carried, as a baseline."""
+
+    method: Method = eqx.field(static=True)
+
+    def __call__(
+        self, both: tuple[DiscreteVAE, Any], x: Array, *, key: PRNGKeyArray, step: Array,
+        state: MovingAverage,
+    ) -> tuple[Array, dict[str, Array], MovingAverage]:  # fmt: skip
+        model, learned = both
+        estimator = self.method.build(learned, state, step)
+        value, distortion = negative_elbo(model, x, estimator, self.method.samples, key=key)
+        return value, {}, state.update(distortion)
+
+
+class Scores(eqx.Module):
+    """Minus the ELBO with discrete samples, in nats, on training and on held-out images."""
+
+    train: Float[Array, "m pixels"]
+    test: Float[Array, "m pixels"]
+    draws: int = eqx.field(static=True)
+
+    def __call__(self, both: tuple[DiscreteVAE, Any], *, key: PRNGKeyArray) -> dict[str, Array]:
+        keys = jr.split(key)
+        of = lambda x, key: negative_elbo(both[0], x, ScoreFunction(), self.draws, key=key)[0]
+        return {"train": of(self.train, keys[0]), "test": of(self.test, keys[1])}
+
+
 def train(
     method: Method,
     make: Callable[[PRNGKeyArray], DiscreteVAE],
@@ -117,75 +147,48 @@ def train(
     rate: float,
     draws: int,
     seeds: list[int],
-) -> tuple[DiscreteVAE, dict[str, Any]]:
-    """Models of all seeds, trained one after another by one compiled program, and their scores.
+) -> dict[str, Any]:
+    """The scores of models of all seeds, along the way, on training and on held-out images.
 
-    A score is minus the ELBO with discrete samples, in nats, on training and on held-out images.
     `noise` is the variance of a batch's gradient with respect to the encoder, at the end, summed
     over its parameters.
     """
-    adam = optax.adam(rate)
-    rest: dict[str, Any] = {}
-
-    def start(seed: Array) -> tuple[Any, Any]:
-        model_key, learned_key = jr.split(jr.key(seed))
-        both = make(model_key), method.learned(learned_key)
-        params, rest["rest"] = eqx.partition(both, eqx.is_inexact_array)
-        return params, adam.init(params)
-
-    def run(inputs: tuple) -> tuple[Any, dict[str, Array]]:
-        seed, images, held_out = inputs
-        held_out = held_out[:_SCORED]
-
-        def step(carry: tuple, inputs: tuple) -> tuple[tuple, None]:
-            params, state, average = carry
-            number, key = inputs
-            batch_key, key = jr.split(key)
-            x = images[jr.randint(batch_key, (batch_size,), 0, len(images))]
-
-            def loss(params: Any) -> tuple[Array, Array]:
-                model, learned = eqx.combine(params, rest["rest"])
-                estimator = method.build(learned, average, number)
-                return negative_elbo(model, x, estimator, method.samples, key=key)
-
-            grads, distortion = jax.grad(loss, has_aux=True)(params)
-            updates, state = adam.update(grads, state)
-            return (eqx.apply_updates(params, updates), state, average.update(distortion)), None
-
-        def chunk(carry: tuple, inputs: tuple) -> tuple[tuple, dict[str, Array]]:
-            numbers, key = inputs
-            step_key, *keys = jr.split(key, 3)
-            carry, _ = jax.lax.scan(step, carry, (numbers, jr.split(step_key, every)))
-            model, _ = eqx.combine(carry[0], rest["rest"])
-            sets = {"train": (images[: len(held_out)], keys[0]), "test": (held_out, keys[1])}
-            return carry, {
-                name: negative_elbo(model, x, ScoreFunction(), draws, key=key)[0]
-                for name, (x, key) in sets.items()
-            }
-
-        numbers = jnp.arange(steps // every * every).reshape(-1, every)
-        carry = (*start(seed), MovingAverage(0.99))
-        keys = jr.split(jr.fold_in(jr.key(seed), 1), len(numbers))
-        (params, _, average), rows = jax.lax.scan(chunk, carry, (numbers, keys))
-        model, learned = eqx.combine(params, rest["rest"])
-        estimator = method.build(learned, average, numbers[-1, -1])
-        found = {"noise": noise(model, held_out[:batch_size], estimator)}
+    loss, adam = DiscreteLoss(method), optax.adam(rate)
+    rows = []
+    for seed, images, held_out in zip(seeds, train, test, strict=True):
+        held_out = jnp.asarray(held_out[:_SCORED])
+        model_key, learned_key, key, last_key = jr.split(jr.key(seed), 4)
+        (model, learned), info = fit(
+            (make(model_key), method.learned(learned_key)), loss, images, optimiser=adam,
+            steps=steps // every * every, batch_size=min(batch_size, len(images)), log_every=every,
+            validation=Scores(jnp.asarray(images[: len(held_out)]), held_out, draws),
+            state=MovingAverage(0.99), progress=False, key=key,
+        )  # fmt: skip
+        estimator = method.build(learned, info.state, jnp.asarray(info.step - 1, jnp.int32))
+        found: dict[str, Any] = {n: info.history[f"validation_{n}"] for n in ("train", "test")}
+        found["noise"] = _noise(model, held_out[:batch_size], estimator, method.samples)
         if method.relaxed:
-            found["relaxed"] = negative_elbo(model, held_out, estimator, draws, key=keys[0])[0]
-        return params, rows | found
+            found["relaxed"] = _score(model, held_out, estimator, draws, last_key)
+        rows.append(found)
+    steps_at = [every * (i + 1) for i in range(steps // every)]
+    return {"step": steps_at, **{name: np.stack([row[name] for row in rows]) for name in rows[0]}}
 
-    def noise(model: DiscreteVAE, x: Array, estimator: AbstractEstimator) -> Array:
-        def gradient(key: PRNGKeyArray) -> Array:
-            moved = lambda encoder: eqx.tree_at(lambda m: m.encoder, model, encoder)
-            loss = lambda e: negative_elbo(moved(e), x, estimator, method.samples, key=key)[0]
-            return ravel_pytree(eqx.filter_grad(loss)(model.encoder))[0]
 
-        return jnp.sum(jnp.var(jax.lax.map(gradient, jr.split(jr.key(0), 100)), axis=0))
+@eqx.filter_jit
+def _score(
+    model: DiscreteVAE, x: Array, estimator: AbstractEstimator, draws: int, key: PRNGKeyArray
+) -> Array:
+    return negative_elbo(model, x, estimator, draws, key=key)[0]
 
-    inputs = jnp.asarray(seeds), jnp.asarray(train), jnp.asarray(test)
-    params, rows = jax.jit(lambda inputs: jax.lax.map(run, inputs))(inputs)
-    model, _ = eqx.combine(params, rest["rest"])
-    return model, {"step": [every * (i + 1) for i in range(steps // every)], **rows}
+
+@eqx.filter_jit
+def _noise(model: DiscreteVAE, x: Array, estimator: AbstractEstimator, samples: int) -> Array:
+    def gradient(key: PRNGKeyArray) -> Array:
+        moved = lambda encoder: eqx.tree_at(lambda m: m.encoder, model, encoder)
+        loss = lambda encoder: negative_elbo(moved(encoder), x, estimator, samples, key=key)[0]
+        return ravel_pytree(eqx.filter_grad(loss)(model.encoder))[0]
+
+    return jnp.sum(jnp.var(jax.lax.map(gradient, jr.split(jr.key(0), 100)), axis=0))
 
 
 def binary_images(

@@ -1,9 +1,8 @@
 """What the recipe `beta-tcvae` trains."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from pullback.bounds import AbstractObjective, Beta, TotalCorrelation
 from pullback.models.vae import VAE, Bernoulli, ObjectiveLoss, mlp_vae
+from pullback.train import fit
 
 _POINTS = 50  # of a curve of training
 
@@ -83,60 +83,39 @@ def train(
 ) -> tuple[Float[np.ndarray, "seeds params"], dict[str, np.ndarray]]:
     """Models of all seeds, a row of parameters each, and metrics in training, [seeds, points]."""
     images = jnp.asarray(x, float)
-    params, curves = _train(config, kind.alone, jnp.asarray(kind.beta), images, jnp.asarray(seeds))
-    return np.asarray(params), {name: np.asarray(curve) for name, curve in curves.items()}
-
-
-# One program for all weights: they are run-time values. Runs follow each other, for the products of
-# stacked matrices are slow on a CPU.
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _train(
-    config: Config,
-    alone: bool,
-    beta: Float[Array, ""],
-    x: Float[Array, "n ..."],
-    seeds: Int[Array, " seeds"],
-) -> tuple[Any, dict[str, Array]]:
-    adam = optax.adam(config.learning_rate)
+    keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
+    objective = Warmed(
+        jnp.asarray(kind.beta, float), kind.alone, config.warm_up, len(x), config.table_rows or None
+    )
     points = min(_POINTS, config.steps)
+    # One after another, for the products of stacked matrices are slow on a CPU.
+    models, info = fit(
+        eqx.filter_vmap(lambda key: new_vae(config, x.shape[1:], key))(keys[:, 0]),
+        ObjectiveLoss(objective), images, optimiser=optax.adam(config.learning_rate),
+        steps=config.steps // points * points, batch_size=min(config.batch_size, len(x)),
+        log_every=config.steps // points, sequential=True, progress=False, key=keys[:, 1],
+    )  # fmt: skip
+    params = jax.vmap(lambda m: ravel_pytree(m)[0])(eqx.filter(models, eqx.is_inexact_array))
+    curves = {n: v.T for n, v in info.history.items() if n not in ("step", "steps_per_second")}
+    return np.asarray(params), curves
 
-    def objective(step: Int[Array, ""]) -> AbstractObjective:
-        warmth = jnp.minimum(step / config.warm_up, 1).astype(beta.dtype)
-        if not alone:
-            return Beta(beta * warmth)
+
+class Warmed(eqx.Module):
+    """The objective at a step: the weights of the rate, or of its parts, rise from 0."""
+
+    beta: Float[Array, ""]
+    alone: bool = eqx.field(static=True)
+    warm_up: int = eqx.field(static=True)
+    size: int = eqx.field(static=True)
+    rows: int | None = eqx.field(static=True)
+
+    def __call__(self, step: Int[Array, ""]) -> AbstractObjective:
+        warmth = jnp.minimum(step / self.warm_up, 1).astype(self.beta.dtype)
+        if not self.alone:
+            return Beta(self.beta * warmth)
         return TotalCorrelation(
-            beta * warmth, alpha=warmth, gamma=warmth, size=len(x),
-            batch_size=config.table_rows or None,
-        )  # fmt: skip
-
-    loss = ObjectiveLoss(objective)
-
-    def of_seed(seed: Int[Array, ""]) -> tuple[Any, dict[str, Array]]:
-        model_key, key = jr.split(jr.key(seed))
-        params, rest = eqx.partition(new_vae(config, x.shape[1:], model_key), eqx.is_inexact_array)
-
-        def step(carry: tuple, number: Int[Array, ""]) -> tuple[tuple, dict[str, Array]]:
-            params, state = carry
-            rows_key, draw_key = jr.split(jr.fold_in(key, number))
-            # Without replacement, as the weights of the batch ask for.
-            rows = jr.permutation(rows_key, len(x))[: config.batch_size]
-
-            def of(params: Any) -> tuple[Array, dict[str, Array]]:
-                return loss(eqx.combine(params, rest), x[rows], key=draw_key, step=number)
-
-            slope, metrics = jax.grad(of, has_aux=True)(params)
-            updates, state = adam.update(slope, state)
-            return (optax.apply_updates(params, updates), state), metrics
-
-        def chunk(carry: tuple, numbers: Array) -> tuple[tuple, dict[str, Array]]:
-            carry, metrics = jax.lax.scan(step, carry, numbers)
-            return carry, jax.tree.map(jnp.mean, metrics)
-
-        numbers = jnp.arange(config.steps // points * points).reshape(points, -1)
-        (params, _), curves = jax.lax.scan(chunk, (params, adam.init(params)), numbers)
-        return ravel_pytree(params)[0], curves
-
-    return jax.lax.map(of_seed, seeds)
+            self.beta * warmth, alpha=warmth, gamma=warmth, size=self.size, batch_size=self.rows
+        )
 
 
 def new_vae(config: Config, shape: tuple[int, ...], key: Array) -> VAE:

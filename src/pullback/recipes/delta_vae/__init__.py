@@ -54,17 +54,12 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 def _log(context: Context, trained: Mapping[str, Mapping[str, Any]]) -> None:
     for name, found in trained.items():
-        for number, (rates, least) in enumerate(zip(found["rate"], found["least"], strict=True)):
-            for step, rate, low in zip(found["steps"], rates, least, strict=True):
+        for number, curves in enumerate(zip(found["rate"], found["lowest"], strict=True)):
+            for step, rate, low in zip(found["steps"], *curves, strict=True):
                 context.metrics(
-                    {
-                        "way": name,
-                        "number": number,
-                        "step": int(step),
-                        "rate": float(rate),
-                        "least": float(low),
-                    }
-                )
+                    {"way": name, "number": number, "step": int(step), "rate": float(rate),
+                     "lowest": float(low)}
+                )  # fmt: skip
 
 
 def _tables(

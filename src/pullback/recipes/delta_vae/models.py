@@ -1,6 +1,5 @@
 """What the recipe `delta-vae` trains: autoencoders of bits that a hidden state switches."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from pullback.bounds import Beta, DiagonalNormal, TargetRate
 from pullback.models.vae import (
@@ -24,8 +23,9 @@ from pullback.models.vae import (
 )
 from pullback.nn import AbstractSequenceNet, RecurrentNet
 from pullback.sampling import StandardNormal
+from pullback.train import fit
 
-# Points of a curve of training; of each the least and the mean over its steps are kept.
+# Points of a curve of training.
 _POINTS = 50
 
 
@@ -200,56 +200,55 @@ def autoencoder(config: Config, way: Way, key: Array) -> VAE:
     )
 
 
+class WayLoss(eqx.Module):
+    """The loss of a way to train; the lowest rate of any sequence so far is carried."""
+
+    way: Way
+    target: float = eqx.field(static=True)
+
+    def __call__(
+        self, vae: VAE, x: Array, *, key: PRNGKeyArray, state: Float[Array, ""]
+    ) -> tuple[Array, dict[str, Array], Array]:
+        terms = batch_terms(vae, x, key=key)
+        elbo, metrics = Beta(1.0)(terms)
+        value = jnp.where(self.way.target, TargetRate(self.target)(terms)[0], elbo)
+        value = jnp.where(self.way.alone, metrics["distortion"], value)
+        lowest = jnp.min(terms.rate)
+        return value, {"rate": metrics["rate"], "lowest": lowest}, jnp.minimum(state, lowest)
+
+
 def train(config: Config, way: Way, seeds: Sequence[int]) -> dict[str, np.ndarray]:
     """Models of all seeds: their curves of training, and what they make of new sequences.
 
     Returns, with an axis of seeds in front: `rate`, the mean over the batch and over the steps of a
-    point, and `least`, the lowest of any single sequence in them; `steps`; `distortion` and `rates`
-    of each new sequence; `x`, `states`, and of their posteriors `mean`, `scale` and a draw `z`;
-    `mean_fit` and `scale_fit` of as many other sequences.
+    point, and `lowest`, the same of the lowest rate of a sequence in a batch; `least`, that of any
+    sequence in training; `steps`; `distortion` and `rates` of each new sequence; `x`, `states`, and
+    of their posteriors `mean`, `scale` and a draw `z`; `mean_fit` and `scale_fit` of as many other
+    sequences.
     """
-    found = jax.device_get(_train(config, way, jnp.asarray(seeds)))
-    points = found["rate"].shape[1]
-    return {**found, "steps": np.arange(1, points + 1) * (config.steps // points)}
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _train(config: Config, way: Way, seeds: Array) -> dict[str, Array]:
-    optimiser = optax.adam(config.learning_rate)
-    points = min(_POINTS, config.steps)
-
-    def of_seed(seed: Array) -> dict[str, Array]:
-        model_key, train_key, test_key = jr.split(jr.key(seed), 3)
-        params, rest = eqx.partition(autoencoder(config, way, model_key), eqx.is_inexact_array)
-
-        def loss(params: Any, x: Array, key: Array) -> tuple[Array, tuple[Array, Array]]:
-            terms = batch_terms(eqx.combine(params, rest), x, key=key)
-            elbo, metrics = Beta(1.0)(terms)
-            value = jnp.where(way.target, TargetRate(target_rate(config))(terms)[0], elbo)
-            value = jnp.where(way.alone, metrics["distortion"], value)
-            return value, (metrics["rate"], jnp.min(terms.rate))
-
-        def step(carry: tuple, number: Array) -> tuple[tuple, tuple[Array, Array]]:
-            params, state = carry
-            data_key, key = jr.split(jr.fold_in(train_key, number))
-            x, _ = sequences(config, config.batch_size, data_key)
-            grads, rates = jax.grad(loss, has_aux=True)(params, x, key)
-            updates, state = optimiser.update(grads, state)
-            return (optax.apply_updates(params, updates), state), rates
-
-        def point(carry: tuple, numbers: Array) -> tuple[tuple, tuple[Array, Array]]:
-            carry, (rates, least) = jax.lax.scan(step, carry, numbers)
-            return carry, (jnp.mean(rates), jnp.min(least))
-
-        numbers = jnp.arange(config.steps // points * points).reshape(points, -1)
-        (params, _), (rate, least) = jax.lax.scan(point, (params, optimiser.init(params)), numbers)
-        return {
-            "rate": rate,
-            "least": least,
-            **_measure(config, eqx.combine(params, rest), test_key),
-        }
-
-    return jax.lax.map(of_seed, seeds)
+    keys = jax.vmap(lambda key: jr.split(key, 3))(jnp.stack([jr.key(seed) for seed in seeds]))
+    every = config.steps // min(_POINTS, config.steps)
+    models, info = fit(
+        eqx.filter_vmap(lambda key: autoencoder(config, way, key))(keys[:, 0]),
+        WayLoss(jax.tree.map(jnp.asarray, way), target_rate(config)),
+        lambda key: sequences(config, config.batch_size, key)[0],
+        optimiser=optax.adam(config.learning_rate), steps=config.steps // every * every,
+        log_every=every, state=jnp.full(len(seeds), jnp.inf), sequential=True, progress=False,
+        key=keys[:, 1],
+    )  # fmt: skip
+    measured = eqx.filter_jit(
+        lambda models: jax.lax.map(
+            lambda run: _measure(config, eqx.combine(run[0], rest), run[1]), (models, keys[:, 2])
+        )
+    )
+    arrays, rest = eqx.partition(models, eqx.is_array)
+    return {
+        "rate": info.history["rate"].T,
+        "lowest": info.history["lowest"].T,
+        "least": np.asarray(info.state),
+        "steps": info.history["step"],
+        **jax.device_get(measured(arrays)),
+    }
 
 
 def _measure(config: Config, vae: VAE, key: Array) -> dict[str, Array]:

@@ -39,14 +39,14 @@ def draw_rates(
     labels: Mapping[str, str],
     deltas: Mapping[str, float],
 ) -> None:
-    """The rate along the training, and the least of any sequence in it."""
+    """The rate along the training, and that of the lowest sequence of a batch."""
     fig, axes = figure(1, 2, width=9.2, height=4.0, sharey=True)
     shades = colours([*trained])
     for way, found in trained.items():
         if way in ("decoder", "causal"):
             continue
-        for ax, kind in zip(axes, ("rate", "least"), strict=True):
-            if kind == "least" and way not in deltas:
+        for ax, kind in zip(axes, ("rate", "lowest"), strict=True):
+            if kind == "lowest" and way not in deltas:
                 continue
             for number, row in enumerate(found[kind]):
                 label = labels[way] if number == 0 else None
@@ -59,7 +59,7 @@ def draw_rates(
     late = [found["rate"][:, len(found["steps"]) // 4 :] for found in trained.values()]
     top = max(float(rates.max()) for rates in late)
     axes[0].set(ylabel="rate (nats)", title="mean over the batch", ylim=(-0.4, 1.35 * top))
-    axes[1].set(title="lowest single sequence")
+    axes[1].set(title="lowest sequence of a batch")
     axes[0].legend(fontsize=8, loc="upper right")
     context.figure(
         "rates",
@@ -67,7 +67,7 @@ def draw_rates(
         "The divergence of the posterior from the prior during training; a line for each seed, and "
         "dashed the committed rate, below which no posterior can be. The VAE with the same decoder "
         "collapses at once. At first a delta-VAE pays its committed rate for nothing; then it "
-        "finds that it may as well use it. Right: the lowest rate of any sequence in any step.",
+        "finds that it may as well use it. Right: the lowest rate of a sequence in each batch.",
     )
 
 

@@ -114,7 +114,7 @@ def _methods(config: Config) -> dict[str, Method]:
 def _autoencoders(
     config: Config, method: Method, images: np.ndarray, test: np.ndarray, seeds: list[int]
 ) -> dict[str, Any]:
-    _, rows = train(
+    return train(
         method,
         lambda key: DiscreteVAE(images.shape[-1], config.latents, config.width, 1, key=key),
         images,
@@ -126,7 +126,6 @@ def _autoencoders(
         draws=20,
         seeds=seeds,
     )
-    return rows
 
 
 # What is reported.

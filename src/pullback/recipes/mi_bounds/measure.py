@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.bounds import (
     MLPBaseline,
@@ -24,6 +25,7 @@ from pullback.bounds import (
     nwj,
     tnce,
 )
+from pullback.train import fit
 
 SMALL, HALF = 0.01, 0.5
 
@@ -157,70 +159,63 @@ def train(config: Config, name: str, seeds: Sequence[int]) -> dict[str, np.ndarr
     `[info, y, x]`, with the `optimal` ones.
     """
     shape = (len(config.informations), len(seeds))
-    informations, all_seeds = np.meshgrid(config.informations, seeds, indexing="ij")
-    values, trace, scores, best = _train(
-        config,
-        jnp.asarray(TRAINED.index(name)),
-        jnp.asarray(informations.ravel(), float),
-        jnp.asarray(all_seeds.ravel()),
+    informations, all_seeds = map(np.ravel, np.meshgrid(config.informations, seeds, indexing="ij"))
+    keys = jax.vmap(lambda key: jr.split(jr.fold_in(key, 1), 3))(
+        jnp.stack([jr.key(seed) for seed in all_seeds])
     )
+    truths = jnp.asarray(informations, float)
+    every = config.steps // min(_TRACE, config.steps)
+    loss = NegativeBound(config, name)
+    # One after another, for the weights of one critic and their moments fit into the cache, and
+    # those of nine do not.
+    (models, _), info = fit(
+        (eqx.filter_vmap(lambda key: _model(config, key))(keys[:, 0]), truths), loss,
+        trainable=(True, False), optimiser=optax.adam(config.learning_rate),
+        steps=config.steps // every * every, log_every=every, sequential=True, progress=False,
+        key=keys[:, 1],
+    )  # fmt: skip
+    arrays, rest = eqx.partition(models, eqx.is_array)
+
+    @eqx.filter_jit
+    def measured(run: tuple[Any, Array, Array]) -> tuple[Array, Array, Array]:
+        model, truth, key = eqx.combine(run[0], rest), *run[1:]
+        values = jax.lax.map(
+            lambda key: -loss((model, truth), None, key=key)[0], jr.split(key, config.batches)
+        )
+        x, y = _pairs(config, truth, jr.fold_in(key, 0))
+        return values, model.critic(x, y), _log_ratio(config, truth, x, y)
+
+    values, scores, best = jax.lax.map(measured, (arrays, truths, keys[:, 2]))
     of_first = lambda each: np.asarray(each).reshape(*shape, *each.shape[1:])[:, 0]
-    points = trace.shape[1]
     return {
         "values": np.asarray(values).reshape(*shape, -1),
-        "trace": np.asarray(trace).reshape(*shape, -1),
-        "steps": np.arange(1, points + 1) * (config.steps // points),
+        "trace": -info.history["loss"].T.reshape(*shape, -1),
+        "steps": info.history["step"],
         "scores": of_first(scores),
         "optimal": of_first(best),
     }
 
 
-# One program for all bounds: which one it is, is a run-time value. Runs follow each other, for the
-# weights of one critic and their moments fit into the cache, and those of nine do not.
-@functools.partial(jax.jit, static_argnums=0)
-def _train(config: Config, kind: Int[Array, ""], informations: Array, seeds: Array):
-    optimiser = optax.adam(config.learning_rate)
-    points = min(_TRACE, config.steps)
+class NegativeBound(eqx.Module):
+    """Minus a bound on fresh pairs, of a model and of their true mutual information."""
 
-    def of_run(run: tuple[Array, Array]) -> tuple[Array, Array, Array, Array]:
-        information, seed = run
-        critic_key, baseline_key, train_key, test_key = jr.split(jr.fold_in(jr.key(seed), 1), 4)
-        critic = SeparableCritic(
-            config.dim, config.dim, width=config.width, embedding=config.embedding, key=critic_key
-        )
-        baseline = MLPBaseline(config.dim, width=config.baseline_width, key=baseline_key)
-        params, rest = eqx.partition(Model(critic, baseline), eqx.is_inexact_array)
-        branches = [
-            lambda params, x, y, of=of: of(eqx.combine(params, rest), x, y)
-            for of in _OBJECTIVES.values()
-        ]
+    config: Config = eqx.field(static=True)
+    name: str = eqx.field(static=True)
 
-        def bound(params: Model, x: Array, y: Array) -> Array:
-            return jax.lax.switch(kind, branches, params, x, y)
+    def __call__(
+        self, both: tuple[Model, Float[Array, ""]], batch: None, *, key: PRNGKeyArray
+    ) -> tuple[Array, dict[str, Array]]:
+        model, information = both
+        x, y = _pairs(self.config, information, key)
+        return -_OBJECTIVES[self.name](model, x, y), {}
 
-        def step(carry: tuple, number: Array) -> tuple[tuple, Array]:
-            params, state = carry
-            x, y = _pairs(config, information, jr.fold_in(train_key, number))
-            value, gradient = jax.value_and_grad(lambda params: -bound(params, x, y))(params)
-            updates, state = optimiser.update(gradient, state)
-            return (optax.apply_updates(params, updates), state), -value
 
-        def chunk(carry: tuple, numbers: Array) -> tuple[tuple, Array]:
-            carry, values = jax.lax.scan(step, carry, numbers)
-            return carry, jnp.mean(values)
-
-        numbers = jnp.arange(config.steps // points * points).reshape(points, -1)
-        (params, _), trace = jax.lax.scan(chunk, (params, optimiser.init(params)), numbers)
-
-        def value(key: Array) -> Array:
-            return bound(params, *_pairs(config, information, key))
-
-        values = jax.lax.map(value, jr.split(test_key, config.batches))
-        x, y = _pairs(config, information, jr.fold_in(test_key, 0))
-        scores = eqx.combine(params, rest).critic(x, y)
-        return values, trace, scores, _log_ratio(config, information, x, y)
-
-    return jax.lax.map(of_run, (informations, seeds))
+def _model(config: Config, key: PRNGKeyArray) -> Model:
+    critic_key, baseline_key = jr.split(key)
+    critic = SeparableCritic(
+        config.dim, config.dim, width=config.width, embedding=config.embedding, key=critic_key
+    )
+    return Model(critic, MLPBaseline(config.dim, width=config.baseline_width, key=baseline_key))
 
 
 def log_batch(config: Config) -> float:

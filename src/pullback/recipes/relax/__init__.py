@@ -144,7 +144,7 @@ def _autoencoders(
     make = lambda key: DiscreteVAE(
         images.shape[-1], (config.latents,), config.width, config.depth, key=key
     )
-    _, rows = train(
+    return train(
         method,
         make,
         images,
@@ -156,7 +156,6 @@ def _autoencoders(
         draws=20,
         seeds=seeds,
     )
-    return rows
 
 
 def _poles(config: Config, name: str, seeds: list[int]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback.sampling import (
     AbstractPolicyEstimator,
@@ -18,6 +18,7 @@ from pullback.sampling import (
     act,
     policy_gradient,
 )
+from pullback.train import apply_gradient, iterate
 
 METHODS = ("a2c", "relax")
 
@@ -86,7 +87,7 @@ def balance(
     seeds: list[int],
 ) -> dict[str, Any]:
     """Lengths of all episodes, one an update, for all seeds in one program."""
-    rmsprop = [optax.rmsprop(rate, decay=0.99), optax.rmsprop(scale * rate, decay=0.99)]
+    rmsprop = optax.rmsprop(rate, decay=0.99), optax.rmsprop(scale * rate, decay=0.99)
 
     def estimator_of(key: PRNGKeyArray) -> AbstractPolicyEstimator:
         first, second = jr.split(key)
@@ -95,31 +96,48 @@ def balance(
             return ActorCritic(value)
         return RelaxPolicy(Surrogate(value, eqx.nn.MLP(6, "scalar", 10, 2, jnp.tanh, key=second)))
 
-    def run(seed: Array) -> Array:
-        net_key, estimator_key, key = jr.split(jr.key(seed), 3)
+    def start(key: PRNGKeyArray) -> Learner:
+        net_key, estimator_key = jr.split(key)
         both = Policy(eqx.nn.MLP(4, 2, 10, 2, jnp.tanh, key=net_key)), estimator_of(estimator_key)
-        params, rest = eqx.partition(both, eqx.is_inexact_array)
+        state, other = (
+            one.init(eqx.filter(part, eqx.is_inexact_array))
+            for one, part in zip(rmsprop, both, strict=True)
+        )
+        return Learner(*both, state, other, jnp.zeros(episodes), jnp.zeros((), int))
 
-        def update(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, Array]:
-            params, states = carry
-            policy, estimator = eqx.combine(params, rest)
-            seen = jax.tree.map(lambda x: x[None], episode(policy, limit, key=key))
-            found = policy_gradient(policy, seen, estimator=estimator, discount=discount)
+    def update(
+        learner: Learner, batch: None, *, key: PRNGKeyArray
+    ) -> tuple[Learner, dict[str, Array]]:
+        policy = learner.policy
+        seen = jax.tree.map(lambda x: x[None], episode(policy, limit, key=key))
+        found = policy_gradient(policy, seen, estimator=learner.estimator, discount=discount)
 
-            @eqx.filter_grad
-            def bonus(policy: Policy) -> Array:
-                spread = jax.vmap(lambda s: policy(s).entropy())(seen.states[0])
-                return jnp.sum(seen.mask[0] * spread)
+        @eqx.filter_grad
+        def bonus(policy: Policy) -> Array:
+            spread = jax.vmap(lambda s: policy(s).entropy())(seen.states[0])
+            return jnp.sum(seen.mask[0] * spread)
 
-            down = jax.tree.map(lambda g, h: -g - entropy * h, found.policy, bonus(policy))
-            moves = [
-                one.update(grad, state)
-                for one, grad, state in zip(rmsprop, (down, found.estimator), states, strict=True)
-            ]
-            params = eqx.apply_updates(params, tuple(move for move, _ in moves))
-            return (params, [state for _, state in moves]), jnp.sum(seen.mask)
+        down = jax.tree.map(lambda g, h: -g - entropy * h, found.policy, bonus(policy))
+        policy, state = apply_gradient(rmsprop[0], down, learner.policy_state, policy)
+        estimator, other = apply_gradient(
+            rmsprop[1], found.estimator, learner.estimator_state, learner.estimator
+        )
+        lengths = learner.lengths.at[learner.count].set(jnp.sum(seen.mask))
+        return Learner(policy, estimator, state, other, lengths, learner.count + 1), {}
 
-        states = [one.init(part) for one, part in zip(rmsprop, params, strict=True)]
-        return jax.lax.scan(update, (params, states), jr.split(key, episodes))[1]
+    keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
+    learners, _ = iterate(
+        update, eqx.filter_vmap(start)(keys[:, 0]), steps=episodes, progress=False, key=keys[:, 1]
+    )
+    return {"lengths": learners.lengths}
 
-    return {"lengths": jax.jit(jax.vmap(run))(jnp.asarray(seeds))}
+
+class Learner(eqx.Module):
+    """A policy and what learns it, and the lengths of the episodes so far."""
+
+    policy: Policy
+    estimator: AbstractPolicyEstimator
+    policy_state: optax.OptState
+    estimator_state: optax.OptState
+    lengths: Float[Array, " episodes"]
+    count: Int[Array, ""]

@@ -8,17 +8,18 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpyro.distributions as dist
 import optax
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.sampling import (
     AbstractEstimator,
     NeuralControlVariate,
     Relax,
     ScoreFunction,
+    expectation,
     grad_stats,
     rebar,
-    value_and_grad,
 )
+from pullback.train import JointLoss, fit
 
 ESTIMATORS = ("reinforce", "rebar", "relax")
 
@@ -33,6 +34,20 @@ def estimator_of(name: str, key: PRNGKeyArray) -> AbstractEstimator:
     return Relax(NeuralControlVariate(net, temperature=0.5))
 
 
+class Coin(eqx.Module):
+    """The loss of the toy, (b - t)^2 of a coin b, as a function of the coin's logit."""
+
+    estimator: AbstractEstimator
+    target: float = eqx.field(static=True)
+
+    def __call__(
+        self, logit: Float[Array, ""], batch: None, *, key: PRNGKeyArray
+    ) -> tuple[Array, dict[str, Array]]:
+        square = lambda b, q: jnp.square(b.astype(q.logits.dtype) - self.target)
+        q = dist.BernoulliLogits(logit)
+        return expectation(square, q, estimator=self.estimator, key=key), {}
+
+
 def toy(
     name: str, target: float, steps: int, every: int, rate: float, draws: int, seeds: list[int]
 ) -> dict[str, Any]:
@@ -40,34 +55,25 @@ def toy(
 
     The variance is that of one gradient at each run's own logit and control variate.
     """
-    integrand = lambda b, q: jnp.square(b.astype(q.logits.dtype) - target)
-    family = lambda logit: dist.BernoulliLogits(logit)
-    adam = optax.adam(rate)
+    keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
+    logits = jnp.zeros(len(seeds))
+    coin = Coin(eqx.filter_vmap(lambda key: estimator_of(name, key))(keys[:, 0]), target)
+    joint = None if name == "reinforce" else JointLoss(coin)
 
-    def run(seed: Array) -> dict[str, Array]:
-        net_key, key = jr.split(jr.key(seed))
-        both = jnp.zeros(()), estimator_of(name, net_key)
-        params, rest = eqx.partition(both, eqx.is_inexact_array)
+    def measured(model: Any, *, key: PRNGKeyArray) -> dict[str, Array]:
+        logit, loss = (model, coin) if joint is None else (model[0], joint.at(model[1]))
+        of = lambda logit, *, key: loss(logit, None, key=key)[0]
+        theta = jax.nn.sigmoid(logit)
+        return {
+            "theta": theta,
+            "loss": theta * (1 - target) ** 2 + (1 - theta) * target**2,
+            "variance": grad_stats(of, logit, jr.split(key, draws)).variance,
+        }
 
-        def step(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
-            params, state = carry
-            logit, estimator = eqx.combine(params, rest)
-            found = value_and_grad(integrand, family, estimator=estimator)(logit, key=key)
-            updates, state = adam.update((found.params, found.estimator), state)
-            return (eqx.apply_updates(params, updates), state), None
-
-        def chunk(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, dict[str, Array]]:
-            step_key, stats_key = jr.split(key)
-            carry, _ = jax.lax.scan(step, carry, jr.split(step_key, every))
-            logit, estimator = eqx.combine(carry[0], rest)
-            loss = lambda x, *, key: estimator(integrand, family(x), key[None], None)
-            stats = grad_stats(loss, logit, jr.split(stats_key, draws))
-            theta = jax.nn.sigmoid(logit)
-            exact = theta * (1 - target) ** 2 + (1 - theta) * target**2
-            return carry, {"theta": theta, "loss": exact, "variance": stats.variance}
-
-        _, rows = jax.lax.scan(chunk, (params, adam.init(params)), jr.split(key, steps // every))
-        return rows
-
-    rows = jax.jit(jax.vmap(run))(jnp.asarray(seeds))
-    return {"step": [every * (i + 1) for i in range(steps // every)], **rows}
+    _, info = fit(
+        logits if joint is None else (logits, joint.learned), coin if joint is None else joint,
+        optimiser=optax.adam(rate), steps=steps, log_every=every, validation=measured,
+        progress=False, key=keys[:, 1],
+    )  # fmt: skip
+    rows = {n: info.history[f"validation_{n}"].T for n in ("theta", "loss", "variance")}
+    return {"step": info.history["step"], **rows}

@@ -1,6 +1,5 @@
 """What the recipe `sticking-the-landing` measures."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from pullback.sampling import (
     grad_stats,
     value_and_grad,
 )
+from pullback.train import fit
 
 ESTIMATORS: dict[str, AbstractEstimator] = {
     "total": Reparameterised(),
@@ -187,44 +187,33 @@ def descents(
     seeds: Sequence[int],
 ) -> dict[str, Any]:
     """The exact divergence of q from its target while each estimator's gradient is followed."""
-    keys = jnp.stack([jr.key(seed) for seed in seeds])
-    found: dict[str, Any] = {"steps": list(range(every, steps + 1, every))}
+    keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
+    target, start = jax.vmap(lambda key: _problem(family, dim, key))(keys[:, 0])
+    found: dict[str, Any] = {"target": list(target)}
+    divergence = lambda both, *, key: {"divergence": _divergence(family, *both)}
     for name, estimator in ESTIMATORS.items():
-        run = functools.partial(_descend, family, estimator, optimiser, dim, steps // every, every)
-        divergences, params, target = jax.jit(jax.vmap(run))(keys)
-        found[name] = divergences
+        (params, _), info = fit(
+            (start, target), NegativeELBO(family, estimator), trainable=(True, False),
+            optimiser=optimiser, steps=steps, log_every=every, validation=divergence,
+            progress=False, key=keys[:, 1],
+        )  # fmt: skip
+        found["steps"] = info.history["step"]
+        found[name] = info.history["validation_divergence"].T
         found[f"{name}_params"] = list(params)
-        found["target"] = list(target)
     return found
 
 
-def _descend(
-    family: str,
-    estimator: AbstractEstimator,
-    optimiser: optax.GradientTransformation,
-    dim: int,
-    rounds: int,
-    every: int,
-    key: Key[Array, ""],
-) -> tuple[Array, tuple, tuple]:
-    """Follow one gradient of one sample a step; the divergence after every `every` steps."""
-    problem, walk = jr.split(key)
-    target, params = _problem(family, dim, problem)
-    log_target = FAMILIES[family](target).log_prob
+class NegativeELBO(eqx.Module):
+    """Minus the bound on a target by one sample, of the parameters of q and of the target."""
 
-    def step(carry: tuple, key: Array) -> tuple[tuple, None]:
-        params, state = carry
-        loss = lambda p: -ELBO()(log_target, FAMILIES[family](p), estimator=estimator, key=key)
-        updates, state = optimiser.update(jax.grad(loss)(params), state, params)
-        return (optax.apply_updates(params, updates), state), None
+    family: str = eqx.field(static=True)
+    estimator: AbstractEstimator
 
-    def round_(carry: tuple, key: Array) -> tuple[tuple, Array]:
-        carry, _ = jax.lax.scan(step, carry, jr.split(key, every))
-        return carry, _divergence(family, carry[0], target)
-
-    start = (params, optimiser.init(params))
-    (params, _), divergences = jax.lax.scan(round_, start, jr.split(walk, rounds))
-    return divergences, params, target
+    def __call__(
+        self, both: tuple[tuple, tuple], batch: None, *, key: Key[Array, ""]
+    ) -> tuple[Array, dict[str, Array]]:
+        q, target = map(FAMILIES[self.family], both)
+        return -ELBO()(target.log_prob, q, estimator=self.estimator, key=key), {}
 
 
 def density(params: Sequence[np.ndarray], axis: np.ndarray) -> np.ndarray:
