@@ -110,7 +110,11 @@ def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullbac
         (["run", "fake", "--parts", "three"], "'three'"),
         (["run", "fake", "--parts", "0"], "parts must be at least 1, got 0"),
         (["run", "fake", "--preset", "big"], "Expected one of ('smoke', 'desk', 'paper')"),
-        (["run", "fake", "--data", "nowhere.csv"], "no such file or folder"),
+        (["run", "cnf", "--data", "nowhere.csv"], "no such file or folder"),
+        (["run", "fake", "--data", "my.csv"], "fake does not take data; it makes its own"),
+        (["run", "cnf", "--data", "."], "cnf --data FILE (a table"),
+        (["run", "fake", "--out", "/dev/null/x"], "cannot be made or written to (Not a directory)"),
+        (["run", "fake", "--out", "/proc/nowhere"], "cannot be made or written to"),
         (["run", "fake", "--resume", "--overwrite"], "give one of them"),
         (["run", "fake", "stray"], "stray"),
         (["lst"], "list, run, gallery, record, data, cite"),
@@ -167,6 +171,41 @@ def test_bad_data_ends_with_2_and_the_reason(pullback, monkeypatch):
     monkeypatch.setattr(fake_recipe, "run", refuse)
     status, _, err = pullback("run", "fake")
     assert (status, err) == (2, "pullback: my.csv, line 3: 'x' is not a number\n")
+
+
+def test_what_pullback_refuses_on_the_way_ends_with_2_and_leaves_nothing(
+    pullback, monkeypatch, tmp_path
+):
+    import fake_recipe
+    from pullback.data import eight_gaussians
+
+    # A setting that only what uses it can judge.
+    monkeypatch.setattr(fake_recipe, "run", lambda *_: eight_gaussians(-1, seed=0))
+    status, _, err = pullback("run", "fake")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "-1" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_smoke_run_says_that_its_verdicts_mean_nothing(pullback):
+    assert "verdicts mean nothing" in " ".join(pullback("run", "fake", "--help")[1].split())
+    status, out, _ = pullback("run", "fake", "--preset", "smoke", "--bound=0.001", "--out", "x")
+    assert status == 0
+    assert "verdicts mean nothing" in out
+    assert "verdicts mean nothing" in Path("x/report.html").read_text()
+
+
+def test_each_file_of_the_users_own_has_a_folder_of_its_own():
+    from pullback.cli import _default_folder, _RunOptions
+
+    files = [Path("a/points.csv"), Path("b/points.csv"), Path("a/more.csv")]
+    names = [_default_folder("cnf", _RunOptions(data=file)).name for file in files]
+    assert len(set(names)) == 3
+    assert names[0].startswith("desk-seed0-points-")
+    assert _default_folder("jem/mnist", _RunOptions(data=Path())) == Path(
+        "runs/jem/mnist/desk-seed0"
+    )
 
 
 def test_a_training_that_fails_ends_with_1_and_the_reason(pullback, monkeypatch):

@@ -4,6 +4,7 @@ Exit status: 0 done; 1 a claim does not hold, or the run broke; 2 bad usage or b
 with Ctrl-C. Nothing here imports jax before a recipe is loaded.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -41,17 +42,20 @@ _Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_
 @dataclass(frozen=True)
 class _RunOptions:
     preset: Literal["smoke", "desk", "paper"] = "desk"
-    """How large: smoke takes seconds, desk minutes on two cores, paper needs a GPU."""
+    """How large: smoke takes seconds and only shows that all runs (its verdicts mean nothing), desk
+    takes minutes on two cores, paper needs a GPU."""
     seed: int = 0
     """The base seed; every other seed follows from it."""
     out: _Path = None
-    """The run's folder (default: runs/NAME/PRESET-seedSEED)."""
+    """The run's folder (default: runs/NAME/PRESET-seedSEED, and the file's name after it)."""
     resume: _Flag = False
-    """Go on with the run in the folder, to the result that it would have had, or start one."""
+    """Go on with the run in the folder, to the result that it would have had, or start one; its
+    settings, data and code must be as they were."""
     overwrite: _Flag = False
     """Replace the run in the folder."""
     data: _Path = None
-    """A file or folder with data of your own, for recipes that take it."""
+    """The folder with the data set of a recipe such as jem/mnist, or a file of your own, for the
+    recipes that take one; `pullback list` says which."""
     progress: _Flag = True
     """Show no progress bars."""
 
@@ -90,10 +94,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _list() -> int:
-    """Show the recipes: name, paper, and what is done."""
+    """Show the recipes: name, paper, what is done, and the data that each takes."""
     width = max(map(len, recipes.papers())) + 2
-    for name, entry in recipes.papers().items():
-        print(f"{name:{width}}{entry.title} (arXiv {entry.arxiv})\n{'':{width}}{entry.summary}")
+    for name, paper in recipes.papers().items():
+        lines = [paper.summary]
+        lines += [f"{name}/{part} --data DIR: the same on {of}" for part, of in paper.data.items()]
+        if name in recipes.TABLES:
+            lines.append(f"{name} --data FILE: {recipes.TABLES[name]}")
+        print(f"{name:{width}}{paper.title} (arXiv {paper.arxiv})")
+        print(*(f"{'':{width}}{line}" for line in lines), sep="\n")
     return 0
 
 
@@ -117,18 +126,16 @@ def _run(argv: list[str]) -> int:
             f"(recipes: {', '.join(recipes.papers())})"
         )
     name, flags = argv[0], argv[1:]
+    named = _read_ahead(flags, "--data")
+    data = None if named is None else Path(named)
     try:
-        recipes.find(name)
+        own = recipes.check_data(name, data, to_run=not {"-h", "--help"} & set(flags))
     except ValueError as error:
         raise _BadUsage(str(error)) from error
     _set_up_jax()
-    data = _read_ahead(flags, "--data")
-    recipe = recipes.load(name, own=data is not None and recipes.takes_own(name, Path(data)))
+    recipe = recipes.load(name, own=own)
     options, config = _parse(recipe, flags)
-    if options.data and not options.data.exists():
-        raise _BadUsage(f"--data {options.data}: there is no such file or folder")
-    folder = options.out or Path("runs") / name / f"{options.preset}-seed{options.seed}"
-    from pullback.data import DataError
+    folder = options.out or _default_folder(name, options)
     from pullback.train import TrainingError
 
     try:
@@ -143,19 +150,51 @@ def _run(argv: list[str]) -> int:
             progress=options.progress,
             data=options.data,
         )
-    except (runs.RunError, DataError) as error:
-        raise _BadUsage(str(error)) from error
     except TrainingError as error:
         print(f"pullback: {error}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        raise _BadUsage(str(error)) from error
     _print_claims(record)
     print(f"report: {folder / 'report.html'}")
+    if options.preset == "smoke":
+        print("A smoke run only shows that all runs: its verdicts mean nothing.")
+        return 0
     return 0 if all(claim["holds"] for claim in record["claims"]) else 1
+
+
+def _default_folder(name: str, options: _RunOptions) -> Path:
+    """Each file of the user's own has a folder of its own, wherever it lies."""
+    folder = Path("runs") / name / f"{options.preset}-seed{options.seed}"
+    if options.data is None or options.data.is_dir():
+        return folder
+    place = hashlib.sha256(str(options.data.resolve()).encode()).hexdigest()[:6]
+    return folder.with_name(f"{folder.name}-{options.data.stem}-{place}")
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Whether pullback refused something, with a sentence; others' errors are defects of ours."""
+    from pullback.data import DataError
+
+    if isinstance(error, DataError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = "" if trace is None else trace.tb_frame.f_code.co_filename
+    return Path(file).is_relative_to(Path(__file__).parent)
 
 
 def _parse(recipe: runs.Experiment, flags: list[str]) -> tuple[_RunOptions, Any]:
     """The options, and the preset's configuration with the fields that were given as flags."""
-    preset = _read_ahead(flags, "--preset")  # the other flags' defaults follow from it
+    preset = _read_ahead(flags, "--preset") or "desk"  # the other flags' defaults follow from it
+    if preset in recipe.PRESETS and preset not in recipe.presets:
+        raise _BadUsage(
+            f"{recipe.name} has no preset {preset}, for its data are not the paper's; "
+            f"it has: {', '.join(recipe.presets)} (`pullback list` shows the same on other data)"
+        )
     preset = preset if preset in recipe.presets else "desk"
 
     def gather(
@@ -248,7 +287,7 @@ def _record(
             f"changed: {', '.join(record['changed']) or 'nothing'}, "
             f"own data: {'yes' if record['own_data'] else 'no'}); give the result its own --name"
         )
-    name = name or str(record["recipe"])
+    name = name or str(record["recipe"]).replace("/", "-")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise _BadUsage(f"--name {name!r} is no file name; use letters, digits, '.', '_' and '-'")
     path = results / f"{name}.json"

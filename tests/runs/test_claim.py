@@ -82,10 +82,10 @@ def _recipe(config, presets):
     return Experiment("r", "0", "t", "s", config, presets, fake_recipe.run)
 
 
-def test_a_recipe_needs_its_three_presets_of_one_type():
+def test_an_experiment_needs_its_presets_of_one_type():
     config = fake_recipe.Config
-    with pytest.raises(ValueError, match="smoke, desk, paper"):
-        _recipe(config, {"smoke": config(), "desk": config()})
+    with pytest.raises(ValueError, match="give smoke and desk"):
+        _recipe(config, {"smoke": config(), "paper": config()})
     with pytest.raises(ValueError, match="'desk' of experiment 'r' is a int"):
         _recipe(config, {"smoke": config(), "desk": 3, "paper": config()})
 

@@ -1,14 +1,21 @@
 """A run's folder holds one run."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 import fake_recipe
 from fake_recipe import RECIPE, Config
+from pullback import __version__
+from pullback.data import DataError, locate
 from pullback.runs import RunError, run
+from pullback.runs._folder import held
+from pullback.runs._identity import code_digest, digest_of_files
 
 
 @pytest.fixture
@@ -72,13 +79,108 @@ def test_overwrite_leaves_nothing_of_the_old_run_and_keeps_what_no_run_wrote(beg
         ({"config": Config(parts=4)}, "parts = 3, not 4"),
         ({"config": Config(widths=(4, 5))}, r"widths = \[4, 4\], not \[4, 5\]"),
         ({"seed": 1}, "seed = 0, not 1"),
-        ({"data": Path("/x")}, "data = None, not /x"),
     ],
 )
 def test_resume_names_the_setting_that_differs(begin, tmp_path, monkeypatch, change, message):
     _unfinished(begin, tmp_path / "run", monkeypatch)
     with pytest.raises(RunError, match=message):
         begin(**change, resume=True)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_data_that_were_edited_are_not_resumed_with(begin, tmp_path, monkeypatch, kind):
+    data = tmp_path / "data" if kind == "folder" else tmp_path / "data.csv"
+    file = data / "points.csv" if kind == "folder" else data
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("1,2\n")
+    with monkeypatch.context() as patch:
+        patch.setenv("FAKE_INTERRUPT_AT", "1")
+        with pytest.raises(KeyboardInterrupt):
+            begin(data=data)
+    file.write_text("1,3\n")
+    message = rf"made with other data: what {data} holds is not what it held then.*--overwrite"
+    with pytest.raises(RunError, match=message):
+        begin(data=data, resume=True)
+    with pytest.raises(RunError, match="made with other data: what no file holds"):
+        begin(resume=True)
+    file.write_text("1,2\n")
+    assert begin(data=data, resume=True)["resumed"] is True
+
+
+def test_the_digest_of_data_follows_what_files_hold_and_not_where_they_lie(tmp_path):
+    for name, text in (("a", "x"), ("b", "x"), ("c", "y")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.csv").write_text(text)
+    first, same, other = (digest_of_files([tmp_path / name / "data.csv"]) for name in "abc")
+    assert first == same != other
+    assert digest_of_files([tmp_path / "a"]) != digest_of_files([tmp_path / "c"])
+
+
+def test_a_run_is_not_resumed_by_other_code(begin, tmp_path, monkeypatch):
+    _unfinished(begin, tmp_path / "run", monkeypatch)
+    code = json.loads((tmp_path / "run" / "config.json").read_text())["code"]
+    assert code == f"{__version__}+{code_digest()}"
+    monkeypatch.setattr("pullback.runs._identity.code_digest", lambda: "0" * 12)
+    with pytest.raises(RunError, match=rf"by other code: pullback {re.escape(code)}; this is "):
+        begin(resume=True)
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path):
+    def refuse(config, context):
+        context.folder("net")  # made, and nothing in it
+        raise DataError("my.csv", "has no numbers")
+
+    folder = tmp_path / "runs" / "fake" / "desk"
+    recipe = replace(RECIPE, run=refuse)
+    with pytest.raises(DataError):
+        run(recipe, Config(), preset="desk", folder=folder)
+    missing = replace(RECIPE, reads=lambda data: locate("mnist", tmp_path))
+    with pytest.raises(DataError, match="not found"):
+        run(missing, Config(), preset="desk", folder=folder)
+    assert list(tmp_path.iterdir()) == []
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(RunError):
+        run(recipe, Config(), preset="desk", folder=folder)
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
+def test_one_process_holds_a_folder(begin, tmp_path):
+    folder = tmp_path / "run"
+    with held(folder):
+        script = (
+            "import sys; from pathlib import Path\n"
+            "from pullback.runs._folder import held, RunError\n"
+            "try:\n    with held(Path(sys.argv[1])): print('held')\n"
+            "except RunError as error: print(error)\n"
+        )
+        other = [sys.executable, "-c", script, str(folder)]
+        said = subprocess.run(other, capture_output=True, text=True, check=True).stdout
+        assert f"another process (number {os.getpid()}) is running in {folder}" in said
+        with pytest.raises(RunError, match="another process"):
+            begin()
+    assert not folder.exists()
+    said = subprocess.run(other, capture_output=True, text=True, check=True).stdout
+    assert said == "held\n"
+    assert begin()["resumed"] is False
+    assert not (folder / ".lock").exists()
+
+
+def test_a_lock_is_let_go_when_its_process_dies(begin, tmp_path):
+    script = (
+        "import os, sys; from pathlib import Path; from pullback.runs._folder import held\n"
+        "with held(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")])
+    assert (tmp_path / "run" / ".lock").exists()
+    assert begin()["resumed"] is False
+
+
+def test_a_folder_that_cannot_be_made_is_named(begin, tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "run"
+    with pytest.raises(RunError, match=rf"{folder} cannot be made or written to"):
+        run(RECIPE, Config(), preset="desk", folder=folder)
 
 
 def test_a_run_that_got_nowhere_may_be_started_again(begin, tmp_path, monkeypatch):

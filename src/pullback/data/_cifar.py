@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from pullback.data._errors import DataError
+from pullback.data._places import locate
 from pullback.data._types import Labelled, Split
 
 
-def cifar10_subset(folder: str | os.PathLike[str]) -> Split:
+def cifar10_subset(folder: str | os.PathLike[str] | None = None) -> Split:
     """A subset of CIFAR-10 from `train*.npz` and `test*.npz`, each with `images` and `labels`.
 
     Args:
-        folder: where the two files lie.
+        folder: where the two files lie, or the folder above `cifar10_subset`. None: the folder
+            that the environment variable `PULLBACK_DATA` names, then the cache of this user.
 
     Returns:
         `x` float32 images `[n, 32, 32, 3]` in [0, 1], `y` int32 classes 0 to 9.
@@ -27,22 +29,19 @@ def cifar10_subset(folder: str | os.PathLike[str]) -> Split:
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009).
     """
-    return Split(*(_part(Path(folder), name) for name in ("train", "test")))
+    return Split(*map(_part, locate("cifar10", folder)))
 
 
-def _part(folder: Path, name: str) -> Labelled:
-    files = sorted(folder.glob(f"{name}*.npz"))
-    if len(files) != 1:
-        raise DataError(folder, f"expected one file {name}*.npz with images; got {len(files)}.")
+def _part(file: Path) -> Labelled:
     try:
-        with np.load(files[0], allow_pickle=False) as arrays:
+        with np.load(file, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(files[0], f"expected npz with `images` and `labels`: {error}") from error
+        raise DataError(file, f"expected npz with `images` and `labels`: {error}") from error
     fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
     if not fits or labels.shape != images.shape[:1]:
         raise DataError(
-            files[0],
+            file,
             "expected uint8 images [n, 32, 32, 3] and a label for each; got "
             f"{images.dtype} {images.shape} and {labels.shape}.",
         )

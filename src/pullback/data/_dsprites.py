@@ -7,10 +7,9 @@ import numpy as np
 
 from pullback.data._arrays import read_arrays
 from pullback.data._errors import DataError
-from pullback.data._places import find, places
+from pullback.data._places import locate
 from pullback.data._shapes import Factored
 
-_FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 # In the order of the file's columns; the colour is white everywhere.
 _NAMES = ("colour", "shape", "scale", "orientation", "x", "y")
 _SIDE = 64
@@ -59,7 +58,7 @@ def dsprites(
             raise ValueError(f"`keep` names {name!r}; the factors are {', '.join(_NAMES[1:])}.")
         if not values or len(set(values)) < len(values):
             raise ValueError(f"`keep` needs different values of {name}, got {list(values)}.")
-    path = find((_FILE,), places("dsprites", folder), "dsprites")
+    (path,) = locate("dsprites", folder)
     images, classes = _read(path)
     factors = classes.astype(np.int32)
     kept = np.ones(len(classes), bool)

@@ -7,13 +7,8 @@ import numpy as np
 
 from pullback.data._errors import DataError
 from pullback.data._idx import read_idx
-from pullback.data._places import find, places
+from pullback.data._places import locate
 from pullback.data._types import Labelled, Split
-
-_FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 
 
 def mnist(folder: str | os.PathLike[str] | None = None) -> Split:
@@ -64,13 +59,8 @@ def fashion_mnist(folder: str | os.PathLike[str] | None = None) -> Split:
 
 
 def _load(name: str, folder: str | os.PathLike[str] | None) -> Split:
-    folders = places(name, folder, itself=name == "mnist")
-    advice = f", or run `pullback data fetch {name}`"
-    parts = []
-    for files in _FILES.values():
-        images, labels = (find((f"{file}.gz", file), folders, name, advice) for file in files)
-        parts.append(_labelled(images, labels))
-    return Split(*parts)
+    images, labels, test_images, test_labels = locate(name, folder)
+    return Split(_labelled(images, labels), _labelled(test_images, test_labels))
 
 
 def _labelled(images_file: Path, labels_file: Path) -> Labelled:

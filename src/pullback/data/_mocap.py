@@ -7,7 +7,7 @@ import numpy as np
 from pullback.data._arrays import read_arrays
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries, SeriesSplit
-from pullback.data._places import find, places
+from pullback.data._places import locate
 
 _SETS = {"train": ("Xtr", 16), "validation": ("Xval", 3), "test": ("Xtest", 4)}
 _FRAMES, _ANGLES = 300, 50
@@ -37,7 +37,7 @@ def mocap35(folder: str | os.PathLike[str] | None = None) -> SeriesSplit:
     Source: CMU graphics lab motion capture database, mocap.cs.cmu.edu, subject 35; the choice and
     the split of Yıldız et al., arXiv 1905.10994; used by Li et al., arXiv 2001.01328, section 7.3.
     """
-    path = find(("mocap35.npz",), places("mocap35", folder), "mocap35")
+    (path,) = locate("mocap35", folder)
     arrays = read_arrays(path, {name: (n, _FRAMES, _ANGLES) for name, n in _SETS.values()})
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from pullback.data._errors import DataError
-from pullback.data._places import find, places
+from pullback.data._places import locate
 from pullback.data._types import Labelled, Split
 
 _HELD_OUT = 4  # drawers
@@ -33,8 +33,7 @@ def omniglot(folder: str | os.PathLike[str] | None = None) -> Split:
     Source: B. Lake, R. Salakhutdinov and J. Tenenbaum, Human-Level Concept Learning Through
     Probabilistic Program Induction, Science 350 (2015).
     """
-    folders = places("omniglot_small", folder, itself=True)
-    path = find(("omniglot_small.npz",), folders, "omniglot_small", "")
+    (path,) = locate("omniglot", folder)
     try:
         with np.load(path, allow_pickle=False) as file:
             images, characters, drawer = (file[name] for name in ("img28", "char_id", "drawer"))

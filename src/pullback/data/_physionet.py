@@ -12,7 +12,7 @@ from pullback.data._csv import csv_rows, to_number
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries
 from pullback.data._pack import Entries, average, pack
-from pullback.data._places import find, places
+from pullback.data._places import locate
 from pullback.data._table import read_table
 
 # Names and units as on the challenge's page. The four descriptors come first.
@@ -104,8 +104,8 @@ def physionet2012(
     """
     if bin_minutes < 1:
         raise ValueError(f"`bin_minutes` must be at least 1, got {bin_minutes}.")
-    folders = places("physionet2012", folder)
-    sets = [_read_set(letter, folders) for letter in "ab"]
+    found = locate("physionet2012", folder)
+    sets = [_read_set(letter, path) for letter, path in zip("ab", found, strict=True)]
     units = {**_STATIC, **_SERIES} if statics else _SERIES
     code = {name: k for k, name in enumerate(units)}
     parts, done = [], 0
@@ -130,8 +130,7 @@ def physionet2012(
     )
 
 
-def _read_set(letter: str, folders: list[Path]) -> _Stays:
-    path = find((f"set_{letter}.npz", f"set-{letter}"), folders, "physionet2012")
+def _read_set(letter: str, path: Path) -> _Stays:
     stays = _from_text(path, letter) if path.is_dir() else _from_arrays(path)
     unknown = set(stays.names) - {"RecordID", *_STATIC, *_SERIES}
     if unknown:

@@ -6,7 +6,7 @@
 
 from pullback.recipes._own import TABLES as TABLES
 from pullback.recipes._papers import Paper as Paper
+from pullback.recipes._papers import check_data as check_data
 from pullback.recipes._papers import find as find
 from pullback.recipes._papers import load as load
 from pullback.recipes._papers import papers as papers
-from pullback.recipes._papers import takes_own as takes_own

@@ -4,6 +4,7 @@ import difflib
 import functools
 import importlib
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,9 +106,53 @@ def load(name: str, *, own: bool = False) -> Experiment:
         config=found.Config,
         presets=found.PRESETS,
         run=found.run,
+        own=own,
+        **({} if part is None else {"reads": functools.partial(reads, paper.data[part])}),
     )
 
 
-def takes_own(name: str, data: Path) -> bool:
-    """Whether `--data` names a file of the user's own, which the experiment `name` can read."""
-    return name in TABLES and not data.is_dir()
+def check_data(name: str, data: Path | None, *, to_run: bool = True) -> bool:
+    """Check that the experiment `name` can read `data`, before anything heavy is imported.
+
+    Args:
+        name: An experiment.
+        data: What the user named as data, or None.
+        to_run: Whether it is to be read now; else it need not be there.
+
+    Returns:
+        Whether it is a file of the user's own.
+
+    Raises:
+        ValueError: There is no such experiment, or it takes no such data; the message says what it
+            takes.
+        DataError: The data set that it is on is not there.
+    """
+    paper, part = find(name)
+    if part is not None:
+        if data is not None and to_run and not data.is_dir():
+            raise ValueError(f"--data {data}: {name} takes the folder with {paper.data[part]}")
+        if to_run:
+            reads(paper.data[part], data)
+        return False
+    if data is None:
+        return False
+    if data.is_dir() and not paper.data and name != "cnf":  # until its images have a file
+        return False
+    takes = [f"{name}/{part} --data DIR ({of})" for part, of in paper.data.items()]
+    if name in TABLES:
+        if not data.is_dir():
+            if to_run and not data.exists():
+                raise ValueError(f"--data {data}: there is no such file or folder")
+            return True
+        takes = [f"{name} --data FILE ({TABLES[name]})", *takes]
+    raise ValueError(
+        f"--data {data}: {name} does not take "
+        + (f"it; there is: {'; '.join(takes)}" if takes else "data; it makes its own")
+    )
+
+
+def reads(of: str, data: Path | None) -> Sequence[Path]:
+    """The files of a data set in a folder, or where sets are looked for."""
+    from pullback.data import locate
+
+    return locate(of, data)

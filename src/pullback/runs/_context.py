@@ -124,9 +124,10 @@ class Context:
         """The result of `function(*args)`, computed once in the life of a run.
 
         The result is kept in `stages/NAME.npz` with the figures, tables, notes and metrics that the
-        stage made; a resumed run reads it instead of calling `function`. It may hold dictionaries
-        with text keys, lists, tuples, text, Python numbers, `None` and arrays. Arrays come back as
-        NumPy arrays, from the file or not, so that a resumed run sees what an unbroken one saw.
+        stage made; a resumed run reads it instead of calling `function`. It may be any PyTree: a
+        model, dictionaries, lists, tuples, arrays, numbers, text, `None`. Arrays come back as NumPy
+        arrays, those of a model as they were, from the file or not, so that a resumed run sees what
+        an unbroken one saw. Each has a digest in the file, by which damage is named.
 
         Args:
             name: The stage's name; used once a run.

@@ -1,11 +1,10 @@
-"""Running a recipe: a folder that holds one run and never a mixture of two."""
+"""Running an experiment: a folder that holds one run and never a mixture of two."""
 
-import dataclasses
 import json
 import os
 import platform
-import shutil
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,22 +12,15 @@ from typing import Any
 
 from pullback import __version__
 from pullback._files import atomic_write_text
-from pullback.runs import Context, Experiment, write_page
-
-# Everything that a run writes, in the order in which a run that is replaced is taken away: the
-# mark of a finished run first and the mark of a run last, so that a kill in between is harmless.
-_LAYOUT = (
-    "claims.json", "report.html", "contents.json", "figures", "metrics.jsonl", "training", "stages",
-    "config.json",
-)  # fmt: skip
-
-
-class RunError(ValueError):
-    """A run cannot start, because of what lies in its folder."""
+from pullback.runs._context import Context
+from pullback.runs._experiment import Experiment
+from pullback.runs._folder import RunError, begun, clear, finished, held, read_identity
+from pullback.runs._identity import difference, identity_of, plain
+from pullback.runs._page import write_page
 
 
 def run(
-    recipe: Experiment,
+    experiment: Experiment,
     config: Any,
     *,
     preset: str,
@@ -39,123 +31,105 @@ def run(
     progress: bool = False,
     data: Path | None = None,
 ) -> dict[str, Any]:
-    """Run a recipe in `folder`, and write its `claims.json` and `report.html`.
+    """Run an experiment in `folder`, and write its `claims.json` and `report.html`.
+
+    One process holds the folder at a time. A run that is refused, and one that ends before it has
+    computed anything, leaves no folder that was not there.
 
     Args:
-        recipe: What to run.
-        config: Its configuration, usually one of `recipe.presets` or near it.
+        experiment: What to run.
+        config: Its configuration, usually one of `experiment.presets` or near it.
         preset: The preset that `config` came from.
         folder: Where the run writes; made when it is not there.
         seed: The base seed.
         resume: Go on with the run in `folder`; start when there is none.
         overwrite: Replace the run in `folder`. Files that no run wrote are left alone.
         progress: Whether to show progress bars.
-        data: A file or folder with the user's data.
+        data: A file or folder with the data to read.
 
     Returns:
         What `claims.json` holds: the claims, and what they were measured with.
 
     Raises:
-        RunError: `folder` holds other files, or a run that is neither the one to resume nor to be
+        RunError: `folder` cannot be made, is held by another process, holds other files, or a run
+            that is neither the one to resume (it has other settings, data or code) nor to be
             replaced.
+        DataError: What `data` names is not what the experiment reads.
     """
-    identity = {
-        "recipe": recipe.name,
-        "preset": preset,
-        "seed": seed,
-        "data": None if data is None else str(Path(data).resolve()),
-        "config": _plain(config),
-    }
-    _settle(folder, identity, resume=resume, overwrite=overwrite)
-    resumed = (folder / "config.json").exists()
-    spent = _spent(folder)
-    atomic_write_text(folder / "config.json", json.dumps(identity, indent=2) + "\n")
-    context = Context(folder, seed=seed, resume=resume, progress=progress, data=data)
-    start = time.perf_counter()
-    claims = recipe.run(config, context)
-    preset_config = _plain(recipe.presets[preset])
-    record = {
-        "recipe": recipe.name,
-        "title": recipe.title,
-        "arxiv": recipe.arxiv,
-        "summary": recipe.summary,
-        "preset": preset,
-        "seed": seed,
-        "config": identity["config"],
-        "changed": [k for k, v in identity["config"].items() if v != preset_config[k]],
-        "own_data": data is not None,
-        "claims": [claim.to_json() for claim in claims],
-        "versions": _versions(),
-        "machine": _machine(),
-        "wall_seconds": round(spent + time.perf_counter() - start, 1),
-        "resumed": resumed,
-        "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
-    atomic_write_text(folder / "contents.json", json.dumps(context.contents) + "\n")
-    atomic_write_text(folder / "claims.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
-    write_page(folder)
+    if resume and overwrite:
+        raise RunError("--resume goes on with a run and --overwrite replaces it; give one of them")
+    files = experiment.reads(data)
+    identity = identity_of(experiment, config, preset=preset, seed=seed, files=files)
+    with held(folder):
+        _settle(folder, identity, files, resume=resume, overwrite=overwrite)
+        resumed = (folder / "config.json").exists()
+        spent = _spent(folder)
+        atomic_write_text(folder / "config.json", json.dumps(identity, indent=2) + "\n")
+        context = Context(folder, seed=seed, resume=resume, progress=progress, data=data)
+        start = time.perf_counter()
+        try:
+            claims = experiment.run(config, context)
+        except BaseException:
+            if not begun(folder):
+                clear(folder)
+            raise
+        preset_config = plain(experiment.presets[preset])
+        record = {
+            "recipe": experiment.name,
+            "title": experiment.title,
+            "arxiv": experiment.arxiv,
+            "summary": experiment.summary,
+            "preset": preset,
+            "seed": seed,
+            "config": identity["config"],
+            "changed": [k for k, v in identity["config"].items() if v != preset_config[k]],
+            "own_data": experiment.own,
+            "data": identity["data"],
+            "code": identity["code"],
+            "claims": [claim.to_json() for claim in claims],
+            "versions": _versions(),
+            "machine": _machine(),
+            "wall_seconds": round(spent + time.perf_counter() - start, 1),
+            "resumed": resumed,
+            "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        }
+        atomic_write_text(folder / "contents.json", json.dumps(context.contents) + "\n")
+        text = json.dumps(record, indent=2, allow_nan=False)
+        atomic_write_text(folder / "claims.json", text + "\n")
+        write_page(folder)
     return record
+
+
+def _settle(
+    folder: Path,
+    identity: dict[str, Any],
+    files: Sequence[Path],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Leave `folder` ready for this run, or say why it cannot be."""
+    before = read_identity(folder)
+    if before is None:
+        return
+    if overwrite or not begun(folder):
+        clear(folder)
+    elif not resume:
+        raise RunError(
+            f"{folder} holds {'a finished' if finished(folder) else 'an unfinished'} run; "
+            "--resume goes on with it, --overwrite replaces it, --out names another folder"
+        )
+    elif differs := difference(before, identity, files):
+        raise RunError(
+            f"the run in {folder} {differs}; to resume it all must be as before: else replace it "
+            "with --overwrite, or name another folder with --out"
+        )
 
 
 def _spent(folder: Path) -> float:
     """What a finished run took, when it is resumed to be drawn again."""
     path = folder / "claims.json"
     return json.loads(path.read_text())["wall_seconds"] if path.exists() else 0.0
-
-
-def _settle(folder: Path, identity: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
-    """Leave `folder` ready for this run, or say why it cannot be."""
-    if resume and overwrite:
-        raise RunError("--resume goes on with a run and --overwrite replaces it; give one of them")
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file; name a folder with --out")
-    if not folder.exists() or all(path.name.startswith(".") for path in folder.iterdir()):
-        return
-    try:
-        before = json.loads((folder / "config.json").read_text())
-        _ = before["recipe"], before["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(
-            f"{folder} holds files, and no run of pullback; name another folder with --out"
-        ) from None
-    finished = (folder / "claims.json").exists()
-    begun = finished or any((folder / name).exists() for name in ("stages", "training"))
-    if overwrite or not begun:
-        _clear(folder)
-    elif not resume:
-        raise RunError(
-            f"{folder} holds {'a finished' if finished else 'an unfinished'} run; "
-            "--resume goes on with it, --overwrite replaces it, --out names another folder"
-        )
-    else:
-        _same(folder, before, identity)
-
-
-def _same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    flat_before, flat_now = (
-        {k: v for k, v in one.items() if k != "config"} | one["config"] for one in (before, now)
-    )
-    for name in flat_before | flat_now:
-        old, new = (flat.get(name, "nothing") for flat in (flat_before, flat_now))
-        if old != new:
-            raise RunError(
-                f"the run in {folder} has {name} = {old}, not {new}; to resume it give the same "
-                "flags as before, or name another folder with --out"
-            )
-
-
-def _clear(folder: Path) -> None:
-    for name in _LAYOUT:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """The configuration as JSON gives it back: tuples are lists, paths are text."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
 def _versions() -> dict[str, str]:

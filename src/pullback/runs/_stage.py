@@ -1,81 +1,222 @@
-"""A finished stage as one file: arrays and JSON, no pickle."""
+"""A finished stage as one file: the arrays of any PyTree, its settings as JSON, and no pickle."""
 
+import contextlib
+import dataclasses
+import enum
+import functools
+import hashlib
+import importlib
 import json
+import sys
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pullback._files import atomic_write
+
+_DAMAGE = (
+    OSError, EOFError, KeyError, ValueError, AttributeError, TypeError, ImportError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+# Whose names are looked up when a stage is read: what has been imported, and nothing else runs.
+_OURS = "pullback."
 
 
 def save_stage(path: Path, value: Any) -> Any:
     """Write `value` to `path`, and return it as `load_stage` will."""
     import numpy as np
 
-    arrays: dict[str, Any] = {}
+    writer = _Writer()
     # Encoded as JSON and back, so that what is returned now is what is read later.
-    text = json.dumps(_encode(value, arrays, "result"))
+    tree = writer.encode(value, "result")
+    text = json.dumps({"tree": tree, "arrays": writer.described})
+    arrays = {f"array{number}": array for number, array in enumerate(writer.arrays)}
     with atomic_write(path) as file:
         np.savez(file, structure=np.frombuffer(text.encode(), np.uint8), **arrays)
     return _decode(json.loads(text), arrays)
 
 
 def load_stage(path: Path) -> Any:
-    """Read what `save_stage` wrote; running no code."""
+    """Read what `save_stage` wrote; running no code.
+
+    Raises:
+        ValueError: The file is cut off or damaged, an array is not the one that was written, or a
+            class or function in it is no more.
+    """
     import numpy as np
 
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = dict(file)
-        return _decode(json.loads(arrays["structure"].tobytes()), arrays)
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError) as error:
+        kept = json.loads(arrays["structure"].tobytes())
+        for number, described in enumerate(kept["arrays"]):
+            if _digest(arrays[f"array{number}"]) != described["sha256"]:
+                raise ValueError(f"{described['name']} is not what was written")
+        return _decode(kept, arrays)
+    except _DAMAGE as error:
         raise ValueError(
             f"{path} is not a whole stage file ({error}); delete it, and the stage runs again"
         ) from error
 
 
-def _encode(value: Any, arrays: dict[str, Any], where: str) -> Any:
+def _digest(array: Any) -> str:
     import numpy as np
 
-    if value is None or (isinstance(value, (bool, int, float, str)) and not _is_numpy(value)):
-        return value
-    if isinstance(value, (list, tuple)):
-        items = [_encode(item, arrays, f"{where}[{i}]") for i, item in enumerate(value)]
-        return {"tuple" if isinstance(value, tuple) else "list": items}
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError(f"a stage's {where} is a dictionary whose keys are not all text")
-        return {
-            "dict": [
-                [key, _encode(item, arrays, f"{where}[{key!r}]")] for key, item in value.items()
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:32]
+
+
+class _Writer:
+    """Turns a value into JSON, and gathers its arrays."""
+
+    def __init__(self):
+        self.arrays: list[Any] = []
+        self.described: list[dict[str, Any]] = []
+
+    def encode(self, value: Any, where: str, *, model: bool = False) -> Any:
+        """`value` as JSON. Inside of a model arrays of JAX stay arrays of JAX."""
+        inner = functools.partial(self.encode, model=model)
+        if value is None or (isinstance(value, (bool, int, float, str)) and not _is_numpy(value)):
+            if not isinstance(value, enum.Enum):
+                return value
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            parts = [inner(item, f"{where}[{i}]") for i, item in enumerate(value)]
+            return {"namedtuple": [_name_of(type(value), where), parts]}
+        if isinstance(value, (list, tuple)):
+            items = [inner(item, f"{where}[{i}]") for i, item in enumerate(value)]
+            return {"tuple" if isinstance(value, tuple) else "list": items}
+        if isinstance(value, dict):
+            items = [[k, inner(item, f"{where}[{k!r}]")] for k, item in value.items()]
+            if not all(isinstance(key, (str, int)) for key in value):
+                raise TypeError(
+                    f"a stage's {where} is a dictionary whose keys are not all text or numbers"
+                )
+            return {"dict": items}
+        if hasattr(value, "__array__") and hasattr(value, "dtype"):
+            return self._array(value, where, model)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = [
+                [name, self.encode(item, f"{where}.{name}", model=True)]
+                for name, item in _fields(value)
             ]
-        }
-    if hasattr(value, "__array__"):
+            return {"object": [_name_of(type(value), where), fields]}
+        if isinstance(value, functools.partial):
+            parts = [value.func, value.args, value.keywords]
+            return {"partial": [self.encode(part, where, model=True) for part in parts]}
+        if isinstance(value, enum.Enum):
+            return {"enum": [_name_of(type(value), where), value.name]}
+        if isinstance(value, type) or callable(value):
+            return {"name": _name_of(value, where)}
+        raise self._refusal(value, where)
+
+    def _array(self, value: Any, where: str, model: bool) -> Any:
+        import jax
+        import numpy as np
+
+        described: dict[str, Any] = {"name": where}
+        if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+            described["key"] = str(jax.random.key_impl(value))
+            value = jax.random.key_data(value)
+        elif isinstance(value, jax.Array) and model:
+            described["jax"] = True
         array = np.array(value)  # a copy: whoever holds the original may write to it
-        if array.dtype.kind in "biufcSU":
-            label = f"array{len(arrays)}"
-            arrays[label] = array
-            return {"array": label}
-    raise TypeError(
-        f"a stage's {where} is a {type(value).__name__}; return arrays of numbers, Python numbers, "
-        "text, None, and lists, tuples and dictionaries of these"
-    )
+        described["dtype"] = str(array.dtype)
+        if array.dtype.kind == "V" and array.dtype.isbuiltin == 2:
+            array = array.view(f"u{array.dtype.itemsize}")  # bfloat16 and its kin
+        elif array.dtype.kind not in "biufcSU":
+            raise self._refusal(value, where)
+        described["sha256"] = _digest(array)
+        self.arrays.append(array)
+        self.described.append(described)
+        return {"array": len(self.arrays) - 1}
+
+    def _refusal(self, value: Any, where: str) -> TypeError:
+        return TypeError(
+            f"a stage's {where} is a {type(value).__name__}; return arrays of numbers, Python "
+            "numbers, text, None, models and other dataclasses, functions with a name, and lists, "
+            "tuples and dictionaries of these"
+        )
 
 
 def _is_numpy(value: Any) -> bool:
     return hasattr(value, "dtype")  # np.float64 is a float too, but is kept as an array
 
 
-def _decode(value: Any, arrays: dict[str, Any]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    [(kind, inner)] = value.items()
-    match kind:
-        case "array":
-            return arrays[inner]
-        case "dict":
-            return {key: _decode(item, arrays) for key, item in inner}
-        case "tuple":
-            return tuple(_decode(item, arrays) for item in inner)
-        case _:
-            return [_decode(item, arrays) for item in inner]
+def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+    for field in dataclasses.fields(value):
+        if hasattr(value, field.name):
+            yield field.name, getattr(value, field.name)
+
+
+def _name_of(value: Any, where: str) -> list[str]:
+    """Where a class or a function is found again."""
+    module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
+    with contextlib.suppress(AttributeError, ImportError, KeyError, TypeError):
+        if _found(module, name) is value:
+            return [module, name]
+    # Such as the last activation of `equinox.nn.MLP`, a lambda that has a name.
+    for name, held in vars(sys.modules.get(module, object)).items():
+        if held is value:
+            return [module, name]
+    raise TypeError(
+        f"a stage's {where} holds {value!r}, which has no name by which to find it again; define "
+        "it at the top of a module"
+    )
+
+
+def _found(module: str, name: str) -> Any:
+    if module.startswith(_OURS):
+        importlib.import_module(module)
+    return functools.reduce(getattr, name.split("."), sys.modules[module])
+
+
+def _decode(kept: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    def decode(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        [(kind, inner)] = value.items()
+        match kind:
+            case "array":
+                return _array(arrays[f"array{inner}"], kept["arrays"][inner])
+            case "dict":
+                return {key: decode(item) for key, item in inner}
+            case "tuple":
+                return tuple(map(decode, inner))
+            case "list":
+                return [*map(decode, inner)]
+            case "namedtuple":
+                return _found(*inner[0])._make(map(decode, inner[1]))
+            case "object":
+                return _made(_found(*inner[0]), {name: decode(item) for name, item in inner[1]})
+            case "partial":
+                function, args, keywords = map(decode, inner)
+                return functools.partial(function, *args, **keywords)
+            case "enum":
+                return _found(*inner[0])[inner[1]]
+            case "name":
+                return _found(*inner)
+        raise ValueError(f"it has a {kind}, which this version does not know")
+
+    return decode(kept["tree"])
+
+
+def _array(array: Any, described: dict[str, Any]) -> Any:
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    if "key" in described:
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=described["key"])
+    array = array if array.dtype.kind in "SU" else array.view(np.dtype(described["dtype"]))
+    return jnp.asarray(array) if described.get("jax") else array
+
+
+def _made(kind: type, fields: dict[str, Any]) -> Any:
+    """An object with these fields, without its constructor."""
+    if set(fields) - {field.name for field in dataclasses.fields(kind)}:
+        raise ValueError(f"{kind.__name__} has other fields now")
+    made = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return made

@@ -1,0 +1,113 @@
+"""The folder of a run: held by one process, and one run's alone."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Everything that a run writes, in the order in which a run that is replaced is taken away: the
+# mark of a finished run first and the mark of a run last, so that a kill in between is harmless.
+_LAYOUT = (
+    "claims.json", "report.html", "contents.json", "figures", "metrics.jsonl", "training", "stages",
+    "config.json",
+)  # fmt: skip
+_LOCK = ".lock"
+
+
+class RunError(ValueError):
+    """A run cannot start, because of what lies in its folder or who holds it."""
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a folder and hold it; one that is new and left empty goes again.
+
+    Raises:
+        RunError: The folder cannot be made, or another process holds it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; name a folder with --out")
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    lock = _taken(folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / _LOCK).unlink()
+        for path in new:  # from the inmost out; one that is not empty stays
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        os.close(lock)
+
+
+def _taken(folder: Path) -> int:
+    """An open lock file that is this process's alone; the system lets go of it at any death."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be made or written to ({error.strerror}); name another folder "
+            "with --out"
+        ) from error
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return lock
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it may have taken the file away since it was opened.
+        if os.fstat(lock).st_ino == os.stat(folder / _LOCK).st_ino:
+            os.truncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            return lock
+    except OSError:
+        pass
+    holder = os.pread(lock, 20, 0).decode() or "unknown"
+    os.close(lock)
+    raise RunError(
+        f"another process (number {holder}) is running in {folder}; wait for it, or name another "
+        "folder with --out"
+    )
+
+
+def finished(folder: Path) -> bool:
+    """Whether the folder holds a run with its claims."""
+    return (folder / "claims.json").exists()
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run in the folder has something to lose: claims, a stage or a checkpoint."""
+    kept = (path for name in ("stages", "training") for path in (folder / name).rglob("*"))
+    return finished(folder) or any(path.is_file() for path in kept)
+
+
+def read_identity(folder: Path) -> dict[str, Any] | None:
+    """What the run in the folder is, or None where there is no run and no file.
+
+    Raises:
+        RunError: There are files, and none says that they are a run's.
+    """
+    if all(path.name.startswith(".") for path in folder.iterdir()):
+        return None
+    try:
+        before = json.loads((folder / "config.json").read_text())
+        _ = before["recipe"], before["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(
+            f"{folder} holds files, and no run of pullback; name another folder with --out"
+        ) from None
+    return before
+
+
+def clear(folder: Path) -> None:
+    """Take away what a run wrote, and nothing else."""
+    for name in _LAYOUT:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

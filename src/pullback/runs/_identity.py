@@ -1,0 +1,74 @@
+"""What makes two runs the same run: the experiment, its settings, its data and the code."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pullback import __version__
+from pullback.runs._experiment import Experiment
+
+_PACKAGE = Path(__file__).parent.parent
+# What only draws changes no figure that is measured: a finished run may be drawn again.
+_DRAWS = ("show.py", "plots")
+
+
+def identity_of(
+    experiment: Experiment, config: Any, *, preset: str, seed: int, files: Sequence[Path]
+) -> dict[str, Any]:
+    """What a resumed run has to share with what it goes on with, as `config.json` has it."""
+    return {
+        "recipe": experiment.name,
+        "preset": preset,
+        "seed": seed,
+        "data": digest_of_files(files) if files else None,
+        "code": f"{__version__}+{code_digest()}",
+        "config": plain(config),
+    }
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The configuration as JSON gives it back: tuples are lists, paths are text."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """The SHA-256 digest of what files hold, and of all files in folders, by name; 16 digits."""
+    found = hashlib.sha256()
+    for path in files:
+        inner = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for each in inner:
+            found.update(f"{each.relative_to(path.parent)}\0".encode())
+            with each.open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()[:16]
+
+
+@functools.cache
+def code_digest() -> str:
+    """The digest of the package's code, all of it but for what only draws."""
+    files = sorted(
+        path for path in _PACKAGE.rglob("*.py")
+        if not set(path.relative_to(_PACKAGE).parts) & set(_DRAWS)
+    )  # fmt: skip
+    return digest_of_files(files)[:12]
+
+
+def difference(before: dict[str, Any], now: dict[str, Any], files: Sequence[Path]) -> str | None:
+    """In what two identities differ, as a sentence, or None."""
+    if before.get("data") != now["data"]:
+        read = ", ".join(map(str, files)) or "no file"
+        return f"was made with other data: what {read} holds is not what it held then"
+    flat_before, flat_now = (
+        {k: v for k, v in one.items() if k != "config"} | one["config"] for one in (before, now)
+    )
+    for name in flat_before | flat_now:
+        old, new = (flat.get(name, "nothing") for flat in (flat_before, flat_now))
+        if old != new and name == "code":
+            return f"was made by other code: pullback {old}; this is {new}"
+        if old != new:
+            return f"has {name} = {old}, not {new}"
+    return None
