@@ -1,6 +1,9 @@
 """Importing pullback is free, and what it says of itself agrees with pyproject.toml."""
 
 import ast
+import importlib
+import inspect
+import pydoc
 import re
 import subprocess
 import sys
@@ -55,6 +58,30 @@ def test_every_folder_is_a_room_and_is_imported_when_used():
     assert rooms == folders
     for room in rooms:
         assert getattr(pb, room).__name__ == f"pullback.{room}"
+
+
+# The rooms and their rooms; a recipe is none.
+ROOMS = sorted(
+    ".".join(("pullback", *path.parent.relative_to(ROOT / "src" / "pullback").parts))
+    for path in (ROOT / "src" / "pullback").glob("**/__init__.py")
+    if path.parent.name != "pullback" and path.parent.parent.name != "recipes"
+)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_shows_its_public_names_and_nothing_else(name):
+    room = importlib.import_module(name)
+    own = lambda each: not inspect.ismodule(each) or each.__name__.startswith(f"{name}.")
+    names = {each for each in vars(room) if not each.startswith("_") and own(getattr(room, each))}
+    assert set(dir(room)) == set(room.__all__) == names
+    page = pydoc.plain(pydoc.render_doc(room))
+    # The files of a package are listed by Python itself, whatever the package says.
+    shown, _, rest = page.partition("PACKAGE CONTENTS")
+    shown += rest.partition("\n\n")[2]
+    defined = {each for each in names if not inspect.ismodule(getattr(room, each))}
+    assert all(re.search(rf"\b{each}\b", shown) for each in defined)
+    headings = re.findall(r"^    (?:class )?(\w+)(?:\(| = )", shown, flags=re.MULTILINE)
+    assert not [each for each in headings if each.startswith("_")]
 
 
 def test_an_unknown_name_is_an_attribute_error():

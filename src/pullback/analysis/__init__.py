@@ -1,5 +1,7 @@
 """What you measure on a model: functions of arrays and callables, which know no model."""
 
+from pullback import _contents
+
 from ._annealed_evidence import Annealing as Annealing
 from ._annealed_evidence import Evidence as Evidence
 from ._annealed_evidence import evidence_by_annealing as evidence_by_annealing
@@ -35,3 +37,5 @@ from ._rate_distortion import discrete_rate_distortion as discrete_rate_distorti
 from ._rate_distortion import rate_distortion as rate_distortion
 from ._rate_distortion import reverse_water_filling as reverse_water_filling
 from ._stein_result import GoodnessOfFit as GoodnessOfFit
+
+__all__, __dir__ = _contents.of(__name__)

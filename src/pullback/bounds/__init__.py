@@ -5,6 +5,8 @@ model, a posterior, the bound, and the estimator of the gradient, which is from
 `pullback.sampling`. Pairs that are invalid are refused.
 """
 
+from pullback import _contents
+
 from ._aggregate import AggregateLogProb as AggregateLogProb
 from ._aggregate import AggregateSamples as AggregateSamples
 from ._aggregate import aggregate_log_prob as aggregate_log_prob
@@ -83,3 +85,5 @@ from ._variational import ELBO as ELBO
 from ._variational import AbstractBound as AbstractBound
 from ._variational import ImportanceWeighted as ImportanceWeighted
 from ._variational import require_densities as require_densities
+
+__all__, __dir__ = _contents.of(__name__)

@@ -1,5 +1,7 @@
 """Derivatives that JAX does not have ready, and unbiased sums of infinite series."""
 
+from pullback import _contents
+
 from ._anderson import Anderson as Anderson
 from ._diagnosis import DrawDiagnosis as DrawDiagnosis
 from ._diagnosis import diagnose_draws as diagnose_draws
@@ -34,3 +36,5 @@ from ._total_derivatives import total_derivatives as total_derivatives
 from ._truncation import AbstractTruncation as AbstractTruncation
 from ._truncation import Geometric as Geometric
 from ._truncation import HarmonicTail as HarmonicTail
+
+__all__, __dir__ = _contents.of(__name__)

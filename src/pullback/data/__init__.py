@@ -4,6 +4,7 @@ Every loader returns NumPy arrays. Images are float32; what is generated or read
 float64, which JAX takes as float32 unless `jax_enable_x64` is set.
 """
 
+from pullback import _contents
 from pullback.data._cifar import cifar10_subset as cifar10_subset
 from pullback.data._digits import digits as digits
 from pullback.data._dsprites import dsprites as dsprites
@@ -48,3 +49,5 @@ from pullback.data._toys import two_circles as two_circles
 from pullback.data._toys import two_moons as two_moons
 from pullback.data._types import Labelled as Labelled
 from pullback.data._types import Split as Split
+
+__all__, __dir__ = _contents.of(__name__)

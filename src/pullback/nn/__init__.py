@@ -1,5 +1,7 @@
 """Networks for one example: fields `f(t, y, args)`, nets of sequences, layers of bounded norm."""
 
+from pullback import _contents
+
 from ._attention import AttentionConditioner as AttentionConditioner
 from ._augment import RandomCrop as RandomCrop
 from ._causal import AbstractSequenceNet as AbstractSequenceNet
@@ -38,3 +40,5 @@ from ._masked import TwoSidedConditioner as TwoSidedConditioner
 from ._slopes import LipSwish as LipSwish
 from ._slopes import MaxMin as MaxMin
 from ._slopes import slope_bound as slope_bound
+
+__all__, __dir__ = _contents.of(__name__)

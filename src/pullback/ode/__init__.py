@@ -7,6 +7,8 @@ from diffrax import Euler as Euler
 from diffrax import Heun as Heun
 from diffrax import Tsit5 as Tsit5
 
+from pullback import _contents
+
 from ._adjoint import AbstractAdjoint as AbstractAdjoint
 from ._adjoint import Pulled as Pulled
 from ._backsolve import Backsolve as Backsolve
@@ -42,3 +44,5 @@ from ._sdirk import SDIRK as SDIRK
 from ._solve import Gradients as Gradients
 from ._solve import solve as solve
 from ._solve import vjp as vjp
+
+__all__, __dir__ = _contents.of(__name__)

@@ -4,9 +4,12 @@
 `pullback.runs.run`.
 """
 
+from pullback import _contents
 from pullback.recipes._own import TABLES as TABLES
 from pullback.recipes._papers import Paper as Paper
 from pullback.recipes._papers import check_data as check_data
 from pullback.recipes._papers import find as find
 from pullback.recipes._papers import load as load
 from pullback.recipes._papers import papers as papers
+
+__all__, __dir__ = _contents.of(__name__)

@@ -5,6 +5,7 @@ An `Experiment` is what can be run: a configuration in three sizes, and a functi
 page of many. Jinja is imported when a page is written, not before.
 """
 
+from pullback import _contents
 from pullback.runs._claim import Claim as Claim
 from pullback.runs._context import Context as Context
 from pullback.runs._experiment import Experiment as Experiment
@@ -15,3 +16,5 @@ from pullback.runs._numbers import number as number
 from pullback.runs._page import read_record as read_record
 from pullback.runs._page import write_page as write_page
 from pullback.runs._run import run as run
+
+__all__, __dir__ = _contents.of(__name__)

@@ -4,6 +4,8 @@
 estimator that it is given.
 """
 
+from pullback import _contents
+
 from ._concrete import ExpRelaxedOneHotCategorical as ExpRelaxedOneHotCategorical
 from ._concrete import RelaxedOneHotCategorical as RelaxedOneHotCategorical
 from ._contract import require_distribution as require_distribution
@@ -68,3 +70,5 @@ from ._standard_normal import normal_kl as normal_kl
 from ._support import require_inside as require_inside
 from ._support import require_volume as require_volume
 from ._support_map import SupportMap as SupportMap
+
+__all__, __dir__ = _contents.of(__name__)

@@ -9,6 +9,8 @@ from diffrax import ReversibleHeun as ReversibleHeun
 from diffrax import StratonovichMilstein as StratonovichMilstein
 from diffrax import VirtualBrownianTree as VirtualBrownianTree
 
+from pullback import _contents
+
 from ._convert import ConvertedDrift as ConvertedDrift
 from ._convert import ito_to_stratonovich as ito_to_stratonovich
 from ._convert import stratonovich_to_ito as stratonovich_to_ito
@@ -17,3 +19,5 @@ from ._solve import Solution as Solution
 from ._solve import brownian_path as brownian_path
 from ._solve import solve as solve
 from ._stochastic_adjoint import StochasticAdjoint as StochasticAdjoint
+
+__all__, __dir__ = _contents.of(__name__)

@@ -11,6 +11,7 @@ metrics)`: a function named `..._loss`, or a class named `...Loss` where it has 
 scalars to minimise are objectives.
 """
 
+from pullback import _contents
 from pullback.train._checkpoint import CheckpointError as CheckpointError
 from pullback.train._checkpoint import load_checkpoint as load_checkpoint
 from pullback.train._checkpoint import save_checkpoint as save_checkpoint
@@ -24,3 +25,5 @@ from pullback.train._iterate import iterate as iterate
 from pullback.train._learned import JointLoss as JointLoss
 from pullback.train._load_model import load_model as load_model
 from pullback.train._sources import Stream as Stream
+
+__all__, __dir__ = _contents.of(__name__)

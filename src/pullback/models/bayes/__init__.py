@@ -1,5 +1,7 @@
 """Bayesian networks of infinite depth: weights that follow an SDE, with calibrated predictions."""
 
+from pullback import _contents
+
 from ._block import BlockOutput as BlockOutput
 from ._block import SDEBNNBlock as SDEBNNBlock
 from ._block import sde_bnn_block as sde_bnn_block
@@ -18,3 +20,5 @@ from ._weight_process import KL as KL
 from ._weight_process import BottleneckDrift as BottleneckDrift
 from ._weight_process import WeightPaths as WeightPaths
 from ._weight_process import WeightProcess as WeightProcess
+
+__all__, __dir__ = _contents.of(__name__)

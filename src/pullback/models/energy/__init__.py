@@ -1,5 +1,7 @@
 """Energy-based models: densities that are known but for their sum."""
 
+from pullback import _contents
+
 from ._entropy_gradient import entropy_score as entropy_score
 from ._entropy_gradient import entropy_surrogate as entropy_surrogate
 from ._entropy_proposals import AbstractProposal as AbstractProposal
@@ -33,3 +35,5 @@ from ._tilted_gaussian import TiltedGaussian as TiltedGaussian
 from ._vera_loss import vera_energy_objective as vera_energy_objective
 from ._vera_step import VERAState as VERAState
 from ._vera_step import VERAStep as VERAStep
+
+__all__, __dir__ = _contents.of(__name__)

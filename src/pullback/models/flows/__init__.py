@@ -7,6 +7,8 @@ with a `context` where the density depends on one, and both train by `maximum_li
 as the posteriors of a VAE.
 """
 
+from pullback import _contents
+
 from ._bijection import AbstractBijection as AbstractBijection
 from ._bijection import Chain as Chain
 from ._bijection import InverseInfo as InverseInfo
@@ -40,3 +42,5 @@ from ._residual_block import with_log_det as with_log_det
 from ._residual_flow import InverseError as InverseError
 from ._residual_flow import ResidualFlow as ResidualFlow
 from ._support import OntoLine as OntoLine
+
+__all__, __dir__ = _contents.of(__name__)

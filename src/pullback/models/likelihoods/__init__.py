@@ -1,5 +1,7 @@
 """How data scatter about what a model says: one contract for autoencoders and for series."""
 
+from pullback import _contents
+
 from ._bernoulli import Bernoulli as Bernoulli
 from ._bernoulli import bernoulli_log_prob as bernoulli_log_prob
 from ._categorical import Categorical as Categorical
@@ -13,3 +15,5 @@ from ._normal import Normal as Normal
 from ._normal import normal_log_prob as normal_log_prob
 from ._support import check_support as check_support
 from ._support import within_support as within_support
+
+__all__, __dir__ = _contents.of(__name__)

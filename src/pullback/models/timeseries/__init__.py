@@ -1,5 +1,6 @@
 """Irregular, partly observed series: recurrent cells, the ODE-RNN, the latent ODE."""
 
+from pullback import _contents
 from pullback.models.likelihoods import AbstractLikelihood as AbstractLikelihood
 from pullback.models.likelihoods import Bernoulli as Bernoulli
 from pullback.models.likelihoods import Categorical as Categorical
@@ -62,3 +63,5 @@ from ._transitions import AbstractTransition as AbstractTransition
 from ._transitions import Decay as Decay
 from ._transitions import ODETransition as ODETransition
 from ._transitions import PiecewiseConstant as PiecewiseConstant
+
+__all__, __dir__ = _contents.of(__name__)

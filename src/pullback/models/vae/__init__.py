@@ -1,5 +1,6 @@
 """Variational autoencoders: of parts that are chosen freely."""
 
+from pullback import _contents
 from pullback.models.likelihoods import AbstractLikelihood as AbstractLikelihood
 from pullback.models.likelihoods import Bernoulli as Bernoulli
 from pullback.models.likelihoods import Categorical as Categorical
@@ -31,3 +32,5 @@ from ._sequence_decoder import SequenceDecoder as SequenceDecoder
 from ._vae import VAE as VAE
 from ._vae import mlp_vae as mlp_vae
 from ._vae import traverse as traverse
+
+__all__, __dir__ = _contents.of(__name__)
