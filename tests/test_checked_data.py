@@ -71,6 +71,24 @@ def test_pixels_of_0_to_255_are_refused_by_all_who_score(name):
         SCORES[name](pixels)
 
 
+def test_compiled_pixels_of_0_to_255_have_no_finite_score():
+    """Their numbers cannot be looked at; the law itself gives them no mass."""
+    pixels = jnp.array([[0.0, 1.0, 0.5, 0.0], [255.0, 128.0, 0.0, 3.0]])
+
+    @eqx.filter_jit
+    def scores(model, x):
+        terms = batch_terms(model, x, estimator=Reparameterised(), key=KEY)
+        evidence = importance_weighted_evidence(model, x, samples=2, key=KEY)
+        one = jnp.stack([model.log_prob(each, key=KEY) for each in x])
+        return -terms.distortion, evidence, one, BOUND(model, x, key=KEY)[0]
+
+    *rows, loss = scores(VAE, pixels)
+    for found in rows:
+        assert np.isfinite(found[0])
+        assert found[1] == -np.inf
+    assert loss == np.inf
+
+
 @pytest.mark.parametrize("make", ["residual", "cnf"])
 def test_points_that_are_not_of_a_flow_are_named(make):
     field = ConcatMLP(2, width=4, depth=1, key=jr.key(0))

@@ -1,5 +1,6 @@
 """Every estimator, with every bound and kind of distribution, compiled and eager; refusals too."""
 
+import functools
 import inspect
 import itertools
 import re
@@ -172,6 +173,14 @@ def test_every_door_refuses_a_posterior_outside_of_its_prior(key):
         lambda: rate_distortion(target, x, key=key),
         lambda: rate_distortion(model.target, x, key=key),
     ]  # fmt: skip
+    compiled = lambda f: eqx.filter_jit(lambda model, x: f(model, x, key=key))
+    doors += [
+        lambda: compiled(BoundLoss(ELBO()))(model, x),
+        lambda: compiled(functools.partial(batch_terms, kl="sampled"))(model, x),
+        lambda: compiled(lambda *a, **k: importance_weighted_evidence(*a, samples=3, **k))(
+            model, x
+        ),
+    ]
     for door in doors:
         with pytest.raises(ValueError, match="support must lie in the prior's"):
             door()

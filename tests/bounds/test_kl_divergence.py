@@ -139,6 +139,36 @@ def test_batch_shapes_are_broadcast_to_the_common_one():
     np.testing.assert_allclose(each, np.full(5, 2 * normal))
 
 
+def test_pairs_of_another_shape_are_the_same_compiled():
+    """0.062 for 1.216, where the batch shapes were not broadcast."""
+    one_hot = lambda logits: OneHotCategorical(logits)
+
+    @jax.jit
+    def found(p, mean, logits):
+        row = jnp.array([1.5, 0.3, 0.1, 0.1, 0.3])
+        near, far = one_hot(logits), one_hot(2 * logits)
+        return {
+            "bernoulli": kl_divergence(dist.Bernoulli(0.3), dist.Bernoulli(p)),
+            "expanded": kl_divergence(dist.Normal(p[0], 0.5).expand((3,)), StandardNormal(3)),
+            "one-hot": kl_divergence(near.expand((3,)), far),
+            "circulant": kl_divergence(
+                dist.Normal(mean, 0.7).to_event(1),
+                dist.CirculantNormal(jnp.zeros(5), covariance_row=row),
+            ),
+        }
+
+    given = jnp.array([0.6, 0.9]), jnp.linspace(-1, 1, 5), jnp.array([0.0, 1.0])
+    with jax.disable_jit():
+        eager = found(*given)
+    got = found(*given)
+    np.testing.assert_allclose(got["bernoulli"], 1.2163400, rtol=1e-6)
+    np.testing.assert_allclose(got["expanded"], 3 * (0.25 + 0.36 - 1 + np.log(4)) / 2, rtol=1e-9)
+    p, r = (np.exp(x) / np.exp(x).sum() for x in (np.array([0.0, 1.0]), np.array([0.0, 2.0])))
+    np.testing.assert_allclose(got["one-hot"], 3 * np.sum(p * np.log(p / r)), rtol=1e-9)
+    for name, value in eager.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-9, err_msg=name)
+
+
 def test_pairs_that_are_known_as_they_stand():
     size = 5
     row = jnp.array([1.5, 0.3, 0.1, 0.1, 0.3])

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import numpyro.distributions as dist
+import optax
 import pytest
 
 from pullback import models
-from pullback.bounds import ImportanceWeighted
+from pullback.bounds import ELBO, AbstractFamily, ImportanceWeighted
 from pullback.sampling import (
     DoublyReparameterised,
+    FixedDistribution,
     GumbelSoftmax,
     Lax,
     NeuralControlVariate,
@@ -26,6 +28,7 @@ from pullback.sampling import (
     expectation,
 )
 from pullback.sampling._distribution import is_reparameterised
+from pullback.train import fit
 
 
 class Coins(eqx.Module):
@@ -81,6 +84,61 @@ def test_discrete_samples_that_are_floats_are_refused(distribution, compiled, es
     grad = eqx.filter_jit(grad) if compiled else grad
     with pytest.raises(ValueError, match="take `ScoreFunction`"):
         grad(LOGITS, distribution, estimator, key)
+
+
+class CoinsOfExamples(AbstractFamily):
+    shape: tuple = eqx.field(static=True)
+
+    def __call__(self, params):
+        return Coins(params)
+
+    def augment(self, model, params):
+        return model
+
+
+def test_a_vae_of_such_samples_is_refused_and_its_encoder_has_the_gradient_of_what_is_named(key):
+    """By the sum over both outcomes of each of two latents."""
+    vae = models.vae
+    made = vae.mlp_vae(3, latent=1, width=3, likelihood=vae.Bernoulli(), key=jr.key(0))
+    prior = FixedDistribution(dist.Bernoulli(logits=jnp.zeros(2)).to_event(1))
+    decoder = models.vae.mlp_vae(3, latent=2, width=3, likelihood=vae.Bernoulli(), key=jr.key(1))
+    model = eqx.tree_at(
+        lambda v: (v.family, v.prior, v.decoder),
+        made,
+        (CoinsOfExamples((2,)), prior, decoder.decoder),
+    )
+    x = jnp.array([[0.0, 1.0, 1.0]])
+    refused = "estimator. Reparameterised needs samples.*Coins.*take `ScoreFunction`"
+    options = {"optimiser": optax.sgd(0.1), "steps": 1, "batch_size": 1, "key": key}
+    for run in (
+        lambda: vae.BoundLoss(ELBO())(model, x, key=key),
+        lambda: eqx.filter_jit(vae.BoundLoss(ELBO()))(model, x, key=key),
+        lambda: fit(model, vae.BoundLoss(ELBO()), x, **options),
+    ):
+        with pytest.raises(ValueError, match=refused):
+            run()
+
+    def by_sum(params):
+        states = jnp.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        q = Coins(params)
+        log_q = jnp.stack([q.log_prob(z) for z in states])
+        log_p = jnp.stack([model.model(x[0])(z) for z in states])
+        return jnp.sum(jnp.exp(log_q) * (log_p - log_q))
+
+    def by_draws(params, key):
+        bound = ELBO()
+        return bound(
+            model.model(x[0]), Coins(params), estimator=ScoreFunction("leave_one_out"),
+            num_samples=2, key=key,
+        )  # fmt: skip
+
+    with jax.numpy_dtype_promotion("standard"):
+        params = model.encoder(x[0])
+        exact = jax.grad(by_sum)(params)
+        each = jax.jit(jax.vmap(jax.grad(by_draws), (None, 0)))(params, jr.split(key, 20_000))
+    error = each.std(axis=0) / len(each) ** 0.5
+    assert float(jnp.linalg.norm(exact)) > 0.01
+    assert np.all(np.abs(each.mean(axis=0) - exact) < 4 * error)
 
 
 def test_the_estimator_that_is_named_has_the_gradient(key):

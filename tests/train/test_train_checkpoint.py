@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 
+from pullback.models.flows import residual_flow
 from pullback.train import (
     CheckpointError,
     Stream,
@@ -208,6 +209,17 @@ def test_another_setting_is_refused_by_its_name(tmp_path, name):
     assert found.layer.weight.tolist() == [0, 0]
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(tmp_path / "c.npz", Model(other))
+
+
+def test_the_bound_of_a_flow_is_a_setting(tmp_path):
+    """Loaded into another bound the same weights would be another density."""
+    flow = lambda bound: residual_flow(2, blocks=1, width=4, bound=bound, key=jr.key(0))
+    save_checkpoint(tmp_path / "c.npz", flow(0.97))
+    found, _ = load_checkpoint(tmp_path / "c.npz", flow(0.97))
+    x = jnp.array([[0.3, -1.0]])
+    np.testing.assert_array_equal(found.log_prob(x), flow(0.97).log_prob(x))
+    with pytest.raises(CheckpointError, match=r"layers\[0\]\.bound is 0\.97 in the .* and 0\.5"):
+        load_checkpoint(tmp_path / "c.npz", flow(0.5))
 
 
 def test_a_description_has_no_address_and_knows_lambdas_and_partials_by_what_they_are():

@@ -87,6 +87,8 @@ def test_empty_batches_and_whole_numbers(kind):
     np.testing.assert_array_equal(
         log_prob(flow, np.ones((2, 1), int)), log_prob(flow, np.ones((2, 1)))
     )
+    draws, scores = eqx.filter_jit(lambda f: (f.sample(jr.key(0), (0,)), f.log_prob(none)))(flow)
+    assert (draws.shape, scores.shape) == ((0, 1), (3, 0))
     with pytest.raises(TypeError, match=r"got 0: give jax\.random\.key\(0\)"):
         log_prob(flow, none, key=0)
 
