@@ -10,6 +10,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
+STACK_PARTS = (
+    "solve for its real and imaginary parts, y0 = jnp.stack([z.real, z.imag]), and put them "
+    "together in f, z = y[0] + 1j * y[1]"
+)
+
 
 def check_callable(name: str, f: Any) -> None:
     if not callable(f):
@@ -65,10 +70,7 @@ def checked_state(y0: PyTree) -> tuple[PyTree, Any]:
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(y0)}
     for dtype in dtypes:
         if jnp.issubdtype(dtype, jnp.complexfloating):
-            raise TypeError(
-                f"y0 must be real, got {dtype}: solve for its real and imaginary parts, "
-                "y0 = jnp.stack([z.real, z.imag]), and put them together in f, z = y[0] + 1j * y[1]"
-            )
+            raise TypeError(f"y0 must be real, got {dtype}: {STACK_PARTS}")
         if not jnp.issubdtype(dtype, jnp.floating):
             counts = jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)
             remedy = ": use jnp.asarray(y0, float)" if counts else ""

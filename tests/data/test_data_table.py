@@ -106,7 +106,23 @@ def test_npz_has_the_inputs_and_the_target(tmp_path):
 @pytest.mark.parametrize(
     ("text", "columns", "message"),
     [
-        (CSV, None, r"4 bad rows:\n  line 2: expected a number in column 'name'; got 'x'"),
+        (
+            CSV,
+            None,
+            r"column 'name' has 4 cells that are no numbers, such as 'x' on line 2.*"
+            r"columns=\['a', 'b'\] \(on the command line --columns a b\)",
+        ),
+        (
+            "a,b\n1,x\n3,4\n",
+            None,
+            r"1 bad row:\n  line 2: expected a number in column 'b'; got 'x'",
+        ),
+        (
+            "a,when\n1,31/01/2024\n2,01/02/2024\n",
+            None,
+            r"column 'when' has 2 dates, .*days from the "
+            r"first.*--columns a\)",
+        ),
         (CSV, ["c"], "there is no column 'c'; did you mean"),
         (CSV, ["a", "b", "a"], "column 'a' is asked for twice"),
         ("a,b\n1,2\n1,2,3\n", None, "line 3: expected 2 cells, got 3"),

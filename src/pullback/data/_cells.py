@@ -13,7 +13,8 @@ from pullback.data._csv import to_number
 from pullback.data._errors import DataError
 
 _SHOWN, _ENOUGH = 20, 1000
-_ENOUGH_OF_ONE = 20  # bad cells of one column are a fault of the column, not of rows
+# More bad cells of a column are a fault of the column and not of rows; of one without numbers, 2.
+_ENOUGH_OF_ONE = 20
 _DATE = re.compile(r"\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4}.*|\d{1,2}:\d{2}.*|[A-Za-z]{3,9} \d{1,2},? .*")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _UNIT = re.compile(r"(.*?)\s*\[([^\[\]]*)\]")
@@ -33,6 +34,7 @@ class BadRows:
         self.path, self.word, self.remedy = path, word, remedy
         self.problems: dict[int, str] = {}
         self.cells: dict[str, dict[int, str]] = {}
+        self.with_numbers: set[str] = set()
 
     def add(self, place: int, problem: str) -> None:
         self.problems.setdefault(place, problem)
@@ -61,7 +63,8 @@ class BadRows:
 
     def _check_columns(self, more: str) -> None:
         """A column that is none of numbers is one problem, and not one for each of its rows."""
-        worst = [name for name in self.cells if len(self.cells[name]) > _ENOUGH_OF_ONE]
+        most = {name: _ENOUGH_OF_ONE if name in self.with_numbers else 1 for name in self.cells}
+        worst = [name for name in self.cells if len(self.cells[name]) > most[name]]
         if not worst:
             return
         told = []
@@ -103,12 +106,14 @@ def numbers(
     # Python takes 1_000 for a number, so the quick way must not meet an underscore.
     if found is not None and np.isfinite(found).all():
         if not (isinstance(cells[0], str) and "_" in "".join(cells)):
+            bad.with_numbers.add(column)
             return found
     found = np.full(len(cells), np.nan)
     for row, (cell, place) in enumerate(zip(cells, places, strict=True)):
         value = to_number("" if cell is None else str(cell))
         if value is not None and math.isfinite(value):
             found[row] = value
+            bad.with_numbers.add(column)
         else:
             bad.no_number(column, place, cell)
     return found

@@ -142,6 +142,7 @@ def _column(
             bad.no_number(name, number, text)
         else:
             found[place] = value
+            bad.with_numbers.add(name)
     return found
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from pullback._solve_arguments import check_mesh
+from pullback._solve_arguments import STACK_PARTS, check_mesh
 from pullback._traced import Program, traced
 
 from ._runge_kutta import Field
@@ -116,8 +117,11 @@ def _check(got: PyTree, y: PyTree) -> None:
                 f"f must return what y is, {w.dtype}{list(w.shape)}, got {g.dtype}{list(g.shape)}"
             )
         if g.dtype != w.dtype:
+            # A cast would drop the imaginary part without a word.
+            remedy = f"cast it, or the result, with .astype({w.dtype})"
+            if jnp.issubdtype(g.dtype, jnp.complexfloating):
+                remedy = STACK_PARTS
             raise ValueError(
                 f"f must return what y is, {w.dtype}{list(w.shape)}, got {g.dtype}{list(g.shape)}: "
-                f"something in f, args or what f closes over is {g.dtype}; cast it, or the result, "
-                f"with .astype({w.dtype})"
+                f"something in f, args or what f closes over is {g.dtype}; {remedy}"
             )
