@@ -152,7 +152,7 @@ EVERY: dict[str, Any] = {
     "replay": {},
     "fixed": {"steps": 5},
     "backsolve": {"adjoint": Backsolve()},
-    "silent": {"adjoint": Silent()},
+    "silent": {"adjoint": DeferredPenalty()},
     "checkpointed": {"adjoint": diffrax.RecursiveCheckpointAdjoint(), "max_steps": 64},
     "direct": {"adjoint": diffrax.DirectAdjoint(), "max_steps": 64},
     "diffrax's backsolve": {"adjoint": diffrax.BacksolveAdjoint()},
