@@ -240,3 +240,17 @@ def test_the_loss_of_a_hybrid_is_its_two_parts(flow):
 def test_bad_arguments(flow, make, message):
     with pytest.raises(ValueError, match=message):
         make(flow)
+
+
+def test_far_from_the_middle_an_inverse_is_found_as_near_it(x32):
+    """Rounding at 100 is above the solver's 1e-5 of float32, and so no step of it was the last."""
+    flow = residual_flow(3, blocks=2, width=8, depth=1, key=jr.key(0))
+    moved = jax.tree.map(
+        lambda a: a + 0.4 * jr.normal(jr.key(9), a.shape) if eqx.is_inexact_array(a) else a, flow
+    )
+    z = 100 * jr.normal(jr.key(1), (400, 3))
+    x, info = moved.invert(z)
+    assert jnp.all(info.converged)
+    assert jnp.max(info.steps) < 100
+    found, _ = moved.inverse_and_log_det(x)
+    np.testing.assert_allclose(found, z, rtol=1e-4, atol=1e-3)

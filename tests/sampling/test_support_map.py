@@ -93,3 +93,16 @@ def test_the_support_is_named_where_there_is_a_name():
     assert SupportMap(2, {0: "positive"}).support is None
     both = SupportMap(2, {0: "unit_interval", 1: constraints.interval(2.0, 5.0)}).support
     np.testing.assert_array_equal(both.base_constraint.upper_bound, [1, 5])
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, 1.0), (0.0, np.nan), (np.nan, 1.0)])
+def test_an_interval_has_two_ends_in_order(ends):
+    with pytest.raises(ValueError, match="a lower end below the upper one"):
+        SupportMap(1, constraints.interval(*ends))
+
+
+def test_columns_are_named_by_numbers():
+    assert SupportMap(3, {np.int64(0): "positive", range(1, 3): "simplex"}).line == 2
+    for wrong in ("a", 0.5, (0, "b")):
+        with pytest.raises(TypeError, match=r"`support` must map a column's number.* the column"):
+            SupportMap(3, {wrong: "positive"})

@@ -9,6 +9,7 @@ import jax.random as jr
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._event import require_event
 from pullback._key import checked_key
 from pullback.sampling import draw, log_prob
 
@@ -63,6 +64,7 @@ class FlowDistribution(eqx.Module):
 
     def log_prob(self, value: Float[Array, "*sample dim"]) -> Float[Array, "*sample"]:
         """Of any points, `[..., dim]`."""
+        require_event(value, self.event_shape, name="value")
 
         def one(z: Array) -> Array:
             start, log_det = self.layers.inverse(z, self.context)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._event import require_event
 from pullback._key import checked_key
 from pullback.sampling import SupportMap, draw, is_reparameterised, log_prob
 
@@ -119,8 +120,10 @@ class MappedDistribution(eqx.Module):
         rows = jax.vmap(self.map.from_line)(y.reshape(-1, self.map.line))
         return rows.reshape(*sample_shape, self.map.size)
 
-    def log_prob(self, value: Float[Array, "*sample size"]) -> Float[Array, "*sample"]:
+    def log_prob(self, value: Any) -> Float[Array, "*sample"]:
         """Of any points, `[..., size]`."""
+        value = jnp.asarray(value)
+        require_event(value, self.event_shape, name="value")
 
         def one(z: Array) -> Array:
             y, log_det = self.map.to_line(z)

@@ -11,6 +11,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions import constraints
 
+from pullback._event import require_event
 from pullback._key import checked_key
 
 from ._noise import gumbel, wide
@@ -76,6 +77,7 @@ class RelaxedOneHotCategorical(dist.Distribution):
     def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:
         """The log-density on the simplex of points `[..., *batch, K]`."""
         del intermediates
+        require_event(value, self.event_shape, name="value")
         value = jnp.asarray(value, self.logits.dtype)
         shape = jnp.broadcast_shapes(value.shape, self.logits.shape)
         value = jnp.broadcast_to(value, shape)
@@ -144,6 +146,7 @@ class ExpRelaxedOneHotCategorical(dist.Distribution):
     def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:
         """The log-density at logarithms `[..., *batch, K]` of points of the simplex."""
         del intermediates
+        require_event(value, self.event_shape, name="value")
         return _log_density(self.temperature, self.logits, jnp.asarray(value, self.logits.dtype))
 
 

@@ -98,6 +98,9 @@ class Replicated(eqx.Module):
 
     def log_prob(self, value: Any) -> Float[Array, ""]:
         """Of one draw of all k, `[k, ...]`."""
+        counts = {leaf.shape[:1] for leaf in map(jnp.asarray, jax.tree.leaves(value))}
+        if counts != {(self.count,)}:
+            raise ValueError(f"`value` must be {self.count} draws, one a row of its first axis.")
         return jnp.sum(jax.vmap(lambda z: log_prob(self.base, z))(value))
 
 

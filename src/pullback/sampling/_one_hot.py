@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.distributions import constraints
 
+from pullback._event import require_event
 from pullback._key import checked_key
 
 from ._mass import one_hot_log_mass
@@ -124,6 +125,7 @@ class OneHotCategorical(dist.Distribution):
     def log_prob(self, value: Any, intermediates: Any = None) -> Float[Array, "..."]:
         """The log-probability of one-hot vectors `[..., *batch, K]`."""
         del intermediates
+        require_event(value, self.event_shape, name="value")
         value = jnp.asarray(value, self.logits.dtype)
         shape = jnp.broadcast_shapes(value.shape, self.logits.shape)
         return one_hot_log_mass(

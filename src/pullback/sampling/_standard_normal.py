@@ -9,6 +9,7 @@ import jax.random as jr
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._event import require_event
 from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 
@@ -47,6 +48,7 @@ class StandardNormal(eqx.Module):
 
     def log_prob(self, x: Float[Array, "*batch_and_shape"]) -> Float[Array, "*batch"]:
         """The log-density of `[*batch, *shape]`, in nats."""
+        require_event(x, self.shape)
         axes = tuple(range(-len(self.shape), 0))
         entries = math.prod(self.shape)
         return -jnp.sum(jnp.square(x), axis=axes) / 2 - entries / 2 * math.log(2 * math.pi)

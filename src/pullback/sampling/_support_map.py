@@ -1,13 +1,14 @@
 """Maps between a support and the whole line, the same for densities and posteriors."""
 
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 from numpyro.distributions import biject_to, constraints
 
 from pullback._promotion import standard_promotion
@@ -79,6 +80,7 @@ class SupportMap(eqx.Module):
     Raises:
         ValueError: a support is not known, a column does not exist or is named twice, or a simplex
             has fewer than two columns.
+        TypeError: a column is named by no number.
 
     Example:
         >>> import jax.numpy as jnp
@@ -100,7 +102,7 @@ class SupportMap(eqx.Module):
         parts: dict[Any, list[int]] = {}
         taken: set[int] = set()
         for columns, one in given.items():
-            columns = (columns,) if isinstance(columns, int) else tuple(columns)
+            columns = _columns(columns)
             for column in columns:
                 if not 0 <= column < size or column in taken:
                     raise ValueError(
@@ -136,7 +138,7 @@ class SupportMap(eqx.Module):
         return constraints.independent(constraints.interval(low, high), 1)
 
     def to_line(
-        self, x: Float[Array, " size"], noise: Float[Array, " whole"] | None = None
+        self, x: Num[Array, " size"], noise: Float[Array, " whole"] | None = None
     ) -> tuple[Float[Array, " line"], Float[Array, ""]]:
         r"""The point on the line, and the log-determinant $\ln |\det \partial y / \partial x|$.
 
@@ -156,6 +158,9 @@ class SupportMap(eqx.Module):
             raise ValueError(
                 f"`noise` is missing, [{self.whole}], for the columns of whole numbers."
             )
+        x = jnp.asarray(x)
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            x = x.astype(float)
         line, total, used = [], jnp.zeros((), x.dtype), 0
         with standard_promotion():
             for part in self.parts:
@@ -224,6 +229,17 @@ def _off_zero(part: _Part, x: Array) -> Array:
     return jnp.maximum(x, jnp.finfo(x.dtype).tiny) if part.kind == "simplex" else x
 
 
+def _columns(key: Any) -> tuple[int, ...]:
+    """One column or several, as a mapping names them."""
+    try:
+        return tuple(map(operator.index, key if isinstance(key, Iterable) else (key,)))
+    except TypeError:
+        raise TypeError(
+            f"`support` must map a column's number, or a tuple of such, to what it keeps, got the "
+            f"column {key!r}."
+        ) from None
+
+
 def _parts_of(one: Any, columns: tuple[int, ...]) -> list[tuple[tuple[str, Any, Any], Any]]:
     """The kinds of columns, and which are of each."""
     shape = support_shape(_constraint(one))
@@ -246,9 +262,8 @@ def _parts_of(one: Any, columns: tuple[int, ...]) -> list[tuple[tuple[str, Any, 
         raise ValueError(
             f"`support` must have one pair of ends, or one for each of {len(columns)} columns."
         ) from error
-    if np.shape(ends[0]) != (len(columns),) or np.any(
-        ends[0] >= ends[1] + (shape.kind != "numbers")
-    ):
+    above = ends[1] + (shape.kind != "numbers") > ends[0]
+    if np.shape(ends[0]) != (len(columns),) or not np.all(above):
         raise ValueError(
             f"`support` must have a lower end below the upper one for each of {len(columns)} "
             f"columns, got {shape.low} and {shape.high}."

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._event import require_event
 from pullback._key import checked_key
 
 
@@ -39,8 +40,9 @@ class LinearICA(eqx.Module):
         if len(shape) >= 2 and shape[-1] != shape[-2]:
             raise ValueError(f"`unmixing` must be square, got shape {shape}.")
 
-    def log_prob(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log-density of one point, in nats."""
+    def log_prob(self, x: Float[Array, "..."]) -> Float[Array, ""]:
+        """The log-density of one point `[dim]`, in nats."""
+        require_event(x, self.unmixing.shape[:1], single=True, name="x")
         s = x @ self.unmixing
         return jnp.linalg.slogdet(self.unmixing)[1] - jnp.sum(s + 2 * jax.nn.softplus(-s))
 

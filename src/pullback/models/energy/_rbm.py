@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._event import require_event
 from pullback._key import checked_key
 
 _MOST_HIDDEN = 20  # whose states can be enumerated
@@ -55,8 +56,9 @@ class GaussianBernoulliRBM(eqx.Module):
                 f"{jnp.shape(self.hidden_bias)}."
             )
 
-    def log_density(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log-density of one point up to a constant, the hidden units summed over."""
+    def log_density(self, x: Float[Array, "..."]) -> Float[Array, ""]:
+        """The log-density of one point `[dim]` up to a constant, the hidden units summed over."""
+        require_event(x, self.bias.shape, single=True, name="x")
         field = x @ self.weights / 2 + self.hidden_bias
         quadratic = jnp.vdot(self.bias, x) - jnp.sum(x**2) / 2
         return quadratic + jnp.sum(jnp.logaddexp(field, -field))
@@ -84,7 +86,7 @@ class GaussianBernoulliRBM(eqx.Module):
         terms = h @ self.hidden_bias + jnp.sum(means**2, axis=1) / 2
         return dim / 2 * np.log(2 * np.pi) + jax.nn.logsumexp(terms)
 
-    def log_prob(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
+    def log_prob(self, x: Float[Array, "..."]) -> Float[Array, ""]:
         """The normalised log-density of one point; for few hidden units, see `log_normaliser`."""
         return self.log_density(x) - self.log_normaliser()
 

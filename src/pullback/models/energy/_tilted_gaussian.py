@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pullback._event import require_event
 from pullback._location_scale import location_and_scale
 from pullback.nn import Constant
 
@@ -72,8 +73,9 @@ class TiltedGaussian(eqx.Module):
         found = location_and_scale(jnp.asarray(x))
         return cls(net, found.mean, found.scale)
 
-    def log_density(self, x: Float[Array, " dim"]) -> Float[Array, ""]:
-        """The log-density of one point up to a constant; the Gaussian is normalised."""
+    def log_density(self, x: Float[Array, "..."]) -> Float[Array, ""]:
+        """The log-density of one point `[dim]` up to a constant; the Gaussian is normalised."""
+        require_event(x, self.mean.shape[-1:], single=True, name="x")
         base = jnp.sum(((x - self.mean) / self.scale) ** 2) / 2 + jnp.sum(jnp.log(self.scale))
         return self.net(x) - base - len(x) / 2 * np.log(2 * np.pi)
 

@@ -11,6 +11,7 @@ import lineax as lx
 import optimistix as optx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._power_method import size_of
 from pullback.calculus import AbstractLogDet, ExactLogDet
 from pullback.nn import bounded, lipschitz_bound
 
@@ -109,23 +110,25 @@ class ResidualBlock(AbstractBijection):
         linear = lx.AutoLinearSolver(well_posed=True) if small else lx.GMRES(10 * eps, 10 * eps)
         net = self._bounded(context)
         arrays, static = eqx.partition(net, eqx.is_array)
+        # A solver's tolerances are absolute, and far out they would be below what rounding leaves.
+        scale = jnp.maximum(size_of(y) / 16, 1)
 
-        def onto(x: Array, args: Any) -> Array:
-            y, arrays = args
-            return y - eqx.combine(arrays, static)(x)
+        def onto(scaled: Array, args: Any) -> Array:
+            y, scale, arrays = args
+            return (y - eqx.combine(arrays, static)(scale * scaled)) / scale
 
         # Optimistix mixes dtypes of its own.
         with jax.numpy_dtype_promotion("standard"):
             found = optx.fixed_point(
                 onto,
                 solver,
-                y,
-                args=(y, arrays),
+                y / scale,
+                args=(y, scale, arrays),
                 max_steps=max_steps,
                 throw=False,
                 adjoint=optx.ImplicitAdjoint(linear_solver=linear),
             )
-        x = found.value
+        x = scale * found.value
         residual = jnp.max(jnp.abs(x + net(x) - y))
         converged = (found.result == optx.RESULTS.successful) & jnp.isfinite(residual)
         return x, InverseInfo(converged, residual, jnp.asarray(found.stats["num_steps"]))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from pullback._event import require_event
 from pullback._key import checked_key
 
 from ._cells import AbstractCell, GaussianGRUCell, GRUCell, run_cell
@@ -33,6 +34,7 @@ class Posterior(NamedTuple):
 
     def log_prob(self, z: Float[Array, "*batch latent"]) -> Float[Array, "*batch"]:
         """The log-density at `z`, in nats."""
+        require_event(z, self.mean.shape[-1:])
         return standard_normal_log_prob((z - self.mean) / self.std) - jnp.sum(
             jnp.log(self.std), axis=-1
         )

@@ -17,6 +17,7 @@ import optax
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._event import require_event
 from pullback._key import checked_key
 from pullback.nn import AbstractSequenceNet, delayed
 from pullback.sampling import Distribution, independent_parts
@@ -75,11 +76,7 @@ class AutoregressivePrior(eqx.Module):
 
     def log_prob(self, z: Float[Array, "*batch steps channels"]) -> Float[Array, "*batch"]:
         """The log-density of whole sequences, in nats."""
-        if z.shape[-2:] != (self.steps, self.net.in_size):
-            raise ValueError(
-                f"`z` must end in {(self.steps, self.net.in_size)}, steps and channels, got the "
-                f"shape {z.shape}."
-            )
+        require_event(z, (self.steps, self.net.in_size))
         return jnp.vectorize(self._log_prob, signature="(t,c)->()")(z)
 
     def sample(
@@ -165,8 +162,7 @@ class AggregateNormal(eqx.Module):
 
     def _whitened(self, z: Array) -> Array:
         shape = self.mean.shape
-        if z.shape[z.ndim - len(shape) :] != shape:
-            raise ValueError(f"`z` must end in {shape}, the shape of a draw, got {z.shape}.")
+        require_event(z, shape)
         batch = z.shape[: z.ndim - len(shape)]
         apart = z - self.mean.reshape((1,) * len(batch) + shape)
         return apart.reshape(*batch, len(self.whiten)) @ self.whiten.T

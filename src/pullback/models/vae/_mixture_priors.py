@@ -10,6 +10,7 @@ import jax.random as jr
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._event import require_event
 from pullback._key import checked_key
 from pullback.sampling import draw, log_prob
 
@@ -40,8 +41,9 @@ class MixturePrior(eqx.Module):
         self.log_std = jnp.zeros((components, latent))
         self.logits = jnp.zeros(components)
 
-    def log_prob(self, z: Float[Array, " latent"]) -> Float[Array, ""]:
-        """The log-density of one z."""
+    def log_prob(self, z: Float[Array, "..."]) -> Float[Array, ""]:
+        """The log-density of one z, `[latent]`."""
+        require_event(z, self.mean.shape[1:], single=True)
         apart = (z[None] - self.mean) * jnp.exp(-self.log_std)
         each = -jnp.square(apart) / 2 - self.log_std - jnp.log(2 * jnp.pi).astype(z.dtype) / 2
         return logsumexp(jax.nn.log_softmax(self.logits) + jnp.sum(each, axis=1))
