@@ -5,6 +5,7 @@ the function read when it was traced is either an input of the program (arrays) 
 (everything else).
 """
 
+import dataclasses
 import enum
 import functools
 import types
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
@@ -22,6 +24,9 @@ from jaxtyping import Array, PyTree
 
 # Constants of a nested program up to this size are compared by value, larger ones by identity.
 _SMALL = 4096
+
+# How far functions that close over functions are followed.
+_DEEPEST = 64
 
 
 class Program:
@@ -33,8 +38,8 @@ class Program:
         opaque: list[Any] = []
         body = _of_jaxpr(jaxpr, opaque)
         # The rule of a custom derivative is a function that no jaxpr shows: with one in it, a
-        # program is served to the same function only.
-        self._key = (body, jax.tree.structure(out), _Same.of(function) if opaque else None)
+        # program is served to functions that are made of the same only.
+        self._key = (body, jax.tree.structure(out), _made_of(function) if opaque else None)
         self._hash = hash(self._key)
 
     def __hash__(self) -> int:
@@ -159,23 +164,81 @@ class _Same:
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    @staticmethod
-    def of(value: Any) -> Any:
-        """`value` where it can be a key, else the object that it is."""
-        static = eqx.filter(value, eqx.is_array, inverse=True)
-        try:
-            leaves, structure = jax.tree.flatten(static)
-            key = (tuple(leaves), structure)
-            hash(key)
-        except TypeError:
-            return _Same(value)
-        return key
-
     def __hash__(self) -> int:
         return id(self.value)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.value is other.value
+
+
+class _Held:
+    """A function, or an array that one holds: equal to itself, and to what is made of the same.
+
+    Itself, for what is changed in place is read anew when it is traced.
+    """
+
+    def __init__(self, value: Any, kind: Any, made_of: Any) -> None:
+        self.value, self.kind, self.made_of = value, kind, made_of
+
+    def __hash__(self) -> int:
+        return hash(self.kind)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Held) or self.kind != other.kind:
+            return False
+        return self.value is other.value or self.made_of == other.made_of
+
+
+def _made_of(value: Any, *, held: bool = False, path: tuple[int, ...] = ()) -> Any:
+    """What a function is made of, as a key: its code, and what it closes over, all the way down.
+
+    Two that are made of the same compute the same, also where a program does not show what: so an
+    optimiser or a loss that is built anew is known again. Arrays at the leaves of a tree are inputs
+    of the program, and any may stand there; those that a function holds count.
+    """
+    if id(value) in path or len(path) > _DEEPEST:
+        return _Same(value)
+    inner = functools.partial(_made_of, path=(*path, id(value)))
+    match value:
+        case Array() | np.ndarray() | np.generic():
+            return _Held(value, np.shape(value), _of_array(value)) if held else "array"
+        case types.FunctionType():
+            cells = [_contents(cell) for cell in value.__closure__ or ()]
+            given = (cells, value.__defaults__, value.__kwdefaults__)
+            return _Held(value, value.__code__, inner(given, held=True))
+        case types.MethodType():
+            return (inner(value.__func__, held=held), inner(value.__self__, held=held))
+        case functools.partial():
+            return ("partial", inner((value.func, value.args, value.keywords), held=held))
+        case tuple() | list():
+            return (type(value), *(inner(part, held=held) for part in value))
+        case dict():
+            return (dict, *((name, inner(part, held=held)) for name, part in value.items()))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [
+            (f.name, inner(getattr(value, f.name, None), held=held or _is_static(f)))
+            for f in dataclasses.fields(value)
+        ]
+        return (type(value), *fields)
+    if not jtu.all_leaves([value]):
+        parts, structure = jax.tree.flatten(value, is_leaf=lambda part: part is not value)
+        return (structure, *(inner(part, held=held) for part in parts))
+    try:
+        hash(value)
+    except TypeError:
+        return _Same(value)
+    return (type(value), value)
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet assigned
+        return None
+
+
+def _is_static(field: dataclasses.Field) -> bool:
+    return bool(field.metadata.get("static"))
 
 
 def _of_jaxpr(jaxpr: Jaxpr, opaque: list[Any]) -> tuple:

@@ -110,3 +110,43 @@ def test_a_step_is_traced_once_a_run_and_the_program_kept_for_what_computes_the_
         fit(jnp.full((), float(seed)), loss, X, key=jr.key(seed), **rest)
     assert len(traces) == 3
     assert run_chunk._cached._cache_size() == before + 1
+
+
+def softened(scale):
+    """A loss with a custom derivative in it, whose rule no program shows."""
+
+    def loss(m, batch, *, key):
+        return scale * jnp.mean(jax.nn.softplus(m - batch)), {}
+
+    return loss
+
+
+def test_what_is_built_anew_of_the_same_is_known_again():
+    adam = lambda: optax.adam(optax.cosine_decay_schedule(0.1, 10))
+    run = lambda scale, seed: fit(
+        jnp.full((), float(seed)), softened(scale), X, key=jr.key(seed),
+        **options(steps=3, batch_size=2, optimiser=adam()),
+    )[0]  # fmt: skip
+    run(1.0, 0)
+    before = run_chunk._cached._cache_size()
+    run(1.0, 1)
+    assert run_chunk._cached._cache_size() == before
+    run(2.0, 1)
+    assert run_chunk._cached._cache_size() == before + 1
+
+
+def test_two_rules_of_a_derivative_are_two_programs():
+    """The programs are alike to the letter; the rules differ by what they close over."""
+
+    def loss_of(slope):
+        @jax.custom_jvp
+        def f(x):
+            return x
+
+        f.defjvp(lambda primals, tangents: (primals[0], slope * tangents[0]))
+        return lambda m, batch, *, key: (f(m) + 0 * jnp.mean(batch), {})
+
+    for slope in (1.0, 3.0):
+        found, _ = fit(jnp.zeros(()), loss_of(slope), X, key=jr.key(0),
+                       **options(steps=1, batch_size=2, optimiser=optax.sgd(1.0)))  # fmt: skip
+        assert float(found) == -slope

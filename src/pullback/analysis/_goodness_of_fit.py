@@ -1,6 +1,5 @@
 """Does a model fit the data? A test by a learned Stein discrepancy, and a ranking of models."""
 
-import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -199,8 +198,6 @@ def compare_models(
     return dict(sorted(found.items(), key=lambda pair: float(pair[1].discrepancy)))
 
 
-# Cached, so that another call does not compile again.
-@functools.cache
 def _default_optimiser() -> optax.GradientTransformation:
     return optax.adamw(1e-3, weight_decay=5e-4)
 

@@ -1,7 +1,6 @@
 """How many nats two sets of columns share, from paired samples."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -166,7 +165,7 @@ def estimate_mutual_information(
         model,
         loss,
         train,
-        optimiser=_optimiser(learning_rate),
+        optimiser=optax.adam(learning_rate),
         steps=steps,
         batch_size=batch_size,
         validation=validation,
@@ -193,8 +192,6 @@ class _Model(eqx.Module):
     log_baseline: MLPBaseline
 
 
-# Cached, so that another call of the same bound does not compile again.
-@functools.cache
 def _loss(bound: Bound, alpha: float) -> Callable[..., Any]:
     def loss(model: _Model, batch: tuple[Array, Array], *, key: PRNGKeyArray) -> tuple[Array, dict]:
         x, y = batch
@@ -213,11 +210,6 @@ def _loss(bound: Bound, alpha: float) -> Callable[..., Any]:
         return -value, {}
 
     return loss
-
-
-@functools.cache
-def _optimiser(learning_rate: float) -> optax.GradientTransformation:
-    return optax.adam(learning_rate)
 
 
 @compiled

@@ -1,6 +1,5 @@
 """Train an unnormalised density against a Stein critic: no samples, no normaliser."""
 
-import functools
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -295,8 +294,6 @@ def _split(key: Key[Array, "..."]) -> tuple[Key[Array, "..."], Key[Array, "..."]
     return pairs[:, 0], pairs[:, 1]
 
 
-# Cached, so that another fit does not compile again.
-@functools.cache
 def _adam(learning_rate: float | optax.Schedule) -> optax.GradientTransformation:
     return optax.adam(learning_rate, b1=0.5, b2=0.9)
 

@@ -13,7 +13,7 @@ from pullback.models import timeseries as ts
 from pullback.plots import PALETTE, figure, house_style
 from pullback.recipes._own import own_file
 from pullback.recipes.latent_ode import PRESETS as PRESETS
-from pullback.recipes.latent_ode.models import SPAN, Config, fit, keep_trained, make_loss
+from pullback.recipes.latent_ode.models import SPAN, Config, fit, keep_trained
 from pullback.runs import Claim, Context
 
 _FEWEST = 10
@@ -96,7 +96,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Sets) -> dict[str, A
         context,
         "own",
         model,
-        make_loss(),
+        ts.LatentODELoss(),
         _training_series(sets.train, window, seed),
         learning_rate=config.learning_rate,
         steps=config.own_steps,

@@ -1,7 +1,6 @@
 """The settings of the recipe `cnf`, and the flow that it trains on the toys and on a table."""
 
 import dataclasses
-import functools
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,9 +77,7 @@ class Trained(NamedTuple):
     history: list[dict[str, Any]]
 
 
-@functools.cache
 def _optimiser(learning_rate: float, iterations: int) -> optax.GradientTransformation:
-    # One object, so that all flows share one compiled program.
     return optax.adam(optax.cosine_decay_schedule(learning_rate, iterations))
 
 

@@ -89,7 +89,6 @@ def run(config: Config, context: Context) -> list[Claim]:
     costs = context.stage("cost", measure.cost, config.dims, config.cost_batch, config.cost_turns)
     roots = context.stage("roots", measure.root_finding, config.stiff_dim, config.root_steps, seeds)
     sets = [_images(seed) for seed in seeds]
-    # One optimiser, so that all seeds share one compiled program.
     optimiser = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.iterations))
     trained = {
         name: [

@@ -5,9 +5,8 @@ autoencoders of handwritten digits with a latent plane, where everything can be 
 `--data`, autoencoders of MNIST or Omniglot.
 """
 
-import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -117,24 +116,13 @@ def run(config: Config, context: Context) -> list[Claim]:
     return [*_claims_of_one_dimension(simple, few), *_claims_of_models(config, rows, evidence)]
 
 
-# Made once, so that all seeds share one compiled program.
-@functools.cache
-def _loss(k: int) -> Callable:
-    return BoundLoss(ImportanceWeighted(k), Reparameterised())
-
-
-@functools.cache
-def _optimiser(rate: float) -> optax.GradientTransformation:
-    return optax.adam(rate)
-
-
 def _train(config: Config, context: Context, k: int, train: Array, seed: int) -> VAE:
     model, draws = jr.split(jr.key(seed))
     vae, info = fit(
         mlp_vae(train.shape[1], 2, config.width, likelihood=Bernoulli(), key=model),
-        _loss(k),
+        BoundLoss(ImportanceWeighted(k), Reparameterised()),
         train,
-        optimiser=_optimiser(config.learning_rate),
+        optimiser=optax.adam(config.learning_rate),
         steps=config.steps,
         batch_size=min(100, len(train)),
         folder=context.folder(f"vae-{k}-{seed}"),

@@ -1,6 +1,5 @@
 """The settings of the recipe `latent-ode`, and the models that it trains."""
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -93,16 +92,9 @@ class Config:
                 raise ValueError(f"{name} must be in (0, 1), got {getattr(self, name)}")
 
 
-@functools.cache
 def _optimiser(learning_rate: float, steps: int, *, adamax: bool) -> optax.GradientTransformation:
-    # One object, so that all models of a kind share one compiled program.
     rule = optax.adamax if adamax else optax.adam
     return rule(optax.cosine_decay_schedule(learning_rate, steps))
-
-
-@functools.cache
-def make_loss() -> ts.LatentODELoss:
-    return ts.LatentODELoss()
 
 
 def fit(
@@ -231,7 +223,7 @@ def score_latent_ode(config: Config, context: Context, encoder: Encoder, seed: i
         context,
         f"latent-{encoder}-{seed}",
         make_latent_ode(config, 1, encoder, seed),
-        make_loss(),
+        ts.LatentODELoss(),
         ts.TrainingSeries(ts.observations(show(0, config.kept), window=window)),
         learning_rate=config.learning_rate,
         steps=train_steps(config, config.series, config.epochs),

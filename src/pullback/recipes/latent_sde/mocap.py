@@ -109,9 +109,7 @@ def _untrained(config: Config, kind: str, angles: int, seed: int) -> LatentSDE |
     return dataclasses.replace(model, decoder=decoder, solver=ode.Heun())
 
 
-@functools.cache
 def _optimiser() -> optax.GradientTransformation:
-    # One object, so that the weights of the KL share one compiled program.
     return optax.adam(optax.exponential_decay(1e-2, 1, 0.999))
 
 

@@ -4,7 +4,6 @@ The prior is an Ornstein-Uhlenbeck process, so posterior and evidence are known 
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -125,13 +124,10 @@ def untrained_ode(*, key: PRNGKeyArray) -> LatentODE:
     )
 
 
-@functools.cache
 def _optimiser(learning_rate: float, iterations: int) -> optax.GradientTransformation:
-    # One object, so that all seeds share one compiled program; so do the losses.
     return optax.adam(optax.cosine_decay_schedule(learning_rate, iterations))
 
 
-@functools.cache
 def _loss(kind: type, samples: int) -> Any:
     return {LatentSDE: LatentSDELoss, LatentODE: LatentODELoss}[kind](samples=samples)
 

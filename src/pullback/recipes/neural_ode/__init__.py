@@ -86,7 +86,6 @@ def run(config: Config, context: Context) -> list[Claim]:
     kinds = ["ODE network", "residual network"]
     if config.net == "mlp":
         kinds.append("residual network, relu")
-    # One optimiser, so that all seeds share one compiled program.
     optimiser = _optimiser(config, _steps_per_epoch(config, data) * config.epochs)
     trained = {
         kind: [_train(config, context, data, optimiser, kind, seed) for seed in range(config.seeds)]

@@ -4,7 +4,6 @@ The model's own evidence is to be made small where the target is small, so an es
 bound from below is exploited.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,8 +70,6 @@ def log_target(x: Float[Array, " 2"]) -> Float[Array, ""]:
     return dist.Normal(0.0, 1.35).log_prob(x[1]) + dist.Normal(0.0, jnp.exp(x[1])).log_prob(x[0])
 
 
-# Made once, so that all seeds share one compiled program.
-@functools.cache
 def _loss(way: Way, count: int) -> Callable:
     """The reverse divergence for the decoder, and a weighted bound for the encoder."""
 

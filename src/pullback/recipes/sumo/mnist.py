@@ -1,6 +1,5 @@
 """Autoencoders of images by SUMO and by bounds of the same expected cost."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,8 +84,6 @@ def _trained_score(
     return float(jnp.mean(score))
 
 
-# Made once, so that all segments and seeds share one compiled program where the shapes agree.
-@functools.cache
 def _sumo_loss(way: Way) -> Callable:
     """SUMO for the decoder, and a weighted bound of as many samples for the encoder."""
     bounds = ImportanceWeighted(round(way.cost))

@@ -86,7 +86,6 @@ def run(config: Config, context: Context) -> list[Claim]:
     found, nets = {}, {}
     # Order 0 is the network without a regulariser.
     for order, weight in zip((0, *config.orders), (0.0, *config.weights), strict=True):
-        # One loss, so that all seeds share one compiled program.
         loss = functools.partial(regularised_loss, order, weight)
         trained = [
             _train(config, context, data, optimiser, loss, order, seed)
