@@ -11,7 +11,16 @@ import numpy as np
 import optax
 import pytest
 
-from pullback.train import CheckpointError, Ending, Stream, TrainingError, fit, iterate, load_model
+from pullback.train import (
+    CheckpointError,
+    Ending,
+    Stream,
+    TrainingError,
+    evaluate,
+    fit,
+    iterate,
+    load_model,
+)
 
 SGD = optax.sgd(0.1)
 X = np.arange(12.0).reshape(6, 2)
@@ -90,12 +99,15 @@ def test_batch_normalisation_trains_and_is_put_in_inference_mode():
         )
         return jnp.mean((z @ net.weight) ** 2), {}, state
 
-    _, info = fit(net, loss, X, optimiser=SGD, steps=400, batch_size=6, validation=X, state=state,
-                  key=jr.key(0))  # fmt: skip
+    trained, info = fit(net, loss, X, optimiser=SGD, steps=400, batch_size=6, validation=X,
+                        state=state, key=jr.key(0))  # fmt: skip
     (mean, variance), *_ = [info.state.get(net.norm.ema_state_index)]
     np.testing.assert_allclose(mean, X.mean(0), rtol=0.05)
     np.testing.assert_allclose(variance, X.var(0), rtol=0.3)
-    assert np.isfinite(info.history["validation_loss"]).all()
+    held_out = info.history["validation_loss"]
+    assert np.isfinite(held_out).all()
+    found = evaluate(trained, loss, X, batch_size=6, state=info.state, key=jr.key(0))
+    np.testing.assert_allclose(found["loss"], held_out[-1], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

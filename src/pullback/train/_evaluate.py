@@ -15,7 +15,7 @@ from pullback._leading_axis import leading_axis
 from pullback._traced import TracedCall, trace_call
 from pullback.train._advice import refuse_traced
 from pullback.train._engine import split_over
-from pullback.train._gradient import check_loss, sum_dtype
+from pullback.train._gradient import check_loss, sum_dtype, takes
 
 
 def evaluate(
@@ -24,6 +24,7 @@ def evaluate(
     data: PyTree,
     *,
     batch_size: int,
+    state: PyTree = None,
     mesh: jax.sharding.Mesh | None = None,
     key: PRNGKeyArray,
 ) -> dict[str, float]:
@@ -42,6 +43,8 @@ def evaluate(
         loss: `loss(model, batch, *, key) -> (scalar, dict of scalar metrics)`.
         data: a PyTree of arrays that share their leading axis, of length `N`.
         batch_size: the most examples that one call of `loss` gets.
+        state: what the loss carries, for one with this argument, such as `TrainingInfo.state`; it
+            stays as it is.
         mesh: spreads each batch over its devices where their number divides the batch; else every
             device does the whole of it.
         key: batch number `b` gets `fold_in(key, b)`.
@@ -68,35 +71,18 @@ def evaluate(
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     check_data(loss, model, data)
-    data = jax.tree.map(jnp.asarray, data)
-    return means_of(
-        traced_means(model, loss, data, batch_size=batch_size, mesh=mesh, key=key), model, key
-    )
-
-
-def traced_means(
-    model: PyTree,
-    loss: Callable[..., Any],
-    data: PyTree,
-    *,
-    batch_size: int,
-    mesh: jax.sharding.Mesh | None,
-    key: PRNGKeyArray,
-) -> TracedCall:
-    """The pass over the data, traced, as a function of the model's arrays and the key."""
+    data, told = jax.tree.map(jnp.asarray, data), loss
+    if takes(loss, "state"):
+        told = lambda model, batch, *, key: loss(model, batch, key=key, state=state)[:2]
     arrays, static = eqx.partition(model, eqx.is_array)
 
     def compute(given: tuple, arrays: PyTree, key: PRNGKeyArray) -> dict[str, Array]:
-        loss, data = given
+        told, data = given
         model = eqx.nn.inference_mode(eqx.combine(arrays, static))
-        return means(model, loss, data, batch_size, mesh, key)
+        return means(model, told, data, batch_size, mesh, key)
 
-    return trace_call("`loss`", compute, (loss, data), arrays, key, same_as=loss)
-
-
-def means_of(traced: TracedCall, model: PyTree, key: PRNGKeyArray) -> dict[str, float]:
-    """What `traced_means` of a model with the same structure finds for this one."""
-    found = jax.device_get(_call(traced, eqx.filter(model, eqx.is_array), key))
+    traced = trace_call("`loss`", compute, (told, data), arrays, key, same_as=loss)
+    found = jax.device_get(_call(traced, arrays, key))
     plain = {name: value.item() for name, value in found.items()}
     return {"loss": plain.pop("loss"), **plain}
 
