@@ -130,7 +130,7 @@ def test_a_latent_ode_scores_and_predicts_with_it(key):
     params = np.array([[0.3, -0.2], [1.0, 0.1]])
     model, observed = still(Beta(), jnp.asarray(params)), series(SHARES)
     distribution: Any = stats.beta(*np.exp(params.T))
-    found = model.evidence(observed, key=key)
+    found = model.elbo_terms(observed, key=key)
     expected = np.where(
         observed.mask, distribution.logpdf(np.where(observed.mask, SHARES, 0.5)), 0
     ).sum()

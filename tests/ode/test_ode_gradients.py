@@ -109,7 +109,14 @@ def recorded_sizes(solver, y0, ts, theta):
     tableau = tableau_of(solver)
     assert tableau is not None
     method = Method(
-        tableau, PIDController(), rms_norm, jnp.array(1e-3), jnp.array(1e-3), None, 64, False
+        tableau=tableau,
+        controller=PIDController(),
+        norm=rms_norm,
+        rtol=jnp.array(1e-3),
+        atol=jnp.array(1e-3),
+        steps=None,
+        max_steps=64,
+        per_sample=False,
     )
     path = integrate(method, pendulum, y0, ts, theta, Recorder(64, 1))
     assert path.record is not None

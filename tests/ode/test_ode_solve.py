@@ -196,17 +196,17 @@ def test_repeated_times_repeat_the_value():
 
 
 @pytest.mark.parametrize(
-    "control",
+    "controller",
     [PIDController(), PIDController(pcoeff=0.4, icoeff=0.3), PIDController(0.3, 0.3, 0.1)],
 )
-def test_controllers_hold_the_tolerance(control):
+def test_controllers_hold_the_tolerance(controller):
     sol = solve(
         lambda t, y, args: -2 * t * y**2,
         jnp.array(1.0),
         [0.0, 3.0],
         rtol=1e-7,
         atol=1e-9,
-        control=control,
+        controller=controller,
     )
     np.testing.assert_allclose(sol.ys[-1], 1 / (1 + 9.0), rtol=1e-6)
 
@@ -243,7 +243,7 @@ def test_pid_changes_the_steps_as_diffrax_does():
                 rtol=1e-6, atol=1e-6, pcoeff=mine.pcoeff, icoeff=mine.icoeff
             ),
         ).stats["num_accepted_steps"]
-        ours = solve(pendulum, START[1], [0.0, 20.0], rtol=1e-6, atol=1e-6, control=mine)
+        ours = solve(pendulum, START[1], [0.0, 20.0], rtol=1e-6, atol=1e-6, controller=mine)
         assert abs(int(ours.stats.accepted) / int(theirs) - 1) < 0.06
 
 
@@ -463,9 +463,9 @@ def test_traced_times_out_of_order_are_reported():
         ({"max_steps": None}, TypeError, "max_steps must be a Python integer.*got None"),
         ({"norm": "max"}, TypeError, "norm must be a function"),
         (
-            {"control": diffrax.PIDController(rtol=1e-3, atol=1e-3)},
+            {"controller": diffrax.PIDController(rtol=1e-3, atol=1e-3)},
             TypeError,
-            "control must be pullback.ode.PIDController.*got PIDController",
+            "controller must be pullback.ode.PIDController.*got PIDController",
         ),
         (
             {"solver": diffrax.EulerHeun(), "steps": 2},

@@ -179,12 +179,12 @@ def test_steps_follow_the_unit_of_time():
 
 
 @pytest.mark.parametrize(
-    "control",
+    "controller",
     [PIDController(), PIDController(pcoeff=0.2, icoeff=0.4), PIDController(factormax=2.0)],
 )
-def test_a_sudden_change_is_met_by_refused_steps(control):
+def test_a_sudden_change_is_met_by_refused_steps(controller):
     f = lambda t, y, args: -y + jnp.tanh(200 * (t - 5))
-    sol = solve(f, -jnp.ones(1), [0.0, 10.0], rtol=1e-6, atol=1e-8, control=control)
+    sol = solve(f, -jnp.ones(1), [0.0, 10.0], rtol=1e-6, atol=1e-8, controller=controller)
     # The jump is met at 5, to the order of its width.
     np.testing.assert_allclose(sol.ys[-1], 1 - 2 * np.exp(-5), rtol=1e-4)
     assert int(sol.stats.rejected) > 0

@@ -203,7 +203,7 @@ def _backward_norm(norm: Norm, seminorm: bool) -> Norm:
 def _with_norm(method: Method, norm: Norm) -> Method:
     return Method(
         tableau=method.tableau,
-        control=method.control,
+        controller=method.controller,
         norm=norm,
         rtol=method.rtol,
         atol=method.atol,

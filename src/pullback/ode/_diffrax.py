@@ -31,7 +31,7 @@ def solve_with_diffrax(
     adjoint: diffrax.AbstractAdjoint,
     rtol: Array,
     atol: Array,
-    control: PIDController,
+    controller: PIDController,
     norm: Norm,
     steps: int | None,
     max_steps: int,
@@ -55,19 +55,19 @@ def solve_with_diffrax(
         finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(y)) for y in jax.tree.leaves(y0)]))
         ts = jnp.where(ordered & finite, ts, 0.0)
         if steps is None:
-            controller = diffrax.PIDController(
+            stepsize_controller = diffrax.PIDController(
                 rtol=rtol,
                 atol=atol,
                 norm=norm,
-                pcoeff=control.pcoeff,
-                icoeff=control.icoeff,
-                dcoeff=control.dcoeff,
-                safety=control.safety,
-                factormin=control.factormin,
-                factormax=control.factormax,
+                pcoeff=controller.pcoeff,
+                icoeff=controller.icoeff,
+                dcoeff=controller.dcoeff,
+                safety=controller.safety,
+                factormin=controller.factormin,
+                factormax=controller.factormax,
             )
         else:
-            controller = Nodes(_nodes(ts, steps))
+            stepsize_controller = Nodes(_nodes(ts, steps))
         # It takes the times alone.
         continuous = isinstance(adjoint, diffrax.BacksolveAdjoint)
         sol = diffrax.diffeqsolve(
@@ -79,7 +79,7 @@ def solve_with_diffrax(
             y0=y0,
             args=params,
             saveat=diffrax.SaveAt(ts=ts, t1=not continuous),
-            stepsize_controller=controller,
+            stepsize_controller=stepsize_controller,
             adjoint=adjoint,
             # Fixed steps know their number; Diffrax counts the one that finds the end too.
             max_steps=max_steps if steps is None else max_steps + 1,

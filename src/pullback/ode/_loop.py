@@ -80,8 +80,9 @@ def integrate(
 
         >>> import diffrax, jax.numpy as jnp, pullback as pb
         >>> method = pb.ode.Method(
-        ...     pb.ode.tableau_of(diffrax.Dopri5()), pb.ode.PIDController(), pb.ode.rms_norm,
-        ...     jnp.array(1e-6), jnp.array(1e-6), None, 4096, False,
+        ...     tableau=pb.ode.tableau_of(diffrax.Dopri5()), controller=pb.ode.PIDController(),
+        ...     norm=pb.ode.rms_norm, rtol=jnp.array(1e-6), atol=jnp.array(1e-6), steps=None,
+        ...     max_steps=4096, per_sample=False,
         ... )
         >>> ts = jnp.array([0.0, jnp.log(2.0)])
         >>> path = pb.ode.integrate(method, lambda t, y, rate: -rate * y, jnp.ones(1), ts, 1.0)
@@ -254,7 +255,7 @@ def _attempt(
     code = _judge(method, ts, c, slot, t_new, h, accepted + rejected, accept, finite)
     h_new, errors = c.h, c.errors
     if method.steps is None:
-        factor = method.control.factor(tableau.order, error, *c.errors, accept)
+        factor = method.controller.factor(tableau.order, error, *c.errors, accept)
         h_new = jnp.where(active, h * factor, c.h)
         last = jnp.maximum(error, 1e-10)
         errors = (

@@ -21,7 +21,7 @@ class Method(eqx.Module):
 
     Attributes:
         tableau: the coefficients of the Runge-Kutta method.
-        control: of the step size, where it adapts.
+        controller: of the step size, where it adapts.
         norm: from the scaled error of one lane's state to one number.
         rtol: relative tolerance.
         atol: absolute tolerance.
@@ -31,7 +31,7 @@ class Method(eqx.Module):
     """
 
     tableau: Tableau = eqx.field(static=True)
-    control: PIDController = eqx.field(static=True)
+    controller: PIDController = eqx.field(static=True)
     norm: Norm
     rtol: Float[Array, ""]
     atol: Float[Array, ""]

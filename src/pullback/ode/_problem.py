@@ -43,7 +43,7 @@ class Problem(eqx.Module):
     method: Method | None
     adjoint: Any
     solver: diffrax.AbstractSolver
-    control: PIDController = eqx.field(static=True)
+    controller: PIDController = eqx.field(static=True)
     norm: Norm
     steps: int | None = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
@@ -56,13 +56,14 @@ def problem_of(
     y0: PyTree,
     ts: Any,
     args: PyTree,
+    *,
     solver: Any,
     rtol: Any,
     atol: Any,
     steps: Any,
     adjoint: Any,
     stepping: str,
-    control: Any,
+    controller: Any,
     norm: Any,
     max_steps: Any,
 ) -> tuple[Problem, Given]:
@@ -78,11 +79,12 @@ def problem_of(
     check_count("max_steps", max_steps)
     rtol, atol = (_tolerance(n, v, dtype) for n, v in (("rtol", rtol), ("atol", atol)))
     _check_norm(norm)
-    control = PIDController() if control is None else control
-    if not isinstance(control, PIDController):
+    controller = PIDController() if controller is None else controller
+    if not isinstance(controller, PIDController):
         raise TypeError(
-            "control must be pullback.ode.PIDController(...), with the coefficients of Diffrax's "
-            f"PIDController; tolerances are rtol and atol of solve; got {type(control).__name__}"
+            "controller must be pullback.ode.PIDController(...), with the coefficients of "
+            f"Diffrax's PIDController; tolerances are rtol and atol of solve; got "
+            f"{type(controller).__name__}"
         )
     solver = diffrax.Dopri5() if solver is None else solver
     adjoint = Replay() if adjoint is None else adjoint
@@ -104,24 +106,33 @@ def problem_of(
     norm = trace_norm(norm, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, seen), y))
     method = None
     if tableau is not None and ours:
-        method = Method(tableau, control, norm, rtol, atol, steps, max_steps, per_sample)
+        method = Method(
+            tableau=tableau,
+            controller=controller,
+            norm=norm,
+            rtol=rtol,
+            atol=atol,
+            steps=steps,
+            max_steps=max_steps,
+            per_sample=per_sample,
+        )
     field, arrays = trace_field(f, args, t, y, diagonal=not ours)
     problem = Problem(
-        field,
-        y0,
-        ts,
-        clock,
-        rtol,
-        atol,
-        method,
-        adjoint,
-        solver,
-        control,
-        norm,
-        steps,
-        max_steps,
-        per_sample,
-        shared_times,
+        field=field,
+        y0=y0,
+        ts=ts,
+        clock=clock,
+        rtol=rtol,
+        atol=atol,
+        method=method,
+        adjoint=adjoint,
+        solver=solver,
+        controller=controller,
+        norm=norm,
+        steps=steps,
+        max_steps=max_steps,
+        per_sample=per_sample,
+        shared_times=shared_times,
     )
     return problem, Given(given, arrays)
 

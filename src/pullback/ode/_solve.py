@@ -38,7 +38,7 @@ def solve(
     steps: int | None = None,
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None,
     stepping: Stepping = "joint",
-    control: PIDController | None = None,
+    controller: PIDController | None = None,
     norm: Norm = rms_norm,
     max_steps: int = 4096,
     throw: bool = True,
@@ -77,7 +77,7 @@ def solve(
         stepping: "joint": one step size for the whole state. "per_sample": each entry of the
             leading axis has its own time, step size and error control, so that its result does not
             depend on what else is in the batch; the batch still goes through `f` at once.
-        control: the step-size controller.
+        controller: the step-size controller.
         norm: from the error of each entry over its tolerance to one number; a step passes at 1.
             `state_norm` leaves out what rides along with the state.
         max_steps: the most steps tried, refused ones included.
@@ -114,7 +114,19 @@ def solve(
     Source: Chen et al., Neural Ordinary Differential Equations (2018), sections 2 and 3.
     """
     problem, given = problem_of(
-        f, y0, ts, args, solver, rtol, atol, steps, adjoint, stepping, control, norm, max_steps
+        f,
+        y0,
+        ts,
+        args,
+        solver=solver,
+        rtol=rtol,
+        atol=atol,
+        steps=steps,
+        adjoint=adjoint,
+        stepping=stepping,
+        controller=controller,
+        norm=norm,
+        max_steps=max_steps,
     )
     solution = Solution(given.ts, *_solve(problem))
     return raise_if_failed(solution) if throw else solution
@@ -141,7 +153,7 @@ def vjp(
     steps: int | None = None,
     adjoint: AbstractAdjoint | None = None,
     stepping: Stepping = "joint",
-    control: PIDController | None = None,
+    controller: PIDController | None = None,
     norm: Norm = rms_norm,
     max_steps: int = 4096,
 ) -> tuple[Solution, Callable[[PyTree], tuple[Gradients, Stats]]]:
@@ -152,7 +164,7 @@ def vjp(
     a solve fails: look at `Solution.result`.
 
     Args:
-        f, y0, ts, args, solver, rtol, atol, steps, stepping, control, norm, max_steps: as in
+        f, y0, ts, args, solver, rtol, atol, steps, stepping, controller, norm, max_steps: as in
             `solve`.
         adjoint: `Replay()` (the default), `Backsolve()` or `DeferredPenalty()`.
 
@@ -177,7 +189,19 @@ def vjp(
     Source: Chen et al. (2018), section 2.
     """
     problem, given = problem_of(
-        f, y0, ts, args, solver, rtol, atol, steps, adjoint, stepping, control, norm, max_steps
+        f,
+        y0,
+        ts,
+        args,
+        solver=solver,
+        rtol=rtol,
+        atol=atol,
+        steps=steps,
+        adjoint=adjoint,
+        stepping=stepping,
+        controller=controller,
+        norm=norm,
+        max_steps=max_steps,
     )
     if problem.method is None or isinstance(problem.adjoint, diffrax.AbstractAdjoint):
         raise ValueError(
@@ -382,7 +406,7 @@ def _solve_with_diffrax(problem: Problem) -> _Answer:
         adjoint=adjoint,
         rtol=problem.rtol,
         atol=problem.atol,
-        control=problem.control,
+        controller=problem.controller,
         norm=problem.norm,
         steps=problem.steps,
         max_steps=problem.max_steps,

@@ -66,6 +66,7 @@ def problem_of(
     y0: PyTree,
     ts: Any,
     args: PyTree,
+    *,
     key: Any,
     path: Any,
     solver: Any,
@@ -125,20 +126,20 @@ def problem_of(
     if path is not None:
         check_path(path, increment_shapes(y0, found.sigma))
     problem = Problem(
-        found,
-        y0,
-        times.since,
-        times.clock,
-        key,
-        path,
-        solver,
-        adjoint,
-        method,
-        grid,
-        rtol,
-        atol,
-        kl,
-        max_steps,
+        traced=found,
+        y0=y0,
+        ts=times.since,
+        clock=times.clock,
+        key=key,
+        path=path,
+        solver=solver,
+        adjoint=adjoint,
+        method=method,
+        grid=grid,
+        rtol=rtol,
+        atol=atol,
+        kl=kl,
+        max_steps=max_steps,
     )
     return problem, times.given
 

@@ -163,22 +163,29 @@ def solve(
         y0,
         ts,
         args,
-        key,
-        path,
-        solver,
-        noise,
-        interpretation,
-        adjoint,
-        prior,
-        kl,
-        dt,
-        steps,
-        rtol,
-        atol,
-        max_steps,
+        key=key,
+        path=path,
+        solver=solver,
+        noise=noise,
+        interpretation=interpretation,
+        adjoint=adjoint,
+        prior=prior,
+        kl=kl,
+        dt=dt,
+        steps=steps,
+        rtol=rtol,
+        atol=atol,
+        max_steps=max_steps,
     )
     answer = _solve(problem)
-    solution = Solution(given, answer.ys, answer.kl, answer.stats, answer.code, answer.t_reached)
+    solution = Solution(
+        ts=given,
+        ys=answer.ys,
+        kl=answer.kl,
+        stats=answer.stats,
+        result=answer.code,
+        t_reached=answer.t_reached,
+    )
     if not throw:
         return solution
     # The divergence is looked at too: whoever takes that alone has the error of an infinite one.

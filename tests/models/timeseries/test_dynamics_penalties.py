@@ -62,7 +62,7 @@ def test_penalties_are_those_of_the_closed_form(anchor, compiled, key):
     plain = ts.LatentODELoss(samples=3)
     score = (lambda loss: eqx.filter_jit(loss)) if compiled else (lambda loss: loss)
     value, metrics = score(loss)(model, batch, key=key)
-    z0 = model.evidence(batch.observed, samples=3, key=key).z0[:, 0]
+    z0 = model.elbo_terms(batch.observed, samples=3, key=key).z0[:, 0]
     expected = [abs(energy(z0, span, order).mean()) for order in (1, 2)]
     found = [float(metrics[f"penalty_{place}"]) for place in (0, 1)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -75,7 +75,7 @@ def test_the_gradient_of_a_penalty_is_that_of_the_closed_form(key):
     """By the rates of the field, at the steps that users get: adapted, per series."""
     batch = batch_of()
     model = model_of(steps=None, rtol=1e-8, atol=1e-8)
-    z0 = np.asarray(model.evidence(batch.observed, samples=2, key=key).z0[:, 0])
+    z0 = np.asarray(model.elbo_terms(batch.observed, samples=2, key=key).z0[:, 0])
 
     def slope(penalties):
         loss = ts.LatentODELoss(penalties=penalties, penalty_weight=0.5, samples=2)

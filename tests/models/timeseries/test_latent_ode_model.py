@@ -88,7 +88,7 @@ def test_at_the_exact_posterior_the_bounds_are_the_evidence(case, anchor, key):
     model, observed, truth = model_of(case, anchor), observed_of(case), evidence(case, anchor)
     # p(x | z) p(z) / q(z | x) is p(x) for every z, so one sample will do.
     assert float(model.iwae(observed, samples=1, key=key)[0]) == pytest.approx(truth, abs=1e-6)
-    found = model.evidence(observed, samples=4000, key=key)
+    found = model.elbo_terms(observed, samples=4000, key=key)
     # The KL is exact, so only the likelihood's mean over samples scatters.
     design, _ = regression(case, anchor)
     spread = _likelihood_spread(model.encoder, case, anchor) / math.sqrt(4000)
@@ -128,11 +128,11 @@ def test_with_a_wrong_posterior_the_bound_is_below_and_many_samples_close_it(key
     model, observed, truth = model_of(case, shift=0.1), observed_of(case), evidence(case, "first")
     expected, kl = exact_elbo(model, case, "first")
     assert expected < truth - 0.1
-    found = model.evidence(observed, samples=4000, beta=1.0, key=key)
+    found = model.elbo_terms(observed, samples=4000, beta=1.0, key=key)
     spread = _likelihood_spread(model.encoder, case, "first") / math.sqrt(4000)
     assert abs(float(found.elbo[0]) - expected) < 4 * spread
     assert float(found.kl[0]) == pytest.approx(kl, rel=1e-12)
-    annealed = model.evidence(observed, samples=4000, beta=0.3, key=key)
+    annealed = model.elbo_terms(observed, samples=4000, beta=0.3, key=key)
     assert float(annealed.elbo[0] - found.elbo[0]) == pytest.approx(0.7 * kl, rel=1e-9)
     many = float(model.iwae(observed, samples=5000, key=key)[0])
     assert many == pytest.approx(truth, abs=0.02)
@@ -143,7 +143,7 @@ def test_the_squared_error_is_that_of_the_observed_values_alone(key):
     case = "decays"
     model, observed = model_of(case), observed_of(case, garbage=7.0)
     design, x = regression(case, "first")
-    found = model.evidence(observed, samples=3, key=key)
+    found = model.elbo_terms(observed, samples=3, key=key)
     residuals = np.asarray(found.z0)[:, 0] @ design.T - x
     expected = np.square(residuals).sum(axis=1).mean()
     assert float(found.squared_error[0]) == pytest.approx(expected, rel=1e-5)
@@ -251,7 +251,7 @@ def test_neither_padding_nor_an_empty_time_moves_the_posterior_or_the_bound(anch
         jnp.insert(plain.mask, 2, False, axis=1),
     )
     model = dataclasses.replace(model, steps=None, rtol=1e-9, atol=1e-9)
-    found = [model.evidence(each, key=key) for each in (plain, longer, empty)]
+    found = [model.elbo_terms(each, key=key) for each in (plain, longer, empty)]
     for other, tolerance in zip(found[1:], (1e-9, 1e-4), strict=True):
         for one, two in zip(found[0].posterior, other.posterior, strict=True):
             np.testing.assert_allclose(two, one, rtol=0, atol=tolerance)
@@ -327,7 +327,7 @@ def test_classes_are_scored_by_the_cross_entropy_of_the_known_labels(key):
     weighted = ts.LatentODELoss(class_weight=7.0)
     loss, metrics = weighted(model, ts.TrainingSeries(observed, None, label), key=key)
     plain, _ = weighted(model, ts.TrainingSeries(observed), key=key)
-    z0 = model.evidence(observed, key=key).z0
+    z0 = model.elbo_terms(observed, key=key).z0
     logits = np.asarray(model.logits(z0))[0, 0]
     expected = np.log(np.exp(logits).sum()) - logits[2]
     assert float(metrics["cross_entropy"]) == pytest.approx(expected, rel=1e-10)

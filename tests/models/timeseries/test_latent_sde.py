@@ -162,7 +162,7 @@ def test_with_the_exact_control_the_bounds_meet_the_evidence(key):
     for steps in (100, 400):
         # The form of the KL in which the exact control's bound has no spread but the steps'.
         model = dataclasses.replace(optimal_model(steps), kl="monte_carlo")
-        elbo = eqx.filter_jit(model.evidence)(points, samples=100, key=key).elbo
+        elbo = eqx.filter_jit(model.elbo_terms)(points, samples=100, key=key).elbo
         error = float(jnp.std(elbo)) / math.sqrt(40)
         assert error < 0.03
         assert abs(float(jnp.mean(elbo)) - euler_bound(steps)) < 4 * error
@@ -258,7 +258,7 @@ def a_batch(key):
 
 def test_what_lies_under_a_mask_and_padding_change_nothing(key):
     model, batch = stirred(small(key), key), a_batch(key)
-    evidence = eqx.filter_jit(lambda batch: model.evidence(batch, samples=3, key=key))
+    evidence = eqx.filter_jit(lambda batch: model.elbo_terms(batch, samples=3, key=key))
     clean = evidence(batch)
     assert jnp.all(clean.kl_path > 0.01)
     filled = batch._replace(values=jnp.where(batch.mask, batch.values, 1e6))
@@ -296,7 +296,7 @@ def test_the_gradient_of_the_loss_is_its_finite_difference(key):
 
 def test_an_untrained_posterior_is_the_prior(key):
     model, batch = small(key), a_batch(key)
-    found = eqx.filter_jit(model.evidence)(batch, samples=2, key=key)
+    found = eqx.filter_jit(model.elbo_terms)(batch, samples=2, key=key)
     assert jnp.all(found.kl_path == 0)
     # KL(q(z0) || p(z0)) by numpy.
     posterior, _ = model.encode(batch)

@@ -111,7 +111,7 @@ def test_a_latent_ode_scores_when_it_was_observed(key):
     )
     times = jnp.asarray([[0.0, 1.0, 4.0]])
     mask = jnp.asarray([[[False, False], [True, True], [True, False]]])
-    found = model.evidence(ts.Observations(times, jnp.zeros((1, 3, 2)), mask), key=key)
+    found = model.elbo_terms(ts.Observations(times, jnp.zeros((1, 3, 2)), mask), key=key)
     assert float(found.log_times[0]) == pytest.approx(3 * np.log(rate) - 2 * rate * 4, rel=1e-6)
     assert float(found.elbo[0]) == pytest.approx(
         float(found.log_likelihood[0] + found.log_times[0] - found.kl[0]), rel=1e-12

@@ -97,7 +97,7 @@ def test_a_latent_ode_s_bound_is_scipy_s_mass(likelihood, key):
     mass = log_mass(likelihood, params, np.where(MASK, values, 0))
     expected = np.where(MASK, mass, 0).sum(axis=(1, 2))
     model, batch = ode_of(likelihood), ts.TrainingSeries(observed(values))
-    found = model.evidence(batch.observed, key=key)
+    found = model.elbo_terms(batch.observed, key=key)
     np.testing.assert_allclose(found.log_likelihood, expected, rtol=1e-6)
     np.testing.assert_allclose(found.elbo, found.log_likelihood - found.kl, rtol=1e-12)
     mean = np.asarray(likelihood.mean(jnp.asarray(params)))
@@ -234,7 +234,7 @@ def test_values_that_cannot_be_are_refused_wherever_they_are_scored(kind, name, 
         good = observed(data_of(likelihood))
         calls |= {
             "elbo": lambda: model.elbo(bad, key=key),
-            "evidence of a target": lambda: model.evidence(good, bad, key=key),
+            "evidence of a target": lambda: model.elbo_terms(good, bad, key=key),
             "iwae": lambda: model.iwae(bad, samples=2, key=key),
         }
     for what, call in calls.items():

@@ -22,11 +22,11 @@ from ._contexts import NoContext as NoContext
 from ._contexts import PathContext as PathContext
 from ._contexts import RecurrentContext as RecurrentContext
 from ._dynamics import TanhField as TanhField
+from ._elbo_terms import Decoded as Decoded
+from ._elbo_terms import ELBOTerms as ELBOTerms
 from ._encoder import Encoder as Encoder
 from ._encoder import Posterior as Posterior
 from ._encoder import gaussian_encoder as gaussian_encoder
-from ._evidence import Decoded as Decoded
-from ._evidence import Evidence as Evidence
 from ._fitted_noise import fitted_noise as fitted_noise
 from ._latent_ode import LatentODE as LatentODE
 from ._latent_ode_fit import LatentODELoss as LatentODELoss
@@ -37,7 +37,7 @@ from ._latent_priors import GaussianMarginals as GaussianMarginals
 from ._latent_priors import NeuralPrior as NeuralPrior
 from ._latent_priors import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from ._latent_sde import LatentSDE as LatentSDE
-from ._latent_sde import PathEvidence as PathEvidence
+from ._latent_sde import PathELBOTerms as PathELBOTerms
 from ._latent_sde_fit import Control as Control
 from ._latent_sde_fit import LatentSDELoss as LatentSDELoss
 from ._latent_sde_fit import latent_sde as latent_sde

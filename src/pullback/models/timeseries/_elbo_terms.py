@@ -33,7 +33,7 @@ class Decoded(NamedTuple):
     solution: ode.Solution
 
 
-class Evidence(NamedTuple):
+class ELBOTerms(NamedTuple):
     """A lower bound of each series' log-likelihood, and its parts, in nats.
 
     Attributes:

@@ -14,8 +14,8 @@ from pullback import ode
 from pullback._key import checked_key, checked_keys
 from pullback.models.likelihoods import AbstractLikelihood
 
+from ._elbo_terms import Decoded, ELBOTerms
 from ._encoder import Anchor, Posterior, standard_normal_log_prob
-from ._evidence import Decoded, Evidence
 from ._observations import Observations, check_values
 from ._poisson import PoissonHead, poisson_log_prob
 from ._scores import scores
@@ -57,14 +57,14 @@ class LatentODE(eqx.Module):
     Raises:
         ValueError: `anchor` is neither end, or a head is asked for that the model does not have; or
             values that are scored cannot be of the likelihood, by the number of the series.
-        SolveError: a solve failed (not in `evidence` and `iwae`, which report it).
+        SolveError: a solve failed (not in `elbo_terms` and `iwae`, which report it).
 
     Example:
         >>> import jax, numpy as np, pullback as pb
         >>> from pullback.models.timeseries import latent_ode, observations
         >>> series = pb.data.irregular_series([([0.0, 0.3, 1.0], [0.1, 0.4, 0.2])])
         >>> model = latent_ode(1, latent=2, steps=1, key=jax.random.key(0))
-        >>> found = model.evidence(observations(series), key=jax.random.key(1))
+        >>> found = model.elbo_terms(observations(series), key=jax.random.key(1))
         >>> bool(found.elbo[0] == found.log_likelihood[0] - found.kl[0])
         True
 
@@ -94,7 +94,7 @@ class LatentODE(eqx.Module):
     def check(self, observed: Observations, target: Observations | None = None) -> None:
         """Raise ValueError if an observed value cannot be of the likelihood.
 
-        Whatever scores the model asks it: `pb.train`, `evidence`, `elbo`, `iwae`.
+        Whatever scores the model asks it: `pb.train`, `elbo_terms`, `elbo`, `iwae`.
         """
         check_values(self.likelihood, observed)
         if target is not None:
@@ -157,7 +157,7 @@ class LatentODE(eqx.Module):
         mean = self.likelihood.mean(params)
         return Decoded(params, mean, rate, integral, integrals, solution)
 
-    def evidence(
+    def elbo_terms(
         self,
         observed: Observations,
         target: Observations | None = None,
@@ -167,7 +167,7 @@ class LatentODE(eqx.Module):
         penalties: tuple[ode.AbstractPenalty, ...] = (),
         samples: int = 1,
         key: PRNGKeyArray,
-    ) -> Evidence:
+    ) -> ELBOTerms:
         r"""The evidence lower bound, by sampling, with the KL in closed form.
 
         $$ \mathrm{ELBO} = E_q\Big[\sum_{\mathrm{observed}} \log p(x \mid \mathrm{decoder}(z))\Big]
@@ -191,10 +191,10 @@ class LatentODE(eqx.Module):
         target = observed if target is None else target
         # Compiled with arrays: a number would be a constant of the program.
         weights = jnp.asarray(beta), jnp.asarray(poisson_weight)
-        return self._evidence(observed, target, weights, penalties, samples, key)
+        return self._elbo_terms(observed, target, weights, penalties, samples, key)
 
     @eqx.filter_jit
-    def _evidence(
+    def _elbo_terms(
         self,
         observed: Observations,
         target: Observations,
@@ -202,7 +202,7 @@ class LatentODE(eqx.Module):
         penalties: tuple[ode.AbstractPenalty, ...],
         samples: int,
         key: PRNGKeyArray,
-    ) -> Evidence:
+    ) -> ELBOTerms:
         posterior = self.encode(observed)
         z0 = self._sample(posterior, samples, key)
         anchor = self.anchor_of(observed)
@@ -213,7 +213,7 @@ class LatentODE(eqx.Module):
         beta, poisson_weight = (weight.astype(kl.dtype) for weight in weights)
         elbo = log_x + poisson_weight * log_times - beta * kl
         result = decoded.solution.result
-        return Evidence(elbo, log_x, log_times, kl, error, integrals, posterior, z0, result)
+        return ELBOTerms(elbo, log_x, log_times, kl, error, integrals, posterior, z0, result)
 
     def elbo(
         self,
@@ -224,9 +224,9 @@ class LatentODE(eqx.Module):
         samples: int = 1,
         key: PRNGKeyArray,
     ) -> Float[Array, " batch"]:
-        """The evidence lower bound of each series in nats; `evidence` has its parts."""
+        """The evidence lower bound of each series in nats; `elbo_terms` has its parts."""
         key = checked_key(key)
-        return self.evidence(observed, target, beta=beta, samples=samples, key=key).elbo
+        return self.elbo_terms(observed, target, beta=beta, samples=samples, key=key).elbo
 
     def iwae(
         self,

@@ -226,7 +226,7 @@ class LatentODELoss(eqx.Module):
         key = checked_key(key)
         observed, target, label = batch
         target = observed if target is None else target
-        found = model.evidence(
+        found = model.elbo_terms(
             observed,
             target,
             beta=self.beta,

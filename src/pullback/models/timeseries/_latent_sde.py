@@ -22,7 +22,7 @@ from ._observations import Observations, check_values
 from ._scores import scores
 
 
-class PathEvidence(NamedTuple):
+class PathELBOTerms(NamedTuple):
     """A lower bound of each series' log-likelihood, and its parts, in nats.
 
     Attributes:
@@ -84,7 +84,7 @@ class LatentSDE(eqx.Module):
         >>> from pullback.models.timeseries import latent_sde, observations
         >>> series = pb.data.irregular_series([([0.0, 0.3, 1.0], [0.1, 0.4, 0.2])])
         >>> model = latent_sde(1, latent=2, steps=3, key=jax.random.key(0))
-        >>> found = model.evidence(observations(series), samples=4, key=jax.random.key(1))
+        >>> found = model.elbo_terms(observations(series), samples=4, key=jax.random.key(1))
         >>> float(found.kl_path[0])  # an untrained posterior goes as the prior does
         0.0
 
@@ -107,7 +107,7 @@ class LatentSDE(eqx.Module):
     def check(self, observed: Observations, target: Observations | None = None) -> None:
         """Raise ValueError if an observed value cannot be of the likelihood.
 
-        Whatever scores the model asks it: `pb.train`, `evidence`, `elbo`, `iwae`.
+        Whatever scores the model asks it: `pb.train`, `elbo_terms`, `elbo`, `iwae`.
         """
         check_values(self.likelihood, observed)
         if target is not None:
@@ -119,7 +119,7 @@ class LatentSDE(eqx.Module):
         mean, raw = jnp.split(jax.vmap(self.start)(context.values[:, 0]), 2, axis=-1)
         return Posterior(mean, jax.nn.softplus(raw) + 1e-6), context
 
-    def evidence(
+    def elbo_terms(
         self,
         observed: Observations,
         target: Observations | None = None,
@@ -127,7 +127,7 @@ class LatentSDE(eqx.Module):
         beta: ArrayLike = 1.0,
         samples: int = 1,
         key: PRNGKeyArray,
-    ) -> PathEvidence:
+    ) -> PathELBOTerms:
         """The evidence lower bound, by sampling paths.
 
         Args:
@@ -144,7 +144,7 @@ class LatentSDE(eqx.Module):
         kl_start = self._kl_start(posterior)
         log_x, kl_path, error = (jnp.mean(a, axis=1) for a in (log_x, kl_path, error))
         elbo = log_x - jnp.asarray(beta, log_x.dtype) * (kl_start + kl_path)
-        return PathEvidence(elbo, log_x, kl_start, kl_path, error, result)
+        return PathELBOTerms(elbo, log_x, kl_start, kl_path, error, result)
 
     def elbo(
         self,
@@ -154,9 +154,9 @@ class LatentSDE(eqx.Module):
         samples: int = 1,
         key: PRNGKeyArray,
     ) -> Float[Array, " batch"]:
-        """The evidence lower bound of each series in nats; `evidence` has its parts."""
+        """The evidence lower bound of each series in nats; `elbo_terms` has its parts."""
         key = checked_key(key)
-        return self.evidence(observed, target, samples=samples, key=key).elbo
+        return self.elbo_terms(observed, target, samples=samples, key=key).elbo
 
     def iwae(
         self,

@@ -227,7 +227,7 @@ class LatentSDELoss(eqx.Module):
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         key = checked_key(key)
         target = batch.observed if batch.target is None else batch.target
-        found = model.evidence(
+        found = model.elbo_terms(
             batch.observed, target, beta=self.beta, samples=self.samples, key=key
         )
         loss = -jnp.mean(found.elbo)

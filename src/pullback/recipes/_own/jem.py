@@ -75,7 +75,8 @@ def split(
     labelled, density = (np.tile(rows, (len(seeds), 1)) for rows in (seen, dense))
     y = table.y.astype(np.int32)
     test = data.Labelled(scaled[held], y[held])
-    return Problem(scaled, y, labelled, density, test, (-3.0, 3.0)), held
+    problem = Problem(x=scaled, y=y, labelled=labelled, density=density, test=test, box=(-3.0, 3.0))
+    return problem, held
 
 
 def _check(file: Path, table: data.LabelledTable) -> None:

@@ -153,12 +153,12 @@ def moons(config: Config, seeds: Sequence[int]) -> Problem:
     drawn = [two_moons(each, noise=0.35, seed=seed) for seed in seeds]
     rows = np.arange(len(seeds))[:, None] * each
     return Problem(
-        np.concatenate([d.x for d in drawn]),
-        np.concatenate([d.y for d in drawn]).astype(np.int32),
-        rows + np.arange(config.labels),
-        rows + np.arange(each),
-        two_moons(config.tested, noise=0.35, seed=2**31 - 1),
-        (-3.0, 3.0),
+        x=np.concatenate([d.x for d in drawn]),
+        y=np.concatenate([d.y for d in drawn]).astype(np.int32),
+        labelled=rows + np.arange(config.labels),
+        density=rows + np.arange(each),
+        test=two_moons(config.tested, noise=0.35, seed=2**31 - 1),
+        box=(-3.0, 3.0),
     )
 
 
@@ -168,12 +168,12 @@ def images(config: Config, train: Labelled, test: Labelled, seeds: Sequence[int]
     order = [np.random.default_rng(seed).permutation(len(train.x)) for seed in seeds]
     count = min(config.image_tested, len(test.x))
     return Problem(
-        flat(train.x),
-        train.y,
-        np.stack([rows[: config.image_labels] for rows in order]),
-        np.stack(order),
-        Labelled(flat(test.x[:count]), test.y[:count]),
-        (-1.0, 1.0),
+        x=flat(train.x),
+        y=train.y,
+        labelled=np.stack([rows[: config.image_labels] for rows in order]),
+        density=np.stack(order),
+        test=Labelled(flat(test.x[:count]), test.y[:count]),
+        box=(-1.0, 1.0),
     )
 
 
