@@ -146,6 +146,16 @@ def test_fit_goes_back_to_its_snapshot_and_on():
     assert float(caught.value.model) == -5
 
 
+def test_a_run_that_failed_may_go_on_with_rollbacks(tmp_path):
+    options: dict[str, Any] = dict(optimiser=optax.sgd(1.0), steps=8, batch_size=1, log_every=4,
+                                   folder=tmp_path, key=jr.key(0))  # fmt: skip
+    with pytest.raises(TrainingError):
+        fit(jnp.zeros(()), falls, X, **options)
+    # From the state after the fifth step, which is its first snapshot: the sixth step is lost.
+    found, info = fit(jnp.zeros(()), falls, X, rollbacks=1, resume=True, **options)
+    assert (float(found), int(info.rollbacks)) == (-7, 1)
+
+
 @pytest.mark.parametrize("sequential", [False, True])
 def test_any_of_a_stack_goes_back_alone(sequential):
     class Falls(eqx.Module):

@@ -188,3 +188,10 @@ def test_every_step_and_every_run_has_its_own_noise():
     state = (jnp.zeros((2, 5)), jnp.zeros(2, int))
     (draws, _), _ = iterate(step, state, {}, steps=5, log_every=2, key=jr.split(jr.key(0)))
     assert len(np.unique(draws)) == 10
+
+
+def test_arrays_of_numpy_in_a_state_are_arrays():
+    step = lambda s, b, *, key: ({"a": s["a"] + 1, "name": s["name"]}, {})
+    found, _ = iterate(step, {"a": np.zeros(3), "name": "mine"}, steps=4, key=jr.key(0))
+    assert found["a"].tolist() == [4, 4, 4]
+    assert found["name"] == "mine"

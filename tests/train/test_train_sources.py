@@ -45,6 +45,13 @@ class Dataset:
         return self.x[i], self.y[i]
 
 
+class Table(dict):
+    """As tables are: a column by its name."""
+
+    def __init__(self):
+        super().__init__(x=np.zeros(5))
+
+
 def mapped(folder, arrays):
     found = []
     for number, array in enumerate(arrays):
@@ -140,6 +147,8 @@ def test_named_streams_of_every_kind_come_together():
         ({"data": Dataset(*rows()), "batch_size": 51}, ValueError, "from 1 to 50"),
         ({"data": Dataset(*rows(0))}, ValueError, "at least one example"),
         ({"data": rows(), "validation": Dataset(*rows())}, ValueError, "must be arrays or a func"),
+        ({"data": Table()}, TypeError, r"first example as data\[0\].*data.to_numpy\(\)"),
+        ({"data": Dataset(["a", "b"], [1.0, 2.0])}, TypeError, r"numbers; got <U1 at example\[0\]"),
         ({"data": rows(), "sequential": True}, ValueError, "give `key` as many keys"),
     ],
 )

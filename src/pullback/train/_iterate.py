@@ -126,7 +126,7 @@ def iterate(
     )
     named, nameless = _named(streams)
     check_plan(plan, named, sequential=sequential, has_validation=validation is not None)
-    arrays, rest = eqx.partition(state, eqx.is_array)
+    arrays, rest = eqx.partition(plan.place(state), eqx.is_array)
     check_stack(plan, arrays, name="state")
     feed = Feed(
         named,

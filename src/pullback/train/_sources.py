@@ -74,6 +74,7 @@ def check_stream(stream: Stream, *, name: str = "") -> None:
     """Raise a ValueError where the batch size does not fit the data."""
     which = f" of the stream {name!r}" if name else ""
     size, wanted = size_of(stream.data), stream.batch_size
+    check_example(stream.data, name=name)
     if size is None:
         if wanted is not None:
             raise ValueError(
@@ -84,6 +85,26 @@ def check_stream(stream: Stream, *, name: str = "") -> None:
         raise ValueError(
             f"`batch_size`{which} must be from 1 to {size}, the number of examples, got {wanted}."
         )
+
+
+def check_example(data: Any, *, name: str = "") -> None:
+    """Raise a TypeError where a source on the host gives no examples, or no numbers."""
+    if not on_host(data):
+        return
+    which = f"the stream {name!r}" if name else "`data`"
+    try:
+        example = read(data, np.zeros(1, int))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"{which} must give its first example as data[0], and gave {error!r}. Of a table take "
+            "its numbers, such as data.to_numpy()."
+        ) from error
+    for path, leaf in jtu.tree_leaves_with_path(example):
+        if leaf.dtype.kind not in "biufcV":
+            raise TypeError(
+                f"the examples of {which} must be numbers; got {leaf.dtype} at "
+                f"example{jtu.keystr(path)}. Turn it into numbers in the source."
+            )
 
 
 class Feed:

@@ -12,10 +12,19 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PyTree
 
-from pullback.train._checkpoint import CheckpointError, load_part, read_header, save_checkpoint
+from pullback.train._checkpoint import (
+    CheckpointError,
+    load_part,
+    names_of,
+    read_header,
+    save_checkpoint,
+)
 from pullback.train._log import restart_log
 from pullback.train._plan import Plan
 from pullback.train._run import AbstractJob, Best, Run
+
+# What decides where a run goes back to, and matters to those that may.
+_OF_ROLLBACKS = ("log_every", "snapshot_every")
 
 
 def begin(plan: Plan, job: AbstractJob, start: PyTree, *, snapshots: bool) -> Run:
@@ -34,7 +43,10 @@ def begin(plan: Plan, job: AbstractJob, start: PyTree, *, snapshots: bool) -> Ru
         header = _checked_header(plan, job, file)
         start = job.arrays(job.load(file, header, start))
         kept = load_part(file, ("best",), kept)
-        snapshot = load_part(file, ("snapshot",), snapshot)
+        # Where a run had none, it may go on with them.
+        held = bool(names_of(file, ("snapshot",)))
+        snapshot = load_part(file, ("snapshot",), snapshot) if snapshots and held else None
+        snapshot = start if snapshots and not held else snapshot
     elif file is not None:
         # Else a run killed before its first checkpoint would resume from an older run's.
         put_away(file)
@@ -95,7 +107,7 @@ def _identity(plan: Plan, job: AbstractJob) -> dict[str, Any]:
     """What has to be the same to go on from a checkpoint as if training had never stopped."""
     found = {**job.identity, "key": jr.key_data(plan.key).tolist(), "patience": plan.patience}
     if plan.rollbacks:
-        found |= {"log_every": plan.log_every, "snapshot_every": plan.snapshot_every}
+        found |= {name: getattr(plan, name) for name in _OF_ROLLBACKS}
     return found
 
 
@@ -106,6 +118,8 @@ def _checked_header(plan: Plan, job: AbstractJob, file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: not written by `fit` or `iterate`; use another folder.")
     wanted = _identity(plan, job)
     for name in dict.fromkeys([*header["identity"], *wanted]):
+        if name in _OF_ROLLBACKS and not (name in wanted and name in header["identity"]):
+            continue
         before, now = (each.get(name) for each in (header["identity"], wanted))
         if before != now and name not in mendable(header):
             raise CheckpointError(
