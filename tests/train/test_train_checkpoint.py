@@ -211,6 +211,19 @@ def test_another_setting_is_refused_by_its_name(tmp_path, name):
         load_checkpoint(tmp_path / "c.npz", Model(other))
 
 
+class Lookup(eqx.Module):
+    table: np.ndarray = eqx.field(static=True)
+
+
+@pytest.mark.filterwarnings("ignore:A JAX array is being set as static")
+def test_an_array_that_is_a_setting_is_one(tmp_path):
+    """It is no leaf of the tree, and so not among the arrays of the file."""
+    save_checkpoint(tmp_path / "c.npz", Lookup(np.array([1.0, 2.0])))
+    load_checkpoint(tmp_path / "c.npz", Lookup(np.array([1.0, 2.0])))
+    with pytest.raises(CheckpointError, match=r"\.table is "):
+        load_checkpoint(tmp_path / "c.npz", Lookup(np.array([1.0, 3.0])))
+
+
 def test_the_bound_of_a_flow_is_a_setting(tmp_path):
     """Loaded into another bound the same weights would be another density."""
     flow = lambda bound: residual_flow(2, blocks=1, width=4, bound=bound, key=jr.key(0))
