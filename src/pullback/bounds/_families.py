@@ -22,8 +22,27 @@ class AbstractFamily(eqx.Module):
 
     What is shared by all of its members, such as the weights of a flow, is in its own arrays.
 
+    To write one of your own, give it `shape`, a static field, and the two methods. An encoder that
+    ends in `shape` makes it a `VAE`'s, by `family=`.
+
     Attributes:
-        shape: of the parameters $\\lambda$.
+        shape: of the parameters $\\lambda$, which may be any real numbers.
+
+    Example:
+        >>> import equinox as eqx, jax.numpy as jnp, numpyro.distributions as dist
+        >>> from pullback import bounds
+        >>> class Laplace(bounds.AbstractFamily):
+        ...     shape: tuple[int, ...] = eqx.field(static=True)
+        ...
+        ...     def __call__(self, params):
+        ...         loc, log_scale = jnp.split(params, 2)
+        ...         return dist.Laplace(loc, jnp.exp(log_scale)).to_event(1)
+        ...
+        ...     def augment(self, model, params):
+        ...         return model
+        >>> q = Laplace(shape=(4,))(jnp.zeros(4))
+        >>> print(f"{q.log_prob(jnp.zeros(2)):.4f}")  # -2 log 2
+        -1.3863
     """
 
     shape: eqx.AbstractVar[tuple[int, ...]]

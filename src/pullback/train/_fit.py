@@ -59,7 +59,8 @@ def fit(
 
     The real floating arrays of `model` are its parameters $\theta$, or those of them that
     `trainable` picks; all else in it stays as it is, to the bit. The vectors by which Lipschitz
-    layers know their norm follow every update.
+    layers know their norm follow every update, where they too are picked; else such a layer looks
+    for its norm at every step.
     The batch $b_s$ is places $sB$ to $(s+1)B - 1$ of the epochs' permutations laid end to end, so
     every example is seen once an epoch, and the last batch of an epoch is filled up from the next.
     Batches and keys depend on `key` and the step alone: not on the devices, nor on interruptions,

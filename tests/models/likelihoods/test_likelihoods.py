@@ -22,8 +22,8 @@ from pullback.models.likelihoods import (
     Normal,
     Poisson,
     check_support,
-    masked_log_prob,
 )
+from pullback.models.vae import mlp_vae
 
 pytestmark = pytest.mark.usefixtures("promotion")
 
@@ -287,3 +287,15 @@ def test_outside_of_the_support_the_mass_is_zero_compiled_too(likelihood, x, com
 def test_arguments_that_cannot_be_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("wrong", [(5, 1), (1,), (), (4,)])
+def test_parameters_of_another_shape_are_refused(wrong):
+    """A column of five was scored against each of five entries, 25 terms."""
+    message = r"data of shape \(5,\) must have the shape \(5,\), and the decoder gives"
+    x = jnp.ones(5)
+    for law in (Bernoulli(), Poisson(), Normal(1.0)):
+        model = mlp_vae((5,), latent=1, width=2, likelihood=law, key=jr.key(0))
+        model = eqx.tree_at(lambda m: m.decoder, model, lambda z: jnp.zeros(wrong))
+        with pytest.raises(ValueError, match=message):
+            model.model(x).log_likelihood(jnp.zeros(1))

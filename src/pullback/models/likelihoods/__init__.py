@@ -14,6 +14,7 @@ from ._masked import masked_log_prob as masked_log_prob
 from ._normal import Normal as Normal
 from ._normal import normal_log_prob as normal_log_prob
 from ._support import check_support as check_support
+from ._support import require_params as require_params
 from ._support import within_support as within_support
 
 __all__, __dir__ = _contents.of(__name__)

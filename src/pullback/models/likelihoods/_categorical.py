@@ -36,6 +36,8 @@ class Categorical(AbstractLikelihood):
     levels: int = eqx.field(static=True)
 
     def __check_init__(self):
+        if not isinstance(self.levels, int):
+            raise TypeError(f"`levels` must be a whole number, got {self.levels!r}.")
         if self.levels < 2:
             raise ValueError(f"`levels` must be 2 or more, got {self.levels}.")
 

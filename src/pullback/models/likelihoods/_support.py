@@ -88,3 +88,20 @@ def _in_words(support: Any) -> str:
         + (f" from {low:g}" if low is not None else "")
         + (f" to {high:g}" if high is not None else "")
     )
+
+
+def require_params(likelihood: AbstractLikelihood, params: Array, shape: tuple[int, ...]) -> None:
+    """Refuse parameters that are not those of data of such a shape.
+
+    Broadcast, a column of them would be scored against every entry.
+
+    Raises:
+        ValueError: the shape is another than `likelihood.params_shape(shape)`.
+    """
+    wanted = tuple(likelihood.params_shape(tuple(shape)))
+    if params.shape != wanted:
+        raise ValueError(
+            f"the parameters of a {type(likelihood).__name__} for data of shape {tuple(shape)} "
+            f"must have the shape {wanted}, and the decoder gives {params.shape}: let it end in "
+            "`likelihood.params_shape(shape)`."
+        )

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback._checked_data import check_data
 from pullback._key import checked_key
 from pullback.bounds import AbstractFamily, DiagonalNormal, ImportanceWeighted, LatentModel
-from pullback.models.likelihoods import AbstractLikelihood, check_support
+from pullback.models.likelihoods import AbstractLikelihood, check_support, require_params
 from pullback.sampling import (
     FixedDistribution,
     StandardNormal,
@@ -140,9 +140,10 @@ class VAE(eqx.Module):
 
     def outputs(self, z: Array, x: Array) -> Float[Array, "..."]:
         """What the decoder says of x; an autoregressive one is told x itself."""
-        if isinstance(self.decoder, AbstractAutoregressiveDecoder):
-            return self.decoder(z, x)
-        return self.decoder(z)
+        told = isinstance(self.decoder, AbstractAutoregressiveDecoder)
+        params = self.decoder(z, x) if told else self.decoder(z)
+        require_params(self.likelihood, params, x.shape)
+        return params
 
     def encode(self, x: Array) -> Float[Array, "..."]:
         """The parameters of the posterior."""
