@@ -22,6 +22,7 @@ from pullback.models.likelihoods import (
     Normal,
     Poisson,
     check_support,
+    masked_log_prob,
 )
 from pullback.models.vae import mlp_vae
 
