@@ -38,7 +38,7 @@ class Config:
     batch_size: int = 100
     """Images in a training step."""
     learning_rate: float = 2e-3
-    """Adam's."""
+    """Adam's learning rate."""
     table_rows: int = 50
     """Samples at a time whose densities under all posteriors of a batch are held in memory; 0: all
     of them."""

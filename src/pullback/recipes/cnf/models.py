@@ -56,13 +56,13 @@ class Config:
     batch_size: int = 128
     """Points in a training step."""
     learning_rate: float = 1e-2
-    """Adam's, at the start; it falls to zero along a cosine."""
+    """Adam's learning rate at the start; it falls to zero along a cosine."""
     seeds: int = 3
     """Flows of each kind, with their own data, weights and batches."""
     grid: int = 161
     """Points along each side of a picture of a density, and of the sum that gives its mass."""
     columns: tuple[str, ...] = ()
-    """Of a table of your own, the columns to take; all when none is named."""
+    """The columns to take from a table of your own; all when none is named."""
 
     def __post_init__(self):
         for name, least in (("seeds", 1), ("grid", 2), ("held_out", 2), ("solver_steps", 0)):

@@ -52,7 +52,7 @@ class Config:
     batch_size: int = 32
     """Sequences of a step."""
     learning_rate: float = 3e-3
-    """Adam's."""
+    """Adam's learning rate."""
     evaluated: int = 2000
     """New sequences that a model is measured on."""
     batch_of_bound: int = 500
@@ -60,13 +60,13 @@ class Config:
     image_steps: int = 2000
     """Training steps on the images of `--data`."""
     image_width: int = 96
-    """Size of the recurrent states there."""
+    """Size of the recurrent states on the images."""
     image_channels: int = 4
     """Latents of each row of an image."""
     image_rate: float = 20.0
-    """The committed rate there, in nats."""
+    """The committed rate on the images, in nats."""
     image_seeds: int = 1
-    """How many models are trained in each way there."""
+    """How many models are trained in each way on the images."""
 
     def __post_init__(self):
         for name, least in (

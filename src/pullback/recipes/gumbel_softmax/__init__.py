@@ -21,7 +21,7 @@ class Config:
     temperatures: tuple[float, ...] = (2.0, 1.0, 0.5, 0.2, 0.1, 0.05)
     """Temperatures at which bias and variance are measured, falling."""
     draws: int = 40_000
-    """Gradients of a measurement."""
+    """Gradients that each bias and variance is measured on."""
     problems: int = 5
     """Quadratic functions and starting points that are measured."""
     seeds: int = 3
@@ -35,7 +35,7 @@ class Config:
     batch_size: int = 100
     """Images in a training step."""
     learning_rate: float = 3e-3
-    """Adam's."""
+    """Adam's learning rate."""
     images: int = 10_000
     """At most so many images of each set, drawn anew for each seed."""
     source: Source = "mnist"
@@ -43,17 +43,17 @@ class Config:
     floors: tuple[float, float] = (0.5, 0.2)
     """Where the annealed temperature stops: the paper's, and for one estimator further down."""
     rate: float = 1.5e-3
-    """Of the temperature's decay from 1, for each step."""
+    """Rate, per step, at which the temperature decays from 1."""
     every: int = 100
     """Steps between two changes of the temperature."""
     classes: tuple[int, ...] = (10, 100)
     """Numbers of classes of the semi-supervised step that is timed, rising."""
     cost_width: int = 256
-    """Hidden units of its networks."""
+    """Hidden units of the networks of the step that is timed."""
     cost_batch: int = 50
-    """Images of it."""
+    """Images of the step that is timed."""
     cost_turns: int = 10
-    """How often it is timed."""
+    """How often the semi-supervised step is timed."""
 
     def __post_init__(self):
         for name in ("seeds", "width", "problems", "batch_size", "cost_turns", "every"):

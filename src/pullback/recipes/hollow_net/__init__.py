@@ -55,7 +55,7 @@ class Config:
     batch_size: int = 64
     """Images in a training step."""
     learning_rate: float = 2e-3
-    """Adam's, at the start; it falls to zero along a cosine."""
+    """Adam's learning rate at the start; it falls to zero along a cosine."""
     dims: tuple[int, ...] = (8, 32, 128)
     """Sizes of the state at which the cost of a divergence is measured, rising."""
     cost_batch: int = 64

@@ -45,7 +45,7 @@ class Config:
     batch_size: int = 128
     """Images in a training step."""
     learning_rate: float = 1e-3
-    """Adam's, for the classifiers."""
+    """Adam's learning rate for the classifiers."""
     images: int = 500
     """Held-out images whose features are inverted."""
     iterations: int = 100

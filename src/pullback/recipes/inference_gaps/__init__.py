@@ -30,7 +30,7 @@ class Config:
     steps: int = 4000
     """Training steps."""
     learning_rate: float = 1e-3
-    """Adam's."""
+    """Adam's learning rate."""
     shrink: int = 1
     """What the widths of all networks are divided by."""
     scored: int = 100
@@ -38,15 +38,15 @@ class Config:
     search_steps: int = 400
     """Steps of the local fits."""
     search_samples: int = 10
-    """Samples in each of them."""
+    """Samples in each step of the local fits."""
     evaluation_samples: int = 1000
     """Samples by which a posterior is scored, and of the importance-weighted bound."""
     annealed: int = 16
     """Held-out images whose evidence is annealed, and simulated ones."""
     temperatures: int = 600
-    """Of annealing."""
+    """Temperatures of annealing."""
     chains: int = 32
-    """Of annealing."""
+    """Chains of annealing."""
     images: Literal["mnist", "omniglot"] = "mnist"
     """What lies in the folder of `--data`."""
     image_steps: int = 20_000

@@ -39,11 +39,11 @@ class Config:
     trained: tuple[int, ...] = (1, 5, 50)
     """Numbers of samples that the models are trained with, rising."""
     scored: tuple[int, int] = (5, 50)
-    """Numbers of samples that they are scored with, rising."""
+    """Numbers of samples that the trained models are scored with, rising."""
     steps: int = 3000
     """Training steps."""
     learning_rate: float = 1e-3
-    """Adam's."""
+    """Adam's learning rate."""
     width: int = 64
     """Size of the two hidden layers of the encoder, and of the decoder."""
     images_scored: int = 16

@@ -42,15 +42,15 @@ class Config:
     chain: int = 40
     """Moons and tables: sampler's steps in a training step, with honest noise."""
     learning_rate: float = 3e-4
-    """Adam's."""
+    """Adam's learning rate."""
     long_rate: float = 1e-3
     """Moons and tables: Adam's rate for a second baseline, which fits its labels closely."""
     hasty_steps: int = 1500
     """Moons: training steps of the runs that are meant to explode."""
     hasty_chain: int = 10
-    """Their sampler's steps."""
+    """Moons: the sampler's steps in the runs that are meant to explode."""
     hasty_rate: float = 5e-3
-    """Their learning rate."""
+    """Moons: Adam's learning rate in the runs that are meant to explode."""
     image_labels: int = 200
     """Images: how many have labels."""
     image_width: int = 256
@@ -60,11 +60,11 @@ class Config:
     image_tested: int = 450
     """Images: the most test images that are used."""
     attacked: int = 100
-    """Images: of these, as many are attacked through the sampler."""
+    """Images: how many test images are attacked through the sampler."""
     columns: tuple[str, ...] = ()
-    """Of a table of your own, the columns of numbers to take; all when none is named."""
+    """The columns of numbers to take from a table of your own; all when none is named."""
     label: str = ""
-    """Of a table of your own, the column of the classes, empty where they are not known; the last
+    """The column of the classes in a table of your own, empty where they are not known; the last
     column when none is named."""
 
     def __post_init__(self):

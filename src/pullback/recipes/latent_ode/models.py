@@ -39,47 +39,49 @@ class Config:
     batch_size: int = 50
     """Series in a training step."""
     predictor_learning_rate: float = 1e-2
-    """Adam's for the autoregressive models and the intensity, at the start of a cosine to zero."""
+    """Adam's learning rate for the autoregressive models and the intensity, at the start of a
+    cosine to zero."""
     learning_rate: float = 1e-2
-    """Adamax's for the latent ODEs, at the start of a cosine to zero."""
+    """Adamax's learning rate for the latent ODEs, at the start of a cosine to zero."""
     predictor_kept: float = 0.2
     """Share of the points that the autoregressive models see."""
     predictor_size: int = 20
-    """Size of their hidden state."""
+    """Size of the hidden state of the autoregressive models."""
     predictor_epochs: int = 60
-    """Passes over the series to train one of them."""
+    """Passes over the series to train an autoregressive model."""
     kept: float = 0.3
     """Share of the points that the latent ODEs see."""
     latent: int = 8
-    """Size of their latent state."""
+    """Size of the latent ODEs' latent state."""
     encoder_size: int = 24
-    """Size of their encoder's mean, and of its spread."""
+    """Size of the mean, and of the spread, that the latent ODEs' encoder carries."""
     gate_width: int = 50
-    """Size of the hidden layers of their encoder."""
+    """Size of the hidden layers of the latent ODEs' encoder."""
     width: int = 50
     """Size of the hidden layers of every vector field."""
     depth: int = 1
     """Number of hidden layers of every vector field."""
     epochs: int = 60
-    """Passes over the series to train one of them."""
+    """Passes over the series to train a latent ODE."""
     solver_steps: int = 0
-    """Equal steps of their decoder between two times; 0 for steps adapted to 1e-3."""
+    """Equal steps of the latent ODEs' decoder between two times; 0 for steps adapted to 1e-3."""
     noise: float = 0.1
-    """Standard deviation of their likelihood."""
+    """Standard deviation of the latent ODEs' likelihood."""
     event_series: int = 200
     """Series of events from which an intensity is learned."""
     event_steps: int = 250
-    """Training steps of it."""
+    """Training steps of the intensity."""
     stays: int = 0
     """With --data on PhysioNet 2012: stays to use; 0 is all 8000."""
     stay_epochs: int = 30
-    """Passes over four fifths of them."""
+    """With --data on PhysioNet 2012: passes over four fifths of the stays."""
     stay_learning_rate: float = 2e-2
-    """Adamax's on them, at the start of a cosine to zero."""
+    """With --data on PhysioNet 2012: Adamax's learning rate, at the start of a cosine to zero."""
     stay_noise: float = 0.05
-    """Standard deviation of every feature in training, of a range of 1."""
+    """With --data on PhysioNet 2012: standard deviation of every feature in training, of a range of
+    1."""
     bin_minutes: int = 60
-    """To what their times are rounded."""
+    """With --data on PhysioNet 2012: to how many minutes times are rounded."""
     own_steps: int = 2000
     """Training steps on a table of your own."""
 

@@ -14,27 +14,27 @@ class Config:
     iterations: int = 1500
     """Training steps on the five points."""
     learning_rate: float = 1e-2
-    """Adam's, at the start; it falls to zero along a cosine."""
+    """Adam's learning rate at the start; it falls to zero along a cosine."""
     paths: int = 32
     """Paths in a training step on the five points."""
     scored: int = 4096
     """Paths by which trained models are measured; a multiple of every number of `importance`."""
     importance: tuple[int, ...] = (1, 8, 64, 512)
-    """Numbers of paths of the importance-weighted bounds, rising, each a divisor of those."""
+    """Numbers of paths of the importance-weighted bounds, rising, each a divisor of `scored`."""
     gradient_steps: tuple[int, ...] = (16, 64, 256)
     """Numbers of steps at which gradients are held against their closed form, rising."""
     gradient_draws: int = 20
-    """Over how many draws of the paths these errors are averaged."""
+    """Over how many draws of the paths the errors of gradients are averaged."""
     memory_steps: tuple[int, ...] = (64, 256, 1024)
     """Numbers of steps at which the memory of a gradient is measured, rising."""
     lorenz_series: int = 512
     """Series of the Lorenz system to train on; half as many are held out."""
     lorenz_iterations: int = 2000
-    """Training steps on them."""
+    """Training steps on the Lorenz system."""
     lorenz_batch: int = 64
-    """Series in such a step."""
+    """Series in a training step on the Lorenz system."""
     lorenz_width: int = 64
-    """Hidden units of its recurrent cell and of its nets."""
+    """Hidden units of the Lorenz model's recurrent cell and of its nets."""
     walk_iterations: int = 300
     """The most training steps on the walks; a run ends when 100 have brought no better bound on
     the validation walks."""

@@ -34,15 +34,15 @@ class Config:
     sources: int = 8
     """Sources of independent component analysis."""
     rows: int = 10_000
-    """Rows that those models are trained on."""
+    """Rows that the models of independent components are trained on."""
     steps: int = 2000
     """Steps of a model; its critic takes five times as many."""
     batch_size: int = 128
     """Rows a step."""
     width: int = 64
-    """Of the hidden layers of critics."""
+    """Size of the hidden layers of critics."""
     learning_rate: float = 1e-2
-    """Adam's, of the models of sources; it falls to nothing."""
+    """Adam's learning rate for the models of sources; it falls to nothing."""
     plane_steps: int = 2000
     """Steps of the density in the plane."""
     repeats: int = 16
@@ -52,23 +52,23 @@ class Config:
     dim: int = 10
     """Columns of a data set of the Laplace experiment."""
     laplace: tuple[int, ...] = (0, 5, 10)
-    """How many of those columns are Laplace and not normal; the first is 0."""
+    """Numbers of columns that are Laplace and not normal; the first is 0."""
     test_steps: int = 400
     """Steps of training of a test's critic."""
     visible: int = 50
     """Visible units of the Boltzmann machine."""
     hidden: int = 40
-    """Its hidden units."""
+    """Hidden units of the Boltzmann machine."""
     perturbation: float = 0.02
-    """Standard deviation of the noise on its weights."""
+    """Standard deviation of the noise on the Boltzmann machine's weights."""
     machine_repeats: int = 8
-    """Data sets of the machine that the tests are given."""
+    """Data sets of the Boltzmann machine that the tests are given."""
     gibbs: int = 500
-    """Steps of its chains."""
+    """Steps of the Boltzmann machine's chains."""
     components: int = 5
     """With `--data`: Gaussians in the mixture."""
     columns: tuple[str, ...] = ()
-    """Of a table of your own, the columns to take; all when none is named."""
+    """The columns to take from a table of your own; all when none is named."""
 
     def __post_init__(self):
         for name in ("seeds", "sources", "steps", "plane_steps", "repeats", "machine_repeats"):

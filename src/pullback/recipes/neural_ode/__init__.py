@@ -64,9 +64,9 @@ class Config:
     studied: int = 3
     """How many of the trained ODE networks are measured further."""
     probe: int = 450
-    """The most test images on which they are measured."""
+    """The most test images on which the studied networks are measured."""
     tolerances: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-    """Tolerances at which they are measured, falling."""
+    """Tolerances at which the studied networks are measured, falling."""
     memory_steps: tuple[int, ...] = (16, 64, 256, 1024)
     """Numbers of steps at which the memory of a gradient is measured, rising."""
 

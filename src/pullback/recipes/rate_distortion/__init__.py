@@ -30,7 +30,7 @@ class Config:
     linear_latent: int = 32
     """Latents of the linear models."""
     noise_variance: float = 0.25
-    """Of the linear models' decoder, in units of the data's variance."""
+    """Noise variance of the linear models' decoder, in units of the data's variance."""
     linear_steps: int = 3000
     """Steps of the linear models."""
     betas: tuple[float, ...] = (0.1, 0.3, 1.0, 2.0, 4.0)
@@ -40,17 +40,17 @@ class Config:
     steps: int = 2000
     """Steps of the autoencoders with independent pixels."""
     pixel_steps: int = 1000
-    """Steps of those with an autoregressive decoder."""
+    """Steps of the autoencoders with an autoregressive decoder."""
     images: Literal["mnist", "omniglot"] = "mnist"
     """What lies in the folder of `--data`."""
     image_steps: int = 3000
-    """With `--data` of images: steps of those with independent pixels."""
+    """With `--data` of images: steps of the autoencoders with independent pixels."""
     image_pixel_steps: int = 600
-    """With `--data` of images: steps of those with an autoregressive decoder."""
+    """With `--data` of images: steps of the autoencoders with an autoregressive decoder."""
     image_seeds: int = 1
     """With `--data` of images: models for each objective."""
     columns: tuple[str, ...] = ()
-    """Of a table of your own, the columns of numbers to take; all when none is named."""
+    """The columns of numbers to take from a table of your own; all when none is named."""
 
     def __post_init__(self):
         for name in ("seeds", "image_seeds", "linear_latent", "linear_steps", "discrete_steps",

@@ -33,7 +33,7 @@ class Config:
     toy_every: int = 200
     """Steps between two measurements of the gradient's variance."""
     toy_draws: int = 2000
-    """Gradients of a measurement."""
+    """Gradients that each variance on the toy is measured on."""
     toy_rate: float = 0.01
     """Adam's learning rate, of the logit and of the control variate."""
     seeds: int = 3
@@ -53,7 +53,7 @@ class Config:
     batch_size: int = 50
     """Images in a training step."""
     learning_rate: float = 3e-3
-    """Adam's."""
+    """Adam's learning rate."""
     images: int = 10_000
     """At most so many images of each set, drawn anew for each seed."""
     source: Source = "mnist"
@@ -65,7 +65,8 @@ class Config:
     pole_limit: int = 200
     """Steps after which an episode ends."""
     pole_rate: float = 3e-3
-    """RMSProp's learning rate of the policy; three times that for what estimates its gradient."""
+    """RMSProp's learning rate of the policy; the networks that estimate its gradient have three
+    times that."""
 
     def __post_init__(self):
         for name in ("toy_seeds", "seeds", "latents", "width", "surrogate", "pole_seeds"):

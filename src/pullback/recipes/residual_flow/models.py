@@ -40,29 +40,29 @@ class Config:
     blocks: int = 6
     """Residual blocks of a flow."""
     width: int = 48
-    """Of a block's two hidden layers."""
+    """Size of a block's two hidden layers."""
     bound: float = 0.98
-    """On the norm of each linear layer."""
+    """Bound on the norm of each linear layer."""
     ratio: float = 0.5
-    """Of the geometric distribution that stops a series; 2 exact terms come before."""
+    """Ratio of the geometric distribution that stops a series; 2 exact terms come before."""
     iterations: int = 1200
     """Training steps of a flow."""
     batch_size: int = 256
     """Points in a training step."""
     learning_rate: float = 2e-3
-    """Adam's; gradients are clipped to norm 1."""
+    """Adam's learning rate; gradients are clipped to norm 1."""
     seeds: int = 3
     """Flows of each kind."""
     draws: int = 2000
-    """Of an estimate that is held against the exact value."""
+    """Draws of an estimate that is compared with the exact value."""
     columns: tuple[str, ...] = ()
-    """Of a table of your own, the columns to take; all when none is named."""
+    """The columns to take from a table of your own; all when none is named."""
     table_bound: float = 0.999
-    """Of the flow of a table, which is to fit closely."""
+    """Bound on the norm of each linear layer in the flow of a table, which is to fit closely."""
     table_iterations: int = 4000
     """Training steps of the flow of a table."""
     table_learning_rate: float = 1e-2
-    """Its rate at the start; it falls to nothing."""
+    """Adam's learning rate at the start, for the flow of a table; it falls to nothing."""
     image_side: int = 14
     """Side of the images of --data; they are averaged down to it."""
     image_blocks: int = 2

@@ -18,7 +18,7 @@ class Config:
     sigmas: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
     """Diffusions of the weights; each trains networks of its own."""
     sigma: float = 0.3
-    """The one of them that is measured further, and that most claims are about."""
+    """The diffusion, one of `sigmas`, that is measured further and that most claims are about."""
     kappa: float = 1.0
     """The weight of the KL; 1 is the true evidence lower bound, the paper has 0.001."""
     members: int = 5
@@ -42,15 +42,16 @@ class Config:
     toy_iterations: int = 1000
     """Training steps of the posterior with two modes."""
     toy_paths: int = 128
-    """Paths of it in a training step."""
+    """Paths in a training step of the posterior with two modes."""
     toy_steps: tuple[int, int] = (60, 240)
-    """Euler steps with which it is trained, and those with which it is scored, too."""
+    """Euler steps with which the posterior with two modes is trained, and those with which it is
+    scored, too."""
     toy_draws: int = 4096
-    """Paths on which it is scored."""
+    """Paths on which the posterior with two modes is scored."""
     estimator_steps: tuple[int, ...] = (50, 150, 400)
     """Euler steps at which the three gradients are compared, rising."""
     estimator_draws: int = 1500
-    """Gradients of each."""
+    """Draws of each of the three gradients that are compared."""
     gap_iterations: int = 1000
     """Training steps of the regression with a gap."""
 

@@ -28,7 +28,7 @@ class Config:
     full_rate: float = 3e-3
     """Learning rate of SGD with a full covariance."""
     diagonal_rate: float = 2e-2
-    """Learning rate of SGD with a diagonal one."""
+    """Learning rate of SGD with a diagonal covariance."""
     mixture_rate: float = 2e-2
     """Learning rate of SGD for the mixture."""
     adam_rate: float = 1e-2

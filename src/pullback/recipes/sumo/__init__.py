@@ -26,17 +26,18 @@ class Config:
     draws: int = 100_000
     """Draws of each estimate where the evidence is known."""
     delta: float = 0.5
-    """How far the posterior's mean is off there, in each of five dimensions."""
+    """How far the posterior's mean is off where the evidence is known, in each of five
+    dimensions."""
     climb_steps: int = 100
-    """Steps of SGD there."""
+    """Steps of SGD where the evidence is known."""
     looks: tuple[int, ...] = (250, 500, 1000, 1500, 2000)
     """Training steps after which a model of the funnel is looked at; the last is the end."""
     count: int = 64
-    """Samples of the model in a step."""
+    """Samples of the funnel's model in a training step."""
     width: int = 64
     """Size of the hidden layers."""
     learning_rate: float = 1e-3
-    """Adam's."""
+    """Adam's learning rate."""
     images: Literal["mnist", "omniglot"] = "mnist"
     """What lies in the folder of `--data`."""
     image_steps: int = 20_000

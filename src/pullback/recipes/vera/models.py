@@ -37,13 +37,14 @@ class Config:
     batch_size: int = 100
     """Points of the ring in a training step."""
     learning_rate: float = 1e-3
-    """Adam's, of the ring's energy and generator."""
+    """Adam's learning rate for the ring's energy and generator."""
     samples: int = 10
     """Latents for the score of a sample, in training."""
     draws: int = 2000
     """Samples on which the entropy's gradient is measured."""
     sizes: tuple[int, ...] = (5, 20, 80)
-    """Latents for the score of a sample, rising, with which it is measured."""
+    """Numbers of latents for the score of a sample with which the entropy's gradient is measured,
+    rising."""
     refine_steps: int = 200
     """Steps of the walk that refines samples of the ring."""
     labels_per_class: int = 10
@@ -57,7 +58,7 @@ class Config:
     digit_batch: int = 64
     """Digits in a training step."""
     digit_rate: float = 3e-4
-    """Adam's, of classifier and generator."""
+    """Adam's learning rate for classifier and generator on digits."""
     entropy_weight: float = 1e-2
     """Weight of the generator's entropy on digits, and on a table of your own."""
     label_weight: float = 1.0
@@ -67,9 +68,9 @@ class Config:
     images: int = 10_000
     """With `--data` and a folder of MNIST: at most so many images of each set."""
     columns: tuple[str, ...] = ()
-    """Of a table of your own, the columns of numbers to take; all when none is named."""
+    """The columns of numbers to take from a table of your own; all when none is named."""
     label: str = ""
-    """Of a table of your own, the column of the labels, empty where they are not known; the last
+    """The column of the labels in a table of your own, empty where they are not known; the last
     column when none is named."""
 
     def __post_init__(self):
