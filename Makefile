@@ -36,10 +36,10 @@ demo: $(VENV)/.demo ## train an ODE network on handwritten digits, print its cla
 	$(BIN)/pullback run neural-ode --resume
 
 test: $(VENV)/.test ## the tests and the examples of the docs, on two processes
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 test-slow: $(VENV)/.test ## the longer proofs
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date
 	$(BIN)/ruff check .
