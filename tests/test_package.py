@@ -71,6 +71,10 @@ ROOMS = sorted(
 @pytest.mark.parametrize("name", ROOMS)
 def test_a_room_shows_its_public_names_and_nothing_else(name):
     room = importlib.import_module(name)
+    if name == "pullback.recipes":  # whose papers are imported one by one, as they are asked for
+        papers = room.papers()
+        assert not set(dir(room)) & {paper.replace("-", "_") for paper in papers}
+        return
     own = lambda each: not inspect.ismodule(each) or each.__name__.startswith(f"{name}.")
     names = {each for each in vars(room) if not each.startswith("_") and own(getattr(room, each))}
     assert set(dir(room)) == set(room.__all__) == names

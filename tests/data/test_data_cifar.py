@@ -18,6 +18,7 @@ def test_images_and_labels(tmp_path):
 def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"train\*.npz: not found"):
         cifar10_subset(tmp_path)
+    np.savez(tmp_path / "test.npz", images=np.zeros((3, 4)), labels=np.zeros(3))
     np.savez(tmp_path / "train.npz", images=np.zeros((3, 4)), labels=np.zeros(3))
     with pytest.raises(DataError, match=r"expected uint8 images"):
         cifar10_subset(tmp_path)

@@ -266,7 +266,7 @@ def test_the_objective_of_a_control_variate_has_one_derivative(key):
     with jax.numpy_dtype_promotion("standard"):
         jax.jit(jax.grad(loss))((logits, rebar()))
         for outer in (jax.jacfwd, jax.jacrev):
-            with pytest.raises(ValueError, match=r"objective.*hold\(estimator\)"):
+            with pytest.raises(ValueError, match=r"objective.*stop_gradient\(estimator\)"):
                 jax.jit(outer(jax.grad(loss)))((logits, rebar()))
 
 

@@ -69,7 +69,7 @@ class ConcatSquashLinear(eqx.Module):
     time_weight: Float[Array, " out"]
 
     def __init__(self, n_in: int, n_out: int, *, zero: bool, dtype: Any, key: PRNGKeyArray):
-        weight_key, bias_key, gate_key, gate_bias_key, time_key = jr.split(key, 5)
+        weight_key, bias_key, gate_key, gate_bias_key, time_key = jr.split(checked_key(key), 5)
         bound = 0.0 if zero else 1 / math.sqrt(n_in)
         self.weight = _uniform(weight_key, (n_out, n_in), bound, dtype)
         self.bias = _uniform(bias_key, (n_out,), bound, dtype)
