@@ -1,5 +1,8 @@
 """The code of the README and of the pages in docs runs, and the commands named there exist."""
 
+import ast
+import importlib
+import inspect
 import os
 import re
 import shlex
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import pullback as pb
 from pullback import cli
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +55,50 @@ PAGES = {
 def test_example_of_a_page_runs(name, x32, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(PAGES[name], name, "exec"), {})
+
+
+def rooms() -> dict:
+    """The public rooms by the last part of their names, those of the models too."""
+    names = [*dir(pb), *(f"models.{name}" for name in dir(pb.models))]
+    found = {name.split(".")[-1]: importlib.import_module(f"pullback.{name}")
+             for name in names if not name.startswith("__") and "ode_net" not in name}  # fmt: skip
+    return found | {"pb": pb}
+
+
+def test_the_table_of_rooms_has_them_all():
+    named = re.findall(r"^\| `pb\.(\w+)` \|", README, flags=re.MULTILINE)
+    assert sorted(named) == sorted(set(dir(pb)) - {"__version__", "recipes"})
+
+
+def test_what_the_tables_say_to_write_exists_and_takes_what_it_is_given():
+    """Each name of a class, each name in a room, and each keyword of a call."""
+    known = rooms()
+    pool = {name: getattr(room, name) for room in known.values() for name in dir(room)}
+    wrong = []
+    # A single letter is a number; the rest are of other libraries.
+    is_class = lambda name: re.match(r"[A-Z]\w", name) and name not in ("Dataset", "MapDataset")
+
+    def value(node):
+        if isinstance(node, ast.Attribute):
+            owner = value(node.value)
+            return None if owner is None else getattr(owner, node.attr, KeyError)
+        if not isinstance(node, ast.Name):
+            return None
+        named = node.id in known or node.id in pool
+        return (known | pool)[node.id] if named else KeyError if is_class(node.id) else None
+
+    for line in README.splitlines():
+        for code in re.findall(r"`([^`]+)`", line) if line.startswith("|") else ():
+            try:
+                nodes = list(ast.walk(ast.parse(code.replace("...", "*_"), mode="eval")))
+            except SyntaxError:  # a shape, or a flag
+                continue
+            wrong += [code for node in nodes if value(node) is KeyError]
+            for call in (node for node in nodes if isinstance(node, ast.Call)):
+                found = value(call.func)
+                taken = inspect.signature(found).parameters if callable(found) else None
+                wrong += [code for given in call.keywords if taken and given.arg not in taken]
+    assert not wrong
 
 
 def test_the_readme_names_the_two_commands_of_the_set_up():

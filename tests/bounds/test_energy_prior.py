@@ -117,6 +117,20 @@ def test_annealing_brackets_the_evidence(batch_size, key):
         )
 
 
+def test_each_side_of_the_sandwich_pays_for_the_mass(key):
+    """Where a likelihood undoes the tilt the evidence is 1 / Z: what is off is the mass alone."""
+    prior = EnergyPrior(energy(), BASE)
+    undone = LatentModel(lambda z: -prior.tilt(z), prior)
+    z = BASE.sample(key, (10_000,))  # the exact posterior
+    found = jax.jit(jax.vmap(lambda z, k: bidirectional_monte_carlo(
+        undone, jnp.array([0.0, 1.0]), z, num_chains=32, transition=HMC(0.1, 1), key=k,
+    )))(z, jr.split(key, 10_000))  # fmt: skip
+    evidence = -3.7 - 0.5 * np.log(2 * np.pi * VAR)
+    lower, upper = (np.asarray(side) for side in found)
+    assert lower.mean() + 4 * lower.std() / len(lower) ** 0.5 < evidence
+    assert upper.mean() - 4 * upper.std() / len(upper) ** 0.5 > evidence
+
+
 def test_samples_are_picked_by_their_weight(key):
     z = jax.jit(lambda k: EnergyPrior(energy(), BASE).sample(k, (40, 50)))(key)
     assert z.shape == (40, 50)

@@ -1,6 +1,7 @@
 """Densities that depend on a context: closed forms, masses, gradients, and a fit."""
 
 import inspect
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -218,6 +219,26 @@ def test_only_a_flow_of_contexts_takes_one(key):
             check_data(maximum_likelihood_loss, made, (x, x[:2]))
         with pytest.raises(ValueError, match="`data` must be points alone, got 2 parts"):
             evaluate(plain, maximum_likelihood_loss, (x, x), batch_size=2, key=key)
+
+
+@pytest.mark.parametrize("by_base", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_context_that_is_not_finite_is_named(kind, by_base, key):
+    """Before the points, which a base that depends on it makes of it."""
+    flow: Any = known(kind, ConditionalNormal(2, 2, key=key) if by_base else None)[0]
+    x, bad = jnp.ones((4, 3, 2)), CONTEXTS.at[1, 0].set(jnp.nan)
+    calls = [
+        lambda: flow.sample(key, (4,), context=bad),
+        lambda: flow.transform_and_log_det(x, context=bad),
+    ]
+    if kind == "cnf":
+        calls += [lambda: flow.log_prob(x, context=bad), lambda: flow.solve(x, [1, 0], context=bad)]
+    else:  # nothing is solved
+        found = flow.log_prob(x, context=bad)
+        assert np.isnan(found).tolist() == [[False, True, False]] * 4
+    for call in calls:
+        with pytest.raises(ValueError, match=r"`context` must be finite; row 1 is not\. Leave"):
+            call()
 
 
 def test_what_cannot_depend_on_a_context_is_refused(key):

@@ -1,6 +1,7 @@
 """Penalties on a latent ODE's dynamics, against the closed form of a linear field."""
 
 import dataclasses
+import inspect
 from typing import Any
 
 import equinox as eqx
@@ -134,3 +135,7 @@ def test_weights_are_one_for_each_penalty_or_one_for_all():
     with pytest.raises(ValueError, match="one for each of the 2 penalties, got"):
         ts.LatentODELoss(penalties=both, penalty_weight=(1.0, 2.0, 3.0))
     assert ts.LatentODELoss().penalty_weight == ()
+    with pytest.raises(
+        TypeError, match=r"a tuple of penalties, got a KineticEnergy.*`\(penalty,\)`"
+    ):
+        inspect.unwrap(ts.LatentODELoss.__init__)(None, penalties=ode.KineticEnergy())

@@ -174,6 +174,43 @@ def test_imputing_keeps_what_was_seen_and_forecasting_goes_on(key):
         np.testing.assert_allclose(paths, jnp.broadcast_to(mean[None, :, 1:], paths.shape), 1e-6)
 
 
+def test_a_band_of_numbers_holds_its_level(key):
+    """Of a known posterior, exactly so however few the draws."""
+    model = ode_of(ts.Normal(0.4), std=0.5)
+    many = jax.tree.map(
+        lambda a: jnp.repeat(a[:1], 800, axis=0), observed(np.where(MASK, COUNTS, 0))
+    )
+    z = PLACE + 0.5 * np.asarray(jr.normal(jr.key(1), (800, 1, 2)))
+    new = z * np.exp(-DECAY * np.array([0.0, 0.0, 1.5]))[:, None]
+    new = new + 0.4 * np.asarray(jr.normal(jr.key(2), new.shape))
+    query = jnp.tile(jnp.asarray([[0.0, 0.0, 1.5]]), (800, 1))  # the first time, twice
+    for level, samples in ((0.8, 39), (0.5, 6)):
+        found = ts.predict(model, many, query, level=level, samples=samples, key=key)
+        held = ((new > found.lower) & (new < found.upper)).reshape(800, -1).mean(axis=0)
+        assert (abs(held - level) < 4 * math.sqrt(level * (1 - level) / 800)).all()
+
+
+def test_predictions_are_compiled_and_refuse_what_is_no_observation(key):
+    model, series = ode_of(ts.Poisson()), observed()
+    times = jnp.asarray([[1.5, 2.0]] * 2)
+    eager = ts.forecast(model, series, times, samples=9, key=key)
+    run = jax.jit(lambda s, t: ts.forecast(model, s, t, samples=9, key=key)[:4])
+    for one, two in zip(run(series, times), eager[:4], strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+    none = ts.predict(
+        model, series._replace(mask=jnp.zeros_like(series.mask)), times[:, :1], samples=9, key=key
+    )
+    assert none.mean.shape == (2, 1, 2)
+    assert np.isfinite(none.mean).all()
+    for part, message in (("values", "series 1, place 2: an observed value that is not finite"),
+                          ("times", "series 1, place 2: a time that is not finite")):  # fmt: skip
+        bad = series._replace(**{part: getattr(series, part).at[1, 2].set(jnp.nan)})
+        with pytest.raises(ValueError, match=message):
+            ts.predict(model, bad, times, samples=9, key=key)
+    with pytest.raises(ValueError, match="must be whole numbers from 0"):
+        ts.sample_paths(model, observed(np.full_like(COUNTS, 0.5)), times, samples=9, key=key)
+
+
 def models(likelihood):
     small: Any = {"latent": 2, "encoder_size": 3, "steps": 1, "key": jr.key(0)}
     return {

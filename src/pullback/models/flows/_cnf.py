@@ -26,6 +26,7 @@ from ._rows import (
     base_sample,
     checked_context,
     event_of,
+    name_what_is_not_finite,
     require_base,
     shape_of_context,
     takes_context,
@@ -86,7 +87,8 @@ class CNF(AbstractFlow):
         ValueError: points are not of shape `[..., dim]`, or contexts not of theirs; a context is
             missing, or given where there is none; neither `field` nor `base` depends on it; two
             times become one in the dtype of the points; or `batch_size` is below 1.
-        SolveError: a solve failed.
+        SolveError: a solve failed. Where it is not compiled, a point or a context that is not
+            finite is a ValueError instead, with its row.
 
     Example:
         >>> import jax, jax.numpy as jnp, pullback as pb
@@ -189,7 +191,7 @@ class CNF(AbstractFlow):
         z, context = self._draw(key, shape, context)
         rows, contexts, _ = with_context(z, self.shape, context, self.context_shape)
         moved = self._solve(rows, contexts, [self.t0, self.t1], batch_size, None, log_det=False)
-        return _last(ode.raise_if_failed(moved).ys[0], z.shape)
+        return _last(self._raised(moved, z, context).ys[0], z.shape)
 
     def sample_and_log_prob(
         self,
@@ -245,7 +247,8 @@ class CNF(AbstractFlow):
         """Where points that are at `z` at time `ts[0]` are at each of `ts`."""
         rows, contexts, batch = with_context(z, self.shape, context, self.context_shape)
         moved = self._solve(rows, contexts, ts, batch_size, None, log_det=False)
-        return ode.raise_if_failed(moved).ys[0].reshape(*batch, len(ts), *self.shape)
+        moved = self._raised(moved, z, context)
+        return moved.ys[0].reshape(*batch, len(ts), *self.shape)
 
     def solve(
         self,
@@ -273,7 +276,7 @@ class CNF(AbstractFlow):
         """
         rows, contexts, _ = with_context(y, self.shape, context, self.context_shape)
         solution = self._solve(rows, contexts, ts, batch_size, key, log_det=True)
-        return ode.raise_if_failed(solution) if throw else solution
+        return self._raised(solution, y, context) if throw else solution
 
     def _ends(
         self, y: Any, context: Any, ts: list[float] | list[int], batch_size: int | None, key: Any
@@ -281,8 +284,14 @@ class CNF(AbstractFlow):
         """Where points end, the log-determinants of how they came there, and their contexts."""
         rows, contexts, batch = with_context(y, self.shape, context, self.context_shape)
         solution = self._solve(rows, contexts, ts, batch_size, key, log_det=True)
-        ends = ode.raise_if_failed(solution).ys
+        ends = self._raised(solution, y, context).ys
         return _last(ends[0], (*batch, *self.shape)), _last(ends[1], batch), contexts
+
+    def _raised(self, solution: ode.Solution, y: Any, context: Any) -> ode.Solution:
+        """The solution, once all solves have reached their ends."""
+        if not isinstance(solution.result, Tracer) and not np.all(np.asarray(solution.ok)):
+            name_what_is_not_finite(y, self.shape, context, self.context_shape)
+        return ode.raise_if_failed(solution)
 
     def _solve(
         self,

@@ -25,6 +25,7 @@ from ._rows import (
     base_sample,
     checked_context,
     event_of,
+    name_what_is_not_finite,
     require_base,
     shape_of_context,
     with_context,
@@ -164,7 +165,7 @@ class ResidualFlow(AbstractFlow):
         context = checked_context(context, self.context_shape)
         z = base_sample(self.base, key, shape, context, len(self.context_shape or ()))
         x, info = self.invert(z, context=context, batch_size=batch_size)
-        return _all_found(x, info)
+        return self._all_found(x, info, z, context)
 
     def transform_and_log_det(
         self,
@@ -176,7 +177,7 @@ class ResidualFlow(AbstractFlow):
     ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """From the base to the data: `x`, and the log-determinant of `dx/dz`."""
         x, info = self.invert(z, context=context, batch_size=batch_size)
-        x = _all_found(x, info)
+        x = self._all_found(x, info, z, context)
         _, log_det = self.inverse_and_log_det(x, context=context, batch_size=batch_size, key=key)
         return x, -log_det
 
@@ -191,6 +192,13 @@ class ResidualFlow(AbstractFlow):
         """From the data to the base: `z`, and the log-determinant of `dz/dx`."""
         z, log_det, _ = self._to_base(x, context, batch_size, key)
         return z, log_det
+
+    def _all_found(self, x: Array, info: InverseInfo, z: Any, context: Any) -> Array:
+        """The points, once all inverses have converged."""
+        if not isinstance(info.converged, Tracer) and not np.all(np.asarray(info.converged)):
+            event = event_of(self.base, self.context_shape)
+            name_what_is_not_finite(z, event, context, self.context_shape)
+        return _all_found(x, info)
 
     def _to_base(
         self, x: Any, context: Any, batch_size: int | None, key: Any

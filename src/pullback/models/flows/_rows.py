@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array
 
+from pullback._checked_data import check_rows
 from pullback.sampling import Distribution, draw, log_prob
 
 
@@ -69,6 +70,19 @@ def checked_context(context: Any, shape: tuple[int, ...] | None) -> Array | None
     if context.ndim < len(shape) or context.shape[context.ndim - len(shape) :] != shape:
         raise ValueError(f"`context` must have shape [{axes}], got {context.shape}.")
     return context
+
+
+def name_what_is_not_finite(
+    points: Any, shape: tuple[int, ...], context: Any, context_shape: tuple[int, ...] | None
+) -> None:
+    """Raise ValueError for a context or a point that is not finite, by its row.
+
+    It is asked by whoever has seen a solve fail, for such rows fail and say nothing of themselves.
+    """
+    # The context first: a base that depends on it draws what is not finite either.
+    if context is not None and context_shape is not None:
+        check_rows(np.reshape(context, (-1, *context_shape)), name="context")
+    check_rows(np.reshape(points, (-1, *shape)), name="points")
 
 
 def shape_of_context(shape: int | tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -160,6 +160,7 @@ class LatentODELoss(eqx.Module):
         each penalty, before its weight, `penalty_0`, `penalty_1` and so on.
 
     Raises:
+        TypeError: `penalties` is no sequence.
         ValueError: there are as many weights neither as penalties nor as one.
 
     Example:
@@ -194,6 +195,11 @@ class LatentODELoss(eqx.Module):
         penalty_weight: float | int | Sequence[float | int] = 1.0,
         samples: int = 1,
     ):
+        if not isinstance(penalties, Sequence):
+            raise TypeError(
+                f"`penalties` must be a tuple of penalties, got a {type(penalties).__name__}: put "
+                "a comma behind it, `(penalty,)`."
+            )
         weights = jnp.asarray(penalty_weight, float)
         if weights.shape not in ((), (len(penalties),)):
             raise ValueError(

@@ -7,13 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode
 from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood
 
-from ._observations import Observations
+from ._observations import Observations, check_observations
 
 
 class Prediction(NamedTuple):
@@ -131,8 +132,9 @@ def predict(
         key: for the draws; each series has its own, whatever the batches.
 
     Raises:
-        ValueError: `level` is not in (0, 1), `batch_size` or `samples` is below 1, or `times` has
-            other rows than `observed`.
+        ValueError: `level` is not in (0, 1), `batch_size` or `samples` is below 1, `times` has
+            other rows than `observed`, or what was observed is not finite or cannot be of the
+            likelihood.
         SolveError: a solve failed.
 
     Example:
@@ -214,11 +216,12 @@ def forecast(
     """`predict` at times after the end of each series' window.
 
     Raises:
-        ValueError: a time is not after the end of its series' window; and as `predict`.
+        ValueError: a time is not after the end of its series' window, where this is not compiled;
+            and as `predict`.
     """
     key = checked_key(key)
     early = times[:, 0] <= observed.times[:, -1]
-    if bool(jnp.any(early)):
+    if not isinstance(early, Tracer) and bool(jnp.any(early)):
         row = int(jnp.argmax(early))
         raise ValueError(
             f"`times` must be after the window of each series; series {row} ends at "
@@ -313,6 +316,8 @@ def _in_batches(
     for name, value in (("samples", samples), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be 1 or more, got {value}.")
+    if not any(isinstance(part, Tracer) for part in observed):
+        check_observations(model, observed)
     n = observed.times.shape[0]
     if times.ndim != 2 or times.shape[0] != n:
         raise ValueError(f"`times` must have shape [{n}, query], got {list(times.shape)}.")
