@@ -98,7 +98,9 @@ def _list() -> int:
     width = max(map(len, recipes.papers())) + 2
     for name, paper in recipes.papers().items():
         lines = [paper.summary]
-        lines += [f"{name}/{part} --data DIR: the same on {of}" for part, of in paper.data.items()]
+        for part, of in paper.data.items():
+            data = "" if of == recipes.SIMULATED else f" --data DIR: on {of}"
+            lines.append(f"{name}/{part}{data}")
         if name in recipes.TABLES:
             lines.append(f"{name} --data FILE: {recipes.TABLES[name]}")
         print(f"{name:{width}}{paper.title} (arXiv {paper.arxiv})")

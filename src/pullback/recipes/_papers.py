@@ -11,6 +11,9 @@ from pathlib import Path
 from pullback.recipes._own import TABLES
 from pullback.runs import Experiment
 
+# In `paper.toml`, of an experiment that makes its data.
+SIMULATED = "simulated"
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -129,16 +132,19 @@ def check_data(name: str, data: Path | None, *, to_run: bool = True) -> bool:
     """
     paper, part = find(name)
     if part is not None:
+        of = paper.data[part]
+        if data is not None and of == SIMULATED:
+            raise ValueError(f"--data {data}: {name} does not take data; it makes its own")
         if data is not None and to_run and not data.is_dir():
-            raise ValueError(f"--data {data}: {name} takes the folder with {paper.data[part]}")
+            raise ValueError(f"--data {data}: {name} takes the folder with {of}")
         if to_run:
-            reads(paper.data[part], data)
+            reads(of, data)
         return False
     if data is None:
         return False
-    if data.is_dir() and not paper.data and name != "cnf":  # until its images have a file
-        return False
-    takes = [f"{name}/{part} --data DIR ({of})" for part, of in paper.data.items()]
+    takes = [
+        f"{name}/{part} --data DIR ({of})" for part, of in paper.data.items() if of != SIMULATED
+    ]
     if name in TABLES:
         if not data.is_dir():
             if to_run and not data.exists():
@@ -155,4 +161,6 @@ def reads(of: str, data: Path | None) -> Sequence[Path]:
     """The files of a data set in a folder, or where sets are looked for."""
     from pullback.data import locate
 
+    if of == SIMULATED:
+        return ()
     return locate(of, data)

@@ -1,7 +1,7 @@
 """A small autoencoder with discrete latents, which the recipes on discrete gradients train."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,9 +14,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback.bounds import kl_divergence
-from pullback.data import digits, mnist, omniglot
+from pullback.data import Split, digits
 from pullback.models.vae import bernoulli_log_prob
-from pullback.runs import Context
 from pullback.sampling import (
     AbstractEstimator,
     MovingAverage,
@@ -28,8 +27,6 @@ from pullback.train import fit
 
 # Images of a set that are scored: all latents of all draws are in memory at once.
 _SCORED = 1000
-
-Source = Literal["mnist", "omniglot"]
 
 
 class DiscreteVAE(eqx.Module):
@@ -192,14 +189,12 @@ def _noise(model: DiscreteVAE, x: Array, estimator: AbstractEstimator, samples: 
 
 
 def binary_images(
-    context: Context, seeds: list[int], limit: int, source: Source
+    seeds: list[int], limit: int, of: Split | None = None
 ) -> tuple[Float[np.ndarray, "seeds n pixels"], Float[np.ndarray, "seeds m pixels"]]:
-    """Images of zeros and ones: digits in a split of each seed's own, or with --data `source`."""
-    load = {"mnist": mnist, "omniglot": omniglot}[source]
-    own = None if context.data is None else load(context.data)
+    """Images of zeros and ones, some for each seed; of digits each seed has a split of its own."""
     pairs = []
     for seed in seeds:
-        split = digits(seed=seed) if own is None else own
+        split = digits(seed=seed) if of is None else of
         rng = np.random.default_rng(seed)
         parts = []
         for part in split:

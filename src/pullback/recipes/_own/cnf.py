@@ -1,15 +1,15 @@
 """The flow of the recipe `cnf` on a table of the user's own."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax.random as jr
 import numpy as np
 
+from pullback.recipes import cnf as recipe
 from pullback.recipes._own import density as density_table
 from pullback.recipes._own import own_file
-from pullback.recipes.cnf import PRESETS as PRESETS
 from pullback.recipes.cnf.models import (
-    Config,
     fitted_gaussian,
     log_prob,
     mass,
@@ -20,6 +20,12 @@ from pullback.recipes.cnf.models import (
     train_flow,
 )
 from pullback.runs import Claim, Context
+
+
+@dataclass(frozen=True)
+class Config(recipe.Config):
+    columns: tuple[str, ...] = ()
+    """The columns to take; all when none is named."""
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -79,3 +85,6 @@ def _claims(test: np.ndarray, found: dict[str, Any]) -> list[Claim]:
     if "mass" in found:
         claims.append(mass_claim([found["mass"]], at_most=1e-2))
     return claims
+
+
+PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}

@@ -1,6 +1,7 @@
 """The JEM of a table of the user's own, with a column of classes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,22 @@ from pullback import data
 from pullback._files import atomic_write_csv
 from pullback.analysis import auroc
 from pullback.plots import house_style
+from pullback.recipes import jem as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.jem import PRESETS as PRESETS
 from pullback.recipes.jem import measure, show
-from pullback.recipes.jem.models import Config, Problem, model_of, moon_kinds, slug, train_kinds
+from pullback.recipes.jem.models import Problem, model_of, moon_kinds, slug, train_kinds
 from pullback.runs import Claim, Context
 
 _FEWEST_ROWS, _MOST_CLASSES = 40, 50
+
+
+@dataclass(frozen=True)
+class Config(recipe.Config):
+    columns: tuple[str, ...] = ()
+    """The columns of numbers to take; all when none is named."""
+    label: str = ""
+    """The column of the classes, empty where they are not known; the last
+    column when none is named."""
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -164,3 +174,6 @@ def _claims(
             reference="about 0; it leaves 0 in an explosion",
         ),
     ]
+
+
+PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}

@@ -1,6 +1,7 @@
 """The latent ODE of the recipe `latent-ode` on series of the user's own."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +12,9 @@ import numpy as np
 from pullback import data
 from pullback.models import timeseries as ts
 from pullback.plots import PALETTE, figure, house_style
+from pullback.recipes import latent_ode as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.latent_ode import PRESETS as PRESETS
-from pullback.recipes.latent_ode.models import SPAN, Config, fit, keep_trained
+from pullback.recipes.latent_ode.models import SPAN, fit, keep_trained
 from pullback.runs import Claim, Context
 
 _FEWEST = 10
@@ -30,6 +31,12 @@ class _Sets(NamedTuple):
     scaler: data.SeriesScaler
     units: tuple[str, ...]
     time_unit: str
+
+
+@dataclass(frozen=True)
+class Config(recipe.Config):
+    own_steps: int = 2000
+    """Training steps."""
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -277,3 +284,8 @@ def _claims(found: dict[str, Any]) -> list[Claim]:
             )
         )
     return claims
+
+
+PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}
+PRESETS["smoke"] = replace(PRESETS["smoke"], own_steps=20)
+PRESETS["paper"] = replace(PRESETS["paper"], own_steps=10_000)

@@ -1,6 +1,7 @@
 """The recipe `lsd` on a table of the user's own: does a model fit my data?"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,22 @@ from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
 from pullback.analysis import compare_models, goodness_of_fit, kernel_stein_test
 from pullback.plots import house_style
+from pullback.recipes import lsd as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.lsd import PRESETS as PRESETS
 from pullback.recipes.lsd import show
-from pullback.recipes.lsd.models import Config
 from pullback.runs import Claim, Context
 
 _FEWEST_ROWS = 200
 _MOST_TESTED = 4000  # rows that kernel tests take all pairs of
 _LEAST_RESIDUAL = 1e-3  # share of a column's deviation that the others leave unexplained
+
+
+@dataclass(frozen=True)
+class Config(recipe.Config):
+    components: int = 5
+    """Gaussians in the mixture."""
+    columns: tuple[str, ...] = ()
+    """The columns to take; all when none is named."""
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -169,3 +177,6 @@ def _claims(found: dict[str, Any]) -> list[Claim]:
             )
         )
     return claims
+
+
+PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}

@@ -1,6 +1,7 @@
 """The recipe `mi-bounds` on a table of the user's own: how many nats do these columns share?"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,24 @@ import numpy as np
 from pullback import data
 from pullback.analysis import estimate_mutual_information
 from pullback.plots import house_style
+from pullback.recipes import mi_bounds as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.mi_bounds import PRESETS as PRESETS
 from pullback.recipes.mi_bounds import show
-from pullback.recipes.mi_bounds.measure import SMALL, Config
+from pullback.recipes.mi_bounds.measure import SMALL
 from pullback.runs import Claim, Context
 
 _FEWEST_ROWS = 100
 _SHUFFLED = f"I_{SMALL:g}, y shuffled"
+
+
+@dataclass(frozen=True)
+class Config(recipe.Config):
+    table_steps: int = 3000
+    """The most training steps of a critic."""
+    x_columns: tuple[str, ...] = ()
+    """The columns of x; the first one if none is named."""
+    y_columns: tuple[str, ...] = ()
+    """The columns of y; all that are not of x if none is named."""
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -154,3 +165,8 @@ def _claims(found: dict[str, dict[str, Any]], batch_size: int) -> list[Claim]:
             reference=f"1 + log((B - 1) / alpha) at B = {batch_size}, alpha = {SMALL:g}",
         ),
     ]
+
+
+PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}
+PRESETS["smoke"] = replace(PRESETS["smoke"], table_steps=100)
+PRESETS["paper"] = replace(PRESETS["paper"], table_steps=20_000)

@@ -1,14 +1,22 @@
 """The linear autoencoders of the recipe `rate-distortion` on a table of the user's own."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pullback._location_scale import location_and_scale
 from pullback.data import read_table
 from pullback.plots import house_style
+from pullback.recipes import rate_distortion as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.rate_distortion import PRESETS as PRESETS
-from pullback.recipes.rate_distortion import Config, claims, linear_models, show
+from pullback.recipes.rate_distortion import claims, linear_models, show
 from pullback.runs import Claim, Context
+
+
+@dataclass(frozen=True)
+class Config(recipe.Config):
+    columns: tuple[str, ...] = ()
+    """The columns of numbers to take; all when none is named."""
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -30,3 +38,6 @@ def run(config: Config, context: Context) -> list[Claim]:
         f"much distortion. {table.describe_holes()}"
     )
     return claims.of_linear_models(config.linear_betas, found)
+
+
+PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}

@@ -1,6 +1,7 @@
 """The residual flow on a table of the user's own."""
 
 import dataclasses
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,16 +19,28 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import update_spectral_norms
+from pullback.recipes import residual_flow as recipe
 from pullback.recipes._own import density as density_table
 from pullback.recipes._own import own_file
-from pullback.recipes.residual_flow import PRESETS as PRESETS
-from pullback.recipes.residual_flow.models import Config, build
+from pullback.recipes.residual_flow.models import build
 from pullback.runs import Claim, Context
 from pullback.train import fit
 
 _TRAINED_EXACTLY = 16  # columns up to which log-determinants are exact in training,
 _SCORED_EXACTLY = 32  # and in scores
 _COMPONENTS = (1, 2, 3, 5, 8, 12, 16)
+
+
+@dataclass(frozen=True)
+class Config(recipe.Config):
+    columns: tuple[str, ...] = ()
+    """The columns to take; all when none is named."""
+    table_bound: float = 0.999
+    """Of the flow of a table, which is to fit closely."""
+    table_iterations: int = 4000
+    """Training steps of the flow of a table."""
+    table_learning_rate: float = 1e-2
+    """Its rate at the start; it falls to nothing."""
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -134,3 +147,8 @@ def _mixture(prepared: density_table.Prepared) -> tuple[Float[np.ndarray, " h"],
     ]
     best = max(fitted, key=lambda mixture: mixture.score(validation))
     return best.score_samples(prepared.rows[prepared.test]), int(best.get_params()["n_components"])
+
+
+PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}
+PRESETS["smoke"] = replace(PRESETS["smoke"], table_iterations=20)
+PRESETS["paper"] = replace(PRESETS["paper"], table_iterations=20_000)

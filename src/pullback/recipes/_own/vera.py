@@ -1,5 +1,6 @@
 """Few labels on a table of the user's own, in the recipe `vera`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,22 @@ from jaxtyping import Float, Int
 from pullback import data
 from pullback._files import atomic_write_csv
 from pullback.plots import PALETTE, figure, house_style
+from pullback.recipes import vera as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.vera import PRESETS as PRESETS
 from pullback.recipes.vera.labels import Task, score, train_classifiers
-from pullback.recipes.vera.models import Config
 from pullback.runs import Claim, Context
 
 _FEWEST = 4  # labelled rows of a class: half of them are held out
 _METHODS = ("labels alone", "JEM by VERA")
+
+
+@dataclass(frozen=True)
+class Config(recipe.Config):
+    columns: tuple[str, ...] = ()
+    """The columns of numbers to take; all when none is named."""
+    label: str = ""
+    """The column of the labels, empty where they are not known; the last
+    column when none is named."""
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -156,3 +165,6 @@ def _claims(
             reference=f"two standard errors of the difference, over {len(y)} rows",
         ),
     ]
+
+
+PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}

@@ -46,13 +46,9 @@ class Config:
     """Samples of the latents, of each model, that the gap and the exact parts are measured on."""
     batches: int = 200
     """Batches on which the estimates from a batch are compared."""
-    shrink: int = 4
-    """With `--data`: the side of the blocks of dSprites' pixels that are averaged."""
-    thin: int = 4
-    """With `--data`: one in so many of dSprites' orientations, and of its places, is kept."""
 
     def __post_init__(self):
-        for name in ("seeds", "steps", "warm_up", "width", "samples", "thin"):
+        for name in ("seeds", "steps", "warm_up", "width", "samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("latent", "batch_size", "batches"):

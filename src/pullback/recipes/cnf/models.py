@@ -61,8 +61,6 @@ class Config:
     """Flows of each kind, with their own data, weights and batches."""
     grid: int = 161
     """Points along each side of a picture of a density, and of the sum that gives its mass."""
-    columns: tuple[str, ...] = ()
-    """The columns to take from a table of your own; all when none is named."""
 
     def __post_init__(self):
         for name, least in (("seeds", 1), ("grid", 2), ("held_out", 2), ("solver_steps", 0)):

@@ -1,7 +1,7 @@
 """delta-VAE (arXiv 1901.03416): a rate that cannot fall to zero, whatever the decoder can do.
 
 Bits switched by a hidden state, under a decoder that models them as well without latents: a VAE
-collapses, one whose prior no posterior can meet does not. With `--data`, the rows of MNIST.
+collapses, one whose prior no posterior can meet does not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,6 @@ import numpy as np
 
 from pullback.plots import house_style
 from pullback.recipes.delta_vae import measure, show
-from pullback.recipes.delta_vae.mnist import compare_on_images
 from pullback.recipes.delta_vae.models import Config, deltas, target_rate, train, ways
 from pullback.runs import Claim, Context
 
@@ -20,8 +19,6 @@ Rows = Mapping[str, Mapping[str, Sequence[float]]]
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train in every way, and measure what the latents are worth."""
-    if context.data is not None:
-        return compare_on_images(config, context)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     closed = context.stage("committed", measure.committed_rates)
     trained, rows = {}, {}
@@ -236,12 +233,10 @@ def _claims_of_use(rows: Rows, last: str, exact: Mapping[str, float]) -> list[Cl
 PRESETS = {
     "smoke": Config(
         seeds=2, alphas=(0.5, 0.9), length=6, bits=2, width=4, steps=20, batch_size=4,
-        evaluated=20, batch_of_bound=10, image_steps=4, image_width=4, image_channels=1,
-        image_rate=2.0,
+        evaluated=20, batch_of_bound=10,
     ),
     "desk": Config(),
     "paper": Config(
-        seeds=10, steps=10_000, batch_size=64, evaluated=10_000, image_steps=50_000,
-        image_width=512, image_channels=8, image_seeds=3,
+        seeds=10, steps=10_000, batch_size=64, evaluated=10_000,
     ),
 }  # fmt: skip

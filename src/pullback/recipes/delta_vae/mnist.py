@@ -1,6 +1,7 @@
 """The recipe `delta-vae` on images: each is a sequence of its rows, drawn from top to bottom."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -27,7 +28,6 @@ from pullback.models.vae import (
 )
 from pullback.nn import AntiCausal, RecurrentNet
 from pullback.plots import figure, house_style
-from pullback.recipes.delta_vae.models import Config
 from pullback.recipes.delta_vae.show import PROBES
 from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal, draw
@@ -37,7 +37,28 @@ _SCORED, _DRAWN = 5000, 10
 _NAMES = {"vae": "VAE, independent prior", "delta": "delta-VAE"}
 
 
-def compare_on_images(config: Config, context: Context) -> list[Claim]:
+@dataclass(frozen=True)
+class Config:
+    seeds: int = 1
+    """How many models are trained in each way."""
+    steps: int = 2000
+    """Training steps."""
+    width: int = 96
+    """Size of the recurrent states."""
+    channels: int = 4
+    """Latents of each row of an image."""
+    rate: float = 20.0
+    """The committed rate, in nats."""
+
+    def __post_init__(self):
+        for name in ("seeds", "steps", "width", "channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.rate > 0:
+            raise ValueError(f"rate must be above 0, got {self.rate}")
+
+
+def run(config: Config, context: Context) -> list[Claim]:
     """The VAE and the delta-VAE with one decoder: rate, distortion, and the digit in z."""
     sets = mnist(context.data)
     train, test = (jnp.asarray(part.x >= 0.5, float) for part in sets)
@@ -45,8 +66,8 @@ def compare_on_images(config: Config, context: Context) -> list[Claim]:
     rows: dict[str, list[dict[str, Any]]] = {}
     for way in _NAMES:
         rows[way] = []
-        for index in range(config.image_seeds):
-            seed = config.image_seeds * context.seed + index
+        for index in range(config.seeds):
+            seed = config.seeds * context.seed + index
             vae = _fit(config, context, way, index, seed, train)
             rows[way].append(context.stage(
                 f"images-{way}-{index}",
@@ -93,13 +114,13 @@ def compare_on_images(config: Config, context: Context) -> list[Claim]:
 
 def _prior(config: Config, way: str) -> Any:
     if way == "vae":
-        return StandardNormal((28, config.image_channels))
-    return AR1Prior.from_committed_rate(config.image_rate, 28, config.image_channels)
+        return StandardNormal((28, config.channels))
+    return AR1Prior.from_committed_rate(config.rate, 28, config.channels)
 
 
 def _autoencoder(config: Config, way: str, key: Array) -> VAE:
     encoder_key, net_key, head_key = jr.split(key, 3)
-    width, channels = config.image_width, config.image_channels
+    width, channels = config.width, config.channels
     return VAE(
         AntiCausal(RecurrentNet(28, 2 * channels, width, key=encoder_key)),
         SequenceDecoder(
@@ -118,7 +139,7 @@ def _autoencoder(config: Config, way: str, key: Array) -> VAE:
 
 def _fit(config: Config, context: Context, way: str, index: int, seed: int, train: Array) -> VAE:
     model, draws = jr.split(jr.key(seed))
-    steps = config.image_steps
+    steps = config.steps
     vae, info = fit(
         _autoencoder(config, way, model),
         ObjectiveLoss(Beta(1.0)),
@@ -188,7 +209,7 @@ def _report(config: Config, context: Context, rows: dict[str, list[dict[str, Any
             ]
             for way, name in _NAMES.items()
         ],
-        f"Binary MNIST as 28 rows of 28 bits, after {config.image_steps} steps: nats an image on "
+        f"Binary MNIST as 28 rows of 28 bits, after {config.steps} steps: nats an image on "
         f"{_SCORED} held-out images. The decoder draws a row given the rows above; the encoder "
         "sees a row and those below. The lower bound on the information is at most log 250 = 5.52.",
     )  # fmt: skip
@@ -227,3 +248,10 @@ def _report(config: Config, context: Context, rows: dict[str, list[dict[str, Any
             "How often a linear classifier tells the digit from the latents. The means of the "
             "collapsed VAE read well, and a draw, which is all that the decoder sees, does not.",
         )
+
+
+PRESETS = {
+    "smoke": Config(steps=4, width=4, channels=1, rate=2.0),
+    "desk": Config(),
+    "paper": Config(seeds=3, steps=50_000, width=512, channels=8),
+}

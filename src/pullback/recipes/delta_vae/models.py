@@ -57,21 +57,11 @@ class Config:
     """New sequences that a model is measured on."""
     batch_of_bound: int = 500
     """Sequences of each batch that bounds the information; the lower bound is at most its log."""
-    image_steps: int = 2000
-    """Training steps on the images of `--data`."""
-    image_width: int = 96
-    """Size of the recurrent states on the images."""
-    image_channels: int = 4
-    """Latents of each row of an image."""
-    image_rate: float = 20.0
-    """The committed rate on the images, in nats."""
-    image_seeds: int = 1
-    """How many models are trained in each way on the images."""
 
     def __post_init__(self):
         for name, least in (
             ("seeds", 1), ("length", 2), ("bits", 1), ("steps", 1), ("batch_size", 1),
-            ("evaluated", 20), ("batch_of_bound", 2), ("image_steps", 1), ("image_seeds", 1),
+            ("evaluated", 20), ("batch_of_bound", 2),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")

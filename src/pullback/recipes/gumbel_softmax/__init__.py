@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from pullback.data import Split
 from pullback.plots import house_style
-from pullback.recipes._kit.discrete_vae import DiscreteVAE, Method, Source, binary_images, train
+from pullback.recipes._kit.discrete_vae import DiscreteVAE, Method, binary_images, train
 from pullback.recipes.gumbel_softmax import measure, show
 from pullback.runs import Claim, Context
 from pullback.sampling import GumbelSoftmax, ScoreFunction, StraightThrough, temperature_schedule
@@ -38,8 +39,6 @@ class Config:
     """Adam's learning rate."""
     images: int = 10_000
     """At most so many images of each set, drawn anew for each seed."""
-    source: Source = "mnist"
-    """What lies in the folder of `--data`."""
     floors: tuple[float, float] = (0.5, 0.2)
     """Where the annealed temperature stops: the paper's, and for one estimator further down."""
     rate: float = 1.5e-3
@@ -72,12 +71,17 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure the gradients, train the autoencoders, time the sum."""
+    return on_images(config, context, None)
+
+
+def on_images(config: Config, context: Context, of: Split | None) -> list[Claim]:
+    """The same with autoencoders of images from a data set, or of digits."""
     problems = [config.problems * context.seed + i for i in range(config.problems)]
     curves = context.stage(
         "curves", measure.bias_and_variance, config.temperatures, config.draws, problems
     )
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    images = binary_images(context, seeds, config.images, config.source)
+    images = binary_images(seeds, config.images, of)
     trained = {
         name: context.stage(f"vae-{name}", _autoencoders, config, method, *images, seeds)
         for name, method in _methods(config).items()
@@ -279,8 +283,4 @@ PRESETS = {
         cost_turns=1,
     ),
     "desk": Config(),
-    "paper": Config(
-        width=200, iterations=500_000, learning_rate=1e-3, rate=1e-5, every=1000,
-        cost_batch=100, images=60_000,
-    ),
 }  # fmt: skip

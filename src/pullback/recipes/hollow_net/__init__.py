@@ -79,11 +79,6 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure the costs, train the flows, solve the stiff steps."""
-    if context.data is not None:
-        raise ValueError(
-            f"hollow-net takes no --data, got {context.data}; to fit a flow to a table of your "
-            "own, use `pullback run cnf --data`"
-        )
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     identities = context.stage("identities", measure.identities)
     costs = context.stage("cost", measure.cost, config.dims, config.cost_batch, config.cost_turns)

@@ -1,7 +1,7 @@
 """i-ResNet (arXiv 1811.00995): a residual network whose layers are bounded is invertible.
 
 Classifiers with and without a bound on their layers, their features carried back to the images; and
-a density of two moons by exact log-determinants and by a truncated series. With `--data`, MNIST.
+a density of two moons by exact log-determinants and by a truncated series.
 """
 
 from collections.abc import Mapping
@@ -9,18 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from pullback.data import Split, digits
 from pullback.plots import house_style
 from pullback.recipes.i_resnet import measure, show
-from pullback.recipes.i_resnet.models import Config, images, kinds, moons, train, train_flows
+from pullback.recipes.i_resnet.models import Config, kinds, moons, train, train_flows, vectors
 from pullback.runs import Claim, Context
 
 _IMAGES = 8  # columns of a picture
 
 
 def run(config: Config, context: Context) -> list[Claim]:
+    """Train, invert and measure on the 8 x 8 digits that come with scikit-learn."""
+    return on_images(
+        config, context, vectors(digits(test_fraction=0.3, seed=context.seed)), "digits"
+    )
+
+
+def on_images(config: Config, context: Context, data: Split, what: str) -> list[Claim]:
     """Train each kind of classifier and both densities, and invert them."""
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    data = images(context.data, context.seed)
     ways = kinds(config)
     trained = {
         name: context.stage(
@@ -63,7 +70,6 @@ def run(config: Config, context: Context) -> list[Claim]:
         show.draw_rates(context, rates)
         show.draw_moons(context, density)
     _table(context, config, found)
-    what = "digits" if context.data is None else "MNIST"
     return [
         *_claims_of_classifiers(config, found, rates, what),
         *_claims_of_densities(config, density, points, test),
@@ -240,8 +246,4 @@ PRESETS = {
         iterations=20, terms=2, flow_blocks=2, flow_width=8, flow_steps=40, points=500, grid=40,
     ),
     "desk": Config(),
-    "paper": Config(
-        seeds=5, bounds=(0.9, 0.7, 0.5), blocks=18, width=512, steps=40_000, flow_blocks=100,
-        flow_width=128, flow_steps=50_000, points=20_000, grid=400,
-    ),
 }  # fmt: skip

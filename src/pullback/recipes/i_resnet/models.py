@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,7 +14,7 @@ import optimistix as optx
 from jaxtyping import Array, Float, Int
 
 from pullback.calculus import ExactLogDet, TruncatedLogDet
-from pullback.data import Split, digits, mnist, standardise, two_moons
+from pullback.data import Split, standardise, two_moons
 from pullback.models.flows import (
     ResidualBlock,
     ResidualFlow,
@@ -39,7 +38,7 @@ class Config:
     blocks: int = 6
     """Residual blocks of a classifier."""
     width: int = 128
-    """Hidden units of a block of the digits; a quarter of it are the channels with `--data`."""
+    """Hidden units of a block of the digits; a quarter of it are the channels of a convolution."""
     steps: int = 600
     """Training steps of a classifier."""
     batch_size: int = 128
@@ -135,23 +134,20 @@ def new_classifier(config: Config, bound: float, shape: tuple[int, ...], key: Ar
     return Classifier(nets, eqx.nn.Linear(int(np.prod(shape)), 10, key=head_key))
 
 
-def images(data: Path | None, seed: int) -> Split:
-    """Digits of 64 entries, or MNIST of 16 channels of 7 by 7, in [-1, 1]."""
-    if data is None:
-        train, test = digits(test_fraction=0.3, seed=seed)
-        shaped = lambda x: x.reshape(len(x), -1)
-    else:
-        train, test = mnist(data)
+def vectors(data: Split) -> Split:
+    """Images as vectors in [-1, 1]."""
+    return Split(*(part._replace(x=2 * part.x.reshape(len(part.x), -1) - 1) for part in data))
 
-        def shaped(x: Float[np.ndarray, "n 28 28"]) -> Float[np.ndarray, "n 16 7 7"]:
-            squeeze = lambda x: Squeeze().forward_and_log_det(x)[0]
-            return np.asarray(jax.jit(jax.vmap(lambda x: squeeze(squeeze(x[None]))))(x))
 
-    return Split(*(part._replace(x=2 * shaped(part.x) - 1) for part in (train, test)))
+def squeezed(data: Split) -> Split:
+    """Images of 28 by 28 as 16 channels of 7 by 7, in [-1, 1]."""
+    squeeze = lambda x: Squeeze().forward_and_log_det(x)[0]
+    shaped = jax.jit(jax.vmap(lambda x: squeeze(squeeze(x[None]))))
+    return Split(*(part._replace(x=2 * np.asarray(shaped(part.x)) - 1) for part in data))
 
 
 def pictures(x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n height width"]:
-    """Back from what `images` gives."""
+    """Back from what `vectors` or `squeezed` gives."""
     if x.ndim == 2:
         side = int(x.shape[1] ** 0.5)
         return (x.reshape(len(x), side, side) + 1) / 2

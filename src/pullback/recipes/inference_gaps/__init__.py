@@ -2,21 +2,19 @@
 
 How much of the log-evidence a posterior loses because of its family, and how much because one
 encoder serves all examples: on handwritten digits with a latent plane, where everything can be
-integrated. With `--data`, on MNIST or Omniglot with 50 latent variables, by annealing.
+integrated.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 
 from pullback.analysis import Annealing, LocalSearch
 from pullback.plots import house_style
-from pullback.recipes._kit.image_vaes import grey_images
+from pullback.recipes._kit.image_vaes import binary_digits
 from pullback.recipes.inference_gaps import measure, show
-from pullback.recipes.inference_gaps.mnist import ImageGaps, gaps_of_images
 from pullback.runs import Claim, Context
 
 _BASE, _LINEAR, _LARGE, _FLAT = (kind.name for kind in measure.KINDS)
@@ -47,16 +45,6 @@ class Config:
     """Temperatures of annealing."""
     chains: int = 32
     """Chains of annealing."""
-    images: Literal["mnist", "omniglot"] = "mnist"
-    """What lies in the folder of `--data`."""
-    image_steps: int = 20_000
-    """With `--data`: training steps of each autoencoder."""
-    image_scored: int = 100
-    """With `--data`: training images whose gaps are measured, and as many held-out ones."""
-    image_temperatures: int = 500
-    """With `--data`: temperatures of annealing."""
-    image_chains: int = 16
-    """With `--data`: chains of annealing."""
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -72,16 +60,8 @@ def run(config: Config, context: Context) -> list[Claim]:
     search = LocalSearch(
         steps=config.search_steps, samples=config.search_samples, learning_rate=0.03,
         evaluation_samples=config.evaluation_samples,
-        # At the rate of the parameters, flows over 50 variables fall behind where they started.
-        weights_learning_rate=None if context.data is None else 0.001,
     )  # fmt: skip
-    if context.data is not None:
-        settings = ImageGaps(
-            config.images, config.image_steps, config.image_scored, search,
-            Annealing(config.image_temperatures, config.image_chains),
-        )  # fmt: skip
-        return gaps_of_images(context, settings, context.seed)
-    train, test = grey_images("digits", context)
+    train, test = binary_digits()
     x = jnp.concatenate([train[: config.scored], test[: config.scored]])
     rows: dict[str, list[Row]] = {}
     for kind in measure.KINDS:
@@ -353,7 +333,6 @@ PRESETS = {
     ),
     "desk": Config(),
     "paper": Config(
-        steps=20_000, scored=400, image_steps=500_000, image_temperatures=10_000,
-        image_chains=100,
+        steps=20_000, scored=400,
     ),
 }  # fmt: skip

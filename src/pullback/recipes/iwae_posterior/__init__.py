@@ -8,7 +8,7 @@ autoencoders of handwritten digits with a latent plane, where everything can be 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -19,10 +19,10 @@ from jaxtyping import Array
 from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
 from pullback.plots import house_style
-from pullback.recipes._kit.image_vaes import Protocol, compare_on_images, grey_images
+from pullback.recipes._kit.image_vaes import binary_digits
 from pullback.recipes.iwae_posterior import measure, show
 from pullback.runs import Claim, Context
-from pullback.sampling import DoublyReparameterised, Reparameterised
+from pullback.sampling import Reparameterised
 from pullback.train import fit
 
 _SETS = (1, 10, 100, 1000)  # of proposals, for the bias of an estimated density
@@ -50,10 +50,6 @@ class Config:
     """Held-out images that are scored on the grid."""
     grid_sets: int = 300
     """Sets of proposals that each density on the grid is averaged over."""
-    images: Literal["mnist", "omniglot"] = "mnist"
-    """What lies in the folder of `--data`."""
-    image_steps: int = 20_000
-    """With `--data`: training steps of each autoencoder."""
 
     def __post_init__(self):
         for name in ("seeds", "steps", "images_scored", "grid_sets"):
@@ -70,18 +66,11 @@ class Config:
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure in one dimension, train the models, and score them on the grid."""
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    if context.data is not None:
-        protocol = Protocol(
-            images=config.images, steps=config.image_steps, learning_rate=config.learning_rate,
-            latent=50, width=200,
-        )  # fmt: skip
-        ways = {f"k = {k}": (k, DoublyReparameterised()) for k in config.trained}
-        return compare_on_images(context, protocol, ways, seeds=seeds)
     simple = context.stage(
         "one-dimension", measure.in_one_dimension, config.samples, config.sets, context.seed
     )
     few = context.stage("few-sets", measure.with_few_sets, _SETS, 5, 4000, context.seed)
-    train, test = grey_images("digits", context)
+    train, test = binary_digits()
     models = {
         k: [_train(config, context, k, train, seed) for seed in seeds] for k in config.trained
     }
@@ -307,5 +296,5 @@ PRESETS = {
         width=8, images_scored=2, grid_sets=10,
     ),
     "desk": Config(),
-    "paper": Config(image_steps=500_000, steps=20_000, images_scored=100, grid_sets=1000),
+    "paper": Config(steps=20_000, images_scored=100, grid_sets=1000),
 }  # fmt: skip

@@ -1,8 +1,7 @@
 """JEM (arXiv 1912.03263): a classifier's logits are a density too, if they are trained as one.
 
 Few labelled points of two moons that overlap: what the density does for calibration, and how its
-training explodes. Then images of digits: accuracy, inputs of another kind, attacks, samples. With
-`--data`, the images of MNIST (a folder), or a table with a column of classes.
+training explodes. Then images of digits: accuracy, inputs of another kind, attacks, samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.data import digits, mnist
+from pullback.data import Split, digits
 from pullback.plots import house_style
 from pullback.recipes.jem import measure, show
 from pullback.recipes.jem.models import (
@@ -29,13 +28,10 @@ Found = Mapping[str, Mapping[str, Any]]
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    """Moons, then images; with data of the user's own, the one that it is for."""
+    """Two moons, then the 8 x 8 digits that come with scikit-learn."""
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    on_images = lambda found: _run_on_images(config, context, seeds, found)
-    if context.data is not None:
-        return on_images({})
     found, claims = _run_on_moons(config, context, seeds)
-    return [*claims, *on_images(found)]
+    return [*claims, *on_images(config, context, digits(), "digits", found)]
 
 
 def _run_on_moons(
@@ -59,11 +55,11 @@ def _run_on_moons(
     return found, _claims_of_moons(config, found, planes, trained)
 
 
-def _run_on_images(
-    config: Config, context: Context, seeds: Sequence[int], moons_found: Found
+def on_images(
+    config: Config, context: Context, split: Split, what: str, moons_found: Found
 ) -> list[Claim]:
-    what = "digits" if context.data is None else "MNIST"
-    split = digits() if context.data is None else mnist(context.data)
+    """Classifiers of images, beside what moons have shown if there were any."""
+    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     problem = images(config, *split, seeds)
     kinds = image_kinds(config)
     trained = train_kinds(context, config, "images", kinds, problem, seeds)
@@ -327,8 +323,4 @@ PRESETS = {
         image_tested=40, attacked=4,
     ),
     "desk": Config(),
-    "paper": Config(
-        seeds=5, steps=20_000, image_labels=60_000, image_width=1024, image_steps=40_000,
-        learning_rate=1e-4, buffer=10_000, image_tested=10_000, attacked=1000,
-    ),
 }  # fmt: skip

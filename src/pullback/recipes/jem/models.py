@@ -61,11 +61,6 @@ class Config:
     """Images: the most test images that are used."""
     attacked: int = 100
     """Images: how many test images are attacked through the sampler."""
-    columns: tuple[str, ...] = ()
-    """The columns of numbers to take from a table of your own; all when none is named."""
-    label: str = ""
-    """The column of the classes in a table of your own, empty where they are not known; the last
-    column when none is named."""
 
     def __post_init__(self):
         for name in ("seeds", "steps", "hasty_steps", "image_steps", "chain", "hasty_chain"):

@@ -1,7 +1,6 @@
 """Latent ODEs for irregularly-sampled time series (arXiv 1907.03907).
 
-On sinusoids and events whose truth is known; with `--data my.csv` on series of the user's
-own, and with `--data` on PhysioNet 2012 beside the paper's table.
+On sinusoids and events whose truth is known.
 """
 
 from collections.abc import Sequence
@@ -11,7 +10,6 @@ import numpy as np
 
 from pullback.recipes.latent_ode import models, show
 from pullback.recipes.latent_ode.models import Config
-from pullback.recipes.latent_ode.physionet import run_on_physionet
 from pullback.runs import Claim, Context
 
 _PREDICTORS = {
@@ -31,8 +29,6 @@ _ENCODERS = {
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the models, and measure what is claimed of them."""
-    if context.data is not None:
-        return run_on_physionet(config, context, context.data)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     predictors = {
         kind: [
@@ -210,9 +206,6 @@ PRESETS = {
         epochs=1,
         event_series=20,
         event_steps=5,
-        stays=60,
-        stay_epochs=1,
-        own_steps=20,
     ),
     "desk": Config(),
     "paper": Config(
@@ -224,8 +217,5 @@ PRESETS = {
         epochs=500,
         event_series=1000,
         event_steps=2000,
-        stay_epochs=100,
-        bin_minutes=6,
-        own_steps=10_000,
     ),
 }

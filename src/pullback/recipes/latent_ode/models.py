@@ -71,19 +71,6 @@ class Config:
     """Series of events from which an intensity is learned."""
     event_steps: int = 250
     """Training steps of the intensity."""
-    stays: int = 0
-    """With --data on PhysioNet 2012: stays to use; 0 is all 8000."""
-    stay_epochs: int = 30
-    """With --data on PhysioNet 2012: passes over four fifths of the stays."""
-    stay_learning_rate: float = 2e-2
-    """With --data on PhysioNet 2012: Adamax's learning rate, at the start of a cosine to zero."""
-    stay_noise: float = 0.05
-    """With --data on PhysioNet 2012: standard deviation of every feature in training, of a range of
-    1."""
-    bin_minutes: int = 60
-    """With --data on PhysioNet 2012: to how many minutes times are rounded."""
-    own_steps: int = 2000
-    """Training steps on a table of your own."""
 
     def __post_init__(self):
         for name in ("seeds", "series", "held_out", "batch_size", "event_series"):
@@ -100,7 +87,7 @@ def _optimiser(learning_rate: float, steps: int, *, adamax: bool) -> optax.Gradi
 
 
 def fit(
-    config: Config,
+    config: Any,
     context: Context,
     name: str,
     model: Any,
@@ -138,7 +125,7 @@ def fit(
     return model, info.lines()
 
 
-def train_steps(config: Config, series: int, epochs: int) -> int:
+def train_steps(config: Any, series: int, epochs: int) -> int:
     return math.ceil(series / min(config.batch_size, series)) * epochs
 
 

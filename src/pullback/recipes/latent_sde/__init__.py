@@ -1,7 +1,6 @@
 """Scalable gradients for SDEs (arXiv 2001.01328): the latent SDE and the stochastic adjoint.
 
-Five noisy points under an Ornstein-Uhlenbeck prior, whose posterior and evidence are known exactly;
-the stochastic Lorenz system; or, with `--data`, people walking.
+Five noisy points under an Ornstein-Uhlenbeck prior, whose posterior and evidence are known exactly.
 """
 
 import functools
@@ -13,18 +12,12 @@ import numpy as np
 
 from pullback.plots import house_style
 from pullback.recipes.latent_sde import gradients, points, show
-from pullback.recipes.latent_sde.lorenz import run_on_lorenz
-from pullback.recipes.latent_sde.mocap import run_on_walks
-from pullback.recipes.latent_sde.models import Config
+from pullback.recipes.latent_sde.config import Config
 from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the models, and measure what is claimed of them."""
-    if context.data is not None:
-        return run_on_walks(config, context, context.data)
-    if config.system == "lorenz":
-        return run_on_lorenz(config, context)
     found = [_one_seed(config, context, i) for i in range(config.seeds)]
     errors = context.stage(
         "gradients", gradients.errors, context.seed, config.gradient_steps, config.gradient_draws
@@ -206,13 +199,4 @@ PRESETS = {
         memory_steps=(16, 64),
     ),
     "desk": Config(),
-    "paper": Config(
-        system="lorenz",
-        lorenz_series=1024,
-        lorenz_iterations=5000,
-        lorenz_batch=1024,
-        lorenz_width=100,
-        walk_iterations=400,
-        walk_steps=5,
-    ),
 }

@@ -1,8 +1,8 @@
-"""People walking: the recipe `latent-sde` on the motion capture set, `--data FOLDER`."""
+"""People walking: the latent SDE and the latent ODE on a motion capture set."""
 
 import dataclasses
 import functools
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -29,7 +29,6 @@ from pullback.models.timeseries import (
     sample_paths,
 )
 from pullback.plots import PALETTE, figure, house_style
-from pullback.recipes.latent_sde.models import Config
 from pullback.runs import Claim, Context
 
 _FRAMES, _LATENT, _HIDDEN = 3, 6, 30
@@ -38,16 +37,36 @@ _KINDS = ("latent SDE", "latent ODE")
 _PAPER = {"latent SDE": (4.03, 0.20), "latent ODE": (5.98, 0.28)}
 
 
-def run_on_walks(config: Config, context: Context, folder: Path) -> list[Claim]:
+@dataclass(frozen=True)
+class Config:
+    iterations: int = 300
+    """The most training steps; a run ends when 100 have brought no better bound on the validation
+    walks."""
+    steps: int = 1
+    """Solver steps from one frame to the next; the paper takes 5."""
+    weights: tuple[float, ...] = (1.0, 0.1, 0.01, 0.001)
+    """Weights of the KL that are tried; the validation walks choose."""
+    samples: int = 50
+    """Predictions of each test walk."""
+
+    def __post_init__(self):
+        for name, least in (("iterations", 1), ("steps", 1), ("samples", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not self.weights or min(self.weights) <= 0:
+            raise ValueError(f"weights must be positive, got {self.weights}")
+
+
+def run(config: Config, context: Context) -> list[Claim]:
     """Fit both models, choose the KL's weight by the validation walks, and score the test walks."""
-    split = data.mocap35(folder)
+    split = data.mocap35(context.data)
     # One scale for all: some angles do not move, and the error is in the data's own units.
     scale = float(split.train.values.std())
     parts = [_series(part, scale) for part in split]
     found: dict[str, dict[str, Any]] = {}
     for kind in _KINDS:
         tried = []
-        for weight in config.walk_weights:
+        for weight in config.weights:
             model = _trained(config, context, kind, weight, parts[0], parts[1])
             name = f"{kind.replace(' ', '-')}-{weight:g}"
             errors = functools.partial(_errors, config, context.seed, model, scale=scale)
@@ -94,7 +113,7 @@ def _untrained(config: Config, kind: str, angles: int, seed: int) -> LatentSDE |
             decoder=decoder,
             likelihood=likelihood,
             harmonics=0,
-            steps=config.walk_steps,
+            steps=config.steps,
             key=keys[3],
         )
     model = latent_ode(
@@ -103,7 +122,7 @@ def _untrained(config: Config, kind: str, angles: int, seed: int) -> LatentSDE |
         encoder="rnn",
         width=_HIDDEN,
         likelihood=likelihood,
-        steps=config.walk_steps,
+        steps=config.steps,
         key=keys[3],
     )
     return dataclasses.replace(model, decoder=decoder, solver=ode.Heun())
@@ -128,12 +147,12 @@ def _trained(
         make(beta=weight),
         fitted,
         optimiser=_optimiser(),
-        steps=config.walk_iterations,
+        steps=config.iterations,
         batch_size=len(fitted.observed.times),
         validation=validation,
         patience=4,
         clip_norm=10.0,
-        log_every=min(25, config.walk_iterations),
+        log_every=min(25, config.iterations),
         folder=context.folder(name),
         resume=context.resume,
         progress=None if context.progress else False,
@@ -150,7 +169,7 @@ def _paths(
     """Predicted angles `[sample, walk, frame, angle]` after the frames that were seen."""
     assert walks.target is not None
     found = sample_paths(
-        model, walks.observed, walks.target.times, samples=config.walk_samples, key=jr.key(seed)
+        model, walks.observed, walks.target.times, samples=config.samples, key=jr.key(seed)
     )
     return np.asarray(found)[:, :, _FRAMES:] * scale
 
@@ -198,7 +217,7 @@ def _tables(
         ["model", "test error", "95 % interval, +/-"],
         rows,
         f"Mean square error of the 297 frames after the first {_FRAMES}, four test walks, mean "
-        f"over {config.walk_samples} samples, in the data's units. Users of the paper's code "
+        f"over {config.samples} samples, in the data's units. Users of the paper's code "
         "report 8 to 30 for the latent SDE. The interval is that of the samples alone: with other "
         "walks or another start of the training, errors differ by much more.",
     )
@@ -207,7 +226,7 @@ def _tables(
         ["KL weight", *_KINDS],
         [
             [f"{w:g}", *(round(found[kind]["validation"][w], 2) for kind in _KINDS)]
-            for w in config.walk_weights
+            for w in config.weights
         ],
         "The same error on the three validation walks, which chose the weight: "
         + ", ".join(f"{found[kind]['weight']:g} for the {kind}" for kind in _KINDS)
@@ -266,3 +285,10 @@ def _claims(config: Config, found: dict[str, dict], baselines: dict[str, float])
             reference="the paper: 4.03 over 5.98, 0.67",
         ),
     ]
+
+
+PRESETS = {
+    "smoke": Config(iterations=4, weights=(1.0, 0.1), samples=4),
+    "desk": Config(),
+    "paper": Config(iterations=400, steps=5),
+}

@@ -7,7 +7,7 @@ import numpy as np
 
 from pullback.plots import PALETTE, figure, line_with_spread
 from pullback.recipes.latent_sde import gradients, points
-from pullback.recipes.latent_sde.models import Config
+from pullback.recipes.latent_sde.config import Config
 from pullback.runs import Context
 
 _NAMES = {"sde": "latent SDE", "ode": "latent ODE", "exact": "exact"}

@@ -65,10 +65,6 @@ class Config:
     """Data sets of the Boltzmann machine that the tests are given."""
     gibbs: int = 500
     """Steps of the Boltzmann machine's chains."""
-    components: int = 5
-    """With `--data`: Gaussians in the mixture."""
-    columns: tuple[str, ...] = ()
-    """The columns to take from a table of your own; all when none is named."""
 
     def __post_init__(self):
         for name in ("seeds", "sources", "steps", "plane_steps", "repeats", "machine_repeats"):

@@ -222,11 +222,11 @@ def _claims_of_training(config: Config, trained: Mapping[str, np.ndarray]) -> li
 PRESETS = {
     "smoke": Config(
         seeds=2, dim=4, batch_size=16, width=16, embedding=4, baseline_width=8, steps=100,
-        batches=20, learning_rate=5e-3, table_steps=100,
+        batches=20, learning_rate=5e-3,
     ),
     "desk": Config(),
     "paper": Config(
         informations=(2.0, 4.0, 6.0, 8.0, 10.0), seeds=10, steps=20_000, batches=1000,
-        table_steps=20_000,
+       
     ),
 }  # fmt: skip

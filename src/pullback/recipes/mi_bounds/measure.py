@@ -54,12 +54,6 @@ class Config:
     """Adam's learning rate."""
     batches: int = 300
     """Batches that an estimate is measured on."""
-    table_steps: int = 3000
-    """The most training steps of a critic on a table of your own."""
-    x_columns: tuple[str, ...] = ()
-    """The columns of x in a table of your own; the first one if none is named."""
-    y_columns: tuple[str, ...] = ()
-    """The columns of y in a table of your own; all that are not of x if none is named."""
 
     def __post_init__(self):
         for name, least in (("seeds", 1), ("steps", 1), ("batch_size", 2), ("batches", 2)):

@@ -16,7 +16,7 @@ import jax.random as jr
 import numpy as np
 import optax
 
-from pullback.data import Labelled, Split, digits, mnist
+from pullback.data import Labelled, Split, digits
 from pullback.models.ode_net import (
     ODEBlock,
     classification_loss,
@@ -34,12 +34,8 @@ from pullback.train import fit
 
 @dataclass(frozen=True)
 class Config:
-    images: Literal["digits", "mnist"] = "digits"
-    """The 8 x 8 digits that come with scikit-learn, or MNIST. With --data it is MNIST, read from
-    the folder named."""
     net: Literal["mlp", "conv"] = "mlp"
-    """Fully connected, or the paper's convolutions. For mlp, MNIST's pixels are averaged in blocks
-    of 4 x 4, which is how the 8 x 8 digits were made."""
+    """Fully connected, or the paper's convolutions."""
     channels: int = 64
     """Channels of the convolutional networks."""
     examples: int = 6000
@@ -81,7 +77,14 @@ class Config:
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    data = _load(config, context)
+    """Train and measure on the 8 x 8 digits that come with scikit-learn."""
+    return on_images(config, context, digits())
+
+
+def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
+    """Train both kinds of network on images, and measure the ODE networks further."""
+    most = config.examples or len(data.train.x)
+    data = Split(Labelled(data.train.x[:most], data.train.y[:most]), data.test)
     probe = Labelled(data.test.x[: config.probe], data.test.y[: config.probe])
     kinds = ["ODE network", "residual network"]
     if config.net == "mlp":
@@ -126,22 +129,6 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 
 # The experiment: data, networks, training.
-
-
-def _load(config: Config, context: Context) -> Split:
-    if config.images == "digits" and context.data is None:
-        data = digits()
-    else:
-        data = mnist(context.data)
-        if config.net == "mlp":
-            data = Split(*(Labelled(_blocks_of_four(part.x), part.y) for part in data))
-    most = config.examples or len(data.train.x)
-    return Split(Labelled(data.train.x[:most], data.train.y[:most]), data.test)
-
-
-def _blocks_of_four(images: np.ndarray) -> np.ndarray:
-    n, height, width = images.shape
-    return images.reshape(n, height // 4, 4, width // 4, 4).mean(axis=(2, 4))
 
 
 def _steps_per_epoch(config: Config, data: Split) -> int:
@@ -322,15 +309,4 @@ PRESETS = {
         memory_steps=(16, 64),
     ),
     "desk": Config(),
-    "paper": Config(
-        images="mnist",
-        net="conv",
-        examples=0,
-        seeds=3,
-        epochs=160,
-        optimiser="sgd",
-        learning_rate=0.1,
-        crop=4,
-        probe=512,
-    ),
 }

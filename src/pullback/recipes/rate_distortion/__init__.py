@@ -1,20 +1,18 @@
 """Fixing a broken ELBO (arXiv 1711.00464): models in the plane of rate and distortion.
 
 A discrete model in which the ELBO cannot tell the truth from anything; linear models, whose best
-curve is known; and autoencoders of digits with a plain and an autoregressive decoder. With
-`--data`, MNIST, Omniglot, or a table of your own.
+curve is known; and autoencoders of digits with a plain and an autoregressive decoder.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from pullback.data import digits
 from pullback.plots import house_style
-from pullback.recipes._kit.image_vaes import grey_images
+from pullback.recipes._kit.image_vaes import binary_digits
 from pullback.recipes.rate_distortion import claims, measure, models, show
 from pullback.runs import Claim, Context
 
@@ -41,20 +39,10 @@ class Config:
     """Steps of the autoencoders with independent pixels."""
     pixel_steps: int = 1000
     """Steps of the autoencoders with an autoregressive decoder."""
-    images: Literal["mnist", "omniglot"] = "mnist"
-    """What lies in the folder of `--data`."""
-    image_steps: int = 3000
-    """With `--data` of images: steps of the autoencoders with independent pixels."""
-    image_pixel_steps: int = 600
-    """With `--data` of images: steps of the autoencoders with an autoregressive decoder."""
-    image_seeds: int = 1
-    """With `--data` of images: models for each objective."""
-    columns: tuple[str, ...] = ()
-    """The columns of numbers to take from a table of your own; all when none is named."""
 
     def __post_init__(self):
-        for name in ("seeds", "image_seeds", "linear_latent", "linear_steps", "discrete_steps",
-                     "steps", "pixel_steps", "image_steps", "image_pixel_steps"):  # fmt: skip
+        for name in ("seeds", "linear_latent", "linear_steps", "discrete_steps",
+                     "steps", "pixel_steps"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("linear_betas", "betas", "rates"):
@@ -70,25 +58,23 @@ class Config:
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the three kinds of models, and draw them in the plane."""
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    if context.data is not None:
-        return _run_on_images(config, context)
     exact = context.stage(
         "discrete", measure.discrete, config.discrete_steps, [*seeds, *(s + 1000 for s in seeds)]
     )
     train, test = digits(seed=0)
     rows = np.concatenate([train.x, test.x]).reshape(-1, 64).astype(float)
     linear = linear_models(config, context, rows, seeds)
-    train, test = (x.reshape(-1, 1, 8, 8) for x in grey_images("digits", context))
+    train, test = (x.reshape(-1, 1, 8, 8) for x in binary_digits())
     sizes = models.Sizes(
         (1, 8, 8), latent=8, width=64, channels=8, depth=1, batch_size=50,
         steps={"independent pixels": config.steps, "PixelCNN": config.pixel_steps},
         learning_rate=2e-3, scored=len(test),
     )  # fmt: skip
-    found = _autoencoders(config, context, sizes, train, test, seeds)
+    found = autoencoders(config.betas, config.rates, context, sizes, train, test, seeds)
     with house_style():
         show.draw_discrete(context, exact)
         show.draw_linear(context, linear, config.linear_betas)
-        _draw_autoencoders(config, context, found, test, "binary digits")
+        draw_autoencoders(config.betas, context, found, test, "binary digits")
     _discrete_table(context, exact)
     return [
         *claims.of_the_discrete_model(exact),
@@ -125,8 +111,9 @@ def linear_models(
     return found
 
 
-def _autoencoders(
-    config: Config,
+def autoencoders(
+    betas: Sequence[float],
+    rates: Sequence[float],
     context: Context,
     sizes: models.Sizes,
     train: Any,
@@ -138,14 +125,14 @@ def _autoencoders(
             f"plane-{number}",
             lambda decoder=decoder: models.points(
                 context, sizes, decoder, train, test[: sizes.scored],
-                betas=config.betas, rates=config.rates, seeds=seeds,
+                betas=betas, rates=rates, seeds=seeds,
             ),
         )
         for number, decoder in enumerate(models.DECODERS)
     }  # fmt: skip
     rows = []
     for decoder, each in found.items():
-        kinds = {"beta": config.betas, "target": config.rates, "forced": config.rates[-1:]}
+        kinds = {"beta": betas, "target": rates, "forced": rates[-1:]}
         for kind, settings in kinds.items():
             for i, setting in enumerate(settings):
                 mean = {name: float(v[i].mean()) for name, v in each[kind].items()
@@ -166,30 +153,12 @@ def _autoencoders(
     return found
 
 
-def _draw_autoencoders(
-    config: Config, context: Context, found: Mapping[str, Any], test: Any, what: str
+def draw_autoencoders(
+    betas: Sequence[float], context: Context, found: Mapping[str, Any], test: Any, what: str
 ) -> None:
-    show.draw_plane(context, found, config.betas, what)
+    show.draw_plane(context, found, betas, what)
     show.draw_information(context, found)
-    show.draw_reconstructions(context, np.asarray(test[:6, 0]), found, config.betas)
-
-
-def _run_on_images(config: Config, context: Context) -> list[Claim]:
-    seeds = [config.image_seeds * context.seed + i for i in range(config.image_seeds)]
-    train, test = (x.reshape(-1, 1, 28, 28) for x in grey_images(config.images, context))
-    rows = np.random.default_rng(0).permutation(len(test))[:1000]
-    # Binarised once and for all, so that all models are scored on the same images.
-    level = np.random.default_rng(1).uniform(size=(len(rows), 1, 28, 28))
-    test = jnp.asarray(level < np.asarray(test[rows]), float)
-    sizes = models.Sizes(
-        (1, 28, 28), latent=32, width=200, channels=12, depth=2, batch_size=50,
-        steps={"independent pixels": config.image_steps, "PixelCNN": config.image_pixel_steps},
-        learning_rate=1e-3, scored=len(test),
-    )  # fmt: skip
-    found = _autoencoders(config, context, sizes, train, test, seeds)
-    with house_style():
-        _draw_autoencoders(config, context, found, test, f"binary {config.images}")
-    return claims.of_autoencoders(found, config.betas, config.rates, slack=5.0)
+    show.draw_reconstructions(context, np.asarray(test[:6, 0]), found, betas)
 
 
 def _discrete_table(context: Context, exact: Mapping[str, Any]) -> None:
@@ -212,12 +181,7 @@ def _discrete_table(context: Context, exact: Mapping[str, Any]) -> None:
 PRESETS = {
     "smoke": Config(
         seeds=2, discrete_steps=50, linear_steps=30, linear_betas=(0.5, 2.0),
-        betas=(0.3, 1.0), rates=(2.0, 5.0), steps=20, pixel_steps=10, image_steps=2,
-        image_pixel_steps=2,
+        betas=(0.3, 1.0), rates=(2.0, 5.0), steps=20, pixel_steps=10,
     ),
     "desk": Config(),
-    "paper": Config(
-        image_steps=100_000, image_pixel_steps=100_000, image_seeds=3,
-        betas=(0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
-    ),
 }  # fmt: skip

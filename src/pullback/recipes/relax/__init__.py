@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from pullback.data import Split
 from pullback.plots import house_style
-from pullback.recipes._kit.discrete_vae import DiscreteVAE, Method, Source, binary_images, train
+from pullback.recipes._kit.discrete_vae import DiscreteVAE, Method, binary_images, train
 from pullback.recipes.relax import cartpole, show, toy
 from pullback.runs import Claim, Context
 from pullback.sampling import GumbelSoftmax, NeuralControlVariate, Relax, ScoreFunction, rebar
@@ -56,8 +57,6 @@ class Config:
     """Adam's learning rate."""
     images: int = 10_000
     """At most so many images of each set, drawn anew for each seed."""
-    source: Source = "mnist"
-    """What lies in the folder of `--data`."""
     pole_seeds: int = 8
     """Policies of each method."""
     episodes: int = 250
@@ -87,6 +86,11 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the coin, the autoencoders and the poles by each estimator."""
+    return on_images(config, context, None)
+
+
+def on_images(config: Config, context: Context, of: Split | None) -> list[Claim]:
+    """The same with autoencoders of images from a data set, or of digits."""
     seeds = lambda count: [count * context.seed + i for i in range(count)]
     coins = {
         name: context.stage(
@@ -95,7 +99,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         )
         for name in toy.ESTIMATORS
     }  # fmt: skip
-    images = binary_images(context, seeds(config.seeds), config.images, config.source)
+    images = binary_images(seeds(config.seeds), config.images, of)
     trained = {
         name: context.stage(
             f"vae-{name}", _autoencoders, config, method, *images, seeds(config.seeds)
@@ -315,8 +319,4 @@ PRESETS = {
         pole_limit=20,
     ),
     "desk": Config(),
-    "paper": Config(
-        toy_steps=10_000, latents=200, surrogate=200, iterations=2_000_000, batch_size=24,
-        learning_rate=1e-4, images=60_000, episodes=1500,
-    ),
 }  # fmt: skip

@@ -1,8 +1,7 @@
 """Residual flows (arXiv 1906.02735): unbiased likelihoods of networks that are free in form.
 
 A flow that is trained on a truncated series learns to exploit what is cut off. The checkerboard in
-the plane shows it, because there the exact log-determinant is known. With `--data`, a table of the
-user's own, or images.
+the plane shows it, because there the exact log-determinant is known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ import numpy as np
 from pullback import data
 from pullback.plots import house_style
 from pullback.recipes.residual_flow import measure, show
-from pullback.recipes.residual_flow.mnist import run_on_images
 from pullback.recipes.residual_flow.models import (
     Config,
     methods,
@@ -29,9 +27,6 @@ _ENTROPY = float(np.log(32))  # of the checkerboard
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train flows by each way of finding log-determinants, and hold them against the truth."""
-    if context.data is not None:
-        with house_style():
-            return run_on_images(config, context, context.data)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     x = data.checkerboard(config.points + config.held_out, seed=context.seed).x
     x = np.asarray(x, np.float32)
@@ -186,13 +181,11 @@ def _claims(
 PRESETS = {
     "smoke": Config(
         points=300, held_out=200, blocks=2, width=6, iterations=20, batch_size=64, seeds=2,
-        draws=100, table_iterations=20, image_side=4, image_blocks=1, image_hidden=4,
-        image_iterations=4,
+        draws=100,
     ),
     "desk": Config(),
     "paper": Config(
         blocks=100, width=128, bound=0.9, iterations=50_000, batch_size=500,
-        learning_rate=1e-3, image_side=28, image_blocks=16, image_hidden=512,
-        image_iterations=100_000, table_iterations=20_000,
+        learning_rate=1e-3,
     ),
 }  # fmt: skip

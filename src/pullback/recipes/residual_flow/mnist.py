@@ -1,6 +1,6 @@
-"""The residual flow on images: bits per dimension of MNIST or of a subset of CIFAR-10."""
+"""The residual flow on images of MNIST: bits per dimension."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from pullback.calculus import RouletteLogDet
-from pullback.data import cifar10_subset, mnist
+from pullback.data import Split, mnist
 from pullback.models.flows import (
     AbstractFlow,
     Logit,
@@ -25,14 +25,32 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import update_spectral_norms
-from pullback.plots import figure, image_sheet
+from pullback.plots import figure, house_style, image_sheet
 from pullback.recipes.cnf.models import gaussian
-from pullback.recipes.residual_flow.models import Config
 from pullback.runs import Claim, Context
 from pullback.train import fit
 
 _SCORED = 1000  # held-out images
 _BATCH = 64
+
+
+@dataclass(frozen=True)
+class Config:
+    side: int = 14
+    """Side of the images, which are averaged down to it."""
+    blocks: int = 2
+    """Residual blocks a scale of the flow, which has two."""
+    hidden: int = 24
+    """Channels inside a block."""
+    iterations: int = 600
+    """Training steps."""
+    learning_rate: float = 2e-3
+    """Adam's, at its highest; gradients are clipped to norm 1."""
+
+    def __post_init__(self):
+        for name in ("side", "blocks", "hidden", "iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 class Images(NamedTuple):
@@ -44,18 +62,14 @@ class Images(NamedTuple):
     margin: float
 
 
-def read_images(folder: Path, side: int) -> Images:
-    """MNIST or the subset of CIFAR-10, averaged down to `side` and rounded to 256 levels."""
-    if any(folder.glob("train*.npz")):
-        name, sets, margin = "CIFAR-10 subset", cifar10_subset(folder), 0.05
-    else:
-        name, sets, margin = "MNIST", mnist(folder), 1e-6
+def prepared(name: str, sets: Split, side: int, margin: float) -> Images:
+    """Images averaged down to `side` and rounded to 256 levels."""
     parts = []
     for part in sets:
         x = part.x if part.x.ndim == 4 else part.x[..., None]
         factor = x.shape[1] // side
         if factor * side != x.shape[1]:
-            raise ValueError(f"image_side must divide {x.shape[1]}, the side of {name}; got {side}")
+            raise ValueError(f"side must divide {x.shape[1]}, the side of {name}; got {side}")
         x = x.reshape(len(x), side, factor, side, factor, x.shape[3]).mean(axis=(2, 4))
         parts.append(np.round(255 * np.moveaxis(x, 3, 1)) / 255)
     return Images(f"{name} at {side}x{side}", parts[0], parts[1], margin)
@@ -69,26 +83,30 @@ def _noisy_loss(
     return loss / x[0].size, metrics  # nats a dimension: gradients of one size for all images
 
 
-def run_on_images(config: Config, context: Context, folder: Path) -> list[Claim]:
+def run(config: Config, context: Context) -> list[Claim]:
+    """Bits per dimension of MNIST."""
+    return on_images(config, context, prepared("MNIST", mnist(context.data), config.side, 1e-6))
+
+
+def on_images(config: Config, context: Context, images: Images) -> list[Claim]:
     """Train a multi-scale flow; bits per dimension of held-out images, and samples."""
-    images = read_images(folder, config.image_side)
     shape = images.train.shape[1:]
     flow_key, key = jr.split(jr.key(context.seed))
     flow = image_residual_flow(
-        shape, scales=2, blocks=config.image_blocks, hidden=config.image_hidden, dense_blocks=2,
+        shape, scales=2, blocks=config.blocks, hidden=config.hidden, dense_blocks=2,
         dense_width=128, before=Logit(images.margin), log_det=RouletteLogDet(), key=flow_key,
     )  # fmt: skip
     first = dequantise(jnp.asarray(images.train[:512], float), key=jr.key(0))
     flow = jax.jit(init_actnorm)(flow, first)
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, min(50, config.image_iterations // 2), config.image_iterations
+        0.0, config.learning_rate, min(50, config.iterations // 2), config.iterations
     )
     flow, info = fit(
         flow,
         _noisy_loss,
         jnp.asarray(images.train, float),
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
-        steps=config.image_iterations,
+        steps=config.iterations,
         batch_size=_BATCH,
         log_every=25,
         folder=context.folder("images"),
@@ -98,11 +116,12 @@ def run_on_images(config: Config, context: Context, folder: Path) -> list[Claim]
     )
     flow = update_spectral_norms(flow, rtol=1e-5, max_steps=5_000)
     found = context.stage("scores", _score, flow, images, context.seed)
-    _draw(context, images, found, info.lines())
+    with house_style():
+        _draw(context, images, found, info.lines())
     size = int(np.prod(shape))
     protocol = (
-        f"{images.name}, 256 levels, uniform dequantisation, {config.image_iterations} steps of "
-        f"{_BATCH}, 2 scales of {config.image_blocks} blocks with {config.image_hidden} channels"
+        f"{images.name}, 256 levels, uniform dequantisation, {config.iterations} steps of "
+        f"{_BATCH}, 2 scales of {config.blocks} blocks with {config.hidden} channels"
     )
     return [
         Claim(
@@ -189,3 +208,10 @@ def _draw(context: Context, images: Images, found: dict[str, Any], history: Any)
     ax.plot([entry["step"] for entry in history], bits)
     ax.set(xlabel="training steps", ylabel="bits per dimension, training")
     context.figure("image-training", fig, "Bits per dimension of the training batches.")
+
+
+PRESETS = {
+    "smoke": Config(side=4, blocks=1, hidden=4, iterations=4),
+    "desk": Config(),
+    "paper": Config(side=28, blocks=16, hidden=512, iterations=100_000, learning_rate=1e-3),
+}

@@ -55,22 +55,6 @@ class Config:
     """Flows of each kind."""
     draws: int = 2000
     """Draws of an estimate that is compared with the exact value."""
-    columns: tuple[str, ...] = ()
-    """The columns to take from a table of your own; all when none is named."""
-    table_bound: float = 0.999
-    """Bound on the norm of each linear layer in the flow of a table, which is to fit closely."""
-    table_iterations: int = 4000
-    """Training steps of the flow of a table."""
-    table_learning_rate: float = 1e-2
-    """Adam's learning rate at the start, for the flow of a table; it falls to nothing."""
-    image_side: int = 14
-    """Side of the images of --data; they are averaged down to it."""
-    image_blocks: int = 2
-    """Residual blocks a scale of an image flow, which has two."""
-    image_hidden: int = 24
-    """Channels inside a block of an image flow."""
-    image_iterations: int = 600
-    """Training steps of an image flow."""
 
     def __post_init__(self):
         for name in ("seeds", "points", "held_out", "blocks", "width"):

@@ -16,7 +16,7 @@ import jax.random as jr
 import numpy as np
 import optax
 
-from pullback.data import Labelled, Split, digits, mnist
+from pullback.data import Labelled, Split, digits
 from pullback.models.bayes import (
     SDEBNN,
     OUPrior,
@@ -28,14 +28,22 @@ from pullback.models.bayes import (
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
 from pullback.plots import house_style
 from pullback.recipes.sde_bnn import bimodal, estimators, gap, measure, show
-from pullback.recipes.sde_bnn.models import Config
+from pullback.recipes.sde_bnn.config import Config
 from pullback.recipes.sde_bnn.stack import Stacked, stacked, unstacked
 from pullback.runs import Claim, Context
 from pullback.train import fit
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    splits = [_load(config, context, number) for number in range(config.seeds)]
+    """Train and measure on the 8 x 8 digits that come with scikit-learn."""
+    # A training set of its own for each seed; all others are the test set.
+    some = lambda seed: digits(test_fraction=1 - config.examples / 1797, seed=seed)
+    return on_images(config, context, some)
+
+
+def on_images(config: Config, context: Context, images: Callable[[int], Split]) -> list[Claim]:
+    """Train the classifiers on images, given a seed, and what does not need any; measure both."""
+    splits = [images(_seed(context, number)) for number in range(config.seeds)]
     nets, twins, speeds = _classifiers(config, context, splits)
     found = context.stage("classifiers", measure.classifiers, nets, twins, splits, config.paths,
                           context.seed)  # fmt: skip
@@ -77,24 +85,8 @@ def run(config: Config, context: Context) -> list[Claim]:
 # The experiments: data, networks, training.
 
 
-def _load(config: Config, context: Context, number: int) -> Split:
-    """A training set of its own for each seed; of the digits all others are the test set."""
-    seed = int(np.random.SeedSequence([context.seed, number]).generate_state(1)[0])
-    if config.images == "digits" and context.data is None:
-        return digits(test_fraction=1 - (config.examples or 300) / 1797, seed=seed)
-    train, test = mnist(context.data)
-    rows = np.random.default_rng(seed).permutation(len(train.x))[: config.examples or 3000]
-    if config.net == "conv":
-        return Split(Labelled(train.x[rows], train.y[rows]), test)
-    return Split(
-        Labelled(_blocks_of_two(train.x[rows]), train.y[rows]),
-        Labelled(_blocks_of_two(test.x), test.y),
-    )
-
-
-def _blocks_of_two(images: np.ndarray) -> np.ndarray:
-    n, height, width = images.shape
-    return images.reshape(n, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+def _seed(context: Context, number: int) -> int:
+    return int(np.random.SeedSequence([context.seed, number]).generate_state(1)[0])
 
 
 def _classifiers(
@@ -180,7 +172,7 @@ def _bimodal(config: Config, context: Context) -> Any:
 
 
 def _points(context: Context, number: int) -> Labelled:
-    return gap.points(int(np.random.SeedSequence([context.seed, number]).generate_state(1)[0]))
+    return gap.points(_seed(context, number))
 
 
 def _regressions(config: Config, context: Context) -> SDEBNN:
@@ -360,18 +352,4 @@ PRESETS = {
         gap_iterations=20,
     ),
     "desk": Config(),
-    "paper": Config(
-        images="mnist",
-        net="conv",
-        examples=60000,
-        sigmas=(0.1, 0.2),
-        sigma=0.2,
-        kappa=1e-3,
-        iterations=46900,
-        batch_size=128,
-        learning_rate=1e-3,
-        dim=32,
-        toy_draws=65536,
-        gap_iterations=8000,
-    ),
 }

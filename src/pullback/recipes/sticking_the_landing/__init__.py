@@ -1,18 +1,17 @@
 """Sticking the landing (arXiv 1703.09194): gradients whose noise vanishes at the optimum.
 
 Descents to targets within reach of q; where the estimator is the worse one; and why it does not
-belong on an importance-weighted bound. With `--data`, autoencoders of MNIST or Omniglot.
+belong on an importance-weighted bound.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optax
 
 from pullback.plots import house_style
-from pullback.recipes._kit.image_vaes import Protocol, compare_on_images
 from pullback.recipes.sticking_the_landing import measure, show
 from pullback.runs import Claim, Context
 
@@ -39,17 +38,9 @@ class Config:
     """Importance samples of the weighted bounds."""
     draws: int = 40_000
     """Gradients drawn for each measured mean and variance."""
-    images: Literal["mnist", "omniglot"] = "mnist"
-    """What lies in the folder of `--data`."""
-    image_steps: int = 20_000
-    """With `--data`: training steps of each autoencoder."""
-    image_rate: float = 1e-3
-    """With `--data`: Adam's learning rate at the start; it falls to zero along a cosine."""
-    image_samples: int = 5
-    """With `--data`: importance samples of the weighted bounds."""
 
     def __post_init__(self):
-        for name in ("seeds", "dim", "image_steps", "image_samples"):
+        for name in ("seeds", "dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.steps < 80:
@@ -60,8 +51,6 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Follow the gradients, measure their noise, and the bias on weighted bounds."""
-    if context.data is not None:
-        return _on_images(config, context)
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     optimisers = {
         "full": optax.sgd(config.full_rate),
@@ -99,30 +88,6 @@ def run(config: Config, context: Context) -> list[Claim]:
         *_claims_of_noise(config, curve, zeros),
         *_claims_of_weighted(rows),
     ]
-
-
-def _on_images(config: Config, context: Context) -> list[Claim]:
-    protocol = Protocol(
-        images=config.images,
-        steps=config.image_steps,
-        learning_rate=config.image_rate,
-        latent=50,
-        width=200,
-    )
-    k = config.image_samples
-    return compare_on_images(
-        context,
-        protocol,
-        {
-            "ELBO, total derivative": ("elbo", measure.ESTIMATORS["total"]),
-            "ELBO, path derivative": ("elbo", measure.ESTIMATORS["path"]),
-            f"weighted bound of {k}, total derivative": (k, measure.ESTIMATORS["total"]),
-            f"weighted bound of {k}, doubly reparameterised": (
-                k, measure.DoublyReparameterised(),
-            ),
-        },
-        seeds=[config.seeds * context.seed + i for i in range(config.seeds)],
-    )  # fmt: skip
 
 
 def _tables(
@@ -295,5 +260,5 @@ def _claims_of_weighted(rows: Sequence[dict[str, Any]]) -> list[Claim]:
 PRESETS = {
     "smoke": Config(seeds=2, dim=5, steps=400, draws=2000),
     "desk": Config(),
-    "paper": Config(steps=20_000, image_steps=500_000),
+    "paper": Config(steps=20_000),
 }

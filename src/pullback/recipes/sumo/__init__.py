@@ -1,19 +1,18 @@
 """SUMO (arXiv 2004.00353): the log-evidence without bias, for what would exploit a bound.
 
 Bias and spread where the evidence is known; and the reverse divergence to a funnel, which goes
-astray with any bound. With `--data`, autoencoders of MNIST or Omniglot at equal expected cost.
+astray with any bound.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optax
 
 from pullback.plots import house_style
 from pullback.recipes.sumo import funnel, measure, show
-from pullback.recipes.sumo.mnist import compare_at_equal_cost
 from pullback.runs import Claim, Context
 
 _CLIMBED = ("IWAE, k = 6", "SUMO, m = 1", "multilevel, base 4")
@@ -38,23 +37,15 @@ class Config:
     """Size of the hidden layers."""
     learning_rate: float = 1e-3
     """Adam's learning rate."""
-    images: Literal["mnist", "omniglot"] = "mnist"
-    """What lies in the folder of `--data`."""
-    image_steps: int = 20_000
-    """With `--data`: training steps of each autoencoder."""
-    image_costs: tuple[int, ...] = (6, 15)
-    """With `--data`: expected samples an image, each 6 or more: SUMO with m = 1 takes 6.1."""
 
     def __post_init__(self):
-        for name in ("seeds", "count", "climb_steps", "image_steps"):
+        for name in ("seeds", "count", "climb_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.draws < 200:
             raise ValueError(f"draws must be at least 200, got {self.draws}")
         if not self.looks or sorted(set(self.looks)) != [*self.looks]:
             raise ValueError(f"looks must be rising, got {self.looks}")
-        if any(cost < 6 for cost in self.image_costs):
-            raise ValueError(f"image_costs must be 6 or more each, got {self.image_costs}")
         if any(look % 50 for look in self.looks):
             raise ValueError(f"looks must be multiples of 50, got {self.looks}")
 
@@ -62,10 +53,6 @@ class Config:
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure bias and spread, and fit the funnel."""
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    if context.data is not None:
-        return compare_at_equal_cost(
-            context, config.images, config.image_costs, config.image_steps, seeds
-        )
     found = context.stage(
         "optimum", measure.at_the_optimum, config.draws, config.delta, context.seed
     )
@@ -243,5 +230,5 @@ PRESETS = {
         seeds=2, draws=2000, climb_steps=3, looks=(50, 100), count=8, width=8,
     ),
     "desk": Config(),
-    "paper": Config(looks=(500, 1000, 2000, 4000), image_steps=500_000, draws=1_000_000),
+    "paper": Config(looks=(500, 1000, 2000, 4000), draws=1_000_000),
 }  # fmt: skip

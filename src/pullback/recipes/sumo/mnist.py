@@ -1,6 +1,7 @@
-"""Autoencoders of images by SUMO and by bounds of the same expected cost."""
+"""Autoencoders of MNIST by SUMO and by bounds of the same expected cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,8 +12,9 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from pullback.bounds import ImportanceWeighted
+from pullback.data import Split, mnist
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
-from pullback.recipes._kit.image_vaes import Images, Protocol, grey_images, held_out, report_scores
+from pullback.recipes._kit.image_vaes import Protocol, grey_rows, held_out, report_scores
 from pullback.recipes.sumo.measure import TRUNCATION, Way, lists_of, log_evidence
 from pullback.runs import Claim, Context
 from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
@@ -21,16 +23,37 @@ from pullback.train import fit
 _SEGMENT = 500  # steps whose samples are listed at a time
 
 
-def compare_at_equal_cost(
-    context: Context, images: Images, costs: Sequence[int], steps: int, seeds: Sequence[int]
-) -> list[Claim]:
+@dataclass(frozen=True)
+class Config:
+    seeds: int = 3
+    """How many autoencoders are trained in each way."""
+    steps: int = 20_000
+    """Training steps of each."""
+    costs: tuple[int, ...] = (6, 15)
+    """Expected samples an image, each 6 or more: SUMO with m = 1 takes 6.1."""
+
+    def __post_init__(self):
+        for name in ("seeds", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.costs or min(self.costs) < 6:
+            raise ValueError(f"costs must be 6 or more each, got {self.costs}")
+
+
+def run(config: Config, context: Context) -> list[Claim]:
+    """The same of MNIST."""
+    return on_images(config, context, mnist(context.data), "mnist")
+
+
+def on_images(config: Config, context: Context, images: Split, name: str) -> list[Claim]:
     """Held-out log-evidence of a bound of k samples, and of SUMO with k expected samples."""
-    protocol = Protocol(images=images, steps=steps, learning_rate=1e-3, latent=50, width=200)
-    train, test = grey_images(images, context)
+    protocol = Protocol(images=name, steps=config.steps, learning_rate=1e-3, latent=50, width=200)
+    train, test = grey_rows(images)
     x = held_out(protocol, test)
-    optimiser = optax.adam(optax.cosine_decay_schedule(protocol.learning_rate, steps))
+    optimiser = optax.adam(optax.cosine_decay_schedule(protocol.learning_rate, config.steps))
+    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     scores: dict[str, list[float]] = {}
-    for k in costs:
+    for k in config.costs:
         for kind in ("iwae", "sumo"):
             way = Way(kind, kind, k if kind == "iwae" else round(k - float(TRUNCATION.mean())))
             name = f"bound of {k}" if kind == "iwae" else f"SUMO, m = {way.size}, {way.cost:.1f}"
@@ -111,3 +134,10 @@ def _sumo_loss(way: Way) -> Callable:
         return -sumo - (encoder - jax.lax.stop_gradient(encoder)), {}
 
     return loss
+
+
+PRESETS = {
+    "smoke": Config(seeds=2, steps=100, costs=(6,)),
+    "desk": Config(),
+    "paper": Config(steps=500_000),
+}

@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array
 
 from pullback import ode
-from pullback.data import Labelled, Split, digits, mnist
+from pullback.data import Split, digits
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
 from pullback.plots import house_style
@@ -30,11 +30,6 @@ from pullback.train import fit
 
 @dataclass(frozen=True)
 class Config:
-    images: Literal["digits", "mnist"] = "digits"
-    """The 8 x 8 digits that come with scikit-learn, or MNIST. With --data it is MNIST, read from
-    the folder named."""
-    shrink: int = 2
-    """MNIST's pixels are averaged in blocks of so many by so many; 1 leaves the 784 of them."""
     orders: tuple[int, ...] = (1, 2, 3)
     """The orders K of the derivative that is kept small; each trains networks of its own."""
     weights: tuple[float, ...] = (0.1, 0.1, 0.1)
@@ -64,7 +59,7 @@ class Config:
     """Orders at which Taylor mode and nested Jacobian-vector products are compared."""
 
     def __post_init__(self):
-        for name in ("shrink", "seeds", "width", "iterations", "batch_size"):
+        for name in ("seeds", "width", "iterations", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.orders or min(self.orders) < 1 or len(set(self.orders)) != len(self.orders):
@@ -81,7 +76,12 @@ class Config:
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    data = _load(config, context)
+    """Train and measure on the 8 x 8 digits that come with scikit-learn."""
+    return on_images(config, context, digits())
+
+
+def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
+    """Train with and without the regulariser on images, and measure what solving costs."""
     optimiser = _optimiser(config)
     found, nets = {}, {}
     # Order 0 is the network without a regulariser.
@@ -124,19 +124,6 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 
 # The experiment: data, networks, loss, training.
-
-
-def _load(config: Config, context: Context) -> Split:
-    if config.images == "digits" and context.data is None:
-        return digits()
-    return Split(*(Labelled(_blocks(p.x, config.shrink), p.y) for p in mnist(context.data)))
-
-
-def _blocks(images: np.ndarray, side: int) -> np.ndarray:
-    n, height, width = images.shape
-    if height % side:
-        raise ValueError(f"shrink must divide {height}, got {side}")
-    return images.reshape(n, height // side, side, width // side, side).mean(axis=(2, 4))
 
 
 class LogisticField(eqx.Module):
@@ -339,15 +326,4 @@ def _claims_about_derivatives(config: Config, modes: dict[str, Any], gap: float)
 PRESETS = {
     "smoke": Config(orders=(2,), weights=(0.1,), seeds=1, mode_orders=(2, 3)),
     "desk": Config(),
-    "paper": Config(
-        images="mnist",
-        shrink=1,
-        orders=(3,),
-        weights=(6e-5,),
-        field="logistic",
-        iterations=96_000,
-        optimiser="sgd",
-        learning_rate=0.1,
-        solver_steps=0,
-    ),
 }

@@ -1,10 +1,10 @@
 """VERA (arXiv 2010.04230): energies trained without Markov chains, by a generator with entropy.
 
 Eight Gaussians with the entropy and without; how far the entropy's gradient is off, and what mends
-it; digits of which few have labels. With `--data`, MNIST, or a table with a column of labels.
+it; digits of which few have labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,6 @@ Scores = dict[str, list[dict[str, float]]]
 def run(config: Config, context: Context) -> list[Claim]:
     """Train on the ring and measure the entropy's gradient; train on digits."""
     seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
-    if context.data is not None:
-        return _labels(config, context, seeds, data.mnist(context.data), "MNIST")
     trained = {
         name: context.stage(f"ring-{place}", train_ring, config, context, name, seeds)
         for place, name in enumerate(KINDS)
@@ -49,14 +47,13 @@ def run(config: Config, context: Context) -> list[Claim]:
         *_claims_of_ring(found),
         *_claims_of_bias(config, biases),
         *_claims_of_walk(found["tangent"], walked),
-        *_labels(config, context, seeds, data.digits(), "digits"),
+        *few_labels(config, context, data.digits(), "digits"),
     ]
 
 
-def _labels(
-    config: Config, context: Context, seeds: Sequence[int], split: data.Split, source: str
-) -> list[Claim]:
+def few_labels(config: Config, context: Context, split: data.Split, source: str) -> list[Claim]:
     """Few labels, with the other images and without."""
+    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
     split = data.Split(*(data.Labelled(*(a[: config.images] for a in part)) for part in split))
     tasks = [digit_task(config, split, seed) for seed in seeds]
     found = {

@@ -66,12 +66,7 @@ class Config:
     prediction_entropy_weight: float = 0.1
     """Weight of the entropy of the predictions for all rows."""
     images: int = 10_000
-    """With `--data` and a folder of MNIST: at most so many images of each set."""
-    columns: tuple[str, ...] = ()
-    """The columns of numbers to take from a table of your own; all when none is named."""
-    label: str = ""
-    """The column of the labels in a table of your own, empty where they are not known; the last
-    column when none is named."""
+    """At most so many images of each set."""
 
     def __post_init__(self):
         for name in (

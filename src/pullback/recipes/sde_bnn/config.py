@@ -6,13 +6,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Config:
-    images: Literal["digits", "mnist"] = "digits"
-    """The 8 x 8 digits that come with scikit-learn, or MNIST. With --data it is MNIST, read from
-    the folder named."""
     net: Literal["mlp", "conv"] = "mlp"
     """Fully connected (MNIST's pixels are then averaged in blocks of 2 x 2), or convolutions."""
-    examples: int = 0
-    """Training images of each seed, drawn anew; 0 is 300 digits, or 3,000 of MNIST."""
+    examples: int = 300
+    """Training images of each seed, drawn anew."""
     seeds: int = 3
     """How many networks of each kind are trained."""
     sigmas: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
@@ -56,8 +53,10 @@ class Config:
     """Training steps of the regression with a gap."""
 
     def __post_init__(self):
-        for name in ("seeds", "members", "iterations", "batch_size", "paths", "toy_iterations",
-                     "toy_paths", "toy_draws", "gap_iterations", "solver_steps"):  # fmt: skip
+        for name in (
+            "examples", "seeds", "members", "iterations", "batch_size", "paths", "toy_iterations",
+            "toy_paths", "toy_draws", "gap_iterations", "solver_steps",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if min(self.sigmas, default=0.0) <= 0 or self.sigma not in self.sigmas:

@@ -1,0 +1,11 @@
+"""Autoencoders of Omniglot."""
+
+from pullback.data import omniglot
+from pullback.recipes.iwae_posterior.mnist import PRESETS as PRESETS
+from pullback.recipes.iwae_posterior.mnist import Config, on_images
+from pullback.runs import Claim, Context
+
+
+def run(config: Config, context: Context) -> list[Claim]:
+    """The same of Omniglot."""
+    return on_images(config, context, omniglot(context.data), "omniglot")
