@@ -12,7 +12,7 @@ from pullback._promotion import standard_promotion
 from pullback.bounds import aggregate_log_weights
 from pullback.data import drawn_shapes
 from pullback.recipes import beta_tcvae, load
-from pullback.recipes.beta_tcvae import measure
+from pullback.recipes.beta_tcvae import dsprites, measure
 from pullback.recipes.beta_tcvae.models import Config, Kind, kinds, train
 from pullback.runs import Context, run
 
@@ -113,9 +113,9 @@ def test_dsprites_of_a_folder_are_thinned_and_their_kind_is_no_factor(tmp_path, 
         asked.update(folder=folder, shrink=shrink, **{name: len(keep[name]) for name in keep})
         return drawn_shapes(scales=2, orientations=1, places=3, resolution=8)
 
-    monkeypatch.setattr(beta_tcvae, "dsprites", some)
+    monkeypatch.setattr(dsprites, "dsprites", some)
     context = Context(tmp_path / "run", data=tmp_path)
-    claims = RECIPE.run(TINY, context)
+    claims = dsprites.run(dsprites.Config(**vars(TINY)), context)
     assert asked == {"folder": tmp_path, "shrink": 4, "orientation": 10, "x": 8, "y": 8}
     assert len(claims) == 13
     [table] = [item for item in context.contents if item["kind"] == "table"]

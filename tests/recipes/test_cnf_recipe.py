@@ -45,9 +45,9 @@ def whole(small, tmp_path_factory):
 
 
 def _run(folder, config=TINY, **options):
-    return run(
-        OWN if "data" in options else RECIPE, config, preset="smoke", folder=folder, **options
-    )
+    if "data" in options:
+        return run(OWN, OWN.config(**vars(config)), preset="smoke", folder=folder, **options)
+    return run(RECIPE, config, preset="smoke", folder=folder, **options)
 
 
 def test_the_gaussian_is_the_one_that_scipy_knows():

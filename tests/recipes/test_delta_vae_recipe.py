@@ -50,7 +50,9 @@ def test_images_of_a_folder_are_sequences_of_rows(tmp_path):
             file = tmp_path / f"{part}-{kind}-ubyte.gz"
             file.write_bytes(gzip.compress(header + array.tobytes()))
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        record = run(RECIPE, SMOKE, preset="smoke", folder=tmp_path / "run", data=tmp_path)
+        mnist = load("delta-vae/mnist")
+        smoke = mnist.presets["smoke"]
+        record = run(mnist, smoke, preset="smoke", folder=tmp_path / "run", data=tmp_path)
     assert len(record["claims"]) == 4
     assert record["claims"][1]["holds"]
     names = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}

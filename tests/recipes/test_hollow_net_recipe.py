@@ -87,10 +87,8 @@ def test_images_get_noise_within_a_grey_level_and_come_back():
     assert len(images.train) + len(images.test) == 1797
 
 
-def test_settings_and_data_that_make_no_sense_are_refused(tmp_path):
+def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
         hollow_net.Config(seeds=0)
     with pytest.raises(ValueError, match="dims must be two or more, rising"):
         hollow_net.Config(dims=(8, 4))
-    with pytest.raises(ValueError, match="hollow-net takes no --data"):
-        _run(tmp_path / "data", data=tmp_path / "my.csv")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -101,13 +100,12 @@ def test_iterates_of_linear_blocks_are_partial_sums():
         )
 
 
-def test_mnist_is_squeezed_and_back_and_trains(monkeypatch):
+def test_mnist_is_squeezed_and_back_and_trains():
     rng = np.random.default_rng(0)
     part = Labelled(
         rng.uniform(size=(40, 28, 28)).astype(np.float32), np.arange(40, dtype=np.int32) % 10
     )
-    monkeypatch.setattr(models, "mnist", lambda folder: Split(part, part))
-    found = models.images(Path("somewhere"), 0)
+    found = models.squeezed(Split(part, part))
     assert found.train.x.shape == (40, 16, 7, 7)
     np.testing.assert_allclose(models.pictures(found.train.x), part.x, atol=1e-6)
     config = dataclasses.replace(TINY, steps=2, width=8, batch_size=8, images=10)

@@ -13,8 +13,7 @@ from pullback._promotion import standard_promotion
 from pullback.analysis import LocalSearch
 from pullback.data import Labelled, Split
 from pullback.recipes import load
-from pullback.recipes._kit import image_vaes as _image_vaes
-from pullback.recipes.inference_gaps import Config, measure
+from pullback.recipes.inference_gaps import Config, measure, mnist
 from pullback.runs import Context, run
 
 RECIPE = load("inference-gaps")
@@ -103,12 +102,12 @@ def test_images_of_a_folder_are_trained_and_measured(tmp_path, x32, monkeypatch)
     rng = np.random.default_rng(0)
     images = lambda n: rng.uniform(size=(n, 5, 5)).astype(np.float32)
     sets = Split(Labelled(images(40), np.zeros(40)), Labelled(images(9), np.zeros(9)))
-    monkeypatch.setattr(_image_vaes, "mnist", lambda folder: sets)
-    config = Config(
-        image_steps=20, image_scored=3, image_temperatures=5, image_chains=2, search_steps=10,
-        search_samples=2, evaluation_samples=20,
+    monkeypatch.setattr(mnist, "mnist", lambda folder: sets)
+    config = mnist.Config(
+        steps=20, scored=3, temperatures=5, chains=2, search_steps=10, search_samples=2,
+        evaluation_samples=20,
     )  # fmt: skip
-    claims = RECIPE.run(config, Context(tmp_path / "run", data=tmp_path))
+    claims = mnist.run(config, Context(tmp_path / "run", data=tmp_path))
     assert len(claims) == 3
     assert all(np.isfinite(claim.value) for claim in claims)
 

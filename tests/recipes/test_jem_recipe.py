@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from pullback._promotion import standard_promotion
-from pullback.data import DataError, LabelledTable, two_moons
+from pullback.data import DataError, LabelledTable, digits, two_moons
 from pullback.models.energy import SGLD
-from pullback.recipes import jem, load
+from pullback.recipes import load
 from pullback.recipes._own import jem as table
-from pullback.recipes.jem import measure, models
+from pullback.recipes.jem import measure, mnist, models
 from pullback.recipes.jem.models import Config, Kind, hasty_kinds, model_of, moons, train
 from pullback.runs import Context, run
 
@@ -132,7 +132,7 @@ def test_a_table_is_scored_row_by_row(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("\n".join(lines))
     context = Context(tmp_path / "run", data=file)
-    claims = OWN.run(TINY, context)
+    claims = OWN.run(OWN.config(**vars(TINY)), context)
     assert len(claims) == 3
     header, *rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()
     assert header == "row,part,class,log_density,share_below,p_ant,p_bee"
@@ -148,13 +148,12 @@ def test_a_table_is_scored_row_by_row(tmp_path):
     ):
         file.write_text(text)
         with pytest.raises(DataError, match=message):
-            OWN.run(TINY, Context(tmp_path / "other", data=file))
+            OWN.run(OWN.config(**vars(TINY)), Context(tmp_path / "other", data=file))
 
 
-def test_images_of_a_folder_take_the_place_of_everything(tmp_path, monkeypatch):
-    monkeypatch.setattr(jem, "mnist", lambda folder: jem.digits())
-    context = Context(tmp_path / "run", data=tmp_path)
-    claims = RECIPE.run(TINY, context)
+def test_images_of_a_folder_are_all_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "mnist", lambda folder: digits())
+    claims = mnist.run(TINY, Context(tmp_path / "run", data=tmp_path))
     assert len(claims) == 10
     assert claims[0].sentence.startswith("MNIST with 60 labels")
 

@@ -33,8 +33,9 @@ def small():
 
 
 def _run(folder, **options):
-    own = "data" in options and options["data"] != PHYSIONET
-    return run(OWN if own else RECIPE, TINY, preset="smoke", folder=folder, **options)
+    recipe = OWN if "data" in options else RECIPE
+    config = recipe.presets["smoke"] if "data" in options else TINY
+    return run(recipe, config, preset="smoke", folder=folder, **options)
 
 
 def test_the_intensity_integrates_to_a_bessel_function():
@@ -144,9 +145,12 @@ PHYSIONET = Path(os.environ.get("PULLBACK_DATA", "data")) / "physionet2012"
 
 @pytest.mark.skipif(not PHYSIONET.exists(), reason="PULLBACK_DATA has no physionet2012")
 def test_physionet_runs_from_its_folder_or_the_one_above(tmp_path):
-    assert _latent_ode_physionet.is_physionet(PHYSIONET)
-    assert _latent_ode_physionet.is_physionet(PHYSIONET.parent)
-    assert not _latent_ode_physionet.is_physionet(tmp_path)
-    record = _run(tmp_path / "run", data=PHYSIONET)
+    recipe = load("latent-ode/physionet")
+    record = run(
+        recipe, recipe.presets["smoke"], preset="smoke", folder=tmp_path / "run", data=PHYSIONET
+    )
+    assert recipe.reads(PHYSIONET) == recipe.reads(PHYSIONET.parent)
+    with pytest.raises(DataError, match="not found"):
+        recipe.reads(tmp_path)
     assert len(record["claims"]) == 3
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])

@@ -20,13 +20,6 @@ TINY = dataclasses.replace(
     RECIPE.presets["smoke"],
     iterations=4,
     scored=128,
-    lorenz_series=8,
-    lorenz_iterations=2,
-    lorenz_batch=4,
-    lorenz_width=4,
-    walk_iterations=2,
-    walk_weights=(1.0,),
-    walk_samples=2,
 )
 
 
@@ -83,8 +76,9 @@ def test_the_exact_numbers_are_those_of_the_points():
 
 
 def test_the_lorenz_system_runs(tmp_path):
-    config = dataclasses.replace(TINY, system="lorenz")
-    record = _run(tmp_path / "run", config=config)
+    lorenz = load("latent-sde/lorenz")
+    config = lorenz.config(series=8, iterations=2, batch_size=4, width=4)
+    record = run(lorenz, config, preset="smoke", folder=tmp_path / "run")
     assert len(record["claims"]) == 2
     assert (tmp_path / "run" / "figures" / "prior.png").exists()
 
@@ -100,12 +94,15 @@ def test_walks_are_scored_in_their_own_units(tmp_path):
         phase = generator.uniform(0, 2 * np.pi, (n, 1, 50))
         sets[name] = 20 * np.sin(2 * np.pi * time[None, :, None] / 150 + phase)
     np.savez(folder / "mocap35.npz", **sets)
-    record = _run(tmp_path / "run", data=tmp_path)
+    mocap = load("latent-sde/mocap")
+    config = mocap.config(iterations=2, weights=(1.0,), samples=2)
+    walk = lambda name, data: run(mocap, config, preset="smoke", folder=tmp_path / name, data=data)
+    record = walk("run", tmp_path)
     error = record["claims"][0]["value"]
     # A model that is hardly trained predicts about zero: half the square of the amplitude.
     assert 100 < error < 400
     with pytest.raises(DataError):
-        _run(tmp_path / "other", data=tmp_path / "mocap35" / "nothing")
+        walk("other", tmp_path / "mocap35" / "nothing")
 
 
 def test_settings_that_make_no_sense_are_refused():

@@ -1,6 +1,5 @@
 """The recipe `lsd`: its smallest run, one that is stopped, and a table of the user's own."""
 
-import dataclasses
 import json
 
 import jax
@@ -80,7 +79,7 @@ def test_a_table_is_tested_and_what_has_no_density_is_left_out(kind, tmp_path):
         rows = "\n".join(",".join(map(str, [*row, last])) for row, last in zip(x, y, strict=True))
         file.write_text(f"a,b,constant,sum\n{rows}\n")
     context = Context(tmp_path / "run", data=file)
-    config = dataclasses.replace(TINY, components=2, test_steps=100)
+    config = OWN.config(**vars(TINY) | {"components": 2, "test_steps": 100})
     claims = OWN.run(config, context)
     assert all(np.isfinite(claim.value) for claim in claims)
     [shown] = [item for item in context.contents if item["kind"] == "table"]

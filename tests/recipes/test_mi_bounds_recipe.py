@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 TINY = mi_bounds.Config(
     seeds=2, informations=(0.5, 2.0), dim=3, batch_size=16, width=8, embedding=4, baseline_width=4,
-    steps=40, learning_rate=5e-3, batches=30, table_steps=100,
+    steps=40, learning_rate=5e-3, batches=30,
 )  # fmt: skip
 
 
@@ -47,9 +47,12 @@ def whole(small, tmp_path_factory):
 
 
 def _run(folder, config=TINY, **options):
-    return run(
-        OWN if "data" in options else RECIPE, config, preset="smoke", folder=folder, **options
-    )
+    return run(RECIPE, config, preset="smoke", folder=folder, **options)
+
+
+def _run_on_table(folder, file, **change):
+    config = OWN.config(**vars(TINY) | {"table_steps": 100} | change)
+    return run(OWN, config, preset="smoke", folder=folder, data=file)
 
 
 def test_a_run_measures_every_claim_and_shows_every_picture(whole):
@@ -115,7 +118,7 @@ def test_a_table_is_told_what_its_columns_share(tmp_path):
     x = rng.normal(size=(400, 1))
     values = np.hstack([x, rng.normal(size=(400, 1)), x + 0.3 * rng.normal(size=(400, 1))])
     file = _table(tmp_path / "my.csv", values, ["height", "noise", "weight"])
-    record = _run(tmp_path / "run", data=file)
+    record = _run_on_table(tmp_path / "run", file)
     assert [claim["holds"] for claim in record["claims"]] == [True, True, True]
     assert (tmp_path / "run" / "figures" / "table.png").exists()
 
@@ -138,7 +141,7 @@ def test_the_gaussian_reference_is_minus_half_the_log_of_what_is_left():
     ],
 )
 def test_columns_are_chosen_by_name(change, columns, tmp_path):
-    config = mi_bounds.Config(**change)
+    config = OWN.config(**change)
     assert _mi_bounds_table._columns(config, tmp_path, ("a", "b", "c")) == columns
 
 
@@ -155,7 +158,7 @@ def test_a_table_that_cannot_be_told_is_refused(tmp_path, change, rows, message)
     values = np.random.default_rng(0).normal(size=(rows, 3))
     file = _table(tmp_path / "my.csv", values, ["a", "b", "c"])
     with pytest.raises(DataError, match=message):
-        _run(tmp_path / "run", mi_bounds.Config(**change), data=file)
+        _run_on_table(tmp_path / "run", file, **change)
 
 
 @pytest.mark.parametrize(

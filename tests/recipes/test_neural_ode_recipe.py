@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from pullback import data
 from pullback.recipes import load
-from pullback.recipes.neural_ode import Config, _load, measure
-from pullback.runs import Context, run
+from pullback.recipes.neural_ode import Config, measure, mnist
+from pullback.runs import run
 
 RECIPE = load("neural-ode")
 
@@ -83,12 +84,11 @@ def test_mnist_comes_from_the_folder_that_was_named_and_in_blocks_of_four(tmp_pa
             header = bytes([0, 0, 8, array.ndim]) + sizes
             file = tmp_path / f"{part}-{kind}-ubyte.gz"
             file.write_bytes(gzip.compress(header + array.tobytes()))
-    context = Context(tmp_path / "run", data=tmp_path)
-    train, test = _load(Config(examples=2), context)
-    assert (len(train.x), len(test.x), test.x.shape[1:]) == (2, 3, (7, 7))
+    train, test = mnist.images(Config(), data.mnist(tmp_path))
+    assert (len(train.x), len(test.x), test.x.shape[1:]) == (3, 3, (7, 7))
     block = images[1, 8:12, 20:24].astype(float).mean() / 255
     np.testing.assert_allclose(train.x[1, 2, 5], block, rtol=1e-6)
-    assert _load(Config(net="conv"), context).train.x.shape == (3, 28, 28)
+    assert mnist.images(Config(net="conv"), data.mnist(tmp_path)).train.x.shape == (3, 28, 28)
 
 
 def test_a_configuration_that_makes_no_sense_is_refused():

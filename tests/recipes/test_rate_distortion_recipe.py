@@ -85,7 +85,7 @@ def test_a_table_of_ones_own(tmp_path, x32):
     )
     file.write_text("a,b,c\n" + "\n".join(",".join(map(str, row)) for row in rows) + "\n")
     with standard_promotion():
-        config = Config(seeds=1, linear_steps=2000)
+        config = OWN.config(seeds=1, linear_steps=2000)
         claims = OWN.run(config, Context(tmp_path / "run", data=file))
     assert [claim.holds for claim in claims] == [True] * 3
     file.write_text("a,b\n1,2\n1,3\n1,4\n")

@@ -32,8 +32,9 @@ def plain():
 
 
 def _run(folder, **options):
-    own = "data" in options and options["data"].is_file()
-    return run(OWN if own else RECIPE, SMOKE, preset="smoke", folder=folder, **options)
+    recipe = options.pop("recipe", OWN if "data" in options else RECIPE)
+    smoke = recipe.presets["smoke"]
+    return run(recipe, smoke, preset="smoke", folder=folder, **options)
 
 
 def test_a_run_measures_every_claim_and_shows_every_picture(tmp_path):
@@ -100,7 +101,7 @@ def test_images_from_files(tmp_path):
         labels = struct.pack(">II", 2049, count) + bytes(count)
         (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
         (tmp_path / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
-    record = _run(tmp_path / "run", data=tmp_path)
+    record = _run(tmp_path / "run", data=tmp_path, recipe=load("residual-flow/mnist"))
     assert len(record["claims"]) == 4
     assert "MNIST at 4x4" in record["claims"][0]["sentence"]
     assert (tmp_path / "run" / "figures" / "images.png").exists()

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from pullback.recipes import load
-from pullback.recipes.sde_bnn import Config, _load, bimodal, estimators
+from pullback import data
+from pullback.recipes import load, sde_bnn
+from pullback.recipes.sde_bnn import Config, bimodal, estimators, mnist
 from pullback.recipes.sde_bnn.stack import Stacked, stacked, unstacked
 from pullback.runs import Context, run
 
@@ -95,9 +96,11 @@ def test_stacked_networks_have_the_gradients_of_each_by_itself():
             np.testing.assert_allclose(unstacked(grads, i, j).weight, want.weight)
 
 
-def test_each_seed_has_training_images_of_its_own(tmp_path):
-    context = Context(tmp_path / "a")
-    first, second = (_load(Config(), context, n) for n in (0, 1))
+def test_each_seed_has_training_images_of_its_own(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(sde_bnn, "on_images", lambda config, context, images: made.append(images))
+    sde_bnn.run(Config(), Context(tmp_path / "a"))
+    first, second = (made[0](seed) for seed in (0, 1))
     assert (len(first.train.x), len(first.test.x)) == (300, 1497)
     assert np.any(first.train.x != second.train.x)
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
@@ -107,12 +110,11 @@ def test_each_seed_has_training_images_of_its_own(tmp_path):
             header = bytes([0, 0, 8, array.ndim]) + sizes
             file = tmp_path / f"{part}-{kind}-ubyte.gz"
             file.write_bytes(gzip.compress(header + array.tobytes()))
-    context = Context(tmp_path / "b", data=tmp_path)
-    train, test = _load(Config(examples=2), context, 0)
+    train, test = mnist.images(Config(examples=2), data.mnist(tmp_path), 0)
     assert (train.x.shape, test.x.shape) == ((2, 14, 14), (5, 14, 14))
     block = images[1, 4:6, 10:12].astype(float).mean() / 255
     assert float(test.x[1, 2, 5]) == pytest.approx(block, rel=1e-5)
-    assert _load(Config(net="conv"), context, 0).train.x.shape == (5, 28, 28)
+    assert mnist.images(Config(net="conv"), data.mnist(tmp_path), 0).train.x.shape == (5, 28, 28)
 
 
 def test_a_configuration_that_makes_no_sense_is_refused():

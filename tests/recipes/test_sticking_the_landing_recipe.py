@@ -9,8 +9,7 @@ import pytest
 from pullback._promotion import standard_promotion
 from pullback.data import Labelled, Split
 from pullback.recipes import load
-from pullback.recipes._kit import image_vaes as _image_vaes
-from pullback.recipes.sticking_the_landing import Config, measure
+from pullback.recipes.sticking_the_landing import Config, measure, mnist
 from pullback.runs import Context, run
 
 RECIPE = load("sticking-the-landing")
@@ -73,10 +72,9 @@ def test_images_of_a_folder_train_every_way(tmp_path, x32, monkeypatch):
     rng = np.random.default_rng(0)
     images = lambda n: rng.uniform(size=(n, 5, 5)).astype(np.float32)
     sets = Split(Labelled(images(40), np.zeros(40)), Labelled(images(9), np.zeros(9)))
-    monkeypatch.setattr(_image_vaes, "mnist", lambda folder: sets)
-    config = Config(seeds=2, image_steps=20, image_samples=2)
-    context = Context(tmp_path / "run", data=tmp_path)
-    claims = RECIPE.run(config, context)
+    monkeypatch.setattr(mnist, "mnist", lambda folder: sets)
+    config = mnist.Config(seeds=2, steps=20, samples=2)
+    claims = mnist.run(config, Context(tmp_path / "run", data=tmp_path))
     assert len(claims) == 3
     assert all(np.isfinite(claim.value) for claim in claims)
     assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {"scores"}

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from pullback import data
 from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
 from pullback.recipes import load
-from pullback.recipes.taynode import Config, _load, _network, measure, regularised_loss
-from pullback.runs import Context, run
+from pullback.recipes.taynode import Config, _network, measure, mnist, regularised_loss
+from pullback.runs import run
 
 RECIPE = load("taynode")
 
@@ -156,13 +157,12 @@ def test_mnist_comes_from_the_folder_that_was_named_in_blocks(tmp_path):
             header = bytes([0, 0, 8, array.ndim]) + sizes
             file = tmp_path / f"{part}-{kind}-ubyte.gz"
             file.write_bytes(gzip.compress(header + array.tobytes()))
-    context = Context(tmp_path / "run", data=tmp_path)
-    train, _ = _load(Config(), context)
+    train, _ = mnist.images(mnist.Config(), data.mnist(tmp_path))
     assert train.x.shape == (3, 14, 14)
     block = images[1, 8:10, 20:22].astype(float).mean() / 255
     np.testing.assert_allclose(train.x[1, 4, 10], block, rtol=1e-6)
     with pytest.raises(ValueError, match="shrink must divide 28, got 3"):
-        _load(Config(shrink=3), context)
+        mnist.Config(shrink=3)
 
 
 @pytest.mark.parametrize(

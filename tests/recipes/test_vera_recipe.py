@@ -98,7 +98,7 @@ def _table(path, rows=60):
 
 @pytest.mark.slow
 def test_every_row_of_a_table_gets_a_prediction(tmp_path):
-    config = dataclasses.replace(TINY, label="kind", digit_steps=150, digit_rate=0.01)
+    config = OWN.config(**vars(TINY) | {"label": "kind", "digit_steps": 150, "digit_rate": 0.01})
     context = Context(tmp_path / "run", data=_table(tmp_path / "my.csv"))
     claims = OWN.run(config, context)
     assert [claim.holds for claim in claims] == [True, True]
@@ -118,14 +118,14 @@ def test_a_table_with_too_few_labels_is_refused(tmp_path):
     file = tmp_path / "my.csv"
     file.write_text("a,label\n1,u\n2,v\n3,u\n4,\n")
     with pytest.raises(data.DataError, match=r"4 rows or more of each label.*'u' has 2"):
-        OWN.run(TINY, Context(tmp_path / "run", data=file))
+        OWN.run(OWN.config(**vars(TINY)), Context(tmp_path / "run", data=file))
 
 
 def test_a_table_that_never_varies_is_refused(tmp_path):
     file = tmp_path / "my.csv"
     file.write_text("a,b,label\n" + "0.1,3,u\n0.1,3,v\n" * 8)
     with pytest.raises(data.DataError, match="every column of numbers is the same in all rows"):
-        OWN.run(TINY, Context(tmp_path / "run", data=file))
+        OWN.run(OWN.config(**vars(TINY)), Context(tmp_path / "run", data=file))
 
 
 @pytest.mark.parametrize(
