@@ -29,7 +29,7 @@ def page(results: Path) -> str:
     order = list(papers())
     records = {path.stem: read_record(path) for path in results.glob("*.json")}
     place = lambda recipe: order.index(recipe) if recipe in order else len(order)
-    names = sorted(records, key=lambda n: (place(records[n]["recipe"]), n))
+    names = sorted(records, key=lambda n: (place(records[n]["recipe"].split("/")[0]), n))
     sections = [section(name, records[name]) for name in names]
     return "\n".join([HEAD, *(sections or ["No result is recorded yet.\n"])])
 

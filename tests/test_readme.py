@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import itertools
 import os
 import re
 import shlex
@@ -118,7 +119,10 @@ def test_command_and_its_flags_exist(command, capsys):
     words = shlex.split(command)[1:]
     flags = {word.split("=")[0] for word in words if word.startswith("--")}
     names = words[: next((i for i, word in enumerate(words) if word.startswith("-")), None)]
-    assert cli.main([*names, "--help"]) == 0
+    # A file of the user's own has flags of its own.
+    data = [each for flag, each in itertools.pairwise([*words, ""]) if flag == "--data"]
+    named = [word for each in data for word in ("--data", each)]
+    assert cli.main([*names, *named, "--help"]) == 0
     shown = capsys.readouterr().out
     # An unknown subcommand with --help shows the help of the whole command instead.
     assert not names or f"pullback {names[0]}" in shown.splitlines()[0]
