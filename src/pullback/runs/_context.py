@@ -4,7 +4,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +113,24 @@ class Context:
     def metrics(self, row: Mapping[str, Cell]) -> None:
         """Append one row to `metrics.jsonl`."""
         self._append_metrics([dict(row)])
+
+    def log(self, lines: Iterable[Mapping[str, Any]], **labels: Cell) -> None:
+        """Append the lines of a training's history, each with these labels, to `metrics.jsonl`."""
+        self._append_metrics([{**labels, **line} for line in lines])
+
+    def seeds(self, count: int) -> list[int]:
+        """Seeds of a run's parts, such that no two base seeds share one.
+
+        >>> import tempfile
+        >>> Context(Path(tempfile.mkdtemp()), seed=2).seeds(3)
+        [6, 7, 8]
+        """
+        return [count * self.seed + i for i in range(count)]
+
+    def training(self, name: str) -> dict[str, Any]:
+        """What `train.fit` and `train.iterate` take of a run: `folder`, `resume` and `progress`."""
+        progress = None if self.progress else False
+        return {"folder": self.folder(name), "resume": self.resume, "progress": progress}
 
     def folder(self, name: str) -> Path:
         """A sub-folder for one training run's checkpoint and metrics; made when it is not there."""

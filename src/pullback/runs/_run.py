@@ -12,6 +12,7 @@ from typing import Any
 
 from pullback import __version__
 from pullback._files import atomic_write_text
+from pullback.plots import house_style
 from pullback.runs._context import Context
 from pullback.runs._experiment import Experiment
 from pullback.runs._folder import RunError, begun, clear, finished, held, read_identity
@@ -68,7 +69,8 @@ def run(
         context = Context(folder, seed=seed, resume=resume, progress=progress, data=data)
         start = time.perf_counter()
         try:
-            claims = experiment.run(config, context)
+            with house_style():
+                claims = experiment.run(config, context)
         except BaseException:
             if not begun(folder):
                 clear(folder)

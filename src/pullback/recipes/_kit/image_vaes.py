@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback.bounds import ELBO, ImportanceWeighted
 from pullback.data import Split, digits
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
-from pullback.plots import figure, house_style
+from pullback.plots import figure
 from pullback.runs import Claim, Context
 from pullback.sampling import AbstractEstimator
 from pullback.train import fit
@@ -87,14 +87,11 @@ def compare_on_images(
                 optimiser=optimiser,
                 steps=protocol.steps,
                 batch_size=min(protocol.batch_size, len(train)),
-                folder=context.folder(f"way{number}-{index}"),
+                **context.training(f"way{number}-{index}"),
                 checkpoint_every=min(1000, protocol.steps // 100 * 100) or None,
-                resume=context.resume,
-                progress=None if context.progress else False,
                 key=draws,
             )
-            for entry in info.lines():
-                context.metrics({"way": name, "number": index, **entry})
+            context.log(info.lines(), way=name, number=index)
             score = context.stage(
                 f"score-{number}-{index}",
                 lambda vae=vae, seed=seed: float(
@@ -125,14 +122,13 @@ def report_scores(
         f"By {protocol.score_samples} importance samples on {protocol.scored} held-out images of "
         f"{protocol.images}, after {protocol.steps} steps.",
     )
-    with house_style():
-        fig, ax = figure(width=7.0, height=0.6 + 0.5 * len(scores))
-        for place, values in enumerate(scores.values()):
-            ax.plot(values, [place] * len(values), "o", alpha=0.7)
-        ax.set_yticks(range(len(scores)), list(scores))
-        ax.invert_yaxis()
-        ax.set(xlabel="held-out log-evidence (nats)")
-        context.figure("scores", fig, "Held-out log-evidence of each way to train; one dot a seed.")
+    fig, ax = figure(width=7.0, height=0.6 + 0.5 * len(scores))
+    for place, values in enumerate(scores.values()):
+        ax.plot(values, [place] * len(values), "o", alpha=0.7)
+    ax.set_yticks(range(len(scores)), list(scores))
+    ax.invert_yaxis()
+    ax.set(xlabel="held-out log-evidence (nats)")
+    context.figure("scores", fig, "Held-out log-evidence of each way to train; one dot a seed.")
     first, *others = scores
     return [
         Claim.over_seeds(

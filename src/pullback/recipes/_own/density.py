@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from pullback import data
 from pullback._files import atomic_write_csv
-from pullback.plots import figure, house_style
+from pullback.plots import figure
 from pullback.runs import Context
 
 _FEWEST_ROWS = 40
@@ -117,25 +117,22 @@ def pair_plot(
 ) -> None:
     """Every pair of the first few columns: rows of the table under samples of the flow."""
     shown = min(len(columns), 5)
-    with house_style():
-        fig, axes = figure(shown, shown, width=2 * shown + 0.6, height=2 * shown + 0.6)
-        for i in range(shown):
-            for j in range(shown):
-                ax = axes[i, j]
-                if i == j:
-                    low, high = np.quantile(rows[:, i], (0.001, 0.999))
-                    bins = np.linspace(low, high, 31)
-                    ax.hist(rows[:, i], bins=bins, density=True, alpha=0.5, label="rows")
-                    ax.hist(
-                        samples[:, i], bins=bins, density=True, histtype="step", label="samples"
-                    )
-                else:
-                    for dots in (rows, samples):
-                        ax.scatter(dots[:, j], dots[:, i], s=3, alpha=0.3, linewidths=0)
-                if i == shown - 1:
-                    ax.set_xlabel(columns[j])
-                if j == 0:
-                    ax.set_ylabel(columns[i])
-        axes[0, 0].legend(fontsize="small")
+    fig, axes = figure(shown, shown, width=2 * shown + 0.6, height=2 * shown + 0.6)
+    for i in range(shown):
+        for j in range(shown):
+            ax = axes[i, j]
+            if i == j:
+                low, high = np.quantile(rows[:, i], (0.001, 0.999))
+                bins = np.linspace(low, high, 31)
+                ax.hist(rows[:, i], bins=bins, density=True, alpha=0.5, label="rows")
+                ax.hist(samples[:, i], bins=bins, density=True, histtype="step", label="samples")
+            else:
+                for dots in (rows, samples):
+                    ax.scatter(dots[:, j], dots[:, i], s=3, alpha=0.3, linewidths=0)
+            if i == shown - 1:
+                ax.set_xlabel(columns[j])
+            if j == 0:
+                ax.set_ylabel(columns[i])
+    axes[0, 0].legend(fontsize="small")
     more = "" if shown == len(columns) else f" (the first {shown} of {len(columns)} columns)"
     context.figure("pairs", fig, f"Rows of the table, and samples of the flow{more}.")

@@ -13,7 +13,6 @@ from jaxtyping import Int
 from pullback import data
 from pullback._files import atomic_write_csv
 from pullback.analysis import auroc
-from pullback.plots import house_style
 from pullback.recipes import jem as recipe
 from pullback.recipes._own import own_file
 from pullback.recipes.jem import measure, show
@@ -35,7 +34,7 @@ class Config(recipe.Config):
 def run(config: Config, context: Context) -> list[Claim]:
     """Train on three quarters of the rows, with and without a density, and score every row."""
     file = own_file(context)
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     table = data.read_labelled(file, config.label or None, list(config.columns) or None)
     _check(file, table)
     problem, held = split(table, seeds, context.seed)
@@ -47,9 +46,8 @@ def run(config: Config, context: Context) -> list[Claim]:
         params = trained[name]["params"]
         found[name] = context.stage(f"table-{slug(name)}", measure.classify, kind, problem, params)
         per_row[name] = context.stage(f"rows-{slug(name)}", _rows, kind.width, problem, params)
-    with house_style():
-        show.draw_reliability(context, {file.name: found})
-        show.draw_gaps(context, {"JEM": trained["JEM"]})
+    show.draw_reliability(context, {file.name: found})
+    show.draw_gaps(context, {"JEM": trained["JEM"]})
     _write(context.root, table, held, per_row["JEM"])
     context.table(
         "table",

@@ -11,7 +11,7 @@ import numpy as np
 
 from pullback import data
 from pullback.models import timeseries as ts
-from pullback.plots import PALETTE, figure, house_style
+from pullback.plots import PALETTE, figure
 from pullback.recipes import latent_ode as recipe
 from pullback.recipes._own import own_file
 from pullback.recipes.latent_ode.models import SPAN, fit, keep_trained
@@ -194,37 +194,36 @@ def _draw(context: Context, sets: _Sets, found: dict[str, Any]) -> None:
     ):
         bands = np.asarray(found[what])
         rows, columns = bands.shape[1], len(most)
-        with house_style():
-            fig, axes = figure(
-                rows, columns, width=3.6 * columns + 0.6, height=1.9 * rows + 0.6, sharex=True
-            )
-            axes = np.asarray(axes).reshape(rows, columns)
-            for row in range(rows):
-                for ax, k in zip(axes[row], most, strict=True):
-                    mean, lower, upper = (values(band[row, :, k], k) for band in bands)
-                    times = back(found["grid"])
-                    (line,) = ax.plot(times, mean, label="posterior mean")
-                    ax.fill_between(
-                        times, lower, upper, color=line.get_color(), alpha=0.25, linewidth=0,
-                        label="90 % band",
+        fig, axes = figure(
+            rows, columns, width=3.6 * columns + 0.6, height=1.9 * rows + 0.6, sharex=True
+        )
+        axes = np.asarray(axes).reshape(rows, columns)
+        for row in range(rows):
+            for ax, k in zip(axes[row], most, strict=True):
+                mean, lower, upper = (values(band[row, :, k], k) for band in bands)
+                times = back(found["grid"])
+                (line,) = ax.plot(times, mean, label="posterior mean")
+                ax.fill_between(
+                    times, lower, upper, color=line.get_color(), alpha=0.25, linewidth=0,
+                    label="90 % band",
+                )  # fmt: skip
+                seen = np.asarray(found[f"{what}_mask"])[row, :, k].astype(bool)
+                hidden = test.mask[row, :, k] & ~seen
+                for mask, colour, label in (
+                    (seen, "black", "seen"), (hidden, PALETTE[1], "held back"),
+                ):  # fmt: skip
+                    ax.plot(
+                        back(test.times[row][mask]), values(test.values[row, :, k][mask], k),
+                        "o", color=colour, markersize=3.5, label=label,
                     )  # fmt: skip
-                    seen = np.asarray(found[f"{what}_mask"])[row, :, k].astype(bool)
-                    hidden = test.mask[row, :, k] & ~seen
-                    for mask, colour, label in (
-                        (seen, "black", "seen"), (hidden, PALETTE[1], "held back"),
-                    ):  # fmt: skip
-                        ax.plot(
-                            back(test.times[row][mask]), values(test.values[row, :, k][mask], k),
-                            "o", color=colour, markersize=3.5, label=label,
-                        )  # fmt: skip
-                    if what == "past":
-                        ax.axvline(back(found["past_end"])[0], color="#7b8794", linewidth=1)
-                    if row == 0:
-                        ax.set_title(names[k])
-                    if row == rows - 1:
-                        ax.set_xlabel(f"time{unit}")
-                axes[row, 0].set_ylabel(f"series {test.ids[row]}")
-            axes[0, -1].legend(fontsize="x-small", ncols=2)
+                if what == "past":
+                    ax.axvline(back(found["past_end"])[0], color="#7b8794", linewidth=1)
+                if row == 0:
+                    ax.set_title(names[k])
+                if row == rows - 1:
+                    ax.set_xlabel(f"time{unit}")
+            axes[row, 0].set_ylabel(f"series {test.ids[row]}")
+        axes[0, -1].legend(fontsize="x-small", ncols=2)
         caption = {
             "shown": "Held-out series, filled in and continued: the model saw the black values; "
             "the coloured ones were held back.",

@@ -16,7 +16,6 @@ from pullback import data
 from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
 from pullback.analysis import compare_models, goodness_of_fit, kernel_stein_test
-from pullback.plots import house_style
 from pullback.recipes import lsd as recipe
 from pullback.recipes._own import own_file
 from pullback.recipes.lsd import show
@@ -45,8 +44,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     (train, test), _ = data.standardise(values[order[:half]], values[order[half:]])
     test = test[:_MOST_TESTED]
     found = context.stage("fits", _fits, config, train, test, context.seed)
-    with house_style():
-        show.draw_table(context, list(columns), found)
+    show.draw_table(context, list(columns), found)
     context.table(
         "models",
         ["model", "nats a row", "discrepancy", "error", "p, learned", "p, kernel", "verdict"],

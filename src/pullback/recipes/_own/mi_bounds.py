@@ -10,7 +10,6 @@ import numpy as np
 
 from pullback import data
 from pullback.analysis import estimate_mutual_information
-from pullback.plots import house_style
 from pullback.recipes import mi_bounds as recipe
 from pullback.recipes._own import own_file
 from pullback.recipes.mi_bounds import show
@@ -67,8 +66,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         )
     }  # fmt: skip
     linear = _gaussian(x, y)
-    with house_style():
-        show.draw_table(context, found, linear)
+    show.draw_table(context, found, linear)
     context.table(
         "estimates",
         ["", "nats", "standard error", "bits", "ceiling, nats"],

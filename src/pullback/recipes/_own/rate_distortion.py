@@ -6,7 +6,6 @@ import numpy as np
 
 from pullback._location_scale import location_and_scale
 from pullback.data import read_table
-from pullback.plots import house_style
 from pullback.recipes import rate_distortion as recipe
 from pullback.recipes._own import own_file
 from pullback.recipes.rate_distortion import claims, linear_models, show
@@ -22,7 +21,7 @@ class Config(recipe.Config):
 def run(config: Config, context: Context) -> list[Claim]:
     """Linear autoencoders of the rows, in the plane of rate and distortion."""
     file = own_file(context)
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     table = read_table(file, list(config.columns) or None)
     rows = np.asarray(table.values, float)
     _, spread, constant = location_and_scale(rows)
@@ -30,8 +29,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         flat = table.columns[int(np.argmax(constant))]
         raise ValueError(f"column {flat!r} of {file.name} is the same in every row: leave it out")
     found = linear_models(config, context, rows / spread, seeds)
-    with house_style():
-        show.draw_linear(context, found, config.linear_betas)
+    show.draw_linear(context, found, config.linear_betas)
     context.note(
         f"{file.name}: {len(rows)} rows of {len(table.columns)} columns, each divided by its "
         "standard deviation. The curve tells how many nats a linear code of a row needs for how "

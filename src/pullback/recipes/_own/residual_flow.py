@@ -126,9 +126,7 @@ def _train(config: Config, context: Context, prepared: density_table.Prepared) -
         validation=validation,
         patience=10,
         log_every=max(50, config.table_iterations // 40),
-        folder=context.folder("table"),
-        resume=context.resume,
-        progress=context.progress,
+        **context.training("table"),
         key=key,
     )
     flow = update_spectral_norms(flow, rtol=1e-6, max_steps=10_000)

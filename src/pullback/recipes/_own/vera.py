@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from pullback import data
 from pullback._files import atomic_write_csv
-from pullback.plots import PALETTE, figure, house_style
+from pullback.plots import PALETTE, figure
 from pullback.recipes import vera as recipe
 from pullback.recipes._own import own_file
 from pullback.recipes.vera.labels import Task, score, train_classifiers
@@ -39,7 +39,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     seen = (table.y >= 0) & ~held_out
     (x, rows), _ = data.standardise(table.values[~held_out], table.values)
     task = Task(x, data.Labelled(rows[seen], table.y[seen]), rows, len(table.classes))
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     found = {
         name: context.stage(
             f"table-{place}", train_classifiers, config, name, [task] * config.seeds, seeds,
@@ -52,8 +52,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         for name, row in found.items()
     }
     _write(context.root, table, held_out, found["JEM by VERA"])
-    with house_style():
-        _draw(context, scores, int(held_out.sum()))
+    _draw(context, scores, int(held_out.sum()))
     measures = list(scores["labels alone"][0])
     context.table(
         "scores",

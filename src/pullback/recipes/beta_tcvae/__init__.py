@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pullback.data import Factored, soft_squares
-from pullback.plots import house_style
 from pullback.recipes.beta_tcvae import measure, show
 from pullback.recipes.beta_tcvae.models import Config, kinds, train
 from pullback.runs import Claim, Context
@@ -30,7 +29,7 @@ def on_shapes(config: Config, context: Context, data: Factored) -> list[Claim]:
     scored = [place for place, name in enumerate(data.names) if name != "shape"]
     factors = data.factors[:, scored]
     names = [data.names[place] for place in scored]
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     trained = {
         name: context.stage(f"train-{name.replace(' ', '-')}", train, config, kind, data.x, seeds)
         for name, kind in kinds(config).items()
@@ -56,13 +55,12 @@ def on_shapes(config: Config, context: Context, data: Factored) -> list[Claim]:
         )
         for place, name in enumerate(shown)
     }  # fmt: skip
-    with house_style():
-        show.draw_gaps(context, found)
-        entropies = scores["entropy"][0]
-        show.draw_traversals(context, moved, matrices, names, entropies, min(_ROWS, config.latent))
-        show.draw_information(context, matrices, names, entropies)
-        show.draw_parts(context, found)
-        show.draw_estimates(context, seen, measure.WEIGHTS)
+    show.draw_gaps(context, found)
+    entropies = scores["entropy"][0]
+    show.draw_traversals(context, moved, matrices, names, entropies, min(_ROWS, config.latent))
+    show.draw_information(context, matrices, names, entropies)
+    show.draw_parts(context, found)
+    show.draw_estimates(context, seen, measure.WEIGHTS)
     _table(context, found, names)
     return [
         *_claims_of_models(config, found),

@@ -42,7 +42,7 @@ _TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the flows, and measure what is claimed of them."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     moons = [_moons(config, seed) for seed in seeds]
     eights = [_eight_gaussians(config, seed) for seed in seeds]
 

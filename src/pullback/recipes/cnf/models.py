@@ -117,9 +117,7 @@ def train_flow(
         validation=None if validation is None else jnp.asarray(validation, float),
         patience=None if validation is None else 10,
         log_every=50,
-        folder=context.folder(name),
-        resume=context.resume,
-        progress=context.progress,
+        **context.training(name),
         key=key,
     )
     scoring = dataclasses.replace(flow, steps=None, divergence=None, stepping="per_sample")

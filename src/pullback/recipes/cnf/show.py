@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from pullback.plots import density_image, figure, house_style, line_with_spread
+from pullback.plots import density_image, figure, line_with_spread
 from pullback.runs import Context
 
 # Drawn as it is, a density is a few bright ridges in the dark.
@@ -26,18 +26,17 @@ def flow_in_time(
     A row's last entry is the points' paths, of shape `[n, times, 2]`.
     """
     extent = (-half_width, half_width, -half_width, half_width)
-    with house_style():
-        size = 2.1
-        fig, axes = figure(
-            len(rows), len(times), width=size * len(times), height=size * len(rows) + 0.3
-        )
-        for row, (name, densities, points) in zip(axes, rows, strict=True):
-            for i, (ax, density) in enumerate(zip(row, densities, strict=True)):
-                density_image(ax, density**_GAMMA, extent, points=points[:, i])
-                ax.spines[:].set_visible(False)
-            row[0].set_ylabel(name, fontweight="bold")
-        for ax, time in zip(axes[0], times, strict=True):
-            ax.set_title(f"t = {time:g}", loc="center", fontweight="normal")
+    size = 2.1
+    fig, axes = figure(
+        len(rows), len(times), width=size * len(times), height=size * len(rows) + 0.3
+    )
+    for row, (name, densities, points) in zip(axes, rows, strict=True):
+        for i, (ax, density) in enumerate(zip(row, densities, strict=True)):
+            density_image(ax, density**_GAMMA, extent, points=points[:, i])
+            ax.spines[:].set_visible(False)
+        row[0].set_ylabel(name, fontweight="bold")
+    for ax, time in zip(axes[0], times, strict=True):
+        ax.set_title(f"t = {time:g}", loc="center", fontweight="normal")
     context.figure(
         "flow",
         fig,
@@ -56,17 +55,16 @@ def densities_beside_data(
 ) -> None:
     """A row for each toy: the data, the learned density, and samples of it."""
     extent = (-half_width, half_width, -half_width, half_width)
-    with house_style():
-        fig, axes = figure(len(rows), 3, width=7.2, height=2.4 * len(rows) + 0.3)
-        for row, (name, points, density, samples) in zip(axes, rows, strict=True):
-            density_image(row[1], density**_GAMMA, extent)
-            for ax, dots in ((row[0], points), (row[2], samples)):
-                ax.scatter(*dots.T, s=2, alpha=0.4, linewidths=0)
-                ax.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], aspect="equal")
-                ax.grid(False)
-            row[0].set_ylabel(name, fontweight="bold")
-        for ax, title in zip(axes[0], ("held-out data", "learned density", "samples"), strict=True):
-            ax.set_title(title)
+    fig, axes = figure(len(rows), 3, width=7.2, height=2.4 * len(rows) + 0.3)
+    for row, (name, points, density, samples) in zip(axes, rows, strict=True):
+        density_image(row[1], density**_GAMMA, extent)
+        for ax, dots in ((row[0], points), (row[2], samples)):
+            ax.scatter(*dots.T, s=2, alpha=0.4, linewidths=0)
+            ax.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], aspect="equal")
+            ax.grid(False)
+        row[0].set_ylabel(name, fontweight="bold")
+    for ax, title in zip(axes[0], ("held-out data", "learned density", "samples"), strict=True):
+        ax.set_title(title)
     context.figure("densities", fig, "Data that the flow has not seen, its density, its samples.")
 
 
@@ -75,24 +73,23 @@ def training_curves(
     curves: Sequence[tuple[str, Sequence[Sequence[dict[str, Any]]], Sequence[float]]],
 ) -> None:
     """The training loss of flows of each kind over seeds, and their scores on held-out points."""
-    with house_style():
-        fig, ax = figure(width=6.4, height=3.6)
-        for number, (name, histories, held_out) in enumerate(curves):
-            steps = [entry["step"] for entry in histories[0]]
-            losses = [[entry["loss"] for entry in history] for history in histories]
-            line_with_spread(ax, steps, losses, label=f"{name} trace, training", marker=None)
-            ax.errorbar(
-                steps[-1] * (1.03 + 0.02 * number),
-                np.mean(held_out),
-                np.std(held_out, ddof=1) if len(held_out) > 1 else 0,
-                fmt="o",
-                color=ax.lines[-1].get_color(),
-                capsize=3,
-                label=f"{name} trace, held out",
-            )
-        last = np.concatenate([[entry["loss"] for entry in h] for _, hs, _ in curves for h in hs])
-        ax.set(xlabel="training steps", ylabel="nats", ylim=(last.min() - 0.05, None))
-        ax.legend()
+    fig, ax = figure(width=6.4, height=3.6)
+    for number, (name, histories, held_out) in enumerate(curves):
+        steps = [entry["step"] for entry in histories[0]]
+        losses = [[entry["loss"] for entry in history] for history in histories]
+        line_with_spread(ax, steps, losses, label=f"{name} trace, training", marker=None)
+        ax.errorbar(
+            steps[-1] * (1.03 + 0.02 * number),
+            np.mean(held_out),
+            np.std(held_out, ddof=1) if len(held_out) > 1 else 0,
+            fmt="o",
+            color=ax.lines[-1].get_color(),
+            capsize=3,
+            label=f"{name} trace, held out",
+        )
+    last = np.concatenate([[entry["loss"] for entry in h] for _, hs, _ in curves for h in hs])
+    ax.set(xlabel="training steps", ylabel="nats", ylim=(last.min() - 0.05, None))
+    ax.legend()
     context.figure(
         "training",
         fig,

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from pullback.plots import house_style
 from pullback.recipes.delta_vae import measure, show
 from pullback.recipes.delta_vae.models import Config, deltas, target_rate, train, ways
 from pullback.runs import Claim, Context
@@ -19,7 +18,7 @@ Rows = Mapping[str, Mapping[str, Sequence[float]]]
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train in every way, and measure what the latents are worth."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     closed = context.stage("committed", measure.committed_rates)
     trained, rows = {}, {}
     for name, way in ways(config).items():
@@ -37,11 +36,10 @@ def run(config: Config, context: Context) -> list[Claim]:
     autoregressive = context.stage(
         "autoregressive", measure.autoregressive_rate, config, trained[last], seeds, config.steps
     )
-    with house_style():
-        show.draw_rates(context, trained, labels, floors)
-        show.draw_plane(context, rows, labels, exact["entropy"])
-        show.draw_probes(context, rows, labels, exact["accuracy"])
-        show.draw_paths(context, trained, ["vae", last, "target"], labels)
+    show.draw_rates(context, trained, labels, floors)
+    show.draw_plane(context, rows, labels, exact["entropy"])
+    show.draw_probes(context, rows, labels, exact["accuracy"])
+    show.draw_paths(context, trained, ["vae", last, "target"], labels)
     _tables(context, config, rows, labels, floors, exact, autoregressive)
     return [
         *_claims_of_the_floor(closed, trained, rows, floors),

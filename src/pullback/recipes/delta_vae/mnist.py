@@ -27,7 +27,7 @@ from pullback.models.vae import (
     aggregate_normal,
 )
 from pullback.nn import AntiCausal, RecurrentNet
-from pullback.plots import figure, house_style
+from pullback.plots import figure
 from pullback.recipes.delta_vae.show import PROBES
 from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal, draw
@@ -150,13 +150,10 @@ def _fit(config: Config, context: Context, way: str, index: int, seed: int, trai
         clip_norm=10.0,
         log_every=min(100, steps),
         checkpoint_every=min(500, steps // 100 * 100) or None,
-        folder=context.folder(f"{way}-{index}"),
-        resume=context.resume,
-        progress=None if context.progress else False,
+        **context.training(f"{way}-{index}"),
         key=draws,
     )
-    for entry in info.lines():
-        context.metrics({"way": way, "number": index, **entry})
+    context.log(info.lines(), way=way, number=index)
     return vae
 
 
@@ -213,41 +210,40 @@ def _report(config: Config, context: Context, rows: dict[str, list[dict[str, Any
         f"{_SCORED} held-out images. The decoder draws a row given the rows above; the encoder "
         "sees a row and those below. The lower bound on the information is at most log 250 = 5.52.",
     )  # fmt: skip
-    with house_style():
-        kinds = ("originals", "reconstructions", "samples")
-        shown = [(way, kind) for way in _NAMES for kind in (kinds if way == "vae" else kinds[1:])]
-        fig, axes = figure(len(shown), 1, width=7.0, height=0.95 * len(shown))
-        for ax, (way, kind) in zip(axes, shown, strict=True):
-            ax.imshow(np.concatenate(rows[way][0][kind], axis=1), cmap="gray_r", vmin=0, vmax=1)
-            ax.set(xticks=[], yticks=[])
-            title = "held-out images" if kind == "originals" else f"{_NAMES[way]}: {kind}"
-            ax.set_title(title, fontsize=9)
-            ax.grid(False)
-        context.figure(
-            "images",
-            fig,
-            "Images drawn row by row. A reconstruction is drawn given the latents of the image "
-            "above it, a sample given latents from the fitted prior: what a collapsed model calls "
-            "a reconstruction is another digit.",
-        )
-        fig, ax = figure(width=6.6, height=3.0)
-        for place, way in enumerate(_NAMES):
-            for kind, shift, colour, label in PROBES:
-                values = [row[kind] for row in rows[way]]
-                ax.barh(place + shift, np.mean(values), 0.34, color=colour, alpha=0.8,
-                        label=label if place == 0 else None)  # fmt: skip
-                ax.plot(values, [place + shift] * len(values), ".", color="black", markersize=4)
-        ax.axvline(0.1, color="#7b8794", linestyle="--", linewidth=1.2, label="chance")
-        ax.set_yticks(range(len(_NAMES)), list(_NAMES.values()))
-        ax.invert_yaxis()
-        ax.set(xlim=(0, 1), xlabel="digit told correctly")
-        ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.35, 1.2), ncols=3)
-        context.figure(
-            "image-probes",
-            fig,
-            "How often a linear classifier tells the digit from the latents. The means of the "
-            "collapsed VAE read well, and a draw, which is all that the decoder sees, does not.",
-        )
+    kinds = ("originals", "reconstructions", "samples")
+    shown = [(way, kind) for way in _NAMES for kind in (kinds if way == "vae" else kinds[1:])]
+    fig, axes = figure(len(shown), 1, width=7.0, height=0.95 * len(shown))
+    for ax, (way, kind) in zip(axes, shown, strict=True):
+        ax.imshow(np.concatenate(rows[way][0][kind], axis=1), cmap="gray_r", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        title = "held-out images" if kind == "originals" else f"{_NAMES[way]}: {kind}"
+        ax.set_title(title, fontsize=9)
+        ax.grid(False)
+    context.figure(
+        "images",
+        fig,
+        "Images drawn row by row. A reconstruction is drawn given the latents of the image "
+        "above it, a sample given latents from the fitted prior: what a collapsed model calls "
+        "a reconstruction is another digit.",
+    )
+    fig, ax = figure(width=6.6, height=3.0)
+    for place, way in enumerate(_NAMES):
+        for kind, shift, colour, label in PROBES:
+            values = [row[kind] for row in rows[way]]
+            ax.barh(place + shift, np.mean(values), 0.34, color=colour, alpha=0.8,
+                    label=label if place == 0 else None)  # fmt: skip
+            ax.plot(values, [place + shift] * len(values), ".", color="black", markersize=4)
+    ax.axvline(0.1, color="#7b8794", linestyle="--", linewidth=1.2, label="chance")
+    ax.set_yticks(range(len(_NAMES)), list(_NAMES.values()))
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1), xlabel="digit told correctly")
+    ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.35, 1.2), ncols=3)
+    context.figure(
+        "image-probes",
+        fig,
+        "How often a linear classifier tells the digit from the latents. The means of the "
+        "collapsed VAE read well, and a draw, which is all that the decoder sees, does not.",
+    )
 
 
 PRESETS = {

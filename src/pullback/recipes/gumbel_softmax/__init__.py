@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pullback.data import Split
-from pullback.plots import house_style
 from pullback.recipes._kit.discrete_vae import DiscreteVAE, Method, binary_images, train
 from pullback.recipes.gumbel_softmax import measure, show
 from pullback.runs import Claim, Context
@@ -80,7 +79,7 @@ def on_images(config: Config, context: Context, of: Split | None) -> list[Claim]
     curves = context.stage(
         "curves", measure.bias_and_variance, config.temperatures, config.draws, problems
     )
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     images = binary_images(seeds, config.images, of)
     trained = {
         name: context.stage(f"vae-{name}", _autoencoders, config, method, *images, seeds)
@@ -90,10 +89,9 @@ def on_images(config: Config, context: Context, of: Split | None) -> list[Claim]
         "cost", measure.cost, images[0].shape[-1], config.classes, config.cost_width,
         config.cost_batch, config.cost_turns,
     )  # fmt: skip
-    with house_style():
-        show.draw_curves(context, config.temperatures, curves)
-        show.draw_autoencoders(context, trained)
-        show.draw_flattery(context, trained)
+    show.draw_curves(context, config.temperatures, curves)
+    show.draw_autoencoders(context, trained)
+    show.draw_flattery(context, trained)
     _tables(context, config, trained, costs)
     return [
         *_claims_of_curves(config, curves),

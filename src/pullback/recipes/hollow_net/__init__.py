@@ -21,7 +21,6 @@ from pullback.calculus import AbstractDivergence, HollowDivergence, HutchinsonDi
 from pullback.data import digits
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import HollowNet, TwoSidedConditioner
-from pullback.plots import house_style
 from pullback.recipes.cnf.models import fitted_gaussian
 from pullback.recipes.hollow_net import measure, show
 from pullback.runs import Claim, Context
@@ -79,7 +78,7 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure the costs, train the flows, solve the stiff steps."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     identities = context.stage("identities", measure.identities)
     costs = context.stage("cost", measure.cost, config.dims, config.cost_batch, config.cost_turns)
     roots = context.stage("roots", measure.root_finding, config.stiff_dim, config.root_steps, seeds)
@@ -101,14 +100,13 @@ def run(config: Config, context: Context) -> list[Claim]:
     first = trained["exact"][0][0]
     pictures = context.stage("pictures", _pictures, first, sets[0])
 
-    with house_style():
-        show.draw_cost(context, costs)
-        histories = {name: [history for _, history in pairs] for name, pairs in trained.items()}
-        show.draw_training(context, histories)
-        show.draw_scores(context, config.score_steps, scores)
-        show.draw_roots(context, roots)
-        show.draw_jacobians(context, *pictures["jacobians"])
-        show.draw_samples(context, pictures["images"], pictures["samples"])
+    show.draw_cost(context, costs)
+    histories = {name: [history for _, history in pairs] for name, pairs in trained.items()}
+    show.draw_training(context, histories)
+    show.draw_scores(context, config.score_steps, scores)
+    show.draw_roots(context, roots)
+    show.draw_jacobians(context, *pictures["jacobians"])
+    show.draw_samples(context, pictures["images"], pictures["samples"])
     _tables(config, context, costs, scores, roots)
     return [
         *_claims_of_cost(config, identities, costs),
@@ -169,13 +167,10 @@ def _train(
         steps=config.iterations,
         batch_size=min(config.batch_size, len(images)),
         log_every=20,
-        folder=context.folder(f"{name}-{number}"),
-        resume=context.resume,
-        progress=None if context.progress else False,
+        **context.training(f"{name}-{number}"),
         key=key,
     )
-    for entry in info.lines():
-        context.metrics({"trace": name, "number": number, **entry})
+    context.log(info.lines(), trace=name, number=number)
     return flow, info.lines()
 
 

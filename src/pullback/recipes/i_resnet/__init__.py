@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pullback.data import Split, digits
-from pullback.plots import house_style
 from pullback.recipes.i_resnet import measure, show
 from pullback.recipes.i_resnet.models import Config, kinds, moons, train, train_flows, vectors
 from pullback.runs import Claim, Context
@@ -27,7 +26,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 def on_images(config: Config, context: Context, data: Split, what: str) -> list[Claim]:
     """Train each kind of classifier and both densities, and invert them."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     ways = kinds(config)
     trained = {
         name: context.stage(
@@ -64,11 +63,10 @@ def on_images(config: Config, context: Context, data: Split, what: str) -> list[
         for name in ("exact", "series")
     ]  # fmt: skip
     density = context.stage("score-moons", measure.score_flows, config, *flows, test, context.seed)
-    with house_style():
-        show.draw_inverse(context, found, measure.counts(config))
-        show.draw_images(context, walked, shown)
-        show.draw_rates(context, rates)
-        show.draw_moons(context, density)
+    show.draw_inverse(context, found, measure.counts(config))
+    show.draw_images(context, walked, shown)
+    show.draw_rates(context, rates)
+    show.draw_moons(context, density)
     _table(context, config, found)
     return [
         *_claims_of_classifiers(config, found, rates, what),

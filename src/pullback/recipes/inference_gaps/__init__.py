@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from pullback.analysis import Annealing, LocalSearch
-from pullback.plots import house_style
 from pullback.recipes._kit.image_vaes import binary_digits
 from pullback.recipes.inference_gaps import measure, show
 from pullback.runs import Claim, Context
@@ -56,7 +55,7 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the models, split their gaps on the grid, and put annealing beside it."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     search = LocalSearch(
         steps=config.search_steps, samples=config.search_samples, learning_rate=0.03,
         evaluation_samples=config.evaluation_samples,
@@ -117,12 +116,11 @@ def run(config: Config, context: Context) -> list[Claim]:
             ).items()
         },
     )
-    with house_style():
-        show.draw_gaps(context, rows, config.scored)
-        show.draw_families(context, {"diagonal (the encoder's)": rows[_BASE], **others})
-        show.draw_points(context, rows[_BASE], config.scored)
-        show.draw_planes(context, np.asarray(x[shown]), planes, shown, config.scored, first)
-        show.draw_evidence(context, rows, walks, config.scored)
+    show.draw_gaps(context, rows, config.scored)
+    show.draw_families(context, {"diagonal (the encoder's)": rows[_BASE], **others})
+    show.draw_points(context, rows[_BASE], config.scored)
+    show.draw_planes(context, np.asarray(x[shown]), planes, shown, config.scored, first)
+    show.draw_evidence(context, rows, walks, config.scored)
     _tables(context, rows, others, walks, config.scored)
     return [*_claims_of_gaps(rows, others, config.scored), *_claims_of_evidence(rows, walks,
             config.scored)]  # fmt: skip

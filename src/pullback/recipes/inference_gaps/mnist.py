@@ -16,7 +16,7 @@ from pullback.analysis import Annealing, LocalSearch, inference_gaps
 from pullback.bounds import ELBO, AbstractFamily, CouplingFlow, DiagonalNormal
 from pullback.data import Split, mnist
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
-from pullback.plots import PALETTE, figure, house_style
+from pullback.plots import PALETTE, figure
 from pullback.recipes._kit.image_vaes import grey_rows
 from pullback.runs import Claim, Context
 from pullback.train import fit
@@ -102,14 +102,11 @@ def _train(context: Context, config: Config, name: str, train: Array, seed: int)
         optimiser=optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.steps)),
         steps=config.steps,
         batch_size=min(100, len(train)),
-        folder=context.folder(f"vae-{name.replace(' ', '-')}"),
+        **context.training(f"vae-{name.replace(' ', '-')}"),
         checkpoint_every=min(1000, config.steps // 100 * 100) or None,
-        resume=context.resume,
-        progress=None if context.progress else False,
         key=draws,
     )  # fmt: skip
-    for entry in info.lines():
-        context.metrics({"trained": name, **entry})
+    context.log(info.lines(), trained=name)
     return vae
 
 
@@ -165,32 +162,31 @@ def _report(context: Context, images: str, rows: Rows, scored: int) -> None:
         f"Nats, means over {scored} images of {images}; log p(x) by annealing or many "
         "importance samples, whichever is higher.",
     )  # fmt: skip
-    with house_style():
-        fig, ax = figure(width=8.0, height=3.8)
-        own = {trained: row for (trained, local), row in rows.items() if trained == local}
-        for number, row in enumerate(own.values()):
-            for shift, part in zip((-0.19, 0.19), parts.values(), strict=True):
-                family, encoder = (
-                    float(row[gap][part].mean()) for gap in ("approximation", "amortisation")
-                )
-                ax.bar(number + shift, family, 0.34, color=PALETTE[0])
-                ax.bar(number + shift, encoder, 0.34, bottom=family, color=PALETTE[1])
-        ax.set_xticks(
-            [number + shift for number in range(len(own)) for shift in (-0.19, 0.19)],
-            [f"{name},\n{split}" for name in own for split in parts],
-        )
-        ax.grid(False, axis="x")
-        ax.set_ylabel("nats below log p(x)")
-        ax.legend(handles=[
-            ax.bar(0, 0, color=PALETTE[1], label="amortisation: one encoder for all"),
-            ax.bar(0, 0, color=PALETTE[0], label="approximation: the family"),
-        ], loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # fmt: skip
-        context.figure(
-            "gaps",
-            fig,
-            f"What posteriors of {images} lose of the estimated log-evidence, of models "
-            "trained with either family: by the family itself, and by the encoder.",
-        )
+    fig, ax = figure(width=8.0, height=3.8)
+    own = {trained: row for (trained, local), row in rows.items() if trained == local}
+    for number, row in enumerate(own.values()):
+        for shift, part in zip((-0.19, 0.19), parts.values(), strict=True):
+            family, encoder = (
+                float(row[gap][part].mean()) for gap in ("approximation", "amortisation")
+            )
+            ax.bar(number + shift, family, 0.34, color=PALETTE[0])
+            ax.bar(number + shift, encoder, 0.34, bottom=family, color=PALETTE[1])
+    ax.set_xticks(
+        [number + shift for number in range(len(own)) for shift in (-0.19, 0.19)],
+        [f"{name},\n{split}" for name in own for split in parts],
+    )
+    ax.grid(False, axis="x")
+    ax.set_ylabel("nats below log p(x)")
+    ax.legend(handles=[
+        ax.bar(0, 0, color=PALETTE[1], label="amortisation: one encoder for all"),
+        ax.bar(0, 0, color=PALETTE[0], label="approximation: the family"),
+    ], loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # fmt: skip
+    context.figure(
+        "gaps",
+        fig,
+        f"What posteriors of {images} lose of the estimated log-evidence, of models "
+        "trained with either family: by the family itself, and by the encoder.",
+    )
 
 
 def _claims(rows: Rows, scored: int) -> list[Claim]:

@@ -18,7 +18,6 @@ from jaxtyping import Array
 
 from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
-from pullback.plots import house_style
 from pullback.recipes._kit.image_vaes import binary_digits
 from pullback.recipes.iwae_posterior import measure, show
 from pullback.runs import Claim, Context
@@ -65,7 +64,7 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure in one dimension, train the models, and score them on the grid."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     simple = context.stage(
         "one-dimension", measure.in_one_dimension, config.samples, config.sets, context.seed
     )
@@ -95,12 +94,11 @@ def run(config: Config, context: Context) -> list[Claim]:
     }
     last = models[config.trained[-1]][0]
     shown = context.stage("pictures", lambda: measure.pictures(last, x[0], jr.key(0)))
-    with house_style():
-        show.draw_one_dimension(context, simple)
-        show.draw_gaps(context, rows)
-        show.draw_planes(context, shown)
-        show.draw_decoded(context, np.asarray(x[0]), shown)
-        show.draw_few_sets(context, _SETS, few, simple["elbo"][simple["k"].index(5)])
+    show.draw_one_dimension(context, simple)
+    show.draw_gaps(context, rows)
+    show.draw_planes(context, shown)
+    show.draw_decoded(context, np.asarray(x[0]), shown)
+    show.draw_few_sets(context, _SETS, few, simple["elbo"][simple["k"].index(5)])
     _tables(context, simple, rows, evidence)
     return [*_claims_of_one_dimension(simple, few), *_claims_of_models(config, rows, evidence)]
 
@@ -114,13 +112,10 @@ def _train(config: Config, context: Context, k: int, train: Array, seed: int) ->
         optimiser=optax.adam(config.learning_rate),
         steps=config.steps,
         batch_size=min(100, len(train)),
-        folder=context.folder(f"vae-{k}-{seed}"),
-        resume=context.resume,
-        progress=None if context.progress else False,
+        **context.training(f"vae-{k}-{seed}"),
         key=draws,
     )
-    for entry in info.lines():
-        context.metrics({"trained": k, "seed": seed, **entry})
+    context.log(info.lines(), trained=k, seed=seed)
     return vae
 
 

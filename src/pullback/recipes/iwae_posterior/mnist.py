@@ -39,7 +39,7 @@ def on_images(config: Config, context: Context, images: Split, name: str) -> lis
         images=name, steps=config.steps, learning_rate=config.learning_rate, latent=50, width=200
     )
     ways = {f"k = {k}": (k, DoublyReparameterised()) for k in config.trained}
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     return compare_on_images(context, protocol, images, ways, seeds=seeds)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pullback.data import Split, digits
-from pullback.plots import house_style
 from pullback.recipes.jem import measure, show
 from pullback.recipes.jem.models import (
     Config,
@@ -29,7 +28,7 @@ Found = Mapping[str, Mapping[str, Any]]
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Two moons, then the 8 x 8 digits that come with scikit-learn."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     found, claims = _run_on_moons(config, context, seeds)
     return [*claims, *on_images(config, context, digits(), "digits", found)]
 
@@ -47,10 +46,9 @@ def _run_on_moons(
         params = trained[name]["params"]
         planes[name] = context.stage(f"plane-{label}", measure.plane, kind, problem, params, points)
         found[name] = context.stage(f"moons-{label}", measure.classify, kind, problem, params)
-    with house_style():
-        worst = int(np.argmax(planes["no guard"]["nll"]))
-        show.draw_planes(context, problem, planes, worst)
-        show.draw_gaps(context, {n: trained[n] for n, k in kinds.items() if k.sampler})
+    worst = int(np.argmax(planes["no guard"]["nll"]))
+    show.draw_planes(context, problem, planes, worst)
+    show.draw_gaps(context, {n: trained[n] for n, k in kinds.items() if k.sampler})
     _table_of_moons(context, found, planes, trained)
     return found, _claims_of_moons(config, found, planes, trained)
 
@@ -59,7 +57,7 @@ def on_images(
     config: Config, context: Context, split: Split, what: str, moons_found: Found
 ) -> list[Claim]:
     """Classifiers of images, beside what moons have shown if there were any."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     problem = images(config, *split, seeds)
     kinds = image_kinds(config)
     trained = train_kinds(context, config, "images", kinds, problem, seeds)
@@ -80,18 +78,17 @@ def on_images(
     drawn = context.stage(
         "samples", measure.draw, kinds["JEM"], problem, trained["JEM"]["params"][0], context.seed
     )
-    with house_style():
-        parts = {f"{what}, {config.image_labels} labels": found}
-        if moons_found:
-            of_moons = {name: moons_found[name] for name in moon_kinds(config)}
-            parts = {f"moons, {config.labels} labels": of_moons, **parts}
-        show.draw_reliability(context, parts)
-        show.draw_attacks(context, attacks, refined)
-        show.draw_scores(context, scores)
-        side = round(problem.x.shape[1] ** 0.5)
-        names = [str(label) for label in range(problem.classes)]
-        data = measure.first_of_each_class(problem)
-        show.draw_samples(context, data, drawn["samples"], side, names)
+    parts = {f"{what}, {config.image_labels} labels": found}
+    if moons_found:
+        of_moons = {name: moons_found[name] for name in moon_kinds(config)}
+        parts = {f"moons, {config.labels} labels": of_moons, **parts}
+    show.draw_reliability(context, parts)
+    show.draw_attacks(context, attacks, refined)
+    show.draw_scores(context, scores)
+    side = round(problem.x.shape[1] ** 0.5)
+    names = [str(label) for label in range(problem.classes)]
+    data = measure.first_of_each_class(problem)
+    show.draw_samples(context, data, drawn["samples"], side, names)
     _table_of_images(context, what, found, scores, attacks, trained)
     return _claims_of_images(config, what, found, scores, attacks, refined, drawn, trained)
 

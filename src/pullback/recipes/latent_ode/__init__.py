@@ -29,7 +29,7 @@ _ENCODERS = {
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the models, and measure what is claimed of them."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     predictors = {
         kind: [
             context.stage(

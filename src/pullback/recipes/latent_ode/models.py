@@ -115,13 +115,10 @@ def fit(
         patience=None if validation is None else 1_000_000,
         clip_norm=clip_norm,
         log_every=max(1, steps // 20),
-        folder=context.folder(name),
-        resume=context.resume,
-        progress=None if context.progress else False,
+        **context.training(name),
         key=jr.key(seed),
     )
-    for entry in info.lines():
-        context.metrics({"model": name, **entry})
+    context.log(info.lines(), model=name)
     return model, info.lines()
 
 

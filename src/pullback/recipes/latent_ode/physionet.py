@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from pullback import data
 from pullback.models import timeseries as ts
-from pullback.plots import PALETTE, figure, house_style
+from pullback.plots import PALETTE, figure
 from pullback.recipes.latent_ode.models import SPAN, fit, keep_trained, train_steps
 from pullback.runs import Claim, Context
 
@@ -215,50 +215,46 @@ def _draw(context: Context, sets: _Stays, found: dict[str, Any], scaler: data.Se
     variables, units = sets.test.variables, sets.units
     shown = [k for k in ("HR", "MAP", "Temp", "GCS") if k in variables]
     hours = lambda times: np.asarray(times) / SPAN * _HOURS
-    with house_style():
-        fig, axes = figure(2, len(shown), width=3.1 * len(shown), height=4.6, sharex=True)
-        for stay, row in enumerate(axes):
-            for ax, name in zip(row, shown, strict=True):
-                k = variables.index(name)
-                back = lambda x, k=k: x * scaler.values.scale[k] + scaler.values.mean[k]
-                mean, lower, upper = (back(band[stay, :, k]) for band in found["bands"])
-                (line,) = ax.plot(hours(found["grid"]), mean, label="posterior mean")
-                ax.fill_between(
-                    hours(found["grid"]), lower, upper, color=line.get_color(), alpha=0.25,
-                    linewidth=0, label="90 % band",
-                )  # fmt: skip
-                seen = sets.test.mask[stay, :, k]
-                ax.plot(
-                    hours(sets.test.times[stay][seen]), back(sets.test.values[stay, :, k][seen]),
-                    "o", color="black", markersize=3, label="observed",
-                )  # fmt: skip
-                if stay == 0:
-                    ax.set_title(f"{name} [{units[k]}]" if units[k] else name)
-                else:
-                    ax.set_xlabel("hours")
-            row[0].set_ylabel(f"stay {sets.test.ids[stay]}")
-        axes[0, -1].legend(fontsize="x-small")
+    fig, axes = figure(2, len(shown), width=3.1 * len(shown), height=4.6, sharex=True)
+    for stay, row in enumerate(axes):
+        for ax, name in zip(row, shown, strict=True):
+            k = variables.index(name)
+            back = lambda x, k=k: x * scaler.values.scale[k] + scaler.values.mean[k]
+            mean, lower, upper = (back(band[stay, :, k]) for band in found["bands"])
+            (line,) = ax.plot(hours(found["grid"]), mean, label="posterior mean")
+            ax.fill_between(
+                hours(found["grid"]), lower, upper, color=line.get_color(), alpha=0.25,
+                linewidth=0, label="90 % band",
+            )  # fmt: skip
+            seen = sets.test.mask[stay, :, k]
+            ax.plot(
+                hours(sets.test.times[stay][seen]), back(sets.test.values[stay, :, k][seen]),
+                "o", color="black", markersize=3, label="observed",
+            )  # fmt: skip
+            if stay == 0:
+                ax.set_title(f"{name} [{units[k]}]" if units[k] else name)
+            else:
+                ax.set_xlabel("hours")
+        row[0].set_ylabel(f"stay {sets.test.ids[stay]}")
+    axes[0, -1].legend(fontsize="x-small")
     context.figure("stays", fig, "Two held-out stays, reconstructed from all that was observed.")
-    with house_style():
-        fig, axes = figure(1, 2, width=9.6, height=3.4)
-        share = 100 * (1 + np.arange(len(found["mse"]))) / len(found["mse"])
-        axes[0].plot(share, 1e3 * np.asarray(found["mse"]), label="here, in training")
-        axes[0].plot(100, 1e3 * found["error"], "o", color=PALETTE[0], label="here, held out")
-        axes[0].plot(
-            100, 1e3 * found["paper_error"], "s", color=PALETTE[0], label="scored as in the paper"
-        )
-        for name, colour in (("latent ODE", PALETTE[1]), ("RNN-Decay", PALETTE[2])):
-            axes[0].axhline(PAPER[name][0], color=colour, linestyle="--", label=f"{name}, paper")
-        axes[0].set(
-            yscale="log", xlabel="training, in % of its steps", ylabel="squared error x 1e-3"
-        )
-        axes[0].legend(fontsize="x-small")
-        names = [*PAPER, "here"]
-        scores = [auc for _, auc in PAPER.values()] + [found["auc"]]
-        colours = [PALETTE[5]] * len(PAPER) + [PALETTE[0]]
-        axes[1].barh(range(len(names)), scores, color=colours)
-        axes[1].set_yticks(range(len(names)), names, fontsize="small")
-        axes[1].set(xlim=(0.5, 0.9), xlabel="area under the curve, mortality")
+    fig, axes = figure(1, 2, width=9.6, height=3.4)
+    share = 100 * (1 + np.arange(len(found["mse"]))) / len(found["mse"])
+    axes[0].plot(share, 1e3 * np.asarray(found["mse"]), label="here, in training")
+    axes[0].plot(100, 1e3 * found["error"], "o", color=PALETTE[0], label="here, held out")
+    axes[0].plot(
+        100, 1e3 * found["paper_error"], "s", color=PALETTE[0], label="scored as in the paper"
+    )
+    for name, colour in (("latent ODE", PALETTE[1]), ("RNN-Decay", PALETTE[2])):
+        axes[0].axhline(PAPER[name][0], color=colour, linestyle="--", label=f"{name}, paper")
+    axes[0].set(yscale="log", xlabel="training, in % of its steps", ylabel="squared error x 1e-3")
+    axes[0].legend(fontsize="x-small")
+    names = [*PAPER, "here"]
+    scores = [auc for _, auc in PAPER.values()] + [found["auc"]]
+    colours = [PALETTE[5]] * len(PAPER) + [PALETTE[0]]
+    axes[1].barh(range(len(names)), scores, color=colours)
+    axes[1].set_yticks(range(len(names)), names, fontsize="small")
+    axes[1].set(xlim=(0.5, 0.9), xlabel="area under the curve, mortality")
     context.figure(
         "physionet", fig, "Reconstruction error and mortality beside the paper's figures."
     )

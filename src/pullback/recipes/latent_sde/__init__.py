@@ -10,7 +10,6 @@ from typing import Any
 import jax.random as jr
 import numpy as np
 
-from pullback.plots import house_style
 from pullback.recipes.latent_sde import gradients, points, show
 from pullback.recipes.latent_sde.config import Config
 from pullback.runs import Claim, Context
@@ -23,10 +22,9 @@ def run(config: Config, context: Context) -> list[Claim]:
         "gradients", gradients.errors, context.seed, config.gradient_steps, config.gradient_draws
     )
     memory = context.stage("memory", gradients.memory, config.memory_steps)
-    with house_style():
-        show.draw_bands(context, found[0])
-        show.draw_bounds(context, config.importance, found)
-        show.draw_gradients(context, config, errors, memory)
+    show.draw_bands(context, found[0])
+    show.draw_bounds(context, config.importance, found)
+    show.draw_gradients(context, config, errors, memory)
     show.table_posterior(context, found[0])
     show.table_bounds(context, found)
     show.table_gradients(context, config, errors, memory)
@@ -59,8 +57,7 @@ def _one_seed(config: Config, context: Context, number: int) -> dict[str, Any]:
     for (name, model), key in zip(models.items(), keys[2:4], strict=True):
         folder = context.folder(f"{name}-{number}")
         trained[name], info = fit(model, key=key, folder=folder)
-        for entry in info.lines():
-            context.metrics({"model": name, "seed": number, **entry})
+        context.log(info.lines(), model=name, seed=number)
     return context.stage(
         f"measures-{number}", points.measure, trained["sde"], trained["ode"], drawn,
         config.scored, config.importance, keys[4],

@@ -20,7 +20,7 @@ from pullback.models.timeseries import (
     latent_sde,
     observations,
 )
-from pullback.plots import PALETTE, figure, house_style
+from pullback.plots import PALETTE, figure
 from pullback.runs import Claim, Context
 
 
@@ -56,8 +56,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     (fitted, other), _ = data.rescale_series(fitted, other)
     model = _trained(config, context, fitted, other)
     found = context.stage("measures", _measure, model, fitted, other, jr.key(context.seed))
-    with house_style():
-        _draw(context, other, found["prior"])
+    _draw(context, other, found["prior"])
     context.table(
         "bounds",
         ["distribution of a held-out series", "log-density, nats a value"],
@@ -116,8 +115,7 @@ def _trained(
         model, LatentSDELoss(), TrainingSeries(observations(fitted)),
         steps=config.iterations, folder=context.folder("lorenz"), **settings,
     )  # fmt: skip
-    for entry in info.lines():
-        context.metrics({"model": "latent SDE", **entry})
+    context.log(info.lines(), model="latent SDE")
     return model
 
 

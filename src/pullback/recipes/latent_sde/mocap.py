@@ -28,7 +28,7 @@ from pullback.models.timeseries import (
     observations,
     sample_paths,
 )
-from pullback.plots import PALETTE, figure, house_style
+from pullback.plots import PALETTE, figure
 from pullback.runs import Claim, Context
 
 _FRAMES, _LATENT, _HIDDEN = 3, 6, 30
@@ -84,8 +84,7 @@ def run(config: Config, context: Context) -> list[Claim]:
             ),
         }
     baselines = _baselines(split)
-    with house_style():
-        _draw(context, split.test, found)
+    _draw(context, split.test, found)
     _tables(config, context, found, baselines)
     return _claims(config, found, baselines)
 
@@ -153,13 +152,10 @@ def _trained(
         patience=4,
         clip_norm=10.0,
         log_every=min(25, config.iterations),
-        folder=context.folder(name),
-        resume=context.resume,
-        progress=None if context.progress else False,
+        **context.training(name),
         key=jr.key(context.seed),
     )
-    for entry in info.lines():
-        context.metrics({"model": kind, "kl_weight": weight, **entry})
+    context.log(info.lines(), model=kind, kl_weight=weight)
     return model
 
 

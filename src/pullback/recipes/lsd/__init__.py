@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, spearmanr
 
-from pullback.plots import house_style
 from pullback.recipes.lsd import measure, show
 from pullback.recipes.lsd.models import Config, plane_data, train_ica, train_plane
 from pullback.runs import Claim, Context
@@ -27,12 +26,11 @@ def run(config: Config, context: Context) -> list[Claim]:
     machine = context.stage("machine", measure.machine_power, config, seed)["p"]
     ranked = context.stage("ranking", measure.ranking, config, ica, seed)
     blind = context.stage("blindness", measure.blindness, config, seed)
-    with house_style():
-        show.draw_power(context, config.laplace, config.dim, laplace, machine, config.perturbation)
-        show.draw_ica(context, ica)
-        show.draw_plane(context, plane, plane_data(config, seed)[1][:2000])
-        show.draw_ranking(context, ranked)
-        show.draw_blindness(context, blind)
+    show.draw_power(context, config.laplace, config.dim, laplace, machine, config.perturbation)
+    show.draw_ica(context, ica)
+    show.draw_plane(context, plane, plane_data(config, seed)[1][:2000])
+    show.draw_ranking(context, ranked)
+    show.draw_blindness(context, blind)
     _tables(config, context, ica, laplace, machine)
     return [
         *_claims_of_tests(config, laplace, machine, blind),

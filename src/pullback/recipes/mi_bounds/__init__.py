@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pullback.plots import house_style
 from pullback.recipes.mi_bounds import measure, show
 from pullback.recipes.mi_bounds.measure import HALF, SMALL, Config
 from pullback.runs import Claim, Context
@@ -18,7 +17,7 @@ _LITTLE, _MUCH = f"I_{SMALL:g}", f"I_{HALF:g}"
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure the bounds at the optimal critic, and train critics with them."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     values = context.stage("optimal", measure.optimal, config, seeds)
     optimal = {name: values[:, :, place] for place, name in enumerate(measure.OPTIMAL)}
     results = {
@@ -27,11 +26,10 @@ def run(config: Config, context: Context) -> list[Claim]:
     }
     trained = {name: found["values"] for name, found in results.items()}
     informations = config.informations
-    with house_style():
-        show.draw_estimates(context, informations, trained, optimal, measure.log_batch(config))
-        show.draw_trade_off(context, informations, trained, optimal)
-        show.draw_training(context, results, informations[-1])
-        show.draw_scores(context, results, informations, len(informations) // 2)
+    show.draw_estimates(context, informations, trained, optimal, measure.log_batch(config))
+    show.draw_trade_off(context, informations, trained, optimal)
+    show.draw_training(context, results, informations[-1])
+    show.draw_scores(context, results, informations, len(informations) // 2)
     _table(config, context, "trained", trained, "Critics trained with each bound")
     _table(config, context, "optimal", optimal, "The optimal critic, known in closed form")
     context.note(

@@ -25,7 +25,6 @@ from pullback.models.ode_net import (
     mlp_ode_net,
     mlp_residual_net,
 )
-from pullback.plots import house_style
 from pullback.recipes.neural_ode import measure as measures
 from pullback.recipes.neural_ode import show
 from pullback.runs import Claim, Context
@@ -113,14 +112,13 @@ def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
     memory = context.stage("memory", measures.memory, config.memory_steps)
     paths = context.stage("paths", measures.paths, nets[0], probe)
 
-    with house_style():
-        show.draw_paths(context, paths, probe.y)
-        show.draw_training(context, runs)
-        show.table_training(context, runs, sizes)
-        show.draw_dial(context, tolerances, dials)
-        show.draw_cost(context, tolerances, costs)
-        show.draw_memory(context, config.memory_steps, memory)
-        show.draw_gradients(context, tolerances, gaps, measures.STIFFNESS, trap)
+    show.draw_paths(context, paths, probe.y)
+    show.draw_training(context, runs)
+    show.table_training(context, runs, sizes)
+    show.draw_dial(context, tolerances, dials)
+    show.draw_cost(context, tolerances, costs)
+    show.draw_memory(context, config.memory_steps, memory)
+    show.draw_gradients(context, tolerances, gaps, measures.STIFFNESS, trap)
     return [
         *_claims_about_training(config, runs, sizes),
         *_claims_about_tolerance(config, dials),
@@ -164,9 +162,7 @@ def _train(
         batch_size=config.batch_size,
         validation=data.test,
         log_every=epoch,
-        folder=context.folder(f"{kind.replace(',', '').replace(' ', '-')}-{seed}"),
-        resume=context.resume,
-        progress=None if context.progress else False,
+        **context.training(f"{kind.replace(',', '').replace(' ', '-')}-{seed}"),
         key=fit_key,
     )
     for number, entry in enumerate(info.lines()):

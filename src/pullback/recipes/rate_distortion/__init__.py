@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from pullback.data import digits
-from pullback.plots import house_style
 from pullback.recipes._kit.image_vaes import binary_digits
 from pullback.recipes.rate_distortion import claims, measure, models, show
 from pullback.runs import Claim, Context
@@ -57,7 +56,7 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the three kinds of models, and draw them in the plane."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     exact = context.stage(
         "discrete", measure.discrete, config.discrete_steps, [*seeds, *(s + 1000 for s in seeds)]
     )
@@ -71,10 +70,9 @@ def run(config: Config, context: Context) -> list[Claim]:
         learning_rate=2e-3, scored=len(test),
     )  # fmt: skip
     found = autoencoders(config.betas, config.rates, context, sizes, train, test, seeds)
-    with house_style():
-        show.draw_discrete(context, exact)
-        show.draw_linear(context, linear, config.linear_betas)
-        draw_autoencoders(config.betas, context, found, test, "binary digits")
+    show.draw_discrete(context, exact)
+    show.draw_linear(context, linear, config.linear_betas)
+    draw_autoencoders(config.betas, context, found, test, "binary digits")
     _discrete_table(context, exact)
     return [
         *claims.of_the_discrete_model(exact),

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from pullback.data import Split, mnist
-from pullback.plots import house_style
 from pullback.recipes._kit.image_vaes import grey_rows
 from pullback.recipes.rate_distortion import autoencoders, claims, draw_autoencoders, models
 from pullback.runs import Claim, Context
@@ -44,7 +43,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 def on_images(config: Config, context: Context, images: Split, name: str) -> list[Claim]:
     """Autoencoders with a plain and with an autoregressive decoder."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     train, test = (x.reshape(-1, 1, 28, 28) for x in grey_rows(images))
     rows = np.random.default_rng(0).permutation(len(test))[:1000]
     # Binarised once and for all, so that all models are scored on the same images.
@@ -56,8 +55,7 @@ def on_images(config: Config, context: Context, images: Split, name: str) -> lis
         learning_rate=1e-3, scored=len(test),
     )  # fmt: skip
     found = autoencoders(config.betas, config.rates, context, sizes, train, test, seeds)
-    with house_style():
-        draw_autoencoders(config.betas, context, found, test, f"binary {name}")
+    draw_autoencoders(config.betas, context, found, test, f"binary {name}")
     return claims.of_autoencoders(found, config.betas, config.rates, slack=5.0)
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from pullback.data import Split
-from pullback.plots import house_style
 from pullback.recipes._kit.discrete_vae import DiscreteVAE, Method, binary_images, train
 from pullback.recipes.relax import cartpole, show, toy
 from pullback.runs import Claim, Context
@@ -112,11 +111,10 @@ def on_images(config: Config, context: Context, of: Split | None) -> list[Claim]
         for name in cartpole.METHODS
         if config.episodes
     }
-    with house_style():
-        show.draw_toy(context, coins, config.target)
-        show.draw_autoencoders(context, trained)
-        if poles:
-            show.draw_poles(context, poles)
+    show.draw_toy(context, coins, config.target)
+    show.draw_autoencoders(context, trained)
+    if poles:
+        show.draw_poles(context, poles)
     _tables(config, context, coins, trained)
     return [
         *_claims_of_toy(coins),

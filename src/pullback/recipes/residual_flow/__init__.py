@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pullback import data
-from pullback.plots import house_style
 from pullback.recipes.residual_flow import measure, show
 from pullback.recipes.residual_flow.models import (
     Config,
@@ -27,7 +26,7 @@ _ENTROPY = float(np.log(32))  # of the checkerboard
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train flows by each way of finding log-determinants, and hold them against the truth."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     x = data.checkerboard(config.points + config.held_out, seed=context.seed).x
     x = np.asarray(x, np.float32)
     train, test = x[: config.points], x[config.points :]
@@ -53,11 +52,10 @@ def run(config: Config, context: Context) -> list[Claim]:
             )  # fmt: skip
             inverses = context.stage("inverses", measure.inverses, flows[0], test[:2000])
     spread = context.stage("variance", measure.variance, (0.5, 0.9), 200 * config.draws)
-    with house_style():
-        show.draw_gaps(context, found, _ENTROPY)
-        show.draw_training(context, histories, _ENTROPY)
-        show.draw_densities(context, test, densities, samples)
-        show.draw_variance(context, spread)
+    show.draw_gaps(context, found, _ENTROPY)
+    show.draw_training(context, histories, _ENTROPY)
+    show.draw_densities(context, test, densities, samples)
+    show.draw_variance(context, spread)
     _tables(context, found, inverses)
     return _claims(config, found, masses, unbiased, inverses, spread)
 

@@ -25,7 +25,7 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import update_spectral_norms
-from pullback.plots import figure, house_style, image_sheet
+from pullback.plots import figure, image_sheet
 from pullback.recipes.cnf.models import gaussian
 from pullback.runs import Claim, Context
 from pullback.train import fit
@@ -109,15 +109,12 @@ def on_images(config: Config, context: Context, images: Images) -> list[Claim]:
         steps=config.iterations,
         batch_size=_BATCH,
         log_every=25,
-        folder=context.folder("images"),
-        resume=context.resume,
-        progress=context.progress,
+        **context.training("images"),
         key=key,
     )
     flow = update_spectral_norms(flow, rtol=1e-5, max_steps=5_000)
     found = context.stage("scores", _score, flow, images, context.seed)
-    with house_style():
-        _draw(context, images, found, info.lines())
+    _draw(context, images, found, info.lines())
     size = int(np.prod(shape))
     protocol = (
         f"{images.name}, 256 levels, uniform dequantisation, {config.iterations} steps of "

@@ -26,7 +26,6 @@ from pullback.models.bayes import (
     mlp_sde_bnn,
 )
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
-from pullback.plots import house_style
 from pullback.recipes.sde_bnn import bimodal, estimators, gap, measure, show
 from pullback.recipes.sde_bnn.config import Config
 from pullback.recipes.sde_bnn.stack import Stacked, stacked, unstacked
@@ -60,19 +59,18 @@ def on_images(config: Config, context: Context, images: Callable[[int], Split]) 
     spread = context.stage("gap", gap.measure, lines, config.seeds, context.seed)
     truth = bimodal.truth()
     _show_metrics(config, context, found)
-    with house_style():
-        show.draw_bimodal(context, truth, modes)
-        show.draw_calibration(context, found, config.sigmas, main)
-        show.table_classifiers(context, found, config.sigmas, speeds, config.members)
-        show.draw_precision(
-            context,
-            precision,
-            config.test_steps,
-            config.solver_steps,
-            found["scores"][f"sigma {config.sigma:g}"],
-        )
-        show.draw_estimators(context, noise, config.estimator_steps)
-        show.draw_gap(context, spread, _points(context, 0))
+    show.draw_bimodal(context, truth, modes)
+    show.draw_calibration(context, found, config.sigmas, main)
+    show.table_classifiers(context, found, config.sigmas, speeds, config.members)
+    show.draw_precision(
+        context,
+        precision,
+        config.test_steps,
+        config.solver_steps,
+        found["scores"][f"sigma {config.sigma:g}"],
+    )
+    show.draw_estimators(context, noise, config.estimator_steps)
+    show.draw_gap(context, spread, _points(context, 0))
     show.table_bimodal(context, truth, modes)
     show.table_estimators(context, noise, config.estimator_steps)
     return [
@@ -155,9 +153,7 @@ def _train(
         steps=iterations,
         batch_size=min(config.batch_size, size),
         log_every=max(1, iterations // 20),
-        folder=context.folder(name),
-        resume=context.resume,
-        progress=None if context.progress else False,
+        **context.training(name),
         key=jr.fold_in(jr.key(context.seed), 2),
     )
     return models, 1 / float(np.median([entry["steps_per_second"] for entry in info.lines()]))

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import optax
 
-from pullback.plots import house_style
 from pullback.recipes.sticking_the_landing import measure, show
 from pullback.runs import Claim, Context
 
@@ -51,7 +50,7 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Follow the gradients, measure their noise, and the bias on weighted bounds."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     optimisers = {
         "full": optax.sgd(config.full_rate),
         "diagonal": optax.sgd(config.diagonal_rate),
@@ -77,11 +76,10 @@ def run(config: Config, context: Context) -> list[Claim]:
     )
     rows = context.stage("weighted", measure.weighted, config.samples, config.draws, context.seed)
     zeros = context.stage("zeros", measure.draws_at_the_target, context.seed)
-    with house_style():
-        show.draw_descents(context, runs)
-        show.draw_variances(context, config.spreads, curve)
-        show.draw_weighted(context, rows)
-        show.draw_mixture(context, runs["mixture"])
+    show.draw_descents(context, runs)
+    show.draw_variances(context, config.spreads, curve)
+    show.draw_weighted(context, rows)
+    show.draw_mixture(context, runs["mixture"])
     _tables(context, runs, rows, zeros)
     return [
         *_claims_of_descents(runs),

@@ -43,7 +43,7 @@ def on_images(config: Config, context: Context, images: Split, name: str) -> lis
         f"weighted bound of {k}, total derivative": (k, ESTIMATORS["total"]),
         f"weighted bound of {k}, doubly reparameterised": (k, DoublyReparameterised()),
     }
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     return compare_on_images(context, protocol, images, ways, seeds=seeds)
 
 

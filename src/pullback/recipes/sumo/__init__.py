@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import optax
 
-from pullback.plots import house_style
 from pullback.recipes.sumo import funnel, measure, show
 from pullback.runs import Claim, Context
 
@@ -52,7 +51,7 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure bias and spread, and fit the funnel."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     found = context.stage(
         "optimum", measure.at_the_optimum, config.draws, config.delta, context.seed
     )
@@ -74,11 +73,10 @@ def run(config: Config, context: Context) -> list[Claim]:
         ]
         for way in funnel.WAYS
     }  # fmt: skip
-    with house_style():
-        show.draw_optimum(context, found)
-        show.draw_climb(context, climbs)
-        show.draw_funnel(context, runs)
-        show.draw_samples(context, runs)
+    show.draw_optimum(context, found)
+    show.draw_climb(context, climbs)
+    show.draw_funnel(context, runs)
+    show.draw_samples(context, runs)
     _tables(context, config, found, runs)
     return [*_claims_of_bias(config, found, climbs), *_claims_of_the_funnel(runs)]
 

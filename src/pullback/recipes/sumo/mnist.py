@@ -51,7 +51,7 @@ def on_images(config: Config, context: Context, images: Split, name: str) -> lis
     train, test = grey_rows(images)
     x = held_out(protocol, test)
     optimiser = optax.adam(optax.cosine_decay_schedule(protocol.learning_rate, config.steps))
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     scores: dict[str, list[float]] = {}
     for k in config.costs:
         for kind in ("iwae", "sumo"):

@@ -22,7 +22,6 @@ from pullback import ode
 from pullback.data import Split, digits
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
-from pullback.plots import house_style
 from pullback.recipes.taynode import measure, show
 from pullback.runs import Claim, Context
 from pullback.train import fit
@@ -107,11 +106,10 @@ def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
     modes = context.stage("modes", measure.compare_modes, last, probe, config.mode_orders)
     gap = context.stage("deferred", measure.deferred_gap, last, probe, config.orders[-1])
     paths = context.stage("paths", measure.paths, nets[0][0], last, data.test.x[0])
-    with house_style():
-        show.draw_cost_and_error(context, found, config.tolerances)
-        show.draw_paths(context, paths, config.orders[-1])
-        show.draw_evaluations(context, found, config.tolerances)
-        show.draw_modes(context, modes)
+    show.draw_cost_and_error(context, found, config.tolerances)
+    show.draw_paths(context, paths, config.orders[-1])
+    show.draw_evaluations(context, found, config.tolerances)
+    show.draw_modes(context, modes)
     show.table_networks(context, found, config.weights, config.tolerances)
     show.table_modes(context, modes)
     context.note(
@@ -219,9 +217,7 @@ def _train(
         steps=config.iterations,
         batch_size=config.batch_size,
         log_every=max(1, config.iterations // 20),
-        folder=context.folder(f"order-{order}-{seed}"),
-        resume=context.resume,
-        progress=None if context.progress else False,
+        **context.training(f"order-{order}-{seed}"),
         key=fit_key,
     )
     rate = float(np.median([entry["steps_per_second"] for entry in info.lines()]))

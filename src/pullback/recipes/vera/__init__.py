@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pullback import data
-from pullback.plots import house_style
 from pullback.recipes.vera import measure, show
 from pullback.recipes.vera.labels import METHODS, digit_task, score, train_classifiers
 from pullback.recipes.vera.models import KINDS, Config, ring, ring_entropy, train_ring
@@ -21,7 +20,7 @@ Scores = dict[str, list[dict[str, float]]]
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train on the ring and measure the entropy's gradient; train on digits."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     trained = {
         name: context.stage(f"ring-{place}", train_ring, config, context, name, seeds)
         for place, name in enumerate(KINDS)
@@ -38,10 +37,9 @@ def run(config: Config, context: Context) -> list[Claim]:
             "trained", measure.ring_gradients, config, rows["tangent"], seeds[0]
         ),
     }
-    with house_style():
-        show.draw_ring(context, ring(10_000, seeds[0]), found)
-        show.draw_bias(context, config.sizes, biases, [*measure.PROPOSALS])
-        show.draw_refined(context, found["tangent"], walked, config.refine_steps)
+    show.draw_ring(context, ring(10_000, seeds[0]), found)
+    show.draw_bias(context, config.sizes, biases, [*measure.PROPOSALS])
+    show.draw_refined(context, found["tangent"], walked, config.refine_steps)
     _tables(context, config, trained, found, biases, walked)
     return [
         *_claims_of_ring(found),
@@ -53,7 +51,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 def few_labels(config: Config, context: Context, split: data.Split, source: str) -> list[Claim]:
     """Few labels, with the other images and without."""
-    seeds = [config.seeds * context.seed + i for i in range(config.seeds)]
+    seeds = context.seeds(config.seeds)
     split = data.Split(*(data.Labelled(*(a[: config.images] for a in part)) for part in split))
     tasks = [digit_task(config, split, seed) for seed in seeds]
     found = {
@@ -67,9 +65,8 @@ def few_labels(config: Config, context: Context, split: data.Split, source: str)
         name: [score(p, y) for p, (_, y) in zip(row["probs"], tasks, strict=True)]
         for name, row in found.items()
     }
-    with house_style():
-        made = found["JEM by VERA"]["made"][0]
-        show.draw_digits(context, scores, made, config.labels_per_class)
+    made = found["JEM by VERA"]["made"][0]
+    show.draw_digits(context, scores, made, config.labels_per_class)
     context.table(
         "labels",
         [source, "accuracy", "NLL (nats)", "Brier score", "calibration error",

@@ -148,8 +148,7 @@ def train_ring(
     points = jnp.asarray(ring(10_000, seeds[0]), float)
     state, info = iterate(
         step_of(config, kind), state, Stream(points, config.batch_size),
-        steps=config.steps, log_every=min(250, config.steps), folder=context.folder(folder),
-        resume=context.resume, progress=context.progress,
+        steps=config.steps, log_every=min(250, config.steps), **context.training(folder),
         key=jax.vmap(lambda key: jr.fold_in(key, 1))(keys),
     )  # fmt: skip
     rows = eqx.filter_vmap(lambda state: ravel_pytree(_params(state))[0])(state)
