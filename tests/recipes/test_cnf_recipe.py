@@ -9,6 +9,7 @@ import pytest
 
 from pullback.data import DataError
 from pullback.recipes import cnf, load
+from pullback.recipes._kit.gaussian import fitted_gaussian
 from pullback.recipes.cnf import models
 from pullback.runs import run
 from pullback.train._engine import run_chunk
@@ -56,7 +57,7 @@ def test_the_gaussian_is_the_one_that_scipy_knows():
     fitted_to, x = np.split(np.random.default_rng(0).normal(size=(30, 3)) @ np.triu(np.ones(3)), 2)
     covariance: Any = np.cov(fitted_to.T)
     expected = multivariate_normal(fitted_to.mean(0), covariance).logpdf(x)
-    np.testing.assert_allclose(models.fitted_gaussian(fitted_to, x), expected)
+    np.testing.assert_allclose(fitted_gaussian(fitted_to, x), expected)
 
 
 def test_a_run_measures_every_claim_and_shows_every_picture(whole):

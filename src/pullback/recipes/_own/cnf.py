@@ -7,10 +7,10 @@ import jax.random as jr
 import numpy as np
 
 from pullback.recipes import cnf as recipe
+from pullback.recipes._kit.gaussian import fitted_gaussian
 from pullback.recipes._own import density as density_table
 from pullback.recipes._own import own_file
 from pullback.recipes.cnf.models import (
-    fitted_gaussian,
     log_prob,
     mass,
     mass_claim,

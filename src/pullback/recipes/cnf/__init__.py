@@ -18,13 +18,12 @@ from jaxtyping import Float
 from pullback import data
 from pullback.calculus import HutchinsonDivergence
 from pullback.models.flows import CNF
+from pullback.recipes._kit.gaussian import fitted_gaussian, gaussian
 from pullback.recipes.cnf import show
 from pullback.recipes.cnf.models import (
     Config,
     Divergence,
     Trained,
-    fitted_gaussian,
-    gaussian,
     log_prob,
     mass,
     mass_claim,

@@ -177,21 +177,6 @@ def _in_batches(
     return [np.concatenate(part)[: len(x)].astype(np.float64) for part in zip(*found, strict=True)]
 
 
-def fitted_gaussian(
-    fitted_to: Float[np.ndarray, "n dim"], x: Float[np.ndarray, "m dim"]
-) -> Float[np.ndarray, " m"]:
-    """The log-density of `x` under the Gaussian with the mean and covariance of other points."""
-    return gaussian(x - fitted_to.mean(axis=0), np.cov(fitted_to.T))
-
-
-def gaussian(
-    x: Float[np.ndarray, "n dim"], covariance: Float[np.ndarray, "dim dim"]
-) -> Float[np.ndarray, " n"]:
-    """The log-density of `x` under a Gaussian of mean zero."""
-    squares = np.sum(x * np.linalg.solve(covariance, x.T).T, axis=1)
-    return -(squares + np.linalg.slogdet(2 * np.pi * covariance)[1]) / 2
-
-
 def mass_claim(masses: Sequence[float], *, at_most: float) -> Claim:
     """The claim that densities in the plane are densities."""
     return _worst(

@@ -21,7 +21,7 @@ from pullback.calculus import AbstractDivergence, HollowDivergence, HutchinsonDi
 from pullback.data import digits
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import HollowNet, TwoSidedConditioner
-from pullback.recipes.cnf.models import fitted_gaussian
+from pullback.recipes._kit.gaussian import fitted_gaussian
 from pullback.recipes.hollow_net import measure, show
 from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal

@@ -26,7 +26,7 @@ from pullback.models.flows import (
 )
 from pullback.nn import update_spectral_norms
 from pullback.plots import figure, image_sheet
-from pullback.recipes.cnf.models import gaussian
+from pullback.recipes._kit.gaussian import gaussian
 from pullback.runs import Claim, Context
 from pullback.train import fit
 
