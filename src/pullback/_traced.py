@@ -5,41 +5,30 @@ the function read when it was traced is either an input of the program (arrays) 
 (everything else).
 """
 
-import dataclasses
-import enum
 import functools
-import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
-from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxpr_as_fun
-from jax.extend.linear_util import WrappedFun
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
-# Constants of a nested program up to this size are compared by value, larger ones by identity.
-_SMALL = 4096
-
-# How far functions that close over functions are followed.
-_DEEPEST = 64
+from pullback._program_key import key_of
 
 
 class Program:
     """What a function computes: equal to another that computes the same."""
 
-    def __init__(self, function: Any, jaxpr: Jaxpr, out: PyTree) -> None:
+    def __init__(
+        self, function: Any, jaxpr: Jaxpr, out: PyTree, *, differentiable: bool = True
+    ) -> None:
         self.jaxpr = jaxpr
         self.out = out
-        opaque: list[Any] = []
-        body = _of_jaxpr(jaxpr, opaque)
-        # The rule of a custom derivative is a function that no jaxpr shows: with one in it, a
-        # program is served to functions that are made of the same only.
-        self._key = (body, jax.tree.structure(out), _made_of(function) if opaque else None)
+        key = key_of(function, jaxpr, differentiable=differentiable)
+        self._key = (key, jax.tree.structure(out))
         self._hash = hash(self._key)
 
     def __hash__(self) -> int:
@@ -59,12 +48,13 @@ class Program:
 
 
 def traced(
-    name: str, function: Callable, *inputs: PyTree, same_as: Any
+    name: str, function: Callable, *inputs: PyTree, same_as: Any, differentiable: bool = True
 ) -> tuple[list[Array], Program]:
     """The arrays that `function` reads beside its inputs, and what it computes from both.
 
     The arrays are tracers where it closes over what is being differentiated or compiled. `same_as`
     is the user's own function, which tells programs apart that no jaxpr can, and `name` its name.
+    One that is not `differentiable` is never differentiated by who calls it.
     """
     try:
         closed, out = jax.make_jaxpr(lambda *inputs: function(*inputs), return_shape=True)(*inputs)
@@ -79,7 +69,7 @@ def traced(
         c if isinstance(c, Array) else jnp.array(np.asarray(c), var.aval.dtype)
         for c, var in zip(closed.consts, closed.jaxpr.constvars, strict=True)
     ]
-    return consts, Program(same_as, closed.jaxpr, out)
+    return consts, Program(same_as, closed.jaxpr, out, differentiable=differentiable)
 
 
 class TracedCall(eqx.Module):
@@ -94,7 +84,12 @@ class TracedCall(eqx.Module):
 
 
 def trace_call(
-    name: str, function: Callable, given: PyTree, *inputs: PyTree, same_as: Any
+    name: str,
+    function: Callable,
+    given: PyTree,
+    *inputs: PyTree,
+    same_as: Any,
+    differentiable: bool = True,
 ) -> TracedCall:
     """`function(given, *inputs)`, traced: `given` may hold anything, `inputs` arrays alone."""
     arrays, static = eqx.partition(given, eqx.is_array)
@@ -104,7 +99,9 @@ def trace_call(
     def call(leaves: list[Array], *inputs: PyTree) -> PyTree:
         return function(eqx.combine(jax.tree.unflatten(structure, leaves), static), *inputs)
 
-    consts, program = traced(name, call, leaves, *inputs, same_as=same_as)
+    consts, program = traced(
+        name, call, leaves, *inputs, same_as=same_as, differentiable=differentiable
+    )
     return TracedCall((consts, leaves), program)
 
 
@@ -156,151 +153,3 @@ def _run(call: TracedCall, arrays: PyTree) -> PyTree:
 
 def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, Array | np.ndarray | np.generic)
-
-
-class _Same:
-    """An object in a key, which equals itself alone."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
-
-
-class _Held:
-    """A function, or an array that one holds: equal to itself, and to what is made of the same.
-
-    Itself, for what is changed in place is read anew when it is traced.
-    """
-
-    def __init__(self, value: Any, kind: Any, made_of: Any) -> None:
-        self.value, self.kind, self.made_of = value, kind, made_of
-
-    def __hash__(self) -> int:
-        return hash(self.kind)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Held) or self.kind != other.kind:
-            return False
-        return self.value is other.value or self.made_of == other.made_of
-
-
-def _made_of(value: Any, *, held: bool = False, path: tuple[int, ...] = ()) -> Any:
-    """What a function is made of, as a key: its code, and what it closes over, all the way down.
-
-    Two that are made of the same compute the same, also where a program does not show what: so an
-    optimiser or a loss that is built anew is known again. Arrays at the leaves of a tree are inputs
-    of the program, and any may stand there; those that a function holds count.
-    """
-    if id(value) in path or len(path) > _DEEPEST:
-        return _Same(value)
-    inner = functools.partial(_made_of, path=(*path, id(value)))
-    match value:
-        case Array() | np.ndarray() | np.generic():
-            return _Held(value, np.shape(value), _of_array(value)) if held else "array"
-        case types.FunctionType():
-            cells = [_contents(cell) for cell in value.__closure__ or ()]
-            given = (cells, value.__defaults__, value.__kwdefaults__)
-            return _Held(value, value.__code__, inner(given, held=True))
-        case types.MethodType():
-            return (inner(value.__func__, held=held), inner(value.__self__, held=held))
-        case functools.partial():
-            return ("partial", inner((value.func, value.args, value.keywords), held=held))
-        case tuple() | list():
-            return (type(value), *(inner(part, held=held) for part in value))
-        case dict():
-            return (dict, *((name, inner(part, held=held)) for name, part in value.items()))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [
-            (f.name, inner(getattr(value, f.name, None), held=held or _is_static(f)))
-            for f in dataclasses.fields(value)
-        ]
-        return (type(value), *fields)
-    if not jtu.all_leaves([value]):
-        parts, structure = jax.tree.flatten(value, is_leaf=lambda part: part is not value)
-        return (structure, *(inner(part, held=held) for part in parts))
-    try:
-        hash(value)
-    except TypeError:
-        return _Same(value)
-    return (type(value), value)
-
-
-def _contents(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not yet assigned
-        return None
-
-
-def _is_static(field: dataclasses.Field) -> bool:
-    return bool(field.metadata.get("static"))
-
-
-def _of_jaxpr(jaxpr: Jaxpr, opaque: list[Any]) -> tuple:
-    numbers: dict[Any, int] = {}
-
-    def atom(x: Any) -> Any:
-        if isinstance(x, Literal):
-            return (_of_array(x.val), x.aval)
-        return numbers.setdefault(x, len(numbers))
-
-    def define(x: Any) -> tuple:
-        return (numbers.setdefault(x, len(numbers)), x.aval)
-
-    inputs = tuple(define(x) for x in (*jaxpr.constvars, *jaxpr.invars))
-    equations = []
-    for eqn in jaxpr.eqns:
-        read = tuple(atom(x) for x in eqn.invars)
-        params = tuple((k, _of_param(v, opaque)) for k, v in sorted(eqn.params.items()))
-        equations.append((eqn.primitive, read, params, tuple(define(x) for x in eqn.outvars)))
-    return inputs, tuple(equations), tuple(atom(x) for x in jaxpr.outvars)
-
-
-def _of_param(value: Any, opaque: list[Any]) -> Any:
-    if isinstance(value, ClosedJaxpr):
-        consts = tuple(_of_array(c) for c in value.consts)
-        return (_of_jaxpr(value.jaxpr, opaque), consts)
-    if isinstance(value, Jaxpr):
-        return _of_jaxpr(value, opaque)
-    if isinstance(value, tuple | list):
-        return (type(value), *(_of_param(v, opaque) for v in value))
-    if isinstance(value, dict):
-        return tuple((k, _of_param(v, opaque)) for k, v in value.items())
-    if isinstance(value, np.ndarray | Array):
-        return _of_array(value)
-    if isinstance(value, WrappedFun) or _may_be_made_anew(value):
-        opaque.append(value)
-        return type(value)
-    try:
-        hash(value)
-    except TypeError:
-        return _Same(value)
-    return value
-
-
-def _may_be_made_anew(value: Any) -> bool:
-    """Whether each trace may make such an object anew, so that it equals none before it."""
-    # There is one mesh of each devices and names, and one mark for a sharding that is not given.
-    if value is None or isinstance(value, type | enum.Enum | jax.sharding.Mesh):
-        return False
-    if type(value).__name__ == "UnspecifiedValue":
-        return False
-    if isinstance(value, types.FunctionType):
-        return "<locals>" in value.__qualname__ or value.__closure__ is not None
-    return type(value).__eq__ is object.__eq__
-
-
-def _of_array(value: Any) -> Any:
-    if (
-        isinstance(value, Tracer)
-        or np.size(value) > _SMALL
-        or jnp.issubdtype(getattr(value, "dtype", np.float32), jax.dtypes.extended)
-    ):
-        return _Same(value)
-    value = np.asarray(value)
-    return (value.dtype, value.shape, value.tobytes())

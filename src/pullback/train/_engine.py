@@ -88,7 +88,15 @@ def program_of(
     of_one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[stack is not None :], leaf.dtype)
     one_own, one_state = jax.tree.map(of_one, (own, arrays))
     step = trace_call(
-        f"`{name}`", _step, setup, *shapes, one_own, one_state, _COUNT, same_as=same_as
+        f"`{name}`",
+        _step,
+        setup,
+        *shapes,
+        one_own,
+        one_state,
+        _COUNT,
+        same_as=same_as,
+        differentiable=False,
     )
     return Program(step, own, stack, watch)
 

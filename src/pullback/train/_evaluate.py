@@ -81,7 +81,9 @@ def evaluate(
         model = eqx.nn.inference_mode(eqx.combine(arrays, static))
         return means(model, told, data, batch_size, mesh, key)
 
-    traced = trace_call("`loss`", compute, (told, data), arrays, key, same_as=loss)
+    traced = trace_call(
+        "`loss`", compute, (told, data), arrays, key, same_as=loss, differentiable=False
+    )
     found = jax.device_get(_call(traced, arrays, key))
     plain = {name: value.item() for name, value in found.items()}
     return {"loss": plain.pop("loss"), **plain}

@@ -44,7 +44,17 @@ def loss_identity(
         return AtStep(given[0], step, state).carried(given[1], batch, key=key)
 
     step = jax.ShapeDtypeStruct((), np.int32)
-    traced = trace_call("`loss`", compute, (loss, model), batch, key, step, state, same_as=loss)
+    traced = trace_call(
+        "`loss`",
+        compute,
+        (loss, model),
+        batch,
+        key,
+        step,
+        state,
+        same_as=loss,
+        differentiable=False,
+    )
     return identity_of(whole, traced)
 
 
@@ -55,7 +65,9 @@ def optimiser_identity(optimiser: Optimiser, params: PyTree, state: PyTree) -> d
         value = jax.tree.leaves(gradient)[0].sum()
         return optimise(optimiser, gradient, state, params, value, value_fn=lambda params: value)
 
-    traced = trace_call("`optimiser`", update, None, params, state, params, same_as=optimiser)
+    traced = trace_call(
+        "`optimiser`", update, None, params, state, params, same_as=optimiser, differentiable=False
+    )
     return identity_of(optimiser, traced)
 
 

@@ -33,7 +33,9 @@ class Measure:
     ) -> None:  # fmt: skip
         of_one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[stack is not None :], leaf.dtype)
         shapes = jax.tree.map(of_one, (own, arrays, keys))
-        self._traced = trace_call(f"`{name}`", score, given, *shapes, same_as=same_as)
+        self._traced = trace_call(
+            f"`{name}`", score, given, *shapes, same_as=same_as, differentiable=False
+        )
         refuse_traced(name, self._traced)
         self._own, self._keys, self._stack = own, keys, stack
 
