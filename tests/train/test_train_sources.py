@@ -45,6 +45,13 @@ class Dataset:
         return self.x[i], self.y[i]
 
 
+class Endless:
+    """Examples of any number."""
+
+    def __getitem__(self, i):
+        return np.zeros(3), 0.0
+
+
 class Table(dict):
     """As tables are: a column by its name."""
 
@@ -149,6 +156,7 @@ def test_named_streams_of_every_kind_come_together():
         ({"data": rows(), "validation": Dataset(*rows())}, ValueError, "must be arrays or a func"),
         ({"data": Table()}, TypeError, r"first example as data\[0\].*data.to_numpy\(\)"),
         ({"data": Dataset(["a", "b"], [1.0, 2.0])}, TypeError, r"numbers; got <U1 at example\[0\]"),
+        ({"data": Endless()}, ValueError, "must have a length.*object of type Endless"),
         ({"data": rows(), "sequential": True}, ValueError, "give `key` as many keys"),
     ],
 )
@@ -166,6 +174,61 @@ def test_what_the_source_raises_comes_through():
 
     with pytest.raises(OSError, match="example 7 cannot be read"):
         run(Broken(*rows()))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_a_file_of_any_layout_gives_the_same_bits(order, mode, tmp_path):
+    x, _ = rows()
+    loss = lambda w, batch, *, key: (jnp.mean((batch - w[None]) ** 2), {})
+    train = lambda data: fit(jnp.zeros(3, jnp.float32), loss, data, optimiser=ADAM, steps=9,
+                             batch_size=8, key=jr.key(0))[0]  # fmt: skip
+    expected = train(x)
+    for dtype, row in ((">f4", slice(20, 70)), ("<f8", slice(69, 19, -1))):
+        file = np.memmap(tmp_path / "x", dtype, "w+", shape=(80, 3), order=order)
+        file[row] = x
+        file.flush()
+        data = np.memmap(tmp_path / "x", dtype, mode, shape=(80, 3), order=order)[row]
+        if dtype == "<f8":
+            data = data.astype("<f4")
+        for same in (data, np.asarray(data)):
+            np.testing.assert_array_equal(train(same), expected)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (np.zeros(2), r"first, float64\[\]; example 7 has float64\[2\]"),
+        (1, r"float64\[\]; example 7 has int64\[\]"),
+        ((0.5, 0.5), r"float64\[\]; example 7 has \('float64\[\]', 'float64\[\]'\)"),
+        ("none", r"float64\[\]; example 7 has <U4\[\]"),
+    ],
+)
+def test_an_example_of_another_kind_is_named(other, message):
+    class Uneven(Dataset):
+        def __getitem__(self, i):
+            return other if i == 7 else 0.5
+
+    loss = lambda w, batch, *, key: (jnp.mean((batch - w) ** 2), {})
+    with pytest.raises(ValueError, match=message):
+        fit(jnp.zeros(()), loss, Uneven(*rows()), optimiser=ADAM, steps=9, batch_size=8,
+            key=jr.key(0))  # fmt: skip
+
+
+def test_steps_may_be_logged_as_rarely_as_one_likes():
+    """What is laid out for a chunk is bounded, whatever `log_every` is."""
+    for data in (rows(), Dataset(*rows())):
+        found, _ = run(data, log_every=10**9)
+        np.testing.assert_array_equal(found, run(data)[0])
+
+
+def test_a_batch_of_no_rows_is_said():
+    with pytest.raises(TrainingError, match="The batch that was drawn has no rows"):
+        run(lambda key: (rows()[0][:0], rows()[1][:0]), batch_size=None)
+    half = lambda w, batch, *, key: (jnp.mean(w - jnp.mean(batch).astype(w.dtype)), {})
+    with pytest.raises(TrainingError, match="Row 0 of the batch that was drawn is not finite"):
+        fit(jnp.zeros(3), half, lambda key: jnp.full((2, 3), jnp.nan, jnp.bfloat16),
+            optimiser=ADAM, steps=1, key=jr.key(0))  # fmt: skip
 
 
 def test_a_row_on_the_host_that_is_not_finite_is_named():

@@ -51,6 +51,8 @@ def what_to_try(batches: list[Batch], *, step: int, reason: int) -> str:
     if step > 0 or not batches:
         return _SMALLER
     sizes = _sizes(batches[0].examples)
+    if len(sizes) == 0:
+        return "The batch that was drawn has no rows: mend the function that draws it."
     rows = batches[0].rows
     where = "a row that was drawn" if rows is None else f"row {rows[np.argmax(sizes)]}"
     return (
@@ -80,7 +82,7 @@ def _sizes(batch: PyTree) -> np.ndarray:
     parts = [
         np.max(np.abs(np.asarray(leaf, float)).reshape(len(leaf), -1), axis=1)
         for leaf in leaves
-        if np.issubdtype(leaf.dtype, np.floating) and np.size(leaf)
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and np.size(leaf)
     ]
     return np.max(parts, axis=0) if parts else np.zeros(len(leaves[0]) if leaves else 1)
 

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from pullback._leading_axis import leading_axis
-from pullback.train._sources import Stream, check_stream
+from pullback.train._sources import Stream, check_stream, native
 
 
 class Keys(NamedTuple):
@@ -79,6 +79,7 @@ class Plan:
         def move(leaf: Any) -> Any:
             if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
                 return leaf
+            leaf = native(leaf) if isinstance(leaf, np.ndarray) else leaf
             if self.mesh is None:
                 return jnp.asarray(leaf)
             return jax.device_put(leaf, NamedSharding(self.mesh, PartitionSpec()))

@@ -15,6 +15,9 @@ from jaxtyping import Array, Int, PyTree
 from pullback._leading_axis import leading_axis
 from pullback.train._order import batches
 
+# Of the dtypes that are numbers, those of bfloat16 and its kin among them.
+_KINDS = "biufcV"
+
 # How much of a source on the host is read ahead at a time.
 _BYTES = 2**26
 
@@ -67,7 +70,18 @@ def size_of(data: Any, *, name: str = "data") -> int | None:
         if len(data) == 0:
             raise ValueError(f"`{name}` must hold at least one example, got none.")
         return len(data)
+    if hasattr(data, "__getitem__") and not hasattr(data, "__len__"):
+        raise ValueError(
+            f"`{name}` gives the example of a number and must have a length, `__len__`; got an "
+            f"object of type {type(data).__name__}. Of a source without end make a function that "
+            "draws a batch, or let its length be what counts as an epoch."
+        )
     return leading_axis(data, name=name)
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """An array in the byte order of this machine, as JAX wants it; files may have the other."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def check_stream(stream: Stream, *, name: str = "") -> None:
@@ -100,7 +114,7 @@ def check_example(data: Any, *, name: str = "") -> None:
             "its numbers, such as data.to_numpy()."
         ) from error
     for path, leaf in jtu.tree_leaves_with_path(example):
-        if leaf.dtype.kind not in "biufcV":
+        if leaf.dtype.kind not in _KINDS:
             raise TypeError(
                 f"the examples of {which} must be numbers; got {leaf.dtype} at "
                 f"example{jtu.keystr(path)}. Turn it into numbers in the source."
@@ -139,6 +153,7 @@ class Feed:
         self._place, self._check = place, check
         self._host = {name: s.data for name, s in listed.items() if on_host(s.data)}
         self._device = place({n: s.data for n, s in listed.items() if n not in self._host})
+        self._first = {n: read(data, np.zeros(1, int)) for n, data in self._host.items()}
         self._length = min(log_every, self._affordable())
         self._reader = ThreadPoolExecutor(1, "pullback-data") if self._host else None
         self._ahead: tuple[tuple[int, int], Future] | None = None
@@ -150,13 +165,12 @@ class Feed:
             name: self._length * len(self._seeds) * self._batch_sizes[name] for name in self._host
         }
         data = jax.tree.map(struct, self._device)
-        for name, source in self._host.items():
-            one = read(source, np.zeros(1, int))
+        for name, first in self._first.items():
             data[name] = jax.tree.map(
                 lambda leaf, n=rows[name]: jax.ShapeDtypeStruct(
                     (n, *leaf.shape[1:]), jax.dtypes.canonicalize_dtype(leaf.dtype)
                 ),
-                one,
+                first,
             )
         places = {n: jax.ShapeDtypeStruct((b,), jnp.int32) for n, b in self._batch_sizes.items()}
         return data, places
@@ -178,11 +192,11 @@ class Feed:
         return min(self._steps, (start // self._log_every + 1) * self._log_every)
 
     def _affordable(self) -> int:
-        """How many steps of examples on the host may be in memory at once."""
+        """How many steps of batches may be in memory at once: their places, and what is read."""
+        place = np.dtype(np.int64).itemsize
         size = sum(
-            self._batch_sizes[name] * sum(leaf.nbytes for leaf in jax.tree.leaves(example))
-            for name, source in self._host.items()
-            for example in [read(source, np.zeros(1, int))]
+            batch_size * (place + sum(x.nbytes for x in jax.tree.leaves(self._first.get(name))))
+            for name, batch_size in self._batch_sizes.items()
         )
         return max(1, _BYTES // max(1, size * len(self._seeds)))
 
@@ -222,7 +236,7 @@ class Feed:
         found = {}
         for name, source in self._host.items():
             steps = self._rows(name, start, end)[: end - start].reshape(end - start, -1)
-            parts = [read(source, rows) for rows in steps]
+            parts = [read(source, rows, like=self._first[name]) for rows in steps]
             examples = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
             self._check(examples)
             short = (self._length - (end - start)) * steps.shape[1]
@@ -231,16 +245,39 @@ class Feed:
         return self._place(found)
 
 
-def read(source: Any, rows: Int[np.ndarray, " rows"]) -> PyTree:
-    """Some examples of a source on the host, `[rows, ...]`."""
-    if _is_dataset(source):
-        examples = [source[int(row)] for row in rows]
-        return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *examples)
-    return jax.tree.map(lambda leaf: _rows_of(leaf, rows), source)
+def read(source: Any, rows: Int[np.ndarray, " rows"], *, like: PyTree = None) -> PyTree:
+    """Some examples of a source on the host, `[rows, ...]`; each as the first, `like`, `[1, ...]`.
+
+    Raises:
+        ValueError: an example of a dataset has another structure, shape or dtype than the first.
+    """
+    if not _is_dataset(source):
+        return jax.tree.map(lambda leaf: _rows_of(leaf, rows), source)
+    examples = [jax.tree.map(np.asarray, source[int(row)]) for row in rows]
+    first = None if like is None else _kind(jax.tree.map(lambda leaf: leaf[0], like))
+    for row, example in zip(rows, examples, strict=True):
+        if first is not None and _kind(example) != first:
+            raise ValueError(
+                f"every example of a dataset must have the structure, the shapes and the dtypes of "
+                f"the first, {_shown(first)}; example {row} has {_shown(_kind(example))}. Pad or "
+                "convert it in the dataset."
+            )
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
+
+
+def _kind(example: PyTree) -> tuple[Any, list[tuple[tuple[int, ...], np.dtype]]]:
+    leaves, structure = jax.tree.flatten(example)
+    plain = lambda dtype: jax.dtypes.canonicalize_dtype(dtype) if dtype.kind in _KINDS else dtype
+    return structure, [(leaf.shape, np.dtype(plain(leaf.dtype))) for leaf in leaves]
+
+
+def _shown(kind: tuple[Any, list[tuple[tuple[int, ...], np.dtype]]]) -> str:
+    structure, kinds = kind
+    return str(jax.tree.unflatten(structure, [f"{dtype}{list(shape)}" for shape, dtype in kinds]))
 
 
 def _rows_of(leaf: Any, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
-    found = np.array(leaf[rows])
+    found = native(np.array(leaf[rows]))
     mapped = getattr(leaf, "_mmap", None)
     # What was read stays mapped, and counts as memory of this process, until it is given back.
     if isinstance(mapped, mmap.mmap) and getattr(leaf, "mode", "") == "r":
