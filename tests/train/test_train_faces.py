@@ -345,3 +345,40 @@ def test_a_resume_with_other_data_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="another run: it has data"):
         fit(jnp.zeros(2), square, other, steps=4, resume=True, **options)
     fit(jnp.zeros(2), square, X, steps=4, resume=True, **options)
+
+
+def test_another_validation_is_refused_where_the_lowest_loss_is_kept(tmp_path):
+    train = lambda folder, validation, **more: fit(
+        jnp.zeros(2), square, X, optimiser=SGD, batch_size=2, log_every=2, validation=validation,
+        folder=tmp_path / folder, key=jr.key(0), **more,
+    )[1]  # fmt: skip
+    for patience in (None, 3):
+        train(str(patience), X, steps=4, patience=patience)
+    told = train("None", X + 1, steps=8, resume=True)
+    assert told.history["step"].tolist() == [2, 4, 6, 8]
+    with pytest.raises(CheckpointError, match="it has validation = "):
+        train("3", X + 1, steps=8, patience=3, resume=True)
+    assert train("3", X, steps=8, patience=3, resume=True).best_step == 8
+
+
+def test_the_folder_of_the_other_face_is_named_as_that(tmp_path):
+    by_fit = lambda folder: fit(jnp.zeros(2), square, X, optimiser=SGD, steps=2, batch_size=2,
+                                folder=folder, resume=True, key=jr.key(0))  # fmt: skip
+    step = lambda s, batch, *, key: (s, {})
+    by_iterate = lambda folder: iterate(step, jnp.zeros(2), Stream(X, 2), steps=2, folder=folder,
+                                        resume=True, key=jr.key(0))  # fmt: skip
+    by_fit(tmp_path / "fit")
+    by_iterate(tmp_path / "iterate")
+    with pytest.raises(CheckpointError, match="not written by `iterate`"):
+        by_iterate(tmp_path / "fit")
+    with pytest.raises(CheckpointError, match="not written by `fit`"):
+        by_fit(tmp_path / "iterate")
+
+
+def test_a_run_that_failed_at_once_has_a_history_of_no_points():
+    never = lambda w, batch, *, key: (jnp.sum(w) * jnp.nan, {})
+    with pytest.raises(TrainingError) as caught:
+        fit(jnp.zeros(2), never, X, optimiser=SGD, steps=2, batch_size=2, key=jr.key(0))
+    told = caught.value.info
+    assert told.history["step"].tolist() == told.lines() == []
+    assert (told.step, int(told.rollbacks), bool(told.good)) == (0, 1, False)

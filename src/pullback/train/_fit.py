@@ -58,7 +58,8 @@ def fit(
     $$\theta_{s+1} = \theta_s + \text{update}\big(\nabla_\theta L(\theta_s, b_s)\big)$$
 
     The real floating arrays of `model` are its parameters $\theta$, or those of them that
-    `trainable` picks; all else in it stays as it is, to the bit. The vectors by which Lipschitz
+    `trainable` picks; all else in it stays as it is, to the bit, but for arrays of NumPy, which
+    become JAX's, of JAX's dtypes. The vectors by which Lipschitz
     layers know their norm follow every update, where they too are picked; else such a layer looks
     for its norm at every step.
     The batch $b_s$ is places $sB$ to $(s+1)B - 1$ of the epochs' permutations laid end to end, so
@@ -124,10 +125,11 @@ def fit(
             model there. None: nowhere.
         resume: go on from the checkpoint in `folder`, if there is one, with the same model, loss,
             optimiser and numbers. The parameters come out bit for bit as those of a run that was
-            never stopped, on the same machine. After a `TrainingError` the loss, `clip_norm` and
-            the settings of the optimiser may be others, for they may be what was to blame. Without
-            `resume` training starts afresh from `model`, with a warning where that replaces the
-            checkpoint of another run.
+            never stopped, on the same machine. `steps` may be another; so may `log_every`, but with
+            `rollbacks`, and `validation`, but with `patience`. After a `TrainingError` the loss,
+            `clip_norm` and the settings of the optimiser may be others, for they may be what was to
+            blame. Without `resume` training starts afresh from `model`, with a warning where that
+            replaces the checkpoint of another run.
         progress: show a bar on stderr. None: where stderr is a terminal.
         mesh: spread each batch over these devices, as
             `jax.make_mesh((n,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))` gives them.

@@ -66,6 +66,7 @@ class FitJob(AbstractJob):
     described: dict[str, Any]
 
     keeps_state = True
+    face, mark = "fit", "trained"
 
     @classmethod
     def of(
@@ -104,6 +105,8 @@ class FitJob(AbstractJob):
         described = {}
         if plan.folder is not None:
             identity |= {"data": data_digest(stream.data)}
+            if plan.patience is not None:  # the lowest loss so far is of the same held-out data
+                identity |= {"validation": data_digest(validation)}
             described = _described(plan, step, own, start, setup, runs, feed)
         return cls(
             step, own, is_array_of(start.params), setup, program, streams, feed, validation,
@@ -128,8 +131,6 @@ class FitJob(AbstractJob):
         return self.described
 
     def load(self, file: Path, header: dict[str, Any], start: Trained) -> dict[str, PyTree]:
-        if "trained" not in header:
-            raise CheckpointError(f"{file}: not written by `fit`; use another folder.")
         check_same(
             file,
             stored=header["trained"],

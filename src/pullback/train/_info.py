@@ -28,7 +28,8 @@ class TrainingInfo:
         history: `step`, each metric (the mean over the steps since the point before; NaN where none
             was taken), `validation_...` of each that is measured there (NaN where it was not
             measured) and `steps_per_second`, `[points]` or `[points, runs]`.
-        rollbacks: how often the state went back to a snapshot.
+        rollbacks: how often the state went back to a snapshot; of a run that failed, one more than
+            `rollbacks` allows.
         good: False for a run of several that failed; its state is its last good one.
         seconds: wall-clock time of this call, compilation included.
         best_step: the step of the lowest validation loss, with `patience`; else None.
@@ -71,7 +72,7 @@ def history_of(entries: Iterable[dict[str, Any]]) -> dict[str, Any]:
     for name in names:
         rows = [np.asarray(entry.get(name, np.nan), float) for entry in entries]
         found[name] = np.stack(np.broadcast_arrays(*rows)) if rows else np.zeros(0)
-    return found | ({"step": found["step"].astype(int)} if entries else {})
+    return {**found, "step": np.asarray(found.get("step", ()), int)}
 
 
 class TrainingError(RuntimeError):

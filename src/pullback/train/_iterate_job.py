@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from pullback.train._advice import refuse_traced
-from pullback.train._checkpoint import CheckpointError, check_same, load_part
+from pullback.train._checkpoint import check_same, load_part
 from pullback.train._engine import DIVERGED, METRIC, Own, Program, Setup, program_of
 from pullback.train._failures import raise_failure, what_failed
 from pullback.train._identity import check_computes_the_same, identity_of
@@ -74,6 +74,7 @@ class IterateJob(AbstractJob):
     computes: dict[str, Any]
 
     keeps_state = False
+    face, mark = "iterate", "computes"
 
     @classmethod
     def of(
@@ -132,8 +133,6 @@ class IterateJob(AbstractJob):
         return {"fixed": fixed(self.rest), "computes": self.computes}
 
     def load(self, file: Path, header: dict[str, Any], start: PyTree) -> dict[str, PyTree]:
-        if "computes" not in header:
-            raise CheckpointError(f"{file}: not written by `iterate`; use another folder.")
         check_same(file, stored=header["fixed"], wanted=fixed(self.rest))
         if "step" not in mendable(header):
             check_computes_the_same(file, "step", stored=header["computes"], wanted=self.computes)

@@ -27,6 +27,9 @@ class AbstractJob(abc.ABC):
 
     # Whether a step that fails leaves the state as it was before.
     keeps_state: bool
+    # The function that it is the job of, and an entry that only this one's header has.
+    face: str
+    mark: str
     identity: dict[str, Any]
     setup: Setup
     program: Program

@@ -114,8 +114,8 @@ def _identity(plan: Plan, job: AbstractJob) -> dict[str, Any]:
 def _checked_header(plan: Plan, job: AbstractJob, file: Path) -> dict[str, Any]:
     """The header of a checkpoint whose numbers are those of this training."""
     header = read_header(file)
-    if "identity" not in header or "rollbacks" not in header:
-        raise CheckpointError(f"{file}: not written by `fit` or `iterate`; use another folder.")
+    if job.mark not in header or "identity" not in header or "rollbacks" not in header:
+        raise CheckpointError(f"{file}: not written by `{job.face}`; use another folder.")
     wanted = _identity(plan, job)
     for name in dict.fromkeys([*header["identity"], *wanted]):
         if name in _OF_ROLLBACKS and not (name in wanted and name in header["identity"]):
