@@ -226,7 +226,7 @@ def test_the_loss_of_a_hybrid_is_its_two_parts(flow):
     ("make", "message"),
     [
         (lambda f: f.log_prob(jnp.zeros((4, 3))), r"must have shape \[..., 2\], got \(4, 3\)"),
-        (lambda f: f.log_prob(jnp.zeros((4, 2)), batch_size=0), "`batch_size` must be at least 1"),
+        (lambda f: f.log_prob(jnp.zeros((4, 2)), batch_size=0), "`batch_size` must be 1 or more"),
         (lambda f: log_prob_estimate(f, jnp.zeros(2), samples=1, key=jr.key(0)), "`samples` must"),
         (lambda f: residual_flow(2, blocks=0, key=jr.key(0)), "`blocks` must be 1 or more"),
         (lambda f: residual_flow(2, bound=1.1, key=jr.key(0)), "has the Lipschitz bound 1.3"),

@@ -9,6 +9,7 @@ from jaxtyping import Array, PyTree
 from rich.console import Console
 from rich.progress import track
 
+from pullback._in_batches import check_batch_size
 from pullback._leading_axis import leading_axis
 from pullback._traced import Compiled
 
@@ -27,8 +28,7 @@ def over_chunks(
     serves them. It is traced here, once, so that it is of what the user's functions read by now.
     """
     count = leading_axis(data, name="x")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be 1 or more, got {batch_size}.")
+    check_batch_size(batch_size)
     size = min(batch_size or count, count)
     shown = sys.stderr.isatty() if progress is None else progress
     starts = track(

@@ -15,6 +15,7 @@ import jax.random as jr
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._in_batches import over_rows
 from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 from pullback.bounds._mutual_information_known import pairwise_log_prob
@@ -160,8 +161,6 @@ def aggregate_log_prob(
         >>> print(f"{joint[0] - marginals.sum():.3f}")  # one tells the other
         0.693
     """
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be 1 or more, got {batch_size}.")
 
     def of_one(one: Array, weights: Array) -> AggregateLogProb:
         table = pairwise_marginal_log_prob(posterior, one[None])[0]
@@ -176,9 +175,7 @@ def aggregate_log_prob(
     else:
         row = lambda one: of_one(*one)
         rows = (z, log_weights)
-    if batch_size is None or batch_size >= len(z):
-        return jax.vmap(row)(rows)
-    return jax.lax.map(jax.checkpoint(row), rows, batch_size=batch_size)
+    return over_rows(row, rows, batch_size, recompute=True)
 
 
 class AggregateSamples(NamedTuple):

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from pullback._in_batches import over_rows
 from pullback._key import checked_key
 
 from ._divergence import AbstractDivergence, ExactDivergence
@@ -119,6 +119,4 @@ def stein_terms(
         value, trace = method(f, x, method.probe(x, key=key))
         return SteinTerms(jnp.vdot(s, value) + trace, jnp.sum(jnp.square(value)))
 
-    if batch_size is None or batch_size >= len(x):
-        return jax.vmap(one)((x, scores, keys))
-    return jax.lax.map(one, (x, scores, keys), batch_size=batch_size)
+    return over_rows(one, (x, scores, keys), batch_size)

@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Key
 
+from pullback._in_batches import over_rows
 from pullback._promotion import standard_promotion
 
 from ._distribution import (
@@ -54,9 +55,7 @@ class Enumeration(AbstractEstimator):
             # Not of what never comes; but at 0 a probability has a slope, and f counts there.
             return share * jnp.where((share == 0) & ~jnp.isfinite(value), 0, value)
 
-        if batch_size is None or batch_size >= len(outcomes):
-            return jnp.sum(jax.vmap(term)(outcomes))
-        return jnp.sum(jax.lax.map(jax.checkpoint(term), outcomes, batch_size=batch_size))
+        return jnp.sum(over_rows(term, outcomes, batch_size, recompute=True))
 
     def _outcomes(self, q: Any) -> Array:
         """Every outcome of the whole batch shape, `[outcome, *batch, *event]`."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from pullback._in_batches import over_rows
 from pullback._key import checked_keys
 from pullback._once import once
 
@@ -104,10 +105,7 @@ def over_samples(
         >>> over_samples(lambda key: jax.random.normal(key, (2,)), keys, 4).shape
         (6, 2)
     """
-    keys = checked_keys(keys)
-    if batch_size is None or batch_size >= len(keys):
-        return jax.vmap(function)(keys)
-    return jax.lax.map(jax.checkpoint(function), keys, batch_size=batch_size)
+    return over_rows(function, checked_keys(keys), batch_size, recompute=True)
 
 
 @eqx.filter_custom_jvp

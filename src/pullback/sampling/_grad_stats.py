@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from pullback._in_batches import check_batch_size
 from pullback._key import checked_keys
 from pullback._traced import compiled
 
@@ -86,8 +87,7 @@ def grad_stats(
     keys = checked_keys(keys)
     if len(keys) < 2:
         raise ValueError(f"`keys` must be at least two keys, got {len(keys)}.")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
+    check_batch_size(batch_size)
     value, mean, std = _moments(loss, model, keys, min(batch_size or len(keys), len(keys)))
     return GradStats(mean, std, value, len(keys))
 

@@ -11,6 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback import ode, sde
+from pullback._in_batches import over_batches
 from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.nn import ConcatMLP
@@ -170,16 +171,7 @@ class SDEBNN(eqx.Module):
             )
             return jnp.mean(jax.nn.softmax(found.values, axis=-1), axis=0)
 
-        if batch_size is None or batch_size >= x.shape[0]:
-            return of_batch(x)
-        positive(batch_size=batch_size)
-        whole = x.shape[0] // batch_size * batch_size
-        chunks = x[:whole].reshape(-1, batch_size, *x.shape[1:])
-        probs = jax.lax.map(of_batch, chunks)
-        probs = probs.reshape(whole, probs.shape[-1])
-        if whole < x.shape[0]:
-            probs = jnp.concatenate([probs, of_batch(x[whole:])])
-        return probs
+        return over_batches(of_batch, x, batch_size)
 
 
 def mlp_sde_bnn(

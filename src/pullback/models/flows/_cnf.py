@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode
 from pullback._dependence import depends_on
+from pullback._in_batches import check_batch_size
 from pullback._key import checked_key
 from pullback._times import cast_times, refuse_dates
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
@@ -303,8 +304,7 @@ class CNF(AbstractFlow):
         *,
         log_det: bool,
     ) -> ode.Solution:
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, or None for all, got {batch_size}")
+        check_batch_size(batch_size)
         divergence = self.divergence
         if divergence is None:
             own = hasattr(self.field, "with_divergence") and contexts is None

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from pullback import ode
+from pullback._in_batches import over_batches
 from pullback.calculus import AbstractDivergence
 
 
@@ -110,13 +111,7 @@ def solve_rows(
         found = jax.eval_shape(batch, jax.tree.map(like, (rows, contexts, keys)))
         empty = jax.tree.map(lambda x: jnp.zeros((0, *x.shape[1:]), x.dtype), found)
         return eqx.tree_at(lambda s: s.ts, empty, ts)
-    if batch_size is None or batch_size >= n:
-        return batch((rows, contexts, keys))
-    number = -(-n // batch_size)
-    even = -(-n // number)
-    # The last batch is filled up with the first rows, so that one program serves all.
-    index = jnp.arange(number * even).reshape(number, even) % n
-    pick = lambda i: jax.tree.map(lambda x: x[i], (rows, contexts, keys))
-    solution = jax.lax.map(lambda i: batch(pick(i)), index)
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], solution)
-    return eqx.tree_at(lambda s: s.ts, flat, ts)
+    # As many batches as `batch_size` asks for, but of one size as far as may be.
+    even = None if batch_size is None else -(-n // -(-n // batch_size))
+    found = over_batches(batch, (rows, contexts, keys), even)
+    return eqx.tree_at(lambda s: s.ts, found, ts)

@@ -1,7 +1,6 @@
 """The residual flow, and the i-ResNet: a stack of invertible residual blocks as a density."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +12,7 @@ import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._in_batches import over_rows
 from pullback._key import checked_key
 from pullback._solve_failures import on_failure
 from pullback.nn import bounded
@@ -249,7 +249,7 @@ def forward_rows(
         row, context, key = given
         return within.forward_and_log_det(row, context=context, key=key, shared=shared)
 
-    return _over_rows(one, (rows, contexts, keys), batch_size)
+    return over_rows(one, (rows, contexts, keys), batch_size)
 
 
 @eqx.filter_jit
@@ -268,15 +268,7 @@ def inverse_rows(
         row, context = given
         return within.inverse(row, solver, max_steps, context=context)
 
-    return _over_rows(one, (rows, contexts), batch_size)
-
-
-def _over_rows(one: Callable[[Any], Any], rows: Any, batch_size: int | None) -> Any:
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1, or None for all, got {batch_size}.")
-    if batch_size is None or batch_size >= jax.tree.leaves(rows)[0].shape[0]:
-        return jax.vmap(one)(rows)
-    return jax.lax.map(one, rows, batch_size=batch_size)
+    return over_rows(one, (rows, contexts), batch_size)
 
 
 def _all_found(x: Array, info: InverseInfo) -> Array:

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback import ode
+from pullback._in_batches import check_batch_size, over_batches
 from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood
 
@@ -253,24 +254,14 @@ def _in_batches_compiled(
     keys: Array,
     samples: int,
     level: Any,
-    size: int,
+    batch_size: int | None,
 ) -> tuple[tuple[Array, ...], ode.Solution]:
-    n = times.shape[0]
-    number = -(-n // size)
-    # The last batch is filled up with the first rows, so that one program serves all.
-    index = jnp.arange(number * size).reshape(number, size) % n
-
-    def batch(index: Array) -> tuple[tuple[Array, ...], ode.Solution]:
-        mine, at, own = jax.tree.map(lambda a: a[index], (observed, times, keys))
+    def batch(given: tuple[Observations, Array, Array]) -> tuple[tuple[Array, ...], ode.Solution]:
+        mine, at, own = given
         found, solution = _of_batch(model, mine, at, own, samples, level)
         return found, ode.Solution(at, None, solution.stats, solution.result, solution.t_reached)
 
-    found = (
-        jax.lax.map(batch, index)
-        if number > 1
-        else jax.tree.map(lambda a: a[None], batch(index[0]))
-    )
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], found)
+    return over_batches(batch, (observed, times, keys), batch_size)
 
 
 def _of_batch(
@@ -313,15 +304,15 @@ def _in_batches(
     batch_size: int | None,
     key: PRNGKeyArray,
 ) -> tuple[Array, ...]:
-    for name, value in (("samples", samples), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be 1 or more, got {value}.")
+    check_batch_size(batch_size)
+    if samples < 1:
+        raise ValueError(f"`samples` must be 1 or more, got {samples}.")
     if not any(isinstance(part, Tracer) for part in observed):
         check_observations(model, observed)
     n = observed.times.shape[0]
     if times.ndim != 2 or times.shape[0] != n:
         raise ValueError(f"`times` must have shape [{n}, query], got {list(times.shape)}.")
-    keys, size = jr.split(key, n), min(batch_size or n, n)
-    found, solution = _in_batches_compiled(model, observed, times, keys, samples, level, size)
+    keys = jr.split(key, n)
+    found, solution = _in_batches_compiled(model, observed, times, keys, samples, level, batch_size)
     ode.raise_if_failed(solution)
     return found
