@@ -1,6 +1,7 @@
 """The code of the README and of the pages in docs runs, and the commands named there exist."""
 
 import ast
+import functools
 import importlib
 import inspect
 import itertools
@@ -100,6 +101,14 @@ def test_what_the_tables_say_to_write_exists_and_takes_what_it_is_given():
                 taken = inspect.signature(found).parameters if callable(found) else None
                 wrong += [code for given in call.keywords if taken and given.arg not in taken]
     assert not wrong
+
+
+@pytest.mark.parametrize("page", ["choosing.md", "extending.md"])
+def test_names_of_the_library_in_a_page_exist(page):
+    named = set(re.findall(r"\bpb((?:\.\w+)+)", (ROOT / "docs" / page).read_text()))
+    assert len(named) > 5
+    for name in sorted(named):
+        functools.reduce(getattr, name.strip(".").split("."), pb)
 
 
 def test_the_readme_names_the_two_commands_of_the_set_up():

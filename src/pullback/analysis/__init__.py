@@ -8,7 +8,6 @@ from ._annealed_evidence import evidence_by_annealing as evidence_by_annealing
 from ._annealed_evidence import evidence_sandwich as evidence_sandwich
 from ._attack import accuracy_under_attack as accuracy_under_attack
 from ._attack import pgd_attack as pgd_attack
-from ._calibration import ReliabilityCurve as ReliabilityCurve
 from ._calibration import brier_score as brier_score
 from ._calibration import expected_calibration_error as expected_calibration_error
 from ._calibration import negative_log_likelihood as negative_log_likelihood
@@ -16,9 +15,7 @@ from ._calibration import reliability_curve as reliability_curve
 from ._finite_set_stein import finite_set_stein_test as finite_set_stein_test
 from ._goodness_of_fit import compare_models as compare_models
 from ._goodness_of_fit import goodness_of_fit as goodness_of_fit
-from ._grid_mass import GridMass as GridMass
 from ._grid_mass import grid_mass as grid_mass
-from ._inference_gaps import InferenceGaps as InferenceGaps
 from ._inference_gaps import inference_gaps as inference_gaps
 from ._kernel_stein import kernel_stein_test as kernel_stein_test
 from ._local_fit import LocalFit as LocalFit
@@ -26,13 +23,10 @@ from ._local_fit import LocalSearch as LocalSearch
 from ._local_fit import fit_local as fit_local
 from ._mutual_information import MutualInformation as MutualInformation
 from ._mutual_information import estimate_mutual_information as estimate_mutual_information
-from ._mutual_information_gap import MIGResult as MIGResult
 from ._mutual_information_gap import mig as mig
-from ._ood import OODScores as OODScores
 from ._ood import auroc as auroc
 from ._ood import ood_scores as ood_scores
 from ._rate_distortion import DiscreteRateDistortion as DiscreteRateDistortion
-from ._rate_distortion import RateDistortion as RateDistortion
 from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion
 from ._rate_distortion import rate_distortion as rate_distortion
 from ._rate_distortion import reverse_water_filling as reverse_water_filling

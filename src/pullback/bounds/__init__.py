@@ -8,7 +8,6 @@ model, a posterior, the bound, and the estimator of the gradient, which is from
 from pullback import _contents
 
 from ._aggregate import AggregateLogProb as AggregateLogProb
-from ._aggregate import AggregateSamples as AggregateSamples
 from ._aggregate import aggregate_log_prob as aggregate_log_prob
 from ._aggregate import aggregate_log_weights as aggregate_log_weights
 from ._aggregate import aggregate_samples as aggregate_samples
@@ -29,7 +28,6 @@ from ._critics import JointCritic as JointCritic
 from ._critics import MLPBaseline as MLPBaseline
 from ._critics import SeparableCritic as SeparableCritic
 from ._energy_prior import EnergyPrior as EnergyPrior
-from ._energy_prior import LogNormaliser as LogNormaliser
 from ._energy_prior import log_normaliser_of as log_normaliser_of
 from ._families import AbstractFamily as AbstractFamily
 from ._families import DiagonalNormal as DiagonalNormal
@@ -37,7 +35,6 @@ from ._families import FullCovarianceNormal as FullCovarianceNormal
 from ._families import NormalMixture as NormalMixture
 from ._flow_families import AuxiliaryFlow as AuxiliaryFlow
 from ._flow_families import CouplingFlow as CouplingFlow
-from ._flow_families import FlowDistribution as FlowDistribution
 from ._flow_families import InverseAutoregressiveFlow as InverseAutoregressiveFlow
 from ._hmc import HMC as HMC
 from ._implicit import Estimate as Estimate
@@ -51,7 +48,6 @@ from ._log_weights import effective_sample_size as effective_sample_size
 from ._log_weights import leave_one_out_bounds as leave_one_out_bounds
 from ._model import LatentModel as LatentModel
 from ._model import kl_divergence as kl_divergence
-from ._mutual_information import MineEstimate as MineEstimate
 from ._mutual_information import dv as dv
 from ._mutual_information import infonce as infonce
 from ._mutual_information import js_nwj as js_nwj
@@ -75,7 +71,6 @@ from ._sumo import ragged_multilevel as ragged_multilevel
 from ._sumo import ragged_sumo as ragged_sumo
 from ._sumo import sumo as sumo
 from ._sumo_bound import SUMO as SUMO
-from ._support_family import MappedDistribution as MappedDistribution
 from ._support_family import SupportFamily as SupportFamily
 from ._total_correlation import TotalCorrelation as TotalCorrelation
 from ._total_correlation import TotalCorrelationSplit as TotalCorrelationSplit

@@ -3,7 +3,6 @@
 from pullback import _contents
 
 from ._anderson import Anderson as Anderson
-from ._diagnosis import DrawDiagnosis as DrawDiagnosis
 from ._diagnosis import diagnose_draws as diagnose_draws
 from ._dimensionwise import dimensionwise_derivatives as dimensionwise_derivatives
 from ._divergence import AbstractDivergence as AbstractDivergence

@@ -23,7 +23,6 @@ from pullback.data._mocap import mocap35 as mocap35
 from pullback.data._omniglot import omniglot as omniglot
 from pullback.data._physionet import physionet2012 as physionet2012
 from pullback.data._places import locate as locate
-from pullback.data._processes import SyntheticSeries as SyntheticSeries
 from pullback.data._processes import cosine_points as cosine_points
 from pullback.data._processes import ornstein_uhlenbeck as ornstein_uhlenbeck
 from pullback.data._processes import poisson_events as poisson_events

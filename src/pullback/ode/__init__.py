@@ -17,7 +17,6 @@ from ._control import rms_norm as rms_norm
 from ._control import state_norm as state_norm
 from ._deferred_penalty import DeferredPenalty as DeferredPenalty
 from ._jacobi_newton import JacobiNewton as JacobiNewton
-from ._jacobi_newton import RootInfo as RootInfo
 from ._jacobi_newton import find_root as find_root
 from ._loop import integrate as integrate
 from ._method import Method as Method

@@ -25,19 +25,16 @@ from ._enumeration import Enumeration as Enumeration
 from ._enumeration import enumerated_kl as enumerated_kl
 from ._estimator import AbstractEstimator as AbstractEstimator
 from ._estimator import over_samples as over_samples
-from ._expectation import ValueAndGrad as ValueAndGrad
 from ._expectation import expectation as expectation
 from ._expectation import value_and_grad as value_and_grad
 from ._fixed_distribution import FixedDistribution as FixedDistribution
 from ._fixed_distribution import fixed as fixed
-from ._grad_stats import GradStats as GradStats
 from ._grad_stats import grad_stats as grad_stats
 from ._gumbel import GumbelSoftmax as GumbelSoftmax
 from ._gumbel import StraightThrough as StraightThrough
 from ._gumbel import gumbel_softmax as gumbel_softmax
 from ._gumbel import straight_through as straight_through
 from ._gumbel import temperature_schedule as temperature_schedule
-from ._langevin import LangevinInfo as LangevinInfo
 from ._langevin import MALAInfo as MALAInfo
 from ._langevin import langevin as langevin
 from ._langevin import mala as mala
@@ -53,7 +50,6 @@ from ._policy import AbstractPolicyEstimator as AbstractPolicyEstimator
 from ._policy import ActorCritic as ActorCritic
 from ._policy import Episodes as Episodes
 from ._policy import LaxPolicy as LaxPolicy
-from ._policy import PolicyGradient as PolicyGradient
 from ._policy import RelaxPolicy as RelaxPolicy
 from ._policy import act as act
 from ._policy import discounted_returns as discounted_returns

@@ -11,7 +11,6 @@ from diffrax import VirtualBrownianTree as VirtualBrownianTree
 
 from pullback import _contents
 
-from ._convert import ConvertedDrift as ConvertedDrift
 from ._convert import ito_to_stratonovich as ito_to_stratonovich
 from ._convert import stratonovich_to_ito as stratonovich_to_ito
 from ._equation import KL as KL

@@ -2,7 +2,6 @@
 
 from pullback import _contents
 
-from ._block import BlockOutput as BlockOutput
 from ._block import SDEBNNBlock as SDEBNNBlock
 from ._block import sde_bnn_block as sde_bnn_block
 from ._conv_field import ConvField as ConvField
@@ -18,7 +17,6 @@ from ._sde_bnn import conv_sde_bnn as conv_sde_bnn
 from ._sde_bnn import mlp_sde_bnn as mlp_sde_bnn
 from ._weight_process import KL as KL
 from ._weight_process import BottleneckDrift as BottleneckDrift
-from ._weight_process import WeightPaths as WeightPaths
 from ._weight_process import WeightProcess as WeightProcess
 
 __all__, __dir__ = _contents.of(__name__)

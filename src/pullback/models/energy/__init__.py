@@ -13,7 +13,6 @@ from ._fit_vera import fit_vera as fit_vera
 from ._jem import JEM as JEM
 from ._jem_step import JEMState as JEMState
 from ._jem_step import JEMStep as JEMStep
-from ._jem_step import JEMTerms as JEMTerms
 from ._jem_step import jem_terms as jem_terms
 from ._latent_generator import LatentGenerator as LatentGenerator
 from ._linear_ica import LinearICA as LinearICA

@@ -21,7 +21,6 @@ from ._cnf import CNF as CNF
 from ._context_nets import ConditionalNormal as ConditionalNormal
 from ._context_nets import ContextField as ContextField
 from ._context_nets import ContextMLP as ContextMLP
-from ._estimate import LogProbEstimate as LogProbEstimate
 from ._estimate import log_prob_estimate as log_prob_estimate
 from ._given import FlowFamily as FlowFamily
 from ._given import Given as Given

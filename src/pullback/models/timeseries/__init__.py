@@ -10,7 +10,6 @@ from pullback.models.likelihoods import Normal as Normal
 from pullback.models.likelihoods import Poisson as Poisson
 
 from ._cells import AbstractCell as AbstractCell
-from ._cells import CellPath as CellPath
 from ._cells import GaussianGRUCell as GaussianGRUCell
 from ._cells import GRUCell as GRUCell
 from ._cells import GRUDCell as GRUDCell
@@ -33,11 +32,9 @@ from ._latent_ode_fit import LatentODELoss as LatentODELoss
 from ._latent_ode_fit import TrainingSeries as TrainingSeries
 from ._latent_ode_fit import latent_ode as latent_ode
 from ._latent_priors import AbstractLatentPrior as AbstractLatentPrior
-from ._latent_priors import GaussianMarginals as GaussianMarginals
 from ._latent_priors import NeuralPrior as NeuralPrior
 from ._latent_priors import OrnsteinUhlenbeck as OrnsteinUhlenbeck
 from ._latent_sde import LatentSDE as LatentSDE
-from ._latent_sde import PathELBOTerms as PathELBOTerms
 from ._latent_sde_fit import Control as Control
 from ._latent_sde_fit import LatentSDELoss as LatentSDELoss
 from ._latent_sde_fit import latent_sde as latent_sde
@@ -58,7 +55,6 @@ from ._prediction import impute as impute
 from ._prediction import predict as predict
 from ._prediction import reconstruct as reconstruct
 from ._prediction import sample_paths as sample_paths
-from ._readout import Readout as Readout
 from ._transitions import AbstractTransition as AbstractTransition
 from ._transitions import Decay as Decay
 from ._transitions import ODETransition as ODETransition

@@ -21,7 +21,6 @@ from ._losses import BoundLoss as BoundLoss
 from ._losses import ObjectiveLoss as ObjectiveLoss
 from ._losses import batch_terms as batch_terms
 from ._losses import importance_weighted_evidence as importance_weighted_evidence
-from ._mixture_priors import EvenMixture as EvenMixture
 from ._mixture_priors import MixturePrior as MixturePrior
 from ._mixture_priors import VampPrior as VampPrior
 from ._networks import ConvDecoder as ConvDecoder
