@@ -144,7 +144,7 @@ def evidence_sandwich(
     """Bracket $\\log p(x)$ of simulated examples: a certificate for the settings of `annealing`.
 
     The width says how far `evidence_by_annealing` with the same settings falls short on data like
-    these. It is worth nothing for real data unlike them, and cannot be had for any real example.
+    these. It says nothing about real data unlike them, and no real example has one.
 
     Args:
         model: from one example to its `LatentModel`.

@@ -125,7 +125,7 @@ def _shape_of(name: str, function: Any, like: jax.ShapeDtypeStruct) -> jax.Shape
 
 
 def scores_at(score: Function, x: Float[Array, "n dim"], batch_size: int) -> Float[Array, "n dim"]:
-    """The score of every point, so many at once."""
+    """The score of every point, a batch at a time."""
     with standard_promotion():
         found = jax.lax.map(score, x, batch_size=min(batch_size, len(x)))
     return found.astype(x.dtype)

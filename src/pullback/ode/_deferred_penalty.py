@@ -43,7 +43,7 @@ class DeferredPenalty(AbstractAdjoint):
 
     What it saves is the evaluations of $g$ in the forward pass: 5 to 20 % of the time of a training
     step with `TaylorEnergy` of order 2 to 4 (benchmarks/bench_taynode.py), the most with `Replay`;
-    nothing with order 1, whose rate is the velocity that is known anyhow.
+    nothing with order 1, whose rate is the velocity that is known anyway.
 
     Attributes:
         adjoint: how the backward pass runs: `Replay()` (the default) or `Backsolve()`.

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about a measured number, and whether the number bears it out.
+    """A sentence about a measured number, and whether the number supports it.
 
     The claim holds when `at_least <= value <= at_most`; a bound that is `None` is not asked for.
     Whether it holds is computed and cannot be given; a value that is not a number never holds.
@@ -23,7 +23,7 @@ class Claim:
         spread: Standard deviation of the figure over the seeds; `None` when it is deterministic.
         seeds: How many seeds were measured.
         unit: The unit of `value`, `spread` and the bounds; empty for a pure number.
-        reference: The figure that the value is held against, and where that figure comes from.
+        reference: The figure that the value is compared with, and where that figure comes from.
 
     Raises:
         ValueError: Neither bound is given, a bound is not a number, or the two cross.

@@ -10,7 +10,7 @@ _METHODS = {"log_prob": "log_prob(z)", "sample": "sample(key, shape)"}
 def require_distribution(q: Any, name: str) -> None:
     """Refuse what lacks a part of a distribution, before anything is computed with it.
 
-    One of NumPyro, FlowJAX, distreqx or one's own is known by its methods: `log_prob(z)`, and
+    One of NumPyro, FlowJAX, distreqx or your own is known by its methods: `log_prob(z)`, and
     `sample(key, shape)` or `sample(key)`. What can be evaluated and not drawn from is a density of
     unknown mass, under which a bound is none.
 

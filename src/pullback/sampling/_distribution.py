@@ -26,7 +26,7 @@ Q = TypeVar("Q")
 class Distribution(Protocol):
     """One of `numpyro.distributions`, or anything else with these two methods.
 
-    Gradients flow through its array leaves: a class of one's own is an `eqx.Module`, or is
+    Gradients flow through its array leaves: a class of your own is an `eqx.Module`, or is
     registered as a PyTree otherwise. `docs/distributions.md` has the whole contract. What else it
     can do is known by what it has:
 

@@ -141,7 +141,7 @@ class GumbelSoftmax(AbstractEstimator):
     $$ \hat g = \nabla_\phi f\big(\mathrm{softmax}((\text{logits}_\phi + g) / \tau)\big) $$
 
     For `numpyro.distributions.Bernoulli` (then a sigmoid of logistic noise), `OneHotCategorical`
-    and a distribution of one's own with `as_discrete()` (see `Distribution`); `f` is evaluated
+    and a distribution of your own with `as_discrete()` (see `Distribution`); `f` is evaluated
     inside the simplex and differentiated. Biased: towards zero temperature the bias vanishes while
     the variance grows like $1 / \tau$. The value that `expectation` gives is that of the relaxed
     sample, and can flatter a model: score with `ScoreFunction`, which draws discrete ones. Where

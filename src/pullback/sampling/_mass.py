@@ -71,7 +71,7 @@ def log_or_none(q: Any, z: Array) -> Array | None:
 
 
 def mass_or_none(q: Any, z: Array) -> Array | None:
-    """The probability of z as it hangs on the parameters at 0 and 1, where the logarithm ends."""
+    """The probability of z as a function of the parameters at 0 and 1, where the logarithm ends."""
     match q:
         case dist.BernoulliProbs():
             p = _real(q.probs)

@@ -27,7 +27,7 @@ class Relax(AbstractEstimator):
        \qquad z \sim p(z), \quad b = H(z), \quad \tilde z \sim p(z \mid b) $$
 
     with respect to the logits of q, and on from there by the chain rule. Unbiased for every c. For
-    `numpyro.distributions.Bernoulli`, `OneHotCategorical` and a distribution of one's own with
+    `numpyro.distributions.Bernoulli`, `OneHotCategorical` and a distribution of your own with
     `as_discrete()` (see `Distribution`); `f` is called once a sample, with zeros and ones as
     floats, and never differentiated with respect to them, so it may be a black box
     (`jax.pure_callback`), unless the control variate contains it.

@@ -92,11 +92,11 @@ class GaussNewtonProposal(AbstractProposal):
     $$ P = I + J^\top J / \sigma^2, \qquad
        \xi = N\big(z_0 + P^{-1} (J^\top (x - g(z_0)) / \sigma^2 - z_0),\; P^{-1}\big) $$
 
-    Nothing is learned. For a linear g it is the posterior itself and hardly hangs on $z_0$. It
+    Nothing is learned. For a linear g it is the posterior itself and hardly depends on $z_0$. It
     costs a Jacobian: as many forward passes as there are latents.
 
     Args:
-        keep: whether $z_0$, an exact draw, is one latent more. Where the tangent leads astray the
+        keep: whether $z_0$, an exact draw, is one latent more. Where the tangent misleads, the
             score is then that of $z_0$, and stays bounded.
 
     Example:

@@ -63,7 +63,7 @@ class AbstractLikelihood(eqx.Module):
     def support(self) -> Any:
         """What an entry of the data may be: a constraint of `numpyro.distributions.constraints`.
 
-        Data on the host are held against it before they are scored, and its `feasible_like` is put
+        Data on the host are compared with it before they are scored, and its `feasible_like` is put
         where nothing was observed.
         """
 

@@ -81,7 +81,7 @@ def _in_words(support: Any) -> str:
     what = "whole numbers" if support.is_discrete else "finite numbers"
     low, high = (getattr(support, f"{end}_bound", None) for end in ("lower", "upper"))
     if low is None and high is None:
-        # Not only the real numbers have no bounds; a support of one's own says itself what it is.
+        # Not only the real numbers have no bounds; a support of your own says itself what it is.
         return what if repr(support) == "Real()" else f"of the support {support!r}"
     return (
         what

@@ -51,7 +51,7 @@ class OrnsteinUhlenbeck(AbstractLatentPrior):
        \mathrm{cov}(z(s), z(t)) = \frac{\sigma^2}{2\theta} e^{-\theta |s - t|} $$
 
     Seen with Gaussian noise, it is a Gaussian process, so the evidence and the posterior of one
-    such series are known: what a latent SDE finds can be held against them.
+    such series are known: what a latent SDE finds can be compared with them.
 
     Attributes:
         latent: the number of processes.

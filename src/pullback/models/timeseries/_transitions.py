@@ -101,7 +101,7 @@ class ODETransition(AbstractTransition):
     def __call__(
         self, h: Float[Array, " size"], t0: Float[Array, ""], t1: Float[Array, ""]
     ) -> Float[Array, " size"]:
-        tableau: Any = tableau_of(self.solver)  # which is there, or there were no such transition
+        tableau: Any = tableau_of(self.solver)  # checked on construction
         step = (t1 - t0) / self.steps
 
         def one(h: Array, number: Array) -> tuple[Array, None]:

@@ -74,7 +74,7 @@ def _stretched(series: data.IrregularSeries) -> data.IrregularSeries:
 def _training_series(
     series: data.IrregularSeries, window: tuple[float, float], seed: int
 ) -> ts.TrainingSeries:
-    """Each series thrice: shown whole, shown in part, and shown up to a time; scored whole."""
+    """Each series three times: shown whole, shown in part, and shown up to a time; scored whole."""
     shown, _ = series.hold_out(_SHOWN, seed=seed)
     start = window[0] + _PAST * (window[1] - window[0])
     past = series._replace(mask=series.mask & (series.times < start)[:, :, None])

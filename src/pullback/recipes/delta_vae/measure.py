@@ -26,7 +26,7 @@ from pullback.recipes.delta_vae.models import Config
 
 _LATENT = ("mean", "scale", "z", "mean_fit", "scale_fit")
 
-# Lengths and correlations at which the committed rate is held against a minimiser.
+# Lengths and correlations at which the committed rate is compared with a minimiser.
 CASES = ((2, 0.9), (8, 0.5), (8, 0.9), (32, 0.95))
 
 

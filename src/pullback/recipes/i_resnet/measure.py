@@ -23,7 +23,7 @@ from pullback.recipes.i_resnet.models import (
 )
 
 _LOST = 1e30  # an error that overflows
-_ROUNDING = 1e-4  # below it a float32 error is rounding, and no bound is held against it
+_ROUNDING = 1e-4  # below it a float32 error is rounding, and no bound is compared with it
 SHOWN = (0, 1, 3, 10, 30)  # iterations whose images are shown
 TERMS = (1, 2, 3, 5, 10, 20)
 

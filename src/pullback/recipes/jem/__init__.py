@@ -194,8 +194,8 @@ def _claims_of_moons(config: Config, found: Found, planes: Found, trained: Found
             reference="200 to 500 in plain JAX, whatever the box that they are summed over",
         ),
         Claim(
-            "When not to trust it: in a hurry, without a guard, energies explode while all numbers "
-            "are finite (largest negative log-likelihood of a test point)",
+            "When not to trust it: at too high a rate and without a guard, energies explode while "
+            "all numbers are finite (largest negative log-likelihood of a test point)",
             value=float(nll["no guard"].max()),
             at_least=100.0,
             unit="nats",

@@ -126,7 +126,7 @@ def moon_kinds(config: Config) -> dict[str, Kind]:
 
 
 def hasty_kinds(config: Config) -> dict[str, Kind]:
-    """The same in a hurry: without a guard, with one, and with a penalty instead."""
+    """The same at too high a rate: without a guard, with one, and with a penalty instead."""
     sampler = SGLD(config.hasty_chain, step_size=0.05, noise=None)
     hasty = Kind(config.width, config.hasty_steps, config.hasty_rate, sampler)
     return {

@@ -19,9 +19,9 @@ _COLOURS = {
 }  # fmt: skip
 
 _TITLES = {
-    "no guard": "in a hurry",
-    "guard": "in a hurry, guarded",
-    "penalty": "in a hurry, penalised",
+    "no guard": "at a high rate",
+    "guard": "at a high rate, guarded",
+    "penalty": "at a high rate, penalised",
 }
 
 
@@ -30,7 +30,7 @@ def draw_planes(context: Context, problem: Problem, planes: Found, worst: int) -
     titles = {
         "cross-entropy": "cross-entropy alone",
         "JEM": "JEM",
-        "no guard": "JEM in a hurry, exploded",
+        "no guard": "JEM at a high rate, exploded",
     }
     fig, axes = figure(1, len(titles), width=10.4, height=3.7)
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
@@ -57,8 +57,8 @@ def draw_planes(context: Context, problem: Problem, planes: Found, worst: int) -
         "scale of its own, and dark throughout where all of it lies outside of the picture; marks "
         "are the labelled points, the white line is where both classes are equally likely. A "
         "classifier's logits say nothing of where the data is. A JEM's do. "
-        "Trained in a hurry it explodes: all of its mass is then in a place where no data is, and "
-        "the negative log-likelihood of test points is thousands of nats.",
+        "Trained at too high a rate it explodes: all of its mass is then in a place where no data "
+        "is, and the negative log-likelihood of test points is thousands of nats.",
     )
 
 

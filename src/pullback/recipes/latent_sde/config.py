@@ -18,7 +18,7 @@ class Config:
     importance: tuple[int, ...] = (1, 8, 64, 512)
     """Numbers of paths of the importance-weighted bounds, rising, each a divisor of `scored`."""
     gradient_steps: tuple[int, ...] = (16, 64, 256)
-    """Numbers of steps at which gradients are held against their closed form, rising."""
+    """Numbers of steps at which gradients are compared with their closed form, rising."""
     gradient_draws: int = 20
     """Over how many draws of the paths the errors of gradients are averaged."""
     memory_steps: tuple[int, ...] = (64, 256, 1024)

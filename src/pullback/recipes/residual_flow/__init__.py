@@ -127,7 +127,7 @@ def _claims(
             reference=exact,
         ),
         Claim.over_seeds(
-            "Trained on 4 terms, it flatters itself by",
+            "Trained on 4 terms, its own figure is too high by",
             gap["4 terms"].tolist(),
             at_least=0.4,
             unit="nats",
