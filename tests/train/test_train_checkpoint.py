@@ -282,3 +282,25 @@ def test_a_run_is_not_resumed_with_other_settings_or_other_constants(tmp_path, w
             run({**model, "n": jnp.arange(1, 3)}, True)
     else:
         run(model, True)
+
+
+def test_a_model_that_holds_the_shapes_of_another_is_kept_and_resumed(tmp_path):
+    shape = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    tree = {"w": jnp.arange(3.0), "of": shape}
+    save_checkpoint(tmp_path / "x.npz", tree)
+    found, _ = load_checkpoint(tmp_path / "x.npz", {"w": shape_of(tree["w"]), "of": shape})
+    np.testing.assert_array_equal(found["w"], tree["w"])
+    assert found["of"] == shape
+    for other in (jax.ShapeDtypeStruct((2, 4), jnp.float32), jnp.zeros((2, 3), jnp.float32)):
+        with pytest.raises(CheckpointError, match=r"\['of'\] is float32\[2, 3\] in the checkp"):
+            load_checkpoint(tmp_path / "x.npz", {**tree, "of": other})
+    loss = lambda model, batch, *, key: (jnp.sum(model["w"] ** 2), {})
+    for steps, resume in ((2, False), (4, True)):
+        model, info = fit({"w": jnp.ones(3), "of": shape}, loss, optimiser=optax.sgd(0.1),
+                          steps=steps, folder=tmp_path, resume=resume, key=jr.key(0))  # fmt: skip
+    np.testing.assert_allclose(model["w"], 0.8**4, rtol=1e-12)
+    assert info.step == 4
+
+
+def shape_of(leaf):
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)

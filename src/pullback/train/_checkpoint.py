@@ -67,7 +67,10 @@ def save_checkpoint(
         [0. 1. 2.] {'step': 7}
     """
     described, arrays = [], {}
-    for number, (name, leaf) in enumerate(_array_leaves(tree)):
+    # A model may hold the shapes of another's arrays, which have no numbers to keep.
+    shapes = {n: _text(leaf) for n, leaf in _array_leaves(tree) if _is_shape(leaf)}
+    leaves = [(name, leaf) for name, leaf in _array_leaves(tree) if name not in shapes]
+    for number, (name, leaf) in enumerate(leaves):
         described.append(_describe(name, leaf))
         arrays[f"leaf_{number}"] = _to_numpy(leaf)
     text = json.dumps(
@@ -75,6 +78,7 @@ def save_checkpoint(
             "format": _FORMAT,
             "versions": {"pullback": __version__, "jax": jax.__version__, "numpy": np.__version__},
             "leaves": described,
+            "shapes": shapes,
             "structure": structure(tree),
             "user": {} if header is None else header,
         }
@@ -133,9 +137,12 @@ def _load(path: Path, like: T, *, part: str) -> tuple[T, dict[str, Any]]:
     within = lambda name: name.startswith(part)
     header, arrays = _read(path, wanted=within)
     leaves = [leaf for leaf in header["leaves"] if within(leaf["name"])]
-    _check_leaves(
-        path, stored=leaves, wanted=[_describe(name, leaf) for name, leaf in _array_leaves(like)]
-    )
+    shapes = {name: text for name, text in header.get("shapes", {}).items() if within(name)}
+    wanted = dict(_array_leaves(like))
+    found = {n: _text(wanted[n]) for n in shapes if n in wanted and _is_shape(wanted[n])}
+    check_same(path, stored=shapes, wanted=found)
+    described = [_describe(name, leaf) for name, leaf in wanted.items() if name not in shapes]
+    _check_leaves(path, stored=leaves, wanted=described)
     described = [
         {name: text for name, text in each.items() if within(name)}
         for each in (header["structure"], structure(like))
@@ -143,8 +150,8 @@ def _load(path: Path, like: T, *, part: str) -> tuple[T, dict[str, Any]]:
     check_same(path, stored=described[0], wanted=described[1])
     stored = iter(zip(leaves, arrays, strict=True))
 
-    def restore(leaf: Any) -> Any:
-        if not is_array(leaf):
+    def restore(at: Any, leaf: Any) -> Any:
+        if not is_array(leaf) or jtu.keystr(at) in shapes:
             return leaf
         described, array = next(stored)
         if "key" in described:
@@ -152,12 +159,20 @@ def _load(path: Path, like: T, *, part: str) -> tuple[T, dict[str, Any]]:
         array = array.view(np.dtype(described["dtype"]))
         return array if isinstance(leaf, np.ndarray | np.generic) else jnp.asarray(array)
 
-    return jax.tree.map(restore, like), header["user"]
+    return jtu.tree_map_with_path(restore, like), header["user"]
 
 
 def _array_leaves(tree: Any) -> list[tuple[str, Any]]:
     leaves = jtu.tree_leaves_with_path(tree)
     return [(jtu.keystr(path), leaf) for path, leaf in leaves if is_array(leaf)]
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def _text(leaf: jax.ShapeDtypeStruct) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"
 
 
 def _describe(name: str, leaf: Any) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def is_key(leaf: Any) -> bool:
 
 
 def _digest(leaf: Any) -> str:
+    if isinstance(leaf, jax.ShapeDtypeStruct):  # a model may hold the shapes of another's arrays
+        return f"{leaf.dtype}{list(leaf.shape)}"
     array = np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf)
     text = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
     return f"{array.dtype}{list(array.shape)} {text}"

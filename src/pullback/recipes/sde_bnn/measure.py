@@ -44,7 +44,8 @@ def classifiers(
     """
     scores: dict[str, list] = {"deterministic": [], "ensemble": []}
     curves: dict[str, list] = {"deterministic": [], "ensemble": []}
-    sigmas = np.asarray(nets.blocks[0].process.prior.sigma)[0]
+    sigma_of = eqx.filter_vmap(eqx.filter_vmap(lambda prior: prior.sigma))
+    sigmas = np.asarray(sigma_of(nets.blocks[0].process.prior))[0]
     members = jax.tree.leaves(eqx.filter(twins, eqx.is_array))[0].shape[1]
     kl = np.zeros((len(splits), len(sigmas)))
     for number, split in enumerate(splits):
