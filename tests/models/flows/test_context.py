@@ -1,5 +1,6 @@
 """Densities that depend on a context: closed forms, masses, gradients, and a fit."""
 
+import dataclasses
 import inspect
 from typing import Any
 
@@ -219,6 +220,21 @@ def test_only_a_flow_of_contexts_takes_one(key):
             check_data(maximum_likelihood_loss, made, (x, x[:2]))
         with pytest.raises(ValueError, match="`data` must be points alone, got 2 parts"):
             evaluate(plain, maximum_likelihood_loss, (x, x), batch_size=2, key=key)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float32", "float16")])
+def test_points_and_contexts_of_two_dtypes_have_the_wider(kind, compiled, dtypes):
+    of = eqx.filter_jit if compiled else lambda f: f
+    flow, deviation = known(kind)
+    flow = dataclasses.replace(flow, steps=40) if isinstance(flow, CNF) else flow
+    x, c = jnp.ones((3, 2)), CONTEXTS
+    for one, other in (dtypes, dtypes[::-1]):
+        found = of(lambda x, c: flow.log_prob(x, context=c))(x.astype(one), c.astype(other))
+        assert found.dtype == max(dtypes, key=lambda name: jnp.dtype(name).itemsize)
+        want = norm.logpdf(np.asarray(x), 0, deviation(np.asarray(c))).sum(-1)
+        np.testing.assert_allclose(found, want, atol=5e-3)
 
 
 @pytest.mark.parametrize("by_base", [False, True])

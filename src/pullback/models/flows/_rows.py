@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pullback._checked_data import check_rows
+from pullback._promotion import standard_promotion
 from pullback.sampling import Distribution, draw, log_prob
 
 
@@ -31,7 +32,10 @@ def points_in_rows(points: Any, shape: tuple[int, ...]) -> tuple[Array, tuple[in
 def with_context(
     points: Any, shape: tuple[int, ...], context: Any, context_shape: tuple[int, ...] | None
 ) -> tuple[Array, Array | None, tuple[int, ...]]:
-    """Points and their contexts, a row of each for each point, and the axes of both together."""
+    """Points and their contexts, a row of each for each point, and the axes of both together.
+
+    Both have the wider of their dtypes: what is solved or scanned over has one.
+    """
     rows, batch = points_in_rows(points, shape)
     context = checked_context(context, context_shape)
     if context is None or context_shape is None:
@@ -44,6 +48,9 @@ def with_context(
             "the axes of `context` in front of one context must fit those of the points in front "
             f"of one point, got {own} and {batch}."
         ) from error
+    with standard_promotion():
+        dtype = jnp.promote_types(rows.dtype, context.dtype)
+    rows, context = rows.astype(dtype), context.astype(dtype)
     rows = jnp.broadcast_to(rows.reshape(*batch, *shape), (*both, *shape)).reshape(-1, *shape)
     context = jnp.broadcast_to(context, (*both, *context_shape)).reshape(-1, *context_shape)
     return rows, context, both
