@@ -115,6 +115,7 @@ def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullbac
         (["run", "cnf", "--data", "."], "cnf --data FILE (a table"),
         (["run", "fake", "--out", "/dev/null/x"], "cannot be made or written to (Not a directory)"),
         (["run", "fake", "--out", "/proc/nowhere"], "cannot be made or written to"),
+        (["run", "fake", "--seed", "-1"], "the seed must be 0 or more, got -1"),
         (["run", "fake", "--resume", "--overwrite"], "give one of them"),
         (["run", "fake", "stray"], "stray"),
         (["lst"], "list, run, gallery, record, data, cite"),

@@ -52,13 +52,15 @@ def run(
         What `claims.json` holds: the claims, and what they were measured with.
 
     Raises:
-        RunError: `folder` cannot be made, is held by another process, holds other files, or a run
-            that is neither the one to resume (it has other settings, data or code) nor to be
-            replaced.
+        RunError: The seed is negative; or `folder` cannot be made, is held by another process,
+            holds other files, or a run that is neither the one to resume (it has other settings,
+            data or code) nor to be replaced.
         DataError: What `data` names is not what the experiment reads.
     """
     if resume and overwrite:
         raise RunError("--resume goes on with a run and --overwrite replaces it; give one of them")
+    if seed < 0:
+        raise RunError(f"the seed must be 0 or more, got {seed}")
     files = experiment.reads(data)
     identity = identity_of(experiment, config, preset=preset, seed=seed, files=files)
     with held(folder):
