@@ -1,5 +1,7 @@
 """What training says of data, optimisers and places where it cannot work."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 
 from pullback.train import Stream, TrainingError, apply_gradient, evaluate, fit, iterate
 from pullback.train._gradient import checked_optimiser
+from pullback.train._plan import whole
 
 KEY = jr.key(0)
 
@@ -129,3 +132,19 @@ def test_data_on_a_mesh_with_explicit_axes_are_refused():
     closing = lambda m, b, *, key: (jnp.mean((m - b) ** 2) + jnp.sum(x), {})
     with pytest.raises(ValueError, match="`fit` was given is sharded"):
         run(np.ones(8), loss=closing)
+
+
+def test_numbers_of_any_kind_are_known_to_a_checkpoint(tmp_path):
+    """Those of NumPy too, which JSON does not know; a float is refused by its name."""
+    for number in (3, np.int32(3), np.uint8(3), jnp.asarray(3)):
+        assert type(whole(number, name="steps")) is int
+    assert whole(None, name="patience") is None
+    for number in (3.0, np.float32(3), "3"):
+        with pytest.raises(TypeError, match=r"`steps` must be an integer, got .*3"):
+            whole(number, name="steps")
+    size: Any = np.int32(2)
+    stream, step = Stream(np.ones(8), size), lambda s, b, *, key: (s + jnp.sum(b), {})
+    for steps in (1, 2):
+        found, _ = iterate(step, jnp.zeros(()), stream, steps=steps, folder=tmp_path, resume=True,
+                           key=KEY)  # fmt: skip
+        assert float(found) == 2 * steps

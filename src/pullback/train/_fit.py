@@ -18,7 +18,7 @@ from pullback.train._fit_job import FitJob, split_own
 from pullback.train._gradient import GradientStep, Optimiser, Trained, checked_optimiser, takes
 from pullback.train._info import TrainingInfo
 from pullback.train._learned import refuse_untrained
-from pullback.train._plan import Plan, check_plan, check_stack
+from pullback.train._plan import Plan, check_plan, check_stack, whole
 from pullback.train._run import train
 from pullback.train._sources import Feed, Stream, draws, on_host
 from pullback.train._store import begin, save
@@ -179,6 +179,7 @@ def fit(
         key=key,
         stack=None if key.ndim == 0 else "sequential" if sequential else "at once",
     )
+    batch_size = whole(batch_size, name="batch_size")
     streams = {} if data is None else {"": Stream(data, batch_size)}
     check_plan(plan, streams, sequential=sequential, has_validation=validation is not None)
     if data is None and batch_size is not None:
@@ -217,7 +218,8 @@ def fit(
         with failures_are_nan():
             shared_loss, shared_rest = plan.place(shared)
             start = _start(plan, optimiser, params, optimiser_state, state)
-            step = GradientStep(shared_loss, shared_rest, optimiser, clip_norm)
+            limit = None if clip_norm is None else float(clip_norm)
+            step = GradientStep(shared_loss, shared_rest, optimiser, limit)
             job = FitJob.of(plan, step, plan.place(own), start, streams, feed, validation)
             run = begin(plan, job, start, snapshots=rollbacks > 0 or plan.stack is not None)
         run, ending = train(plan, job, run, lambda run: save(plan, job, run))

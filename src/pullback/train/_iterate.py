@@ -14,7 +14,7 @@ from pullback._solve_failures import failures_are_nan
 from pullback.train._advice import refuse_traced
 from pullback.train._info import TrainingInfo
 from pullback.train._iterate_job import IterateJob
-from pullback.train._plan import Plan, check_plan, check_stack
+from pullback.train._plan import Plan, check_plan, check_stack, whole
 from pullback.train._run import train
 from pullback.train._sources import Feed, Stream, draws
 from pullback.train._store import begin, save
@@ -158,7 +158,7 @@ def _named(streams: Any) -> tuple[dict[str, Stream], bool]:
 
 def _stream(stream: Any) -> Stream:
     if isinstance(stream, Stream):
-        return stream
+        return stream._replace(batch_size=whole(stream.batch_size, name="batch_size"))
     if draws(stream):
         return Stream(stream)
     raise TypeError(

@@ -1,6 +1,7 @@
 """The numbers of a training, and whether they fit together."""
 
 import dataclasses
+import operator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,19 @@ def split_key(key: PRNGKeyArray) -> Keys:
     return Keys(*jr.split(key, 3))
 
 
+_COUNTS = ("steps", "log_every", "evaluate_every", "checkpoint_every", "snapshot_every")
+
+
+def whole(value: Any, *, name: str) -> Any:
+    """An integer of any kind as Python's, which a checkpoint can name; None as it is."""
+    if value is None:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """The numbers of a training. `stack`: how several runs go, None for one; see `Program`."""
@@ -51,6 +65,10 @@ class Plan:
     mesh: jax.sharding.Mesh | None
     key: Key[Array, "*runs"]
     stack: str | None
+
+    def __post_init__(self) -> None:
+        for name in (*_COUNTS, "rollbacks", "patience"):
+            object.__setattr__(self, name, whole(getattr(self, name), name=name))
 
     @property
     def runs(self) -> tuple[int, ...]:
@@ -119,8 +137,7 @@ def check_plan(
 
 
 def _check_numbers(plan: Plan) -> None:
-    counts = ("steps", "log_every", "evaluate_every", "checkpoint_every", "snapshot_every")
-    for name in counts:
+    for name in _COUNTS:
         value = getattr(plan, name)
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
