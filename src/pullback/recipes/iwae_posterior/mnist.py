@@ -18,9 +18,11 @@ class Config:
     """Training steps of each autoencoder."""
     learning_rate: float = 1e-3
     """Adam's at the start; it falls to zero along a cosine."""
+    scored: int = 1000
+    """Held-out images that are scored."""
 
     def __post_init__(self):
-        for name in ("seeds", "steps"):
+        for name in ("seeds", "steps", "scored"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         rising = self.trained
@@ -36,7 +38,12 @@ def run(config: Config, context: Context) -> list[Claim]:
 def on_images(config: Config, context: Context, images: Split, name: str) -> list[Claim]:
     """Held-out log-evidence of each way to train."""
     protocol = Protocol(
-        images=name, steps=config.steps, learning_rate=config.learning_rate, latent=50, width=200
+        images=name,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        latent=50,
+        width=200,
+        scored=config.scored,
     )
     ways = {f"k = {k}": (k, DoublyReparameterised()) for k in config.trained}
     seeds = context.seeds(config.seeds)
@@ -44,7 +51,7 @@ def on_images(config: Config, context: Context, images: Split, name: str) -> lis
 
 
 PRESETS = {
-    "smoke": Config(seeds=2, trained=(1, 5), steps=100),
+    "smoke": Config(seeds=2, scored=8, trained=(1, 5), steps=100),
     "desk": Config(),
     "paper": Config(steps=500_000),
 }

@@ -19,9 +19,11 @@ class Config:
     """Adam's at the start; it falls to zero along a cosine."""
     samples: int = 5
     """Importance samples of the weighted bounds."""
+    scored: int = 1000
+    """Held-out images that are scored."""
 
     def __post_init__(self):
-        for name in ("seeds", "steps", "samples"):
+        for name in ("seeds", "steps", "scored", "samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -34,7 +36,12 @@ def run(config: Config, context: Context) -> list[Claim]:
 def on_images(config: Config, context: Context, images: Split, name: str) -> list[Claim]:
     """Held-out log-evidence of each way to train."""
     protocol = Protocol(
-        images=name, steps=config.steps, learning_rate=config.learning_rate, latent=50, width=200
+        images=name,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        latent=50,
+        width=200,
+        scored=config.scored,
     )
     k = config.samples
     ways = {
@@ -48,7 +55,7 @@ def on_images(config: Config, context: Context, images: Split, name: str) -> lis
 
 
 PRESETS = {
-    "smoke": Config(seeds=2, steps=100),
+    "smoke": Config(seeds=2, scored=8, steps=100),
     "desk": Config(),
     "paper": Config(steps=500_000),
 }

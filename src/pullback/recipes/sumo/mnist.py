@@ -31,9 +31,11 @@ class Config:
     """Training steps of each."""
     costs: tuple[int, ...] = (6, 15)
     """Expected samples an image, each 6 or more: SUMO with m = 1 takes 6.1."""
+    scored: int = 1000
+    """Held-out images that are scored."""
 
     def __post_init__(self):
-        for name in ("seeds", "steps"):
+        for name in ("seeds", "steps", "scored"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.costs or min(self.costs) < 6:
@@ -47,7 +49,14 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 def on_images(config: Config, context: Context, images: Split, name: str) -> list[Claim]:
     """Held-out log-evidence of a bound of k samples, and of SUMO with k expected samples."""
-    protocol = Protocol(images=name, steps=config.steps, learning_rate=1e-3, latent=50, width=200)
+    protocol = Protocol(
+        images=name,
+        steps=config.steps,
+        learning_rate=1e-3,
+        latent=50,
+        width=200,
+        scored=config.scored,
+    )
     train, test = grey_rows(images)
     x = held_out(protocol, test)
     optimiser = optax.adam(optax.cosine_decay_schedule(protocol.learning_rate, config.steps))
@@ -137,7 +146,7 @@ def _sumo_loss(way: Way) -> Callable:
 
 
 PRESETS = {
-    "smoke": Config(seeds=2, steps=100, costs=(6,)),
+    "smoke": Config(seeds=2, scored=8, steps=100, costs=(6,)),
     "desk": Config(),
     "paper": Config(steps=500_000),
 }
