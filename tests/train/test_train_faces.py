@@ -192,6 +192,19 @@ def test_validation_may_be_a_function_of_the_model():
         fit(jnp.zeros(2), square, X, validation=lambda w, *, key: {"loss": w}, **options)
 
 
+def test_a_resume_remembers_how_long_nothing_was_better(tmp_path):
+    score = lambda w, *, key: {"loss": jnp.sum((w - 2.0) ** 2)}
+    options: dict[str, Any] = dict(optimiser=SGD, batch_size=6, log_every=1, validation=score,
+                                   patience=4, folder=tmp_path, key=jr.key(0))  # fmt: skip
+    _, whole = fit(jnp.zeros(2), square, X, steps=60, **options)
+    with pytest.warns(UserWarning, match="is replaced"):
+        fit(jnp.zeros(2), square, X, steps=whole.best_step + 2, **options)
+    found, info = fit(jnp.zeros(2), square, X, steps=60, resume=True, **options)
+    assert (info.ending, info.step, info.best_step) == (
+        Ending.EARLY, whole.best_step + 4, whole.best_step
+    )  # fmt: skip
+
+
 def towards(state, batch, *, key):
     return state - 0.1 * (state - jnp.mean(batch)), {}
 

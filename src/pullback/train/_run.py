@@ -163,7 +163,7 @@ def _advance(plan: Plan, job: AbstractJob, run: Run) -> tuple[Run, dict[str, Any
                 rollbacks = np.asarray(rollbacks + bad)
                 lost = bad & (rollbacks > plan.rollbacks)
                 good = np.asarray(good & ~lost)
-                back = bad & ~lost if job.keeps_state else bad
+                back = bad & ~lost
                 if np.any(back):
                     arrays = choose(jnp.asarray(back), snapshot, arrays)
                 if snapshot is not None and job.keeps_state and np.any(lost):
