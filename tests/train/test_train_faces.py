@@ -199,7 +199,7 @@ def test_a_resume_remembers_how_long_nothing_was_better(tmp_path):
     _, whole = fit(jnp.zeros(2), square, X, steps=60, **options)
     with pytest.warns(UserWarning, match="is replaced"):
         fit(jnp.zeros(2), square, X, steps=whole.best_step + 2, **options)
-    found, info = fit(jnp.zeros(2), square, X, steps=60, resume=True, **options)
+    _, info = fit(jnp.zeros(2), square, X, steps=60, resume=True, **options)
     assert (info.ending, info.step, info.best_step) == (
         Ending.EARLY, whole.best_step + 4, whole.best_step
     )  # fmt: skip
