@@ -57,6 +57,23 @@ def in_new_process(*argv: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.parametrize("argv", [["list"], ["cite", "cnf"]])
+def test_a_reader_that_has_enough_ends_it_quietly(argv):
+    script = f"import sys; from pullback import cli; sys.exit(cli.main({argv!r}))"
+    reader = "import sys; sys.stdin.close()"
+    with (
+        subprocess.Popen([sys.executable, "-c", reader], stdin=subprocess.PIPE) as enough,
+        subprocess.Popen(
+            [sys.executable, "-c", script], stdout=enough.stdin, stderr=subprocess.PIPE, text=True
+        ) as command,
+    ):
+        assert enough.stdin is not None
+        enough.stdin.close()
+        enough.wait()
+        _, err = command.communicate()
+    assert (command.returncode, err) == (0, "")
+
+
 @pytest.mark.parametrize(
     "argv",
     [("list",), ("--help",), ("run", "--help"), ("cite", "cnf"), ("--version",), ("run", "zzz")],

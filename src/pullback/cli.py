@@ -77,9 +77,11 @@ def main(argv: list[str] | None = None) -> int:
             "data": _data,
             "cite": _cite,
         }
-        return tyro.extras.subcommand_cli_from_dict(
+        status = tyro.extras.subcommand_cli_from_dict(
             commands, prog="pullback", description=_DESCRIPTION, args=argv
         )
+        sys.stdout.flush()
+        return status
     except _BadUsage as error:
         print(f"pullback: {error}", file=sys.stderr)
         return 2
@@ -89,6 +91,10 @@ def main(argv: list[str] | None = None) -> int:
             again = [word for word in argv if word not in ("--resume", "--overwrite")]
             print(f"go on with: {shlex.join(['pullback', *again, '--resume'])}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
+        # What is left in the buffer would be written at exit, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except SystemExit as stop:  # how tyro ends after --help (0) and after bad usage (2)
         return stop.code if isinstance(stop.code, int) else 2
 
