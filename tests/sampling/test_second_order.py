@@ -209,6 +209,26 @@ def test_batches_of_samples_and_the_eager_answer_agree(name, key):
             np.testing.assert_allclose(each, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["weighted", "mixed", "discrete"])
+def test_second_derivatives_are_the_same_eagerly(name, key):
+    """Of one draw each, of which the means are asked above."""
+    f, family, logits = PROBLEMS["binary"]
+
+    def mixed(both, key):
+        q = dist.Normal(both[1], 0.6)
+        return expectation(lambda z, q: both[0] * z**2, q, estimator=ScoreFunction(), key=key)
+
+    loss, at = {
+        "weighted": (bounds_of(ImportanceWeighted(3), *WEIGHTED["doubly"]), jnp.array(0.2)),
+        "mixed": (mixed, jnp.array([1.5, 0.5])),
+        "discrete": (lambda x, key: expectation(f, family(x), estimator=DISCRETE["rebar"][0],
+                                                key=key), logits),
+    }[name]  # fmt: skip
+    of = jax.jacfwd(jax.grad(lambda x: loss(x, key)))
+    with jax.numpy_dtype_promotion("standard"):
+        np.testing.assert_allclose(of(at), jax.jit(of)(at), rtol=1e-9, atol=1e-12)
+
+
 def test_a_learned_baseline_is_differentiated_with_the_distribution(key):
     """The gradient of b is b - E f, whose derivative by the logits is that of minus E f."""
     f = lambda z, q: (z - 0.3) ** 2
