@@ -163,6 +163,22 @@ def test_rules_that_are_built_anew_are_found_again():
     assert _run._cached._cache_size() == before
 
 
+def test_a_solve_that_would_raise_is_found_again():
+    from pullback._traced import _run
+    from pullback.ode import SolveError, solve
+
+    @compiled
+    def end(rate, y):
+        return solve(lambda t, y, args: rate * y**2, y, [0.0, 1.0], max_steps=64).ys[-1]
+
+    np.testing.assert_allclose(end(jnp.asarray(0.5), jnp.ones(1)), [2.0], rtol=1e-2)
+    before = _run._cached._cache_size()
+    np.testing.assert_allclose(end(jnp.asarray(-1.0), jnp.ones(1)), [0.5], rtol=1e-2)
+    with pytest.raises(Exception, match=SolveError.__name__):  # as JAX wraps it
+        jax.block_until_ready(end(jnp.asarray(2.0), jnp.ones(1)))
+    assert _run._cached._cache_size() == before
+
+
 def test_numbers_that_are_equal_are_not_the_same():
     holding = lambda value: lambda: value
     for one, other in ((0.0, -0.0), (1, True), (1, 1.0), (0j, -0j)):

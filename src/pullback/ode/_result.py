@@ -1,6 +1,7 @@
 """What a solve returns, and how it says that it failed."""
 
 import enum
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -171,23 +172,34 @@ def raise_if_failed(solution: Solution) -> Solution:
     return eqx.tree_at(lambda s: s.ys, solution, ys)
 
 
-# A callback has no derivative, so the check is told that its own is zero.
-@jax.custom_jvp
-def _zero_or_raise(result: Array, t_reached: Array) -> Array:
-    whom = on_failure()
+class _Fail:
+    """The callback of a check; equal to another that tells the same, so that a program is known."""
 
-    def fail(result: Array, t_reached: Array) -> np.ndarray:
+    def __init__(self, whom: Any, own: int) -> None:
+        self.whom, self.own = whom, own
+
+    def __hash__(self) -> int:
+        return hash((id(self.whom), self.own))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Fail) and self.whom is other.whom and self.own == other.own
+
+    def __call__(self, result: Array, t_reached: Array) -> np.ndarray:
         codes, times = np.asarray(result), np.asarray(t_reached)
         # Under vmap both branches of a cond run, for all that is mapped at once.
         if not np.all(codes == Result.SUCCESSFUL):
-            if whom is None:
+            if self.whom is None:
                 raise SolveError(_explain(codes, times))
-            whom.codes.append(int(codes.max()))
-            whom.lines.append(_explain(codes, times))
-        mapped = codes.shape[: codes.ndim - own]
+            self.whom.codes.append(int(codes.max()))
+            self.whom.lines.append(_explain(codes, times))
+        mapped = codes.shape[: codes.ndim - self.own]
         return np.zeros(mapped, times.dtype)
 
-    own = result.ndim
+
+# A callback has no derivative, so the check is told that its own is zero.
+@jax.custom_jvp
+def _zero_or_raise(result: Array, t_reached: Array) -> Array:
+    fail = _Fail(on_failure(), result.ndim)
     shape = jax.ShapeDtypeStruct((), t_reached.dtype)
     return jax.lax.cond(
         jnp.all(result == int(Result.SUCCESSFUL)),
