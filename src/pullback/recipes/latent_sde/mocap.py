@@ -238,8 +238,9 @@ def _tables(
         f"over {config.samples} samples, in the data's units. Users of the paper's code "
         "report 8 to 30 for the latent SDE. Motion is that of the mean prediction over the frames, "
         "as a share of the walk's own, of the walk with the least and of the one with the most: "
-        "near 0, a model predicts the level of each angle and not the gait, which an error alone does not show. The interval is that of the samples alone: "
-        "with other walks or another start of the training, errors differ by much more.",
+        "near 0, a model predicts the level of each angle and not the gait, which an error alone "
+        "does not show. The interval is that of the samples alone: with other walks or another "
+        "start of the training, errors differ by much more.",
     )
     context.table(
         "weights",
