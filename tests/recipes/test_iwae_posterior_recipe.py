@@ -64,9 +64,9 @@ def test_of_a_decoder_that_looks_away_everything_is_known(x32):
 
     vae = mlp_vae(4, 2, 3, likelihood=Bernoulli(), key=jr.key(0))
     still = lambda mlp, bias: eqx.tree_at(
-        lambda m: [layer.weight for layer in m.layers] + [m.layers[-1].bias],
+        lambda m: [layer.weight for layer in m.net.layers] + [m.net.layers[-1].bias],
         mlp,
-        [jnp.zeros_like(layer.weight) for layer in mlp.layers] + [bias],
+        [jnp.zeros_like(layer.weight) for layer in mlp.net.layers] + [bias],
     )
     vae = eqx.tree_at(
         lambda v: (v.encoder, v.decoder),
