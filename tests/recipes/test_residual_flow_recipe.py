@@ -63,7 +63,7 @@ def test_of_many_columns_the_roulette_trains_and_the_exact_flow_scores(tmp_path,
     file = tmp_path / "my.npz"
     np.savez(file, x=np.random.default_rng(0).normal(size=(120, 3)))
     prepared = density_table.prepare(file, (), 0)
-    flow = table._train(SMOKE, Context(tmp_path / "run"), prepared)
+    flow = table._train(table.PRESETS["smoke"], Context(tmp_path / "run"), prepared)
     x = jnp.asarray(prepared.rows[:20], jnp.float32)
     # An estimate asks for a key, and is another with another one; an exact log-density does not.
     first, second = (trained[0].log_prob(x, key=jr.key(seed)) for seed in (0, 1))
