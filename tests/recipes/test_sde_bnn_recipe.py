@@ -98,7 +98,12 @@ def test_stacked_networks_have_the_gradients_of_each_by_itself():
 
 def test_each_seed_has_training_images_of_its_own(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(sde_bnn, "on_images", lambda config, context, images: made.append(images))
+
+    def kept(config, context, images):
+        made.append(images)
+        return []
+
+    monkeypatch.setattr(sde_bnn, "on_images", kept)
     sde_bnn.run(Config(), Context(tmp_path / "a"))
     first, second = (made[0](seed) for seed in (0, 1))
     assert (len(first.train.x), len(first.test.x)) == (300, 1497)
