@@ -3,9 +3,9 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Claim:
     def over_seeds(
         cls,
         sentence: str,
-        values: Sequence[float | int],
+        values: Iterable[SupportsFloat],
         *,
         at_most: float | int | None = None,
         at_least: float | int | None = None,
@@ -71,6 +71,7 @@ class Claim:
         >>> round(claim.value, 6), round(claim.spread, 6), claim.seeds
         (3.7, 0.1, 3)
         """
+        values = [float(value) for value in values]
         return cls(
             sentence,
             value=statistics.fmean(values),
