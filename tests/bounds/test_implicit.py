@@ -97,6 +97,20 @@ def test_two_modes_of_the_paper_on_a_grid(k, key):
     assert np.mean(values) < found + jnp.log(mass) + 4 * error
 
 
+def test_the_density_is_zero_where_the_target_or_the_proposal_is(key):
+    # Neither weight is a number there.
+    target, base = dist.Uniform(0.0, 1.0), dist.Uniform(0.5, 2.0)
+    at = jnp.array([0.25, 0.75, 1.5])
+    with jax.numpy_dtype_promotion("standard"):
+        for k in (1, 4):
+            posterior = ImportanceWeightedPosterior(target.log_prob, base, k)
+            found = implied_posterior_density(posterior, at, num_sets=4000, key=key)
+            # Of the k proposals each is in the target with probability 1/3.
+            share = (1 - (2 / 3) ** k) / 0.5
+            expected = [0, 2 / 3, 2 / 3] if k == 1 else [0, share, 0]
+            np.testing.assert_allclose(found, expected, atol=0.05)
+
+
 def test_draws_by_resampling_follow_the_density(key):
     sets, draws = jr.split(key)
     posterior = bimodal(5)

@@ -169,14 +169,16 @@ def implied_posterior_density(
     """
     key = checked_key(key)
     k = posterior.samples
-    joint = jax.vmap(posterior.log_joint)(points)
+    base = jnp.exp(jax.vmap(lambda z: log_prob(posterior.base, z))(points))
+    if k == 1:
+        return base
     own = jax.vmap(posterior.log_weight)(points)
 
+    # k q(z) w(z) / (w(z) + sum of the others): one exponential for each point and set.
     def given(key: Array) -> Array:
         others = draw(posterior.base, key, (k - 1,))
-        total = jax.nn.logsumexp(jax.vmap(posterior.log_weight)(others)) if k > 1 else -jnp.inf
-        return jnp.exp(joint - jnp.logaddexp(own, total) + jnp.log(k * 1.0))
+        total = jax.nn.logsumexp(jax.vmap(posterior.log_weight)(others))
+        return jnp.where(own > -jnp.inf, jax.nn.sigmoid(own - total), 0.0)
 
-    return jnp.mean(
-        jax.lax.map(given, jr.split(key, num_sets), batch_size=batch_size or num_sets), axis=0
-    )
+    shares = jax.lax.map(given, jr.split(key, num_sets), batch_size=batch_size or num_sets)
+    return k * base * jnp.mean(shares, axis=0)
