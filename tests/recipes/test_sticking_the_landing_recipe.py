@@ -73,7 +73,7 @@ def test_images_of_a_folder_train_every_way(tmp_path, x32, monkeypatch):
     images = lambda n: rng.uniform(size=(n, 5, 5)).astype(np.float32)
     sets = Split(Labelled(images(40), np.zeros(40)), Labelled(images(9), np.zeros(9)))
     monkeypatch.setattr(mnist, "mnist", lambda folder: sets)
-    config = mnist.Config(seeds=2, steps=20, samples=2)
+    config = mnist.Config(seeds=2, steps=20, samples=(2,))
     claims = mnist.run(config, Context(tmp_path / "run", data=tmp_path))
     assert len(claims) == 3
     assert all(np.isfinite(claim.value) for claim in claims)

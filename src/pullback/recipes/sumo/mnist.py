@@ -13,8 +13,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from pullback.bounds import ImportanceWeighted
 from pullback.data import Split, mnist
-from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
-from pullback.recipes._kit.image_vaes import Protocol, grey_rows, held_out, report_scores
+from pullback.models.vae import VAE, BoundLoss
+from pullback.recipes._kit.image_vaes import grey_rows, held_out, report_scores, score, untrained
 from pullback.recipes.sumo.measure import TRUNCATION, Way, lists_of, log_evidence
 from pullback.runs import Claim, Context
 from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
@@ -44,22 +44,14 @@ class Config:
 
 def run(config: Config, context: Context) -> list[Claim]:
     """The same of MNIST."""
-    return on_images(config, context, mnist(context.data), "mnist")
+    return on_images(config, context, mnist(context.data))
 
 
-def on_images(config: Config, context: Context, images: Split, name: str) -> list[Claim]:
+def on_images(config: Config, context: Context, images: Split) -> list[Claim]:
     """Held-out log-evidence of a bound of k samples, and of SUMO with k expected samples."""
-    protocol = Protocol(
-        images=name,
-        steps=config.steps,
-        learning_rate=1e-3,
-        latent=50,
-        width=200,
-        scored=config.scored,
-    )
     train, test = grey_rows(images)
-    x = held_out(protocol, test)
-    optimiser = optax.adam(optax.cosine_decay_schedule(protocol.learning_rate, config.steps))
+    x = held_out(test, config.scored)
+    optimiser = optax.adam(optax.cosine_decay_schedule(1e-3, config.steps))
     seeds = context.seeds(config.seeds)
     scores: dict[str, list[float]] = {}
     for k in config.costs:
@@ -70,17 +62,17 @@ def on_images(config: Config, context: Context, images: Split, name: str) -> lis
                 context.stage(
                     f"{kind}-{k}-{index}",
                     lambda way=way, seed=seed, index=index, k=k: _trained_score(
-                        context, protocol, optimiser, way, f"{way.kind}-{k}-{index}", train, x, seed
+                        context, config, optimiser, way, f"{way.kind}-{k}-{index}", train, x, seed
                     ),
                 )
                 for index, seed in enumerate(seeds)
             ]
-    return report_scores(context, protocol, scores)
+    return report_scores(context, scores, config.steps, len(x))
 
 
 def _trained_score(
     context: Context,
-    protocol: Protocol,
+    config: Config,
     optimiser: optax.GradientTransformation,
     way: Way,
     name: str,
@@ -89,22 +81,19 @@ def _trained_score(
     seed: int,
 ) -> float:
     weights, draws, stops, rows = jr.split(jr.key(seed), 4)
-    vae = mlp_vae(
-        train.shape[1], protocol.latent, protocol.width, 2, jnp.tanh, likelihood=Bernoulli(),
-        key=weights,
-    )  # fmt: skip
-    folder, batch = context.folder(name), min(protocol.batch_size, len(train))
+    vae = untrained(train.shape[1], weights)
+    folder, batch = context.folder(name), min(100, len(train))
     progress = None if context.progress else False
     if way.kind == "iwae":
         loss = BoundLoss(ImportanceWeighted(way.size), DoublyReparameterised(), binarise=True)
         vae, _ = fit(
-            vae, loss, train, optimiser=optimiser, steps=protocol.steps, batch_size=batch,
+            vae, loss, train, optimiser=optimiser, steps=config.steps, batch_size=batch,
             folder=folder, resume=context.resume, progress=progress, key=draws,
         )  # fmt: skip
     else:
         grey = np.asarray(train * 255, np.uint8)
-        for start in range(0, protocol.steps, _SEGMENT):
-            count = min(_SEGMENT, protocol.steps - start)
+        for start in range(0, config.steps, _SEGMENT):
+            count = min(_SEGMENT, config.steps - start)
             rng = np.random.default_rng([seed, start])
             images = grey[rng.integers(0, len(grey), (count, batch))]
             lists = lists_of(way, batch, count, jr.fold_in(stops, start))
@@ -112,8 +101,7 @@ def _trained_score(
                 vae, _sumo_loss(way), (images, lists), optimiser=optimiser, steps=start + count,
                 batch_size=1, folder=folder, resume=start > 0, progress=progress, key=draws,
             )  # fmt: skip
-    score = importance_weighted_evidence(vae, x, samples=protocol.score_samples, key=rows)
-    return float(jnp.mean(score))
+    return score(vae, x, rows)
 
 
 def _sumo_loss(way: Way) -> Callable:

@@ -8,4 +8,4 @@ from pullback.runs import Claim, Context
 
 def run(config: Config, context: Context) -> list[Claim]:
     """The same of Omniglot."""
-    return on_images(config, context, omniglot(context.data), "omniglot")
+    return on_images(config, context, omniglot(context.data))
