@@ -1,5 +1,7 @@
 """What the settings of several experiments must fulfil."""
 
+import operator
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -38,10 +40,35 @@ def check_rising(
     ...
     ValueError: sizes must be 1 or more numbers that rise, at least 1, got (1, 5, 5)
     """
-    values = getattr(config, name)
-    rises = len(values) >= count and all(a < b for a, b in pairwise(values))
-    if not (rises and all(least <= value and above < value < below for value in values)):
-        limits = (("at least", least), ("above", above), ("below", below))
-        of = [f"{words} {limit:g}" for words, limit in limits if abs(limit) < float("inf")]
-        wanted = ", ".join([f"{count} or more numbers that rise", *of])
-        raise ValueError(f"{name} must be {wanted}, got {values}")
+    limits = {"at least": least, "above": above, "below": below}
+    _check_steps(config, name, "rise", getattr(config, name), count, limits)
+
+
+def check_falling(
+    config: Any,
+    name: str,
+    *,
+    count: int = 1,
+    above: float | int = -float("inf"),
+    below: float | int = float("inf"),
+) -> None:
+    """Raise a `ValueError` unless a setting of `count` or more numbers falls within its limits."""
+    limits = {"above": above, "below": below}
+    _check_steps(config, name, "fall", getattr(config, name)[::-1], count, limits)
+
+
+def _check_steps(
+    config: Any,
+    name: str,
+    verb: str,
+    rising: Sequence[float | int],
+    count: int,
+    limits: Mapping[str, float | int],
+) -> None:
+    within = {"at least": operator.ge, "above": operator.gt, "below": operator.lt}
+    good = len(rising) >= count and all(a < b for a, b in pairwise(rising))
+    good &= all(within[words](value, bound) for words, bound in limits.items() for value in rising)
+    if not good:
+        of = [f"{words} {bound:g}" for words, bound in limits.items() if abs(bound) < float("inf")]
+        wanted = ", ".join([f"{count} or more numbers that {verb}", *of])
+        raise ValueError(f"{name} must be {wanted}, got {getattr(config, name)}")

@@ -1,6 +1,5 @@
 """What the recipe `neural-ode` measures on trained networks, and on two solves without one."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 
 from pullback import ode
 from pullback.data import Labelled
@@ -20,110 +18,81 @@ from pullback.nn import ConcatMLP
 from pullback.recipes._kit.double import double
 
 STIFFNESS = (1.0, 5.0, 15.0, 25.0)
-
-
-@eqx.filter_jit
-def _answers(net: ODENet, x: jax.Array, tolerance: jax.Array) -> tuple[jax.Array, jax.Array]:
-    logits, solution = net(x, rtol=tolerance, atol=tolerance, throw=False)
-    return logits, solution.stats.nfe
-
-
-@eqx.filter_jit
-def _stem(net: ODENet, x: jax.Array) -> jax.Array:
-    return jax.vmap(net.stem)(x)
+ADJOINTS: dict[str, ode.AbstractAdjoint] = {"Backsolve": ode.Backsolve(), "Replay": ode.Replay()}
 
 
 def dial(net: ODENet, probe: Labelled, tolerances: Sequence[float]) -> dict[str, list]:
-    """Evaluations, error of the logits and share of wrong answers at each tolerance."""
+    """What each tolerance costs and buys.
+
+    Evaluations forward, and backward by each adjoint for the gradient of the mean loss; error of
+    the logits; share of wrong answers.
+    """
     with jax.enable_x64(True):
-        exact = np.asarray(_answers(double(net), double(probe.x), jnp.asarray(1e-9))[0])
-    rows = {"nfe": [], "logit_error": [], "wrong": []}
-    for tolerance in tolerances:
-        logits, nfe = map(np.asarray, _answers(net, jnp.asarray(probe.x), jnp.asarray(tolerance)))
-        rows["nfe"].append(int(nfe))
+        exact = np.asarray(_exact(double(net), double(probe.x)))
+    x, y = map(jnp.asarray, probe)
+    rows = {"nfe": [], **{name: [] for name in ADJOINTS}, "logit_error": [], "wrong": []}
+    for tolerance in map(jnp.asarray, tolerances):
+        logits, counts = _at(net, x, y, tolerance)
+        for name, count in counts.items():
+            rows[name].append(int(count))
         rows["logit_error"].append(float(np.abs(logits - exact).max()))
         rows["wrong"].append(float(100 * np.mean(logits.argmax(axis=1) != probe.y)))
     return rows
 
 
-def cost(net: ODENet, probe: Labelled, tolerances: Sequence[float]) -> dict[str, list[int]]:
-    """Evaluations forward and backward for the gradient of the mean loss, at each tolerance."""
-    y0 = _stem(net, jnp.asarray(probe.x))
-    end_loss = functools.partial(_end_loss, net.head, jnp.asarray(probe.y))
-    rows = {"forward": [], "Backsolve": [], "Replay": []}
-    for tolerance in tolerances:
-        for adjoint in (ode.Backsolve(), ode.Replay()):
-            solution, pull = ode.vjp(
-                net.block.batched_field,
-                y0,
-                [net.block.t0, net.block.t1],
-                rtol=tolerance,
-                atol=tolerance,
-                adjoint=adjoint,
-            )
-            cotangent = jax.grad(end_loss)(solution.ys[-1])
-            _, stats = pull(jnp.stack([jnp.zeros_like(cotangent), cotangent]))
-            rows[type(adjoint).__name__].append(int(stats.nfe))
-        rows["forward"].append(int(solution.stats.nfe))
-    return rows
-
-
-def _end_loss(head: Any, labels: jax.Array, y: jax.Array) -> jax.Array:
-    logits = jax.vmap(head)(y)
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+@eqx.filter_jit
+def _exact(net: ODENet, x: jax.Array) -> jax.Array:
+    return net(x, rtol=1e-9, atol=1e-9)[0]
 
 
 @eqx.filter_jit
-def _gradient(net: ODENet, batch: tuple[jax.Array, jax.Array], tolerance: jax.Array) -> jax.Array:
-    def loss(net: ODENet) -> jax.Array:
-        x, y = batch
-        logits, _ = net(x, rtol=tolerance, atol=tolerance, throw=False)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+def _at(
+    net: ODENet, x: jax.Array, labels: jax.Array, tolerance: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The logits, and the evaluations forward and backward."""
 
-    return ravel_pytree(eqx.filter_grad(loss)(net))[0]
+    def loss(y: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits = jax.vmap(net.head)(y)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels)), logits
+
+    start, times = jax.vmap(net.stem)(x), [net.block.t0, net.block.t1]
+    counts = {}
+    for name, adjoint in ADJOINTS.items():
+        solution, pull = ode.vjp(
+            net.block.batched_field, start, times, rtol=tolerance, atol=tolerance, adjoint=adjoint
+        )
+        cotangent, logits = jax.grad(loss, has_aux=True)(solution.ys[-1])
+        _, stats = pull(jnp.stack([jnp.zeros_like(cotangent), cotangent]))
+        counts |= {"nfe": solution.stats.nfe, name: stats.nfe}
+    return logits, counts
 
 
-def gradient_gap(net: ODENet, probe: Labelled, tolerances: Sequence[float]) -> list[float]:
-    """How far the adjoint's gradient is from the discrete solution's, relative, in float64."""
-    gaps = []
+def trap() -> dict[str, np.ndarray]:
+    """Relative errors of dz(2)/dk for z' = -k (z - cos t), z(0) = 0, at tolerance 1e-4."""
     with jax.enable_x64(True):
-        net, batch = double(net), (double(probe.x), jnp.asarray(probe.y))
-        for tolerance in tolerances:
-            replay, backsolve = (
-                _gradient(
-                    dataclasses.replace(net, block=dataclasses.replace(net.block, adjoint=adjoint)),
-                    batch,
-                    jnp.asarray(tolerance),
-                )
-                for adjoint in (ode.Replay(), ode.Backsolve())
-            )
-            gaps.append(float(jnp.linalg.norm(backsolve - replay) / jnp.linalg.norm(replay)))
-    return gaps
+        return {name: np.asarray(errors) for name, errors in _trap(jnp.array(STIFFNESS)).items()}
 
 
-def trap() -> dict[str, list[float]]:
-    """Relative errors of dz(2)/d lambda for z' = -lambda (z - cos t), z(0) = 0, at 1e-4."""
-    errors = {"Replay": [], "Backsolve": []}
-    with jax.enable_x64(True):
-        for stiffness in map(jnp.asarray, STIFFNESS):
-            exact = jax.grad(_trap_solution)(stiffness, jnp.asarray(2.0))
-            for adjoint in (ode.Replay(), ode.Backsolve()):
-                error = jnp.abs(eqx.filter_grad(_trap_solve)(stiffness, adjoint) / exact - 1)
-                errors[type(adjoint).__name__].append(float(error))
-    return errors
+@jax.jit
+def _trap(stiffness: jax.Array) -> dict[str, jax.Array]:
+    exact = jax.vmap(jax.grad(trap_solution))(stiffness)
+    slopes = {
+        name: jax.lax.map(jax.grad(functools.partial(_trap_solve, adjoint)), stiffness)
+        for name, adjoint in ADJOINTS.items()
+    }
+    return {name: jnp.abs(slope / exact - 1) for name, slope in slopes.items()}
 
 
-@eqx.filter_jit
-def _trap_solve(stiffness: jax.Array, adjoint: ode.AbstractAdjoint) -> jax.Array:
+def _trap_solve(adjoint: ode.AbstractAdjoint, stiffness: jax.Array) -> jax.Array:
     field = lambda t, z, stiffness: -stiffness * (z - jnp.cos(t))
-    start = jnp.zeros_like(stiffness)
-    path = ode.solve(field, start, [0.0, 2.0], stiffness, rtol=1e-4, atol=1e-4, adjoint=adjoint)
-    return path.ys[-1]
+    options: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4, "adjoint": adjoint, "throw": False}
+    return ode.solve(field, jnp.zeros_like(stiffness), [0.0, 2.0], stiffness, **options).ys[-1]
 
 
-def _trap_solution(stiffness: jax.Array, t: jax.Array) -> jax.Array:
+def trap_solution(stiffness: jax.Array) -> jax.Array:
+    """z(2) in closed form."""
     attractor = lambda t: (stiffness * jnp.cos(t) + jnp.sin(t)) * stiffness / (stiffness**2 + 1)
-    return attractor(t) - attractor(jnp.zeros_like(t)) * jnp.exp(-stiffness * t)
+    return attractor(2.0) - attractor(0.0) * jnp.exp(-2.0 * stiffness)
 
 
 def memory(steps: Sequence[int]) -> dict[str, list[float]]:
@@ -135,21 +104,14 @@ def memory(steps: Sequence[int]) -> dict[str, list[float]]:
         block = ODEBlock(field, solver=ode.Heun(), steps=n, adjoint=adjoint)
         return jnp.mean(block(y0, throw=False)[0] ** 2)
 
-    solvers = {
-        "plain scan": functools.partial(_heun_by_scan, y0),
-        "Replay": functools.partial(of_block, ode.Replay()),
-        "Backsolve": functools.partial(of_block, ode.Backsolve()),
-    }
-    table = {}
-    for name, loss in solvers.items():
-        compiled = [
-            jax.jit(jax.grad(functools.partial(loss, n))).lower(field).compile() for n in steps
-        ]
-        table[name] = [_temporary(c.memory_analysis()) for c in compiled]
-    return table
+    solves = {"plain scan": functools.partial(_heun_by_scan, y0)}
+    solves |= {name: functools.partial(of_block, adjoint) for name, adjoint in ADJOINTS.items()}
+    return {name: [_mebibytes(solve, n, field) for n in steps] for name, solve in solves.items()}
 
 
-def _temporary(analysis: Any) -> float:
+def _mebibytes(solve: Any, n: int, field: ConcatMLP) -> float:
+    program = jax.jit(jax.grad(functools.partial(solve, n))).lower(field).compile()
+    analysis = program.memory_analysis()
     # Not every backend tells.
     return float("nan") if analysis is None else analysis.temp_size_in_bytes / 2**20
 
@@ -165,15 +127,3 @@ def _heun_by_scan(y0: jax.Array, n: int, field: ConcatMLP) -> jax.Array:
 
     y, _ = jax.lax.scan(step, y0, jnp.arange(n, dtype=y0.dtype) / n)
     return jnp.mean(y**2)
-
-
-def paths(net: ODENet, probe: Labelled) -> dict[str, np.ndarray]:
-    """The hidden paths of the probe's images, in the plane where the classes' means differ most."""
-    y0 = _stem(net, jnp.asarray(probe.x))
-    times = jnp.linspace(net.block.t0, net.block.t1, 41)
-    solution = ode.solve(net.block.batched_field, y0, times, rtol=1e-4, atol=1e-4)
-    ys = np.asarray(solution.ys).reshape(len(times), len(y0), -1)
-    means = np.stack([ys[-1][probe.y == c].mean(axis=0) for c in np.unique(probe.y)])
-    centre = means.mean(axis=0)
-    plane = np.linalg.svd(means - centre, full_matrices=False)[2][:2]
-    return {"times": np.asarray(times), "paths": (ys - centre) @ plane.T}

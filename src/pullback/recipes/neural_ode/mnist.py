@@ -4,9 +4,8 @@ Convolutions see whole images; else blocks of 4 x 4 are averaged, which is how t
 made.
 """
 
-import numpy as np
-
-from pullback.data import Labelled, Split, mnist
+from pullback.data import mnist
+from pullback.recipes._kit.images import in_blocks
 from pullback.recipes.neural_ode import PRESETS as DIGITS
 from pullback.recipes.neural_ode import Config, on_images
 from pullback.runs import Claim, Context
@@ -14,19 +13,8 @@ from pullback.runs import Claim, Context
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train and measure on MNIST."""
-    return on_images(config, context, images(config, mnist(context.data)))
-
-
-def images(config: Config, data: Split) -> Split:
-    """As the networks take them."""
-    if config.net == "conv":
-        return data
-    return Split(*(Labelled(_blocks_of_four(part.x), part.y) for part in data))
-
-
-def _blocks_of_four(images: np.ndarray) -> np.ndarray:
-    n, height, width = images.shape
-    return images.reshape(n, height // 4, 4, width // 4, 4).mean(axis=(2, 4))
+    data = mnist(context.data)
+    return on_images(config, context, data if config.net == "conv" else in_blocks(data, 4))
 
 
 PRESETS = {
