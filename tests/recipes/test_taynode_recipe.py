@@ -1,8 +1,4 @@
-"""The recipe `taynode`: its smallest run, and its own arithmetic."""
-
-import dataclasses
-import gzip
-import json
+"""The arithmetic of the recipe `taynode`."""
 
 import equinox as eqx
 import jax
@@ -12,64 +8,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback import data
 from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
-from pullback.recipes import load
 from pullback.recipes.taynode import Config, _network, measure, mnist, regularised_loss
-from pullback.runs import run
-
-RECIPE = load("taynode")
-
-# Slow: trains every part of the recipe; `make test-slow` runs it.
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    # As from the command line: float32, ordinary promotion.
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        folder = tmp_path_factory.mktemp("taynode") / "run"
-        # A short training: what it gains is not this test's business.
-        config = dataclasses.replace(
-            RECIPE.presets["smoke"], iterations=40, width=32, mode_orders=(2,)
-        )
-        return run(RECIPE, config, preset="smoke", folder=folder), folder, config
-
-
-def measured(record: dict, words: str) -> dict:
-    [claim] = [claim for claim in record["claims"] if words in claim["sentence"]]
-    return claim
-
-
-def test_the_claims_that_hold_of_any_network_hold(finished):
-    record, *_ = finished
-    assert len(record["claims"]) == 7
-    for words in ("give one R_K", "one gradient", "gradient is exact", "learned a flow"):
-        assert measured(record, words)["holds"], words
-    # Even a short training makes R_2 smaller.
-    assert measured(record, "R_K of the networks")["value"] < 0.9
-
-
-def test_the_run_leaves_its_pictures_and_numbers(finished):
-    _, folder, _ = finished
-    names = {path.stem for path in (folder / "figures").iterdir()}
-    assert names == {"cost-and-error", "paths", "evaluations", "modes"}
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [(row["order"], row["weight"], row["seed"]) for row in rows] == [(0, 0, 0), (2, 0.1, 0)]
-    assert all(row["R_2"] > 0 for row in rows)
-
-
-def test_a_resumed_run_ends_with_the_same_claims(finished, x32, monkeypatch):
-    record, folder, config = finished
-
-    def again(*args):
-        raise RuntimeError("measured a second time")
-
-    for name in ("measure", "compare_modes", "deferred_gap", "paths"):
-        monkeypatch.setattr(measure, name, again)
-    resumed = run(RECIPE, config, preset="smoke", folder=folder, resume=True)
-    assert resumed["claims"] == record["claims"]
 
 
 def test_without_a_regulariser_the_loss_and_its_gradient_are_the_plain_classifiers(x32):
@@ -124,15 +65,6 @@ def test_what_is_measured_of_a_network_whose_solution_is_known(x32):
     assert [(n - 2) % 6 for n in (coarse, fine)] == [0, 0]
 
 
-def test_both_modes_integrate_the_closed_form(x32):
-    x = np.array([[1.0, 0.5], [0.25, 1.0]], np.float32)
-    found = measure.compare_modes(grower(0.5, 1), x, (2,))
-    assert found["order"] == [2]
-    assert found["value_gap"][0] < 1e-12
-    assert found["gradient_gap"][0] < 1e-12
-    assert all(found[f"{mode}_run_ms"][0] > 0 for mode in ("taylor", "nested"))
-
-
 def test_the_papers_field_takes_the_logistic_function_of_the_state(x32):
     net = _network(Config(field="logistic", width=3), 4, jr.key(0))
     first, last = net.block.field.net.layers
@@ -149,32 +81,17 @@ def test_the_papers_field_takes_the_logistic_function_of_the_state(x32):
     np.testing.assert_allclose(logits[0], head.weight @ logistic(end) + head.bias, atol=1e-5)
 
 
-def test_mnist_comes_from_the_folder_that_was_named_in_blocks(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
-    for part in ("train", "t10k"):
-        for kind, array in (("images-idx3", images), ("labels-idx1", np.arange(3, dtype=np.uint8))):
-            sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-            header = bytes([0, 0, 8, array.ndim]) + sizes
-            file = tmp_path / f"{part}-{kind}-ubyte.gz"
-            file.write_bytes(gzip.compress(header + array.tobytes()))
-    train, _ = mnist.images(mnist.Config(), data.mnist(tmp_path))
-    assert train.x.shape == (3, 14, 14)
-    block = images[1, 8:10, 20:22].astype(float).mean() / 255
-    np.testing.assert_allclose(train.x[1, 4, 10], block, rtol=1e-6)
-    with pytest.raises(ValueError, match="shrink must divide 28, got 3"):
-        mnist.Config(shrink=3)
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"orders": (0, 1, 2)}, "orders must be different numbers from 1"),
+        ({"orders": (0, 1, 2)}, "orders must be 1 or more numbers that rise, at least 1"),
         ({"orders": (2,)}, "weights must be positive, one for each of the 1 orders"),
-        ({"tolerances": (1e-8, 1e-6)}, "tolerances must be two or more, falling"),
-        ({"mode_orders": ()}, "mode_orders must be numbers from 1"),
+        ({"tolerances": (1e-8, 1e-6)}, "tolerances must be 2 or more numbers that fall"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Config(**wrong)
+    with pytest.raises(ValueError, match="shrink must divide 28, got 3"):
+        mnist.Config(shrink=3)

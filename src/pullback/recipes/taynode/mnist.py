@@ -3,10 +3,9 @@
 import dataclasses
 from dataclasses import dataclass
 
-import numpy as np
-
-from pullback.data import Labelled, Split, mnist
+from pullback.data import mnist
 from pullback.recipes import taynode
+from pullback.recipes._kit.images import in_blocks
 from pullback.runs import Claim, Context
 
 
@@ -23,17 +22,7 @@ class Config(taynode.Config):
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train and measure on MNIST."""
-    return taynode.on_images(config, context, images(config, mnist(context.data)))
-
-
-def images(config: Config, data: Split) -> Split:
-    """As the networks take them."""
-    return Split(*(Labelled(_blocks(part.x, config.shrink), part.y) for part in data))
-
-
-def _blocks(images: np.ndarray, side: int) -> np.ndarray:
-    n, height, width = images.shape
-    return images.reshape(n, height // side, side, width // side, side).mean(axis=(2, 4))
+    return taynode.on_images(config, context, in_blocks(mnist(context.data), config.shrink))
 
 
 PRESETS = {
