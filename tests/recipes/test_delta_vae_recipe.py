@@ -1,4 +1,4 @@
-"""The recipe `delta-vae`: its smallest run, on bits and on images, and what it knows exactly."""
+"""The recipe `delta-vae`: its run on images, and what it measures and knows exactly."""
 
 import dataclasses
 import gzip
@@ -9,31 +9,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.recipes import delta_vae, load
-from pullback.recipes.delta_vae import Config, measure
-from pullback.recipes.delta_vae.models import Way, autoencoder, sequences
+from pullback.recipes import load
+from pullback.recipes.delta_vae import PRESETS, Config, measure
+from pullback.recipes.delta_vae.models import autoencoder, sequences
 from pullback.runs import run
+from pullback.sampling import StandardNormal
 
-RECIPE = load("delta-vae")
-
-SMOKE = RECIPE.presets["smoke"]
-
-
-@pytest.mark.slow  # Compiles the training and the evaluation.
-def test_the_smallest_run_measures_every_claim_and_resumes_to_the_same(tmp_path, monkeypatch):
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        record = run(RECIPE, SMOKE, preset="smoke", folder=tmp_path / "run")
-        assert len(record["claims"]) == 12
-        assert all(np.isfinite(claim["value"]) for claim in record["claims"])
-        names = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
-        assert names == {"rates", "plane", "probes", "paths"}
-        # What is no matter of training holds already.
-        assert [claim["holds"] for claim in record["claims"][:2]] == [True, True]
-        again = lambda *args: pytest.fail("computed again")
-        for module, name in ((delta_vae, "train"), (measure, "measure")):
-            monkeypatch.setattr(module, name, again)
-        resumed = run(RECIPE, SMOKE, preset="smoke", folder=tmp_path / "run", resume=True)
-        assert resumed["claims"] == record["claims"]
+SMOKE = PRESETS["smoke"]
 
 
 @pytest.mark.slow  # Compiles two trainings.
@@ -53,10 +35,7 @@ def test_images_of_a_folder_are_sequences_of_rows(tmp_path):
         mnist = load("delta-vae/mnist")
         smoke = mnist.presets["smoke"]
         record = run(mnist, smoke, preset="smoke", folder=tmp_path / "run", data=tmp_path)
-    assert len(record["claims"]) == 4
-    assert record["claims"][1]["holds"]
-    names = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
-    assert names == {"images", "image-probes"}
+    assert all(np.isfinite(claim["value"]) for claim in record["claims"])
 
 
 def test_the_sums_over_hidden_states_are_those_of_all_paths_enumerated():
@@ -86,42 +65,28 @@ def test_the_bits_follow_the_hidden_state():
         assert abs(share - chance) < 4 * np.sqrt(chance * (1 - chance) / n)
 
 
-def test_a_way_is_what_it_says(key, promotion):
-    config = dataclasses.replace(SMOKE, length=5)
-    x = jr.normal(key, (5, config.bits))
-    z = jr.normal(key, (5, 1))
-    for way, later in ((Way(), True), (Way(1, causal=True), False)):
-        vae = autoencoder(config, way, key)
-        seen = np.any(np.asarray(jax.jacrev(vae.encoder)(x)) != 0, axis=(1, 3))
-        past = np.tri(5, dtype=bool)
-        np.testing.assert_array_equal(seen, past.T if later else past)
-    alone = autoencoder(config, Way(alone=True), key).outputs
-    np.testing.assert_array_equal(alone(z, x), alone(2 * z, x))
-    told = autoencoder(config, Way(), key).outputs
-    assert not np.array_equal(told(z, x), told(2 * z, x))
-
-
-def test_the_closed_form_is_the_minimum():
-    for row in measure.committed_rates():
-        assert row["closed"] == pytest.approx(row["minimised"], abs=1e-5)
+def test_the_encoder_sees_what_the_decoder_does_not_unless_it_is_causal(key):
+    make = lambda causal: autoencoder((5, 2), StandardNormal((5, 1)), 4, causal=causal, key=key)
+    past = np.tri(5, dtype=bool)
+    for causal, sees in ((False, past.T), (True, past)):
+        jacobian = jax.jit(jax.jacrev(make(causal).encoder))(jr.normal(key, (5, 2)))
+        np.testing.assert_array_equal(np.any(np.asarray(jacobian) != 0, axis=(1, 3)), sees)
 
 
 def test_a_probe_reads_what_is_there_and_nothing_else():
     rng = np.random.default_rng(0)
-    states = rng.integers(0, 2, (400, 8))
-    noise = rng.standard_normal((400, 8, 1))
-    assert measure.probe(noise, states) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(1600))
-    assert measure.probe(0.01 * (2 * states[..., None] - 1) + 0 * noise, states) == 1
+    states = rng.integers(0, 2, (2, 1600))
+    noise = rng.standard_normal((2, 1600, 1))
+    assert measure.probe([*noise], [*states]) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(1600))
+    assert measure.probe([*(0.01 * (2 * states[..., None] - 1))], [*states]) == 1
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"length": 1}, "length must be at least 2, got 1"),
-        ({"alphas": (0.9, 0.5)}, "alphas must rise and lie between 0 and 1"),
-        ({"alphas": (1.0,)}, "alphas must rise and lie between 0 and 1"),
-        ({"stay": 0.3}, "stay and contrast must lie between 0.5 and 1, got 0.3"),
+        ({"alphas": (1.0,)}, "alphas must be 1 or more numbers that rise, above 0, below 1"),
+        ({"stay": 0.3}, "stay must be between 0.5 and 1, got 0.3"),
+        ({"evaluated": 30}, "evaluated must be a multiple of batch_of_bound, got 30 and 500"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
