@@ -1,4 +1,4 @@
-"""What gradients through an SDE solve are worth and cost: measures of the recipe `latent-sde`."""
+"""What gradients through an SDE solve are worth and cost."""
 
 import functools
 from collections.abc import Sequence
@@ -11,62 +11,47 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Key, PRNGKeyArray
 
-from pullback import ode, sde
+from pullback import sde
 
-ADJOINTS = {"stochastic adjoint": sde.StochasticAdjoint(), "Replay": ode.Replay()}
+ADJOINT, SCAN = "stochastic adjoint", "back-propagation through a scan"
 WANTED = ("a", "b", "z(0)")
 _PATHS = 64
 
 
-def errors(seed: int, steps: Sequence[int], draws: int) -> dict[str, list[list[float]]]:
-    r"""Relative errors of gradients through $dZ = aZ\,dt + bZ \circ dW$, by adjoint and steps.
+def errors(seed: int, steps: Sequence[int], draws: int) -> list[list[float]]:
+    r"""Relative errors of gradients by the stochastic adjoint through $dZ = aZ\,dt + bZ \circ dW$.
 
     The loss is the sum of $Z(1)^2$ over paths. The truth is the gradient of
     $Z(1) = Z(0) e^{a + b W(1)}$ on the very path that the solver saw. In float64.
 
     Returns:
-        For each adjoint, a row for each of `steps`: the errors in `WANTED`, means over `draws`.
+        A row for each of `steps`: the errors in `WANTED`, means over `draws`.
     """
     with jax.enable_x64(True):
         keys = jr.split(jr.key(seed), draws)
-        return {
-            name: [[float(e) for e in _errors(keys, n, adjoint)] for n in steps]
-            for name, adjoint in ADJOINTS.items()
-        }
+        return [[float(e) for e in _errors(keys, n)] for n in steps]
 
 
 @eqx.filter_jit
-def _errors(keys: Key[Array, " draw"], steps: int, adjoint: Any) -> list[Array]:
+def _errors(keys: Key[Array, " draw"], steps: int) -> list[Array]:
     z0 = jnp.linspace(0.5, 1.5, _PATHS)
-    params = (jnp.asarray(0.3), jnp.asarray(0.6), z0)
-
-    def solved(drift: Any, diffusion: Any, args: Any, start: Array, key: PRNGKeyArray) -> Array:
-        path = sde.solve(
-            drift,
-            diffusion,
-            start,
-            [0.0, 1.0],
-            args,
-            key=key,
-            solver=diffrax.Heun(),
-            steps=steps,
-            adjoint=adjoint,
-            throw=False,
-        )
-        return path.ys[-1]
+    solve = functools.partial(
+        sde.solve, solver=diffrax.Heun(), steps=steps, adjoint=sde.StochasticAdjoint(), throw=False
+    )
 
     def found(params: tuple, key: PRNGKeyArray) -> Array:
         a, b, z0 = params
         drift, diffusion = (lambda t, z, args: args[0] * z), (lambda t, z, args: args[1] * z)
-        return jnp.sum(solved(drift, diffusion, (a, b), z0, key) ** 2)
+        return jnp.sum(solve(drift, diffusion, z0, [0.0, 1.0], (a, b), key=key).ys[-1] ** 2)
 
     def exact(params: tuple, key: PRNGKeyArray) -> Array:
         a, b, z0 = params
         zero, one = (lambda t, z, args: jnp.zeros_like(z)), (lambda t, z, args: jnp.ones_like(z))
-        w = solved(zero, one, None, jnp.zeros_like(z0), key)
+        w = solve(zero, one, jnp.zeros_like(z0), [0.0, 1.0], key=key).ys[-1]
         return jnp.sum((z0 * jnp.exp(a + b * w)) ** 2)
 
     def one(key: PRNGKeyArray) -> list[Array]:
+        params = (jnp.asarray(0.3), jnp.asarray(0.6), z0)
         pairs = zip(jax.grad(found)(params, key), jax.grad(exact)(params, key), strict=True)
         return [jnp.linalg.norm(got - want) / jnp.linalg.norm(want) for got, want in pairs]
 
@@ -78,27 +63,18 @@ def memory(steps: Sequence[int]) -> dict[str, list[float]]:
     drift = eqx.nn.MLP(16, 16, 64, 1, jnp.tanh, key=jr.key(0))
     y0 = jnp.ones((256, 16))
 
-    def loss(adjoint: Any, n: int, drift: eqx.nn.MLP) -> Array:
+    def loss(n: int, drift: eqx.nn.MLP) -> Array:
         path = sde.solve(
-            lambda t, y, args: jax.vmap(drift)(y),
-            lambda t, y, args: jax.nn.sigmoid(y),
-            y0,
-            [0.0, 1.0],
-            key=jr.key(1),
-            solver=diffrax.Midpoint(),
-            steps=n,
-            adjoint=adjoint,
-            throw=False,
-        )
+            lambda t, y, args: jax.vmap(drift)(y), lambda t, y, args: jax.nn.sigmoid(y), y0,
+            [0.0, 1.0], key=jr.key(1), solver=diffrax.Midpoint(), steps=n,
+            adjoint=sde.StochasticAdjoint(), throw=False,
+        )  # fmt: skip
         return jnp.mean(path.ys[-1] ** 2)
 
-    functions: dict[str, Any] = {
-        "plain scan": functools.partial(_by_scan, y0),
-        **{name: functools.partial(loss, adjoint) for name, adjoint in ADJOINTS.items()},
-    }
+    losses = {ADJOINT: loss, SCAN: functools.partial(_by_scan, y0)}
     return {
-        name: [_temporary(functools.partial(function, n), drift) for n in steps]
-        for name, function in functions.items()
+        name: [_temporary(functools.partial(loss, n), drift) for n in steps]
+        for name, loss in losses.items()
     }
 
 
