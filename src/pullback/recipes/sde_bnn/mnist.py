@@ -1,31 +1,27 @@
 """The networks of the paper on MNIST: convolutions, or on images averaged in blocks of 2 x 2."""
 
-import dataclasses
-
 import numpy as np
 
 from pullback.data import Labelled, Split, mnist
-from pullback.recipes.sde_bnn import PRESETS as DIGITS
-from pullback.recipes.sde_bnn import Config, on_images
+from pullback.recipes.sde_bnn import classifiers
+from pullback.recipes.sde_bnn.classifiers import Config
 from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train and measure on MNIST."""
     data = mnist(context.data)
-    return on_images(config, context, lambda seed: images(config, data, seed))
+    return classifiers.run(config, context, lambda seed: images(config, data, seed))
 
 
 def images(config: Config, data: Split, seed: int) -> Split:
     """Some to train on, drawn anew for each seed, and the test set."""
     train, test = data
     rows = np.random.default_rng(seed).permutation(len(train.x))[: config.examples]
+    few = Labelled(train.x[rows], train.y[rows])
     if config.net == "conv":
-        return Split(Labelled(train.x[rows], train.y[rows]), test)
-    return Split(
-        Labelled(_blocks_of_two(train.x[rows]), train.y[rows]),
-        Labelled(_blocks_of_two(test.x), test.y),
-    )
+        return Split(few, test)
+    return Split(*(Labelled(_blocks_of_two(part.x), part.y) for part in (few, test)))
 
 
 def _blocks_of_two(images: np.ndarray) -> np.ndarray:
@@ -34,8 +30,8 @@ def _blocks_of_two(images: np.ndarray) -> np.ndarray:
 
 
 PRESETS = {
-    "smoke": DIGITS["smoke"],
-    "desk": dataclasses.replace(DIGITS["desk"], examples=3000),
+    "smoke": Config(seeds=1, sigmas=(0.3,), members=2, iterations=10),
+    "desk": Config(examples=3000),
     "paper": Config(
         net="conv",
         examples=60000,
@@ -46,7 +42,5 @@ PRESETS = {
         batch_size=128,
         learning_rate=1e-3,
         dim=32,
-        toy_draws=65536,
-        gap_iterations=8000,
     ),
 }

@@ -7,7 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import optax
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+
+from pullback.runs import Context
+from pullback.train import fit
 
 
 class Stacked(eqx.Module):
@@ -42,6 +46,25 @@ def stacked(
         return eqx.filter_vmap(eqx.filter_vmap(make))(keys)
     members = eqx.filter_vmap(make, in_axes=(None, 0))
     return eqx.filter_vmap(members, in_axes=(0, None))(keys, settings)
+
+
+def trained(
+    context: Context, name: str, models: Any, loss: Callable[..., Any], data: Any, *, steps: int,
+    learning_rate: float, batch_size: int,
+) -> Any:  # fmt: skip
+    """Stacked networks after training with Adam, whose rate falls to zero along a cosine."""
+    models, _ = fit(
+        models,
+        Stacked(loss),
+        data,
+        optimiser=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
+        steps=steps,
+        batch_size=min(batch_size, len(jax.tree.leaves(data)[0])),
+        log_every=max(1, steps // 20),
+        **context.training(name),
+        key=jr.fold_in(jr.key(context.seed), 2),
+    )
+    return models
 
 
 def unstacked(models: Any, seed: int, member: int) -> Any:
