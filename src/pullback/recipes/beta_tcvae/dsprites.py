@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pullback.data import dsprites
 from pullback.recipes import beta_tcvae
+from pullback.recipes._kit.checks import check_least
 from pullback.runs import Claim, Context
 
 
@@ -17,8 +18,7 @@ class Config(beta_tcvae.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.thin < 1:
-            raise ValueError(f"thin must be at least 1, got {self.thin}")
+        check_least(self, thin=1)
 
 
 def run(config: Config, context: Context) -> list[Claim]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,14 +9,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from pullback.bounds import AbstractObjective, Beta, TotalCorrelation
 from pullback.models.vae import VAE, Bernoulli, ObjectiveLoss, mlp_vae
+from pullback.recipes._kit.checks import check_least, check_rising
 from pullback.train import fit
-
-_POINTS = 50  # of a curve of training
 
 
 @dataclass(frozen=True)
@@ -45,55 +42,35 @@ class Config:
     samples: int = 4000
     """Samples of the latents, of each model, that the gap and the exact parts are measured on."""
     batches: int = 200
-    """Batches on which the estimates from a batch are compared."""
+    """Batches whose estimate of the total correlation is held against the exact one."""
 
     def __post_init__(self):
-        for name in ("seeds", "steps", "warm_up", "width", "samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("latent", "batch_size", "batches"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
-        if not self.betas or sorted(set(self.betas)) != [*self.betas] or self.betas[0] <= 1:
-            raise ValueError(f"betas must be above 1, rising, got {self.betas}")
-
-
-class Kind(NamedTuple):
-    """A way to train: `beta` weighs the total correlation alone, or else the whole rate."""
-
-    beta: float
-    alone: bool = False
-
-
-def kinds(config: Config) -> dict[str, Kind]:
-    """The ways to train, by name."""
-    return {
-        "VAE": Kind(1.0),
-        **{f"beta-VAE {beta:g}": Kind(beta) for beta in config.betas},
-        **{f"beta-TCVAE {beta:g}": Kind(beta, alone=True) for beta in config.betas},
-    }
+        check_least(self, seeds=1, steps=1, warm_up=1, width=1, samples=1)
+        check_least(self, latent=2, batch_size=2, batches=2)
+        check_rising(self, "betas", above=1)
 
 
 def train(
-    config: Config, kind: Kind, x: Float[np.ndarray, "n ..."], seeds: Sequence[int]
-) -> tuple[Float[np.ndarray, "seeds params"], dict[str, np.ndarray]]:
-    """Models of all seeds, a row of parameters each, and metrics in training, [seeds, points]."""
-    images = jnp.asarray(x, float)
+    config: Config, beta: float, alone: bool, x: Float[np.ndarray, "n ..."], seeds: Sequence[int]
+) -> VAE:
+    """Models of all seeds, stacked: `beta` weighs the total correlation alone, or the whole rate.
+
+    The pixels are Bernoulli, whose likelihood of grey levels is a mean over binary images.
+    """
     keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
-    objective = Warmed(
-        jnp.asarray(kind.beta, float), kind.alone, config.warm_up, len(x), config.table_rows or None
-    )
-    points = min(_POINTS, config.steps)
-    # One after another, for the products of stacked matrices are slow on a CPU.
-    models, info = fit(
-        eqx.filter_vmap(lambda key: new_vae(config, x.shape[1:], key))(keys[:, 0]),
-        ObjectiveLoss(objective), images, optimiser=optax.adam(config.learning_rate),
-        steps=config.steps // points * points, batch_size=min(config.batch_size, len(x)),
-        log_every=config.steps // points, sequential=True, progress=False, key=keys[:, 1],
+    make = lambda key: mlp_vae(
+        x.shape[1:], config.latent, config.width, activation=jnp.tanh, likelihood=Bernoulli(),
+        key=key,
     )  # fmt: skip
-    params = jax.vmap(lambda m: ravel_pytree(m)[0])(eqx.filter(models, eqx.is_inexact_array))
-    curves = {n: v.T for n, v in info.history.items() if n not in ("step", "steps_per_second")}
-    return np.asarray(params), curves
+    rows = config.table_rows or None
+    objective = Warmed(jnp.asarray(beta, float), alone, config.warm_up, len(x), rows)
+    # One after another, for the products of stacked matrices are slow on a CPU.
+    models, _ = fit(
+        eqx.filter_vmap(make)(keys[:, 0]), ObjectiveLoss(objective), jnp.asarray(x, float),
+        optimiser=optax.adam(config.learning_rate), steps=config.steps,
+        batch_size=min(config.batch_size, len(x)), sequential=True, progress=False, key=keys[:, 1],
+    )  # fmt: skip
+    return models
 
 
 class Warmed(eqx.Module):
@@ -112,16 +89,3 @@ class Warmed(eqx.Module):
         return TotalCorrelation(
             self.beta * warmth, alpha=warmth, gamma=warmth, size=self.size, batch_size=self.rows
         )
-
-
-def new_vae(config: Config, shape: tuple[int, ...], key: Array) -> VAE:
-    """Bernoulli pixels, whose likelihood of grey levels is a mean over binary images."""
-    return mlp_vae(
-        shape, config.latent, config.width, activation=jnp.tanh, likelihood=Bernoulli(), key=key
-    )
-
-
-def vae_of(config: Config, row: Float[Array, " params"], shape: tuple[int, ...]) -> VAE:
-    """The model of a row of trained parameters."""
-    params, rest = eqx.partition(new_vae(config, shape, jr.key(0)), eqx.is_inexact_array)
-    return eqx.combine(ravel_pytree(params)[1](row), rest)
