@@ -1,6 +1,7 @@
 """What the recipe `inference-gaps` measures: autoencoders whose latent plane can be integrated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,25 +12,46 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from pullback.analysis import (
-    Annealing,
-    LocalSearch,
-    evidence_by_annealing,
-    evidence_sandwich,
-    inference_gaps,
-)
-from pullback.bounds import (
-    ELBO,
-    AbstractFamily,
-    CouplingFlow,
-    DiagonalNormal,
-    FullCovarianceNormal,
-)
+from pullback.analysis import Annealing, LocalSearch, evidence_by_annealing, inference_gaps
+from pullback.bounds import ELBO, AbstractFamily, DiagonalNormal
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, DenseNet
+from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.stack import unstacked
+from pullback.runs import Context
 from pullback.sampling import StandardNormal
 from pullback.train import fit
 
 REACH, POINTS = 6.0, 241  # of the grid over the latent plane
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How gaps are measured."""
+
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
+    scored: int = 100
+    """Training images whose gaps are measured, and as many held-out ones."""
+    search_steps: int = 400
+    """Steps of the local fits."""
+    search_samples: int = 10
+    """Samples in each step of the local fits."""
+    evaluation_samples: int = 1000
+    """Samples by which a posterior is scored, and of the importance-weighted bound."""
+    temperatures: int = 600
+    """Temperatures of annealing."""
+    chains: int = 32
+    """Chains of annealing."""
+
+    def __post_init__(self):
+        check_least(self, **{n: 1 for n, value in vars(self).items() if isinstance(value, int)})
+
+    def search(self, weights_learning_rate: float | None = None) -> LocalSearch:
+        return LocalSearch(
+            steps=self.search_steps, samples=self.search_samples, learning_rate=0.03,
+            evaluation_samples=self.evaluation_samples,
+            weights_learning_rate=weights_learning_rate,
+        )  # fmt: skip
 
 
 class Kind(NamedTuple):
@@ -63,32 +85,18 @@ def make(kind: Kind, pixels: int, shrink: int, key: PRNGKeyArray) -> VAE:
 
 
 def train(
-    kind: Kind, images: Array, *, shrink: int, steps: int, learning_rate: float,
-    seeds: Sequence[int],
-) -> dict[str, Any]:  # fmt: skip
-    """One autoencoder for each seed, all at once: their arrays, and the loss along the way."""
-    keys = jnp.stack([jr.key(seed) for seed in seeds])
-    pairs = jax.vmap(jr.split)(keys)
-    models = eqx.filter_vmap(lambda key: make(kind, images.shape[1], shrink, key))(pairs[:, 0])
+    config: Any, context: Context, kind: Kind, images: Array, seeds: Sequence[int]
+) -> list[VAE]:
+    """One autoencoder for each seed, all at once."""
+    shrink, steps = config.shrink, config.steps
+    pairs = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
     models, info = fit(
-        models, BoundLoss(ELBO("analytic")), images, optimiser=optax.adam(learning_rate),
+        eqx.filter_vmap(lambda key: make(kind, images.shape[1], shrink, key))(pairs[:, 0]),
+        BoundLoss(ELBO("analytic")), images, optimiser=optax.adam(config.learning_rate),
         steps=steps, batch_size=min(100, len(images)), progress=False, key=pairs[:, 1],
     )  # fmt: skip
-    return {
-        "arrays": [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(models, eqx.is_array))],
-        "steps": info.history["step"],
-        "loss": info.history["loss"],
-    }
-
-
-def models_of(kind: Kind, pixels: int, shrink: int, arrays: Sequence[np.ndarray]) -> list[VAE]:
-    """The trained models, from their arrays."""
-    like, rest = eqx.partition(make(kind, pixels, shrink, jr.key(0)), eqx.is_array)
-    tree = jax.tree.structure(like)
-    return [
-        eqx.combine(jax.tree.unflatten(tree, [jnp.asarray(leaf[i]) for leaf in arrays]), rest)
-        for i in range(len(arrays[0]))
-    ]
+    context.log(info.lines(), kind=kind.name)
+    return unstacked(models)
 
 
 def plane() -> tuple[Float[Array, "point 2"], float]:
@@ -117,61 +125,38 @@ def without_encoder(vae: VAE) -> VAE:
     return eqx.tree_at(lambda vae: vae.encoder, vae, None)
 
 
+def of_images(found: Any) -> dict[str, Float[np.ndarray, " n"]]:
+    """What is known of each image."""
+    names = ("log_evidence", "importance_weighted", "elbo_local", "elbo", "approximation",
+             "amortisation", "amortisation_error")  # fmt: skip
+    return {name: np.asarray(getattr(found, name)) for name in names}
+
+
 def gaps(
-    vae: VAE, x: Float[Array, "n pixel"], family: AbstractFamily | None, search: LocalSearch,
-    seed: int,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """The gaps of each example, with the exact log-evidence."""
-    bare = without_encoder(vae)
-    evidence = exact_evidence(bare, x)
-    found = inference_gaps(
-        bare.model, vae.encoder, vae.family, x, local_family=family, log_evidence=evidence,
-        search=search, progress=False, key=jr.key(seed),
-    )  # fmt: skip
-    kept = {
-        "evidence": evidence,
-        "iwae": found.importance_weighted,
-        "elbo_local": found.elbo_local,
-        "elbo": found.elbo,
-        "approximation": found.approximation,
-        "amortisation": found.amortisation,
-        "approximation_error": found.approximation_error,
-        "amortisation_error": found.amortisation_error,
-        "local": found.local.params,
-    }
-    return {name: np.asarray(value) for name, value in kept.items()}
-
-
-def families(shrink: int) -> Mapping[str, AbstractFamily]:
-    """In which the best posterior of an example is looked for, besides the encoder's."""
-    return {
-        "full covariance": FullCovarianceNormal(2),
-        "coupling flow": CouplingFlow(2, 4, 32 // shrink, key=jr.key(0)),
-    }
+    models: Sequence[VAE], x: Float[Array, "n pixel"], family: AbstractFamily | None,
+    search: LocalSearch, seeds: Sequence[int],
+) -> dict[str, Float[np.ndarray, "seed n ..."]]:  # fmt: skip
+    """The gaps of each example under the model of each seed, with the exact log-evidence."""
+    rows = []
+    for vae, seed in zip(models, seeds, strict=True):
+        bare = without_encoder(vae)
+        found = inference_gaps(
+            bare.model, vae.encoder, vae.family, x, local_family=family,
+            log_evidence=exact_evidence(bare, x), search=search, progress=False, key=jr.key(seed),
+        )  # fmt: skip
+        rows.append({**of_images(found), "local": np.asarray(found.local.params)})
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def annealed(
-    vae: VAE, x: Float[Array, "n pixel"], annealing: Annealing, count: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Annealing beside the grid: on real examples, and both ways on simulated ones."""
-    real, latent, images, both = jr.split(jr.key(seed), 4)
-    vae = without_encoder(vae)
-    found = evidence_by_annealing(vae.model, x, annealing=annealing, progress=False, key=real)
-    z = jr.normal(latent, (count, 2))
-    simulated = jax.vmap(lambda z, key: vae.generate(z, key=key))(z, jr.split(images, count))
-    simulated = jnp.asarray(simulated, x.dtype)
-    sandwich = evidence_sandwich(
-        vae.model, simulated, z, annealing=annealing, progress=False, key=both
-    )
-    kept = {
-        "exact": exact_evidence(vae, x),
-        "annealed": found.value,
-        "annealed_error": found.standard_error,
-        "simulated_exact": exact_evidence(vae, simulated),
-        "lower": sandwich.lower,
-        "upper": sandwich.upper,
-    }
-    return {name: np.asarray(value) for name, value in kept.items()}
+    models: Sequence[VAE], x: Float[Array, "n pixel"], annealing: Annealing, seeds: Sequence[int]
+) -> Float[np.ndarray, "seed n"]:
+    """The log-evidence of each example under the model of each seed, without its encoder."""
+    of_one = lambda vae, seed: evidence_by_annealing(
+        without_encoder(vae).model, x, annealing=annealing, progress=False,
+        key=jr.split(jr.key(seed))[0],
+    ).value  # fmt: skip
+    return np.stack([of_one(*pair) for pair in zip(models, seeds, strict=True)])
 
 
 @eqx.filter_jit
