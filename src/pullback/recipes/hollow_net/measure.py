@@ -1,6 +1,5 @@
-"""What the recipe `hollow-net` measures apart from training: identities, costs, iterations."""
+"""What the recipe `hollow-net` measures apart from training: costs and iterations."""
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from pullback.calculus import (
     AbstractDivergence,
@@ -43,36 +42,6 @@ class _Frozen(eqx.Module):
 
     def with_divergence(self, y: Array) -> tuple[Array, Array]:
         return self.net.with_divergence(_TIME, y)
-
-
-def identities(dim: int = 17) -> dict[str, float]:
-    """Largest differences, in float64, from the trace of the whole Jacobian and its gradients."""
-    with jax.enable_x64(True):
-        net, y = hollow_net(dim, 3, 32, 16, 0), jr.normal(jr.key(1), (dim,))
-
-        def whole(inputs: tuple[HollowNet, Array]) -> Array:
-            net, y = inputs
-            return jnp.trace(jax.jacfwd(lambda y: net(_TIME, y))(y))
-
-        def cheap(inputs: tuple[HollowNet, Array]) -> Array:
-            net, y = inputs
-            return net.with_divergence(_TIME, y)[1]
-
-        found, expected = (
-            eqx.filter_jit(eqx.filter_value_and_grad(each))((net, y)) for each in (cheap, whole)
-        )
-        gaps = [
-            float(jnp.max(jnp.abs(a - b)))
-            for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
-        ]
-        own = jnp.diagonal(
-            jax.jacfwd(lambda y: net.conditioner(_TIME, y))(y), axis1=0, axis2=2
-        )  # fmt: skip
-        return {
-            "divergence": gaps[0],
-            "gradient": max(gaps[1:]),
-            "own": float(jnp.max(jnp.abs(own))),
-        }
 
 
 def cost(dims: Sequence[int], batch: int, turns: int) -> list[dict[str, Any]]:
@@ -154,44 +123,21 @@ def root_finding(dim: int, iterations: int, seeds: Sequence[int]) -> dict[str, n
             jacobian = jax.jacfwd(lambda y: parts(y, inputs)[0])(y)
             return y - jnp.linalg.solve(jacobian, residual)
 
+        def largest(y: Array, inputs: tuple[HollowNet, Array]) -> Array:
+            return jnp.max(jnp.abs(parts(y, inputs)[0]))
+
         ways = {"functional": functional, "jacobi_newton": jacobi_newton, "newton": newton}
+
+        @eqx.filter_jit
+        def paths(inputs: tuple[HollowNet, Array]) -> dict[str, Array]:
+            found = {}
+            for name, way in ways.items():
+                step = lambda y, _, way=way: (way(y, inputs), largest(y, inputs))
+                found[name] = jax.lax.scan(step, inputs[1], length=iterations + 1)[1]
+            return found
+
         problems = [
             (hollow_net(dim, 4, 64, 16, seed), jr.normal(jr.key(seed), (dim,))) for seed in seeds
         ]
-        residual = eqx.filter_jit(lambda y, inputs: jnp.max(jnp.abs(parts(y, inputs)[0])))
-        return {
-            name: np.array(
-                [_path(eqx.filter_jit(way), residual, inputs, iterations) for inputs in problems]
-            )
-            for name, way in ways.items()
-        }
-
-
-def _path(
-    way: Callable, residual: Callable, inputs: tuple[HollowNet, Array], iterations: int
-) -> list[float]:
-    y = inputs[1]
-    found = [float(residual(y, inputs))]
-    for _ in range(iterations):
-        y = way(y, inputs)
-        found.append(float(residual(y, inputs)))
-    return found
-
-
-def jacobians(
-    net: HollowNet, points: Float[np.ndarray, "n dim"]
-) -> tuple[Float[np.ndarray, "dim dim"], Float[np.ndarray, "dim dim"]]:
-    """Mean sizes, over points, of the derivatives of the conditioner's rows and of the field."""
-
-    def at(y: Array) -> tuple[Array, Array]:
-        rows = jax.jacfwd(lambda y: net.conditioner(_TIME, y))(y)
-        field = jax.jacfwd(lambda y: net(_TIME, y))(y)
-        return jnp.sqrt(jnp.sum(rows**2, axis=1)), jnp.abs(field)
-
-    rows, field = jax.jit(jax.vmap(at))(jnp.asarray(points, float))
-    return np.asarray(rows.mean(axis=0)), np.asarray(field.mean(axis=0))
-
-
-def spread(values: Sequence[float]) -> float | None:
-    """The standard deviation over seeds, if there is one."""
-    return statistics.stdev(values) if len(values) > 1 else None
+        found = [paths(inputs) for inputs in problems]
+        return {name: np.stack([each[name] for each in found]) for name in ways}
