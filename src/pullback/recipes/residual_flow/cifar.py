@@ -4,14 +4,16 @@ import dataclasses
 
 from pullback.data import cifar10_subset
 from pullback.recipes.residual_flow.mnist import PRESETS as MNIST
-from pullback.recipes.residual_flow.mnist import Config, on_images, prepared
+from pullback.recipes.residual_flow.mnist import Config, on_images
 from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Bits per dimension of CIFAR-10."""
-    sets = cifar10_subset(context.data)
-    return on_images(config, context, prepared("CIFAR-10 subset", sets, config.side, 0.05))
+    return on_images(
+        config, context, "CIFAR-10 subset", cifar10_subset(context.data), 0.05,
+        "; in the paper, all of CIFAR-10 at 32x32, 16 blocks of 512 channels a scale: 3.28 bits",
+    )  # fmt: skip
 
 
 PRESETS = {

@@ -1,5 +1,6 @@
-"""The settings of the recipe `residual-flow`, and the flows that it trains."""
+"""The flows of the plane that the recipe `residual-flow` trains, and what it measures of them."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,10 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import update_spectral_norms
+from pullback.recipes._kit.checks import check_least
 from pullback.train import fit
+
+_DRAWS = 16  # of the estimate of a log-density
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,9 @@ class Config:
     """Adam's learning rate; gradients are clipped to norm 1."""
     seeds: int = 3
     """Flows of each kind."""
-    draws: int = 2000
-    """Draws of an estimate that is compared with the exact value."""
 
     def __post_init__(self):
-        for name in ("seeds", "points", "held_out", "blocks", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_least(self, seeds=1, points=1, held_out=1, blocks=1, width=1)
 
 
 def methods(config: Config) -> dict[str, AbstractLogDet]:
@@ -80,60 +80,57 @@ def build(config: Config, dim: int, method: AbstractLogDet, key: Any) -> Residua
     )  # fmt: skip
 
 
-def new_flows(config: Config, x: Float[np.ndarray, "n 2"], seeds: Sequence[int]) -> ResidualFlow:
-    """Flows of the plane that are not trained yet, one for each seed, side by side."""
-
-    @eqx.filter_jit
-    def make(keys: Key[Array, " seeds"], rows: Array) -> ResidualFlow:
-        flows = eqx.filter_vmap(lambda key: build(config, 2, ExactLogDet(), key))(keys)
-        return jax.vmap(init_actnorm, in_axes=(0, None))(flows, rows)
-
-    return make(_keys(seeds, 0), jnp.asarray(x[:1000], float))
-
-
-def train_toys(
-    config: Config, new: ResidualFlow, method: AbstractLogDet, x: Float[np.ndarray, "n 2"],
-    seeds: Sequence[int], progress: bool = False,
-) -> tuple[list[Any], dict[str, np.ndarray]]:  # fmt: skip
-    """Flows of the plane, one for each seed: their arrays, and the losses on the way."""
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate))
+def train_flows(
+    config: Config, method: AbstractLogDet, x: Float[Array, "n 2"], seeds: Sequence[int],
+    progress: bool = False,
+) -> tuple[ResidualFlow, np.ndarray]:  # fmt: skip
+    """Flows of the plane, one for each seed, and their losses on the way, `[times, seeds]`."""
+    make = lambda key: init_actnorm(build(config, 2, ExactLogDet(), key), x[:1000])
+    new = eqx.filter_jit(eqx.filter_vmap(make))(_keys(seeds, 0))
     flows, info = fit(
         with_log_det(new, method),
         maximum_likelihood_loss,
-        jnp.asarray(x, float),
-        optimiser=optimiser,
+        x,
+        optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate)),
         steps=config.iterations,
         batch_size=config.batch_size,
         log_every=50,
         progress=progress,
         key=_keys(seeds, 1),
     )
-    # Measured with norms that are known more closely than training asks.
+    # Measured exactly, and with norms that are known more closely than training asks.
+    flows = with_log_det(flows, ExactLogDet())
     flows = update_spectral_norms(flows, rtol=1e-6, max_steps=10_000)
-    return jax.tree.leaves(eqx.filter(flows, eqx.is_array)), {"loss": info.history["loss"]}
+    return flows, info.history["loss"]
 
 
-def restore(new: ResidualFlow, method: AbstractLogDet, arrays: list[Any]) -> list[ResidualFlow]:
-    """The trained flows, one by one, from their arrays."""
-    params, static = eqx.partition(with_log_det(new, method), eqx.is_array)
-    trained = jax.tree.unflatten(jax.tree.structure(params), [jnp.asarray(a) for a in arrays])
-    return [
-        eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], trained), static)
-        for i in range(len(arrays[0]))
-    ]
+_exact = eqx.filter_jit(lambda flow, x: flow.log_prob(x))
+_estimate = eqx.filter_jit(functools.partial(log_prob_estimate, samples=_DRAWS))
+_samples = eqx.filter_jit(lambda flow, key: flow.invert(flow.base.sample(key, (4000,)))[0])
 
 
-def scores(
-    flows: Sequence[ResidualFlow], x: Float[np.ndarray, "n 2"], seeds: Sequence[int]
-) -> list[dict[str, float]]:
-    """Negative log-likelihoods of held-out points: by each flow's own estimate, and exactly."""
-    found, rows = [], jnp.asarray(x, float)
-    for flow, seed in zip(flows, seeds, strict=True):
+def measure(
+    flows: ResidualFlow, method: AbstractLogDet, x: Float[Array, "n 2"],
+    grid: Float[Array, "m 2"], seeds: Sequence[int],
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Of each seed, negative log-likelihoods of held-out points: by the estimate of its training,
+    and exactly; and the standard deviation of one draw of a point's log-density. Of the first, its
+    density on a grid and samples."""
+    rows: list[dict[str, Any]] = []
+    for number, seed in enumerate(seeds):
+        flow = jax.tree.map(lambda leaf, i=number: leaf[i] if eqx.is_array(leaf) else leaf, flows)
+        log_prob = _exact(flow, jnp.concatenate([x, grid]))
         # A batch shares the terms at which its series stop, so more points do not make less noise.
-        own = -log_prob_estimate(flow, rows, samples=16, key=jr.key(seed)).mean
-        exact = -with_log_det(flow, ExactLogDet()).log_prob(rows)
-        found.append({"own": float(own.mean()), "exact": float(exact.mean())})
-    return found
+        own = _estimate(with_log_det(flow, method), x, key=jr.key(seed))
+        rows.append({
+            "own": -own.mean.mean(),
+            "exact": -log_prob[: len(x)].mean(),
+            "noise": np.sqrt(_DRAWS) * np.mean(own.standard_error),
+            "density": np.exp(log_prob[len(x) :]),
+            "samples": _samples(flow, jr.key(seed)),
+        })  # fmt: skip
+    found = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
+    return {**found, "density": found["density"][0], "samples": found["samples"][0]}
 
 
 def _keys(seeds: Sequence[int], role: int) -> Key[Array, " seeds"]:
