@@ -21,10 +21,7 @@ def flow_in_time(
     ],
     half_width: float,
 ) -> None:
-    """A row for each flow: its name, and a picture of its density and its points at each time.
-
-    A row's last entry is the points' paths, of shape `[n, times, 2]`.
-    """
+    """A row for each flow: its name, and a picture of its density and its points at each time."""
     extent = (-half_width, half_width, -half_width, half_width)
     size = 2.1
     fig, axes = figure(
@@ -46,26 +43,6 @@ def flow_in_time(
         alt="Panels from left to right: a round blob bends and splits into two moons in the top "
         "row, and into eight spots in the bottom row.",
     )
-
-
-def densities_beside_data(
-    context: Context,
-    rows: Sequence[tuple[str, Float[np.ndarray, "n 2"], Float[np.ndarray, "side side"], Any]],
-    half_width: float,
-) -> None:
-    """A row for each toy: the data, the learned density, and samples of it."""
-    extent = (-half_width, half_width, -half_width, half_width)
-    fig, axes = figure(len(rows), 3, width=7.2, height=2.4 * len(rows) + 0.3)
-    for row, (name, points, density, samples) in zip(axes, rows, strict=True):
-        density_image(row[1], density**_GAMMA, extent)
-        for ax, dots in ((row[0], points), (row[2], samples)):
-            ax.scatter(*dots.T, s=2, alpha=0.4, linewidths=0)
-            ax.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], aspect="equal")
-            ax.grid(False)
-        row[0].set_ylabel(name, fontweight="bold")
-    for ax, title in zip(axes[0], ("held-out data", "learned density", "samples"), strict=True):
-        ax.set_title(title)
-    context.figure("densities", fig, "Data that the flow has not seen, its density, its samples.")
 
 
 def training_curves(
