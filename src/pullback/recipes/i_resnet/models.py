@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,22 +10,20 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-import optimistix as optx
 from jaxtyping import Array, Float, Int
 
 from pullback.calculus import ExactLogDet, TruncatedLogDet
-from pullback.data import Split, standardise, two_moons
 from pullback.models.flows import (
-    ResidualBlock,
     ResidualFlow,
-    Squeeze,
-    Stacked,
     init_actnorm,
     maximum_likelihood_loss,
     residual_flow,
 )
-from pullback.nn import LipschitzConvNet, LipschitzMLP
+from pullback.nn import LipschitzConvNet, LipschitzMLP, update_spectral_norms
+from pullback.recipes._kit.checks import check_least
 from pullback.train import fit
+
+BOUND = 0.97  # on the norm of each of the three layers of a block of a density
 
 
 @dataclass(frozen=True)
@@ -59,34 +57,15 @@ class Config:
     """Training steps of a density."""
     points: int = 4000
     """Points of the two moons to train on, and as many to test."""
-    grid: int = 200
-    """Points along each side of the grid that a density is summed on."""
 
     def __post_init__(self):
-        names = ("seeds", "blocks", "width", "steps", "batch_size", "images")
-        for name in (*names, "terms", "flow_blocks", "flow_width", "flow_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, least in (("iterations", 20), ("points", 500), ("grid", 20)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        check_least(
+            self, seeds=1, blocks=1, width=1, steps=1, batch_size=1, images=8, iterations=20,
+            terms=1, flow_blocks=1, flow_width=1, flow_steps=1, points=500,
+        )  # fmt: skip
         falling = sorted(set(self.bounds), reverse=True)
         if not self.bounds or falling != [*self.bounds] or not 0 < min(falling) <= max(falling) < 1:
             raise ValueError(f"bounds must be in (0, 1), falling, got {self.bounds}")
-
-
-class Kind(NamedTuple):
-    """A way to train a classifier: its layers' bound."""
-
-    bound: float
-
-
-def kinds(config: Config) -> dict[str, Kind]:
-    """The ways to train, by name."""
-    return {
-        "no bound": Kind(float("inf")),
-        **{f"c = {bound:g}": Kind(bound) for bound in config.bounds},
-    }
 
 
 class Classifier(eqx.Module):
@@ -94,6 +73,27 @@ class Classifier(eqx.Module):
 
     nets: Any
     head: eqx.nn.Linear
+
+    def __init__(self, config: Config, bound: float, shape: tuple[int, ...], *, key: Array):
+        """Fully connected blocks for a vector, convolutions for an image of `[channel, h, w]`."""
+        head_key, nets_key = jr.split(key)
+
+        def net(key: Array) -> Any:
+            options: dict[str, Any] = {"bound": bound, "activation": jax.nn.elu, "key": key}
+            if len(shape) == 1:
+                return LipschitzMLP(shape[0], config.width, 2, **options)
+            return LipschitzConvNet(
+                shape[0], config.width // 4, size=(shape[1], shape[2]), **options
+            )
+
+        nets = eqx.filter_vmap(net)(jr.split(nets_key, config.blocks))
+        # He's variance, from which residual networks without a bound are trained.
+        self.nets = eqx.tree_at(
+            lambda nets: [layer.weight for layer in nets.layers],
+            nets,
+            replace_fn=lambda weight: 6**0.5 * weight,
+        )
+        self.head = eqx.nn.Linear(int(np.prod(shape)), 10, key=head_key)
 
     def features(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """One image after all blocks."""
@@ -105,55 +105,15 @@ class Classifier(eqx.Module):
         """The logits of one image."""
         return self.head(self.features(x).reshape(-1))
 
-    def trunk(self) -> Stacked:
-        """The blocks as one map with an inverse."""
-        return Stacked(eqx.filter_vmap(ResidualBlock)(self.nets))
+    def after(self, z: Float[Array, "*shape"], n: Any) -> Float[Array, "*shape"]:
+        """The input of all blocks, by n plain iterations of each from its output on."""
+        arrays, static = eqx.partition(self.nets, eqx.is_array)
 
+        def block(y: Array, net: Any) -> tuple[Array, None]:
+            g = eqx.combine(net, static)
+            return jax.lax.fori_loop(0, n, lambda _, x: y - g(x), y), None
 
-def new_classifier(config: Config, bound: float, shape: tuple[int, ...], key: Array) -> Classifier:
-    """Fully connected blocks for a vector, convolutions for an image of `[channel, h, w]`."""
-    head_key, nets_key = jr.split(key)
-
-    def net(key: Array) -> Any:
-        if len(shape) == 1:
-            return LipschitzMLP(
-                shape[0], config.width, 2, bound=bound, activation=jax.nn.elu, key=key
-            )
-        return LipschitzConvNet(
-            shape[0], config.width // 4, size=(shape[1], shape[2]), bound=bound,
-            activation=jax.nn.elu, key=key,
-        )  # fmt: skip
-
-    nets = eqx.filter_vmap(net)(jr.split(nets_key, config.blocks))
-    # He's variance, from which residual networks without a bound are trained.
-    nets = eqx.tree_at(
-        lambda nets: [layer.weight for layer in nets.layers],
-        nets,
-        replace_fn=lambda weight: 6**0.5 * weight,
-    )
-    return Classifier(nets, eqx.nn.Linear(int(np.prod(shape)), 10, key=head_key))
-
-
-def vectors(data: Split) -> Split:
-    """Images as vectors in [-1, 1]."""
-    return Split(*(part._replace(x=2 * part.x.reshape(len(part.x), -1) - 1) for part in data))
-
-
-def squeezed(data: Split) -> Split:
-    """Images of 28 by 28 as 16 channels of 7 by 7, in [-1, 1]."""
-    squeeze = lambda x: Squeeze().forward_and_log_det(x)[0]
-    shaped = jax.jit(jax.vmap(lambda x: squeeze(squeeze(x[None]))))
-    return Split(*(part._replace(x=2 * np.asarray(shaped(part.x)) - 1) for part in data))
-
-
-def pictures(x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n height width"]:
-    """Back from what `vectors` or `squeezed` gives."""
-    if x.ndim == 2:
-        side = int(x.shape[1] ** 0.5)
-        return (x.reshape(len(x), side, side) + 1) / 2
-    unused = optx.FixedPointIteration(1e-6, 1e-6)
-    back = lambda x: Squeeze().inverse(x, unused, 1)[0]
-    return (np.asarray(jax.vmap(lambda x: back(back(x))[0])(jnp.asarray(x))) + 1) / 2
+        return jax.lax.scan(block, z, arrays, reverse=True)[0]
 
 
 def cross_entropy(
@@ -166,12 +126,13 @@ def cross_entropy(
 
 
 def train(
-    config: Config, kind: Kind, x: np.ndarray, y: np.ndarray, seeds: Sequence[int],
+    config: Config, bound: float, x: np.ndarray, y: np.ndarray, seeds: Sequence[int],
     progress: bool = False,
-) -> list[np.ndarray]:  # fmt: skip
-    """The arrays of classifiers of all seeds, side by side."""
+) -> Classifier:  # fmt: skip
+    """Classifiers of all seeds, side by side."""
+    new = eqx.filter_vmap(lambda key: Classifier(config, bound, x.shape[1:], key=key))
     models, _ = fit(
-        _classifiers(config, kind.bound, x.shape[1:], seeds),
+        eqx.filter_jit(new)(_keys(seeds)),
         cross_entropy,
         (jnp.asarray(x), jnp.asarray(y)),
         optimiser=optax.adam(config.learning_rate),
@@ -181,50 +142,25 @@ def train(
         progress=progress,
         key=jr.split(jr.key(seeds[0] + 1), len(seeds)),
     )
-    return leaves(models)
-
-
-def classifiers(
-    config: Config, kind: Kind, arrays: Sequence[Any], shape: tuple[int, ...], count: int
-) -> Classifier:
-    """The models of what `train` returned."""
-    return grown(_classifiers(config, kind.bound, shape, range(count)), arrays)
-
-
-def _classifiers(
-    config: Config, bound: float, shape: tuple[int, ...], seeds: Sequence[int]
-) -> Classifier:
-    keys = jnp.stack([jr.key(seed) for seed in seeds])
-    return eqx.filter_vmap(lambda key: new_classifier(config, bound, shape, key))(keys)
-
-
-def leaves(tree: Any) -> list[np.ndarray]:
-    """What of a model a stage can keep."""
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))]
-
-
-def grown(like: Any, arrays: Sequence[Any]) -> Any:
-    """A model with the structure of `like` and the arrays of `leaves`."""
-    dynamic, static = eqx.partition(like, eqx.is_array)
-    filled = jax.tree.unflatten(jax.tree.structure(dynamic), [jnp.asarray(a) for a in arrays])
-    return eqx.combine(filled, static)
-
-
-def moons(config: Config, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points to train on and to test, of mean 0 and deviation 1."""
-    train, test = (two_moons(config.points, seed=2 * seed + i).x for i in (0, 1))
-    (train, test), _ = standardise(train, test)
-    return train.astype(np.float32), test.astype(np.float32)
+    return settled(models)
 
 
 def train_flows(
     config: Config, exact: bool, x: np.ndarray, seeds: Sequence[int], progress: bool = False
-) -> list[np.ndarray]:
-    """The arrays of densities of all seeds, trained by the exact log-determinant or a series."""
+) -> ResidualFlow:
+    """Densities of all seeds, trained by the exact log-determinant or a series."""
     points = jnp.asarray(x)
-    flows = eqx.filter_vmap(lambda flow: init_actnorm(flow, points))(_flows(config, exact, seeds))
+    log_det = ExactLogDet() if exact else TruncatedLogDet(config.terms)
+
+    def new(key: Array) -> ResidualFlow:
+        flow = residual_flow(
+            2, blocks=config.flow_blocks, width=config.flow_width, bound=BOUND, log_det=log_det,
+            key=key,
+        )  # fmt: skip
+        return init_actnorm(flow, points)
+
     models, _ = fit(
-        flows,
+        eqx.filter_jit(eqx.filter_vmap(new))(_keys(seeds)),
         maximum_likelihood_loss,
         points,
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(2e-3)),
@@ -234,18 +170,13 @@ def train_flows(
         progress=progress,
         key=jr.split(jr.key(seeds[0] + 2), len(seeds)),
     )
-    return leaves(models)
+    return models
 
 
-def flows_of(config: Config, exact: bool, arrays: Sequence[Any], count: int) -> ResidualFlow:
-    """The densities of what `train_flows` returned."""
-    return grown(_flows(config, exact, range(count)), arrays)
+def settled(models: Any) -> Any:
+    """Models whose layers know their norms to rounding."""
+    return update_spectral_norms(models, rtol=1e-5, max_steps=10_000)
 
 
-def _flows(config: Config, exact: bool, seeds: Sequence[int]) -> ResidualFlow:
-    keys = jnp.stack([jr.key(seed) for seed in seeds])
-    log_det = ExactLogDet() if exact else TruncatedLogDet(config.terms)
-    make = lambda key: residual_flow(
-        2, blocks=config.flow_blocks, width=config.flow_width, log_det=log_det, key=key
-    )
-    return eqx.filter_vmap(make)(keys)
+def _keys(seeds: Sequence[int]) -> Array:
+    return jnp.stack([jr.key(seed) for seed in seeds])

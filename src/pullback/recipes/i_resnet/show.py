@@ -1,46 +1,43 @@
 """How the recipe `i-resnet` shows what it measured."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
+from jaxtyping import Float
 
 from pullback.plots import PALETTE, density_image, figure, image_sheet, line_with_spread
-from pullback.recipes.i_resnet.measure import SHOWN, TERMS
 from pullback.runs import Context
 
-Found = Mapping[str, Mapping[str, np.ndarray]]
+SIDE, HALF_WIDTH = 200, 4.0  # of the picture of a density
+_SHOWN = (0, 1, 3, 10, 30)  # iterations whose images are shown
 _FLOOR = 1e-8
 
 
-def colours(names: Sequence[str]) -> dict[str, str]:
-    """One colour a kind: orange without a bound."""
-    plain = iter((PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4], PALETTE[5]))
-    return {name: PALETTE[1] if name == names[0] else next(plain) for name in names}
-
-
-def draw_inverse(context: Context, found: Found, at: Sequence[int]) -> None:
+def draw_inverse(
+    context: Context, found: Mapping[str, Mapping[str, np.ndarray]], at: Sequence[int]
+) -> None:
     """Error after so many iterations, and accuracy, of each kind."""
     fig, (left, right) = figure(1, 2, width=10.0, height=4.0)
-    colour = colours(list(found))
-    for place, (name, row) in enumerate(found.items()):
+    # Orange without a bound.
+    colours = cycle((PALETTE[1], PALETTE[0], *PALETTE[2:6]))
+    for place, ((name, row), colour) in enumerate(zip(found.items(), colours, strict=False)):
         curves = np.log10(np.maximum(np.median(row["errors"], axis=2), _FLOOR))
-        line_with_spread(left, np.asarray(at) + 1.0, curves, label=name, colour=colour[name])
-        right.plot(
-            np.full(len(row["accuracy"]), place), 100 * row["accuracy"], "o", color=colour[name],
-            alpha=0.7,
-        )  # fmt: skip
-        right.hlines(100 * row["accuracy"].mean(), place - 0.3, place + 0.3, color=colour[name])
+        line_with_spread(left, np.asarray(at) + 1.0, curves, label=name, colour=colour)
+        accuracy = 100 * row["accuracy"]
+        right.plot(np.full(len(accuracy), place), accuracy, "o", color=colour, alpha=0.7)
+        right.hlines(accuracy.mean(), place - 0.3, place + 0.3, color=colour)
     left.set_xscale("log")
-    shown = [n for n in (0, 1, 3, 10, 30, 100) if n <= at[-1]]
+    shown = [n for n in (*_SHOWN, 100) if n <= at[-1]]
     left.set_xticks([n + 1 for n in shown], [str(n) for n in shown])
     left.minorticks_off()
     left.set_ylim(None, 8.5)
-    ticks = [-8, -6, -4, -2, 0, 2, 4, 6, 8]
+    ticks = range(-8, 9, 2)
     left.set_yticks(ticks, [f"$10^{{{tick}}}$" for tick in ticks])
     left.set(xlabel="iterations of each block", ylabel="distance from the image")
     left.set_title("error of the inverse")
     left.legend(fontsize=8)
-    right.set_xticks(range(len(found)), [name.replace(", ", ",\n") for name in found], fontsize=8)
+    right.set_xticks(range(len(found)), list(found))
     right.set(ylabel="test accuracy (%)", title="what the bound costs", xlim=(-0.6, None))
     right.grid(axis="x", visible=False)
     context.figure(
@@ -54,38 +51,18 @@ def draw_inverse(context: Context, found: Found, at: Sequence[int]) -> None:
     )
 
 
-def draw_rates(context: Context, rates: Found) -> None:
-    """Errors of the iterates against the bound of the contraction."""
-    fig, axes = figure(1, len(rates), width=4.6 * len(rates), height=3.6, sharey=True)
-    for ax, (name, row) in zip(np.atleast_1d(axes), rates.items(), strict=True):
-        blocks = row["error"].shape[1]
-        for block in range(blocks):
-            colour = PALETTE[block % len(PALETTE)]
-            label = "measured" if block == 0 else None
-            ax.plot(row["error"][0, block], "o-", color=colour, markersize=3,
-                    label=label)  # fmt: skip
-            ax.plot(row["bound"][0, block], ":", color=colour,
-                    label="bound" if block == 0 else None)  # fmt: skip
-        ax.set(yscale="log", xlabel="iteration n", title=name, ylim=(_FLOOR, None))
-    np.atleast_1d(axes)[0].set_ylabel("distance from the fixed point")
-    np.atleast_1d(axes)[0].legend(fontsize=8)
-    context.figure(
-        "rates",
-        fig,
-        "Each block of the first seed (a colour) alone: the distance of the iterates from the "
-        "fixed point, means over images, and the bound Lⁿ / (1 - L) |x₁ - x₀|, with L the "
-        "product of the layers' exact singular values. The iteration is faster than the "
-        "bound, for no direction is stretched by all layers at once; it ends at rounding.",
-    )
-
-
-def draw_images(context: Context, shown: Mapping[str, np.ndarray], kinds: Sequence[str]) -> None:
+def draw_images(
+    context: Context, x: np.ndarray, found: Mapping[str, Mapping[str, np.ndarray]],
+    at: Sequence[int],
+) -> None:  # fmt: skip
     """Images from their features, by more and more iterations."""
-    fig, axes = figure(1, len(kinds), width=3.4 * len(kinds), height=2.7)
-    for ax, name in zip(np.atleast_1d(axes), kinds, strict=True):
-        rows = [shown["image"], *(shown[f"{name}, {n}"] for n in SHOWN)]
-        labels = ["image", *(f"n = {n}" for n in SHOWN)]
-        image_sheet(ax, np.stack(rows), rows=labels)
+    fig, axes = figure(1, len(found), width=3.4 * len(found), height=2.7)
+    shown = [n for n in _SHOWN if n in at]
+    for ax, (name, row) in zip(axes, found.items(), strict=True):
+        sheet = np.stack([x, *(row["images"][0, at.index(n)] for n in shown)])
+        pictures = _pictures(sheet.reshape(-1, *x.shape[1:]))
+        pictures = pictures.reshape(*sheet.shape[:2], *pictures.shape[1:])
+        image_sheet(ax, np.clip(pictures, 0, 1), rows=["image", *(f"n = {n}" for n in shown)])
         ax.tick_params(axis="y", labelsize=8)
         ax.set_title(name, fontsize=10)
     context.figure(
@@ -97,33 +74,27 @@ def draw_images(context: Context, shown: Mapping[str, np.ndarray], kinds: Sequen
     )
 
 
-def draw_moons(context: Context, found: Mapping[str, np.ndarray]) -> None:
-    """The density, its samples, and what the series leaves out."""
-    fig, (left, middle, right) = figure(1, 3, width=11.0, height=3.5)
-    extent = (-4, 4, -4, 4)
-    density_image(left, found["density"][0], extent, title="density")
-    for ax in (left, middle):
-        ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
-    middle.plot(*found["points"].T, ".", color="#7b8794", markersize=2, label="data")
-    middle.plot(*found["samples"][0].T, ".", color=PALETTE[0], markersize=2, label="samples")
-    middle.set(xticks=[], yticks=[], title="samples, by the inverse")
-    middle.set_aspect("equal")
-    middle.legend(loc="upper right", fontsize=8, markerscale=4)
-    for name, key, colour in (
-        ("bound", "left_out_bound", PALETTE[6]),
-        ("largest error", "left_out", PALETTE[0]),
-    ):
-        curves = np.log10(np.maximum(found[key], _FLOOR))
-        line_with_spread(right, np.asarray(TERMS), curves, label=name, colour=colour)
-    ticks = [2, 0, -2, -4, -6]
-    right.set_yticks(ticks, [f"$10^{{{tick}}}$" for tick in ticks])
-    right.set(xlabel="terms of the series", ylabel="nats")
-    right.set_title("what the series leaves out")
-    right.legend(fontsize=8)
+def _pictures(x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n height width"]:
+    """Grey levels of vectors, or of channels that hold neighbours."""
+    side = round(float(x[0].size) ** 0.5)
+    if x.ndim == 4:
+        x = x.reshape(-1, 4, 4, *x.shape[2:]).transpose(0, 3, 1, 4, 2)
+    return (x.reshape(-1, side, side) + 1) / 2
+
+
+def draw_moons(context: Context, points: np.ndarray, found: Mapping[str, np.ndarray]) -> None:
+    """The density, and its samples."""
+    fig, (left, right) = figure(1, 2, width=7.4, height=3.5)
+    extent = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)
+    density_image(left, found["density"].reshape(SIDE, SIDE), extent, title="density")
+    right.plot(*points.T, ".", color="#7b8794", markersize=2, label="data")
+    right.plot(*found["samples"].T, ".", color=PALETTE[0], markersize=2, label="samples")
+    right.set(xticks=[], yticks=[], title="samples, by the inverse")
+    right.legend(loc="upper right", fontsize=8, markerscale=4)
+    for ax in (left, right):
+        ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
     context.figure(
         "moons",
         fig,
-        "Two moons, by a density trained on the exact log-determinant (first seed). Right: the "
-        "largest error over test points of the truncated series with an exact trace, and the "
-        "bound from exact singular values; bands are one deviation over seeds.",
+        "Two moons, by a density trained on the exact log-determinant (first seed).",
     )
