@@ -1,7 +1,6 @@
-"""The recipe `mi-bounds`: a whole run, one that is stopped, and a table of the user's own."""
+"""The recipe `mi-bounds`: its pairs, and a table of the user's own."""
 
 import csv
-import json
 import math
 
 import jax
@@ -17,11 +16,7 @@ from pullback.recipes._own import mi_bounds as _mi_bounds_table
 from pullback.recipes.mi_bounds import measure
 from pullback.runs import run
 
-RECIPE = load("mi-bounds")
 OWN = load("mi-bounds", own=True)
-
-# Slow: trains every part of the recipe; `make test-slow` runs it.
-pytestmark = pytest.mark.slow
 
 TINY = mi_bounds.Config(
     seeds=2, informations=(0.5, 2.0), dim=3, batch_size=16, width=8, embedding=4, baseline_width=4,
@@ -36,51 +31,9 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def whole(small, tmp_path_factory):
-    """A run, and its folder."""
-    folder = tmp_path_factory.mktemp("mi-bounds") / "run"
-    return _run(folder), folder
-
-
-def _run(folder, config=TINY, **options):
-    return run(RECIPE, config, preset="smoke", folder=folder, **options)
-
-
 def _run_on_table(folder, file, **change):
     config = OWN.config(**vars(TINY) | {"table_steps": 100} | change)
     return run(OWN, config, preset="smoke", folder=folder, data=file)
-
-
-def test_a_run_measures_every_claim_and_shows_every_picture(whole):
-    record, folder = whole
-    claims = record["claims"]
-    assert len(claims) == 13
-    assert all(np.isfinite(claim["value"]) for claim in claims)
-    # What needs no trained critic holds at any size.
-    for start in ("At the optimal critic NWJ", "With p(y|x) known, TNCE", "At 0.5 nats TNCE"):
-        assert next(c["holds"] for c in claims if c["sentence"].startswith(start)), start
-    assert {path.stem for path in (folder / "figures").iterdir()} == {
-        "estimates", "trade-off", "training", "scores",
-    }  # fmt: skip
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert len(rows) == (5 + 8) * 2 * 2
-    assert all(row["mean"] <= math.log(16) + 1e-5 for row in rows if row["bound"] == "InfoNCE")
-
-
-def test_a_run_that_was_stopped_goes_on_to_the_same_result(whole, tmp_path, monkeypatch):
-    train = measure.train
-
-    def stop(config, name, seeds):
-        if name == "JS":
-            raise KeyboardInterrupt
-        return train(config, name, seeds)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(measure, "train", stop)
-        with pytest.raises(KeyboardInterrupt):
-            _run(tmp_path / "cut")
-    assert _run(tmp_path / "cut", resume=True)["claims"] == whole[0]["claims"]
 
 
 def test_pairs_have_the_information_that_was_asked_for():
@@ -106,6 +59,7 @@ def _table(path, values, header):
     return path
 
 
+@pytest.mark.slow  # Trains four critics.
 def test_a_table_is_told_what_its_columns_share(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 1))
@@ -159,7 +113,7 @@ def test_a_table_that_cannot_be_told_is_refused(tmp_path, change, rows, message)
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2, got 1"),
-        ({"informations": (2.0, 1.0)}, "informations must be two or more above 0, rising"),
+        ({"informations": (2.0, 1.0)}, "informations must be 2 or more numbers that rise, above 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong, message):

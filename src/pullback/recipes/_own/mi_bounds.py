@@ -1,6 +1,7 @@
 """The recipe `mi-bounds` on a table of the user's own: how many nats do these columns share?"""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 
 from pullback import data
 from pullback.analysis import estimate_mutual_information
+from pullback.plots import PALETTE, figure
 from pullback.recipes import mi_bounds as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.mi_bounds import show
 from pullback.recipes.mi_bounds.measure import SMALL
 from pullback.runs import Claim, Context
 
@@ -66,7 +67,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         )
     }  # fmt: skip
     linear = _gaussian(x, y)
-    show.draw_table(context, found, linear)
+    _draw_table(context, found, linear)
     context.table(
         "estimates",
         ["", "nats", "standard error", "bits", "ceiling, nats"],
@@ -168,3 +169,32 @@ def _claims(found: dict[str, dict[str, Any]], batch_size: int) -> list[Claim]:
 PRESETS = {name: Config(**vars(config)) for name, config in recipe.PRESETS.items()}
 PRESETS["smoke"] = replace(PRESETS["smoke"], table_steps=100)
 PRESETS["paper"] = replace(PRESETS["paper"], table_steps=20_000)
+
+
+def _draw_table(context: Context, found: Mapping[str, Mapping[str, Any]], linear: float) -> None:
+    """The estimates for a table of the user's own."""
+    fig, ax = figure(width=7.4, height=3.4)
+    right = 1.4 * max(linear, *(row["value"] + 2 * row["standard_error"] for row in found.values()))
+    for place, row in enumerate(found.values()):
+        ax.errorbar(
+            row["value"], place, xerr=2 * row["standard_error"], color=PALETTE[place % 7],
+            marker="o", capsize=4,
+        )  # fmt: skip
+        limit = f"ceiling {row['ceiling']:.1f}" if math.isfinite(row["ceiling"]) else "no ceiling"
+        ax.text(
+            0.99 * right, place - 0.2, limit, ha="right", va="center", fontsize=8, color="#7b8794"
+        )
+    ax.axvline(linear, color="black", linestyle="--", linewidth=1, label="fitted Gaussian")
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set_yticks(range(len(found)), list(found))
+    ax.set(ylim=(len(found) - 0.4, -0.6))
+    ax.set(xlabel="mutual information (nats)", xlim=(None, right))
+    ax.legend(fontsize=8, loc="lower center")
+    context.figure(
+        "table",
+        fig,
+        "What the columns share, on rows that no critic has seen: value and two standard errors. "
+        "All are lower bounds; a value near its ceiling could be anything above. With the rows of "
+        "y shuffled nothing is shared. The dashed line is what a Gaussian has that was fitted to "
+        "all rows; it knows linear relations alone.",
+    )

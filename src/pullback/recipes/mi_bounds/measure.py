@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback.bounds import (
     MLPBaseline,
@@ -25,11 +25,10 @@ from pullback.bounds import (
     nwj,
     tnce,
 )
+from pullback.recipes._kit.checks import check_least, check_rising
 from pullback.train import fit
 
 SMALL, HALF = 0.01, 0.5
-
-_TRACE = 20  # points of a curve of training
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,13 @@ class Config:
     """Batches that an estimate is measured on."""
 
     def __post_init__(self):
-        for name, least in (("seeds", 1), ("steps", 1), ("batch_size", 2), ("batches", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        rising = self.informations
-        if len(rising) < 2 or sorted(set(rising)) != [*rising] or rising[0] <= 0:
-            raise ValueError(f"informations must be two or more above 0, rising, got {rising}")
+        check_least(self, seeds=1, steps=1, batch_size=2, batches=2)
+        check_rising(self, "informations", count=2, above=0)
+
+    @property
+    def ceiling(self) -> float:
+        """Of InfoNCE: log B."""
+        return math.log(self.batch_size)
 
 
 class Model(eqx.Module):
@@ -103,7 +103,6 @@ _AT_OPTIMUM: dict[str, Callable[[Array], Array]] = {
     "TNCE": tnce,
     "L1Out": leave_one_out_upper,
 }
-OPTIMAL = tuple(_AT_OPTIMUM)
 
 
 def _rho(information: Array, dim: int) -> Array:
@@ -126,68 +125,48 @@ def _log_ratio(config: Config, information: Array, x: Array, y: Array) -> Array:
     return information + (rho * inner - rho**2 * lengths / 2) / (1 - rho**2)
 
 
-def optimal(config: Config, seeds: Sequence[int]) -> Float[np.ndarray, "info seeds bound batch"]:
-    """Every estimate at the optimal critic, batch by batch."""
-    return np.asarray(_optimal(config, jnp.asarray(config.informations), jnp.asarray(seeds)))
-
-
 @functools.partial(jax.jit, static_argnums=0)
-def _optimal(config: Config, informations: Array, seeds: Array) -> Array:
-    def of_batch(information: Array, key: Array) -> Array:
-        scores = _log_ratio(config, information, *_pairs(config, information, key))
-        return jnp.stack([bound(scores) for bound in _AT_OPTIMUM.values()])
+def optimal(
+    config: Config, informations: Float[Array, " info"], seeds: Int[Array, " seeds"]
+) -> dict[str, Float[Array, "info seeds batch"]]:
+    """Every estimate at the optimal critic, batch by batch."""
 
-    def of_run(information: Array, seed: Array) -> Array:
+    def of_batch(information: Array, key: Array) -> dict[str, Array]:
+        scores = _log_ratio(config, information, *_pairs(config, information, key))
+        return {name: bound(scores) for name, bound in _AT_OPTIMUM.items()}
+
+    def of_run(information: Array, seed: Array) -> dict[str, Array]:
         keys = jr.split(jr.fold_in(jr.key(seed), 0), config.batches)
-        return jax.lax.map(lambda key: of_batch(information, key), keys).T
+        return jax.lax.map(lambda key: of_batch(information, key), keys)
 
     over_seeds = jax.vmap(of_run, in_axes=(None, 0))
     return jax.vmap(over_seeds, in_axes=(0, None))(informations, seeds)
 
 
-def train(config: Config, name: str, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-    """Critics for one bound, at every mutual information and seed.
-
-    Returns `values`, the bound on new batches, `[info, seeds, batch]`; `steps` and `trace`, means
-    of it in training, `[info, seeds, points]`; and of the first seed the `scores` of one batch,
-    `[info, y, x]`, with the `optimal` ones.
-    """
-    shape = (len(config.informations), len(seeds))
+def train(config: Config, name: str, seeds: Sequence[int]) -> Float[Array, "info seeds batch"]:
+    """Train critics with one bound, at every mutual information and seed: it, on new batches."""
     informations, all_seeds = map(np.ravel, np.meshgrid(config.informations, seeds, indexing="ij"))
     keys = jax.vmap(lambda key: jr.split(jr.fold_in(key, 1), 3))(
         jnp.stack([jr.key(seed) for seed in all_seeds])
     )
     truths = jnp.asarray(informations, float)
-    every = config.steps // min(_TRACE, config.steps)
     loss = NegativeBound(config, name)
     # One after another, for the weights of one critic and their moments fit into the cache, and
     # those of nine do not.
-    (models, _), info = fit(
+    (models, _), _ = fit(
         (eqx.filter_vmap(lambda key: _model(config, key))(keys[:, 0]), truths), loss,
-        trainable=(True, False), optimiser=optax.adam(config.learning_rate),
-        steps=config.steps // every * every, log_every=every, sequential=True, progress=False,
-        key=keys[:, 1],
+        trainable=(True, False), optimiser=optax.adam(config.learning_rate), steps=config.steps,
+        sequential=True, progress=False, key=keys[:, 1],
     )  # fmt: skip
     arrays, rest = eqx.partition(models, eqx.is_array)
 
-    @eqx.filter_jit
-    def measured(run: tuple[Any, Array, Array]) -> tuple[Array, Array, Array]:
-        model, truth, key = eqx.combine(run[0], rest), *run[1:]
-        values = jax.lax.map(
-            lambda key: -loss((model, truth), None, key=key)[0], jr.split(key, config.batches)
-        )
-        x, y = _pairs(config, truth, jr.fold_in(key, 0))
-        return values, model.critic(x, y), _log_ratio(config, truth, x, y)
+    def of_run(run: tuple[Any, Array, Array]) -> Array:
+        both = eqx.combine(run[0], rest), run[1]
+        keys = jr.split(run[2], config.batches)
+        return jax.lax.map(lambda key: -loss(both, None, key=key)[0], keys)
 
-    values, scores, best = jax.lax.map(measured, (arrays, truths, keys[:, 2]))
-    of_first = lambda each: np.asarray(each).reshape(*shape, *each.shape[1:])[:, 0]
-    return {
-        "values": np.asarray(values).reshape(*shape, -1),
-        "trace": -info.history["loss"].T.reshape(*shape, -1),
-        "steps": info.history["step"],
-        "scores": of_first(scores),
-        "optimal": of_first(best),
-    }
+    values = jax.lax.map(of_run, (arrays, truths, keys[:, 2]))
+    return values.reshape(len(config.informations), len(seeds), -1)
 
 
 class NegativeBound(eqx.Module):
@@ -210,8 +189,3 @@ def _model(config: Config, key: PRNGKeyArray) -> Model:
         config.dim, config.dim, width=config.width, embedding=config.embedding, key=critic_key
     )
     return Model(critic, MLPBaseline(config.dim, width=config.baseline_width, key=baseline_key))
-
-
-def log_batch(config: Config) -> float:
-    """The ceiling of InfoNCE."""
-    return math.log(config.batch_size)

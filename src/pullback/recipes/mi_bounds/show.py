@@ -1,13 +1,12 @@
 """How the recipe `mi-bounds` shows what it measured."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from pullback.plots import PALETTE, figure, line_with_spread
+from pullback.plots import PALETTE, figure
 from pullback.runs import Context
 
 NAMES = {
@@ -33,12 +32,10 @@ def draw_estimates(
     """Every bound against the truth, a panel each."""
     fig, axes = figure(2, 3, width=9.6, height=6.0, sharex=True, sharey=True)
     truth = np.asarray(informations)
-    panels = [*((NAMES[name], {name: values}) for name, values in trained.items())]
-    panels.append(
-        (r"with $p(y|x)$ known", {name: optimal[name] for name in ("TNCE", "L1Out")}),
-    )
+    panels = [(NAMES[name], {name: values}) for name, values in trained.items()]
+    panels.append((r"with $p(y|x)$ known", {name: optimal[name] for name in ("TNCE", "L1Out")}))
     top = 2 * truth[-1]
-    for ax, (title, drawn) in zip(axes.flat, panels, strict=False):
+    for ax, (title, drawn) in zip(axes.flat, panels, strict=True):
         ax.plot(truth, truth, color="black", linewidth=1, label="truth")
         ax.axhline(ceiling, color="#7b8794", linestyle="--", linewidth=1, label="log B")
         for name, values in drawn.items():
@@ -55,8 +52,6 @@ def draw_estimates(
         ax.set(xlabel="true mutual information (nats)")
     for ax in axes[:, 0]:
         ax.set(ylabel="estimate (nats)")
-    for ax in axes.flat[len(panels) :]:
-        ax.set_visible(False)
     context.figure(
         "estimates",
         fig,
@@ -109,86 +104,6 @@ def draw_trade_off(context: Context, informations: Any, trained: Values, optimal
         "spread, alpha moves between them, and DV, which is no bound, lies above the truth. At "
         "trained critics (right) what the critic has not learned adds to the bias. The vertical "
         "scale is logarithmic beyond 3 nats.",
-    )
-
-
-def draw_training(context: Context, results: Mapping[str, Any], truth: float) -> None:
-    """The estimates in training, at the largest mutual information."""
-    fig, ax = figure(width=6.4, height=4.2)
-    for name, found in results.items():
-        line_with_spread(
-            ax, found["steps"], found["trace"][-1], label=NAMES[name], colour=COLOURS[name],
-            marker=_MARKERS[name],
-        )  # fmt: skip
-    ax.axhline(truth, color="black", linewidth=1, label="truth")
-    ax.set(xlabel="training steps", ylabel="estimate (nats)", ylim=(-0.5, 1.4 * truth))
-    ax.legend(fontsize=8, ncols=2)
-    context.figure(
-        "training",
-        fig,
-        f"The estimates while the critics are trained, at {truth:g} nats: means over a twentieth "
-        "of the steps, and their standard deviation over the seeds. Where a curve still rises, a "
-        "longer training would raise the value. A single batch, in which the exponential of a "
-        "wrong score is enormous, takes NWJ's mean out of the picture.",
-    )
-
-
-def draw_scores(
-    context: Context, results: Mapping[str, Any], informations: Any, number: int
-) -> None:
-    """What a critic makes of one batch, beside the optimal scores."""
-    fig, axes = figure(1, 3, width=10.2, height=3.6)
-    names = ("InfoNCE", "I_0.01")
-    some = results[names[0]]
-    matrices = {
-        "optimal: log-ratio": some["optimal"][number],
-        **{f"trained with {NAMES[name]}": results[name]["scores"][number] for name in names},
-    }
-    for ax, (title, scores) in zip(axes, matrices.items(), strict=True):
-        # InfoNCE leaves each row a constant of its own, which says nothing.
-        shown = scores - np.mean(scores, axis=1, keepdims=True)
-        limit = np.quantile(np.abs(shown), 0.999)
-        image = ax.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-        ax.grid(False)
-        ax.set_title(title, fontsize=10)
-        ax.set(xlabel="x of pair j", ylabel="y of pair i" if ax is axes[0] else "")
-        fig.colorbar(image, ax=ax, shrink=0.8)
-    axes[-1].images[0].colorbar.set_label("score, less the mean of its row (nats)")
-    context.figure(
-        "scores",
-        fig,
-        f"Scores f(x_j, y_i) of one new batch at {informations[number]:g} nats, each row less its "
-        "mean. Pairs that were drawn together lie on the diagonal; all else stands for draws from "
-        "the product of the marginals. Both trained critics tell the pairs from the rest.",
-    )
-
-
-def draw_table(context: Context, found: Mapping[str, Mapping[str, Any]], linear: float) -> None:
-    """The estimates for a table of the user's own."""
-    fig, ax = figure(width=7.4, height=3.4)
-    right = 1.4 * max(linear, *(row["value"] + 2 * row["standard_error"] for row in found.values()))
-    for place, row in enumerate(found.values()):
-        ax.errorbar(
-            row["value"], place, xerr=2 * row["standard_error"], color=PALETTE[place % 7],
-            marker="o", capsize=4,
-        )  # fmt: skip
-        limit = f"ceiling {row['ceiling']:.1f}" if math.isfinite(row["ceiling"]) else "no ceiling"
-        ax.text(
-            0.99 * right, place - 0.2, limit, ha="right", va="center", fontsize=8, color="#7b8794"
-        )
-    ax.axvline(linear, color="black", linestyle="--", linewidth=1, label="fitted Gaussian")
-    ax.axvline(0, color="black", linewidth=1)
-    ax.set_yticks(range(len(found)), list(found))
-    ax.set(ylim=(len(found) - 0.4, -0.6))
-    ax.set(xlabel="mutual information (nats)", xlim=(None, right))
-    ax.legend(fontsize=8, loc="lower center")
-    context.figure(
-        "table",
-        fig,
-        "What the columns share, on rows that no critic has seen: value and two standard errors. "
-        "All are lower bounds; a value near its ceiling could be anything above. With the rows of "
-        "y shuffled nothing is shared. The dashed line is what a Gaussian has that was fitted to "
-        "all rows; it knows linear relations alone.",
     )
 
 
