@@ -1,4 +1,4 @@
-"""The recipe `relax`: its smallest run, and the physics that it brings along."""
+"""The recipe `relax`: the physics that it brings along, and the bound of its autoencoders."""
 
 import dataclasses
 
@@ -10,27 +10,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from pullback.recipes import load
 from pullback.recipes._kit.discrete_vae import DiscreteVAE, negative_elbo
 from pullback.recipes.relax import Config, cartpole
-from pullback.runs import run
 from pullback.sampling import Enumeration, ScoreFunction
-
-RECIPE = load("relax")
-
-
-@pytest.mark.slow  # Compiles every training of the recipe.
-def test_the_smallest_run_measures_every_claim_and_resumes_to_the_same(tmp_path, monkeypatch):
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        config = RECIPE.presets["smoke"]
-        record = run(RECIPE, config, preset="smoke", folder=tmp_path / "run")
-        assert len(record["claims"]) == 8
-        assert all(np.isfinite(claim["value"]) for claim in record["claims"])
-        names = {path.stem for path in (tmp_path / "run" / "figures").iterdir()}
-        assert names == {"toy", "autoencoders", "poles"}
-        monkeypatch.setattr(cartpole, "balance", lambda *_: 1 / 0)
-        again = run(RECIPE, config, preset="smoke", folder=tmp_path / "run", resume=True)
-        assert again["claims"] == record["claims"]
 
 
 def test_the_pole_falls_as_lagranges_equations_have_it():
@@ -95,7 +77,7 @@ def test_the_bound_is_below_the_evidence_by_the_divergence_from_the_posterior(la
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"ways": ("relax",)}, "ways must be reinforce, relax, gumbel"),
-        ({"toy_steps": 100}, "toy_steps must be at least 5 times toy_every"),
+        ({"toy_steps": 100}, "toy_steps must be at least 1000, got 100"),
         ({"iterations": 5}, "iterations must be at least 10, got 5"),
     ],
 )

@@ -82,6 +82,9 @@ def test_bias_falls_and_variance_rises_as_the_temperature_falls(hard, key):
     assert bias[0.05] < 0.15 * size + 4 * noise[0.05]
     variance = {t: float(jnp.sum(row.variance)) for t, row in rows.items()}
     assert variance[1.0] < variance[0.2] < variance[0.05]
+    if hard:  # noisier than relaxed samples of the same temperature
+        soft = stats(GumbelSoftmax(0.2), key, 20_000)
+        assert variance[0.2] > 1.3 * float(jnp.sum(soft.variance))
 
 
 def test_the_mean_gradient_is_that_of_the_mean_over_the_noise(key):

@@ -1,6 +1,6 @@
 """A small autoencoder with discrete latents, which the recipes on discrete gradients train."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pullback.bounds import kl_divergence
 from pullback.data import Split, digits
 from pullback.models.vae import bernoulli_log_prob
+from pullback.runs import Context
 from pullback.sampling import (
     AbstractEstimator,
     MovingAverage,
@@ -27,6 +28,7 @@ from pullback.train import fit
 
 # Images of a set that are scored: all latents of all draws are in memory at once.
 _SCORED = 1000
+_DRAWS = 20  # of the latents of an image, for a score
 
 
 class DiscreteVAE(eqx.Module):
@@ -124,58 +126,83 @@ class Scores(eqx.Module):
 
     train: Float[Array, "m pixels"]
     test: Float[Array, "m pixels"]
-    draws: int = eqx.field(static=True)
 
     def __call__(self, both: tuple[DiscreteVAE, Any], *, key: PRNGKeyArray) -> dict[str, Array]:
         keys = jr.split(key)
-        of = lambda x, key: negative_elbo(both[0], x, ScoreFunction(), self.draws, key=key)[0]
+        of = lambda x, key: negative_elbo(both[0], x, ScoreFunction(), _DRAWS, key=key)[0]
         return {"train": of(self.train, keys[0]), "test": of(self.test, keys[1])}
 
 
-def train(
-    method: Method,
-    make: Callable[[PRNGKeyArray], DiscreteVAE],
-    train: Float[np.ndarray, "seeds n pixels"],
-    test: Float[np.ndarray, "seeds m pixels"],
+def compare(
+    config: Any,
+    context: Context,
+    methods: Mapping[str, Method],
+    latents: tuple[int, ...],
+    depth: int,
+    of: Split | None,
     *,
-    steps: int,
-    every: int,
-    batch_size: int,
-    rate: float,
-    draws: int,
-    seeds: list[int],
-) -> dict[str, Any]:
-    """The scores of models of all seeds, along the way, on training and on held-out images.
+    noise: bool = False,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Train autoencoders of images by every method: their scores along the way, a row a seed.
 
-    `noise` is the variance of a batch's gradient with respect to the encoder, at the end, summed
-    over its parameters.
+    Args:
+        config: has `seeds`, `width`, `iterations`, `batch_size`, `learning_rate` and `images`.
+        context: the run's; each method is a stage.
+        methods: the ways to train, by name.
+        latents: as of `DiscreteVAE`.
+        depth: hidden layers of the encoder and of the decoder.
+        of: the images; None for handwritten digits.
+        noise: whether to measure the variance of a batch's gradient with respect to the encoder, at
+            the end, summed over its parameters.
     """
-    loss, adam = DiscreteLoss(method), optax.adam(rate)
-    rows = []
-    for seed, images, held_out in zip(seeds, train, test, strict=True):
-        held_out = jnp.asarray(held_out[:_SCORED])
-        model_key, learned_key, key, last_key = jr.split(jr.key(seed), 4)
-        (model, learned), info = fit(
-            (make(model_key), method.learned(learned_key)), loss, images, optimiser=adam,
-            steps=steps // every * every, batch_size=min(batch_size, len(images)), log_every=every,
-            validation=Scores(jnp.asarray(images[: len(held_out)]), held_out, draws),
-            state=MovingAverage(0.99), progress=False, key=key,
-        )  # fmt: skip
-        estimator = method.build(learned, info.state, jnp.asarray(info.step - 1, jnp.int32))
-        found: dict[str, Any] = {n: info.history[f"validation_{n}"] for n in ("train", "test")}
-        found["noise"] = _noise(model, held_out[:batch_size], estimator, method.samples)
-        if method.relaxed:
-            found["relaxed"] = _score(model, held_out, estimator, draws, last_key)
-        rows.append(found)
-    steps_at = [every * (i + 1) for i in range(steps // every)]
-    return {"step": steps_at, **{name: np.stack([row[name] for row in rows]) for name in rows[0]}}
+    seeds = context.seeds(config.seeds)
+    images = binary_images(seeds, config.images, of)
+
+    def scores(method: Method) -> dict[str, Any]:
+        every = config.iterations // 10
+        rows = [
+            _train(config, method, latents, depth, noise, jr.key(seed), *parts)
+            for seed, *parts in zip(seeds, *images, strict=True)
+        ]
+        found = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return {"step": every * np.arange(1, 11), **found}
+
+    return {name: context.stage(f"vae-{name}", scores, method) for name, method in methods.items()}
+
+
+def _train(
+    config: Any,
+    method: Method,
+    latents: tuple[int, ...],
+    depth: int,
+    noise: bool,
+    key: PRNGKeyArray,
+    images: Float[np.ndarray, "n pixels"],
+    held_out: Float[np.ndarray, "m pixels"],
+) -> dict[str, Any]:
+    model_key, learned_key, key, last_key = jr.split(key, 4)
+    x = jnp.asarray(held_out[:_SCORED])
+    every = config.iterations // 10
+    model = DiscreteVAE(images.shape[-1], latents, config.width, depth, key=model_key)
+    (model, learned), info = fit(
+        (model, method.learned(learned_key)), DiscreteLoss(method), images,
+        optimiser=optax.adam(config.learning_rate), steps=10 * every,
+        batch_size=min(config.batch_size, len(images)), log_every=every,
+        validation=Scores(jnp.asarray(images[: len(x)]), x), state=MovingAverage(0.99),
+        progress=False, key=key,
+    )  # fmt: skip
+    estimator = method.build(learned, info.state, jnp.asarray(info.step - 1, jnp.int32))
+    found: dict[str, Any] = {name: info.history[f"validation_{name}"] for name in ("train", "test")}
+    if noise:
+        found["noise"] = _noise(model, x[: config.batch_size], estimator, method.samples)
+    if method.relaxed:
+        found["relaxed"] = _score(model, x, estimator, last_key)
+    return found
 
 
 @eqx.filter_jit
-def _score(
-    model: DiscreteVAE, x: Array, estimator: AbstractEstimator, draws: int, key: PRNGKeyArray
-) -> Array:
-    return negative_elbo(model, x, estimator, draws, key=key)[0]
+def _score(model: DiscreteVAE, x: Array, estimator: AbstractEstimator, key: PRNGKeyArray) -> Array:
+    return negative_elbo(model, x, estimator, _DRAWS, key=key)[0]
 
 
 @eqx.filter_jit

@@ -15,13 +15,7 @@ NAMES = {
     "gumbel": "Gumbel-softmax",
     "colder": "Gumbel-softmax, colder",
 }
-_COLOURS = {
-    "score": PALETTE[1],
-    "straight_through": PALETTE[4],
-    "hard": PALETTE[2],
-    "gumbel": PALETTE[0],
-    "colder": PALETTE[5],
-}
+_COLOURS = dict(zip(NAMES, (PALETTE[i] for i in (1, 4, 2, 0, 5)), strict=True))
 
 
 def draw_curves(context: Context, temperatures: Sequence[float], curves: Mapping[str, Any]) -> None:
@@ -32,8 +26,7 @@ def draw_curves(context: Context, temperatures: Sequence[float], curves: Mapping
         scale = np.asarray(curves["size"]) ** power
         for name in ("gumbel", "hard"):
             rows = curves[name][kind] / scale[:, None]
-            for row in rows:
-                ax.plot(temperatures, row, color=_COLOURS[name], alpha=0.25, linewidth=0.9)
+            ax.plot(temperatures, rows.T, color=_COLOURS[name], alpha=0.25, linewidth=0.9)
             middle = np.median(rows, axis=0)
             ax.plot(temperatures, middle, color=_COLOURS[name], marker="o", label=NAMES[name])
         for name in ("straight_through", "score"):
@@ -71,7 +64,7 @@ def draw_autoencoders(context: Context, trained: Mapping[str, Any]) -> None:
     context.figure(
         "autoencoders",
         fig,
-        "Autoencoders with categorical latents on handwritten digits, scored with discrete "
+        "Autoencoders with categorical latents, scored with discrete "
         "samples: mean and standard deviation over seeds; lower is better. The temperature falls "
         "from 1 during the training, for the colder one further down.",
     )
@@ -82,24 +75,17 @@ def draw_flattery(context: Context, trained: Mapping[str, Any]) -> None:
     fig, ax = figure(width=6.4, height=2.6)
     shown = [name for name, row in trained.items() if "relaxed" in row]
     for place, name in enumerate(shown):
-        row = trained[name]
-        for number, (relaxed, hard) in enumerate(
-            zip(row["relaxed"], row["test"][:, -1], strict=True)
-        ):
-            at = place + 0.16 * (number - (len(row["relaxed"]) - 1) / 2)
-            ax.plot([relaxed, hard], [at, at], color="#7b8794", linewidth=1)
-            first = place == 0 and number == 0
-            ax.scatter([relaxed], [at], facecolors="white", edgecolors=PALETTE[0], zorder=3,
-                       label="relaxed samples" if first else None)  # fmt: skip
-            ax.scatter([hard], [at], color=PALETTE[0], zorder=3,
-                       label="discrete samples" if first else None)  # fmt: skip
+        relaxed, hard = trained[name]["relaxed"], trained[name]["test"][:, -1]
+        at = place + 0.16 * (np.arange(len(hard)) - (len(hard) - 1) / 2)
+        ax.plot([relaxed, hard], [at, at], color="#7b8794", linewidth=1)
+        ax.scatter(relaxed, at, facecolors="white", edgecolors=PALETTE[0], zorder=3)
+        ax.scatter(hard, at, color=PALETTE[0], zorder=3)
     ax.set_yticks(range(len(shown)), [NAMES[name] for name in shown])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set(xlabel="held out, minus the ELBO (nats)")
-    ax.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 1.25), ncols=2)
     context.figure(
         "flattery",
         fig,
-        "The same models scored with the relaxed samples that they were trained on, and with "
-        "discrete ones, which are what the model is for; a line a seed.",
+        "The same models scored with the relaxed samples that they were trained on (open), and "
+        "with discrete ones (filled), which are what the model is for; a line a seed.",
     )

@@ -1,20 +1,23 @@
 """The autoencoders of `relax` on MNIST."""
 
 from pullback.data import mnist
-from pullback.recipes.relax import PRESETS as DIGITS
-from pullback.recipes.relax import Config, on_images
+from pullback.recipes.relax.autoencoders import Config, on_images
 from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    """All that is measured, with autoencoders of MNIST."""
+    """Train by each estimator."""
     return on_images(config, context, mnist(context.data))
 
 
 PRESETS = {
-    **DIGITS,
+    "smoke": Config(
+        seeds=2, ways=("reinforce", "relax", "gumbel"), latents=4, surrogate=4, iterations=20,
+        batch_size=8, images=40,
+    ),
+    "desk": Config(),
     "paper": Config(
-        toy_steps=10_000, latents=200, surrogate=200, iterations=2_000_000, batch_size=24,
-        learning_rate=1e-4, images=60_000, episodes=1500,
+        latents=200, surrogate=200, iterations=2_000_000, batch_size=24, learning_rate=1e-4,
+        images=60_000,
     ),
 }  # fmt: skip

@@ -1,12 +1,11 @@
 """The autoencoders of `relax` on Omniglot."""
 
 from pullback.data import omniglot
-from pullback.recipes.relax import on_images
+from pullback.recipes.relax.autoencoders import Config, on_images
 from pullback.recipes.relax.mnist import PRESETS as PRESETS
-from pullback.recipes.relax.mnist import Config
 from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    """All that is measured, with autoencoders of Omniglot."""
+    """Train by each estimator."""
     return on_images(config, context, omniglot(context.data))

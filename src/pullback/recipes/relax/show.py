@@ -16,14 +16,7 @@ NAMES = {
     "gumbel": "Gumbel-softmax (biased)",
     "a2c": "actor-critic",
 }
-_COLOURS = {
-    "reinforce": PALETTE[1],
-    "leave_one_out": PALETTE[4],
-    "rebar": PALETTE[2],
-    "relax": PALETTE[0],
-    "gumbel": PALETTE[3],
-    "a2c": PALETTE[1],
-}
+_COLOURS = dict(zip(NAMES, (PALETTE[i] for i in (1, 4, 2, 0, 3, 1)), strict=True))
 
 
 def draw_toy(context: Context, coins: Mapping[str, Any], target: float) -> None:
@@ -31,8 +24,7 @@ def draw_toy(context: Context, coins: Mapping[str, Any], target: float) -> None:
     fig, axes = figure(1, 2, width=8.8, height=3.6)
     for name, row in coins.items():
         for ax, kind in zip(axes, ("theta", "variance"), strict=True):
-            for run in np.atleast_2d(row[kind]):
-                ax.plot(row["step"], run, color=_COLOURS[name], alpha=0.25, linewidth=0.8)
+            ax.plot(row["step"], row[kind].T, color=_COLOURS[name], alpha=0.25, linewidth=0.8)
             middle = np.median(row[kind], axis=0)
             ax.plot(row["step"], middle, color=_COLOURS[name], label=NAMES[name])
     axes[0].set(ylabel="probability of a one, theta", ylim=(0, 1))
@@ -68,23 +60,19 @@ def draw_autoencoders(context: Context, trained: Mapping[str, Any]) -> None:
     context.figure(
         "autoencoders",
         fig,
-        "Autoencoders with binary latents on handwritten digits, scored with binary samples (left; "
+        "Autoencoders with binary latents of images, scored with binary samples (left; "
         "mean and standard deviation over seeds, lower is better), and how noisy their gradients "
         "are (right; a dot a seed). Each way sees the decoder three times for a gradient.",
     )
 
 
-def draw_poles(context: Context, poles: Mapping[str, Any]) -> None:
+def draw_poles(context: Context, lengths: Mapping[str, np.ndarray]) -> None:
     """How long the poles stand."""
     fig, ax = figure(width=6.4, height=3.6)
-    for name, row in poles.items():
-        lengths = np.asarray(row["lengths"])
-        window = max(1, lengths.shape[1] // 25)
-        usable = lengths.shape[1] // window * window
-        smooth = lengths[:, :usable].reshape(len(lengths), -1, window).mean(axis=-1)
-        steps = window * (np.arange(smooth.shape[1]) + 1)
-        line_with_spread(ax, steps, smooth, label=NAMES[name], colour=_COLOURS[name], marker=None)
-    ax.set(xlabel="episodes, one an update", ylabel="steps that the pole stands")
+    for name, values in lengths.items():
+        share = (np.arange(values.shape[1]) + 1) / values.shape[1]
+        line_with_spread(ax, share, values, label=NAMES[name], colour=_COLOURS[name], marker=None)
+    ax.set(xlabel="share of the episodes, one an update", ylabel="steps that the pole stands")
     ax.legend(loc="lower right")
     context.figure(
         "poles",

@@ -63,17 +63,13 @@ def toy(
     def measured(model: Any, *, key: PRNGKeyArray) -> dict[str, Array]:
         logit, loss = (model, coin) if joint is None else (model[0], joint.at(model[1]))
         of = lambda logit, *, key: loss(logit, None, key=key)[0]
-        theta = jax.nn.sigmoid(logit)
-        return {
-            "theta": theta,
-            "loss": theta * (1 - target) ** 2 + (1 - theta) * target**2,
-            "variance": grad_stats(of, logit, jr.split(key, draws)).variance,
-        }
+        variance = grad_stats(of, logit, jr.split(key, draws)).variance
+        return {"theta": jax.nn.sigmoid(logit), "variance": variance}
 
     _, info = fit(
         logits if joint is None else (logits, joint.learned), coin if joint is None else joint,
         optimiser=optax.adam(rate), steps=steps, log_every=every, validation=measured,
         progress=False, key=keys[:, 1],
     )  # fmt: skip
-    rows = {n: info.history[f"validation_{n}"].T for n in ("theta", "loss", "variance")}
+    rows = {n: info.history[f"validation_{n}"].T for n in ("theta", "variance")}
     return {"step": info.history["step"], **rows}
