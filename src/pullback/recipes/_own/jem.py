@@ -8,15 +8,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Int
 
 from pullback import data
 from pullback._files import atomic_write_csv
 from pullback.analysis import auroc
+from pullback.models.energy import JEM
 from pullback.recipes import jem as recipe
+from pullback.recipes._kit.stacks import one_by_one
 from pullback.recipes._own import own_file
 from pullback.recipes.jem import measure, show
-from pullback.recipes.jem.models import Problem, model_of, moon_kinds, slug, train_kinds
+from pullback.recipes.jem.models import Problem, moon_kinds, train_kinds
 from pullback.runs import Claim, Context
 
 _FEWEST_ROWS, _MOST_CLASSES = 40, 50
@@ -42,12 +44,11 @@ def run(config: Config, context: Context) -> list[Claim]:
     kinds = moon_kinds(config)
     trained = train_kinds(context, config, "table", kinds, problem, seeds)
     found, per_row = {}, {}
-    for name, kind in kinds.items():
-        params = trained[name]["params"]
-        found[name] = context.stage(f"table-{slug(name)}", measure.classify, kind, problem, params)
-        per_row[name] = context.stage(f"rows-{slug(name)}", _rows, kind.width, problem, params)
-    show.draw_reliability(context, {file.name: found})
-    show.draw_gaps(context, {"JEM": trained["JEM"]})
+    for place, name in enumerate(kinds):
+        models = trained[name]["models"]
+        found[name] = context.stage(f"table-{place}", measure.classify, problem, models)
+        per_row[name] = context.stage(f"rows-{place}", _rows, problem.x, models)
+    show.draw_reliability(context, file.name, problem.test.y, found)
     _write(context.root, table, held, per_row["JEM"])
     context.table(
         "table",
@@ -68,7 +69,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         "rows that have a lower one (near 0: look at that row), and the probability of each class; "
         "a row is named by its line in a CSV file, else by its number."
     )
-    return _claims(trained, per_row, y, held, context.seed, scaled, kinds, problem)
+    return _claims(trained, per_row, y, held, context.seed, scaled)
 
 
 def split(
@@ -101,14 +102,15 @@ def _check(file: Path, table: data.LabelledTable) -> None:
         )  # fmt: skip
 
 
-def _rows(width: int, problem: Problem, params: Any) -> dict[str, np.ndarray]:
+def _rows(x: np.ndarray, models: JEM) -> dict[str, np.ndarray]:
     """Of every row of the table the log-probabilities of the classes, and the log-density."""
-    x = jnp.asarray(problem.x, jnp.result_type(float))
-    logits = np.stack([
-        np.asarray(jax.jit(jax.vmap(model_of(width, problem, row).logits))(x)) for row in params
-    ])  # fmt: skip
+    logits = np.asarray(one_by_one(_logits, models, jnp.asarray(x, float)))
     total = np.logaddexp.reduce(logits, axis=2)
     return {"log_prob": logits - total[:, :, None], "log_density": total}
+
+
+def _logits(model: JEM, x: Array) -> Array:
+    return jax.vmap(model.logits)(x)
 
 
 def _write(
@@ -131,7 +133,7 @@ def _write(
 
 def _claims(
     trained: Mapping[str, Any], per_row: Mapping[str, Any], y: np.ndarray, held: np.ndarray,
-    seed: int, scaled: np.ndarray, kinds: Mapping[str, Any], problem: Problem,
+    seed: int, scaled: np.ndarray,
 ) -> list[Claim]:  # fmt: skip
     nll = {
         name: -np.take_along_axis(row["log_prob"][:, held], y[held][None, :, None], axis=2)[..., 0]
@@ -141,11 +143,9 @@ def _claims(
     error = float(np.std(more, ddof=1) / np.sqrt(len(more)))
     generator = np.random.default_rng(seed)
     mixed = np.stack([generator.permutation(column) for column in scaled[held].T], axis=1)
-    other = problem._replace(x=mixed, y=problem.y)
-    params = trained["JEM"]["params"]
-    ood = _rows(kinds["JEM"].width, other, params)["log_density"]
+    ood = _rows(mixed, trained["JEM"]["models"])["log_density"]
     areas = [auroc(a[held], b) for a, b in zip(per_row["JEM"]["log_density"], ood, strict=True)]
-    seeds = len(params)
+    seeds = len(areas)
     return [
         Claim(
             "On rows that it has not seen JEM gives labels no less likelihood than cross-entropy "
