@@ -20,8 +20,6 @@ from pullback.runs import Claim, Context
 class Config(classifiers.Config):
     toy_iterations: int = 1000
     """Training steps of the posterior with two modes."""
-    toy_paths: int = 128
-    """Paths in a training step of the posterior with two modes."""
     toy_steps: tuple[int, int] = (60, 240)
     """Euler steps with which the posterior with two modes is trained, and those with which it is
     scored."""
@@ -34,7 +32,7 @@ class Config(classifiers.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        check_least(self, toy_iterations=1, toy_paths=1, toy_draws=1, estimator_draws=2)
+        check_least(self, toy_iterations=1, toy_draws=1, estimator_draws=2)
         for name in ("toy_steps", "estimator_steps"):
             check_rising(self, name, count=2, least=1)
 
@@ -44,11 +42,10 @@ def run(config: Config, context: Context) -> list[Claim]:
     # A training set of its own for each seed; all others are the test set.
     some = lambda seed: digits(test_fraction=1 - config.examples / 1797, seed=seed)
     claims = classifiers.run(config, context, some)
-    processes = bimodal.processes(
-        context, config.seeds, config.toy_paths, config.toy_steps[0], config.toy_iterations
-    )
+    few, _ = config.toy_steps
+    processes = bimodal.processes(context, config.seeds, few, config.toy_iterations)
     exact = bimodal.truth()
-    modes = context.stage("bimodal", bimodal.measure, processes, exact["evidence"], config.seeds,
+    modes = context.stage("bimodal", bimodal.measure, processes, exact["evidence"],
                           config.toy_steps, config.toy_draws, context.seed)  # fmt: skip
     noise = context.stage("estimators", estimators.measure, config.estimator_steps,
                           config.estimator_draws, config.seeds, context.seed)  # fmt: skip

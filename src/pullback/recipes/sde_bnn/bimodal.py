@@ -19,7 +19,8 @@ from scipy.optimize import minimize
 from pullback.models.bayes import KL, OUPrior, WeightProcess
 from pullback.nn import ConcatSquashMLP
 from pullback.plots import PALETTE, figure, line_with_spread
-from pullback.recipes.sde_bnn.stack import stacked, trained, unstacked
+from pullback.recipes._kit.stack import unstacked
+from pullback.recipes.sde_bnn.stack import trained
 from pullback.runs import Context
 from pullback.sampling import grad_stats
 
@@ -54,14 +55,15 @@ class Bound(eqx.Module):
         return z, log_likelihood - found.kl[-1], found.solution.result
 
 
-def processes(context: Context, seeds: int, paths: int, steps: int, iterations: int) -> Any:
+def processes(context: Context, seeds: int, steps: int, iterations: int) -> Any:
     """One process for each seed, trained to be the posterior."""
 
     def loss(model: WeightProcess, batch: Array, *, key: PRNGKeyArray) -> tuple:
-        _, log_weight, result = Bound(paths, steps, "sticking_the_landing").draws(model, key)
+        _, log_weight, result = Bound(128, steps, "sticking_the_landing").draws(model, key)
         return -jnp.mean(log_weight), {"result": result}
 
-    models = stacked(_process, jr.split(jr.fold_in(jr.key(context.seed), 4), (seeds, 1)))
+    keys = jr.split(jr.fold_in(jr.key(context.seed), 4), (seeds, 1))
+    models = eqx.filter_vmap(eqx.filter_vmap(_process))(keys)
     data = np.tile(np.asarray(DATA, np.float32)[:, None], seeds)
     return trained(
         context, "two-modes", models, loss, data, steps=iterations, learning_rate=5e-3, batch_size=2
@@ -110,13 +112,12 @@ def truth() -> dict[str, Any]:
 
 
 def measure(
-    models: WeightProcess, evidence: float, seeds: int, steps: tuple[int, int], draws: int,
-    seed: int,
-) -> dict[str, np.ndarray]:  # fmt: skip
+    models: WeightProcess, evidence: float, steps: tuple[int, int], draws: int, seed: int
+) -> dict[str, np.ndarray]:
     """For each process: the gap with the last steps, where paths end, noise of two gradients."""
     found = {"gap": [], "histogram": [], "noise": []}
-    for number in range(seeds):
-        model = unstacked(models, number, 0)
+    for number, members in enumerate(unstacked(models)):
+        [model] = unstacked(members)
         key = jr.fold_in(jr.key(seed), number)
         z, log_weight, _ = eqx.filter_jit(Bound(draws, steps[1], "monte_carlo").draws)(model, key)
         found["gap"].append(evidence - float(jnp.mean(log_weight)))

@@ -19,11 +19,9 @@ from pullback.models.bayes import SDEBNN, OUPrior, SDEBNNLoss, conv_sde_bnn, mlp
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
 from pullback.plots import PALETTE, figure, line_with_spread
 from pullback.recipes._kit.checks import check_least
-from pullback.recipes.sde_bnn.stack import stacked, trained, unstacked
+from pullback.recipes._kit.stack import unstacked
+from pullback.recipes.sde_bnn.stack import trained
 from pullback.runs import Claim, Context
-
-# Test images that are predicted at once.
-_BATCH = 2000
 
 
 @dataclass(frozen=True)
@@ -68,14 +66,10 @@ class Config:
             )
 
 
-def seed_of(context: Context, number: int) -> int:
-    """The seed of the data of one of the networks."""
-    return int(np.random.SeedSequence([context.seed, number]).generate_state(1)[0])
-
-
 def run(config: Config, context: Context, images: Callable[[int], Split]) -> list[Claim]:
     """Train classifiers on images, given a seed, and measure them."""
-    splits = [images(seed_of(context, number)) for number in range(config.seeds)]
+    sequences = [np.random.SeedSequence([context.seed, number]) for number in range(config.seeds)]
+    splits = [images(int(sequence.generate_state(1)[0])) for sequence in sequences]
     nets, twins = _train(config, context, splits)
     found = context.stage("classifiers", _measure, config, context.seed, nets, twins, splits)
     _draw(config, context, found)
@@ -92,11 +86,12 @@ def _train(config: Config, context: Context, splits: list[Split]) -> tuple[SDEBN
         batch_size=config.batch_size,
     )  # fmt: skip
     keys = jr.split(jr.fold_in(jr.key(context.seed), 0), config.seeds)
-    make = functools.partial(_random_weights, config, pixels)
-    nets = stacked(make, keys, jnp.asarray(config.sigmas))
+    of_seed = eqx.filter_vmap(functools.partial(_random_weights, config, pixels), in_axes=(None, 0))
+    nets = eqx.filter_vmap(of_seed, in_axes=(0, None))(keys, jnp.asarray(config.sigmas))
     nets = fit("random-weights", nets, SDEBNNLoss(size, kappa=config.kappa))
     keys = jr.split(jr.fold_in(jr.key(context.seed), 1), (config.seeds, config.members))
-    twins = stacked(functools.partial(_fixed_weights, config, pixels), keys)
+    make = functools.partial(_fixed_weights, config, pixels)
+    twins = eqx.filter_vmap(eqx.filter_vmap(make))(keys)
     return nets, fit("fixed-weights", twins, classification_loss)
 
 
@@ -122,22 +117,18 @@ def _fixed_weights(config: Config, pixels: int, key: PRNGKeyArray) -> ODENet:
 def _measure(
     config: Config, seed: int, nets: SDEBNN, twins: ODENet, splits: Sequence[Split]
 ) -> dict[str, Any]:
-    """Scores of every model on its seed's test images, and KLs `[seed, sigma]`.
-
-    A deterministic network's score is the mean over the members of the ensemble.
-    """
+    """Scores of every model on its seed's test images, and KLs `[seed, sigma]`."""
     scores: dict[str, list] = {"deterministic": [], "ensemble": []}
     kl = np.zeros((len(splits), len(config.sigmas)))
-    for number, split in enumerate(splits):
+    own = zip(splits, unstacked(nets), unstacked(twins), strict=True)
+    for number, (split, random, members) in enumerate(own):
         x, labels = jnp.asarray(split.test.x), split.test.y
         key = jr.fold_in(jr.key(seed), number)
-        members = range(config.members)
-        fixed = np.stack([np.asarray(_fixed(unstacked(twins, number, m), x)) for m in members])
+        fixed = np.stack([np.asarray(_fixed(net, x)) for net in unstacked(members)])
         each = [_score(probs, labels) for probs in fixed]
         scores["deterministic"].append({k: float(np.mean([s[k] for s in each])) for k in each[0]})
         scores["ensemble"].append(_score(fixed.mean(axis=0), labels))
-        for member, sigma in enumerate(config.sigmas):
-            net = unstacked(nets, number, member)
+        for member, (sigma, net) in enumerate(zip(config.sigmas, unstacked(random), strict=True)):
             probs = np.asarray(_predict(net, x, config.paths, key))
             scores.setdefault(f"sigma {sigma:g}", []).append(_score(probs, labels))
             kl[number, member] = _kl(net, x[:1], key)
@@ -155,7 +146,7 @@ def _score(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 @eqx.filter_jit
 def _predict(net: SDEBNN, x: Array, paths: int, key: PRNGKeyArray) -> Array:
-    return net.predict(x, paths=paths, batch_size=_BATCH, throw=False, key=key)
+    return net.predict(x, paths=paths, batch_size=2000, throw=False, key=key)
 
 
 @eqx.filter_jit

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback.runs import Context
 from pullback.train import fit
@@ -35,19 +35,6 @@ class Stacked(eqx.Module):
         return jnp.sum(losses), {"result": jnp.max(result)}
 
 
-def stacked(
-    make: Callable[..., Any], keys: Key[Array, "seed *member"], settings: Array | None = None
-) -> Any:
-    """Networks `make(key, setting)` for keys `[seed]` and settings `[member]`.
-
-    Without settings, `make(key)` for keys `[seed, member]`.
-    """
-    if settings is None:
-        return eqx.filter_vmap(eqx.filter_vmap(make))(keys)
-    members = eqx.filter_vmap(make, in_axes=(None, 0))
-    return eqx.filter_vmap(members, in_axes=(0, None))(keys, settings)
-
-
 def trained(
     context: Context, name: str, models: Any, loss: Callable[..., Any], data: Any, *, steps: int,
     learning_rate: float, batch_size: int,
@@ -65,8 +52,3 @@ def trained(
         key=jr.fold_in(jr.key(context.seed), 2),
     )
     return models
-
-
-def unstacked(models: Any, seed: int, member: int) -> Any:
-    """One of the networks."""
-    return jax.tree.map(lambda leaf: leaf[seed, member] if eqx.is_array(leaf) else leaf, models)
