@@ -1,7 +1,6 @@
-"""The recipe `latent-ode`: its parts at a tiny size, a table of the user's own, and PhysioNet."""
+"""The recipe `latent-ode`: its parts at a tiny size, a table of the user's own, PhysioNet."""
 
 import csv
-import dataclasses
 import os
 from pathlib import Path
 
@@ -10,19 +9,13 @@ import numpy as np
 import pytest
 
 from pullback.data import DataError
-from pullback.recipes import latent_ode, load
+from pullback.recipes import load
 from pullback.recipes._own import latent_ode as _latent_ode_own
 from pullback.recipes.latent_ode import models
 from pullback.recipes.latent_ode import physionet as _latent_ode_physionet
 from pullback.runs import run
 
-RECIPE = load("latent-ode")
 OWN = load("latent-ode", own=True)
-
-# Slow: trains every part of the recipe; `make test-slow` runs it.
-pytestmark = pytest.mark.slow
-
-TINY = dataclasses.replace(RECIPE.presets["smoke"], seeds=1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,10 +25,8 @@ def small():
         yield
 
 
-def _run(folder, **options):
-    recipe = OWN if "data" in options else RECIPE
-    config = recipe.presets["smoke"] if "data" in options else TINY
-    return run(recipe, config, preset="smoke", folder=folder, **options)
+def _run(folder, data):
+    return run(OWN, OWN.presets["smoke"], preset="smoke", folder=folder, data=data)
 
 
 def test_the_intensity_integrates_to_a_bessel_function():
@@ -61,6 +52,9 @@ def test_scores_are_taken_where_the_mask_says():
 def test_the_last_value_is_the_last_that_was_seen():
     truth = _series(np.array([[[1.0], [5.0], [2.0], [4.0]]]))
     past = truth._replace(mask=np.array([[[True], [True], [False], [False]]]))
+    np.testing.assert_array_equal(models.last_seen(past), [[5.0]])
+    nothing = truth._replace(mask=np.zeros_like(truth.mask))
+    np.testing.assert_array_equal(models.last_seen(nothing), [[0.0]])
     future = truth.mask & ~past.mask
     assert _latent_ode_own._carried(past, truth, future) == pytest.approx((9.0 + 1.0) / 2)
 
@@ -70,20 +64,6 @@ def _series(values):
 
     times = np.arange(values.shape[1], dtype=float)
     return irregular_series([(times, each) for each in values])
-
-
-def test_a_run_measures_every_claim_and_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(latent_ode.show, "draw_losses", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            _run(tmp_path / "run")
-    # Every stage is there: nothing is trained again.
-    monkeypatch.setattr(models, "fit", lambda *_: 1 / 0)
-    record = _run(tmp_path / "run", resume=True)
-    assert all(np.isfinite(claim["value"]) for claim in record["claims"])
-    assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {
-        "shares", "latent-odes", "predictors", "poisson", "training",
-    }  # fmt: skip
 
 
 @pytest.fixture
@@ -102,6 +82,7 @@ def ward(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_table_of_ones_own_is_filled_in_and_continued(ward, tmp_path):
     record = _run(tmp_path / "run", data=ward)
     assert len(record["claims"]) == 3
@@ -143,6 +124,7 @@ def test_the_papers_scale_is_the_greatest_value_of_all_stays():
 PHYSIONET = Path(os.environ.get("PULLBACK_DATA", "data")) / "physionet2012"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PHYSIONET.exists(), reason="PULLBACK_DATA has no physionet2012")
 def test_physionet_runs_from_its_folder_or_the_one_above(tmp_path):
     recipe = load("latent-ode/physionet")

@@ -14,7 +14,7 @@ from pullback.models import timeseries as ts
 from pullback.plots import PALETTE, figure
 from pullback.recipes import latent_ode as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.latent_ode.models import SPAN, fit, keep_trained
+from pullback.recipes.latent_ode.models import SPAN, fit, keep_trained, last_seen
 from pullback.runs import Claim, Context
 
 _FEWEST = 10
@@ -98,7 +98,7 @@ def _fit_and_score(config: Config, context: Context, sets: _Sets) -> dict[str, A
         likelihood=ts.Normal(0.3, variables=variables),
         key=jr.key(seed),
     )
-    model, history = fit(
+    model = fit(
         config,
         context,
         "own",
@@ -109,7 +109,6 @@ def _fit_and_score(config: Config, context: Context, sets: _Sets) -> dict[str, A
         steps=config.own_steps,
         seed=seed,
         clip_norm=5.0,
-        adamax=True,
         validation=_training_series(sets.validation, window, seed + 1),
     )
     past_end = window[0] + _PAST * (window[1] - window[0])
@@ -137,7 +136,6 @@ def _fit_and_score(config: Config, context: Context, sets: _Sets) -> dict[str, A
         "filled": _scores(predicted(shown, sets.test.times), sets.test, held_out.mask),
         "future": _scores(predicted(past, sets.test.times), sets.test, future)
         | {"carried": _carried(past, sets.test, future)},
-        "loss": [entry["validation_loss"] for entry in history],
         "grid": grid,
         "past_end": past_end,
         "shown": predicted(shown.take(few), grids),
@@ -171,10 +169,7 @@ def _scores(bands: np.ndarray, truth: data.IrregularSeries, mask: np.ndarray) ->
 
 def _carried(past: data.IrregularSeries, truth: data.IrregularSeries, mask: np.ndarray) -> float:
     """The error of saying each variable's last value again; its mean where it was never seen."""
-    last = past.mask.shape[1] - 1 - np.argmax(past.mask[:, ::-1], axis=1)
-    value = np.take_along_axis(past.values, last[:, None, :], axis=1)
-    value = np.where(past.mask.any(axis=1, keepdims=True), value, 0.0)
-    error = np.square(truth.values - value)
+    error = np.square(truth.values - last_seen(past)[:, None])
     return float(error[mask].mean()) if mask.any() else float("nan")
 
 
