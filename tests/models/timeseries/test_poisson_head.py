@@ -97,6 +97,15 @@ def test_a_learned_process_comes_near_the_intensity_that_drew_the_events():
     truth = 4 * t + 3 * END / (2 * np.pi) * (1 - np.cos(2 * np.pi * t / END))
     # The number of events in 100 series has a deviation of 1 / sqrt(2000), 2 %: four of them.
     assert np.max(np.abs(found - truth)) / truth[-1] < 4 / np.sqrt(100 * truth[-1])
+    # New events are as likely under it as under the truth, and not under a constant rate.
+    events = data.poisson_events(rate, 7.0, END, 100, seed=1)
+    new = data.irregular_series([(times, np.ones(len(times))) for times in events])
+    new = ts.observations(new, window=(0.0, END))
+    learned = np.asarray(model.log_prob(new.times, new.mask)[0])
+    exact = np.array([np.log(rate(times)).sum() for times in events]) - truth[-1]
+    level = float(np.mean(observed.mask.sum(axis=(1, 2))))
+    constant = np.array([len(times) * np.log(level / END) for times in events]) - level
+    assert np.mean(learned - constant) > 0.8 * np.mean(exact - constant) > 0.5
 
 
 def test_a_latent_ode_scores_when_it_was_observed(key):
