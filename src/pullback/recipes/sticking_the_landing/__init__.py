@@ -54,16 +54,11 @@ def run(config: Config, context: Context) -> list[Claim]:
     show.draw_descents(context, runs)
     show.draw_variances(context, curve)
     show.draw_weighted(context, config.samples, weighted)
-    _tables(config, context, runs, weighted)
+    _table(config, context, runs)
     return [*_claims_of_descents(runs), *_claims_of_noise(config, curve, weighted)]
 
 
-def _tables(
-    config: Config,
-    context: Context,
-    runs: Mapping[str, Mapping[str, np.ndarray]],
-    weighted: Mapping[str, Mapping[str, np.ndarray]],
-) -> None:
+def _table(config: Config, context: Context, runs: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     steps = runs["full"]["steps"]
     shown = [len(steps) // 4 * i - 1 for i in range(1, 5)]
     context.table(
@@ -75,17 +70,6 @@ def _tables(
             for way, text in show.NAMES.items()
         ],
         "Means over the seeds.",
-    )
-    columns = [(way, what) for way in weighted for what in ("mean", "variance", "snr")]
-    context.table(
-        "weighted",
-        ["k", *(f"{way}: {what}" for way, what in columns)],
-        [
-            [k, *(float(weighted[way][what][i]) for way, what in columns)]
-            for i, k in enumerate(config.samples)
-        ],
-        "Derivative of an importance-weighted bound for the mean of q = N(1, 0.8^2), and its "
-        "signal to noise (snr); the target is N(0, 1).",
     )
     for name, run in runs.items():
         for number in range(config.seeds):
@@ -141,7 +125,8 @@ def _claims_of_noise(
 ) -> list[Claim]:
     narrow = measure.SPREADS.index(0.1)
     total, path, doubly = (weighted[way] for way in ("total", "path", "doubly"))
-    distance = np.abs(path["mean"] - total["mean"]) / np.hypot(path["error"], total["error"])
+    error = np.hypot(path["standard_error"], total["standard_error"])
+    distance = np.abs(path["mean"] - total["mean"]) / error
     return [
         Claim(
             "When not to: of a q ten times too narrow the path derivative is noisier (ratio of "

@@ -76,10 +76,9 @@ def weighted(samples: Sequence[int], draws: int, seed: int) -> dict[str, dict[st
         )
 
     found = {name: [of(estimator, k) for k in samples] for name, estimator in ways.items()}
-    shown = {"mean": "mean", "error": "standard_error", "variance": "variance", "snr": "snr"}
-    entry = lambda rows, attribute: np.array([getattr(row, attribute)[0] for row in rows])
+    entries = lambda rows, what: np.array([getattr(row, what)[0] for row in rows])
     return {
-        name: {short: entry(rows, attribute) for short, attribute in shown.items()}
+        name: {what: entries(rows, what) for what in ("mean", "standard_error", "snr")}
         for name, rows in found.items()
     }
 
