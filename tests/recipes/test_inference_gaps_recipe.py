@@ -28,9 +28,10 @@ def test_of_a_decoder_that_looks_away_everything_is_known(x32):
     mean, log_std = np.split(np.asarray(jax.vmap(vae.encoder)(x)), 2, axis=1)
     exact = np.sum(np.exp(2 * log_std) + mean**2 - 1 - 2 * log_std, axis=1) / 2
     assert np.all(np.abs(row["amortisation"] - exact) < 4 * row["amortisation_error"] + 1e-3)
-    area = measure.plane()[1]
     found = measure.densities(vae, x, jnp.asarray(row["local"]))
-    np.testing.assert_allclose(np.sum(found["exact"], axis=(1, 2)) * area, 1, rtol=1e-4)
+    np.testing.assert_allclose(
+        np.sum(found["exact"], axis=(1, 2)) * measure.PLANE.area, 1, rtol=1e-4
+    )
     np.testing.assert_allclose(found["local"], found["exact"], atol=1e-3)
 
 

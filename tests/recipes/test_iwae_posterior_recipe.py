@@ -26,10 +26,13 @@ def test_of_a_decoder_that_looks_away_everything_is_known(x32):
     found = measure.gaps(vae, jnp.ones((2, 4)), 3, 5, jr.key(1))
     for name in ("evidence", "elbo", "bound", "implied"):
         np.testing.assert_allclose(found[name], 4 * np.log(0.5), atol=1e-4)
-    np.testing.assert_allclose(measure.evidence(vae, jnp.ones((2, 4))), 4 * np.log(0.5), atol=1e-4)
+    np.testing.assert_allclose(
+        measure.PLANE.log_evidence(vae, jnp.ones((2, 4))), 4 * np.log(0.5), atol=1e-4
+    )
     for name in ("variation", "implied_variation"):
         np.testing.assert_allclose(found[name], 0, atol=1e-4)
-    normal = np.exp(-0.5 * np.linspace(-6, 6, measure.POINTS) ** 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(found["effective"], 1, rtol=1e-4)
+    normal = np.exp(-0.5 * np.linspace(-6, 6, measure.PLANE.side) ** 2) / np.sqrt(2 * np.pi)
     for plane in found["planes"]:
         np.testing.assert_allclose(plane, normal[:, None] * normal, atol=1e-5)
 

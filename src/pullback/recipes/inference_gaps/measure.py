@@ -16,12 +16,13 @@ from pullback.analysis import Annealing, LocalSearch, evidence_by_annealing, inf
 from pullback.bounds import ELBO, AbstractFamily, DiagonalNormal
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, DenseNet
 from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.latent_plane import Plane
 from pullback.recipes._kit.stack import unstacked
 from pullback.runs import Context
 from pullback.sampling import StandardNormal
 from pullback.train import fit
 
-REACH, POINTS = 6.0, 241  # of the grid over the latent plane
+PLANE = Plane(241)
 
 
 @dataclass(frozen=True)
@@ -99,27 +100,6 @@ def train(
     return unstacked(models)
 
 
-def plane() -> tuple[Float[Array, "point 2"], float]:
-    """Points of the latent plane, and the area of each."""
-    axis = jnp.linspace(-REACH, REACH, POINTS)
-    points = jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    return points, (2 * REACH / (POINTS - 1)) ** 2
-
-
-@eqx.filter_jit
-def log_joint_over_plane(vae: VAE, x: Float[Array, "n pixel"]) -> Float[Array, "n point"]:
-    """log p(x, z) of each example at each point: the plane is decoded once."""
-    points, _ = plane()
-    logits = jax.vmap(vae.decoder)(points)
-    likelihood = x @ logits.T - jnp.sum(jax.nn.softplus(logits), axis=1)[None]
-    return likelihood + jax.vmap(vae.latent_prior().log_prob)(points)[None]
-
-
-def exact_evidence(vae: VAE, x: Float[Array, "n pixel"]) -> Float[Array, " n"]:
-    """log p(x) of each example, by the grid."""
-    return jax.nn.logsumexp(log_joint_over_plane(vae, x), axis=1) + np.log(plane()[1])
-
-
 def without_encoder(vae: VAE) -> VAE:
     """The same model, for which programs need not be compiled anew where encoders differ."""
     return eqx.tree_at(lambda vae: vae.encoder, vae, None)
@@ -141,8 +121,8 @@ def gaps(
     for vae, seed in zip(models, seeds, strict=True):
         bare = without_encoder(vae)
         found = inference_gaps(
-            bare.model, vae.encoder, vae.family, x, local_family=family,
-            log_evidence=exact_evidence(bare, x), search=search, progress=False, key=jr.key(seed),
+            bare.model, vae.encoder, vae.family, x, local_family=family, search=search,
+            log_evidence=PLANE.log_evidence(bare, x), progress=False, key=jr.key(seed),
         )  # fmt: skip
         rows.append({**of_images(found), "local": np.asarray(found.local.params)})
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -164,11 +144,10 @@ def densities(
     vae: VAE, x: Float[Array, "n pixel"], local: Float[Array, "n params"]
 ) -> dict[str, Float[Array, "n row column"]]:
     """The posterior of each example over the plane, the encoder's, and the best of its family."""
-    points, area = plane()
-    of = lambda params: jnp.exp(jax.vmap(vae.family(params).log_prob)(points))
+    of = lambda params: jnp.exp(jax.vmap(vae.family(params).log_prob)(PLANE.points))
     found = {
-        "exact": jax.nn.softmax(log_joint_over_plane(vae, x), axis=1) / area,
+        "exact": jax.nn.softmax(PLANE.log_joint(vae, x), axis=1) / PLANE.area,
         "q": jax.lax.map(of, jax.vmap(vae.encoder)(x)),
         "local": jax.lax.map(of, local),
     }
-    return {name: value.reshape(-1, POINTS, POINTS) for name, value in found.items()}
+    return {name: value.reshape(-1, PLANE.side, PLANE.side) for name, value in found.items()}

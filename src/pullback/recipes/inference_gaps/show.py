@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, figure
-from pullback.recipes.inference_gaps.measure import POINTS, REACH
+from pullback.recipes.inference_gaps.measure import PLANE
 from pullback.runs import Context
 
 Row = Mapping[str, np.ndarray]
@@ -43,7 +43,8 @@ def draw_gaps(context: Context, found: Mapping[str, Row], scored: int) -> None:
 def draw_planes(context: Context, images: np.ndarray, found: Row, titles: Sequence[str]) -> None:
     """Exact posterior, the encoder's and the best normal, of a few images."""
     fig, axes = figure(2, len(images), width=2.5 * len(images), height=4.6)
-    axis, side = np.linspace(-REACH, REACH, POINTS), int(np.sqrt(images.shape[1]))
+    axis = np.linspace(-PLANE.reach, PLANE.reach, PLANE.side)
+    side = int(np.sqrt(images.shape[1]))
     for number, (top, ax) in enumerate(axes.T):
         top.imshow(images[number].reshape(side, side), cmap="gray_r", vmin=0, vmax=1)
         top.set(xticks=[], yticks=[])

@@ -33,6 +33,7 @@ _COLUMNS = {
     "implied": "ELBO of implied",
     "variation": "variation, q",
     "implied_variation": "variation, implied",
+    "effective": "effective samples / k",
 }
 
 
@@ -111,7 +112,7 @@ def _train(config: Config, context: Context, k: int, train: Array, seed: int) ->
 
 
 def _evidence(models: Sequence[VAE], x: Array) -> np.ndarray:
-    return np.array([measure.evidence(vae, x).mean() for vae in models])
+    return np.array([measure.PLANE.log_evidence(vae, x).mean() for vae in models])
 
 
 def _gaps(models: Sequence[VAE], x: Array, k: int, sets: int, seed: int) -> dict[str, np.ndarray]:

@@ -15,14 +15,17 @@ from pullback.bounds import (
     ELBO,
     ImportanceWeighted,
     ImportanceWeightedPosterior,
+    effective_sample_size,
     implied_posterior_density,
 )
 from pullback.models.vae import VAE
+from pullback.recipes._kit.latent_plane import Plane
+from pullback.sampling import draw
 
 # The target of one dimension: two modes, with an evidence of 0.3.
 LOG_EVIDENCE = float(np.log(0.3))
 AXIS = np.linspace(-8, 8, 801)
-REACH, POINTS = 6.0, 161  # of the grid over the latent plane
+PLANE = Plane(161)
 
 
 def _target(z: Float[Array, ""]) -> Float[Array, ""]:
@@ -82,22 +85,6 @@ def with_few_sets(
 # The learned models, whose latents lie in a plane.
 
 
-def _plane() -> tuple[Float[Array, "point 2"], float]:
-    axis = jnp.linspace(-REACH, REACH, POINTS)
-    points = jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    return points, (2 * REACH / (POINTS - 1)) ** 2
-
-
-@eqx.filter_jit
-def evidence(vae: VAE, x: Float[Array, "n pixel"]) -> Float[Array, " n"]:
-    """The exact log-evidence of each example, by the grid over the latent plane."""
-    points, area = _plane()
-    logits = jax.vmap(vae.decoder)(points)
-    likelihood = x @ logits.T - jnp.sum(jax.nn.softplus(logits), axis=1)[None]
-    prior = jnp.sum(dist.Normal(0.0, 1.0).log_prob(points), axis=1)
-    return jax.nn.logsumexp(likelihood + prior[None], axis=1) + jnp.log(area)
-
-
 @eqx.filter_jit
 def gaps(
     vae: VAE, x: Float[Array, "n pixel"], k: int, sets: int, key: PRNGKeyArray
@@ -106,11 +93,11 @@ def gaps(
 
     `planes` are the densities of the first one: exact, of q, and of the implied posterior.
     """
-    points, area = _plane()
+    points, area = PLANE.points, PLANE.area
 
     def one(pair: tuple[Array, Array]) -> dict[str, Array]:
         x, key = pair
-        single, several, proposals, _ = jr.split(key, 4)
+        single, several, proposals, weights = jr.split(key, 4)
         model, q = vae.model(x), vae.posterior(x)
         joint = jax.vmap(model)(points)
         evidence = jax.nn.logsumexp(joint) + jnp.log(area)
@@ -122,6 +109,7 @@ def gaps(
         normalised = implied / (jnp.sum(implied) * area)
         ratio = jnp.where(normalised > 0, joint - jnp.log(normalised), 0)
         apart = lambda density: 0.5 * jnp.sum(jnp.abs(density - exact)) * area
+        log_w = jax.vmap(lambda z: model(z) - q.log_prob(z))(draw(q, weights, (k,)))
         return {
             "evidence": evidence,
             "elbo": ELBO()(model, q, num_samples=20_000, key=single),
@@ -129,7 +117,8 @@ def gaps(
             "implied": jnp.sum(normalised * ratio) * area,
             "variation": apart(own),
             "implied_variation": apart(implied),
-            "planes": jnp.stack([exact, own, implied]).reshape(3, POINTS, POINTS),
+            "effective": effective_sample_size(log_w) / k,
+            "planes": jnp.stack([exact, own, implied]).reshape(3, PLANE.side, PLANE.side),
         }
 
     found = jax.lax.map(one, (x, jr.split(key, len(x))))

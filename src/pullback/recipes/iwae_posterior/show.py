@@ -85,9 +85,9 @@ def draw_planes(
         f"implied, k = {many}": gaps[trained, many]["planes"][0][2],
     }
     fig, axes = figure(1, 4, width=9.6, height=2.9)
-    reach = measure.REACH
+    reach = measure.PLANE.reach
     row, column = np.unravel_index(np.argmax(exact), exact.shape)
-    at = lambda index: -reach + 2 * reach * index / (measure.POINTS - 1)
+    at = lambda index: -reach + 2 * reach * index / (measure.PLANE.side - 1)
     for ax, (title, density) in zip(axes, panels.items(), strict=True):
         density_image(ax, density, (-reach, reach, -reach, reach), title=title)
         ax.set(xlim=(at(column) - 1.5, at(column) + 1.5), ylim=(at(row) - 1.5, at(row) + 1.5))
