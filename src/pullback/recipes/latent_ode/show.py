@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from pullback.plots import PALETTE, figure
 from pullback.runs import Context
 
@@ -11,9 +9,8 @@ from pullback.runs import Context
 def draw_predictors(
     context: Context, found: Mapping[str, Sequence[Mapping]], names: Mapping[str, str]
 ) -> None:
-    """One held-out sinusoid as each autoregressive model sees it coming, and all their errors."""
-    fig, axes = figure(1, 2, width=10.5, height=3.6)
-    ax, bars = axes
+    """One held-out sinusoid as each autoregressive model sees it coming."""
+    fig, ax = figure(width=7.5, height=3.6)
     grid, truth, seen = (next(iter(found.values()))[0][name] for name in ("grid", "truth", "mask"))
     ax.plot(grid, truth, color="black", linewidth=1, label="truth")
     for colour, kind in zip(PALETTE, found, strict=False):
@@ -21,19 +18,12 @@ def draw_predictors(
     ax.plot(grid[seen], truth[seen], "o", color="black", label="observed")
     ax.set(xlabel="time", ylabel="value", ylim=(-2.0, 1.4), title="Predictions from the past alone")
     ax.legend(fontsize="x-small", ncols=3, loc="lower left")
-    for place, kind in enumerate(found):
-        errors = [each["error"] for each in found[kind]]
-        bars.bar(place, np.mean(errors), color=PALETTE[place], width=0.6)
-        bars.plot([place] * len(errors), errors, "o", color="black", markersize=3)
-    bars.set_xticks(range(len(found)), [names[kind] for kind in found], fontsize="small")
-    bars.set(yscale="log", ylabel="mean squared error", title="Where nothing was observed")
     context.figure(
         "predictors",
         fig,
-        "Left: a held-out sinusoid, of which the dots were observed. At every time each model "
-        "predicts from the dots before it; a GRU stands still between them, RNN-Decay fades, and "
-        "the ODE-RNN goes on along the curve. Right: error on held-out series at the times of the "
-        "second half that were not observed (dots: seeds).",
+        "A held-out sinusoid, of which the dots were observed. At every time each model predicts "
+        "from the dots before it; a GRU stands still between them, RNN-Decay fades, and the "
+        "ODE-RNN goes on along the curve.",
     )
 
 

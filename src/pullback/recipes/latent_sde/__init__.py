@@ -60,7 +60,6 @@ def run(config: Config, context: Context) -> list[Claim]:
     found = [_one_seed(config, context, number, seed) for number, seed in enumerate(seeds)]
     show.draw_gradients(context, errors, config.gradient_steps, memory, config.memory_steps)
     show.draw_bands(context, found[0])
-    show.table_posterior(context, found[0])
     return [*_claims_about_gradients(config, errors, memory), *_claims_about_points(config, found)]
 
 
@@ -70,7 +69,7 @@ def _one_seed(config: Config, context: Context, number: int, seed: int) -> dict[
     model, info = train.fit(
         points.untrained(keys[0]),
         LatentSDELoss(samples=config.paths),
-        TrainingSeries(drawn.observed),
+        TrainingSeries(drawn),
         optimiser=optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.iterations)),
         steps=config.iterations,
         batch_size=1,

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -12,6 +11,7 @@ import jax.random as jr
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from pullback import sde
+from pullback.recipes._kit.memory import gradient_memory
 
 ADJOINT, SCAN = "stochastic adjoint", "back-propagation through a scan"
 WANTED = ("a", "b", "z(0)")
@@ -73,7 +73,7 @@ def memory(steps: Sequence[int]) -> dict[str, list[float]]:
 
     losses = {ADJOINT: loss, SCAN: functools.partial(_by_scan, y0)}
     return {
-        name: [_temporary(functools.partial(loss, n), drift) for n in steps]
+        name: [gradient_memory(functools.partial(loss, n), drift) for n in steps]
         for name, loss in losses.items()
     }
 
@@ -88,11 +88,3 @@ def _by_scan(y0: Array, n: int, drift: eqx.nn.MLP) -> Array:
 
     y, _ = jax.lax.scan(step, y0, jnp.arange(n))
     return jnp.mean(y**2)
-
-
-def _temporary(loss: Any, drift: eqx.nn.MLP) -> float:
-    params, rest = eqx.partition(drift, eqx.is_array)
-    gradient = jax.grad(lambda params: loss(eqx.combine(params, rest)))
-    analysis: Any = jax.jit(gradient).lower(params).compile().memory_analysis()
-    # Not every backend tells.
-    return float("nan") if analysis is None else analysis.temp_size_in_bytes / 2**20

@@ -1,7 +1,7 @@
 """Five noisy points of a cosine under a prior by which posterior and evidence are known exactly."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,15 +24,7 @@ QUERY = np.linspace(0.0, END, 81)
 ASKED = [0, 16, 40, 60, 80]
 
 
-class Points(NamedTuple):
-    """The five points, and the same on the grid on which a model is solved."""
-
-    times: Array
-    values: Array
-    observed: ts.Observations
-
-
-def points(seed: int) -> Points:
+def points(seed: int) -> ts.Observations:
     """Noisy points of a cosine, on a grid of equal pieces from 0 to 2."""
     drawn = data.cosine_points([(t, t) for t in SEEN], points=1, noise=NOISE, seed=seed).observed
     grid = np.linspace(0.0, END, PIECES + 1)
@@ -41,8 +33,7 @@ def points(seed: int) -> Points:
     grid[places] = SEEN
     values, mask = np.zeros((len(grid), 1)), np.zeros((len(grid), 1), bool)
     values[places], mask[places] = drawn.values[0], True
-    observed = ts.observations(data.irregular_series([(grid, values, mask)]))
-    return Points(observed.times[0, places], observed.values[0, places, 0], observed)
+    return ts.observations(data.irregular_series([(grid, values, mask)]))
 
 
 def untrained(key: PRNGKeyArray) -> ts.LatentSDE:
@@ -68,7 +59,7 @@ def _same(z: Array) -> Array:
 
 
 def measure(
-    model: ts.LatentSDE, found: Points, paths: int, samples: int, key: PRNGKeyArray
+    model: ts.LatentSDE, observed: ts.Observations, paths: int, samples: int, key: PRNGKeyArray
 ) -> dict[str, Any]:
     """Moments and bounds of a trained model beside the exact ones.
 
@@ -79,29 +70,25 @@ def measure(
     """
     query = jnp.asarray(QUERY, float)
     # One step in each of 80 pieces: those of the training.
-    ends, _ = _paths(dataclasses.replace(model, steps=1), found, query, paths, key)
+    solve = eqx.filter_jit(dataclasses.replace(model, steps=1).paths)
+    ends, _ = solve(observed, query[None], samples=paths, keys=jr.split(key, 1))
     drawn = np.asarray(ends)[:, 0, :, 0]
     fine = dataclasses.replace(model, steps=FINE_STEPS // PIECES)
-    log_weights = np.asarray(_log_weights(fine, found, jr.split(key, paths))).reshape(-1, samples)
-    exact = PRIOR.posterior(found.times, found.values, query, noise=NOISE)
+    log_weights = np.asarray(_log_weights(fine, observed, jr.split(key, paths)))
+    bounds = logsumexp(log_weights.reshape(-1, samples), axis=1) - np.log(samples)
+    times, values = (np.asarray(part)[np.asarray(observed.mask)[..., 0]] for part in observed[:2])
+    seen = jnp.asarray(times), jnp.asarray(values[:, 0])
     return {
-        "exact": [np.asarray(moment) for moment in exact],
+        "exact": [np.asarray(moment) for moment in PRIOR.posterior(*seen, query, noise=NOISE)],
         "model": [drawn.mean(axis=0), drawn.std(axis=0)],
-        "evidence": float(PRIOR.log_evidence(found.times, found.values, noise=NOISE)),
-        "elbo": float(eqx.filter_jit(model.elbo)(found.observed, samples=paths, key=key)[0]),
-        "iwae": float(np.mean(logsumexp(log_weights, axis=1) - np.log(samples))),
-        "points": [np.asarray(found.times), np.asarray(found.values)],
+        "evidence": float(PRIOR.log_evidence(*seen, noise=NOISE)),
+        "elbo": float(eqx.filter_jit(model.elbo)(observed, samples=paths, key=key)[0]),
+        "iwae": float(np.mean(bounds)),
+        "points": [times, values[:, 0]],
     }
 
 
 @eqx.filter_jit
-def _paths(
-    model: ts.LatentSDE, found: Points, query: Array, samples: int, key: PRNGKeyArray
-) -> tuple[Array, Any]:
-    return model.paths(found.observed, query[None], samples=samples, keys=jr.split(key, 1))
-
-
-@eqx.filter_jit
-def _log_weights(model: ts.LatentSDE, found: Points, keys: Array) -> Array:
+def _log_weights(model: ts.LatentSDE, observed: ts.Observations, keys: Array) -> Array:
     """Of one path for each key, p(values, path) / q(path): the bound of one sample."""
-    return jax.vmap(lambda key: model.iwae(found.observed, samples=1, key=key)[0])(keys)
+    return jax.vmap(lambda key: model.iwae(observed, samples=1, key=key)[0])(keys)

@@ -41,19 +41,6 @@ def draw_bands(context: Context, found: dict[str, Any]) -> None:
     )
 
 
-def table_posterior(context: Context, found: dict[str, Any]) -> None:
-    columns = [found[name][k][points.ASKED] for k in (0, 1) for name in ("exact", "model")]
-    context.table(
-        "posterior",
-        ["t", "mean, exact", "mean, latent SDE", "deviation, exact", "deviation, latent SDE"],
-        [
-            [f"{t:g}", *(round(float(x), 3) for x in row)]
-            for t, *row in zip(points.QUERY[points.ASKED], *columns, strict=True)
-        ],
-        "The posterior of z given the first five points: means and standard deviations.",
-    )
-
-
 def draw_gradients(
     context: Context,
     errors: list[list[float]],

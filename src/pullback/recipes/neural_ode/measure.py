@@ -16,6 +16,7 @@ from pullback.data import Labelled
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
 from pullback.recipes._kit.double import double
+from pullback.recipes._kit.memory import gradient_memory
 
 STIFFNESS = (1.0, 5.0, 15.0, 25.0)
 ADJOINTS: dict[str, ode.AbstractAdjoint] = {"Backsolve": ode.Backsolve(), "Replay": ode.Replay()}
@@ -106,14 +107,10 @@ def memory(steps: Sequence[int]) -> dict[str, list[float]]:
 
     solves = {"plain scan": functools.partial(_heun_by_scan, y0)}
     solves |= {name: functools.partial(of_block, adjoint) for name, adjoint in ADJOINTS.items()}
-    return {name: [_mebibytes(solve, n, field) for n in steps] for name, solve in solves.items()}
-
-
-def _mebibytes(solve: Any, n: int, field: ConcatMLP) -> float:
-    program = jax.jit(jax.grad(functools.partial(solve, n))).lower(field).compile()
-    analysis = program.memory_analysis()
-    # Not every backend tells.
-    return float("nan") if analysis is None else analysis.temp_size_in_bytes / 2**20
+    return {
+        name: [gradient_memory(functools.partial(solve, n), field) for n in steps]
+        for name, solve in solves.items()
+    }
 
 
 def _heun_by_scan(y0: jax.Array, n: int, field: ConcatMLP) -> jax.Array:
