@@ -16,9 +16,9 @@ from pullback import data
 from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
 from pullback.analysis import compare_models, goodness_of_fit, kernel_stein_test
+from pullback.plots import PALETTE, figure
 from pullback.recipes import lsd as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.lsd import show
 from pullback.runs import Claim, Context
 
 _FEWEST_ROWS = 200
@@ -44,7 +44,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     (train, test), _ = data.standardise(values[order[:half]], values[order[half:]])
     test = test[:_MOST_TESTED]
     found = context.stage("fits", _fits, config, train, test, context.seed)
-    show.draw_table(context, list(columns), found)
+    _draw(context, columns, found)
     context.table(
         "models",
         ["model", "nats a row", "discrepancy", "error", "p, learned", "p, kernel", "verdict"],
@@ -146,6 +146,28 @@ def _mixture(x: np.ndarray, count: int, seed: int) -> Any:
             as_array(fitted.means_), covariance_matrix=as_array(fitted.covariances_)
         )
         return dist.MixtureSameFamily(dist.Categorical(as_array(fitted.weights_)), parts)
+
+
+def _draw(context: Context, names: Sequence[str], found: dict[str, Any]) -> None:
+    """Which columns the critic points at, for each model."""
+    shares = {name: np.asarray(row["share"]) for name, row in found.items()}
+    fig, ax = figure(width=9.0, height=0.9 + 0.42 * len(names))
+    places = np.arange(len(names))
+    for number, (name, share) in enumerate(shares.items()):
+        offset = (number - (len(shares) - 1) / 2) * 0.8 / len(shares)
+        ax.barh(places + offset, share, 0.8 / len(shares), label=name, color=PALETTE[number])
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.set(xlabel="share of the mismatch", title="where the models do not fit")
+    ax.grid(axis="y", visible=False)
+    ax.legend(fontsize=8)
+    context.figure(
+        "columns",
+        fig,
+        "The columns in which each model differs from the data: the part of each in the critic's "
+        "mean squared gap of scores, in standardised units. Of a model that is not rejected it is "
+        "noise.",
+    )
 
 
 def _claims(found: dict[str, Any]) -> list[Claim]:

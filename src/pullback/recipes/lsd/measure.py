@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.integrate import quad
 
 from pullback.analysis import (
     compare_models,
@@ -18,13 +17,15 @@ from pullback.analysis import (
     kernel_stein_test,
 )
 from pullback.models.energy import GaussianBernoulliRBM, LinearICA
+from pullback.recipes._kit.stacks import one_by_one
 from pullback.recipes.lsd.models import Config
 
 TESTS = ("learned (LSD)", "kernel (KSD)", "finite set (FSSD)")
+COLUMNS, LAPLACE = 10, (0, 5, 10)  # of the data sets; how many of them are Laplace
+VISIBLE, HIDDEN, NOISE = 50, 40, 0.02  # of the Boltzmann machine; on its weights
 SEPARATIONS = (1.0, 2.0, 4.0, 8.0)  # between modes, in standard deviations
 WEIGHTS = (0.5, 0.9)  # of the left mode: in the data, and in the model
 SHIFTS = (0.0, 0.03, 0.1, 0.3, 1.0)  # how far models to be ranked are from the truth
-_L2 = 1.0
 
 
 def _tests(config: Config, batch_size: int, width: int) -> dict[str, Callable]:
@@ -38,23 +39,16 @@ def _tests(config: Config, batch_size: int, width: int) -> dict[str, Callable]:
     }  # fmt: skip
 
 
-def _repeated(
+def _p_values(
     test: Callable, score: Callable, params: Any, x: Float[Array, "sets n dim"], key: Array
-) -> Float[np.ndarray, " sets"]:
-    """The p-value of every data set, whose model has the score `score(params, x)`.
+) -> Float[Array, " sets"]:
+    """Of every data set, whose model has the score `score(params, x)`."""
 
-    One after the other: stacked products are slow on a CPU.
-    """
+    def one(data: tuple[Any, Array, Array]) -> Array:
+        params, x, key = data
+        return test(x, eqx.Partial(score, params), key).p_value
 
-    @eqx.filter_jit
-    def all_of(params: Any, x: Array, keys: Array) -> Array:
-        def one(data: tuple[Any, Array, Array]) -> Array:
-            params, x, key = data
-            return test(x, eqx.Partial(score, params), key).p_value
-
-        return jax.lax.map(one, (params, x, keys))
-
-    return np.asarray(all_of(params, x, jr.split(key, len(x))))
+    return one_by_one(one, (params, x, jr.split(key, len(x))))
 
 
 def _normal_score(_: None, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
@@ -65,77 +59,60 @@ def _score(model: Any, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
     return model.score(x)
 
 
-def laplace_power(config: Config, seed: int) -> dict[str, np.ndarray]:
-    """p-values of a standard Gaussian, `[tests, columns that are Laplace, data set]`.
+def laplace_power(config: Config, seed: int) -> Float[Array, "tests counts sets"]:
+    """p-values of a standard Gaussian, of data of which `LAPLACE` of the columns are Laplace.
 
-    The Laplace columns have mean 0 and variance 1, as the model.
+    They have mean 0 and variance 1, as the model.
     """
     normal_key, laplace_key, key = jr.split(jr.key(seed), 3)
-    shape = (len(config.laplace), config.repeats, config.points, config.dim)
+    shape = (len(LAPLACE), config.repeats, config.points, COLUMNS)
     normal, laplace = jr.normal(normal_key, shape), jr.laplace(laplace_key, shape) / np.sqrt(2)
-    counts = jnp.asarray(config.laplace)[:, None, None, None]
-    x = jnp.where(jnp.arange(config.dim) < counts, laplace, normal)
-    x = x.reshape(-1, *shape[2:])
+    counts = jnp.asarray(LAPLACE)[:, None, None, None]
+    x = jnp.where(jnp.arange(COLUMNS) < counts, laplace, normal).reshape(-1, *shape[2:])
     tests = _tests(config, 4 * config.points // 5, config.width)
-    found = [_repeated(test, _normal_score, None, x, key) for test in tests.values()]
-    return {"p": np.stack(found).reshape(len(found), *shape[:2])}
+    found = [_p_values(test, _normal_score, None, x, key) for test in tests.values()]
+    return jnp.stack(found).reshape(len(found), *shape[:2])
 
 
-def machine_power(config: Config, seed: int) -> dict[str, np.ndarray]:
+def machine_power(config: Config, seed: int) -> Float[Array, "tests sets"]:
     """p-values of a Boltzmann machine whose weights are not quite those of the data's."""
     keys = jr.split(jr.key(seed), 6)
-    signs = jr.rademacher(keys[0], (config.visible, config.hidden), float)
-    bias = jr.normal(keys[1], (config.visible,))
-    hidden_bias = jr.normal(keys[2], (config.hidden,))
+    signs = jr.rademacher(keys[0], (VISIBLE, HIDDEN), float)
+    bias, hidden_bias = jr.normal(keys[1], (VISIBLE,)), jr.normal(keys[2], (HIDDEN,))
     model = GaussianBernoulliRBM(signs, bias, hidden_bias)
-    noise = config.perturbation * jr.normal(keys[3], signs.shape)
+    noise = NOISE * jr.normal(keys[3], signs.shape)
     truth = GaussianBernoulliRBM(signs + noise, bias, hidden_bias)
     shape = (config.machine_repeats, config.points)
     x = jax.jit(lambda key: truth.sample(key, shape, steps=config.gibbs))(keys[4])
-    tests = _tests(config, config.points // 5, max(config.width, 2 * config.visible))
+    tests = _tests(config, config.points // 5, max(config.width, 2 * VISIBLE))
     # The chains' models are one; each data set is given its own copy.
     models = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(x)), model)
-    found = [_repeated(test, _score, models, x, keys[5]) for test in tests.values()]
-    return {"p": np.stack(found)}
+    return jnp.stack([_p_values(test, _score, models, x, keys[5]) for test in tests.values()])
 
 
-def ranking(config: Config, ica: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """Models ever farther from the truth: learned discrepancy, the exact one, and excess nats.
+def ranking(config: Config, truth: LinearICA, test: Any, seed: int) -> dict[str, np.ndarray]:
+    """Models ever farther from the truth: learned discrepancy and excess nats, `[seeds, models]`.
 
-    All are `[seeds, models]`; each seed has directions and a split of its own.
+    Each seed has directions and a split of its own.
     """
-    truth, test = (jnp.asarray(ica[name], float) for name in ("truth", "test"))
-    deviation = jnp.std(test, axis=0)
-    own = jax.vmap(LinearICA(truth).score)(test)
-    nll = lambda model: -jnp.mean(jax.vmap(model.log_prob)(test))
-    rows = []
+    x, rows = jnp.asarray(test), []
+    nats = lambda model: -jnp.mean(jax.vmap(model.log_prob)(x))
     for key in jr.split(jr.key(seed), config.seeds):
         noise_key, key = jr.split(key)
-        noise = jr.normal(noise_key, truth.shape)
-        models = {f"{shift:g}": LinearICA(truth + shift * noise) for shift in SHIFTS}
+        noise = jr.normal(noise_key, truth.unmixing.shape)
+        models = {f"{shift:g}": LinearICA(truth.unmixing + shift * noise) for shift in SHIFTS}
         found = compare_models(
-            {name: eqx.Partial(_score, model) for name, model in models.items()}, test, l2=_L2,
+            {name: eqx.Partial(_score, model) for name, model in models.items()}, x, l2=1.0,
             width=config.width, steps=config.test_steps, batch_size=256, split=(0.6, 0.1, 0.3),
             evaluate_every=max(1, config.test_steps // 10), key=key,
         )  # fmt: skip
-        gaps = [deviation * (jax.vmap(model.score)(test) - own) for model in models.values()]
-        rows.append(
-            {
-                "learned": [float(found[name].discrepancy) for name in models],
-                "error": [float(found[name].standard_error) for name in models],
-                "exact": [float(jnp.mean(jnp.sum(g**2, axis=1)) / (2 * _L2)) for g in gaps],
-                "nats": [float(nll(model) - nll(LinearICA(truth))) for model in models.values()],
-            }
-        )
-    return {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
+        rows.append([(found[n].discrepancy, nats(m) - nats(truth)) for n, m in models.items()])
+    learned, behind = np.moveaxis(np.asarray(rows, float), 2, 0)
+    return {"learned": learned, "nats": behind}
 
 
-def blindness(config: Config, seed: int) -> dict[str, np.ndarray]:
-    """Two modes with wrong weights, ever farther apart: p-values, divergence and distance.
-
-    `p` is `[separations, data sets]`; `nats` the divergence of the data from the model, and
-    `fisher` half the mean squared gap of scores, by quadrature, `[separations]`.
-    """
+def blindness(config: Config, seed: int) -> Float[Array, "separations sets"]:
+    """p-values of two modes with wrong weights, ever farther apart."""
     side_key, noise_key, key = jr.split(jr.key(seed), 3)
     shape = (len(SEPARATIONS), config.repeats, config.points, 1)
     centres = jnp.asarray(SEPARATIONS)[:, None, None, None] / 2
@@ -143,28 +120,10 @@ def blindness(config: Config, seed: int) -> dict[str, np.ndarray]:
     x = (side + jr.normal(noise_key, shape)).reshape(-1, *shape[2:])
     test = _tests(config, 4 * config.points // 5, 32)[TESTS[0]]
     each = jnp.repeat(jnp.asarray(SEPARATIONS) / 2, config.repeats)
-    p = _repeated(test, _two_modes_score, each, x, key)
-    exact = np.array([_two_modes_exactly(apart / 2, *WEIGHTS) for apart in SEPARATIONS])
-    return {"p": p.reshape(shape[:2]), "nats": exact[:, 0], "fisher": exact[:, 1]}
+    return _p_values(test, _two_modes_score, each, x, key).reshape(shape[:2])
 
 
 def _two_modes_score(centre: Array, x: Float[Array, " one"]) -> Float[Array, " one"]:
     """Of the model: (1 - w) exp(centre x) and w exp(-centre x) times a Gaussian."""
     log_odds = np.log((1 - WEIGHTS[1]) / WEIGHTS[1])
     return centre * jnp.tanh(centre * x + log_odds / 2) - x
-
-
-def _two_modes_exactly(centre: float, data: float, model: float) -> tuple[float, float]:
-    def density(x: float, weight: float) -> float:
-        left, right = np.exp(-((x + centre) ** 2) / 2), np.exp(-((x - centre) ** 2) / 2)
-        return (weight * left + (1 - weight) * right) / np.sqrt(2 * np.pi)
-
-    def score(x: float, weight: float) -> float:
-        return centre * np.tanh(centre * x + np.log((1 - weight) / weight) / 2) - x
-
-    kl = lambda x: density(x, data) * np.log(density(x, data) / density(x, model))
-    gap = lambda x: density(x, data) * (score(x, data) - score(x, model)) ** 2 / 2
-    return tuple(
-        float(quad(g, -centre - 9, centre + 9, points=[-centre, 0, centre], limit=200)[0])
-        for g in (kl, gap)
-    )  # pyright: ignore[reportReturnType]

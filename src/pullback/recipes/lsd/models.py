@@ -1,6 +1,5 @@
 """What the recipe `lsd` trains: sources behind mixtures, and a density in the plane."""
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from pullback.analysis import grid_mass
 from pullback.data import standardise, two_moons
 from pullback.models.energy import (
     LinearICA,
@@ -20,11 +19,13 @@ from pullback.models.energy import (
     fit_stein,
     random_unmixing,
 )
+from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.stacks import one_by_one
 from pullback.runs import Context
 from pullback.train import fit
 
 _TEST = 5000  # rows that likelihoods are measured on
-_EXTENT = 4.0  # half the side of the square on which the density in the plane is summed
+EXTENT = 4.0  # half the side of the square on which the density in the plane is summed
 
 
 @dataclass(frozen=True)
@@ -49,127 +50,87 @@ class Config:
     """Data sets that each test of fit is given."""
     points: int = 1000
     """Points in a data set."""
-    dim: int = 10
-    """Columns of a data set of the Laplace experiment."""
-    laplace: tuple[int, ...] = (0, 5, 10)
-    """Numbers of columns that are Laplace and not normal; the first is 0."""
     test_steps: int = 400
     """Steps of training of a test's critic."""
-    visible: int = 50
-    """Visible units of the Boltzmann machine."""
-    hidden: int = 40
-    """Hidden units of the Boltzmann machine."""
-    perturbation: float = 0.02
-    """Standard deviation of the noise on the Boltzmann machine's weights."""
     machine_repeats: int = 8
     """Data sets of the Boltzmann machine that the tests are given."""
     gibbs: int = 500
     """Steps of the Boltzmann machine's chains."""
 
     def __post_init__(self):
-        for name in ("seeds", "sources", "steps", "plane_steps", "repeats", "machine_repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.points < 100:
-            raise ValueError(f"points must be at least 100, got {self.points}")
-        if sorted(set(self.laplace)) != [*self.laplace] or self.laplace[:1] != (0,):
-            raise ValueError(f"laplace must rise from 0, got {self.laplace}")
-        if self.laplace[-1] > self.dim:
-            raise ValueError(f"laplace has {self.laplace[-1]}, and there are {self.dim} columns")
+        check_least(
+            self, seeds=1, sources=1, steps=1, plane_steps=1, repeats=1, machine_repeats=1,
+            points=100,
+        )  # fmt: skip
 
 
-def train_ica(config: Config, context: Context, seed: int) -> dict[str, np.ndarray]:
-    """Unmixing matrices by each method, `[seeds, sources, sources]`, and the test rows."""
+def train_ica(config: Config, context: Context, seed: int) -> dict[str, Any]:
+    """The nats of unseen rows by each method, `[seeds]`, and what a ranking takes from here."""
     truth_key, data_key, start_key, *keys = jr.split(jr.key(seed), 6)
     truth = LinearICA(random_unmixing(config.sources, key=truth_key))
     rows = truth.sample(data_key, (config.rows + _TEST,))
     x, test = rows[: config.rows], rows[config.rows :]
-    start = LinearICA(
-        jax.vmap(lambda key: random_unmixing(config.sources, key=key))(
-            jr.split(start_key, config.seeds)
-        )
-    )
+    random = lambda key: random_unmixing(config.sources, key=key)
+    start = LinearICA(jax.vmap(random)(jr.split(start_key, config.seeds)))
     # A rate that falls to nothing, so that the end is not a matter of the last batches.
     rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    adam = optax.adam(rate)
 
     def likelihood(model: LinearICA, batch: Array, *, key: Array) -> tuple[Array, dict]:
         return -jnp.mean(jax.vmap(model.log_prob)(batch)), {}
 
     found = {"start": start}
-    for name, loss, key in (
-        ("maximum likelihood", likelihood, keys[0]),
-        ("score matching", ScoreMatchingLoss(), keys[1]),
-    ):
+    losses = {"maximum likelihood": likelihood, "score matching": ScoreMatchingLoss()}
+    for (name, loss), key in zip(losses.items(), keys, strict=False):
         found[name], _ = fit(
-            start, loss, x, optimiser=adam, steps=config.steps, batch_size=config.batch_size,
-            progress=context.progress, key=jr.split(key, config.seeds),
+            start, loss, x, optimiser=optax.adam(rate), steps=config.steps,
+            batch_size=config.batch_size, progress=context.progress,
+            key=jr.split(key, config.seeds),
         )  # fmt: skip
-    found["LSD"], info = fit_stein(
+    found["LSD"], _ = fit_stein(
         start, x, width=config.width, steps=config.steps, batch_size=config.batch_size,
         learning_rate=rate, progress=context.progress,
-        log_every=max(1, config.steps // 40), key=jr.split(keys[2], config.seeds),
+        log_every=max(1, config.steps // 10), key=jr.split(keys[2], config.seeds),
     )  # fmt: skip
-    nll = eqx.filter_jit(
-        lambda model: -jnp.mean(jax.vmap(lambda w: jax.vmap(LinearICA(w).log_prob)(test))(model), 1)
-    )
+    found["truth"] = jax.tree.map(lambda leaf: leaf[None], truth)
     return {
-        "truth": np.asarray(truth.unmixing),
-        "test": np.asarray(test),
-        "steps": info.history["step"],
-        "discrepancy": info.history["discrepancy"],
-        "truth nll": np.asarray(nll(truth.unmixing[None])),
-        **{f"nll of {name}": np.asarray(nll(model.unmixing)) for name, model in found.items()},
-        **{f"model of {name}": np.asarray(model.unmixing) for name, model in found.items()},
+        "truth": truth,
+        "test": test,
+        "nats": {name: one_by_one(_nats, models, test) for name, models in found.items()},
     }
 
 
-def new_plane_model(x: Float[Array, "n 2"], key: Array) -> TiltedGaussian:
-    """A net over the Gaussian of the data."""
-    return TiltedGaussian.fitted(eqx.nn.MLP(2, "scalar", 64, 2, jax.nn.swish, key=key), x)
-
-
-def plane_data(config: Config, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two moons, standardised by the training part: for training and for testing."""
-    x = two_moons(config.rows + _TEST, noise=0.12, seed=seed).x
-    (x, test), _ = standardise(x[: config.rows], x[config.rows :])
-    return x, test
+def _nats(model: Any, x: Float[Array, "n dim"]) -> Float[Array, ""]:
+    return -jnp.mean(jax.vmap(model.log_prob)(x))
 
 
 def train_plane(config: Config, context: Context, seed: int) -> dict[str, Any]:
-    """Densities in the plane by LSD: normalised on a grid, and their likelihoods."""
-    x, test = (jnp.asarray(part, float) for part in plane_data(config, seed))
+    """Densities of two moons by LSD: normalised on a grid, and the nats of unseen points."""
+    x = two_moons(config.rows + _TEST, noise=0.12, seed=seed).x
+    (x, test), _ = standardise(x[: config.rows], x[config.rows :])
+    x, test = jnp.asarray(x, float), jnp.asarray(test, float)
     model_key, key = jr.split(jr.key(seed))
-    models = eqx.filter_vmap(functools.partial(new_plane_model, x))(
-        jr.split(model_key, config.seeds)
-    )
-    models, info = fit_stein(
-        models, x, width=config.width, steps=config.plane_steps, batch_size=config.batch_size,
+
+    def untrained(key: Array) -> TiltedGaussian:
+        net = eqx.nn.MLP(2, "scalar", 64, 2, jax.nn.swish, key=key)
+        return TiltedGaussian.fitted(net, x)
+
+    models, _ = fit_stein(
+        eqx.filter_vmap(untrained)(jr.split(model_key, config.seeds)), x, width=config.width,
+        steps=config.plane_steps, batch_size=config.batch_size,
         learning_rate=optax.cosine_decay_schedule(2e-3, config.plane_steps), l2=1.0,
-        progress=context.progress,
-        log_every=max(1, config.plane_steps // 40), key=jr.split(key, config.seeds),
+        progress=context.progress, log_every=max(1, config.plane_steps // 10),
+        key=jr.split(key, config.seeds),
     )  # fmt: skip
-    side = 161
-    line = jnp.linspace(-_EXTENT, _EXTENT, side)
-    grid = jnp.stack(jnp.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    return {**one_by_one(_in_plane, models, test), "test": test}
 
-    @eqx.filter_jit
-    def measured(models: Any) -> tuple[Array, Array, Array]:
-        def one(model: TiltedGaussian) -> tuple[Array, Array, Array]:
-            values = jax.lax.map(model.log_density, grid, batch_size=2000)
-            log_z = jax.nn.logsumexp(values) + 2 * jnp.log(line[1] - line[0])
-            own = jnp.mean(jax.vmap(model.log_density)(test)) - log_z
-            base = TiltedGaussian(lambda x: jnp.zeros((), x.dtype), model.mean, model.scale)
-            return values - log_z, -own, -jnp.mean(jax.vmap(base.log_density)(test))
 
-        return eqx.filter_vmap(one)(models)
-
-    log_density, nll, gaussian = measured(models)
+def _in_plane(model: TiltedGaussian, test: Float[Array, "n 2"]) -> dict[str, Array]:
+    found = grid_mass(model.log_density, [-EXTENT] * 2, [EXTENT] * 2, points=160)
+    base = TiltedGaussian(lambda x: jnp.zeros((), x.dtype), model.mean, model.scale)
+    mean = lambda model: jnp.mean(jax.vmap(model.log_density)(test))
     return {
-        "log density": np.asarray(log_density).reshape(config.seeds, side, side),
-        "nll": np.asarray(nll),
-        "gaussian": np.asarray(gaussian),
-        "extent": _EXTENT,
-        "steps": info.history["step"],
-        "discrepancy": info.history["discrepancy"],
+        # Pictures have the second coordinate along their rows.
+        "log_density": found.log_density.T,
+        "nats": found.log_normaliser - mean(model),
+        "gaussian": -mean(base),
     }
