@@ -12,7 +12,8 @@ from pullback._files import atomic_write_csv
 from pullback.plots import PALETTE, figure
 from pullback.recipes import vera as recipe
 from pullback.recipes._own import own_file
-from pullback.recipes.vera.labels import Task, score, train_classifiers
+from pullback.recipes.vera.measure import score
+from pullback.recipes.vera.models import Task, train_classifiers
 from pullback.runs import Claim, Context
 
 _FEWEST = 4  # labelled rows of a class: half of them are held out

@@ -1,4 +1,4 @@
-"""What the recipe `vera` trains on points in the plane."""
+"""What the recipe `vera` trains: energies on a ring, and classifiers of few labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,43 +10,36 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from pullback import data
 from pullback.models.energy import (
-    DiagonalProposal,
-    GaussNewtonProposal,
+    JEM,
+    BoxStart,
+    JEMStep,
     LatentGenerator,
+    ReplayBuffer,
     VERAState,
     VERAStep,
 )
+from pullback.recipes._kit.checks import check_least, check_rising
 from pullback.runs import Context
 from pullback.train import Stream, iterate
 
 RADIUS, DEVIATION = 2.0, 0.2
+# Of the eight Gaussians, which hardly touch: no model has a lower loss.
+RING_ENTROPY = float(np.log(8 * 2 * np.pi * np.e * DEVIATION**2))
+BATCH = 64  # of digits
+RINGS = {"with entropy": 1.0, "no entropy": 0.0}  # its weight
+METHODS = ("labels alone", "JEM by chains", "JEM by VERA")
 
 
 @dataclass(frozen=True)
-class Config:
+class LabelConfig:
     seeds: int = 3
     """Runs of each kind."""
-    steps: int = 2500
-    """Training steps on the ring."""
-    width: int = 64
-    """Size of the two hidden layers of the ring's networks."""
-    batch_size: int = 100
-    """Points of the ring in a training step."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate for the ring's energy and generator."""
     samples: int = 10
     """Latents for the score of a sample, in training."""
-    draws: int = 2000
-    """Samples on which the entropy's gradient is measured."""
-    sizes: tuple[int, ...] = (5, 20, 80)
-    """Numbers of latents for the score of a sample with which the entropy's gradient is measured,
-    rising."""
-    refine_steps: int = 200
-    """Steps of the walk that refines samples of the ring."""
     labels_per_class: int = 10
     """Digits of each class whose label is known."""
     digit_steps: int = 1000
@@ -55,44 +48,38 @@ class Config:
     """Size of the hidden layers of classifier and generator."""
     digit_latent: int = 16
     """Latents of a digit."""
-    digit_batch: int = 64
-    """Digits in a training step."""
     digit_rate: float = 3e-4
     """Adam's learning rate for classifier and generator on digits."""
     entropy_weight: float = 1e-2
     """Weight of the generator's entropy on digits, and on a table of your own."""
-    label_weight: float = 1.0
-    """Weight of the cross-entropy of the labelled rows, beside the energy's loss."""
-    prediction_entropy_weight: float = 0.1
-    """Weight of the entropy of the predictions for all rows."""
     images: int = 10_000
     """At most so many images of each set."""
 
     def __post_init__(self):
-        for name in (
-            "seeds", "steps", "width", "batch_size", "samples", "refine_steps", "labels_per_class",
-            "digit_steps", "digit_width", "digit_latent", "digit_batch", "images",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.draws < 2:
-            raise ValueError(f"draws must be at least 2, got {self.draws}")
-        if not self.sizes or sorted(set(self.sizes)) != [*self.sizes] or self.sizes[0] < 1:
-            raise ValueError(f"sizes must be at least 1, rising, got {self.sizes}")
+        check_least(
+            self, seeds=1, samples=1, labels_per_class=1, digit_steps=1, digit_width=1,
+            digit_latent=1, images=1,
+        )  # fmt: skip
 
 
-class Kind(NamedTuple):
-    """A way to train on the ring."""
+@dataclass(frozen=True)
+class Config(LabelConfig):
+    steps: int = 2500
+    """Training steps on the ring."""
+    width: int = 64
+    """Size of the two hidden layers of the ring's networks."""
+    batch_size: int = 100
+    """Points of the ring in a training step."""
+    draws: int = 2000
+    """Samples on which the entropy's gradient is measured."""
+    sizes: tuple[int, ...] = (5, 20, 80)
+    """Numbers of latents for the score of a sample with which the entropy's gradient is measured,
+    rising."""
 
-    weight: float
-    tangent: bool = True
-
-
-KINDS = {
-    "tangent": Kind(1.0),
-    "around z0": Kind(1.0, tangent=False),
-    "no entropy": Kind(0.0),
-}
+    def __post_init__(self):
+        super().__post_init__()
+        check_least(self, steps=1, width=1, batch_size=1, draws=2)
+        check_rising(self, "sizes", least=1)
 
 
 def adam(rate: float) -> optax.GradientTransformation:
@@ -111,61 +98,117 @@ def ring(n: int, seed: int) -> Float[np.ndarray, "n 2"]:
     return centres()[generator.integers(8, size=n)] + DEVIATION * generator.normal(size=(n, 2))
 
 
-def ring_entropy() -> float:
-    """Of the ring's distribution, by its density on a grid: no model has a lower loss."""
-    line = np.linspace(-4, 4, 801)
-    x = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 1, 2)
-    squares = np.sum((x - centres()) ** 2, axis=2) / (2 * DEVIATION**2)
-    p = np.exp(-squares).mean(axis=1) / (2 * np.pi * DEVIATION**2)
-    return float(-np.sum(p * np.log(np.maximum(p, 1e-300))) * (line[1] - line[0]) ** 2)
-
-
-def step_of(config: Config, kind: Kind) -> VERAStep:
-    return VERAStep(
-        adam(config.learning_rate), adam(config.learning_rate), adam(1e-3),
-        entropy_weight=jnp.asarray(kind.weight, float), gradient_penalty=0.1,
-        samples=config.samples, inflate=1.0,
-    )  # fmt: skip
-
-
-def new_state(config: Config, kind: Kind, key: Array) -> VERAState:
-    energy_key, net_key = jr.split(key)
-    leaky = lambda x: jax.nn.leaky_relu(x, 0.2)
-    energy = eqx.nn.MLP(2, "scalar", config.width, 2, leaky, key=energy_key)
-    net = eqx.nn.MLP(2, 2, config.width, 2, jax.nn.relu, key=net_key)
-    around = DiagonalProposal(jnp.full(2, jnp.log(0.1)))
-    proposal = GaussNewtonProposal() if kind.tangent else around
-    return step_of(config, kind).init(energy, LatentGenerator(net, 2), proposal)
-
-
 def train_ring(
     config: Config, context: Context, name: str, seeds: Sequence[int]
-) -> dict[str, np.ndarray]:
-    """Energies and generators of all seeds, a row of parameters each, and means in training."""
-    kind, keys = KINDS[name], jax.vmap(jr.key)(jnp.asarray(seeds))
-    state = eqx.filter_vmap(lambda key: new_state(config, kind, jr.fold_in(key, 0)))(keys)
-    folder = f"ring-{name.replace(' ', '-')}"
-    points = jnp.asarray(ring(10_000, seeds[0]), float)
-    state, info = iterate(
-        step_of(config, kind), state, Stream(points, config.batch_size),
-        steps=config.steps, log_every=min(250, config.steps), **context.training(folder),
+) -> tuple[Any, LatentGenerator]:
+    """Energies and generators of all seeds, stacked."""
+    step = VERAStep(
+        adam(1e-3), adam(1e-3), entropy_weight=jnp.asarray(RINGS[name], float),
+        gradient_penalty=0.1, samples=config.samples,
+    )  # fmt: skip
+
+    def begin(key: Array) -> VERAState:
+        energy_key, net_key = jr.split(jr.fold_in(key, 0))
+        energy = eqx.nn.MLP(2, "scalar", config.width, 2, _leaky, key=energy_key)
+        net = eqx.nn.MLP(2, 2, config.width, 2, jax.nn.relu, key=net_key)
+        return step.init(energy, LatentGenerator(net, 2))
+
+    keys = jnp.stack([jr.key(seed) for seed in seeds])
+    state, _ = iterate(
+        step, eqx.filter_vmap(begin)(keys),
+        Stream(jnp.asarray(ring(10_000, seeds[0]), float), config.batch_size),
+        steps=config.steps, log_every=min(250, config.steps),
+        **context.training(f"ring-{RINGS[name]:g}"),
         key=jax.vmap(lambda key: jr.fold_in(key, 1))(keys),
     )  # fmt: skip
-    rows = eqx.filter_vmap(lambda state: ravel_pytree(_params(state))[0])(state)
-    return {"rows": np.asarray(rows), "steps": info.history["step"], **info.history}
+    return state.energy, state.generator
 
 
-def state_of(config: Config, name: str, row: Float[Any, " params"]) -> VERAState:
-    """The energy and the generator of a row of `train_ring`."""
-    state = new_state(config, KINDS[name], jr.key(0))
-    energy, generator = ravel_pytree(_params(state))[1](jnp.asarray(row))
-    put = lambda new, old: eqx.combine(new, old)
-    return eqx.tree_at(
-        lambda s: (s.energy, s.generator),
-        state,
-        (put(energy, state.energy), put(generator, state.generator)),
-    )
+def _leaky(x: Array) -> Array:
+    return jax.nn.leaky_relu(x, 0.2)
 
 
-def _params(state: VERAState) -> Any:
-    return eqx.filter((state.energy, state.generator), eqx.is_inexact_array)
+class Task(NamedTuple):
+    """Rows that may be seen, those of them that have a label, and rows to judge by."""
+
+    x: Float[np.ndarray, "n d"]
+    labelled: data.Labelled
+    rows: Float[np.ndarray, "m d"]
+    classes: int
+
+
+def digit_task(
+    config: LabelConfig, split: data.Split, seed: int
+) -> tuple[Task, Int[np.ndarray, " m"]]:
+    """A few labels of each class, and the classes of the rows to judge by."""
+    generator = np.random.default_rng(seed)
+    train, test = (data.Labelled(*(a[: config.images] for a in part)) for part in split)
+    flat = lambda x: 2 * x.reshape(len(x), -1) - 1
+    known = np.concatenate([
+        generator.choice(np.flatnonzero(train.y == k), config.labels_per_class, replace=False)
+        for k in range(10)
+    ])  # fmt: skip
+    labelled = data.Labelled(flat(train.x[known]), train.y[known])
+    return Task(flat(train.x), labelled, flat(test.x), 10), test.y
+
+
+def train_classifiers(
+    config: LabelConfig, method: str, tasks: Sequence[Task], seeds: Sequence[int], progress: bool
+) -> dict[str, Any]:
+    """Probabilities and log-densities of the rows of each task, and some generated rows.
+
+    One program serves all tasks, if they are of one size: `seconds` is what a step of the last
+    takes, which waits for no compiler where there are two tasks or more.
+    """
+    if method == "JEM by VERA":
+        step = VERAStep(
+            adam(config.digit_rate), adam(2 * config.digit_rate), samples=config.samples,
+            entropy_weight=config.entropy_weight, gradient_penalty=0.1,
+            prediction_entropy_weight=0.1,
+        )  # fmt: skip
+    else:
+        weight = 1.0 if method == "JEM by chains" else 0.0
+        step = JEMStep(optax.adam(config.digit_rate), density_weight=weight)
+    pairs = zip(tasks, seeds, strict=True)
+    found = [_train(config, step, task, seed, progress) for task, seed in pairs]
+    kept = {name: np.stack([row[name] for row in found]) for name in found[0]}
+    return {**kept, "seconds": float(found[-1]["seconds"])}
+
+
+def _train(config: LabelConfig, step: Any, task: Task, seed: int, progress: bool) -> dict[str, Any]:
+    model_key, buffer_key, key, draw_key = jr.split(jr.key(seed), 4)
+    first, second = jr.split(model_key)
+    x, width = jnp.asarray(task.x, float), config.digit_width
+    model = JEM(eqx.nn.MLP(x.shape[1], task.classes, width, 2, jax.nn.silu, key=first))
+    net = eqx.nn.MLP(config.digit_latent, x.shape[1], width, 2, jax.nn.silu, key=second)
+    generator, by_chains = LatentGenerator(net, config.digit_latent), isinstance(step, JEMStep)
+    start = BoxStart(x.shape[1:], low=float(task.x.min()), high=float(task.x.max()))
+    buffer = ReplayBuffer.init(start, 2000, key=buffer_key)
+    batch = min(BATCH, len(x))
+    labelled = (jnp.asarray(task.labelled.x, float), jnp.asarray(task.labelled.y, jnp.int32))
+    state: Any
+    state, info = iterate(
+        step, step.init(model, buffer if by_chains else generator),
+        {
+            "labelled": Stream(labelled, min(batch, len(labelled[0]))),
+            "unlabelled": Stream(x, batch),
+        },
+        steps=config.digit_steps, log_every=min(100, config.digit_steps), rollbacks=10,
+        progress=progress, key=key,
+    )  # fmt: skip
+    logits = _logits(state.model if by_chains else state.energy, jnp.asarray(task.rows, float))
+    made = np.zeros((0, x.shape[1]))
+    if not by_chains:
+        made = jax.vmap(lambda key: state.generator.sample(key=key)[0])(jr.split(draw_key, 40))
+    return {
+        "probs": np.asarray(jax.nn.softmax(logits)),
+        "log_density": np.asarray(jax.nn.logsumexp(logits, axis=1)),
+        "made": np.asarray(made),
+        "rollbacks": int(info.rollbacks),
+        "seconds": info.seconds / config.digit_steps,
+    }
+
+
+@eqx.filter_jit
+def _logits(model: JEM, rows: Array) -> Array:
+    return jax.lax.map(model.logits, rows, batch_size=1000)
