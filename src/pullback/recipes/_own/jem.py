@@ -15,7 +15,7 @@ from pullback._files import atomic_write_csv
 from pullback.analysis import auroc
 from pullback.models.energy import JEM
 from pullback.recipes import jem as recipe
-from pullback.recipes._kit.stacks import one_by_one
+from pullback.recipes._kit.stack import one_by_one
 from pullback.recipes._own import own_file
 from pullback.recipes.jem import measure, show
 from pullback.recipes.jem.models import Problem, moon_kinds, train_kinds

@@ -17,7 +17,7 @@ from pullback.analysis import (
     negative_log_likelihood,
 )
 from pullback.models.energy import JEM, SGLD, BoxStart, refined_logits, sample_jem
-from pullback.recipes._kit.stacks import one_by_one
+from pullback.recipes._kit.stack import one_by_one, unstacked
 from pullback.recipes.jem.models import Problem
 
 Row = dict[str, Any]
@@ -125,9 +125,8 @@ def draw(problem: Problem, models: JEM, seed: int) -> Row:
     low, high = problem.box
     start = BoxStart(problem.x.shape[1:], low=low, high=high)
     labels = jnp.repeat(jnp.arange(problem.classes), _SAMPLES)
-    model = jax.tree.map(lambda leaf: leaf[0] if isinstance(leaf, Array) else leaf, models)
     x = sample_jem(
-        model, start, len(labels), labels=labels, sampler=SGLD(200), key=jr.key(seed)
+        unstacked(models)[0], start, len(labels), labels=labels, sampler=SGLD(200), key=jr.key(seed)
     )  # fmt: skip
     x = np.clip(np.asarray(x), low, high)
     nearest = cdist(x, problem.x[:5000]).argmin(axis=1)

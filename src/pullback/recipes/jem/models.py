@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from pullback.data import Labelled, Split, two_moons
 from pullback.models.energy import JEM, SGLD, BoxStart, JEMStep, ReplayBuffer
 from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.stack import stacked
 from pullback.runs import Context
 from pullback.train import Stream, iterate
 
@@ -185,6 +186,5 @@ def train(
         )  # fmt: skip
         models.append(state.model)
         infos.append(info)
-    stacked = jax.tree.map(lambda *of: jnp.stack(of) if eqx.is_array(of[0]) else of[0], *models)
     gap = np.stack([info.history["gap"] for info in infos])
-    return {"models": stacked, "gap": gap, "rollbacks": [info.rollbacks for info in infos]}
+    return {"models": stacked(models), "gap": gap, "rollbacks": [info.rollbacks for info in infos]}

@@ -17,7 +17,7 @@ from pullback.analysis import (
     kernel_stein_test,
 )
 from pullback.models.energy import GaussianBernoulliRBM, LinearICA
-from pullback.recipes._kit.stacks import one_by_one
+from pullback.recipes._kit.stack import one_by_one
 from pullback.recipes.lsd.models import Config
 
 TESTS = ("learned (LSD)", "kernel (KSD)", "finite set (FSSD)")

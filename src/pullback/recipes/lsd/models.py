@@ -20,7 +20,7 @@ from pullback.models.energy import (
     random_unmixing,
 )
 from pullback.recipes._kit.checks import check_least
-from pullback.recipes._kit.stacks import one_by_one
+from pullback.recipes._kit.stack import one_by_one
 from pullback.runs import Context
 from pullback.train import fit
 

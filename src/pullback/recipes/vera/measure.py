@@ -18,7 +18,7 @@ from pullback.models.energy import (
     LatentGenerator,
     entropy_score,
 )
-from pullback.recipes._kit.stacks import one_by_one
+from pullback.recipes._kit.stack import one_by_one
 from pullback.recipes.vera.models import Config, centres, ring
 
 HALF_WIDTH, GRID = 5.0, 201
