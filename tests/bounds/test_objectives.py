@@ -30,6 +30,7 @@ TERMS = BatchTerms(D, R, None, None)
         (TargetRate(5.0), 3 + 2, -1.0),
         (TargetRate(2.0), 3 + 1, 1.0),
         (TargetRate(2.0, weight=10.0), 3 + 10, 10.0),
+        (TargetRate(jnp.zeros(()), 0.5), 3 + 1.5, 0.5),  # no rate is below 0: Beta(0.5)
         (TargetRate(5.0, 3.0, "hinge"), 3 + 3 + 6, -2.0),
         (TargetRate(2.0, 3.0, "hinge"), 3 + 3, 1.0),
     ],

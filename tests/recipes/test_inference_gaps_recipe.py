@@ -54,7 +54,6 @@ def test_images_of_a_folder_are_trained_and_measured(tmp_path, x32, monkeypatch)
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"chains": 0}, "chains must be at least 1, got 0"),
-        ({"shrink": 100}, "shrink must be between 0 and 17, got 100"),
         ({"annealed": 101}, "annealed must be between 0 and 101, got 101"),
     ],
 )

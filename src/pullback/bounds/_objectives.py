@@ -90,7 +90,8 @@ class TargetRate(AbstractObjective):
     rate; there w is above 1, or nothing would lift it.
 
     Args:
-        rate: $\sigma$, in nats, above 0. It may be traced, as when it grows with the step.
+        rate: $\sigma$, in nats, above 0. It may be traced, as when it grows with the step. As an
+            array it may be 0, which is `Beta(w)`: so that one stack of models can have both.
         weight: w, above 0.
         kind: "absolute" or "hinge".
 

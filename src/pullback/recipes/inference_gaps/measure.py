@@ -73,9 +73,9 @@ KINDS = (
 
 
 def make(kind: Kind, pixels: int, shrink: int, key: PRNGKeyArray) -> VAE:
-    """An autoencoder; its widths are divided by `shrink`, which a quick look may set."""
+    """An autoencoder; its widths are divided by `shrink`, down to 4."""
     encoder, decoder = jr.split(key)
-    wide, narrow = kind.encoder_width // shrink, 64 // shrink
+    wide, narrow = max(4, kind.encoder_width // shrink), max(4, 64 // shrink)
     return VAE(
         DenseNet((pixels,), (4,), wide, kind.encoder_depth, jax.nn.elu, key=encoder),
         DenseNet((2,), (pixels,), narrow, kind.decoder_depth, jax.nn.elu, key=decoder),
