@@ -24,6 +24,7 @@ from pullback.train import fit
 
 PLAIN, PIXEL = DECODERS = ("independent pixels", "PixelCNN")
 _FORCE = 5.0  # the weight of a target that is held by force
+_COLUMNS = ("rate", "distortion", "elbo", "information_lower", "information_upper", "active")
 Found = Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]
 
 
@@ -97,13 +98,12 @@ def in_the_plane(
         for number, decoder in enumerate(DECODERS)
     }
     settings = {"beta": config.betas, "target": config.rates, "forced": config.rates[-1:]}
-    columns = ("rate", "distortion", "elbo", "information_lower", "information_upper", "active")
     context.table(
         "plane",
         ["decoder", "objective", "R", "D", "-(D + R)", "I(x; z) above", "I(x; z) below",
          "active latents"],
         [
-            [decoder, f"{kind} {setting:g}", *(float(each[kind][c][i].mean()) for c in columns)]
+            [decoder, f"{kind} {setting:g}", *(float(each[kind][c][i].mean()) for c in _COLUMNS)]
             for decoder, each in found.items()
             for kind in settings
             for i, setting in enumerate(settings[kind])
@@ -147,8 +147,7 @@ def _scores(models: Sequence[VAE], test: Array, seeds: int) -> dict[str, np.ndar
         rate_distortion(vae.target, test, batch_size=500, key=jr.key(number))
         for number, vae in enumerate(models)
     ]
-    names = ("rate", "distortion", "elbo", "information_lower", "information_upper", "active")
-    return {n: np.array([getattr(row, n) for row in found]).reshape(-1, seeds) for n in names}
+    return {n: np.array([getattr(row, n) for row in found]).reshape(-1, seeds) for n in _COLUMNS}
 
 
 def claims_in_the_plane(config: Sweep, found: Found, *, slack: float) -> list[Claim]:
