@@ -29,15 +29,6 @@ def _run(folder, data):
     return run(OWN, OWN.presets["smoke"], preset="smoke", folder=folder, data=data)
 
 
-def test_the_intensity_integrates_to_a_bessel_function():
-    from scipy.special import i0
-
-    t = np.linspace(0.0, models.WINDOW, 20_001)
-    mean = np.trapezoid(models.intensity(t), t) / models.WINDOW
-    # The mean of exp(sin) over a turn is I_0(1).
-    assert mean == pytest.approx(np.e * i0(1), rel=1e-8)
-
-
 def test_scores_are_taken_where_the_mask_says():
     truth = _series(np.array([[[1.0, 10.0], [2.0, 20.0]]]))
     mask = np.array([[[True, False], [True, True]]])

@@ -11,7 +11,6 @@ import jax.random as jr
 import numpy as np
 import optax
 from jaxtyping import Array
-from scipy.integrate import cumulative_trapezoid
 
 from pullback import data, train
 from pullback.models import timeseries as ts
@@ -61,13 +60,9 @@ class Config:
     """Equal steps of the latent ODEs' decoder between two times; 0 for steps adapted to 1e-3."""
     noise: float = 0.1
     """Standard deviation of the latent ODEs' likelihood."""
-    event_series: int = 200
-    """Series of events from which an intensity is learned."""
-    event_steps: int = 250
-    """Training steps of the intensity."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, series=1, held_out=1, batch_size=1, event_series=1)
+        check_least(self, seeds=1, series=1, held_out=1, batch_size=1)
         check_between(self, 0, 1, "predictor_kept", "kept")
 
 
@@ -224,39 +219,6 @@ def last_seen(shown: data.IrregularSeries) -> np.ndarray:
     last = shown.mask.shape[1] - 1 - np.argmax(shown.mask[:, ::-1], axis=1)
     value = np.take_along_axis(shown.values, last[:, None, :], axis=1)[:, 0]
     return np.where(shown.mask.any(axis=1), value, 0.0)
-
-
-def intensity(t: np.ndarray) -> np.ndarray:
-    """Events per unit of time: exp(1 + z_1), where z_1 follows a rotation."""
-    return np.exp(1 + np.sin(2 * np.pi * t / WINDOW))
-
-
-def score_poisson(config: Config, context: Context, seed: int) -> dict[str, float]:
-    """Learn an intensity from when events happened; the largest error of its integral."""
-    events = data.poisson_events(
-        intensity, float(np.exp(2)), WINDOW, config.event_series, seed=30_000 + 2 * seed
-    )
-    series = data.irregular_series([(times, np.ones(len(times))) for times in events])
-    rate = float(round(float(np.mean([len(times) for times in events])) / WINDOW))
-    process = fit(
-        config,
-        context,
-        f"poisson-{seed}",
-        ts.PoissonProcess(1, latent=4, width=config.width, scale=rate, key=jr.key(seed)),
-        ts.event_loss,
-        # As wide for every seed, so that all run one compiled program.
-        ts.observations(_widened(series, 64), window=(0.0, WINDOW)),
-        learning_rate=config.learning_rate,
-        steps=config.event_steps,
-        seed=seed,
-        clip_norm=1e3,
-        rule=optax.adam,
-    )
-    found = process.intensity(jnp.linspace(0.0, WINDOW, 101)[None])
-    step = np.linspace(0.0, WINDOW, 100_001)
-    exact = cumulative_trapezoid(intensity(step), step, initial=0)[::1000]
-    learned = np.asarray(found.integral)[0, :, 0]
-    return {"error": float(np.max(np.abs(learned - exact)) / exact[-1])}
 
 
 def keep_trained(context: Context, split: data.SeriesSplit) -> list[data.IrregularSeries]:
