@@ -40,6 +40,18 @@ def test_the_expected_cost_is_that_of_the_draws():
         assert abs(counts.mean() - way.cost) <= 4 * error
 
 
+def test_the_bias_of_the_elbo_is_known_and_the_series_have_none(x32, monkeypatch):
+    elbo, series = measure.Way("IWAE", 1), measure.Way("multilevel", 8)
+    monkeypatch.setattr(measure, "WAYS", (elbo, series))
+    found = measure.at_the_optimum(20_000, 0.5, 0)
+    # In each dimension, from N(m + delta, 2/3) to N(m, 1/2); and the gradient is delta.
+    kl = measure.DIM * (np.log(3 / 4) / 2 + 2 / 3 + 0.5**2 - 1 / 2)
+    for way, bias, slope in ((elbo, -kl, 0.5), (series, 0, 0)):
+        row, left = found[way.name], 0.0 if way is elbo else 0.02  # by the longest bound
+        assert abs(row["bias"] - bias) < 4 * row["bias_error"] + left
+        assert abs(row["slope"] - slope) < 4 * row["slope_error"] + left
+
+
 def test_the_divergence_of_a_normal_from_the_funnel(promotion):
     # A decoder of zeros: x is N(0, I), whatever z.
     model = funnel.Sampler(4, key=jr.key(0))

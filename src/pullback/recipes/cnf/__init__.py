@@ -155,7 +155,7 @@ def _claims(scores: Sequence[dict[str, Any]]) -> list[Claim]:
             "When not to use it: to score single points, Hutchinson's estimate with one probe is "
             "off by (standard deviation)",
             each["noise"],
-            at_least=0.1,
+            at_least=1.0,
             unit="nats",
             reference="the exact trace of the same flows and points: 0",
         ),

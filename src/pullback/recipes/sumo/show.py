@@ -22,7 +22,7 @@ def draw_optimum(context: Context, found: Mapping[str, Mapping[str, Any]]) -> No
     for name, row in found.items():
         kind = name.split(",")[0]
         style = {**_style(name), "linestyle": "none"}
-        new = kind not in [label for label in axes[0].get_legend_handles_labels()[1]]
+        new = kind not in axes[0].get_legend_handles_labels()[1]
         axes[0].errorbar(
             row["cost"], row["slope"], yerr=4 * row["slope_error"], capsize=3,
             label=kind if new else None, **style,
