@@ -87,23 +87,20 @@ def balance(
     name: str, episodes: int, limit: int, rate: float, seeds: list[int]
 ) -> Float[np.ndarray, "seeds point"]:
     """Lengths of the episodes, one an update, means of some 25 at a time; all seeds at once."""
-    optimisers = optax.rmsprop(rate, decay=0.99), optax.rmsprop(3 * rate, decay=0.99)
+    rates = {"policy": rate, "estimator": 3 * rate}
+    rmsprop = optax.partition(
+        {name: optax.rmsprop(rate, decay=0.99) for name, rate in rates.items()}, tuple(rates)
+    )
     every = max(1, episodes // 25)
 
     def start(key: PRNGKeyArray) -> tuple:
         net_key, estimator_key = jr.split(key)
-        both = (
-            Policy(eqx.nn.MLP(4, 2, 10, 2, jnp.tanh, key=net_key)),
-            estimator_of(name, estimator_key),
-        )
-        states = [
-            one.init(eqx.filter(part, eqx.is_inexact_array))
-            for one, part in zip(optimisers, both, strict=True)
-        ]
-        return both, tuple(states)
+        policy = Policy(eqx.nn.MLP(4, 2, 10, 2, jnp.tanh, key=net_key))
+        both = policy, estimator_of(name, estimator_key)
+        return both, rmsprop.init(eqx.filter(both, eqx.is_inexact_array))
 
     def update(state: tuple, batch: None, *, key: PRNGKeyArray) -> tuple[tuple, dict[str, Array]]:
-        both, states = state
+        both, rms = state
         policy, estimator = both
         seen = jax.tree.map(lambda x: x[None], episode(policy, limit, key=key))
         found = policy_gradient(policy, seen, estimator=estimator, discount=0.99)
@@ -114,11 +111,8 @@ def balance(
             return jnp.sum(seen.mask[0] * spread)
 
         down = jax.tree.map(lambda g, h: -g - 0.01 * h, found.policy, bonus(policy))
-        moved = [
-            apply_gradient(*parts)
-            for parts in zip(optimisers, (down, found.estimator), states, both, strict=True)
-        ]
-        return tuple(zip(*moved, strict=True)), {"length": jnp.sum(seen.mask)}
+        moved = apply_gradient(rmsprop, (down, found.estimator), rms, both)
+        return moved, {"length": jnp.sum(seen.mask)}
 
     keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
     _, info = iterate(
