@@ -60,5 +60,5 @@ def test_walks_are_scored_in_their_own_units(tmp_path):
 
 
 def test_settings_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match="importance must be a divisor of 4096, got 3"):
-        latent_sde.Config(importance=3)
+    with pytest.raises(ValueError, match="memory_steps must be 2 or more numbers that rise"):
+        latent_sde.Config(memory_steps=(4, 4))

@@ -19,6 +19,7 @@ NOISE, END, PIECES = 0.1, 2.0, 20
 PRIOR = ts.OrnsteinUhlenbeck(1, rate=1.0, sigma=0.5)
 # Euler's, of the training and the bound, and of the importance weights.
 STEPS, FINE_STEPS = 80, 320
+PATHS = 512
 # Where moments are drawn, and of these 0, 0.4, 1, 1.5 and 2, where they are compared.
 QUERY = np.linspace(0.0, END, 81)
 ASKED = [0, 16, 40, 60, 80]
@@ -59,15 +60,16 @@ def _same(z: Array) -> Array:
 
 
 def measure(
-    model: ts.LatentSDE, observed: ts.Observations, paths: int, samples: int, key: PRNGKeyArray
+    model: ts.LatentSDE, observed: ts.Observations, bounds: int, key: PRNGKeyArray
 ) -> dict[str, Any]:
     """Moments and bounds of a trained model beside the exact ones.
 
     Returns:
         At `QUERY`, mean and deviation of `exact` and `model`; the `evidence`; the `elbo` with
-        `STEPS` steps; and `iwae`, the mean importance-weighted bound of `samples` paths with
+        `STEPS` steps; and `iwae`, the mean importance-weighted bound of `PATHS` paths with
         `FINE_STEPS`.
     """
+    paths = bounds * PATHS
     query = jnp.asarray(QUERY, float)
     # One step in each of 80 pieces: those of the training.
     solve = eqx.filter_jit(dataclasses.replace(model, steps=1).paths)
@@ -75,7 +77,7 @@ def measure(
     drawn = np.asarray(ends)[:, 0, :, 0]
     fine = dataclasses.replace(model, steps=FINE_STEPS // PIECES)
     log_weights = np.asarray(_log_weights(fine, observed, jr.split(key, paths)))
-    bounds = logsumexp(log_weights.reshape(-1, samples), axis=1) - np.log(samples)
+    iwae = logsumexp(log_weights.reshape(bounds, PATHS), axis=1) - np.log(PATHS)
     times, values = (np.asarray(part)[np.asarray(observed.mask)[..., 0]] for part in observed[:2])
     seen = jnp.asarray(times), jnp.asarray(values[:, 0])
     return {
@@ -83,7 +85,7 @@ def measure(
         "model": [drawn.mean(axis=0), drawn.std(axis=0)],
         "evidence": float(PRIOR.log_evidence(*seen, noise=NOISE)),
         "elbo": float(eqx.filter_jit(model.elbo)(observed, samples=paths, key=key)[0]),
-        "iwae": float(np.mean(bounds)),
+        "iwae": float(np.mean(iwae)),
         "points": [times, values[:, 0]],
     }
 

@@ -42,8 +42,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     # A training set of its own for each seed; all others are the test set.
     some = lambda seed: digits(test_fraction=1 - config.examples / 1797, seed=seed)
     claims = classifiers.run(config, context, some)
-    few, _ = config.toy_steps
-    processes = bimodal.processes(context, config.seeds, few, config.toy_iterations)
+    processes = bimodal.processes(context, config.seeds, config.toy_steps[0], config.toy_iterations)
     exact = bimodal.truth()
     modes = context.stage("bimodal", bimodal.measure, processes, exact["evidence"],
                           config.toy_steps, config.toy_draws, context.seed)  # fmt: skip
