@@ -168,6 +168,8 @@ def test_how_far_the_first_example_is_from_finite_differences():
         differences = np.array([(high - low) for high, low in ends]) / (2e-6 * np.asarray(at))
         off = np.max(np.abs(np.asarray(slope) / differences - 1))
         assert float(f"{off:.0e}") == pytest.approx(float(figure)), head
+        eagerly = jax.grad(foxes)(at, rtol)
+        np.testing.assert_allclose(eagerly, slope, rtol=1e-6)
 
 
 def test_files_that_a_page_names_exist():

@@ -80,7 +80,26 @@ def losses(x, optimiser=ADAM):
     return np.array([entry["loss"] for entry in info.lines()])
 
 
-def test_training_does_not_depend_on_the_units_of_the_data(x32):
+def eager_losses(x, optimiser):
+    """Without a program of the whole: a few steps on the same rows, each operation by itself."""
+    flow = init_actnorm(residual_flow(2, blocks=2, width=8, depth=1, key=jr.key(0)), x)
+    state, found = optimiser.init(eqx.filter(flow, eqx.is_inexact_array)), []
+    loss = lambda flow: maximum_likelihood_loss(flow, x[:64], key=jr.key(1))
+    for _ in range(6):
+        (value, _), gradient = eqx.filter_value_and_grad(loss, has_aux=True)(flow)
+        flow, state = apply_gradient(optimiser, gradient, state, flow)
+        found.append(float(value))
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        pytest.param(losses, id="compiled"),
+        pytest.param(eager_losses, id="eagerly", marks=pytest.mark.slow),
+    ],
+)
+def test_training_does_not_depend_on_the_units_of_the_data(losses, x32):
     # Eighths and powers of two, so that the copies are exact where they are not scaled by tens.
     x = np.round(8 * two_moons(500).x) / 8
     decay = optax.adamw(0.05, weight_decay=0.1)
