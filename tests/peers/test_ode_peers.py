@@ -5,6 +5,7 @@ jax.experimental.ode (tests/ode_test.py) and torchode (tests of its adjoints). R
 closed forms, SciPy's, or differences in float64.
 """
 
+import functools
 from typing import Any
 
 import diffrax
@@ -17,6 +18,11 @@ from scipy.integrate import solve_ivp
 from pullback.ode import Backsolve, DeferredPenalty, Replay, solve, state_norm, vjp
 
 TIGHT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
+slow = pytest.mark.slow
+
+
+def eagerly(f):
+    return f
 
 
 # torchdiffeq's four problems: a field, its solution, and the span.
@@ -66,6 +72,13 @@ def times_of(span, direction, count=4):
     return jnp.linspace(first, last, count)
 
 
+@functools.cache
+def solved(problem, method):
+    """The solve as one program, which serves both directions."""
+    field, options = PROBLEMS[problem][0], METHODS[method][0]
+    return jax.jit(lambda y0, ts, a: solve(field, y0, ts, a, **options).ys)
+
+
 # torchdiffeq: TestSolverError, TestSolverBackwardsInTimeError.
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("method", METHODS)
@@ -75,8 +88,11 @@ def test_values(problem, method, direction):
     (options, close), ts = METHODS[method], times_of(span, direction)
     a = jnp.array(a)
     want = jnp.stack([right(t, a) for t in ts])
-    got = jax.jit(lambda y0: solve(field, y0, ts, a, **options).ys)(want[0])
-    np.testing.assert_allclose(got, want, rtol=close, atol=close)
+    for got in (
+        solve(field, want[0], ts, a, **options).ys,
+        solved(problem, method)(want[0], ts, a),
+    ):
+        np.testing.assert_allclose(got, want, rtol=close, atol=close)
 
 
 # torchdiffeq: TestGradient.test_odeint and test_adjoint; torchode: its adjoints against autograd.
@@ -96,6 +112,7 @@ def test_gradients_by_start_parameters_and_times(problem, adjoint, direction):
 
     both, zero = jax.jit(jax.value_and_grad(loss)), jnp.zeros(5)
     _, slope = both(zero)
+    np.testing.assert_allclose(jax.grad(loss)(zero), slope, rtol=1e-6, atol=1e-8)
     gaps = 1e-4 * jnp.eye(5)
     differences = [(both(gap)[0] - both(-gap)[0]) / 2e-4 for gap in gaps]
     np.testing.assert_allclose(slope, differences, rtol=1e-4, atol=1e-5)
@@ -120,10 +137,14 @@ def test_the_fields_of_jax(field):
     """Values as SciPy has them, and the gradient as central differences have it."""
     y0, args, ts = jnp.array([1.0, 0.0]), jnp.array([0.25, 0.98]), jnp.linspace(0.1, 2.0, 4)
     run = jax.jit(lambda y0, args: solve(field, y0, ts, args, **TIGHT).ys)
-    eager = jax.jit(lambda t, y: field(t, y, args))
-    want = solve_ivp(eager, (0.1, 2.0), y0, t_eval=ts, rtol=1e-10, atol=1e-10).y.T
-    np.testing.assert_allclose(run(y0, args), want, rtol=1e-6, atol=1e-7)
+    velocity = jax.jit(lambda t, y: field(t, y, args))
+    want = solve_ivp(velocity, (0.1, 2.0), y0, t_eval=ts, rtol=1e-10, atol=1e-10).y.T
+    eager = lambda args: solve(field, y0, ts, args, **TIGHT).ys
+    for ys in (run(y0, args), eager(args)):
+        np.testing.assert_allclose(ys, want, rtol=1e-6, atol=1e-7)
     slope = jax.jit(jax.grad(lambda args: jnp.sum(jnp.sin(run(y0, args)))))(args)
+    same = jax.grad(lambda args: jnp.sum(jnp.sin(eager(args))))(args)
+    np.testing.assert_allclose(same, slope, rtol=1e-6)
     total = lambda args: jnp.sum(jnp.sin(run(y0, args)))
     gaps = 1e-5 * jnp.eye(2)
     differences = [(total(args + gap) - total(args - gap)) / 2e-5 for gap in gaps]
@@ -136,11 +157,34 @@ def test_under_vmap_and_from_a_closure():
     end = lambda rate: solve(lambda t, y, args: rate * y, jnp.array(2.0), [0.0, 1.0], **TIGHT).ys[
         -1
     ]
-    got = jax.jit(jax.vmap(jax.value_and_grad(end)))(rates)
-    np.testing.assert_allclose(got, [2 * jnp.exp(rates)] * 2, rtol=1e-7)
+    mapped = jax.vmap(jax.value_and_grad(end))
+    for got in (mapped(rates), jax.jit(mapped)(rates)):
+        np.testing.assert_allclose(got, [2 * jnp.exp(rates)] * 2, rtol=1e-7)
+
+
+def slopes_of_a_tree(adjoint, way):
+    """A state of several arrays, an integer in the arguments, and all of the path in the loss."""
+    y0 = {"a": jnp.array([0.5, -1.0]), "b": jnp.array(2.0)}
+    weights = jnp.array([[0.1, -0.4], [0.3, 0.2]])
+
+    def loss(y0, weights):
+        def field(t, y, args):
+            w, power = args
+            return {"a": w @ y["a"] * jnp.sin(t), "b": -(y["b"] ** power) + jnp.sum(y["a"])}
+
+        ys = solve(field, y0, jnp.linspace(0.0, 1.5, 5), (weights, 2), adjoint=adjoint, **TIGHT).ys
+        return jnp.sum(ys["a"] ** 2) + jnp.sum(ys["b"])
+
+    return jax.tree.leaves(way(jax.grad(loss, (0, 1)))(y0, weights))
+
+
+@functools.cache
+def right_slopes_of_a_tree():
+    return slopes_of_a_tree(diffrax.DirectAdjoint(), jax.jit)
 
 
 # Diffrax: test_against, each of its adjoints with the gradient of the others.
+@pytest.mark.parametrize("way", [jax.jit, pytest.param(eagerly, marks=slow)])
 @pytest.mark.parametrize(
     "adjoint",
     [
@@ -151,31 +195,15 @@ def test_under_vmap_and_from_a_closure():
     ],
     ids=lambda a: type(a).__module__.split(".")[0] + type(a).__name__,
 )
-def test_adjoints_agree(adjoint):
-    """A state of several arrays, an integer in the arguments, and all of the path in the loss."""
-    y0 = {"a": jnp.array([0.5, -1.0]), "b": jnp.array(2.0)}
-    weights = jnp.array([[0.1, -0.4], [0.3, 0.2]])
-
-    def loss(y0, weights, adjoint):
-        def field(t, y, args):
-            w, power = args
-            return {"a": w @ y["a"] * jnp.sin(t), "b": -(y["b"] ** power) + jnp.sum(y["a"])}
-
-        ys = solve(field, y0, jnp.linspace(0.0, 1.5, 5), (weights, 2), adjoint=adjoint, **TIGHT).ys
-        return jnp.sum(ys["a"] ** 2) + jnp.sum(ys["b"])
-
-    grad = lambda adjoint: jax.jit(lambda *x: jax.grad(loss, (0, 1))(*x, adjoint))(y0, weights)
-    for got, want in zip(
-        jax.tree.leaves(grad(adjoint)),
-        jax.tree.leaves(grad(diffrax.DirectAdjoint())),
-        strict=True,
-    ):
+def test_adjoints_agree(adjoint, way):
+    for got, want in zip(slopes_of_a_tree(adjoint, way), right_slopes_of_a_tree(), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
 
 
 # torchode: per-sample solves give each sample what it would get alone.
+@pytest.mark.parametrize("way", [jax.jit, pytest.param(eagerly, marks=slow)])
 @pytest.mark.parametrize("adjoint", [Replay(), Backsolve()], ids=["replay", "backsolve"])
-def test_a_batch_is_its_samples(adjoint):
+def test_a_batch_is_its_samples(adjoint, way):
     y0 = jnp.array([[1.0, 0.0], [0.1, 3.0]])
     ts = jnp.array([[0.0, 0.7, 1.5], [2.0, 1.0, 0.5]])
     args = jnp.array([0.2, 1.4])
@@ -184,8 +212,8 @@ def test_a_batch_is_its_samples(adjoint):
         ys = solve(pendulum, y0, ts, args, stepping=stepping, adjoint=adjoint, **TIGHT).ys
         return jnp.sum(jnp.sin(ys))
 
-    batch = jax.jit(lambda *x: jax.grad(loss, (0, 1, 2))(*x, "per_sample"))(y0, ts, args)
-    one = jax.jit(lambda *x: jax.grad(loss, (0, 1, 2))(*x, "joint"))
+    slopes = lambda stepping: way(lambda *x: jax.grad(loss, (0, 1, 2))(*x, stepping))
+    batch, one = slopes("per_sample")(y0, ts, args), slopes("joint")
     alone = [one(y, t, args) for y, t in zip(y0, ts, strict=True)]
     for i in (0, 1):
         np.testing.assert_allclose(batch[i], jnp.stack([g[i] for g in alone]), rtol=1e-6, atol=1e-7)
@@ -193,12 +221,16 @@ def test_a_batch_is_its_samples(adjoint):
 
 
 # torchdiffeq: TestAdjointNorm, a norm that leaves out part of the state: what rides along.
-def test_what_the_norm_leaves_out_has_its_gradient():
+@pytest.mark.parametrize("way", [eagerly, pytest.param(jax.jit, marks=slow)])
+def test_what_the_norm_leaves_out_has_its_gradient(way):
     field = lambda t, s, a: (a * s[0], s[0] ** 2)
     bar = jnp.array([0.0, 1.0])
     for adjoint in (Replay(), DeferredPenalty(), Backsolve()):
-        start = (jnp.array(1.3), jnp.array(0.0))
         options: dict[str, Any] = {"norm": state_norm, "adjoint": adjoint, **TIGHT}
-        _, pull = vjp(field, start, [0.0, 1.0], jnp.array(0.8), **options)
-        grads, _ = pull((jnp.zeros(2), bar))
-        np.testing.assert_allclose(grads.y0[0], 1.3 * np.expm1(1.6) / 0.8, rtol=1e-6)
+
+        def slope(start, options=options):
+            _, pull = vjp(field, (start, jnp.array(0.0)), [0.0, 1.0], jnp.array(0.8), **options)
+            return pull((jnp.zeros(2), bar))[0].y0[0]
+
+        got = way(slope)(jnp.array(1.3))
+        np.testing.assert_allclose(got, 1.3 * np.expm1(1.6) / 0.8, rtol=1e-6)

@@ -39,12 +39,12 @@ def reversible_heun_of_decay():
 
 
 def run(drift, sigma, y0, solver, noise, key, steps=STEPS, ts=(0.0, 1.0)):
-    call = jax.jit(
-        lambda y0: (
-            solve(drift, sigma, y0, list(ts), key=key, solver=solver(), noise=noise, steps=steps).ys
-        )
-    )
-    return call(y0)
+    """The compiled paths, after it was seen that the eager ones are the same."""
+    options = {"key": key, "solver": solver(), "noise": noise, "steps": steps}
+    call = lambda y0: solve(drift, sigma, y0, list(ts), **options).ys
+    eager, compiled = call(y0), jax.jit(call)(y0)
+    np.testing.assert_allclose(eager, compiled, rtol=1e-12, atol=1e-14)
+    return compiled
 
 
 @pytest.mark.parametrize("noise", ["diagonal", "additive", "general"])
@@ -101,6 +101,7 @@ def test_a_path_starts_at_zero_stands_still_and_comes_again(steps, key):
     # torchsde: the same seed gives the same interval; one of no length has no increment.
     of = lambda key: pb.sde.brownian_path(key, jnp.zeros(4), [0.0, 0.0, 1.0, 1.0], steps=steps)
     w = of(key)
+    np.testing.assert_allclose(jax.jit(of)(key), w, rtol=1e-12)
     assert jnp.all(w[:2] == 0)
     assert jnp.array_equal(w[2], w[3])
     assert jnp.array_equal(w, of(key))
