@@ -63,6 +63,9 @@ def test_torchmetrics_accuracy_and_counts_are_those_of_numpy(classes):
     probs = rng.dirichlet(np.ones(classes), 400)
     labels = rng.integers(classes, size=400)
     curve = reliability_curve(probs, labels, bins=12)
+    compiled = jax.jit(lambda p, y: reliability_curve(p, y, bins=12))(probs, labels)
+    for same, found in zip(compiled, curve, strict=True):
+        np.testing.assert_allclose(same, found, rtol=1e-12)
     assert int(curve.count.sum()) == 400
     _, count, confidence, accuracy = map(np.asarray, curve)
     share = np.nansum(accuracy * count) / 400
@@ -84,8 +87,9 @@ def test_torchmetrics_accuracy_and_counts_are_those_of_numpy(classes):
 )
 def test_torchmetrics_proper_scores_of_one_row(probs, label, brier, nll):
     row, labels = np.array([probs]), np.array([label])
-    np.testing.assert_allclose(brier_score(row, labels), brier, atol=1e-12)
-    np.testing.assert_allclose(negative_log_likelihood(row, labels), nll, atol=1e-12)
+    for way in (lambda f: f, jax.jit):
+        np.testing.assert_allclose(way(brier_score)(row, labels), brier, atol=1e-12)
+        np.testing.assert_allclose(way(negative_log_likelihood)(row, labels), nll, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,12 @@ def settles(found, mean, variance, fourth=3.0):
     assert abs(np.var(found) / variance - 1) < 4 * np.sqrt((fourth - 1) / n)
 
 
+def check_eagerly(walk, start, found):
+    """Chains go where those of the compiled walk `found` went, save one whose choice was a tie."""
+    apart = np.max(np.abs(np.asarray(walk(start)[0]) - found), axis=-1)
+    assert np.mean(apart > 1e-6) < 1e-3
+
+
 DISTRIBUTIONS = {
     # From far off and from within, a mean and a scale that are not those of the start.
     "normal": (lambda x: -jnp.sum((x - 1) ** 2) / (2 * 4), 1.0, 4.0, 3.0, 1.5),
@@ -138,8 +148,9 @@ def test_blackjax_mala_finds_the_moments_of_a_distribution_of_one_dimension(name
     if mean is None:
         mean, variance, fourth = (float(v) for v in stats.loggamma(3).stats("mvk"))
         fourth += 3
-    walk = jax.jit(lambda x: mala(log_prob, x, steps=150, step_size=step, key=key))
-    x, info = walk(jnp.zeros((CHAINS, 1)))
+    walk = lambda x: mala(log_prob, x, steps=150, step_size=step, key=key)
+    x, info = jax.jit(walk)(jnp.zeros((CHAINS, 1)))
+    check_eagerly(walk, jnp.zeros((CHAINS, 1)), x)
     settles(np.asarray(x)[:, 0], mean, variance, fourth)
     assert abs(float(info.accepted) - 0.57) < 0.08
 
@@ -148,8 +159,9 @@ def test_blackjax_mala_of_a_correlated_gaussian(key):
     cov = np.array([[1.0, 0.8], [0.8, 2.0]])
     precision, mean = jnp.asarray(np.linalg.inv(cov)), jnp.array([2.0, -1.0])
     log_prob = lambda x: -(x - mean) @ precision @ (x - mean) / 2
-    walk = jax.jit(lambda x: mala(log_prob, x, steps=200, step_size=0.3, key=key)[0])
-    x = np.asarray(walk(jnp.zeros((CHAINS, 2))))
+    walk = lambda x: mala(log_prob, x, steps=200, step_size=0.3, key=key)
+    x = np.asarray(jax.jit(walk)(jnp.zeros((CHAINS, 2)))[0])
+    check_eagerly(walk, jnp.zeros((CHAINS, 2)), x)
     np.testing.assert_allclose(x.mean(axis=0), mean, atol=4 * np.sqrt(2 / CHAINS))
     np.testing.assert_allclose(np.cov(x.T), cov, atol=4 * np.sqrt(8 / CHAINS))
 
@@ -163,23 +175,21 @@ def test_blackjax_the_share_that_mala_accepts_of_a_standard_normal(alpha, key):
     there = (1 - alpha) * x + np.sqrt(2 * alpha) * e
     wanted = np.minimum(1, np.exp(alpha * (x**2 - there**2) / 4)) @ weights @ weights
     start = jr.normal(key, (CHAINS, 1))
-    walk = jax.jit(
-        lambda x: mala(lambda x: -jnp.sum(x**2) / 2, x, steps=40, step_size=alpha,
-                       target_accept=None, key=key)[1].accepted
-    )  # fmt: skip
-    np.testing.assert_allclose(walk(start), wanted, atol=0.01)
+    walk = lambda x: mala(lambda x: -jnp.sum(x**2) / 2, x, steps=40, step_size=alpha,
+                          target_accept=None, key=key)[1].accepted  # fmt: skip
+    for way in (walk, jax.jit(walk)):
+        np.testing.assert_allclose(way(start), wanted, atol=0.01)
 
 
 def test_blackjax_a_step_of_nothing_is_always_accepted_and_a_huge_one_never(key):
-    walk = jax.jit(
-        lambda x, size: mala(lambda x: -jnp.sum(x**2) / 2, x, steps=4, step_size=size,
-                             target_accept=None, key=key)
-    )  # fmt: skip
+    once = lambda x, size: mala(lambda x: -jnp.sum(x**2) / 2, x, steps=4, step_size=size,
+                                target_accept=None, key=key)  # fmt: skip
     start = jr.normal(key, (500, 3))
-    assert float(walk(start, jnp.asarray(1e-8))[1].accepted) == pytest.approx(1)
-    stuck, info = walk(start, jnp.asarray(1e4))
-    assert float(info.accepted) == 0
-    np.testing.assert_array_equal(stuck, start)
+    for walk in (once, jax.jit(once)):
+        assert float(walk(start, jnp.asarray(1e-8))[1].accepted) == pytest.approx(1)
+        stuck, info = walk(start, jnp.asarray(1e4))
+        assert float(info.accepted) == 0
+        np.testing.assert_array_equal(stuck, start)
 
 
 @pytest.mark.parametrize(("alpha", "steps"), [(0.01, 400), (0.3, 40), (1.0, 20)])
@@ -190,15 +200,19 @@ def test_blackjax_sgld_of_a_gaussian_mean_at_a_full_batch(alpha, steps, key):
     mean = float(data.sum()) / precision
     log_prob = lambda x: -jnp.sum(x**2) / 2 - jnp.sum((data - x[0]) ** 2) / 2
     size = alpha / precision
-    walk = jax.jit(lambda x: langevin(log_prob, x, steps=steps, step_size=size, key=key)[0])
+    walk = lambda x: langevin(log_prob, x, steps=steps, step_size=size, key=key)
     left = (1 - alpha) ** steps
     variance = (1 - left**2) / (precision * (1 - alpha / 2))
-    settles(np.asarray(walk(jnp.zeros((CHAINS, 1))))[:, 0], mean * (1 - left), variance)
+    found = np.asarray(jax.jit(walk)(jnp.zeros((CHAINS, 1)))[0])
+    settles(found[:, 0], mean * (1 - left), variance)
+    check_eagerly(walk, jnp.zeros((CHAINS, 1)), found)
 
 
 def test_blackjax_a_seed_gives_one_walk_and_chains_are_apart(key):
     log_prob = lambda x: -jnp.sum(x**2) / 2
-    walk = jax.jit(lambda key: mala(log_prob, jnp.ones((3, 2)), steps=5, step_size=0.5, key=key)[0])
+    once = lambda key: mala(log_prob, jnp.ones((3, 2)), steps=5, step_size=0.5, key=key)[0]
+    walk = jax.jit(once)
+    np.testing.assert_allclose(once(key), walk(key), rtol=1e-9)
     one, again, other = walk(key), walk(key), walk(jr.fold_in(key, 1))
     np.testing.assert_array_equal(one, again)
     assert not np.any(np.asarray(one) == np.asarray(other))

@@ -103,7 +103,7 @@ def logs(peer, z):
 
 
 @functools.cache
-def measured():
+def measured(way=jax.jit):
     """All distributions in one program: compiling is most of what it costs."""
     points = {name: [jnp.asarray(z) for z in case[2]] for name, case in DISTRIBUTIONS.items()}
     beyond = {
@@ -129,7 +129,22 @@ def measured():
                 )
         return inside, outside, draws, slopes
 
-    return jax.device_get(jax.jit(run)(jr.key(7)))
+    return jax.device_get(way(run)(jr.key(7)))
+
+
+def eagerly(f):
+    return f
+
+
+def check_same(found, wanted, rtol=1e-6, atol=1e-7):
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+@pytest.mark.slow
+def test_densities_slopes_draws_and_divergences_are_the_same_eagerly():
+    check_same(measured(eagerly), measured())
+    check_same(divergences(eagerly), divergences())
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -183,7 +198,7 @@ PAIRS = {
 
 
 @functools.cache
-def divergences():
+def divergences(way=jax.jit):
     def run(key):
         found = {}
         for name, (q, p) in PAIRS.items():
@@ -192,7 +207,7 @@ def divergences():
             found[name] = (kl_divergence(q, p), jnp.mean(ratios), jnp.std(ratios) / N**0.5)
         return found
 
-    return jax.jit(run)(jr.key(3))
+    return way(run)(jr.key(3))
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -248,6 +263,9 @@ DENSITIES = {
 }  # fmt: skip
 
 
+scored = eqx.filter_jit(log_prob_of_parts)
+
+
 @pytest.mark.parametrize("name", DENSITIES)
 def test_shapes_of_draws_and_densities_and_no_rows_at_all(name, key):
     q, event = DENSITIES[name]
@@ -258,24 +276,29 @@ def test_shapes_of_draws_and_densities_and_no_rows_at_all(name, key):
         found = log_prob_of_parts(q, z)
         assert found.shape == shape
         assert np.isfinite(found).all()
+        assert scored(q, z).shape == shape
+        np.testing.assert_allclose(scored(q, z), found, rtol=1e-4, atol=1e-5)
     # A row's density does not depend on the rows beside it.
     z = q.sample(key, (2, 3))
     np.testing.assert_allclose(q.log_prob(z)[1, 2], q.log_prob(z[1, 2]), rtol=1e-5)
 
 
-def test_no_draws_of_what_scores_one_point_at_a_time(key):
+@pytest.mark.parametrize("way", [eagerly, eqx.filter_jit], ids=["eagerly", "compiled"])
+def test_no_draws_of_what_scores_one_point_at_a_time(way, key):
     prior = MixturePrior(2, 3, key=key)
-    assert prior.sample(key, (0,)).shape == (0, 3)
-    assert jax.vmap(prior.log_prob)(jnp.zeros((0, 3))).shape == (0,)
+    none = way(lambda law, key: law.sample(key, (0,)))
+    assert none(prior, key).shape == (0, 3)
+    scores = way(lambda prior, z: jax.vmap(prior.log_prob)(z))
+    assert scores(prior, jnp.zeros((0, 3))).shape == (0,)
     implied = ImportanceWeightedPosterior(
         lambda z: log_prob(dist.Normal(1.0, 0.5), z), dist.Normal(0.0, 1.0), 3
     )
-    assert implied.sample(key, (0,)).shape == (0,)
-    assert Replicated(dist.Normal(0.0, 1.0), 3).sample(key, (0,)).shape == (0, 3)
+    assert none(implied, key).shape == (0,)
+    assert none(Replicated(dist.Normal(0.0, 1.0), 3), key).shape == (0, 3)
     pair = member(AuxiliaryFlow(2, width=4, key=key))
-    z = draw(pair, key, (0,))
+    z = way(lambda pair, key: draw(pair, key, (0,)))(pair, key)
     assert [part.shape for part in z] == [(0, 2), (0, 2)]
-    assert pair.log_prob(z).shape == (0,)
+    assert way(lambda pair, z: pair.log_prob(z))(pair, z).shape == (0,)
 
 
 FLOWS = ("residual_flow", "CNF", "CNF, joint")
@@ -296,6 +319,8 @@ def test_a_flow_comes_back_with_the_log_determinant_of_its_jacobian(name, key):
     exact = np.linalg.slogdet(np.asarray(jacobian))[1]
     np.testing.assert_allclose(log_det, exact, atol=2e-3)
     np.testing.assert_allclose(flow.log_prob(x), flow.base.log_prob(z) + log_det, rtol=1e-6)
+    same = eqx.filter_jit(lambda flow, x: (flow.inverse_and_log_det(x), flow.log_prob(x)))
+    check_same(same(flow, x), ((z, log_det), flow.log_prob(x)), 1e-4, 1e-5)
     for size in (None, 2):
         assert flow.sample(key, (0,), batch_size=size).shape == (0, 2)
         assert flow.log_prob(jnp.zeros((0, 2)), batch_size=size).shape == (0,)
@@ -325,9 +350,12 @@ def test_a_context_of_every_length_is_taken_and_another_refused(make, key):
     for context in (0, 1, 3):
         family = make(2, layers=2, width=4, context=context, key=key)
         run = lambda params, key, family=family: log_prob(family(params), draw(family(params), key))
-        found = jax.jit(jax.vmap(run))(jnp.ones((5, *family.shape)), jr.split(key, 5))
+        inputs = jnp.ones((5, *family.shape)), jr.split(key, 5)
+        found = jax.jit(jax.vmap(run))(*inputs)
         assert found.shape == (5,)
         assert np.isfinite(found).all()
+        if context == 1:
+            check_same(jax.vmap(run)(*inputs), found)
         with pytest.raises(ValueError, match="params"):
             family(jnp.zeros(family.shape[0] + 1))
 
@@ -337,8 +365,13 @@ def test_an_image_flow_of_no_images(key):
         (1, 4, 4), scales=1, blocks=1, hidden=2, dense_blocks=0, log_det=ExactLogDet(), key=key
     )
     flow = init_actnorm(flow, jr.uniform(key, (8, 1, 4, 4)))
-    assert flow.sample(key, (0,)).shape == (0, 1, 4, 4)
-    assert flow.log_prob(jnp.zeros((0, 1, 4, 4)), key=key).shape == (0,)
+    none = lambda flow, key: (
+        flow.sample(key, (0,)),
+        flow.log_prob(jnp.zeros((0, 1, 4, 4)), key=key),
+    )
+    for way in (eagerly, eqx.filter_jit):
+        images, found = way(none)(flow, key)
+        assert (images.shape, found.shape) == ((0, 1, 4, 4), (0,))
 
 
 @pytest.mark.parametrize("levels", [2, 5, 256])
@@ -348,4 +381,6 @@ def test_the_mean_of_a_discretised_mixture_is_the_sum_over_its_levels(levels):
     values = jnp.arange(levels)
     each = jax.vmap(jax.vmap(likelihood.log_prob, (None, 0)), (0, None))
     share = jnp.exp(each(params, values))
-    np.testing.assert_allclose(likelihood.mean(params), share @ values.astype(float), rtol=1e-6)
+    for way in (eagerly, jax.jit):
+        mean = way(likelihood.mean)(params)
+        np.testing.assert_allclose(mean, share @ values.astype(float), rtol=1e-6)
