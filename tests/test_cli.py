@@ -132,7 +132,16 @@ def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullbac
         (["run", "cnf", "--data", "."], "cnf --data FILE (a table"),
         (["run", "fake", "--out", "/dev/null/x"], "cannot be made or written to (Not a directory)"),
         (["run", "fake", "--out", "/proc/nowhere"], "cannot be made or written to"),
-        (["run", "fake", "--seed", "-1"], "the seed must be 0 or more, got -1"),
+        (["run", "fake", "--seed", "-1"], "the seed must be 0 or more and below 1,000,000, got -1"),
+        (["run", "fake", "--seed", "9" * 20], "below 1,000,000, got 999"),
+        (["run", "fake", "--bound", "nan"], "bound must be finite and not negative, got nan"),
+        (["run", "fake", "--bound", "inf"], "bound must be finite and not negative, got inf"),
+        (["run", "fake", "--widths", "4", "-1"], "widths must be finite and not negative"),
+        (["run", "fake", "--out", "a" * 300], "cannot be made or written to (File name too long)"),
+        (["run", "cnf", "--data", "a" * 300], "no such file or folder"),
+        (["run", "jem/mnist", "--data", "a" * 300], "takes the folder with mnist"),
+        (["run", "fake", "--data"], "Missing value for argument '--data'"),
+        (["run", "jem/"], "of this paper there are: jem, jem/mnist"),
         (["run", "fake", "--resume", "--overwrite"], "give one of them"),
         (["run", "fake", "stray"], "stray"),
         (["lst"], "list, run, gallery, record, data, cite"),
@@ -298,6 +307,29 @@ def test_gallery_and_record(pullback):
     assert pullback("record", "runs/fake/smoke-seed0", "--name", "../x")[0] == 2
     assert pullback("record", "runs/fake/smoke-seed0", "--name", "small", "--results", "r")[0] == 0
     assert Path("r/small.json").exists()
+
+
+def test_where_a_page_or_a_result_cannot_be_written_the_flag_is_named(pullback):
+    assert pullback("run", "fake")[0] == 0
+    Path("file").write_text("")
+    out, results = "file/index.html", "file/results"
+    status, _, err = pullback("gallery", "--out", out)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "cannot be written to" in err
+    assert "--out" in err
+    status, _, err = pullback("record", "runs/fake/desk-seed0", "--results", results)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "cannot be written to" in err
+    assert "--results" in err
+
+
+def test_a_record_that_is_damaged_is_named_when_its_run_is_resumed(pullback):
+    assert pullback("run", "fake")[0] == 0
+    record = Path("runs/fake/desk-seed0/claims.json")
+    record.write_text(record.read_text()[:-9])
+    status, _, err = pullback("run", "fake", "--resume")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"{record} is damaged" in err
 
 
 def test_a_changed_desk_run_is_not_recorded_as_the_desk_result(pullback):

@@ -4,6 +4,7 @@ Exit status: 0 done; 1 a claim does not hold, or the run broke; 2 bad usage or b
 with Ctrl-C. Nothing here imports jax before a recipe is loaded.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -11,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -227,7 +229,7 @@ def _read_ahead(flags: list[str], wanted: str) -> str | None:
     for flag, value in itertools.pairwise([*flags, ""]):
         name, equals, inline = flag.partition("=")
         if name == wanted:
-            found = inline if equals else value
+            found = inline if equals else value or None  # tyro says that a value is missing
     return found
 
 
@@ -258,6 +260,16 @@ def _print_claims(record: dict[str, Any]) -> None:
     Console().print(table)
 
 
+@contextlib.contextmanager
+def _written(path: Path, flag: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _BadUsage(
+            f"{path} cannot be written to ({error.strerror}); name another place with {flag}"
+        ) from error
+
+
 def _gallery(runs: Path = Path("runs"), out: _Path = None) -> int:
     """Write an index page of the finished runs.
 
@@ -266,7 +278,8 @@ def _gallery(runs: Path = Path("runs"), out: _Path = None) -> int:
         out: The page to write (default: index.html in that folder).
     """
     try:
-        print(f"gallery: {write_gallery(runs, out)}")
+        with _written(out or runs, "--out"):
+            print(f"gallery: {write_gallery(runs, out)}")
     except ValueError as error:
         raise _BadUsage(str(error)) from error
     return 0
@@ -299,7 +312,8 @@ def _record(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise _BadUsage(f"--name {name!r} is no file name; use letters, digits, '.', '_' and '-'")
     path = results / f"{name}.json"
-    atomic_write_text(path, json.dumps(record, indent=2) + "\n")
+    with _written(results, "--results"):
+        atomic_write_text(path, json.dumps(record, indent=2) + "\n")
     print(f"recorded: {path}")
     return 0
 

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import importlib
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def find(name: str) -> tuple[Paper, str | None]:
         near = difflib.get_close_matches(paper.lower(), known, n=1, cutoff=0.4)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"there is no recipe {paper!r}{hint} (recipes: {', '.join(known)})")
-    if part and part not in known[paper].data:
+    if name != paper and part not in known[paper].data:
         parts = [f"{paper}/{each}" for each in known[paper].data]
         raise ValueError(
             f"there is no recipe {name!r}; of this paper there are: {', '.join([paper, *parts])}"
@@ -131,11 +132,13 @@ def check_data(name: str, data: Path | None, *, to_run: bool = True) -> bool:
         DataError: The data set that it is on is not there.
     """
     paper, part = find(name)
+    # `os.path` answers for a name that is too long to be a file's, and `Path` raises.
+    folder = data is not None and os.path.isdir(data)
     if part is not None:
         of = paper.data[part]
         if data is not None and of == SIMULATED:
             raise ValueError(f"--data {data}: {name} does not take data; it makes its own")
-        if data is not None and to_run and not data.is_dir():
+        if data is not None and to_run and not folder:
             raise ValueError(f"--data {data}: {name} takes the folder with {of}")
         if to_run:
             reads(of, data)
@@ -146,8 +149,8 @@ def check_data(name: str, data: Path | None, *, to_run: bool = True) -> bool:
         f"{name}/{part} --data DIR ({of})" for part, of in paper.data.items() if of != SIMULATED
     ]
     if name in TABLES:
-        if not data.is_dir():
-            if to_run and not data.exists():
+        if not folder:
+            if to_run and not os.path.exists(data):
                 raise ValueError(f"--data {data}: there is no such file or folder")
             return True
         takes = [f"{name} --data FILE ({TABLES[name]})", *takes]

@@ -28,9 +28,10 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         RunError: The folder cannot be made, or another process holds it.
     """
-    if folder.exists() and not folder.is_dir():
+    # Not `exists`, which raises for a name that is too long; `_taken` says that of it.
+    if os.path.exists(folder) and not folder.is_dir():
         raise RunError(f"{folder} is a file; name a folder with --out")
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    new = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     lock = _taken(folder)
     try:
         yield

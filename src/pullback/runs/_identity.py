@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ def identity_of(
         "code": f"{__version__}+{code_digest()}",
         "config": plain(config),
     }
+
+
+def check_settings(config: Any) -> None:
+    """Refuse numbers that no setting takes; whatever else a setting asks its class checks itself.
+
+    Raises:
+        ValueError: A number is negative, infinite or not a number; the message names the setting.
+    """
+    for name, value in plain(config).items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, (int, float)) and not 0 <= number < math.inf:  # NaN is not
+                raise ValueError(f"{name} must be finite and not negative, got {value}")
 
 
 def plain(config: Any) -> dict[str, Any]:

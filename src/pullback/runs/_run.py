@@ -16,8 +16,11 @@ from pullback.plots import house_style
 from pullback.runs._context import Context
 from pullback.runs._experiment import Experiment
 from pullback.runs._folder import RunError, begun, clear, finished, held, read_identity
-from pullback.runs._identity import difference, identity_of, plain
-from pullback.runs._page import write_page
+from pullback.runs._identity import check_settings, difference, identity_of, plain
+from pullback.runs._page import read_json, write_page
+
+# Seeds of the parts are multiples of it, and JAX keeps 32 bits of a seed.
+_SEEDS = 1_000_000
 
 
 def run(
@@ -52,15 +55,17 @@ def run(
         What `claims.json` holds: the claims, and what they were measured with.
 
     Raises:
-        RunError: The seed is negative; or `folder` cannot be made, is held by another process,
-            holds other files, or a run that is neither the one to resume (it has other settings,
-            data or code) nor to be replaced.
+        ValueError: A setting is negative, infinite or not a number.
+        RunError: The seed is negative or too large; or `folder` cannot be made, is held by another
+            process, holds other files, or a run that is neither the one to resume (it has other
+            settings, data or code) nor to be replaced.
         DataError: What `data` names is not what the experiment reads.
     """
     if resume and overwrite:
         raise RunError("--resume goes on with a run and --overwrite replaces it; give one of them")
-    if seed < 0:
-        raise RunError(f"the seed must be 0 or more, got {seed}")
+    if not 0 <= seed < _SEEDS:
+        raise RunError(f"the seed must be 0 or more and below {_SEEDS:,}, got {seed}")
+    check_settings(config)
     files = experiment.reads(data)
     identity = identity_of(experiment, config, preset=preset, seed=seed, files=files)
     with held(folder):
@@ -133,7 +138,7 @@ def _settle(
 def _spent(folder: Path) -> float:
     """What a finished run took, when it is resumed to be drawn again."""
     path = folder / "claims.json"
-    return json.loads(path.read_text())["wall_seconds"] if path.exists() else 0.0
+    return read_json(path)["wall_seconds"] if path.exists() else 0.0
 
 
 def _versions() -> dict[str, str]:

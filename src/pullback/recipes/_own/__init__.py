@@ -13,7 +13,7 @@ TABLES = {
     "jem": "a table with a column of classes (--label)",
     "latent-ode": "irregular series, with columns series, time, variable, value",
     "lsd": "a table of numbers: how far a Gaussian and a mixture are from it",
-    "mi-bounds": "a table with two groups of columns (--left, --right)",
+    "mi-bounds": "a table with two groups of columns (--x-columns, --y-columns)",
     "rate-distortion": "a table of numbers: linear autoencoders of its rows",
     "residual-flow": "a table of numbers: the density of its rows",
     "vera": "a table with a column of classes (--label), of which few have one",
