@@ -224,15 +224,13 @@ def test_a_smoke_run_says_that_its_verdicts_mean_nothing(pullback):
 
 
 def test_each_file_of_the_users_own_has_a_folder_of_its_own():
-    from pullback.cli import _default_folder, _RunOptions
+    from pullback.cli._run import RunOptions, default_folder
 
     files = [Path("a/points.csv"), Path("b/points.csv"), Path("a/more.csv")]
-    names = [_default_folder("cnf", _RunOptions(data=file)).name for file in files]
+    names = [default_folder("cnf", RunOptions(data=file)).name for file in files]
     assert len(set(names)) == 3
     assert names[0].startswith("desk-seed0-points-")
-    assert _default_folder("jem/mnist", _RunOptions(data=Path())) == Path(
-        "runs/jem/mnist/desk-seed0"
-    )
+    assert default_folder("jem/mnist", RunOptions(data=Path())) == Path("runs/jem/mnist/desk-seed0")
 
 
 def test_a_training_that_fails_ends_with_1_and_the_reason(pullback, monkeypatch):

@@ -1,0 +1,61 @@
+"""The `pullback` command.
+
+Exit status: 0 done; 1 a claim does not hold, or the run broke; 2 bad usage or bad data; 130 stopped
+with Ctrl-C. Nothing here imports jax before a recipe is loaded.
+"""
+
+import os
+import shlex
+import sys
+
+import tyro
+
+from pullback import __version__
+from pullback.cli._common import BadUsage
+from pullback.cli._data import cite, data
+from pullback.cli._list import list_recipes
+from pullback.cli._record import gallery, record_run
+from pullback.cli._run import run, run_help
+
+_DESCRIPTION = """Measure the claims of a paper again: `pullback list` shows the papers, and \
+`pullback run NAME` measures one. Exit status: 0 done, 1 a claim does not hold, 2 bad usage \
+or bad data."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command, and return its exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        if argv == ["--version"]:
+            print(f"pullback {__version__}")
+            return 0
+        if argv[0] == "run" and not {"-h", "--help"} & set(argv[1:2]):
+            return run(argv[1:])
+        commands = {
+            "list": list_recipes,
+            "run": run_help,
+            "gallery": gallery,
+            "record": record_run,
+            "data": data,
+            "cite": cite,
+        }
+        status = tyro.extras.subcommand_cli_from_dict(
+            commands, prog="pullback", description=_DESCRIPTION, args=argv
+        )
+        sys.stdout.flush()
+        return status
+    except BadUsage as error:
+        print(f"pullback: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\npullback: stopped", file=sys.stderr)
+        if argv[0] == "run":
+            again = [word for word in argv if word not in ("--resume", "--overwrite")]
+            print(f"go on with: {shlex.join(['pullback', *again, '--resume'])}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
+        # What is left in the buffer would be written at exit, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as stop:  # how tyro ends after --help (0) and after bad usage (2)
+        return stop.code if isinstance(stop.code, int) else 2

@@ -1,0 +1,69 @@
+"""What the verbs share: flags, errors in one line, and how jax is set up."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+class BadUsage(Exception):
+    """What the user asked for cannot be done; the message says why and what to try."""
+
+
+# tyro would show `{None}|PATH` and "(default: None)", or "(default: True)" beside --no-progress.
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+
+
+@contextlib.contextmanager
+def written(path: Path, flag: str) -> Iterator[None]:
+    """Say which flag names the place that cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        raise BadUsage(
+            f"{path} cannot be written to ({error.strerror}); name another place with {flag}"
+        ) from error
+
+
+def is_ours(error: ValueError) -> bool:
+    """Whether pullback refused something, with a sentence; others' errors are defects of ours."""
+    from pullback.data import DataError
+
+    if isinstance(error, DataError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = "" if trace is None else trace.tb_frame.f_code.co_filename
+    return Path(file).is_relative_to(Path(__file__).parents[1])
+
+
+def read_ahead(flags: list[str], wanted: str) -> str | None:
+    """The value of a flag on which the other flags hang."""
+    found = None
+    for flag, value in itertools.pairwise([*flags, ""]):
+        name, equals, inline = flag.partition("=")
+        if name == wanted:
+            found = inline if equals else value or None  # tyro says that a value is missing
+    return found
+
+
+def set_up_jax() -> None:
+    """Keep compiled programs between runs; JAX reads these when it is imported."""
+    import pooch
+
+    settings = {
+        # A program with an error check calls back to Python, and JAX does not cache such a program.
+        "EQX_ON_ERROR": "nan",
+        "JAX_COMPILATION_CACHE_DIR": str(pooch.os_cache("pullback") / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,40 @@
+"""`pullback data` and `pullback cite`: public data sets, and the papers' BibTeX."""
+
+from typing import Literal
+
+import tyro
+
+from pullback import recipes
+from pullback.cli._common import BadUsage, Name, OptionalPath
+
+
+def data(
+    action: tyro.conf.Positional[Literal["fetch"]], name: Name, out: OptionalPath = None
+) -> int:
+    """Download a public data set, and check that it is the right one.
+
+    Args:
+        action: What to do.
+        name: The data set, such as mnist.
+        out: The folder for its files (default: the user's cache, where recipes look).
+    """
+    from pullback.data import fetch
+
+    try:
+        print(f"{action}ed: {fetch(name, out)}")
+    except ValueError as error:  # an unknown name, or a DataError
+        raise BadUsage(str(error)) from error
+    return 0
+
+
+def cite(name: Name) -> int:
+    """Print a recipe's paper as a BibTeX entry.
+
+    Args:
+        name: A recipe that `pullback list` shows.
+    """
+    try:
+        print(recipes.find(name)[0].bibtex)
+    except ValueError as error:
+        raise BadUsage(str(error)) from error
+    return 0

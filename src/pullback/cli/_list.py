@@ -1,0 +1,18 @@
+"""`pullback list`: the recipes, their papers and the data that each takes."""
+
+from pullback import recipes
+
+
+def list_recipes() -> int:
+    """Show the recipes: name, paper, what is done, and the data that each takes."""
+    width = max(map(len, recipes.papers())) + 2
+    for name, paper in recipes.papers().items():
+        lines = [paper.summary]
+        for part, of in paper.data.items():
+            data = "" if of == recipes.SIMULATED else f" --data DIR: on {of}"
+            lines.append(f"{name}/{part}{data}")
+        if name in recipes.TABLES:
+            lines.append(f"{name} --data FILE: {recipes.TABLES[name]}")
+        print(f"{name:{width}}{paper.title} (arXiv {paper.arxiv})")
+        print(*(f"{'':{width}}{line}" for line in lines), sep="\n")
+    return 0

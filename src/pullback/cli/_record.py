@@ -1,0 +1,61 @@
+"""`pullback record` and `pullback gallery`: what is kept of finished runs."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pullback import runs
+from pullback._files import atomic_write_text
+from pullback.cli._common import BadUsage, OptionalPath, written
+from pullback.runs import write_gallery
+
+
+def gallery(runs: Path = Path("runs"), out: OptionalPath = None) -> int:
+    """Write an index page of the finished runs.
+
+    Args:
+        runs: The folder under which the runs lie.
+        out: The page to write (default: index.html in that folder).
+    """
+    try:
+        with written(out or runs, "--out"):
+            print(f"gallery: {write_gallery(runs, out)}")
+    except ValueError as error:
+        raise BadUsage(str(error)) from error
+    return 0
+
+
+def record_run(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_FOLDER")],
+    results: Path = Path("results"),
+    name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None,
+) -> int:
+    """Keep the claims of a finished desk run as a result, for docs/reproduction.md.
+
+    Args:
+        folder: The run's folder.
+        results: The folder of results.
+        name: The result's name, when not the recipe's; needed for other runs than a plain desk one.
+    """
+    try:
+        record = runs.read_record(folder)
+    except ValueError as error:
+        raise BadUsage(str(error)) from error
+    plain = record["preset"] == "desk" and not record["changed"] and not record["own_data"]
+    if name is None and not plain:
+        raise BadUsage(
+            f"{folder} is not a run of the desk preset as it stands (preset {record['preset']}, "
+            f"changed: {', '.join(record['changed']) or 'nothing'}, "
+            f"own data: {'yes' if record['own_data'] else 'no'}); give the result its own --name"
+        )
+    name = name or str(record["recipe"]).replace("/", "-")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise BadUsage(f"--name {name!r} is no file name; use letters, digits, '.', '_' and '-'")
+    path = results / f"{name}.json"
+    with written(results, "--results"):
+        atomic_write_text(path, json.dumps(record, indent=2) + "\n")
+    print(f"recorded: {path}")
+    return 0
