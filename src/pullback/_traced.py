@@ -66,7 +66,7 @@ def traced(
         raise
     # NumPy arrays are copied, here and below: they may change in place while the program runs.
     consts = [
-        c if isinstance(c, Array) else jnp.array(np.asarray(c), var.aval.dtype)
+        c if isinstance(c, Array) else jax.device_put(np.array(c, var.aval.dtype), may_alias=False)
         for c, var in zip(closed.consts, closed.jaxpr.constvars, strict=True)
     ]
     return consts, Program(same_as, closed.jaxpr, out, differentiable=differentiable)

@@ -157,7 +157,10 @@ def _load(path: Path, like: T, *, part: str) -> tuple[T, dict[str, Any]]:
         if "key" in described:
             return jr.wrap_key_data(jnp.asarray(array), impl=described["key"])
         array = array.view(np.dtype(described["dtype"]))
-        return array if isinstance(leaf, np.ndarray | np.generic) else jnp.asarray(array)
+        if isinstance(leaf, np.ndarray | np.generic):
+            return array
+        # Not `jnp.asarray`, which is a program for each shape.
+        return jax.device_put(array, may_alias=False)
 
     return jtu.tree_map_with_path(restore, like), header["user"]
 

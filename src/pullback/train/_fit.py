@@ -233,7 +233,13 @@ def _first(plan: Plan, tree: M) -> M:
     """The tree of one run."""
     if plan.stack is None:
         return tree
-    return jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, tree)
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(_first_rows(arrays), rest)
+
+
+@jax.jit
+def _first_rows(arrays: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[0], arrays)
 
 
 def _start(
@@ -241,8 +247,9 @@ def _start(
 ) -> Trained:
     """The state's arrays before the first step."""
     with jax.numpy_dtype_promotion("standard"):
-        init = optimiser.init if plan.stack is None else jax.vmap(optimiser.init)
-        fresh = jax.tree.map(jnp.asarray, init(params))
+        # Of a stack it is traced anyway: one program, and not one for each shape.
+        init = optimiser.init if plan.stack is None else jax.jit(jax.vmap(optimiser.init))
+        fresh = jax.tree.map(jnp.asarray, init(plan.place(params)))
     if optimiser_state is None:
         optimiser_state = fresh
     shapes = lambda tree: jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree)

@@ -99,7 +99,10 @@ class Plan:
                 return leaf
             leaf = native(leaf) if isinstance(leaf, np.ndarray) else leaf
             if self.mesh is None:
-                return jnp.asarray(leaf)
+                # Not `jnp.asarray`, which is a program for each shape.
+                return (
+                    leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf, may_alias=False)
+                )
             return jax.device_put(leaf, NamedSharding(self.mesh, PartitionSpec()))
 
         return jax.tree.map(move, tree)

@@ -215,8 +215,10 @@ class Feed:
                 shape = (self._length, len(self._seeds), self._batch_sizes[name])
                 rows[name] = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
         runs = slice(None) if self._stacked else 0
-        places = {name: jnp.asarray(r[:, runs], jnp.int32) for name, r in rows.items()}
-        return Chunk(jnp.asarray(start, jnp.int32), jnp.asarray(end, jnp.int32), data, places)
+        # Put there and not `jnp.asarray`, which is a program for each shape.
+        put = lambda x: jax.device_put(np.array(x, np.int32), may_alias=False)
+        places = {name: put(r[:, runs]) for name, r in rows.items()}
+        return Chunk(put(start), put(end), data, places)
 
     def rows(self, name: str, step: int) -> Int[np.ndarray, "runs batch"]:
         """Which examples make up the batches of a step."""
