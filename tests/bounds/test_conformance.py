@@ -64,8 +64,9 @@ DISTRIBUTIONS = {
     "gamma in exponential": (lambda t: dist.LogNormal(t, 0.5), dist.Exponential(1.3)),
     "bernoulli": (lambda t: dist.Bernoulli(logits=t * ONES), dist.Bernoulli(logits=-ONES)),
     "one-hot": (
-        lambda t: OneHotCategorical(t * jnp.array([0.0, 1.0, 2.0])),
-        OneHotCategorical(jnp.array([0.0, 1.0, -1.0])),
+        # Of two classes, so that it shares its programs with the other pairs.
+        lambda t: OneHotCategorical(t * jnp.array([0.0, 1.0])),
+        OneHotCategorical(jnp.array([0.0, -1.0])),
     ),
     "normal in exponential": (lambda t: dist.Normal(t, 0.7), dist.Exponential(1.3)),
     "bernoulli in normal": (lambda t: dist.Bernoulli(logits=t), dist.Normal(0.0, 1.0)),
@@ -217,15 +218,15 @@ def test_a_prior_is_normalised_and_one_of_numpyro_is_fixed(key):
             vae(prior, key)
     x = jr.normal(key, (32, 3), jnp.float32)
     options = {"optimiser": optax.adamw(1e-2), "steps": 20, "batch_size": 8, "key": key}
-    for scale in (1.0, np.float64(1.0), jnp.full(2, 0.5)):
+    elbos = (ELBO("analytic"), ELBO(), ELBO())
+    for scale, bound in zip((1.0, np.float64(1.0), jnp.full(2, 0.5)), elbos, strict=True):
         prior = dist.Normal(jnp.zeros(2), scale)
-        for loss in (BoundLoss(ELBO("analytic")), BoundLoss(ELBO())):
-            trained, _ = fit(vae(prior, key), loss, x, **options)
-            distribution = trained.latent_prior()
-            np.testing.assert_array_equal(distribution.loc, np.zeros(2))
-            np.testing.assert_array_equal(
-                distribution.scale, np.broadcast_to(scale, distribution.scale.shape)
-            )
+        trained, _ = fit(vae(prior, key), BoundLoss(bound), x, **options)
+        distribution = trained.latent_prior()
+        np.testing.assert_array_equal(distribution.loc, np.zeros(2))
+        np.testing.assert_array_equal(
+            distribution.scale, np.broadcast_to(scale, distribution.scale.shape)
+        )
     # A module's arrays are trained.
     trained, _ = fit(vae(MixturePrior(2, 2, key=key), key), BoundLoss(ELBO()), x, **options)
     assert not np.allclose(trained.prior.log_std, 0)

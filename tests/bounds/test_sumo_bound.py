@@ -58,12 +58,13 @@ def test_value_and_gradients_are_those_of_the_evidence_and_of_the_inclusive_dive
 
 
 def test_at_the_posterior_every_stop_gives_the_evidence(key):
-    for estimator in (Reparameterised(), PATH, ScoreFunction("leave_one_out")):
-        run = lambda key, e=estimator: SUMO(HarmonicTail(cap=20))(
-            model(), exact_posterior(), estimator=e, num_samples=3, key=key
-        )
-        np.testing.assert_allclose(run(key), log_evidence(), rtol=1e-10)
-        np.testing.assert_allclose(jax.jit(run)(key), log_evidence(), rtol=1e-10)
+    run = lambda estimator: SUMO(HarmonicTail(cap=20))(
+        model(), exact_posterior(), estimator=estimator, num_samples=3, key=key
+    )
+    estimators = (Reparameterised(), PATH, ScoreFunction("leave_one_out"))
+    compiled = jax.jit(lambda: [run(estimator) for estimator in estimators])()
+    for found in (*compiled, *map(run, estimators)):
+        np.testing.assert_allclose(found, log_evidence(), rtol=1e-10)
 
 
 def test_over_its_stops_it_is_the_longest_bound_for_every_estimator(key):
@@ -129,14 +130,14 @@ def test_estimators_that_do_not_fit_are_refused_with_what_does(key):
 
 def test_a_vae_trained_under_it_nears_the_evidence_of_the_data(key):
     # x = z + noise with z ~ N(0, 1): a normal is the best model of the data that there is.
-    x = 2**0.5 * jr.normal(key, (400, 1))
+    x = 2**0.5 * jr.normal(key, (200, 1))
     best = float(jnp.mean(dist.Normal(0.0, jnp.std(x)).log_prob(x)))
-    vae = mlp_vae(1, latent=1, width=16, likelihood=Normal(1.0), key=key)
-    loss = BoundLoss(SUMO(HarmonicTail(cap=50), exact=4), PATH)
+    vae = mlp_vae(1, latent=1, width=8, likelihood=Normal(1.0), key=key)
+    loss = BoundLoss(SUMO(HarmonicTail(cap=20), exact=4), PATH)
     vae, _ = fit(
-        vae, loss, x, optimiser=optax.adam(1e-2), steps=300, batch_size=50, progress=False, key=key
+        vae, loss, x, optimiser=optax.adam(1e-2), steps=300, batch_size=40, progress=False, key=key
     )
-    score = jax.jit(jax.vmap(lambda x, k: vae.log_prob(x, samples=500, key=k)))
+    score = jax.jit(jax.vmap(lambda x, k: vae.log_prob(x, samples=200, key=k)))
     found = float(jnp.mean(score(x, jr.split(key, len(x)))))
     assert abs(found - best) < 0.03
 
