@@ -16,6 +16,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
+from pullback._on_device import on_device
 from pullback._program_key import key_of
 
 
@@ -66,7 +67,7 @@ def traced(
         raise
     # NumPy arrays are copied, here and below: they may change in place while the program runs.
     consts = [
-        c if isinstance(c, Array) else jax.device_put(np.array(c, var.aval.dtype), may_alias=False)
+        c if isinstance(c, Array) else on_device(c, var.aval.dtype)
         for c, var in zip(closed.consts, closed.jaxpr.constvars, strict=True)
     ]
     return consts, Program(same_as, closed.jaxpr, out, differentiable=differentiable)

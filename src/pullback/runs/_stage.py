@@ -208,9 +208,10 @@ def _array(array: Any, described: dict[str, Any]) -> Any:
 
     if "key" in described:
         return jax.random.wrap_key_data(jnp.asarray(array), impl=described["key"])
+    from pullback._on_device import on_device
+
     array = array if array.dtype.kind in "SU" else array.view(np.dtype(described["dtype"]))
-    # Put there and not `jnp.asarray`, which is a program for each shape.
-    return jax.device_put(array, may_alias=False) if described.get("jax") else array
+    return on_device(array) if described.get("jax") else array
 
 
 def _made(kind: type, fields: dict[str, Any]) -> Any:

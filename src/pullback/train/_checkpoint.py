@@ -16,6 +16,7 @@ import numpy as np
 
 from pullback import __version__
 from pullback._files import atomic_write
+from pullback._on_device import on_device
 from pullback.train._structure import is_array, is_key, structure
 
 T = TypeVar("T")
@@ -159,8 +160,7 @@ def _load(path: Path, like: T, *, part: str) -> tuple[T, dict[str, Any]]:
         array = array.view(np.dtype(described["dtype"]))
         if isinstance(leaf, np.ndarray | np.generic):
             return array
-        # Not `jnp.asarray`, which is a program for each shape.
-        return jax.device_put(array, may_alias=False)
+        return on_device(array)
 
     return jtu.tree_map_with_path(restore, like), header["user"]
 

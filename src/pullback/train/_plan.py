@@ -13,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from pullback._leading_axis import leading_axis
+from pullback._on_device import on_device
 from pullback.train._sources import Stream, check_stream, native
 
 
@@ -99,10 +100,7 @@ class Plan:
                 return leaf
             leaf = native(leaf) if isinstance(leaf, np.ndarray) else leaf
             if self.mesh is None:
-                # Not `jnp.asarray`, which is a program for each shape.
-                return (
-                    leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf, may_alias=False)
-                )
+                return on_device(leaf)
             return jax.device_put(leaf, NamedSharding(self.mesh, PartitionSpec()))
 
         return jax.tree.map(move, tree)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from pullback._leading_axis import leading_axis
+from pullback._on_device import on_device
 from pullback.train._order import batches
 
 # Of the dtypes that are numbers, those of bfloat16 and its kin among them.
@@ -215,10 +216,8 @@ class Feed:
                 shape = (self._length, len(self._seeds), self._batch_sizes[name])
                 rows[name] = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
         runs = slice(None) if self._stacked else 0
-        # Put there and not `jnp.asarray`, which is a program for each shape.
-        put = lambda x: jax.device_put(np.array(x, np.int32), may_alias=False)
-        places = {name: put(r[:, runs]) for name, r in rows.items()}
-        return Chunk(put(start), put(end), data, places)
+        places = {name: on_device(r[:, runs], np.int32) for name, r in rows.items()}
+        return Chunk(on_device(start, np.int32), on_device(end, np.int32), data, places)
 
     def rows(self, name: str, step: int) -> Int[np.ndarray, "runs batch"]:
         """Which examples make up the batches of a step."""

@@ -51,7 +51,7 @@ def begin(plan: Plan, job: AbstractJob, start: PyTree, *, snapshots: bool) -> Ru
         # Else a run killed before its first checkpoint would resume from an older run's.
         put_away(file)
     # Donated buffers must be nobody else's: neither the caller's nor two leaves' at once.
-    # Put there and not `jnp.copy`, which is a program for each shape.
+    # `device_put` and not `jnp.copy`, which is a program for each shape.
     copied = lambda x: jax.device_put(jnp.asarray(x, x.dtype), may_alias=False)
     own = lambda tree: plan.place(jax.tree.map(copied, tree))
     best = Best.none(own(kept), plan.runs)
