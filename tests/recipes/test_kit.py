@@ -2,12 +2,17 @@
 
 from types import SimpleNamespace
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 
 from pullback.data import Labelled, Split
 from pullback.recipes._kit.checks import check_falling, check_rising
 from pullback.recipes._kit.images import in_blocks
+from pullback.recipes._kit.stack import made, stacked, unstacked
 
 
 @pytest.mark.parametrize(
@@ -40,3 +45,12 @@ def test_images_are_averaged_in_blocks():
     assert (train.x.shape, test.x.shape) == ((3, 7, 7), (1, 7, 7))
     np.testing.assert_allclose(train.x[1, 2, 5], x[1, 8:12, 20:24].mean(), rtol=1e-12)
     np.testing.assert_array_equal(train.y, np.arange(3))
+
+
+def test_a_model_made_by_one_program_is_the_one_made_step_by_step():
+    make = lambda seed: made(eqx.nn.MLP, 2, "scalar", 3, 1, jnp.tanh, key=jr.key(seed))
+    models = [make(seed) for seed in range(2)]
+    step_by_step = [eqx.nn.MLP(2, "scalar", 3, 1, jnp.tanh, key=jr.key(seed)) for seed in range(2)]
+    assert eqx.tree_equal(models, step_by_step)
+    assert eqx.tree_equal(unstacked(stacked(models)), models)
+    assert jax.tree.leaves(stacked(models))[0].shape == (2, 3, 2)

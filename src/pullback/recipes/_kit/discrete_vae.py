@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pullback.bounds import kl_divergence
 from pullback.data import Split, digits
 from pullback.models.vae import bernoulli_log_prob
+from pullback.recipes._kit.stack import made
 from pullback.runs import Context
 from pullback.sampling import (
     AbstractEstimator,
@@ -183,7 +184,7 @@ def _train(
     model_key, learned_key, key, last_key = jr.split(key, 4)
     x = jnp.asarray(held_out[:_SCORED])
     every = config.iterations // 10
-    model = DiscreteVAE(images.shape[-1], latents, config.width, depth, key=model_key)
+    model = made(DiscreteVAE, images.shape[-1], latents, config.width, depth, key=model_key)
     (model, learned), info = fit(
         (model, method.learned(learned_key)), DiscreteLoss(method), images,
         optimiser=optax.adam(config.learning_rate), steps=10 * every,

@@ -17,6 +17,7 @@ from pullback.data import Split, digits
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
 from pullback.plots import figure
 from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.stack import made
 from pullback.runs import Claim, Context
 from pullback.sampling import AbstractEstimator
 from pullback.train import fit
@@ -66,7 +67,7 @@ def held_out(test: Array, count: int) -> Float[Array, "n pixel"]:
 
 def untrained(pixels: int, key: PRNGKeyArray) -> VAE:
     """One stochastic layer of 50 between two of 200, as in the papers on weighted bounds."""
-    return mlp_vae(pixels, 50, 200, 2, jnp.tanh, likelihood=Bernoulli(), key=key)
+    return made(mlp_vae, pixels, 50, 200, 2, jnp.tanh, likelihood=Bernoulli(), key=key)
 
 
 def score(vae: VAE, x: Float[Array, "n pixel"], key: PRNGKeyArray) -> float:

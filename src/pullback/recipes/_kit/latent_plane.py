@@ -33,7 +33,12 @@ class Plane(NamedTuple):
 
     def log_evidence(self, vae: VAE, x: Float[Array, "n pixel"]) -> Float[Array, " n"]:
         """log p(x) of each example."""
-        return jax.nn.logsumexp(self.log_joint(vae, x), axis=1) + np.log(self.area)
+        return _log_evidence(self, vae, x)
+
+
+@eqx.filter_jit
+def _log_evidence(plane: Plane, vae: VAE, x: Array) -> Array:
+    return jax.nn.logsumexp(plane.log_joint(vae, x), axis=1) + np.log(plane.area)
 
 
 @eqx.filter_jit

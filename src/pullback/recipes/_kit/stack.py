@@ -6,7 +6,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
+
+
+@eqx.filter_jit
+def made(make: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
+    """`make(*inputs, **settings)` by one program, and not by one for each shape of its arrays."""
+    return make(*inputs, **settings)
+
+
+@eqx.filter_jit
+def made_stack(make: Callable[..., Any], keys: Array, *inputs: Any, **settings: Any) -> Any:
+    """`make(*inputs, **settings, key=key)` of each key, stacked, by one program for all of them."""
+    return eqx.filter_vmap(lambda key: make(*inputs, **settings, key=key))(keys)
 
 
 def stacked(models: Sequence[Any]) -> Any:
@@ -18,10 +30,13 @@ def stacked(models: Sequence[Any]) -> Any:
 def unstacked(models: Any) -> list[Any]:
     """The models of a stack: of each array the rows along its first axis."""
     arrays, rest = eqx.partition(models, eqx.is_array)
+    return [eqx.combine(rows, rest) for rows in _rows(arrays)]
+
+
+@jax.jit
+def _rows(arrays: PyTree) -> list[PyTree]:
     count = len(jax.tree.leaves(arrays)[0])
-    return [
-        eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], arrays), rest) for i in range(count)
-    ]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], arrays) for i in range(count)]
 
 
 @eqx.filter_jit

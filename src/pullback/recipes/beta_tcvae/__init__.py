@@ -168,7 +168,7 @@ def _claims(
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, betas=(8.0,), latent=3, width=8, steps=20, warm_up=10, batch_size=50,
+        seeds=1, betas=(8.0,), latent=3, width=8, steps=20, warm_up=10, batch_size=50,
         table_rows=25, samples=100, batches=10,
     ),
     "desk": Config(),

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from pullback.bounds import AbstractObjective, Beta, TotalCorrelation
 from pullback.models.vae import VAE, Bernoulli, ObjectiveLoss, mlp_vae
 from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.stack import made_stack
 from pullback.train import fit
 
 
@@ -58,15 +59,15 @@ def train(
     The pixels are Bernoulli, whose likelihood of grey levels is a mean over binary images.
     """
     keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
-    make = lambda key: mlp_vae(
-        x.shape[1:], config.latent, config.width, activation=jnp.tanh, likelihood=Bernoulli(),
-        key=key,
-    )  # fmt: skip
     rows = config.table_rows or None
     objective = Warmed(jnp.asarray(beta, float), alone, config.warm_up, len(x), rows)
     # One after another, for the products of stacked matrices are slow on a CPU.
     models, _ = fit(
-        eqx.filter_vmap(make)(keys[:, 0]), ObjectiveLoss(objective), jnp.asarray(x, float),
+        made_stack(
+            mlp_vae, keys[:, 0], x.shape[1:], config.latent, config.width, activation=jnp.tanh,
+            likelihood=Bernoulli(),
+        ),
+        ObjectiveLoss(objective), jnp.asarray(x, float),
         optimiser=optax.adam(config.learning_rate), steps=config.steps,
         batch_size=min(config.batch_size, len(x)), sequential=True, progress=False, key=keys[:, 1],
     )  # fmt: skip

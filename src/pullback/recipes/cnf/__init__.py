@@ -165,7 +165,8 @@ def _claims(scores: Sequence[dict[str, Any]]) -> list[Claim]:
 PRESETS = {
     # As many points on the grid as are held out: one program solves for both.
     "smoke": Config(
-        points=256, held_out=256, width=16, solver_steps=2, iterations=100, seeds=2, grid=16
+        points=64, held_out=64, width=8, depth=1, solver_steps=1, tolerance=1e-2, iterations=50,
+        batch_size=16, seeds=1, grid=8,
     ),
     "desk": Config(),
     "paper": Config(

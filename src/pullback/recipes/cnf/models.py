@@ -16,6 +16,7 @@ from pullback.calculus import ExactDivergence, HutchinsonDivergence
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import ConcatMLP, ConcatSquashMLP
 from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.stack import made
 from pullback.runs import Context
 from pullback.sampling import StandardNormal
 
@@ -78,7 +79,8 @@ def train_flow(
     key, net_key = jr.split(jr.key(seed))
     dim = points.shape[1]
     flow = CNF(
-        _FIELDS[config.field](
+        made(
+            _FIELDS[config.field],
             dim,
             config.width,
             config.depth,

@@ -144,7 +144,7 @@ def _claims(config: Config, found: Rows, accuracy: float) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, alphas=(0.9,), length=6, bits=2, width=4, steps=10, batch_size=4, evaluated=20,
+        seeds=1, alphas=(0.9,), length=6, bits=2, width=4, steps=10, batch_size=4, evaluated=20,
         batch_of_bound=10,
     ),
     "desk": Config(),

@@ -102,8 +102,8 @@ def _claims_of_curves(config: Config, curves: Mapping[str, Any]) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, latents=(3, 4), width=8, iterations=20, batch_size=8, images=40,
-        temperatures=(0.05, 0.2, 1.0), draws=400, problems=2, classes=(3, 6), cost_width=8,
+        seeds=1, latents=(3, 4), width=8, iterations=10, batch_size=8, images=40,
+        temperatures=(0.05, 0.2, 1.0), draws=400, problems=1, classes=(3, 6), cost_width=8,
     ),
     "desk": Config(),
 }  # fmt: skip

@@ -22,12 +22,14 @@ from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import HollowNet, TwoSidedConditioner
 from pullback.recipes._kit.checks import check_least, check_rising
 from pullback.recipes._kit.gaussian import fitted_gaussian
+from pullback.recipes._kit.stack import made
 from pullback.recipes.hollow_net import measure, show
 from pullback.runs import Claim, Context
 from pullback.sampling import StandardNormal
 from pullback.train import fit
 
 _LEVELS = 16  # of grey
+_AT_ONCE = 150  # images that are scored
 _DIVERGENCES: dict[str, AbstractDivergence] = {
     "exact": HollowDivergence(),
     "hutchinson": HutchinsonDivergence(),
@@ -125,9 +127,9 @@ def _train(
     """A trained flow. Both kinds start alike and see the same batches."""
     conditioner_key, net_key, key = jr.split(jr.key(seed), 3)
     dim = images.shape[1]
-    conditioner = TwoSidedConditioner(dim, config.features, config.width, key=conditioner_key)
+    conditioner = made(TwoSidedConditioner, dim, config.features, config.width, key=conditioner_key)
     flow = CNF(
-        HollowNet(conditioner, config.inner, depth=2, key=net_key),
+        made(HollowNet, conditioner, config.inner, depth=2, key=net_key),
         StandardNormal(dim),
         _DIVERGENCES[name],
         solver=diffrax.Midpoint(),
@@ -156,10 +158,10 @@ def _scores(
 
     def score(flow: CNF, steps: int) -> float:
         scoring = dataclasses.replace(flow, divergence=HollowDivergence(), steps=steps)
-        return -float(jnp.mean(scoring.log_prob(x, batch_size=150)))
+        return -float(jnp.mean(scoring.log_prob(x, batch_size=_AT_ONCE)))
 
     noisy = dataclasses.replace(exact, divergence=HutchinsonDivergence())
-    noise = noisy.log_prob(x, key=jr.key(seed)) - exact.log_prob(x)
+    noise = noisy.log_prob(x, key=jr.key(seed)) - exact.log_prob(x, batch_size=_AT_ONCE)
     return {
         "exact": [score(exact, steps) for steps in config.score_steps],
         "hutchinson": [score(hutchinson, steps) for steps in config.score_steps],
@@ -246,8 +248,8 @@ def _claims(
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, width=16, features=2, inner=8, iterations=20, score_steps=(4, 8),
-        dims=(4, 8), cost_batch=4, cost_turns=1, stiff_dim=6,
+        seeds=1, width=16, features=2, inner=8, iterations=4, batch_size=8, solver_steps=1,
+        score_steps=(1, 2), dims=(2, 4), cost_batch=2, cost_turns=1, stiff_dim=4, root_steps=2,
     ),
     "desk": Config(),
     "paper": Config(

@@ -19,6 +19,7 @@ from pullback.calculus import (
 )
 from pullback.nn import HollowNet, TwoSidedConditioner
 from pullback.ode import JacobiNewton, find_root
+from pullback.recipes._kit.stack import made
 
 STEP = 0.05  # of implicit Euler
 RATES = (1.0, 1000.0)  # of the stiff decay, slowest and fastest
@@ -28,8 +29,8 @@ _TIME = 0.5
 def hollow_net(dim: int, features: int, width: int, inner: int, seed: int) -> HollowNet:
     """A net with random weights everywhere, so that nothing is zero by construction."""
     conditioner_key, key = jr.split(jr.key(seed))
-    conditioner = TwoSidedConditioner(dim, features, width, key=conditioner_key)
-    return HollowNet(conditioner, inner, zero_last=False, key=key)
+    conditioner = made(TwoSidedConditioner, dim, features, width, key=conditioner_key)
+    return made(HollowNet, conditioner, inner, zero_last=False, key=key)
 
 
 class _Frozen(eqx.Module):

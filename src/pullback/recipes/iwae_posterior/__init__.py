@@ -20,6 +20,7 @@ from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
 from pullback.recipes._kit.checks import check_least, check_rising
 from pullback.recipes._kit.image_vaes import binary_digits
+from pullback.recipes._kit.stack import made
 from pullback.recipes.iwae_posterior import measure, show
 from pullback.runs import Claim, Context
 from pullback.sampling import Reparameterised
@@ -98,7 +99,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 def _train(config: Config, context: Context, k: int, train: Array, seed: int) -> VAE:
     model, draws = jr.split(jr.key(seed))
     vae, info = fit(
-        mlp_vae(train.shape[1], 2, config.width, likelihood=Bernoulli(), key=model),
+        made(mlp_vae, train.shape[1], 2, config.width, likelihood=Bernoulli(), key=model),
         BoundLoss(ImportanceWeighted(k), Reparameterised()),
         train,
         optimiser=optax.adam(config.learning_rate),
@@ -211,7 +212,7 @@ def _claims_of_one_dimension(simple: dict[str, Any], few: np.ndarray) -> list[Cl
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, samples=(1, 5), sets=500, few=(1,), trained=(1, 5), scored=(2, 5), steps=100,
+        seeds=1, samples=(1, 5), sets=500, few=(1,), trained=(1, 5), scored=(2, 5), steps=100,
         width=8, images_scored=2, grid_sets=10,
     ),
     "desk": Config(),

@@ -43,7 +43,7 @@ def _bimodal(k: int) -> ImportanceWeightedPosterior:
 def in_one_dimension(samples: Sequence[int], sets: int, seed: int) -> dict[str, Any]:
     """The implied posterior of two modes on a grid, with its bounds, an entry for each k."""
     step = AXIS[1] - AXIS[0]
-    exact = np.exp(np.asarray(jax.vmap(_target)(jnp.asarray(AXIS, float))) - LOG_EVIDENCE)
+    exact = np.exp(np.asarray(jax.jit(jax.vmap(_target))(jnp.asarray(AXIS, float))) - LOG_EVIDENCE)
     rows = []
     for k in samples:
         density, bound = _one_dimension(k, sets, jr.fold_in(jr.key(seed), k))

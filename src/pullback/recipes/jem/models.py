@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from pullback.data import Labelled, Split, two_moons
 from pullback.models.energy import JEM, SGLD, BoxStart, JEMStep, ReplayBuffer
 from pullback.recipes._kit.checks import check_least
-from pullback.recipes._kit.stack import stacked
+from pullback.recipes._kit.stack import made, stacked
 from pullback.runs import Context
 from pullback.train import Stream, iterate
 
@@ -167,7 +167,8 @@ def train(
     """Models of all seeds, stacked, and how their training went."""
     x, y = jnp.asarray(problem.x, float), jnp.asarray(problem.y)
     step = JEMStep(
-        optax.adam(kind.learning_rate), sampler=kind.sampler or SGLD(),
+        # A number of the device: one program serves kinds that differ in it alone.
+        optax.adam(jnp.asarray(kind.learning_rate, float)), sampler=kind.sampler or SGLD(),
         density_weight=0.0 if kind.sampler is None else 1.0, limit=kind.limit,
     )  # fmt: skip
     low, high = problem.box
@@ -177,7 +178,7 @@ def train(
     for seed, labelled, density in zip(seeds, problem.labelled, problem.density, strict=True):
         key = jr.key(seed)
         net_key, buffer_key = jr.split(key)
-        net = eqx.nn.MLP(x.shape[1], problem.classes, kind.width, 2, jax.nn.silu, key=net_key)
+        net = made(eqx.nn.MLP, x.shape[1], problem.classes, kind.width, 2, jax.nn.silu, key=net_key)
         buffer = ReplayBuffer.init(start, config.buffer, key=buffer_key)
         streams = {"labelled": stream((x[labelled], y[labelled])), "unlabelled": stream(x[density])}
         state, info = iterate(

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Array
 
 from pullback.analysis import reliability_curve
 from pullback.plots import PALETTE, density_image, figure, image_sheet
@@ -54,7 +56,7 @@ def draw_reliability(context: Context, title: str, y: np.ndarray, found: Found) 
     for name, row in found.items():
         label = f"{name} (ECE {row['ece'].mean():.3f})"
         prob = row["prob"].reshape(-1, row["prob"].shape[2])
-        curve = reliability_curve(prob, np.tile(y, len(row["prob"])), bins=10)
+        curve = jax.device_get(_curve(prob, np.tile(y, len(row["prob"]))))
         shown = curve.count >= 20
         ax.plot(
             curve.confidence[shown], curve.accuracy[shown], "o-", color=_COLOURS[name], label=label
@@ -69,6 +71,11 @@ def draw_reliability(context: Context, title: str, y: np.ndarray, found: Found) 
         "sure. ECE is the expected calibration error, the mean distance from the line; bins of "
         "fewer than 20 examples are not drawn.",
     )
+
+
+@jax.jit
+def _curve(prob: Array, y: Array) -> Any:
+    return reliability_curve(prob, y, bins=10)
 
 
 def draw_samples(context: Context, samples: np.ndarray, classes: int) -> None:

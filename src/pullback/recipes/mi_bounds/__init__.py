@@ -144,8 +144,8 @@ def _claims_of_optimum(config: Config, optimal: Mapping[str, np.ndarray]) -> lis
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, informations=(2.0, 10.0), dim=4, batch_size=16, width=16, embedding=4,
-        baseline_width=8, steps=100, batches=20, learning_rate=5e-3,
+        seeds=1, informations=(2.0, 10.0), dim=4, batch_size=16, width=16, embedding=4,
+        baseline_width=8, steps=20, batches=5, learning_rate=5e-3,
     ),
     "desk": Config(),
     "paper": Config(

@@ -26,6 +26,7 @@ from pullback.bounds import (
     tnce,
 )
 from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.stack import made_stack
 from pullback.train import fit
 
 SMALL, HALF = 0.01, 0.5
@@ -154,7 +155,7 @@ def train(config: Config, name: str, seeds: Sequence[int]) -> Float[Array, "info
     # One after another, for the weights of one critic and their moments fit into the cache, and
     # those of nine do not.
     (models, _), _ = fit(
-        (eqx.filter_vmap(lambda key: _model(config, key))(keys[:, 0]), truths), loss,
+        (made_stack(_model, keys[:, 0], config), truths), loss,
         trainable=(True, False), optimiser=optax.adam(config.learning_rate), steps=config.steps,
         sequential=True, progress=False, key=keys[:, 1],
     )  # fmt: skip
@@ -183,7 +184,7 @@ class NegativeBound(eqx.Module):
         return -_OBJECTIVES[self.name](model, x, y), {}
 
 
-def _model(config: Config, key: PRNGKeyArray) -> Model:
+def _model(config: Config, *, key: PRNGKeyArray) -> Model:
     critic_key, baseline_key = jr.split(key)
     critic = SeparableCritic(
         config.dim, config.dim, width=config.width, embedding=config.embedding, key=critic_key

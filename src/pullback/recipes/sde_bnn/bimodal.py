@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from pullback.models.bayes import KL, OUPrior, WeightProcess
 from pullback.nn import ConcatSquashMLP
 from pullback.plots import PALETTE, figure, line_with_spread
-from pullback.recipes._kit.stack import unstacked
+from pullback.recipes._kit.stack import made, unstacked
 from pullback.recipes.sde_bnn.stack import trained
 from pullback.runs import Context
 from pullback.sampling import grad_stats
@@ -63,7 +63,7 @@ def processes(context: Context, seeds: int, steps: int, iterations: int) -> Any:
         return -jnp.mean(log_weight), {"result": result}
 
     keys = jr.split(jr.fold_in(jr.key(context.seed), 4), (seeds, 1))
-    models = eqx.filter_vmap(eqx.filter_vmap(_process))(keys)
+    models = made(eqx.filter_vmap(eqx.filter_vmap(_process)), keys)
     data = np.tile(np.asarray(DATA, np.float32)[:, None], seeds)
     return trained(
         context, "two-modes", models, loss, data, steps=iterations, learning_rate=5e-3, batch_size=2

@@ -13,13 +13,13 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from pullback.analysis import expected_calibration_error, negative_log_likelihood
 from pullback.data import Split
 from pullback.models.bayes import SDEBNN, OUPrior, SDEBNNLoss, conv_sde_bnn, mlp_sde_bnn
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
 from pullback.plots import PALETTE, figure, line_with_spread
+from pullback.recipes._kit.calibration import calibration
 from pullback.recipes._kit.checks import check_least
-from pullback.recipes._kit.stack import unstacked
+from pullback.recipes._kit.stack import made, unstacked
 from pullback.recipes.sde_bnn.stack import trained
 from pullback.runs import Claim, Context
 
@@ -87,11 +87,11 @@ def _train(config: Config, context: Context, splits: list[Split]) -> tuple[SDEBN
     )  # fmt: skip
     keys = jr.split(jr.fold_in(jr.key(context.seed), 0), config.seeds)
     of_seed = eqx.filter_vmap(functools.partial(_random_weights, config, pixels), in_axes=(None, 0))
-    nets = eqx.filter_vmap(of_seed, in_axes=(0, None))(keys, jnp.asarray(config.sigmas))
+    nets = made(eqx.filter_vmap(of_seed, in_axes=(0, None)), keys, jnp.asarray(config.sigmas))
     nets = fit("random-weights", nets, SDEBNNLoss(size, kappa=config.kappa))
     keys = jr.split(jr.fold_in(jr.key(context.seed), 1), (config.seeds, config.members))
     make = functools.partial(_fixed_weights, config, pixels)
-    twins = eqx.filter_vmap(eqx.filter_vmap(make))(keys)
+    twins = made(eqx.filter_vmap(eqx.filter_vmap(make)), keys)
     return nets, fit("fixed-weights", twins, classification_loss)
 
 
@@ -137,10 +137,11 @@ def _measure(
 
 def _score(probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Test error and ECE in per cent, and nats an image."""
+    found = calibration(probs, labels)
     return {
         "error": float(100 * np.mean(probs.argmax(axis=1) != labels)),
-        "nll": float(negative_log_likelihood(probs, labels)),
-        "ece": float(100 * expected_calibration_error(probs, labels)),
+        "nll": float(found["nll"]),
+        "ece": float(100 * found["ece"]),
     }
 
 

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback.bounds import ImportanceWeighted
+from pullback.recipes._kit.stack import made
 from pullback.recipes.sumo.measure import Way, lists_of, log_evidence
 from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
 from pullback.train import fit
@@ -129,7 +130,7 @@ def follow(
     """Train a model; its objective and its exact divergence at four looks."""
     weights, stops, draws, look = jr.split(jr.key(seed), 4)
     _, info = fit(
-        Sampler(width, key=weights),
+        made(Sampler, width, key=weights),
         _loss(way, count),
         lists_of(way, count, steps, stops),
         optimiser=optax.adam(learning_rate),

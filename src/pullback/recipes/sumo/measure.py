@@ -7,6 +7,7 @@ dimensions and whose variance is 2/3 in place of 1/2.
 import functools
 from typing import Any, Literal, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -27,6 +28,8 @@ from pullback.sampling import log_mean_exp
 
 DIM = 5
 TRUNCATION = HarmonicTail(cap=110)
+_mean = eqx.filter_jit(lambda truncation: truncation.mean())
+_sample = eqx.filter_jit(lambda truncation, shape, key: truncation.sample(shape, key=key))
 _LETTERS = {"IWAE": "k", "SUMO": "m", "multilevel": "base"}
 
 
@@ -58,7 +61,7 @@ class Way(NamedTuple):
         if self.kind == "IWAE":
             return float(self.size)
         if self.kind == "SUMO":
-            return self.size + float(TRUNCATION.mean())
+            return self.size + float(_mean(TRUNCATION))
         return float(self.levels.mean_samples())
 
 
@@ -79,10 +82,10 @@ def lists_of(way: Way, count: int, steps: int, key: PRNGKeyArray) -> Any:
         stops = np.full((steps, count), way.size)
         needed = [ragged_terms(stops[0])] * steps
     elif way.kind == "SUMO":
-        stops = np.asarray(TRUNCATION.sample((steps, count), key=key))
+        stops = np.asarray(_sample(TRUNCATION, (steps, count), key))
         needed = [ragged_terms(stop, exact=way.size) for stop in stops]
     else:
-        stops = np.asarray(way.levels.truncation.sample((steps, count), key=key))
+        stops = np.asarray(_sample(way.levels.truncation, (steps, count), key))
         needed = [ragged_terms(way.levels.samples(stop)) for stop in stops]
     longest = max(len(each.row) for each in needed)
     padded = (

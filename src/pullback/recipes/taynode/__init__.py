@@ -23,6 +23,7 @@ from pullback.data import Split, digits
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
 from pullback.recipes._kit.checks import check_falling, check_least, check_rising
+from pullback.recipes._kit.stack import made
 from pullback.recipes.taynode import measure, show
 from pullback.runs import Claim, Context
 from pullback.train import fit
@@ -188,7 +189,7 @@ def _train(
     # The same start and the same batches, with and without the regulariser.
     net_key, fit_key = jr.split(jr.fold_in(jr.key(context.seed), seed))
     net, info = fit(
-        _network(config, data.train.x[0].size, net_key),
+        made(_network, config, data.train.x[0].size, net_key),
         loss,
         data.train,
         optimiser=_optimiser(config),
@@ -272,6 +273,9 @@ def _claims(config: Config, found: dict[int, list[dict]]) -> list[Claim]:
 
 
 PRESETS = {
-    "smoke": Config(orders=(2,), weights=(0.1,), seeds=1, width=16, iterations=40),
+    "smoke": Config(
+        orders=(2,), weights=(0.1,), seeds=1, width=16, iterations=4, batch_size=16, solver_steps=1,
+        tolerances=(1e-2, 1e-3),
+    ),
     "desk": Config(),
-}
+}  # fmt: skip

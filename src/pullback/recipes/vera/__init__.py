@@ -190,7 +190,7 @@ def _claims_of_bias(config: Config, biases: Mapping[str, Any]) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, steps=20, width=8, batch_size=20, samples=2, draws=40, sizes=(3,),
+        seeds=1, steps=20, width=8, batch_size=20, samples=2, draws=40, sizes=(3,),
         labels_per_class=2, digit_steps=10, digit_width=8, digit_latent=2, images=200,
     ),
     "desk": Config(),

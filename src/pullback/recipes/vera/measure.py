@@ -10,7 +10,6 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from pullback.analysis import brier_score, expected_calibration_error, negative_log_likelihood
 from pullback.models.energy import (
     AbstractProposal,
     DiagonalProposal,
@@ -18,6 +17,7 @@ from pullback.models.energy import (
     LatentGenerator,
     entropy_score,
 )
+from pullback.recipes._kit.calibration import calibration
 from pullback.recipes._kit.stack import one_by_one
 from pullback.recipes.vera.models import Config, centres, ring
 
@@ -34,12 +34,9 @@ PROPOSALS: dict[str, tuple[Callable[[Array], AbstractProposal], float]] = {
 
 def score(probs: Float[np.ndarray, "m k"], y: Int[np.ndarray, " m"]) -> dict[str, float]:
     """Whether the classes are right, and the probabilities mean what they say."""
-    return {
-        "accuracy": float((probs.argmax(axis=1) == y).mean()),
-        "nll": float(negative_log_likelihood(probs, y)),
-        "brier": float(brier_score(probs, y)),
-        "ece": float(expected_calibration_error(probs, y)),
-    }
+    accuracy = float((probs.argmax(axis=1) == y).mean())
+    found = calibration(probs, y)
+    return {"accuracy": accuracy, **{name: float(found[name]) for name in ("nll", "brier", "ece")}}
 
 
 def _lattice(half_width: float, points: int) -> Float[Array, "n 2"]:

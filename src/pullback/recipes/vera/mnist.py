@@ -13,7 +13,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, samples=2, labels_per_class=2, digit_steps=10, digit_width=8, digit_latent=2,
+        seeds=1, samples=2, labels_per_class=2, digit_steps=10, digit_width=8, digit_latent=2,
         images=200,
     ),
     "desk": Config(),

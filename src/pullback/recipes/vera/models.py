@@ -23,6 +23,7 @@ from pullback.models.energy import (
     VERAStep,
 )
 from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.stack import made
 from pullback.runs import Context
 from pullback.train import Stream, iterate
 
@@ -115,7 +116,7 @@ def train_ring(
 
     keys = jnp.stack([jr.key(seed) for seed in seeds])
     state, _ = iterate(
-        step, eqx.filter_vmap(begin)(keys),
+        step, made(eqx.filter_vmap(begin), keys),
         Stream(jnp.asarray(ring(10_000, seeds[0]), float), config.batch_size),
         steps=config.steps, log_every=min(250, config.steps),
         **context.training(f"ring-{RINGS[name]:g}"),
@@ -179,8 +180,9 @@ def _train(config: LabelConfig, step: Any, task: Task, seed: int, progress: bool
     model_key, buffer_key, key, draw_key = jr.split(jr.key(seed), 4)
     first, second = jr.split(model_key)
     x, width = jnp.asarray(task.x, float), config.digit_width
-    model = JEM(eqx.nn.MLP(x.shape[1], task.classes, width, 2, jax.nn.silu, key=first))
-    net = eqx.nn.MLP(config.digit_latent, x.shape[1], width, 2, jax.nn.silu, key=second)
+    mlp = lambda *sizes, key: made(eqx.nn.MLP, *sizes, width, 2, jax.nn.silu, key=key)
+    model = JEM(mlp(x.shape[1], task.classes, key=first))
+    net = mlp(config.digit_latent, x.shape[1], key=second)
     generator, by_chains = LatentGenerator(net, config.digit_latent), isinstance(step, JEMStep)
     start = BoxStart(x.shape[1:], low=float(task.x.min()), high=float(task.x.max()))
     buffer = ReplayBuffer.init(start, 2000, key=buffer_key)
@@ -197,13 +199,13 @@ def _train(config: LabelConfig, step: Any, task: Task, seed: int, progress: bool
         progress=progress, key=key,
     )  # fmt: skip
     logits = _logits(state.model if by_chains else state.energy, jnp.asarray(task.rows, float))
-    made = np.zeros((0, x.shape[1]))
+    drawn = np.zeros((0, x.shape[1]))
     if not by_chains:
-        made = jax.vmap(lambda key: state.generator.sample(key=key)[0])(jr.split(draw_key, 40))
+        drawn = jax.vmap(lambda key: state.generator.sample(key=key)[0])(jr.split(draw_key, 40))
     return {
         "probs": np.asarray(jax.nn.softmax(logits)),
         "log_density": np.asarray(jax.nn.logsumexp(logits, axis=1)),
-        "made": np.asarray(made),
+        "made": np.asarray(drawn),
         "rollbacks": int(info.rollbacks),
         "seconds": info.seconds / config.digit_steps,
     }
