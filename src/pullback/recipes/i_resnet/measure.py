@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from pullback.calculus import ExactLogDet, TruncatedLogDet
 from pullback.models.flows import ResidualFlow, with_log_det
 from pullback.nn import lipschitz_upper_bound
+from pullback.recipes._kit.stack import unstacked
 from pullback.recipes.i_resnet.models import Classifier, Config, settled
 
 IMAGES = 8  # that are shown
@@ -47,7 +48,7 @@ def score(
             "images": images,
         }
 
-    found = [of_model(model) for model in _each(models)]
+    found = [of_model(model) for model in unstacked(models)]
     stacked = {name: np.stack([np.asarray(row[name]) for row in found]) for name in found[0]}
     stacked["errors"] = np.minimum(np.nan_to_num(stacked["errors"], nan=_LOST), _LOST)
     stacked["images"] = np.clip(np.nan_to_num(stacked["images"]), -1, 1)
@@ -62,29 +63,23 @@ def score_flows(
     trained exactly on a grid, and samples of it."""
     log_prob = eqx.filter_jit(lambda flow, x, key: flow.log_prob(x, key=key))
     keys = jax.random.split(jax.random.key(seed), 3)
-    x = jnp.asarray(test)
-    both = [_each(settled(with_log_det(flow, ExactLogDet()))) for flow in (exact, series)]
+    # The grid comes with the points, so that one program serves for both.
+    x, all_points = jnp.asarray(test), jnp.asarray(np.concatenate([test, grid]))
+    both = [unstacked(settled(with_log_det(flow, ExactLogDet()))) for flow in (exact, series)]
     rows: list[dict[str, Any]] = []
     for own, other in zip(*both, strict=True):
         rough = with_log_det(other, TruncatedLogDet(config.terms))
+        of_own, of_other = (np.asarray(log_prob(flow, all_points, None)) for flow in (own, other))
         rows.append({
-            "exact": -log_prob(own, x, None).mean(),
-            "series": -log_prob(other, x, None).mean(),
+            "exact": -of_own[: len(x)].mean(),
+            "series": -of_other[: len(x)].mean(),
             "series_own": -np.mean([log_prob(rough, x, key) for key in keys]),
+            "density": np.exp(of_own[len(x) :]),
         })  # fmt: skip
     first = both[0][0]
     start = first.base.sample(keys[0], (1000,))
     return {
         **{name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]},
-        "density": np.exp(np.asarray(log_prob(first, jnp.asarray(grid), None))),
+        "density": rows[0]["density"],
         "samples": np.asarray(eqx.filter_jit(lambda flow, z: flow.invert(z)[0])(first, start)),
     }
-
-
-def _each(models: Any) -> list[Any]:
-    """The models of a stack, one by one."""
-    arrays, static = eqx.partition(models, eqx.is_array)
-    count = len(jax.tree.leaves(arrays)[0])
-    return [
-        eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], arrays), static) for i in range(count)
-    ]

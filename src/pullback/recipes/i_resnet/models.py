@@ -18,6 +18,7 @@ from pullback.models.flows import (
     init_actnorm,
     maximum_likelihood_loss,
     residual_flow,
+    with_log_det,
 )
 from pullback.nn import LipschitzConvNet, LipschitzMLP, update_spectral_norms
 from pullback.recipes._kit.checks import check_least
@@ -151,16 +152,8 @@ def train_flows(
     """Densities of all seeds, trained by the exact log-determinant or a series."""
     points = jnp.asarray(x)
     log_det = ExactLogDet() if exact else TruncatedLogDet(config.terms)
-
-    def new(key: Array) -> ResidualFlow:
-        flow = residual_flow(
-            2, blocks=config.flow_blocks, width=config.flow_width, bound=BOUND, log_det=log_det,
-            key=key,
-        )  # fmt: skip
-        return init_actnorm(flow, points)
-
     models, _ = fit(
-        eqx.filter_jit(eqx.filter_vmap(new))(_keys(seeds)),
+        with_log_det(_untrained(config, points, _keys(seeds)), log_det),
         maximum_likelihood_loss,
         points,
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(2e-3)),
@@ -171,6 +164,20 @@ def train_flows(
         key=jr.split(jr.key(seeds[0] + 2), len(seeds)),
     )
     return models
+
+
+@eqx.filter_jit
+def _untrained(config: Config, points: Float[Array, "n 2"], keys: Array) -> ResidualFlow:
+    """The same for both ways of finding log-determinants, which come later."""
+
+    def new(key: Array) -> ResidualFlow:
+        flow = residual_flow(
+            2, blocks=config.flow_blocks, width=config.flow_width, bound=BOUND,
+            log_det=ExactLogDet(), key=key,
+        )  # fmt: skip
+        return init_actnorm(flow, points)
+
+    return eqx.filter_vmap(new)(keys)
 
 
 def settled(models: Any) -> Any:

@@ -133,9 +133,9 @@ def _claim_of_poles(lengths: Mapping[str, np.ndarray]) -> Claim:
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, ways=("reinforce", "relax", "gumbel"), latents=4, surrogate=4, iterations=20,
-        batch_size=8, images=40, toy_seeds=2, toy_steps=100, toy_every=20, toy_draws=20,
-        pole_seeds=2, episodes=3, pole_limit=20,
+        seeds=1, ways=("reinforce", "relax", "gumbel"), latents=4, surrogate=4, iterations=10,
+        batch_size=8, images=40, toy_seeds=1, toy_steps=10, toy_every=2, toy_draws=4,
+        pole_seeds=1, episodes=3, pole_limit=20,
     ),
     "desk": Config(),
 }  # fmt: skip

@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback.recipes._kit.stack import made_stack
 from pullback.sampling import (
     AbstractEstimator,
     NeuralControlVariate,
@@ -57,7 +58,7 @@ def toy(
     """
     keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
     logits = jnp.zeros(len(seeds))
-    coin = Coin(eqx.filter_vmap(lambda key: estimator_of(name, key))(keys[:, 0]), target)
+    coin = Coin(made_stack(estimator_of, keys[:, 0], name), target)
     joint = None if name == "reinforce" else JointLoss(coin)
 
     def measured(model: Any, *, key: PRNGKeyArray) -> dict[str, Array]:
