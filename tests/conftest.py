@@ -28,8 +28,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# Tracing makes millions of small objects and few cycles: to look for those at every 700th took a
-# sixth of the time. To look too seldom costs more than it saves: the heap grows, and all slows down.
+# Tracing makes millions of small objects and few cycles: to look for those at every 700th object
+# took a sixth of the time. To look too seldom costs more: the heap grows, and all slows down.
 gc.set_threshold(50_000, 10, 10)
 
 jax.config.update("jax_enable_x64", True)
