@@ -53,7 +53,7 @@ class FewMemoryMaps:
         maps = Path("/proc/self/maps")
         if (nextitem is not None and nextitem.parent is item.parent) or not maps.exists():
             return
-        if maps.read_bytes().count(b"\n") > 20_000:
+        if maps.read_bytes().count(b"\n") > 10_000:
             jax.clear_caches()
 
 
