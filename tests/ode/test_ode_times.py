@@ -1,6 +1,7 @@
 """Times keep what distinguishes them, whatever the dtype of the state."""
 
 import datetime
+import inspect
 
 import diffrax
 import equinox as eqx
@@ -157,7 +158,7 @@ FAR = [0.0, 1e9, 1e9 + 1, 2e9]
 def test_times_that_cannot_be_kept_apart_are_named(ts, error, message, x32):
     for options in ({}, {"steps": 3}, {"solver": diffrax.Kvaerno3()}):
         with pytest.raises(error, match=message):
-            solve.__wrapped__(decay, jnp.ones(()), ts, **options)
+            inspect.unwrap(solve)(decay, jnp.ones(()), ts, **options)
 
 
 def test_a_solver_of_diffrax_keeps_its_times_in_the_states_dtype():
@@ -171,7 +172,7 @@ def test_a_solver_of_diffrax_keeps_its_times_in_the_states_dtype():
 def test_vjp_says_what_dates_are_too(x32):
     dates = np.array(["2024-01-01", "2024-01-02"], "M8[s]")
     with pytest.raises(TypeError, match=r"ts must be numbers, got datetime64.*\(t - t\[0\]\)"):
-        vjp.__wrapped__(decay, jnp.ones(()), dates)
+        inspect.unwrap(vjp)(decay, jnp.ones(()), dates)
 
 
 @pytest.mark.parametrize("solver", [None, diffrax.Kvaerno3()])
