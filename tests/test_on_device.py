@@ -18,13 +18,13 @@ def aligned(values):
     return found
 
 
-@pytest.mark.parametrize("size", [3, 1000, 2**18])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (1000,), (2**18,)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
-def test_it_shares_no_memory(size, dtype):
-    mine = aligned(np.ones(size, dtype))
+def test_it_shares_no_memory(shape, dtype):
+    mine = aligned(np.ones(shape, dtype))
     put = on_device(mine)
     mine[...] = 7
-    np.testing.assert_array_equal(put, np.ones(size))
+    np.testing.assert_array_equal(put, np.ones(shape))
     assert put.dtype == dtype
 
 

@@ -158,9 +158,7 @@ def _load(path: Path, like: T, *, part: str) -> tuple[T, dict[str, Any]]:
         if "key" in described:
             return jr.wrap_key_data(jnp.asarray(array), impl=described["key"])
         array = array.view(np.dtype(described["dtype"]))
-        if isinstance(leaf, np.ndarray | np.generic):
-            return array
-        return on_device(array)
+        return array if isinstance(leaf, np.ndarray | np.generic) else on_device(array)
 
     return jtu.tree_map_with_path(restore, like), header["user"]
 
