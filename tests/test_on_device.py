@@ -1,5 +1,6 @@
 """What is put on the device, and what its owner may do to it afterwards."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -37,12 +38,16 @@ def test_dtypes_are_jaxs_and_an_array_of_jax_stays(x32):
     assert on_device(x, jnp.bfloat16).dtype == jnp.bfloat16
 
 
-def test_a_training_reads_the_data_and_the_start_that_it_was_given(key):
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_training_reads_the_data_and_the_start_that_it_was_given(devices, key):
     """What their owner writes to them while it runs changes nothing, nor is it written to."""
     data, start, closed = (aligned(np.full(16, x)) for x in (2.0, 1.0, 0.0))
 
     def loss(model, batch, *, key):
         return jnp.mean((model["at"] - batch - closed) ** 2), {}
+
+    mesh = jax.make_mesh((devices,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = None if devices == 1 else mesh
 
     def written(model, *, key):
         data[...], closed[...] = 99.0, 99.0
@@ -50,7 +55,7 @@ def test_a_training_reads_the_data_and_the_start_that_it_was_given(key):
 
     model, _ = fit(
         {"at": start}, loss, data, optimiser=optax.sgd(4.0), steps=20, batch_size=16, log_every=5,
-        validation=written, key=key,
+        validation=written, mesh=mesh, key=key,
     )  # fmt: skip
     np.testing.assert_allclose(model["at"], np.full(16, 2.0), atol=1e-5)
     np.testing.assert_array_equal(start, np.ones(16))

@@ -101,6 +101,8 @@ class Plan:
             leaf = native(leaf) if isinstance(leaf, np.ndarray) else leaf
             if self.mesh is None:
                 return on_device(leaf)
+            # Copied as `on_device` says; a copy of the host, for the mesh may be of many hosts.
+            leaf = leaf if isinstance(leaf, jax.Array) else np.array(leaf)
             return jax.device_put(leaf, NamedSharding(self.mesh, PartitionSpec()))
 
         return jax.tree.map(move, tree)
