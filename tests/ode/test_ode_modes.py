@@ -83,12 +83,17 @@ def test_what_diffrax_does_not_differentiate_by():
 @pytest.mark.parametrize("options", [{}, {"steps": 30}], ids=["adaptive", "fixed"])
 @pytest.mark.parametrize("adjoint", [Replay(), Backsolve()], ids=["replay", "backsolve"])
 def test_second_derivatives_by_the_times(adjoint, options, inner):
-    """Of sum_i i sin(y(t_i)), with y' = a y cos t: whichever times are equal, and also all."""
+    """Of sum_i i sin(y(t_i)), with y' = a y cos t: whichever times are equal, and also all.
+
+    By times inside a step they are those of the interpolation, of order three less than the solve:
+    over 1,000 starts off by at most 8e-5 at a tolerance of 1e-10, where the last bit of a processor
+    moves the steps, and by 5e-6 at 1e-12.
+    """
     weigh = lambda ys: jnp.sum(jnp.arange(1.0, 1 + len(ys)) * jnp.sin(ys))
 
     def found(y0, rate, ts):
         field = lambda t, y, rate: rate * y * jnp.cos(t)
-        how: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10, "throw": False, **options}
+        how: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12, "throw": False, **options}
         return weigh(solve(field, y0, ts, rate, adjoint=adjoint, **how).ys)
 
     right = lambda y0, rate, ts: weigh(y0 * jnp.exp(rate * (jnp.sin(ts) - jnp.sin(ts[0]))))

@@ -68,6 +68,7 @@ class Replay(AbstractAdjoint):
 
     Second derivatives: forward over reverse works (`jax.jvp` of `jax.grad`, `jax.hessian`); reverse
     over reverse does not, nor does forward mode alone: for those use `diffrax.DirectAdjoint()`.
+    Those with respect to times between two steps are of the interpolation, three orders less exact.
 
     Attributes:
         segment: how many of the last states are kept.
