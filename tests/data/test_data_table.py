@@ -1,6 +1,8 @@
 """Tables of numbers: three formats, holes, and files that are refused."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pullback.data import DataError, read_labelled, read_table
@@ -9,9 +11,6 @@ CSV = "a,b,name\n1,2,x\n3,,y\n NaN ,5,z\n7,8.5,w\n"
 
 
 def test_the_same_table_from_csv_and_parquet(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     (tmp_path / "t.csv").write_text(CSV)
     columns = {"a": [1.0, 3.0, None, 7.0], "b": [2.0, None, 5.0, 8.5], "name": list("xyzw")}
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
@@ -186,9 +185,6 @@ def test_the_index_of_a_pandas_table_is_no_column(tmp_path):
     file.write_text("Unnamed: 0,a\n0,1.5\n1,2.5\n")
     with pytest.raises(DataError, match=r"column 1, 'Unnamed: 0', has no name.*columns=\['a'\]"):
         read_table(file)
-    pa = pytest.importorskip("pyarrow")
-    import pyarrow.parquet as pq
-
     file = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": [1.5, 2.5], "__index_level_0__": [7, 9]}), file)
     with pytest.raises(DataError, match=r"column 2, .* has no name of its own, as the index"):

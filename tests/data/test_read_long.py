@@ -1,7 +1,8 @@
 import datetime
-import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pullback.data import DataError, read_long
@@ -20,9 +21,6 @@ def csv(tmp_path):
 
 @pytest.fixture
 def parquet(tmp_path):
-    pa = pytest.importorskip("pyarrow", reason="Parquet is read with pyarrow")
-    from pyarrow import parquet as pq
-
     def write(columns, **options):
         pq.write_table(pa.table(columns), tmp_path / "t.parquet", **options)
         return tmp_path / "t.parquet"
@@ -277,7 +275,6 @@ def test_a_unit_that_dates_cannot_be_turned_into(csv):
 def test_files_that_cannot_be_read(tmp_path, csv):
     with pytest.raises(DataError, match="No such file"):
         read_long(tmp_path / "none.csv")
-    pytest.importorskip("pyarrow")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         read_long(tmp_path / "none.parquet")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
@@ -286,7 +283,6 @@ def test_files_that_cannot_be_read(tmp_path, csv):
 
 def test_parquet_types(parquet):
     day = datetime.datetime(2024, 1, 1)
-    pa = pytest.importorskip("pyarrow")
     nanoseconds = np.array(["2024-01-01T00:00:00.000000001", "2024-01-01T06:00"], "M8[ns]")
     columns = {
         "id": pa.array([7, 7]),
@@ -334,12 +330,6 @@ def test_parquet_without_rows_or_with_lists(parquet):
     nested = {"series": [["a"]], "time": [0.0], "variable": ["v"], "value": [1.0]}
     with pytest.raises(DataError, match=r"column .series. holds list<"):
         read_long(parquet(nested))
-
-
-def test_parquet_without_pyarrow(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"pip install 'pullback\[parquet\]'"):
-        read_long(tmp_path / "t.parquet")
 
 
 @pytest.mark.parametrize("time", ["31/01/2024 10:00", "Jan 31 2024", "10:00"])

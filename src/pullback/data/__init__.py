@@ -17,6 +17,10 @@ from pullback.data._irregular import irregular_series as irregular_series
 from pullback.data._labelled_table import LabelledTable as LabelledTable
 from pullback.data._labelled_table import read_labelled as read_labelled
 from pullback.data._long import read_long as read_long
+from pullback.data._mixed_table import MixedTable as MixedTable
+from pullback.data._mixed_table import looks_like_dates as looks_like_dates
+from pullback.data._mixed_table import mixed_chunks as mixed_chunks
+from pullback.data._mixed_table import read_mixed as read_mixed
 from pullback.data._mnist import fashion_mnist as fashion_mnist
 from pullback.data._mnist import mnist as mnist
 from pullback.data._mocap import mocap35 as mocap35

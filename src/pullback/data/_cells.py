@@ -89,6 +89,11 @@ def _kind(texts: Sequence[str]) -> tuple[str, str]:
     return "cells that are no numbers", ""
 
 
+def is_date(text: str) -> bool:
+    """Whether a cell looks like a date or a time of day."""
+    return _DATE.fullmatch(text) is not None
+
+
 def split_unit(name: str) -> tuple[str, str]:
     """ "name [unit]" in its two parts; the unit is "" where there is none."""
     match = _UNIT.fullmatch(name.strip())

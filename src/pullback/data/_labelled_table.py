@@ -47,8 +47,7 @@ def read_labelled(
     all be numbers: every hole is named.
 
     Args:
-        path: a CSV file with a header, in UTF-8, or a Parquet file (`.parquet`, `.pq`), for which
-            pyarrow is needed.
+        path: a CSV file with a header, in UTF-8, or a Parquet file (`.parquet`, `.pq`).
         label: the name of the column of labels; default the last.
         columns: the names of the columns to take, in this order; default all but `label`.
 

@@ -75,8 +75,7 @@ def read_long(
 
     Args:
         path: a CSV file with a header, in UTF-8, separated by commas, semicolons or tabs; or a
-            Parquet file, `.parquet` or `.pq`, which needs pyarrow (`pip install
-            'pullback[parquet]'`).
+            Parquet file, `.parquet` or `.pq`.
         series: the name of the column with the series, its unit left out; so for the next four.
             None: the one column with a usual name, such as series, id, subject or patient.
         time: the column with the times. None: as above, such as time, timestamp or date.
@@ -100,7 +99,6 @@ def read_long(
             no finite number or no date, dates with and without a zone, a variable in two units, a
             duplicate. The message gives the line (of Parquet the row, from 1) and the reason for
             the first 20, and counts them up to 1000. No row is ever left out.
-        ImportError: the file is Parquet and pyarrow is not installed.
 
     Example:
         >>> import pathlib, tempfile

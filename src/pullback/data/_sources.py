@@ -65,14 +65,9 @@ def _csv(path: Path, headless: bool) -> Source:
 
 
 def _parquet(path: Path) -> Source:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ImportError(
-            f"{path} is a Parquet file; to read one, install pyarrow: "
-            "pip install 'pullback[parquet]'"
-        ) from error
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:

@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from pullback.data._cells import BadRows
 from pullback.data._csv import choose_columns, leave_out, to_number
 from pullback.data._errors import DataError
+from pullback.data._mixed_table import HOLES
 from pullback.data._sources import open_source
 
 _MARKS = "A number that is missing is an empty cell or NA."
-_HOLES = ("", "na", "n/a", "nan", "null", "none", "?")
 
 
 class NumberTable(NamedTuple):
@@ -55,9 +55,9 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
 
     Args:
         path: a CSV file in UTF-8, separated by commas, semicolons or tabs, with a header, or with
-            columns that are then called x1, x2 and so on; a Parquet file, `.parquet` or `.pq`,
-            which needs pyarrow (`pip install 'pullback[parquet]'`); or an `.npz` file with an array
-            `x` `[rows, columns]`, called x1, x2 and so on, and maybe `y` `[rows]`.
+            columns that are then called x1, x2 and so on; a Parquet file, `.parquet` or `.pq`; or
+            an `.npz` file with an array `x` `[rows, columns]`, called x1, x2 and so on, and maybe
+            `y` `[rows]`.
         columns: the names of the columns to take, in this order; default all.
 
     Returns:
@@ -66,7 +66,6 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     Raises:
         DataError: the file cannot be read, a column is unknown or named twice, cells are no
             numbers (the message has the first 20 lines), or no row is whole.
-        ImportError: the file is Parquet and pyarrow is not installed.
 
     Example:
         >>> import pathlib, tempfile
@@ -135,7 +134,7 @@ def _column(
     found = np.full(len(numbers), np.nan)
     for place, (cell, number) in enumerate(zip(cells, numbers, strict=True)):
         text = "" if cell is None else str(cell).strip()
-        if text.lower() in _HOLES:
+        if text.lower() in HOLES:
             continue
         value = to_number(text)
         if value is None or not math.isfinite(value):
