@@ -25,6 +25,7 @@ _ROOMS = (
     "runs",
     "sampling",
     "sde",
+    "tasks",
     "train",
 )
 

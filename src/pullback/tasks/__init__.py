@@ -1,0 +1,17 @@
+"""Tasks: fit a table of your own once, and use the model tomorrow.
+
+A task is a class with scikit-learn's contract, `fit`, `score_samples`, `predict`, `get_params`,
+that also takes data frames and the path of a file, and that saves what it has found: `save` writes
+a folder and `load` reads it, in another process and without the data.
+"""
+
+from pullback import _contents
+
+from ._card import card as card
+from ._density import FlowDensity as FlowDensity
+from ._load import load as load
+from ._outputs import sample_file as sample_file
+from ._outputs import score_file as score_file
+from ._store import ModelError as ModelError
+
+__all__, __dir__ = _contents.of(__name__)

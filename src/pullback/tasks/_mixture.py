@@ -1,0 +1,152 @@
+"""The mixture of Gaussians that a flow starts from, and is compared with."""
+
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.special import logsumexp
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from pullback._on_device import on_device
+
+_COMPONENTS = (1, 2, 3, 5, 8, 12, 16)
+_ENOUGH = 20_000  # rows, for which more make no better mixture of so few components
+MOST = max(_COMPONENTS)
+_NONE = -1e30  # the logarithm of the weight of a component that is not there
+
+
+class Mixture(NamedTuple):
+    r"""$\sum_k w_k N(\mu_k, \Sigma_k)$ in double precision.
+
+    Attributes:
+        log_weight: of the components that are there.
+        mean: their means.
+        root: R with $R^\top R = \Sigma^{-1}$, lower triangular.
+    """
+
+    log_weight: Float[np.ndarray, " k"]
+    mean: Float[np.ndarray, "k d"]
+    root: Float[np.ndarray, "k d d"]
+
+    def log_prob(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """The log-density of rows."""
+        squares = [
+            np.square((z - mean) @ root.T).sum(axis=1)
+            for mean, root in zip(self.mean, self.root, strict=True)
+        ]
+        return np.asarray(logsumexp(self._log_norm() - 0.5 * np.stack(squares, axis=1), axis=1))
+
+    def base(self, dim: int) -> "MixtureBase":
+        """The same for a flow, with components and columns filled up."""
+        count, own = self.mean.shape
+        log_weight, mean = np.full(MOST, _NONE), np.zeros((MOST, dim))
+        root = np.zeros((MOST, dim, dim))
+        log_weight[:count], mean[:count, :own] = self.log_weight, self.mean
+        root[:, :own, :own] = np.eye(own)
+        root[:count, :own, :own] = self.root
+        found = (log_weight, mean, root)
+        return MixtureBase(*(on_device(part.astype(np.float32)) for part in found))
+
+    def _log_norm(self) -> Float[np.ndarray, " k"]:
+        diagonals = np.diagonal(self.root, axis1=1, axis2=2)
+        log_dets = np.log(diagonals).sum(axis=1)
+        return self.log_weight + log_dets - self.mean.shape[1] / 2 * math.log(2 * math.pi)
+
+
+class MixtureBase(eqx.Module):
+    r"""A mixture of Gaussians as the base of a flow, of a fixed number of components and columns.
+
+    $$ p(z) = \sum_k w_k N(z; \mu_k, (R_k^\top R_k)^{-1}) $$
+
+    Components that are not there have the weight 0, and columns that are not there a root of 0:
+    they have no part in the density or in a gradient, and draws are 0 in them. So one program
+    serves every number of both.
+
+    Attributes:
+        log_weight: of the components, up to a constant.
+        mean: their means.
+        root: R, lower triangular; what is above the diagonal is not read.
+    """
+
+    log_weight: Float[Array, " k"]
+    mean: Float[Array, "k d"]
+    root: Float[Array, "k d d"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one point."""
+        return self.mean.shape[1:]
+
+    def log_prob(self, z: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
+        """The log-density in nats."""
+        diagonal = jnp.abs(jnp.diagonal(self.root, axis1=1, axis2=2))
+        here = diagonal > 0
+        columns = jnp.sum(here[0]).astype(z.dtype)
+        log_det = jnp.sum(jnp.log(jnp.where(here, diagonal, 1)), axis=1)
+        log_weight = jax.nn.log_softmax(self.log_weight)
+        log_norm = log_weight + log_det - columns / 2 * math.log(2 * math.pi)
+        root = jnp.tril(self.root)
+
+        def one(z: Array) -> Array:
+            apart = jnp.einsum("kij,kj->ki", root, z[None] - self.mean)
+            return jax.nn.logsumexp(log_norm - jnp.sum(apart * apart, axis=1) / 2)
+
+        return jax.vmap(one)(z.reshape(-1, *self.shape)).reshape(z.shape[:-1])
+
+    def sample(self, key: PRNGKeyArray, shape: tuple[int, ...] = ()) -> Float[Array, "*all"]:
+        """Draws of shape `[*shape, d]`."""
+        which, noise = jr.split(key)
+        chosen = jr.categorical(which, self.log_weight, shape=shape)
+        normal = jr.normal(noise, (*shape, *self.shape), self.mean.dtype)
+        diagonal = jnp.diagonal(self.root, axis1=1, axis2=2)
+        there = (diagonal != 0).astype(self.mean.dtype)
+        root = jnp.tril(self.root) + jax.vmap(jnp.diag)(1 - there)
+
+        def one(k: Array, normal: Array) -> Array:
+            apart = jax.scipy.linalg.solve_triangular(root[k], there[k] * normal, lower=True)
+            return self.mean[k] + apart
+
+        flat = jax.vmap(one)(chosen.reshape(-1), normal.reshape(-1, *self.shape))
+        return flat.reshape(normal.shape)
+
+
+def fit_mixture(
+    train: Float[np.ndarray, "n d"], choose: Float[np.ndarray, "m d"], seed: int
+) -> Mixture:
+    """scikit-learn's mixture with the number of components that does best on the rows to choose by.
+
+    Args:
+        train: rows to fit.
+        choose: other rows.
+        seed: of the starts.
+    """
+    train, dim = train[:_ENOUGH], train.shape[1]
+    # A covariance needs more rows than columns; what has few of them never wins.
+    numbers = [k for k in _COMPONENTS if k == 1 or k * max(5, dim + 1) <= len(train)]
+    best, highest = None, -np.inf
+    for number in numbers:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fitted = _fitted(number, train, seed)
+        mixture = Mixture(
+            np.log(np.maximum(fitted.weights_, 1e-300)),
+            fitted.means_,
+            # scikit-learn's precision is the product of an upper triangle and its transpose.
+            np.swapaxes(fitted.precisions_cholesky_, 1, 2),
+        )
+        score = mixture.log_prob(choose).mean()
+        if best is None or score > highest:
+            best, highest = mixture, score
+    assert best is not None
+    return best
+
+
+def _fitted(number: int, rows: Float[np.ndarray, "n d"], seed: int) -> Any:
+    return GaussianMixture(number, reg_covar=1e-4, random_state=seed, max_iter=200).fit(rows)

@@ -1,0 +1,130 @@
+"""Tables that a task writes: scores of a file's rows, and new rows."""
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pullback._files import atomic_write
+from pullback.data import mixed_chunks
+
+from ._density import FlowDensity
+
+Write = Callable[[Mapping[str, Sequence[Any]]], None]
+
+
+def score_file(model: FlowDensity, file: Path, out: Path) -> int:
+    """Score the rows of a file of any length, some ten thousand at a time.
+
+    Args:
+        model: fitted.
+        file: a table with the model's columns.
+        out: a CSV or Parquet file, or "-", with the columns of the result: the one that names the
+            rows, where the table has it; `row`, the line in a CSV file and else the number;
+            `log_density` in nats; `share_below`, of the rows fitted; `predicted`, -1 for an
+            anomaly. A row with a hole in a column of the model has empty cells.
+
+    Returns:
+        How many rows there were.
+    """
+    count, ids = 0, [] if model.id_column_ is None else [model.id_column_]
+    with table_writer(out) as write:
+        for table in mixed_chunks(file, model.columns_, optional=ids):
+            values = np.stack(table.columns[: len(model.columns_)], axis=1)
+            score = model._log_density(values)
+            whole = ~np.isnan(score)
+            named = dict(zip(table.names, table.columns, strict=True))
+            count += len(score)
+            write(
+                {name: named[name].tolist() for name in ids if name in named}
+                | {
+                    "row": table.rows.tolist(),
+                    "log_density": _or_none(score, whole),
+                    "share_below": _or_none(model.share_below(score), whole),
+                    "predicted": _or_none(np.where(score < model.offset_, -1, 1), whole),
+                }
+            )
+    return count
+
+
+def sample_file(model: FlowDensity, count: int, out: Path, *, random_state: int = 0) -> None:
+    """Draw rows and write them.
+
+    Args:
+        model: fitted.
+        count: how many.
+        out: a CSV or Parquet file, or "-", with the model's columns.
+        random_state: seed of the draws.
+    """
+    rows = model.sample(count, random_state=random_state)
+    with table_writer(out) as write:
+        write({name: rows[:, place].tolist() for place, name in enumerate(model.columns_)})
+
+
+def _or_none(numbers: np.ndarray, known: np.ndarray) -> list[Any]:
+    return [x if k else None for x, k in zip(numbers.tolist(), known.tolist(), strict=True)]
+
+
+@contextmanager
+def table_writer(out: Path) -> Iterator[Write]:
+    """Write columns, as they come, to a file that appears when all are written, or to stdout.
+
+    Raises:
+        ValueError: the name of the file ends in nothing that is known.
+    """
+    if str(out) == "-":
+        yield _csv_rows(sys.stdout)
+    elif out.suffix.lower() == ".csv":
+        with atomic_write(out) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+            yield _csv_rows(text)
+            text.detach()
+    elif out.suffix.lower() in (".parquet", ".pq"):
+        with atomic_write(out) as file, _parquet_rows(file) as write:
+            yield write
+    else:
+        raise ValueError(f"`out` must end in .csv or .parquet, or be - for stdout; got {out}.")
+
+
+def _csv_rows(file: Any) -> Write:
+    writer, started = csv.writer(file, lineterminator="\n"), False
+
+    def write(columns: Mapping[str, Sequence[Any]]) -> None:
+        nonlocal started
+        if not started:
+            writer.writerow(columns)
+            started = True
+        writer.writerows(zip(*columns.values(), strict=True))
+
+    return write
+
+
+@contextmanager
+def _parquet_rows(file: Any) -> Iterator[Write]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+
+    def write(columns: Mapping[str, Sequence[Any]]) -> None:
+        nonlocal writer
+        table = pa.table(dict(columns))
+        if writer is None:
+            # A column of which the first rows are all empty has numbers all the same.
+            fields = [
+                field if field.type != pa.null() else pa.field(field.name, pa.float64())
+                for field in table.schema
+            ]
+            writer = pq.ParquetWriter(file, pa.schema(fields))
+        writer.write_table(table.cast(writer.schema))
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,259 @@
+"""The density of a table: a mass of one, the right values, and the rows that are to blame."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import multivariate_normal, norm, t
+
+from pullback.tasks import FlowDensity, _mixture
+
+
+def banana(rows, seed):
+    """Rows, and their true log-density: a normal column, and one beside its square."""
+    random = np.random.default_rng(seed)
+    a, b = random.normal(size=(2, rows))
+    true = norm.logpdf(a) + norm.logpdf(b) - np.log(0.3)
+    return np.stack([a, a**2 + 0.3 * b], axis=1), true
+
+
+@pytest.fixture(scope="module")
+def bent():
+    """A flow that starts from so poor a mixture that it has something to learn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_mixture, "_COMPONENTS", (1, 2, 3))
+        return FlowDensity(random_state=0).fit(banana(1500, 0)[0])
+
+
+def cells(model, lower, upper, points=400):
+    """The middles of the cells of a box, and the mass of each by a density."""
+    axes = [
+        (np.arange(points) + 0.5) / points * (b - a) + a for a, b in zip(lower, upper, strict=True)
+    ]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    cell = np.prod([(b - a) / points for a, b in zip(lower, upper, strict=True)])
+    return grid, np.exp(model.score_samples(grid)) * cell
+
+
+def mass(model, *box, **points):
+    """The integral of a density over a box."""
+    return cells(model, *box, **points)[1].sum()
+
+
+def test_a_trained_flow_has_the_mass_one_and_is_better_than_its_mixture(bent, monkeypatch):
+    monkeypatch.setattr(_mixture, "_COMPONENTS", (1, 2, 3))
+    assert bent.n_steps_ > 0
+    assert mass(bent, (-7, -6), (7, 30)) == pytest.approx(1, abs=0.01)
+    rows, true = banana(4000, 1)
+    start = FlowDensity(random_state=0, max_steps=0).fit(banana(1500, 0)[0])
+    assert 0 <= true.mean() - bent.score(rows) < 0.25
+    assert bent.score(rows) > start.score(rows) + 0.2
+    report = bent.report_
+    assert report is not None
+    assert report["rows"] == 225
+    assert report["mixture of Gaussians"]["behind"] > 3 * _error(report)
+    assert "ahead" not in bent.notes_[-1]
+
+
+def _error(report):
+    return report["mixture of Gaussians"]["standard_error"]
+
+
+def test_where_the_flow_gains_nothing_for_sure_the_model_is_the_mixture():
+    x = np.random.default_rng(0).normal(size=(500, 2))
+    model = FlowDensity(random_state=0).fit(x)
+    start = FlowDensity(random_state=0, max_steps=0).fit(x)
+    assert model.n_steps_ == 0
+    np.testing.assert_array_equal(model.score_samples(x), start.score_samples(x))
+    assert model.report_ is not None
+    assert model.report_["mixture of Gaussians"]["behind"] == pytest.approx(0, abs=1e-5)
+
+
+def test_the_log_density_is_that_of_the_change_of_variables(bent):
+    """By central differences of the whole map, in double precision."""
+    rows = banana(20, 2)[0]
+
+    def to_base(x):
+        with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+            double = lambda leaf: (
+                leaf.astype(jnp.float64)
+                if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
+                else leaf
+            )
+            flow = jax.tree.map(double, bent.flow_)
+            z, _ = bent.map_.to_line(x)
+            return np.asarray(flow.inverse_and_log_det(jnp.asarray(z))[0]), flow
+
+    step = 1e-5 * np.eye(2)
+    slopes = [(to_base(rows + h)[0] - to_base(rows - h)[0]) / 2e-5 for h in step]
+    base, flow = to_base(rows)
+    log_det = np.linalg.slogdet(np.stack(slopes, axis=2))[1]
+    known = np.asarray(flow.base.log_prob(jnp.asarray(base))) + log_det
+    np.testing.assert_allclose(bent.score_samples(rows), known, rtol=1e-4, atol=1e-4)
+
+
+def test_draws_have_the_moments_of_the_density(bent):
+    draws = bent.sample(5000, random_state=0)
+    grid, weight = cells(bent, (-7, -6), (7, 30))
+    mean = weight @ grid
+    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.1)
+    np.testing.assert_allclose(
+        np.cov(draws.T), (weight * (grid - mean).T) @ (grid - mean), atol=0.3
+    )
+    entropy = weight @ np.log(np.maximum(weight, 1e-300) / weight.max())
+    scores = bent.score_samples(draws) - bent.score_samples(grid).max()
+    assert scores.mean() == pytest.approx(entropy, abs=0.06)
+    np.testing.assert_array_equal(draws[:5], bent.sample(5, random_state=0))
+
+
+def test_scores_do_not_hang_on_what_is_beside_them(bent):
+    rows = banana(2600, 4)[0]
+    scores = bent.score_samples(rows)
+    order = np.random.default_rng(0).permutation(len(rows))
+    np.testing.assert_array_equal(bent.score_samples(rows[order]), scores[order])
+    for size in (1, 7, 1300):
+        parts = [bent.score_samples(rows[k : k + size]) for k in range(0, 2 * size, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), scores[: 2 * size])
+
+
+def test_the_threshold_is_the_share_that_was_asked_for():
+    rows = banana(400, 0)[0]
+    for share in (0.02, 0.1, 0.5):
+        model = FlowDensity(contamination=share, max_steps=0, random_state=0).fit(rows)
+        assert (model.predict(rows) == -1).mean() == pytest.approx(share, abs=2 / 400)
+        below = model.share_below(model.score_samples(rows))
+        assert ((below < share) == (model.predict(rows) == -1)).mean() > 0.99
+        assert below.min() >= 0
+        assert below.max() <= 1
+
+
+def test_a_known_normal_density_of_skewed_columns():
+    """Log-normal columns: the Gaussian of their logarithms, and the slope of the logarithm."""
+    random = np.random.default_rng(0)
+    normal: Any = multivariate_normal
+    law = normal([1.0, -2.0], [[0.5, 0.3], [0.3, 0.4]])
+    x, fresh = np.exp(law.rvs(3000, random)), np.exp(law.rvs(2000, random))
+    model = FlowDensity(max_steps=0, random_state=0).fit(x)
+    assert model.map_.log.tolist() == [True, True]
+    assert any("logarithms: x1, x2" in note for note in model.notes_)
+    true = law.logpdf(np.log(fresh)) - np.log(fresh).sum(axis=1)
+    assert true.mean() - model.score(fresh) == pytest.approx(0, abs=0.01)
+    assert np.quantile(np.abs(model.score_samples(fresh) - true), 0.99) < 0.3
+    assert np.isneginf(model.score_samples([[-1.0, 1.0]])).all()
+    assert model.predict([[-1.0, 1.0]]).tolist() == [-1]
+    assert mass(model, (0, 0), (60, 3)) == pytest.approx(1, abs=0.01)
+
+
+def test_one_column_and_heavy_tails():
+    random = np.random.default_rng(0)
+    x = random.standard_t(2, size=(2000, 1))
+    model = FlowDensity(max_steps=0, copula=True, random_state=0).fit(x)
+    fresh = random.standard_t(2, size=(5000, 1))
+    assert model.score(fresh) == pytest.approx(t.logpdf(fresh, 2).mean(), abs=0.02)
+    line = np.linspace(-400, 400, 200_001)[:, None]
+    total = np.exp(model.score_samples(line)).sum() * 800 / 200_000
+    assert total == pytest.approx(1, abs=0.02)
+
+
+def test_the_planted_column_is_to_blame():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 4)) @ np.linalg.cholesky(0.5 * np.eye(4) + 0.5).T
+    model = FlowDensity(max_steps=0, random_state=0).fit(x)
+    odd = x[:4].copy()
+    odd[np.arange(4), np.arange(4)] += 6
+    gain = model.explain(odd)
+    assert gain.argmax(axis=1).tolist() == [0, 1, 2, 3]
+    # In a normal density of one column the gain is that of the mean density of usual values.
+    one = FlowDensity(max_steps=0, random_state=0).fit(x[:, :1])
+    mean = np.log(np.mean(np.exp(one.score_samples(one.levels_))))
+    far = np.array([[5.0]])
+    np.testing.assert_allclose(one.explain(far), mean - one.score_samples(far)[:, None], rtol=1e-9)
+
+
+def test_rows_with_holes_keep_their_place():
+    rows = banana(100, 0)[0]
+    rows[[3, 50, 98], [0, 1, 0]] = np.nan
+    model = FlowDensity(random_state=0).fit(rows)
+    whole = FlowDensity(random_state=0).fit(rows[~np.isnan(rows).any(axis=1)])
+    scores = model.score_samples(rows)
+    assert np.flatnonzero(np.isnan(scores)).tolist() == [3, 50, 98]
+    at = ~np.isnan(scores)
+    np.testing.assert_array_equal(scores[at], whole.score_samples(rows[at]))
+    assert model.score(rows) == np.mean(scores[at])
+    assert np.isnan(model.explain(rows[3:4])).all()
+    note = "3 of 100 rows have holes and were left out (x1 in 2, x2 in 1); the first are rows 4, "
+    assert model.notes_[0].startswith(note)
+    with pytest.raises(ValueError, match=r"two or more rows without holes; 0 of 3 are whole"):
+        FlowDensity().fit(np.full((3, 2), np.nan))
+
+
+def test_columns_of_no_density_are_left_out_with_a_sentence(tmp_path):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 2)), columns=["a", "b"])
+    frame["sample_id"] = range(60)
+    frame["day"] = pd.date_range("2024-01-01", periods=60)
+    frame["kind"] = ["x", "y"] * 30
+    frame["same"] = 3.0
+    frame["twice"] = 2 * frame["a"]
+    frame["count"] = random.integers(0, 4, 60)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    for given in (frame, tmp_path / "t.csv"):
+        model = FlowDensity(random_state=0).fit(given)
+        assert model.columns_ == ("a", "b", "count")
+        assert model.id_column_ == "sample_id"
+        assert list(model.left_out_) == ["sample_id", "day", "kind", "same", "twice"]
+        said = " ".join(model.notes_)
+        assert "day (dates;" in said
+        assert "twice (it follows from the columns before it)" in said
+        assert "count (1)" in said
+        draws = model.sample(20, random_state=0)
+        np.testing.assert_array_equal(draws[:, 2], np.round(draws[:, 2]))
+        np.testing.assert_array_equal(model.score_samples(given), model.score_samples(frame))
+    chosen = FlowDensity(columns=["b"], random_state=0).fit(tmp_path / "t.csv")
+    assert chosen.columns_ == ("b",)
+    with pytest.raises(ValueError, match="no column 'c'"):
+        FlowDensity(columns=["c"]).fit(frame)
+    with pytest.raises(ValueError, match="'kind' of the DataFrame is text"):
+        FlowDensity(columns=["a", "kind"]).fit(frame)
+    with pytest.raises(ValueError, match="lacks columns of which the model is: b"):
+        chosen.score_samples(frame[["a"]])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "gan"}, "`method` must be 'residual-flow' or 'cnf', got 'gan'"),
+        ({"contamination": 0.0}, r"`contamination` must be in \(0, 0.5\], got 0.0"),
+        ({"max_steps": -1}, "`max_steps` must be 0 or more, got -1"),
+        ({"columns": [2]}, "places from 0 to 1, got .2."),
+        ({"id_column": "name"}, "an array has no 'name'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FlowDensity(**settings).fit(banana(30, 0)[0])
+
+
+def test_a_table_without_a_density_is_refused():
+    with pytest.raises(ValueError, match="every column is the same in all rows"):
+        FlowDensity().fit(np.ones((30, 2)))
+    with pytest.raises(ValueError, match="`n_samples` must be 1 or more, got 0"):
+        FlowDensity(max_steps=0).fit(banana(30, 0)[0]).sample(0)
+    with pytest.raises(ValueError, match="infinity in row 2"):
+        FlowDensity().fit(pd.DataFrame({"a": [1.0, np.inf, 3.0], "b": [1.0, 2.0, 4.0]}))
+
+
+@pytest.mark.slow
+def test_a_continuous_flow(monkeypatch):
+    monkeypatch.setattr(_mixture, "_COMPONENTS", (1, 2, 3))
+    model = FlowDensity("cnf", random_state=0).fit(banana(1500, 0)[0])
+    assert model.n_steps_ > 0
+    assert mass(model, (-7, -6), (7, 30), points=200) == pytest.approx(1, abs=0.01)
+    rows, true = banana(4000, 1)
+    assert 0 <= true.mean() - model.score(rows) < 0.25
+    draws = model.sample(3000, random_state=0)
+    np.testing.assert_allclose(draws.mean(axis=0), rows.mean(axis=0), atol=0.12)
+    assert model.score(draws) == pytest.approx(model.score(rows), abs=0.1)
