@@ -1,7 +1,8 @@
 """The `pullback` command.
 
 Exit status: 0 done; 1 a claim does not hold, or the run broke; 2 bad usage or bad data; 130 stopped
-with Ctrl-C. Nothing here imports jax before a recipe is loaded.
+with Ctrl-C. Nothing here imports jax before a recipe is loaded, or a
+table has been read.
 """
 
 import os
@@ -13,11 +14,14 @@ import tyro
 from pullback import __version__
 from pullback.cli._common import BadUsage
 from pullback.cli._data import cite, data
+from pullback.cli._fit import fit
 from pullback.cli._list import list_recipes
 from pullback.cli._record import gallery, record_run
 from pullback.cli._run import run, run_help
+from pullback.cli._use import sample, score, show
 
-_DESCRIPTION = """Measure the claims of a paper again: `pullback list` shows the papers, and \
+_DESCRIPTION = """Fit a file of your own: `pullback fit density FILE --out MODEL`, then `pullback \
+score MODEL FILE`. Or measure the claims of a paper again: `pullback list` shows the papers, and \
 `pullback run NAME` measures one. Exit status: 0 done, 1 a claim does not hold, 2 bad usage \
 or bad data."""
 
@@ -32,6 +36,10 @@ def main(argv: list[str] | None = None) -> int:
         if argv[0] == "run" and not {"-h", "--help"} & set(argv[1:2]):
             return run(argv[1:])
         commands = {
+            "fit": fit,
+            "score": score,
+            "sample": sample,
+            "show": show,
             "list": list_recipes,
             "run": run_help,
             "gallery": gallery,

@@ -3,6 +3,9 @@
 import contextlib
 import itertools
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +20,34 @@ class BadUsage(Exception):
 # tyro would show `{None}|PATH` and "(default: None)", or "(default: True)" beside --no-progress.
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+
+
+@contextlib.contextmanager
+def as_file(path: Path) -> Iterator[Path]:
+    """The file, or for - what comes on standard input, kept in a file for as long as it is read."""
+    if str(path) != "-":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "stdin.csv"
+        with copy.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield copy
+
+
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """What pullback refuses, as bad usage; others' errors are defects of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise BadUsage(f"{error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        if not is_ours(error):
+            raise
+        raise BadUsage(" ".join(str(error).split())) from error
 
 
 @contextlib.contextmanager

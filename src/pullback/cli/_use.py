@@ -1,0 +1,79 @@
+"""`pullback score`, `sample` and `show`: a saved model, used."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pullback.cli._common import BadUsage, as_file, in_one_line, set_up_jax
+from pullback.cli._fit import File
+
+Model = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+Out = Annotated[Path, tyro.conf.arg(metavar="FILE")]
+
+
+def score(model: Model, file: File, out: Out) -> int:
+    """Score the rows of a file by a saved model: how likely each is, and which are anomalies.
+
+    Args:
+        model: The folder that `pullback fit` wrote.
+        file: A table with the columns of the model; - reads CSV from standard input.
+        out: The CSV or Parquet file to write; - writes CSV to standard output.
+    """
+    check_out(out)
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line(), as_file(file) as path:
+        count = tasks.score_file(tasks.load(model), path, out)
+    _told(f"{count} rows scored", out)
+    return 0
+
+
+def sample(
+    model: Model,
+    out: Out,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1000,
+    seed: int = 0,
+) -> int:
+    """Draw new rows from a saved model.
+
+    Args:
+        model: The folder that `pullback fit` wrote.
+        out: The CSV or Parquet file to write; - writes CSV to standard output.
+        n: How many rows.
+        seed: The seed of the draws.
+    """
+    check_out(out)
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line():
+        tasks.sample_file(tasks.load(model), n, out, random_state=seed)
+    _told(f"{n} rows drawn", out)
+    return 0
+
+
+def show(model: Model) -> int:
+    """Show what a saved model is of, how good it is and beside what, and what to do with it.
+
+    Args:
+        model: The folder that `pullback fit` wrote.
+    """
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line():
+        print(tasks.card(tasks.load(model), model))
+    return 0
+
+
+def check_out(out: Path) -> None:
+    """Refuse a name that says nothing of the form of the file, before any work."""
+    if str(out) != "-" and out.suffix.lower() not in (".csv", ".parquet", ".pq"):
+        raise BadUsage(f"--out must end in .csv or .parquet, or be - for stdout; got {out}")
+
+
+def _told(what: str, out: Path) -> None:
+    if str(out) != "-":
+        print(f"{what}: {out}")
