@@ -155,8 +155,8 @@ def _claims_of_densities(
 
 PRESETS = {
     "smoke": Config(
-        seeds=1, bounds=(0.9,), blocks=2, width=16, steps=60, batch_size=64, images=20,
-        iterations=20, terms=2, flow_blocks=2, flow_width=8, flow_steps=40, points=500,
+        seeds=1, bounds=(0.9,), blocks=2, width=64, steps=60, batch_size=64, images=20,
+        iterations=20, terms=1, flow_blocks=1, flow_width=2, flow_steps=40, points=500,
     ),
     "desk": Config(),
 }  # fmt: skip

@@ -99,7 +99,7 @@ def _claims(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(
-        points=300, held_out=200, blocks=2, width=6, iterations=20, batch_size=64, seeds=2
+        points=300, held_out=200, blocks=1, width=2, iterations=20, batch_size=64, seeds=1
     ),
     "desk": Config(),
     "paper": Config(

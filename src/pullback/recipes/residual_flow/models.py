@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -30,6 +29,7 @@ from pullback.models.flows import (
 )
 from pullback.nn import update_spectral_norms
 from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.stack import unstacked
 from pullback.train import fit
 
 _DRAWS = 16  # of the estimate of a log-density
@@ -85,10 +85,8 @@ def train_flows(
     progress: bool = False,
 ) -> tuple[ResidualFlow, np.ndarray]:  # fmt: skip
     """Flows of the plane, one for each seed, and their losses on the way, `[times, seeds]`."""
-    make = lambda key: init_actnorm(build(config, 2, ExactLogDet(), key), x[:1000])
-    new = eqx.filter_jit(eqx.filter_vmap(make))(_keys(seeds, 0))
     flows, info = fit(
-        with_log_det(new, method),
+        with_log_det(_untrained(config, x[:1000], _keys(seeds, 0)), method),
         maximum_likelihood_loss,
         x,
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(config.learning_rate)),
@@ -104,6 +102,13 @@ def train_flows(
     return flows, info.history["loss"]
 
 
+@eqx.filter_jit
+def _untrained(config: Config, x: Float[Array, "n 2"], keys: Key[Array, " seeds"]) -> ResidualFlow:
+    """The same for all ways of finding log-determinants, which come later."""
+    make = lambda key: init_actnorm(build(config, 2, ExactLogDet(), key), x)
+    return eqx.filter_vmap(make)(keys)
+
+
 _exact = eqx.filter_jit(lambda flow, x: flow.log_prob(x))
 _estimate = eqx.filter_jit(functools.partial(log_prob_estimate, samples=_DRAWS))
 _samples = eqx.filter_jit(lambda flow, key: flow.invert(flow.base.sample(key, (4000,)))[0])
@@ -117,8 +122,7 @@ def measure(
     and exactly; and the standard deviation of one draw of a point's log-density. Of the first, its
     density on a grid and samples."""
     rows: list[dict[str, Any]] = []
-    for number, seed in enumerate(seeds):
-        flow = jax.tree.map(lambda leaf, i=number: leaf[i] if eqx.is_array(leaf) else leaf, flows)
+    for flow, seed in zip(unstacked(flows), seeds, strict=True):
         log_prob = _exact(flow, jnp.concatenate([x, grid]))
         # A batch shares the terms at which its series stop, so more points do not make less noise.
         own = _estimate(with_log_det(flow, method), x, key=jr.key(seed))
