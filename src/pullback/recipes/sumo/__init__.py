@@ -152,7 +152,7 @@ def _claims(
 
 
 PRESETS = {
-    "smoke": Config(seeds=1, draws=400, steps=40, count=8, width=8),
+    "smoke": Config(seeds=1, draws=400, steps=40, count=2, width=8),
     "desk": Config(),
     "paper": Config(steps=4000, draws=1_000_000),
 }

@@ -108,13 +108,14 @@ def _log_evidence(
 class Divergence(eqx.Module):
     """The exact divergence from the target, by a grid over z and samples of the model."""
 
+    samples: int = eqx.field(static=True)
     key: PRNGKeyArray
 
     def __call__(self, model: Sampler, *, key: PRNGKeyArray) -> dict[str, Array]:
         del key  # the same samples at each look
         axis = jnp.linspace(-5, 5, 101)
         z = jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-        x = jax.vmap(model.sample)(jr.split(self.key, 1000))
+        x = jax.vmap(model.sample)(jr.split(self.key, self.samples))
         likelihoods = jax.vmap(model.likelihood)(z)
         prior = jnp.sum(dist.Normal(0.0, 1.0).log_prob(z), axis=-1)
         cell = 2 * jnp.log(axis[1] - axis[0])
@@ -137,7 +138,7 @@ def follow(
         steps=steps,
         batch_size=1,
         clip_norm=5.0,
-        validation=Divergence(look),
+        validation=Divergence(min(1000, 100 * count), look),
         log_every=steps // 40,
         evaluate_every=steps // 4,
         progress=None if progress else False,
