@@ -153,7 +153,7 @@ def _claims_of_noise(
 
 
 PRESETS = {
-    "smoke": Config(seeds=2, dim=5, steps=80, samples=(1, 5), draws=2000),
+    "smoke": Config(seeds=1, dim=5, steps=80, samples=(1, 5), draws=2000),
     "desk": Config(),
     "paper": Config(steps=20_000),
 }

@@ -1,5 +1,6 @@
 """What the recipe `sticking-the-landing` measures."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -53,11 +54,17 @@ def closed_forms(s: Float[np.ndarray, " spread"]) -> dict[str, Float[np.ndarray,
 def variance_curve(draws: int, seed: int) -> dict[str, Float[np.ndarray, "spread 2"]]:
     """Variance of both gradients of an ELBO by the spread of q."""
     keys = jr.split(jr.key(seed), draws)
-    of = lambda loss, s: grad_stats(loss, jnp.array([MEAN, np.log(s)]), keys).variance
-    return {
-        name: np.stack([of(Normal1D(ELBO(), estimator), s) for s in SPREADS])
-        for name, estimator in ESTIMATORS.items()
-    }
+    params = jnp.asarray([[MEAN, math.log(s)] for s in SPREADS])
+
+    @jax.jit
+    def of(params: Array) -> dict[str, Array]:
+        return {
+            name: grad_stats(Normal1D(ELBO(), estimator), params, keys).variance
+            for name, estimator in ESTIMATORS.items()
+        }
+
+    found = [of(each) for each in params]
+    return {name: np.stack([row[name] for row in found]) for name in ESTIMATORS}
 
 
 def weighted(samples: Sequence[int], draws: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
