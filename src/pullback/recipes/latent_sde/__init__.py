@@ -142,12 +142,12 @@ def _claims_about_points(found: list[dict[str, Any]]) -> list[Claim]:
 PRESETS = {
     "smoke": Config(
         seeds=1,
-        iterations=20,
-        paths=4,
+        iterations=4,
+        paths=2,
         bounds=1,
-        gradient_steps=(16, 64),
+        gradient_steps=(4, 16),
         gradient_draws=2,
-        memory_steps=(16, 64),
+        memory_steps=(4, 16),
     ),
     "desk": Config(),
 }

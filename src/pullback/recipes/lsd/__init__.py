@@ -154,8 +154,8 @@ def _claims_of_tests(
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, sources=3, rows=800, steps=30, batch_size=64, width=16, plane_steps=20, repeats=2,
-        points=200, test_steps=20, machine_repeats=2, gibbs=20,
+        seeds=1, sources=3, rows=800, steps=10, batch_size=32, width=16, plane_steps=10, repeats=2,
+        points=100, test_steps=20, machine_repeats=2, gibbs=5,
     ),
     "desk": Config(),
     "paper": Config(

@@ -218,6 +218,9 @@ def _claims(
 
 
 PRESETS = {
-    "smoke": Config(seeds=1, epochs=2, probe=60, tolerances=(1e-1, 1e-5), memory_steps=(16, 64)),
+    "smoke": Config(
+        examples=64, seeds=1, epochs=2, batch_size=32, probe=16, tolerances=(1e-1, 1e-3),
+        memory_steps=(4, 16),
+    ),
     "desk": Config(),
-}
+}  # fmt: skip
