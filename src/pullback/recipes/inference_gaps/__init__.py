@@ -196,7 +196,7 @@ def _claims(found: Mapping[str, show.Row], annealed: np.ndarray, scored: int) ->
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, steps=20, shrink=64, scored=4, search_steps=10, search_samples=2,
+        seeds=1, steps=20, shrink=64, scored=4, search_steps=10, search_samples=2,
         evaluation_samples=20, annealed=2, temperatures=5, chains=2,
     ),
     "desk": Config(),
