@@ -45,7 +45,8 @@ def rows_of(text):
 @pytest.fixture
 def model(tmp_path, pullback):
     write(tmp_path / "my.csv", 60)
-    status, out, _ = pullback("fit", "density", "my.csv", "--out", "m", "--no-progress")
+    argv = ("fit", "density", "my.csv", "--out", "m", "--no-progress", "--no-report")
+    status, out, _ = pullback(*argv)
     assert status == 0
     return out
 
@@ -103,6 +104,8 @@ def test_columns_and_ids_can_be_named(pullback, tmp_path):
     status, out, _ = pullback(*argv, "--no-progress")
     assert status == 0
     assert "columns: b\n" in out
+    assert out.endswith("report: m/report.html\n")
+    assert "<title>my.csv: density</title>" in (tmp_path / "m" / "report.html").read_text()
     card = json.loads((tmp_path / "m" / "model.json").read_text())
     assert card["fitted"]["id_column_"] == "a"
     status, out, _ = pullback("score", "m", "my.csv", "--out", "-")

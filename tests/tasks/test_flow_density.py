@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal, norm, t
 
-from pullback.tasks import FlowDensity, _mixture
+from pullback.tasks import FlowDensity, _flows, _mixture
 
 
 def banana(rows, seed):
@@ -257,3 +257,21 @@ def test_a_continuous_flow(monkeypatch):
     draws = model.sample(3000, random_state=0)
     np.testing.assert_allclose(draws.mean(axis=0), rows.mean(axis=0), atol=0.12)
     assert model.score(draws) == pytest.approx(model.score(rows), abs=0.1)
+
+
+@pytest.mark.parametrize("method", ["residual-flow", "cnf"])
+def test_columns_that_are_not_there_have_no_part_in_training(method, x32):
+    """What they weigh stays 0, and so does what becomes of them."""
+    rows = np.random.default_rng(0).normal(size=(128, 3)) ** 3
+    mixture = _mixture.fit_mixture(rows[:64], rows[64:], 0)
+    wide = _flows.Size(method, 4, 8, 2, 32, 20, 0.05, 10, 128)
+    flow: Any
+    flow, steps = _flows.train(wide, mixture, rows, rows, seed=0, progress=False)
+    assert steps == 20
+    part = flow.field if method == "cnf" else flow.bijection.parts[0].layers.net
+    assert (np.asarray(part.layers[0].weight)[..., 3] == 0).all()
+    assert (np.asarray(part.layers[-1].weight)[..., 3, :] == 0).all()
+    assert np.abs(part.layers[-1].weight).max() > 0.01
+    z, _ = flow.inverse_and_log_det(jnp.asarray(np.pad(rows, ((0, 0), (0, 1))), jnp.float32))
+    assert (np.asarray(z)[:, 3] == 0).all()
+    assert np.abs(z[:, :3] - rows).max() > 0.01

@@ -67,6 +67,10 @@ def test_every_flipped_byte_is_seen(folder):
         file.write_bytes(whole)
     assert refused == 200
     load(folder)
+    card = folder / "model.json"
+    card.write_text(card.read_text().replace("\n", "\t", 1))  # the same to a reader of JSON
+    with pytest.raises(ModelError, match="is damaged"):
+        load(folder)
 
 
 def test_a_part_of_a_file_or_the_file_of_another_model_is_refused(folder, fitted, tmp_path):

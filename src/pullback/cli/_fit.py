@@ -22,9 +22,10 @@ def fit(
     contamination: float = 0.05,
     copula: Flag = False,
     seed: int = 0,
+    report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit a model to a table of your own, and save it.
+    """Fit a model to a table of your own, and save it, with a report on one page.
 
     Args:
         task: What to fit: density, that of the rows, for scores, anomalies and new rows.
@@ -36,6 +37,7 @@ def fit(
         contamination: The share of rows that are taken to be anomalies, above 0 and up to 0.5.
         copula: Bring each column to normal scores first, for heavy tails.
         seed: The seed of all that is random.
+        report: Write no report.html beside the model.
         progress: Show no progress bar.
     """
     from pullback import data
@@ -65,5 +67,8 @@ def fit(
             progress=None if progress else False,
         ).fit(table)
         model.save(out)
+        page = tasks.write_report(model, table, out) if report else None
     print(tasks.card(model, out))
+    if page is not None:
+        print(f"report: {page}")
     return 0

@@ -12,6 +12,7 @@ from ._density import FlowDensity as FlowDensity
 from ._load import load as load
 from ._outputs import sample_file as sample_file
 from ._outputs import score_file as score_file
+from ._page import write_report as write_report
 from ._store import ModelError as ModelError
 
 __all__, __dir__ = _contents.of(__name__)

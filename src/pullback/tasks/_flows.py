@@ -68,7 +68,9 @@ class Size(NamedTuple):
             wide = columns if method == "cnf" or columns > 16 else power_of_two(columns)
             found = cls(method, wide, 32, 4, 128, 800, 5e-3, 50, 1024)
         else:
-            found = cls(method, columns, 32, 4, 256, 2500, 8e-3, 100, _SMALL)
+            # An exact log-determinant costs a product for each column, and patience has an end.
+            steps = min(2500, max(800, 24_000 // columns // 100 * 100))
+            found = cls(method, columns, 32, 4, 256, steps, 8e-3, 100, _SMALL)
         if max_steps is None:
             return found._replace(steps=0) if rows < _FEWEST else found
         return found._replace(steps=max_steps)

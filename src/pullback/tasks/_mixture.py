@@ -17,6 +17,7 @@ from sklearn.mixture import GaussianMixture
 from pullback._on_device import on_device
 
 _COMPONENTS = (1, 2, 3, 5, 8, 12, 16)
+_ROWS_EACH = 5  # of a component, at least
 _ENOUGH = 20_000  # rows, for which more make no better mixture of so few components
 MOST = max(_COMPONENTS)
 _NONE = -1e30  # the logarithm of the weight of a component that is not there
@@ -128,13 +129,16 @@ def fit_mixture(
         seed: of the starts.
     """
     train, dim = train[:_ENOUGH], train.shape[1]
-    # A covariance needs more rows than columns; what has few of them never wins.
-    numbers = [k for k in _COMPONENTS if k == 1 or k * max(5, dim + 1) <= len(train)]
+    # A component of fewer rows is a peak on them: an anomaly that has one is never found.
+    fewest = max(_ROWS_EACH, dim + 1)
+    numbers = [k for k in _COMPONENTS if k == 1 or k * fewest <= len(train)]
     best, highest = None, -np.inf
     for number in numbers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             fitted = _fitted(number, train, seed)
+        if number > 1 and fitted.weights_.min() * len(train) < fewest:
+            continue
         mixture = Mixture(
             np.log(np.maximum(fitted.weights_, 1e-300)),
             fitted.means_,
