@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from pullback._promotion import standard_promotion
 from pullback.recipes import load, papers
@@ -21,6 +22,10 @@ def test_the_smallest_run_leaves_all_it_should_and_resumes_to_the_same(name, tmp
 def _run_twice(name, folder, monkeypatch):
     experiment = load(name)
     smoke = experiment.presets["smoke"]
+    # Of few pixels: all is drawn, and less is filled.
+    save = Figure.savefig
+    small = lambda *inputs, **settings: save(*inputs, **{**settings, "dpi": 72})
+    monkeypatch.setattr(Figure, "savefig", small)
     record = run(experiment, smoke, preset="smoke", folder=folder)
     assert record["claims"]
     for claim in record["claims"]:
@@ -35,6 +40,6 @@ def _run_twice(name, folder, monkeypatch):
 
     monkeypatch.setattr("pullback.train._run.run_chunk", trained)
     # The pictures were looked at: drawn again from the same numbers, they are not rendered again.
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *inputs, **settings: None)
+    monkeypatch.setattr(Figure, "savefig", lambda *inputs, **settings: None)
     again = run(experiment, smoke, preset="smoke", folder=folder, resume=True)
     assert again["claims"] == record["claims"]
