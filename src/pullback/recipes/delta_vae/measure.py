@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pullback.bounds import pairwise_log_prob, tnce
 from pullback.models.vae import VAE, aggregate_normal, batch_terms
-from pullback.recipes._kit.stack import made_stack, unstacked
+from pullback.recipes._kit.stack import unstacked
 from pullback.recipes.delta_vae.models import Config, Way, WayLoss, autoencoder, sequences
 from pullback.train import fit
 
@@ -30,11 +30,12 @@ def train(config: Config, way: Way, seeds: Sequence[int]) -> dict[str, np.ndarra
     """
     keys = jax.vmap(lambda key: jr.split(key, 3))(jnp.stack([jr.key(seed) for seed in seeds]))
     every = config.steps // min(_POINTS, config.steps)
+    make = lambda key: autoencoder(
+        (config.length, config.bits), way.prior, config.width, causal=way.causal, key=key
+    )
     models, info = fit(
-        made_stack(
-            autoencoder, keys[:, 0], (config.length, config.bits), way.prior, config.width,
-            causal=way.causal,
-        ),
+        # Not compiled as one: all ways have networks of the same shapes.
+        eqx.filter_vmap(make)(keys[:, 0]),
         WayLoss(jnp.asarray(way.target)),
         lambda key: sequences(config, config.batch_size, key)[0],
         optimiser=optax.adam(config.learning_rate), steps=config.steps // every * every,

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from pullback.recipes._kit.stack import made
 from pullback.sampling import (
     AbstractPolicyEstimator,
     ActorCritic,
@@ -117,7 +116,7 @@ def balance(
 
     keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
     _, info = iterate(
-        update, made(eqx.filter_vmap(start), keys[:, 0]), steps=episodes // every * every,
+        update, eqx.filter_vmap(start)(keys[:, 0]), steps=episodes // every * every,
         log_every=every, progress=False, key=keys[:, 1],
     )  # fmt: skip
     return info.history["length"].T
