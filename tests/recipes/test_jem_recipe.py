@@ -20,7 +20,7 @@ from pullback.runs import Context
 RECIPE = load("jem")
 OWN = load("jem", own=True)
 
-TINY = dataclasses.replace(RECIPE.presets["smoke"], steps=10, image_steps=10)
+TINY = RECIPE.presets["smoke"]
 
 
 @pytest.fixture(autouse=True, scope="module")

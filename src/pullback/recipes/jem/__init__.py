@@ -193,7 +193,7 @@ def _claims_of_moons(config: Config, found: Found) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(
-        seeds=1, buffer=100, labels=40, width=16, steps=40, image_width=16, image_steps=20,
+        seeds=1, buffer=100, labels=40, width=16, steps=10, image_width=16, image_steps=10,
         image_labels=60, image_tested=40, attacked=4,
     ),
     "desk": Config(),
