@@ -275,3 +275,21 @@ def test_columns_that_are_not_there_have_no_part_in_training(method, x32):
     z, _ = flow.inverse_and_log_det(jnp.asarray(np.pad(rows, ((0, 0), (0, 1))), jnp.float32))
     assert (np.asarray(z)[:, 3] == 0).all()
     assert np.abs(z[:, :3] - rows).max() > 0.01
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e3, 1e200])
+def test_another_unit_moves_every_score_alike(unit):
+    rows = np.random.default_rng(0).normal(size=(80, 2))
+    scores = FlowDensity(random_state=0).fit(rows).score_samples(rows)
+    moved = FlowDensity(random_state=0).fit(unit * rows).score_samples(unit * rows)
+    np.testing.assert_allclose(moved + 2 * np.log(unit), scores, atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 20])
+def test_fewer_rows_than_columns_have_a_density_all_the_same(rows):
+    random = np.random.default_rng(0)
+    model = FlowDensity(random_state=0).fit(random.normal(size=(rows, 30)))
+    fresh = model.score_samples(random.normal(size=(50, 30)))
+    assert np.isfinite(fresh).all()
+    if rows == 20:  # a normal density that is known has -42.6
+        assert -60 < fresh.mean() < -42

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from sklearn.covariance import ledoit_wolf
 
+from pullback._location_scale import location_and_scale
+
 from ._scores import Scores, fit_scores
 
 _FEWEST = 8  # rows from which on a column may be found skewed, or on a grid
@@ -80,7 +82,7 @@ def fit_columns(x: Float[np.ndarray, "n d"], repeats: "Repeats", *, copula: bool
     """
     log = repeats.positive & np.asarray([_skewed(column) for column in x.T])
     u = np.where(log, np.log(np.where(log, x, 1.0)), x)
-    mean, scale = u.mean(axis=0), u.std(axis=0)
+    mean, scale, _ = location_and_scale(u)
     t, scores = (u - mean) / scale, None
     if copula:
         scores = fit_scores(t)
@@ -155,17 +157,18 @@ def _skewed(column: Float[np.ndarray, " n"]) -> bool:
     if len(column) < _FEWEST or column.min() <= 0:
         return False
     logs = np.log(column)
-    return bool(np.log(logs.std()) + logs.mean() < np.log(column.std()))
+    scale = location_and_scale(column).scale
+    return bool(np.log(logs.std()) + logs.mean() < np.log(scale))
 
 
 def with_a_density(x: Float[np.ndarray, "n d"], names: Sequence[str]) -> dict[int, str]:
     """Of the columns of rows without holes those that have no density, and why."""
     told, kept = {}, []
-    for j, column in enumerate(x.T):
-        if np.ptp(column) == 0:
+    mean, scale, constant = location_and_scale(x)
+    for j, scaled in enumerate(((x - mean) / scale).T):
+        if constant[j]:
             told[j] = "the same in all rows"
             continue
-        scaled = (column - column.mean()) / column.std()
         if kept and len(x) > 2 * len(kept) + 2:
             before = np.stack(kept, axis=1)
             rest = scaled - before @ np.linalg.lstsq(before, scaled, rcond=None)[0]

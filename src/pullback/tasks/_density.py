@@ -1,5 +1,6 @@
 """`FlowDensity`: the density of the rows of a table, and its anomalies."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         offset_: the log-density below which a row is an anomaly.
         flow_: the flow, of the columns brought to mean 0 and covariance I.
         n_steps_: training steps; 0 where the model is the mixture.
+        data_: where the rows came from, their number, and the digest of those fitted.
         n_features_in_, feature_names_in_: as everywhere in scikit-learn.
 
     Raises:
@@ -266,8 +268,11 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             told = "; ".join(f"{name} ({why})" for name, why in self.left_out_.items())
             self.notes_.append(f"Columns left out: {told}.")
         self.data_ = {
-            "source": taken.source, "rows": len(taken.values), "file": taken.is_file,
-        }  # fmt: skip
+            "source": taken.source,
+            "rows": len(taken.values),
+            "file": taken.is_file,
+            "sha256": hashlib.sha256(np.ascontiguousarray(values[:, kept])).hexdigest(),
+        }
         return values[:, kept]
 
     def _values(self, X: Any) -> Float[np.ndarray, "rows d"]:

@@ -123,6 +123,8 @@ def fit_mixture(
 ) -> Mixture:
     """scikit-learn's mixture with the number of components that does best on the rows to choose by.
 
+    Or the standard normal: whitened rows have it where they are few.
+
     Args:
         train: rows to fit.
         choose: other rows.
@@ -131,8 +133,9 @@ def fit_mixture(
     train, dim = train[:_ENOUGH], train.shape[1]
     # A component of fewer rows is a peak on them: an anomaly that has one is never found.
     fewest = max(_ROWS_EACH, dim + 1)
-    numbers = [k for k in _COMPONENTS if k == 1 or k * fewest <= len(train)]
-    best, highest = None, -np.inf
+    numbers = [k for k in _COMPONENTS if k * fewest <= len(train)]
+    best = Mixture(np.zeros(1), np.zeros((1, dim)), np.eye(dim)[None])
+    highest = best.log_prob(choose).mean()
     for number in numbers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -146,9 +149,8 @@ def fit_mixture(
             np.swapaxes(fitted.precisions_cholesky_, 1, 2),
         )
         score = mixture.log_prob(choose).mean()
-        if best is None or score > highest:
+        if score > highest:
             best, highest = mixture, score
-    assert best is not None
     return best
 
 

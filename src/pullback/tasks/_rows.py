@@ -77,6 +77,7 @@ class TableReader:
         What scikit-learn keeps of the columns' number and names is set.
         """
         if is_file(x) or is_frame(x):
+            columns = None if columns is None else [*map(str, columns)]
             frame = self._frame(x, columns=columns, id_column=id_column)
             choice = choose(frame, columns, id_column)
             places = [frame.names.index(name) for name in choice.used]

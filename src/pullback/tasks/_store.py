@@ -141,7 +141,7 @@ def _digest(content: bytes) -> str:
 
 def plain(value: Any) -> Any:
     """NumPy's numbers and arrays as Python's, for JSON; a number that is none as None."""
-    if isinstance(value, np.generic | np.ndarray):
+    if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
