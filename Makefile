@@ -26,7 +26,7 @@ BENCH := .venv-bench
 BENCHES := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-slow test-matrix lint bench $(BENCHES) clean
+.PHONY: help demo test test-slow long-cases test-matrix lint bench $(BENCHES) clean
 
 help: ## this list
 	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -44,8 +44,11 @@ test: $(VENV)/.test ## the examples of the docs, with types checked, and the tes
 	$(PYTEST) -m 'not slow' $(TYPED) $(EXAMPLES)
 	$(PYTEST) -m 'not slow' tests --ignore=tests/test_readme.py
 
-test-slow: $(VENV)/.test ## all tests with types checked, the longer proofs among them
+test-slow: $(VENV)/.test ## all tests with types checked, the longer proofs and cases among them
 	$(PYTEST) $(TYPED)
+
+long-cases: $(VENV)/.test ## measure every test, and list the cases that `make test` leaves to `make test-slow`
+	$(BIN)/python tests/long_cases.py
 
 lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date
 	$(BIN)/ruff check .

@@ -26,6 +26,8 @@ import jax
 import jax.random as jr
 import pytest
 
+from long_cases import long_cases
+
 ROOT = Path(__file__).parent.parent
 
 # Tracing makes millions of small objects and few cycles: to look for those at every 700th object
@@ -62,6 +64,16 @@ class SmallProcesses:
 
 def pytest_configure(config):
     config.pluginmanager.register(SmallProcesses())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    if config.pluginmanager.has_plugin("long_cases"):
+        return  # all are measured
+    listed = long_cases()
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

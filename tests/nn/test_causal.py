@@ -7,6 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from lazily import Lazily
 from pullback.nn import (
     AntiCausal,
     CausalAttentionNet,
@@ -17,14 +18,18 @@ from pullback.nn import (
 
 KEY = jr.key(0)
 TIME = 6
-CAUSAL = {
-    "conv": CausalConvNet(3, 2, 4, dilations=(1, 2, 4), activation=jnp.tanh, key=KEY),
-    "conv of kernel 3": CausalConvNet(3, 2, 4, dilations=(1, 2), kernel=3, activation=jnp.tanh,
-                                      key=KEY),
-    "attention": CausalAttentionNet(3, 2, width=4, depth=2, heads=2, key=KEY),
-    "recurrent": RecurrentNet(3, 2, width=4, key=KEY),
-}  # fmt: skip
-ALL = {**CAUSAL, **{f"anti-causal {name}": AntiCausal(net) for name, net in CAUSAL.items()}}
+NETS = {
+    "conv": lambda: CausalConvNet(3, 2, 4, dilations=(1, 2, 4), activation=jnp.tanh, key=KEY),
+    "conv of kernel 3": lambda: CausalConvNet(
+        3, 2, 4, dilations=(1, 2), kernel=3, activation=jnp.tanh, key=KEY
+    ),
+    "attention": lambda: CausalAttentionNet(3, 2, width=4, depth=2, heads=2, key=KEY),
+    "recurrent": lambda: RecurrentNet(3, 2, width=4, key=KEY),
+}
+CAUSAL = Lazily(NETS)
+ALL = Lazily(
+    NETS | {f"anti-causal {name}": lambda new=new: AntiCausal(new()) for name, new in NETS.items()}
+)
 
 
 @pytest.mark.parametrize("name", ALL)

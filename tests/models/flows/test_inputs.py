@@ -14,6 +14,7 @@ import numpyro.distributions as dist
 import optimistix as optx
 import pytest
 
+from lazily import Lazily
 from pullback.calculus import ExactLogDet
 from pullback.models.flows import (
     CNF,
@@ -53,11 +54,11 @@ def pull(t, y, args):
     return -y
 
 
-FLOWS = {
-    "cnf": CNF(pull, StandardNormal(1), steps=2),
-    "residual": residual_flow(1, blocks=1, width=4, key=jr.key(0)),
-    "mapped": cnf(1, width=4, steps=2, key=jr.key(0)),
-}
+FLOWS = Lazily({
+    "cnf": lambda: CNF(pull, StandardNormal(1), steps=2),
+    "residual": lambda: residual_flow(1, blocks=1, width=4, key=jr.key(0)),
+    "mapped": lambda: cnf(1, width=4, steps=2, key=jr.key(0)),
+})  # fmt: skip
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -1,5 +1,7 @@
 """Cells on irregular series: what they nest, what they must not see, and gaps that add up."""
 
+import functools
+
 import diffrax
 import equinox as eqx
 import jax
@@ -9,6 +11,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
+from lazily import Lazily
 from pullback.models import timeseries as ts
 
 # Slow: minutes of compiling.
@@ -33,10 +36,10 @@ def gaussian_cell(flow=True):
     )
 
 
-CELLS = {kind: cell_of(kind) for kind in KINDS} | {
-    "gaussian": gaussian_cell(),
-    "gaussian-gap": gaussian_cell(flow=False),
-}
+CELLS = Lazily(
+    {kind: functools.partial(cell_of, kind) for kind in KINDS}
+    | {"gaussian": gaussian_cell, "gaussian-gap": lambda: gaussian_cell(flow=False)}
+)
 
 
 def series(seed=0, length=5):
