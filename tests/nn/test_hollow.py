@@ -222,3 +222,15 @@ def test_errors_name_the_argument():
         net_of("two-sided", 2).with_diagonal(T, state(2), order=0)
     with pytest.raises(ValueError, match=r"one example of shape \(2,\); got \(3,\)"):
         net_of("two-sided", 2)(T, state(3))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_of_two_entries_the_first_row_sees_the_time_alone_and_the_second_the_first_entry(reverse):
+    net, y = StrictMADE(2, features=3, width=4, reverse=reverse, key=jr.key(5)), state(2)
+    first, last = net.layers
+    seen = y[1] if reverse else y[0]
+    hidden = np.tanh(first.weight[:, 0] * seen + first.time_weight * T + first.bias)
+    rows = np.array(last.time_weight * T + last.bias).reshape(2, 3)
+    rows[1] += last.weight[3:] @ hidden
+    np.testing.assert_allclose(net(T, y), rows[::-1] if reverse else rows, rtol=1e-13)
+    np.testing.assert_allclose(jax.jit(lambda y: net(T, y))(y), net(T, y), rtol=1e-13)
