@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal, norm, t
+from sklearn.exceptions import ConvergenceWarning
 
 from pullback.tasks import FlowDensity, _flows, _mixture
 
@@ -263,7 +264,7 @@ def test_a_continuous_flow(monkeypatch):
 def test_columns_that_are_not_there_have_no_part_in_training(method, x32):
     """What they weigh stays 0, and so does what becomes of them."""
     rows = np.random.default_rng(0).normal(size=(128, 3)) ** 3
-    mixture = _mixture.fit_mixture(rows[:64], rows[64:], 0)
+    mixture = _mixture.fit_mixture(rows[:64] + 2, rows[64:] + 2, 0)  # so there is much to gain
     wide = _flows.Size(method, 4, 8, 2, 32, 20, 0.05, 10, 128)
     flow: Any
     flow, steps = _flows.train(wide, mixture, rows, rows, seed=0, progress=False)
@@ -275,6 +276,12 @@ def test_columns_that_are_not_there_have_no_part_in_training(method, x32):
     z, _ = flow.inverse_and_log_det(jnp.asarray(np.pad(rows, ((0, 0), (0, 1))), jnp.float32))
     assert (np.asarray(z)[:, 3] == 0).all()
     assert np.abs(z[:, :3] - rows).max() > 0.01
+    with pytest.warns(ConvergenceWarning, match="could not be trained"):
+        start, steps = _flows.train(
+            wide._replace(rate=1e30), mixture, rows, rows, seed=0, progress=False
+        )
+    assert steps == 0
+    np.testing.assert_allclose(_flows.log_prob(start, rows), mixture.log_prob(rows), rtol=1e-4)
 
 
 @pytest.mark.parametrize("unit", [1e-200, 1e3, 1e200])

@@ -38,8 +38,8 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
     Log-densities are in nats and the table's own units.
 
     The first training compiles, which takes some 15 seconds; later ones of tables of up to 4000
-    rows whose columns have the same next power of two find those programs again. Larger tables
-    compile anew for another number of columns, and so does "cnf".
+    rows whose columns have the same next power of two find those programs again. Larger tables,
+    and those of more than 16 columns, compile anew for another number of them.
 
     Args:
         method: "residual-flow", or "cnf", a continuous flow, which takes several times as long.
@@ -271,7 +271,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             "source": taken.source,
             "rows": len(taken.values),
             "file": taken.is_file,
-            "sha256": hashlib.sha256(np.ascontiguousarray(values[:, kept])).hexdigest(),
+            "sha256": hashlib.sha256(values[:, kept].tobytes()).hexdigest(),
         }
         return values[:, kept]
 

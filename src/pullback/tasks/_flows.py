@@ -1,6 +1,7 @@
 """The flows of `FlowDensity`: how they are built, trained, kept and asked."""
 
 import functools
+import warnings
 from typing import Any, NamedTuple
 
 import diffrax
@@ -11,6 +12,7 @@ import jax.random as jr
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
+from sklearn.exceptions import ConvergenceWarning
 
 from pullback._on_device import on_device
 from pullback._solve_failures import failures_are_nan
@@ -25,7 +27,7 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import ConcatSquashMLP, LipschitzMLP, bounded
-from pullback.train import fit
+from pullback.train import TrainingError, fit
 
 from ._mixture import Mixture, MixtureBase
 from ._padded import CHUNK, chunks, in_chunks, padded, power_of_two
@@ -64,8 +66,7 @@ class Size(NamedTuple):
     def of(cls, method: str, rows: int, columns: int, max_steps: int | None) -> "Size":
         """That which suits a table."""
         if rows < _SMALL:
-            # Padded columns of a continuous flow would drift with its time.
-            wide = columns if method == "cnf" or columns > 16 else power_of_two(columns)
+            wide = columns if columns > 16 else power_of_two(columns)
             found = cls(method, wide, 32, 4, 128, 800, 5e-3, 50, 1024)
         else:
             # An exact log-determinant costs a product for each column, and patience has an end.
@@ -73,7 +74,8 @@ class Size(NamedTuple):
             found = cls(method, columns, 32, 4, 256, steps, 8e-3, 100, _SMALL)
         if max_steps is None:
             return found._replace(steps=0) if rows < _FEWEST else found
-        return found._replace(steps=max_steps)
+        log_every = max(1, min(found.log_every, max_steps))
+        return found._replace(steps=max_steps // log_every * log_every, log_every=log_every)
 
 
 _FEWEST = 300  # rows to train on, below which a flow learns nothing that a mixture does not know
@@ -162,7 +164,7 @@ def train(
 
     Returns:
         The flow, its bounds applied, and the steps taken; none, and the mixture, where it gained
-        less on those rows than the standard error of the gain.
+        less on those rows than two standard errors of the gain.
     """
     columns = rows.shape[1]
     generator = np.random.RandomState(seed)
@@ -173,27 +175,30 @@ def train(
         many = size.columns > _EXACT
         part = with_log_det(part, RouletteLogDet() if many else ExactLogDet())
     flow = _flow(jax.tree.map(_put, part), base, size.method)
-    steps = -(-size.steps // size.log_every) * size.log_every
-    schedule = optax.cosine_decay_schedule(size.rate, steps)
-    flow, info = fit(
-        flow,
-        _Likelihood(),
-        _as_data(rows, size.columns, size.rows),
-        optimiser=optax.adam(schedule),
-        clip_norm=1.0,
-        steps=steps,
-        batch_size=size.batch,
-        validation=_as_data(held_out, size.columns, size.rows // 4),
-        patience=8,
-        log_every=size.log_every,
-        rollbacks=3,
-        progress=progress,
-        key=jr.wrap_key_data(on_device(np.asarray([0, seed], np.uint32))),
-    )
+    try:
+        flow, info = fit(
+            flow,
+            _Likelihood(),
+            _as_data(rows, size.columns, size.rows),
+            optimiser=optax.adam(optax.cosine_decay_schedule(size.rate, size.steps)),
+            clip_norm=1.0,
+            steps=size.steps,
+            batch_size=size.batch,
+            validation=_as_data(held_out, size.columns, size.rows // 4),
+            patience=8,
+            log_every=size.log_every,
+            rollbacks=3,
+            progress=progress,
+            key=jr.wrap_key_data(on_device(np.asarray([0, seed], np.uint32))),
+        )
+    except TrainingError as error:
+        told = "the flow could not be trained, so the model is the mixture that it starts from: "
+        warnings.warn(f"{told}{error}", ConvergenceWarning, stacklevel=3)
+        return _kept(size, part, base), 0
     trained = flow.field if size.method == "cnf" else _with_bounds(flow.bijection)
     trained = _kept(size, trained, flow.base)
     gain = log_prob(trained, held_out) - mixture.log_prob(held_out)
-    if gain.mean() > gain.std() / np.sqrt(len(gain)):
+    if gain.mean() > 2 * gain.std() / np.sqrt(len(gain)):
         return trained, int(info.step)
     return _kept(size, part, base), 0
 

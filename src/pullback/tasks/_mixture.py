@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 from pullback._on_device import on_device
 
 _COMPONENTS = (1, 2, 3, 5, 8, 12, 16)
-_ROWS_EACH = 5  # of a component, at least
+_ROWS_EACH, _FEWEST = 5, 2.5  # of a component, on average and at least
 _ENOUGH = 20_000  # rows, for which more make no better mixture of so few components
 MOST = max(_COMPONENTS)
 _NONE = -1e30  # the logarithm of the weight of a component that is not there
@@ -131,23 +131,19 @@ def fit_mixture(
         seed: of the starts.
     """
     train, dim = train[:_ENOUGH], train.shape[1]
-    # A component of fewer rows is a peak on them: an anomaly that has one is never found.
-    fewest = max(_ROWS_EACH, dim + 1)
-    numbers = [k for k in _COMPONENTS if k * fewest <= len(train)]
+    numbers = [k for k in _COMPONENTS if k * max(_ROWS_EACH, dim + 1) <= len(train)]
     best = Mixture(np.zeros(1), np.zeros((1, dim)), np.eye(dim)[None])
     highest = best.log_prob(choose).mean()
     for number in numbers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             fitted = _fitted(number, train, seed)
-        if number > 1 and fitted.weights_.min() * len(train) < fewest:
-            continue
-        mixture = Mixture(
-            np.log(np.maximum(fitted.weights_, 1e-300)),
-            fitted.means_,
-            # scikit-learn's precision is the product of an upper triangle and its transpose.
-            np.swapaxes(fitted.precisions_cholesky_, 1, 2),
-        )
+        # A component of one or two rows is a peak on them: an anomaly that has one is never found.
+        kept = fitted.weights_ * len(train) > _FEWEST
+        weights = fitted.weights_[kept] / fitted.weights_[kept].sum()
+        # scikit-learn's precision is the product of an upper triangle and its transpose.
+        root = np.swapaxes(fitted.precisions_cholesky_[kept], 1, 2)
+        mixture = Mixture(np.log(weights), fitted.means_[kept], root)
         score = mixture.log_prob(choose).mean()
         if score > highest:
             best, highest = mixture, score
