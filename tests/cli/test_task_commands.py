@@ -112,6 +112,18 @@ def test_columns_and_ids_can_be_named(pullback, tmp_path):
     assert out.startswith("a,row,log_density")
 
 
+def test_names_of_rows_in_a_column_that_is_called_row_are_kept(pullback, tmp_path):
+    lines = [
+        f"{3 * k},{a!r}" for k, a in enumerate(np.random.default_rng(0).normal(size=40).tolist())
+    ]
+    (tmp_path / "my.csv").write_text("\n".join(["row,a", *lines]) + "\n")
+    argv = ("fit", "density", "my.csv", "--out", "m", "--no-progress", "--no-report")
+    assert "rows are named by: row" in pullback(*argv)[1]
+    found = rows_of(pullback("score", "m", "my.csv", "--out", "-")[1])
+    assert list(found[0]) == ["row", "log_density", "share_below", "predicted"]
+    assert [row["row"] for row in found] == [str(3 * k) for k in range(40)]
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -40,10 +40,12 @@ def score_file(model: FlowDensity, file: Path, out: Path) -> int:
             whole = ~np.isnan(score)
             named = dict(zip(table.names, table.columns, strict=True))
             count += len(score)
+            names = {name: named[name].tolist() for name in ids if name in named}
             write(
-                {name: named[name].tolist() for name in ids if name in named}
+                names
+                # A column of the table's own that is called so is what names its rows.
+                | ({} if "row" in names else {"row": table.rows.tolist()})
                 | {
-                    "row": table.rows.tolist(),
                     "log_density": _or_none(score, whole),
                     "share_below": _or_none(model.share_below(score), whole),
                     "predicted": _or_none(np.where(score < model.offset_, -1, 1), whole),
