@@ -37,7 +37,7 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
     all), that is the mixture. `report_` compares the two on rows that took no part in either.
     Log-densities are in nats and the table's own units.
 
-    The first training compiles, which takes some 15 seconds; later ones of tables of up to 4000
+    The first training compiles, which takes some 20 seconds; later ones of tables of up to 4000
     rows whose columns have the same next power of two find those programs again. Larger tables,
     and those of more than 16 columns, compile anew for another number of them.
 
