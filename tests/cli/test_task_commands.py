@@ -170,3 +170,10 @@ def test_a_file_that_lacks_a_column_of_the_model_leaves_the_old_scores(model, pu
     (tmp_path / "new.csv").write_text("a,b\n1,2\n1,x\n")
     assert pullback("score", "m", "new.csv", "--out", "scores.csv")[0] == 2
     assert (tmp_path / "scores.csv").read_text() == "old"
+
+
+def test_a_file_where_the_task_belongs_is_told_the_whole_command(pullback, tmp_path):
+    write(tmp_path / "my.csv", 5)
+    status, _, error = pullback("fit", "my.csv")
+    assert status == 2
+    assert error.strip().endswith("Try: pullback fit density my.csv --out MODEL")

@@ -144,3 +144,12 @@ def test_parts_are_apart_and_kernels_have_the_mass_one():
     grid = np.linspace(-8, 8, 2001)[:, None]
     found = kernel_density(random.normal(size=(200, 1)), random.normal(size=(50, 1)), grid)
     assert np.trapezoid(np.exp(found), grid[:, 0]) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("step", [0.01, 0.1, 0.25, 1.0, 3.0, 1e6])
+def test_a_draw_on_a_grid_is_the_number_that_one_would_write(step):
+    x = np.random.default_rng(0).integers(800, 1500, (200, 1)) * step
+    column = fit_columns(x + 0.3 * step, Repeats.of(x), copula=False)
+    drawn = column.from_line(np.linspace(-2, 2, 101)[:, None])[:, 0]
+    shortest = [repr(value).removesuffix(".0") for value in drawn.tolist()]
+    assert [f"{value:.12g}" for value in drawn] == shortest

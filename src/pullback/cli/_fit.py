@@ -9,6 +9,19 @@ from pullback.cli._common import BadUsage, Flag, OptionalName, as_file, in_one_l
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 
+TASKS = ("density",)
+
+
+def check_task(task: str) -> None:
+    """Raise `BadUsage` if there is no such task."""
+    if task in TASKS:
+        return
+    known = f"there is no task {task!r}; there is: {', '.join(TASKS)}"
+    if Path(task).is_file():
+        known += f". Try: pullback fit {TASKS[0]} {task} --out MODEL"
+    raise BadUsage(known)
+
+
 Columns = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES", help_behavior_hint="")]
 
 
@@ -42,8 +55,7 @@ def fit(
     """
     from pullback import data
 
-    if task != "density":
-        raise BadUsage(f"there is no task {task!r}; there is: density")
+    check_task(task)
     if not 0 < contamination <= 0.5:
         raise BadUsage(f"--contamination must be above 0 and at most 0.5, got {contamination:g}")
     if out.exists() and not out.is_dir():

@@ -68,8 +68,14 @@ class ColumnMap(NamedTuple):
         u = t * self.scale + self.mean
         with np.errstate(over="ignore"):
             x = np.where(self.log, np.exp(np.where(self.log, u, 0.0)), u)
-        steps = np.where(self.step > 0, self.step, 1.0)
-        return np.where(self.step > 0, np.round(x / steps) * steps, x)
+        for column, step in zip(x.T, self.step, strict=True):
+            if step > 0:
+                places = np.round(column / step)
+                parts = np.round(1 / step)
+                # 1255 hundredths are 12.55; 1255 times .01 is 12.550000000000002.
+                whole = abs(parts * step - 1) < 1e-9
+                column[:] = places / parts if whole else places * step
+        return x
 
 
 def fit_columns(x: Float[np.ndarray, "n d"], repeats: "Repeats", *, copula: bool) -> ColumnMap:

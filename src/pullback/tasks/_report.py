@@ -73,6 +73,9 @@ def verdict(report: dict[str, Any]) -> str:
         if name in ("rows", "flow"):
             continue
         gap, error = found["behind"], found["standard_error"] or np.inf
+        if gap == 0:
+            told.append(f"{name} the same")
+            continue
         sure = abs(gap) > 2 * error
         how = "behind" if gap > 0 else "ahead"
         told.append(
