@@ -153,3 +153,14 @@ def test_a_draw_on_a_grid_is_the_number_that_one_would_write(step):
     drawn = column.from_line(np.linspace(-2, 2, 101)[:, None])[:, 0]
     shortest = [repr(value).removesuffix(".0") for value in drawn.tolist()]
     assert [f"{value:.12g}" for value in drawn] == shortest
+
+
+@pytest.mark.parametrize("values", [[-1.0, 1.0], [0.5, 1.5, 2.5], [10.25, 10.5, 10.75], [3.0, 7.0]])
+def test_draws_lie_on_a_grid_that_0_is_no_place_of(values):
+    x = np.random.default_rng(0).choice(values, (300, 1))
+    repeats = Repeats.of(x)
+    column = fit_columns(repeats.spread(x, np.random.RandomState(0)), repeats, copula=False)
+    drawn = column.from_line(np.linspace(-1, 1, 51)[:, None])[:, 0]
+    places = (drawn - values[0]) / (values[1] - values[0])
+    np.testing.assert_allclose(places, np.round(places), atol=1e-12)
+    assert set(values) & set(drawn.tolist())

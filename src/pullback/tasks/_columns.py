@@ -24,6 +24,7 @@ class ColumnMap(NamedTuple):
     Attributes:
         log: columns that are positive and nearer to a normal distribution as logarithms.
         step: of a column on a grid (whole numbers, tenths) its step; 0 of others.
+        origin: a place of that grid: 0 where 0 is one.
         mean: m.
         scale: s.
         whiten: W.
@@ -32,6 +33,7 @@ class ColumnMap(NamedTuple):
 
     log: Bool[np.ndarray, " d"]
     step: Float[np.ndarray, " d"]
+    origin: Float[np.ndarray, " d"]
     mean: Float[np.ndarray, " d"]
     scale: Float[np.ndarray, " d"]
     whiten: Float[np.ndarray, "d d"]
@@ -68,13 +70,13 @@ class ColumnMap(NamedTuple):
         u = t * self.scale + self.mean
         with np.errstate(over="ignore"):
             x = np.where(self.log, np.exp(np.where(self.log, u, 0.0)), u)
-        for column, step in zip(x.T, self.step, strict=True):
+        for column, step, origin in zip(x.T, self.step, self.origin, strict=True):
             if step > 0:
-                places = np.round(column / step)
+                places = np.round((column - origin) / step)
                 parts = np.round(1 / step)
                 # 1255 hundredths are 12.55; 1255 times .01 is 12.550000000000002.
                 whole = abs(parts * step - 1) < 1e-9
-                column[:] = places / parts if whole else places * step
+                column[:] = origin + (places / parts if whole else places * step)
         return x
 
 
@@ -97,7 +99,8 @@ def fit_columns(x: Float[np.ndarray, "n d"], repeats: "Repeats", *, copula: bool
     values, vectors = np.linalg.eigh(covariance)
     # Columns that nearly say the same have a direction almost without spread.
     values = np.maximum(values, 1e-10 * values.max())
-    return ColumnMap(log, repeats.step, mean, scale, (vectors / np.sqrt(values)).T, scores)
+    whiten = (vectors / np.sqrt(values)).T
+    return ColumnMap(log, repeats.step, repeats.origin, mean, scale, whiten, scores)
 
 
 class Repeats(NamedTuple):
@@ -105,11 +108,13 @@ class Repeats(NamedTuple):
 
     Attributes:
         step: of a column on a grid its step, else 0.
+        origin: of such a grid a place: 0 where 0 is one.
         uneven: columns whose values repeat, and lie on none.
         positive: columns whose values are above 0, whatever noise is added.
     """
 
     step: Float[np.ndarray, " d"]
+    origin: Float[np.ndarray, " d"]
     uneven: Bool[np.ndarray, " d"]
     positive: Bool[np.ndarray, " d"]
 
@@ -120,7 +125,8 @@ class Repeats(NamedTuple):
         step = np.asarray([step or 0.0 for step in found])
         uneven = np.asarray([step is None for step in found])
         lowest = x - 0.5 * _width(x, step, uneven)
-        return cls(step, uneven, np.all(lowest > 0, axis=0))
+        origin = np.asarray([_origin(column, s) for column, s in zip(x.T, step, strict=True)])
+        return cls(step, origin, uneven, np.all(lowest > 0, axis=0))
 
     def spread(
         self, x: Float[np.ndarray, "n d"], generator: np.random.RandomState
@@ -156,6 +162,15 @@ def _step(column: Float[np.ndarray, " n"]) -> float | None:
     on_grid = np.abs(places - np.round(places)).max() < 0.05
     # A grid on which most places are empty is none, but by chance.
     return float(step) if on_grid and places[-1] < 1e5 else None
+
+
+def _origin(column: Float[np.ndarray, " n"], step: float) -> float:
+    """The place of a grid that is nearest to 0; 0 itself but for rounding, and where is no grid."""
+    if step == 0:
+        return 0.0
+    nearest = column[np.argmin(np.abs(column))]
+    rest = float(nearest - np.round(nearest / step) * step)
+    return rest if abs(rest) > 0.05 * step else 0.0
 
 
 def _skewed(column: Float[np.ndarray, " n"]) -> bool:
