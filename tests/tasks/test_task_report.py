@@ -14,7 +14,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
-        self.rows, self.words, self.sources = [], [], []
+        self.rows, self.words, self.sources, self.cell = [], [], [], False
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -24,15 +24,18 @@ class Page(HTMLParser):
             self.rows.append([])
         elif tag == "img":
             self.sources.append(dict(attrs)["src"])
+        self.cell = tag in ("td", "th")
+        if self.cell:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        self.cell = False
 
     def handle_data(self, data):
         if data.strip():
             self.words.append(data.strip())
-            if self.rows and self.rows[-1] is not None and self.get_starttag_text() in _CELLS:
-                self.rows[-1].append(data.strip())
-
-
-_CELLS = ("<td>", "<th>", '<td class="figure">', '<th class="figure">', '<td class="figure worst">')
+        if self.cell:
+            self.rows[-1][-1] += data
 
 
 def test_the_report_names_the_planted_row_and_its_column(tmp_path):

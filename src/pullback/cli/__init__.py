@@ -14,7 +14,7 @@ import tyro
 from pullback import __version__
 from pullback.cli._common import BadUsage
 from pullback.cli._data import cite, data
-from pullback.cli._fit import check_task, fit
+from pullback.cli._fit import fit, fit_help
 from pullback.cli._list import list_recipes
 from pullback.cli._record import gallery, record_run
 from pullback.cli._run import run, run_help
@@ -35,10 +35,10 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if argv[0] == "run" and not {"-h", "--help"} & set(argv[1:2]):
             return run(argv[1:])
-        if argv[0] == "fit" and len(argv) > 1 and not argv[1].startswith("-"):
-            check_task(argv[1])  # before what else is missing is told
+        if argv[0] == "fit":
+            return fit(argv[1:])
         commands = {
-            "fit": fit,
+            "fit": fit_help,
             "score": score,
             "sample": sample,
             "show": show,

@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from pullback.cli._common import BadUsage, as_file, in_one_line, set_up_jax
-from pullback.cli._fit import File
+from pullback.cli._fit_and_save import File
 
 Model = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Out = Annotated[Path, tyro.conf.arg(metavar="FILE")]

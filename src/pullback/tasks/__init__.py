@@ -8,11 +8,12 @@ a folder and `load` reads it, in another process and without the data.
 from pullback import _contents
 
 from ._card import card as card
+from ._card import write_report as write_report
 from ._density import FlowDensity as FlowDensity
 from ._load import load as load
 from ._outputs import sample_file as sample_file
 from ._outputs import score_file as score_file
-from ._page import write_report as write_report
 from ._store import ModelError as ModelError
+from ._task import AbstractTask as AbstractTask
 
 __all__, __dir__ = _contents.of(__name__)

@@ -1,38 +1,42 @@
-"""What a fitted model says of itself."""
+"""What a fitted model says of itself: its card, and its page."""
 
 import shlex
 from pathlib import Path
+from typing import Any
 
-from ._density import FlowDensity
+from ._page import write_page
+from ._task import AbstractTask
 
 
-def card(model: FlowDensity, folder: Path) -> str:
+def card(model: AbstractTask, folder: Path) -> str:
     """Data, columns, how good the fit is and beside what, and what to do next.
 
     Args:
         model: fitted.
         folder: where it is saved, for the commands.
     """
-    steps = f"{model.n_steps_} training steps" if model.n_steps_ else "no training step"
-    lines = [
-        f"{type(model).__name__}({model.method!r}) of {model.data_['source']}: "
-        f"{model.data_['rows']} rows, {steps}",
-        f"columns: {', '.join(model.columns_)}",
-        *([f"rows are named by: {model.id_column_}"] if model.id_column_ else []),
-        *model.notes_,
-        f"An anomaly is a row below {model.offset_:.6g} nats: "
-        f"{100 * model.contamination:g} % of the rows fitted.",
-        "next:",
-        *(f"  {command}" for command in commands(folder)),
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        [*model._card(), "next:", *(f"  {line}" for line in next_steps(model, folder))]
+    )
 
 
-def commands(folder: Path) -> list[str]:
-    """What to do with a saved model."""
-    name = shlex.quote(str(folder))
+def next_steps(model: AbstractTask, folder: Path) -> list[str]:
+    """What to do with a saved model, as command lines."""
     return [
-        f"pullback score {name} FILE --out scores.csv",
-        f"pullback sample {name} -n 1000 --out samples.csv",
+        *model._commands(shlex.quote(str(folder))),
         f'python -c "import pullback as pb; print(pb.tasks.load({str(folder)!r}).notes_)"',
     ]
+
+
+def write_report(model: AbstractTask, X: Any, folder: Path) -> Path:
+    """Write `report.html` beside a saved model: how good it is, beside what, and pictures.
+
+    Args:
+        model: fitted to these data.
+        X: the data, as `fit` took them.
+        folder: of the saved model.
+
+    Returns:
+        The page.
+    """
+    return write_page(model._report(X), folder, next_steps(model, folder))

@@ -1,30 +1,29 @@
 """`FlowDensity`: the density of the rows of a table, and its anomalies."""
 
 import hashlib
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.base import BaseEstimator, DensityMixin, OutlierMixin
+from sklearn.base import DensityMixin, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _flows
 from ._columns import ColumnMap, Repeats, describe, fit_columns, with_a_density
 from ._mixture import fit_mixture
+from ._page import Report
 from ._report import Parts, compare, kernel_density, split, verdict
 from ._rows import TableReader, Taken
 from ._scores import Scores
-from ._store import plain, write_model
+from ._task import AbstractTask
 
 _SHOWN = 1001  # quantiles of the scores that are kept
 _LEVELS = 64  # quantiles of each column that are kept
 
 
-class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
+class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
     r"""The density of the rows of a table by a normalising flow, and the rows it makes unlikely.
 
     $$ \log p(x) = \log p_0(f(x)) + \ln |\det \partial f / \partial x| $$
@@ -79,6 +78,11 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
     Source: Chen et al., Residual Flows for Invertible Generative Modeling, arXiv 1906.02735;
         Grathwohl et al., FFJORD, arXiv 1810.01367.
     """
+
+    _found = (
+        "columns_", "places_", "id_column_", "left_out_", "notes_", "data_", "report_", "offset_",
+        "n_steps_", "size_",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -202,34 +206,17 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         shares = np.interp(log_density, self.quantiles_, np.linspace(0, 1, _SHOWN), left=0, right=1)
         return np.where(np.isnan(log_density), np.nan, shares)
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the fitted model; `pullback.tasks.load` reads it, in another process or tomorrow.
-
-        Args:
-            folder: for `model.json`, text that says all of it, and `model.safetensors`, its arrays.
-        """
-        check_is_fitted(self)
-        settings = {name: plain(value) for name, value in self.get_params().items()}
-        settings["progress"] = None
-        if not isinstance(settings["random_state"], int):
-            settings["random_state"] = None
-        fitted = {name: plain(getattr(self, name)) for name in _FOUND if hasattr(self, name)}
+    def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {"quantiles": self.quantiles_, "levels": self.levels_}
         own = self.map_._asdict()
         scores = own.pop("scores")
         arrays |= {f"map.{name}": value for name, value in own.items()}
         if scores is not None:
             arrays |= {f"scores.{name}": value for name, value in scores._asdict().items()}
-        arrays |= _flows.arrays_of(self.flow_)
-        write_model(Path(folder), type(self).__name__, settings, fitted, arrays)
-        return Path(folder)
+        return arrays | _flows.arrays_of(self.flow_)
 
-    def _restore(self, fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> "FlowDensity":
-        for name, value in fitted.items():
-            setattr(self, name, value)
+    def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         self.columns_, self.size_ = tuple(self.columns_), _flows.Size(*self.size_)
-        if "feature_names_in_" in fitted:
-            self.feature_names_in_ = np.asarray(fitted["feature_names_in_"], object)
         scores = None
         if "scores.knots" in arrays:
             scores = Scores(*(arrays[f"scores.{name}"] for name in Scores._fields))
@@ -237,7 +224,29 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
         self.map_ = ColumnMap(**own, scores=scores)
         self.quantiles_, self.levels_ = arrays["quantiles"], arrays["levels"]
         self.flow_ = _flows.from_arrays(self.size_, arrays)
-        return self
+
+    def _card(self) -> list[str]:
+        steps = f"{self.n_steps_} training steps" if self.n_steps_ else "no training step"
+        return [
+            f"FlowDensity({self.method!r}) of {self.data_['source']}: "
+            f"{self.data_['rows']} rows, {steps}",
+            f"columns: {', '.join(self.columns_)}",
+            *([f"rows are named by: {self.id_column_}"] if self.id_column_ else []),
+            *self.notes_,
+            f"An anomaly is a row below {self.offset_:.6g} nats: "
+            f"{100 * self.contamination:g} % of the rows fitted.",
+        ]
+
+    def _commands(self, name: str) -> list[str]:
+        return [
+            f"pullback score {name} FILE --out scores.csv",
+            f"pullback sample {name} -n 1000 --out samples.csv",
+        ]
+
+    def _report(self, given: Any) -> Report:
+        from ._density_page import density_page
+
+        return density_page(self, given)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -309,9 +318,3 @@ class FlowDensity(OutlierMixin, DensityMixin, BaseEstimator):
             self.notes_.append(verdict(self.report_))
         if self.n_steps_ == 0:
             self.notes_.append("The model is the mixture of Gaussians that training starts from.")
-
-
-_FOUND = (
-    "columns_", "places_", "id_column_", "left_out_", "notes_", "data_", "report_", "offset_",
-    "n_steps_", "size_", "n_features_in_", "feature_names_in_",
-)  # fmt: skip

@@ -2,14 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ._density import FlowDensity
 from ._store import ModelError, read_model
+from ._task import AbstractTask
 
-_TASKS = {"FlowDensity": FlowDensity}
+_TASKS: dict[str, type[AbstractTask]] = {task.__name__: task for task in (FlowDensity,)}
 
 
-def load(folder: str | os.PathLike[str]) -> FlowDensity:
+def load(folder: str | os.PathLike[str]) -> Any:
     """A fitted model that `save` wrote: it needs none of the data, and runs nothing that it reads.
 
     Args:
@@ -33,4 +35,6 @@ def load(folder: str | os.PathLike[str]) -> FlowDensity:
     record, arrays = read_model(folder)
     if record["task"] not in _TASKS:
         raise ModelError(f"{folder} holds a {record['task']!r}, which this version does not know.")
-    return _TASKS[record["task"]](**record["settings"])._restore(record["fitted"], arrays)
+    model = _TASKS[record["task"]](**record["settings"])
+    model.restore(record["fitted"], arrays)
+    return model

@@ -1,0 +1,18 @@
+"""The glossary of the pages."""
+
+WORDS = {
+    "log-density": "how likely a row is, as the natural logarithm of the density in the table's "
+    "own units; only differences between rows mean something.",
+    "nat": "the unit of log-densities; one nat more is 2.7 times as likely.",
+    "standard error": "how far a mean of that many rows is off by chance; twice as much is rare.",
+    "log loss": "the mean of minus the logarithm of the probability that was given to what came "
+    "true; lower is better, and 0 is to be sure and right.",
+    "Brier score": "the mean squared distance of the probabilities from what came true; lower is "
+    "better.",
+    "ECE": "the expected calibration error: how far, in the mean, the probability that was given "
+    "is from the share that came true; 0 is calibrated.",
+    "coverage": "the share of true values that lie inside of a band; of a 90 % band it should be "
+    "90 %.",
+    "conformal": "said of a band whose width is taken from the errors on held-out data, so that it "
+    "covers what it says, whatever the model, on data of the same kind.",
+}
