@@ -53,7 +53,7 @@ long-cases: $(VENV)/.test ## measure every test, and list the cases that `make t
 lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_reproduction.py --check
 

@@ -68,7 +68,7 @@ def _torch_mlp(mlp: eqx.nn.MLP) -> torch.nn.Sequential:
     """The same weights in PyTorch."""
     layers: list[torch.nn.Module] = []
     for layer in mlp.layers:
-        copy = torch.nn.Linear(layer.in_features, layer.out_features)  # pyright: ignore[reportArgumentType]
+        copy = torch.nn.Linear(layer.in_features, layer.out_features)  # pyrefly: ignore
         with torch.no_grad():
             copy.weight.copy_(torch.tensor(np.array(layer.weight)))
             copy.bias.copy_(torch.tensor(np.array(layer.bias)))
@@ -76,7 +76,7 @@ def _torch_mlp(mlp: eqx.nn.MLP) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers[:-1])
 
 
-def pyro_call(objective: Any, vae: VAE, x: jax.Array) -> Callable[[], float]:
+def pyro_call(objective: Any, vae: Any, x: jax.Array) -> Callable[[], float]:
     """Value and gradient of an objective of Pyro's."""
     encoder, decoder = _torch_mlp(vae.encoder.net), _torch_mlp(vae.decoder.net)
     images = torch.tensor(np.array(x))

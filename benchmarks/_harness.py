@@ -59,7 +59,7 @@ def compile_program(
         program = lowered.compile()
         end = time.perf_counter()
         times.append(CompileTime(after_trace - start, after_lower - after_trace, end - after_lower))
-    return program, min(times, key=lambda each: each.total)
+    return program, min(times, key=lambda each: each.total)  # pyrefly: ignore
 
 
 def race(

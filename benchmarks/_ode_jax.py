@@ -67,7 +67,7 @@ def pullback_solve(stepping: str) -> Callable[..., Any]:
             solver=diffrax.Dopri5(),
             rtol=TOLERANCE,
             atol=TOLERANCE,
-            stepping=stepping,
+            stepping=stepping,  # pyrefly: ignore
             throw=False,
         )
         stats = solution.stats
@@ -80,7 +80,7 @@ def pullback_solve(stepping: str) -> Callable[..., Any]:
 def diffrax_solve(layers, y0):
     """`diffrax.diffeqsolve` with its default adjoint, one step size for the batch."""
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(field),  # pyright: ignore[reportArgumentType]
+        diffrax.ODETerm(field),
         diffrax.Dopri5(),
         0.0,
         1.0,

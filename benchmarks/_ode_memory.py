@@ -43,7 +43,7 @@ def pullback_solve(adjoint) -> Callable[..., Any]:
 def diffrax_solve(adjoint) -> Callable[..., Any]:
     def solve(layers, y0, steps: int):
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(field),  # pyright: ignore[reportArgumentType]
+            diffrax.ODETerm(field),
             diffrax.Dopri5(),
             0.0,
             1.0,

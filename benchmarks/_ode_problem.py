@@ -77,7 +77,7 @@ def reference(size: Size) -> Answer:
 
     def loss(layers, y0):
         solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(field),  # pyright: ignore[reportArgumentType]
+            diffrax.ODETerm(field),
             diffrax.Dopri8(),
             0.0,
             1.0,

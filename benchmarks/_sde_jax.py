@@ -39,7 +39,7 @@ def diffrax_solve(adjoint):
         )
         noise = lambda t, y, layers: lineax.DiagonalLinearOperator(diffusion(t, y, layers))
         solution = diffrax.diffeqsolve(
-            diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(noise, path)),  # pyright: ignore[reportArgumentType]
+            diffrax.MultiTerm(diffrax.ODETerm(drift), diffrax.ControlTerm(noise, path)),
             diffrax.Midpoint(),
             0.0,
             1.0,

@@ -65,7 +65,7 @@ def run(*, rounds: int = 5) -> dict[str, dict[str, Any]]:
     calls, found = {}, {}
     for name, task in tasks.items():
         program, compiling = compile_program(jax.value_and_grad(task, argnums=(0, 1)), params, z)
-        memory = program.memory_analysis()  # pyright: ignore[reportFunctionMemberAccess]
+        memory = program.memory_analysis()  # pyrefly: ignore
         found[name] = {
             "compile": compiling.total,
             "bytes": memory.temp_size_in_bytes,

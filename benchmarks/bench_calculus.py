@@ -107,7 +107,7 @@ def time_divergences() -> None:
             probe = None if draw is None else draw(ys[0], key=jr.key(2))
 
             def value(weights, ys, method=method, probe=probe):
-                return jax.vmap(lambda y: method(lambda y: network(weights, y), y, probe))(ys)
+                return jax.vmap(lambda y: method(lambda y: network(weights, y), y, probe))(ys)  # pyrefly: ignore
 
             def loss(weights, ys, value=value):
                 velocity, divergence = value(weights, ys)

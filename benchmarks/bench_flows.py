@@ -191,7 +191,7 @@ def memory(caps: list[int]) -> dict[int, float]:
             return jnp.sum(jax.vmap(one)(x, jr.split(key, len(x))))
 
         program, _ = compile_program(jax.grad(loss), params, x, jr.key(0))
-        analysis = program.memory_analysis()  # pyright: ignore[reportFunctionMemberAccess]
+        analysis = program.memory_analysis()  # pyrefly: ignore
         found[cap] = analysis.temp_size_in_bytes
     return found
 

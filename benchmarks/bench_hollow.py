@@ -78,8 +78,8 @@ def measure(dim: int, task: Callable, options: argparse.Namespace) -> dict[str, 
         probe = None if way is None else way.probe(ys[0], key=jr.key(2))
         program, compiling = compile_program(task(way, probe), net, ys)
         calls[name] = lambda program=program: jax.block_until_ready(program(net, ys))
-        cost = program.cost_analysis()  # pyright: ignore[reportFunctionMemberAccess]
-        memory = program.memory_analysis()  # pyright: ignore[reportFunctionMemberAccess]
+        cost = program.cost_analysis()  # pyrefly: ignore
+        memory = program.memory_analysis()  # pyrefly: ignore
         rows[name] = {
             "flops": (cost[0] if isinstance(cost, list) else cost)["flops"],
             "bytes": memory.temp_size_in_bytes,

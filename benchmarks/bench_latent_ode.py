@@ -58,7 +58,7 @@ def measure(size: Size, options: argparse.Namespace) -> dict:
     state = {"at": arguments[:2]}
 
     def run():
-        *state["at"], value = program(*state["at"], *arguments[2:])  # pyright: ignore[reportArgumentType]
+        *state["at"], value = program(*state["at"], *arguments[2:])  # pyrefly: ignore
         return jax.block_until_ready(value)
 
     timings = race(

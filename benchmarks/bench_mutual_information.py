@@ -98,7 +98,7 @@ def measure(batch: int, options: argparse.Namespace) -> dict[str, dict[str, Any]
     for name in of_scores(jnp.zeros((2, 2)), log_q):
         program, compiling = compile_program(jax_task(name), x, y, log_q)
         calls[name] = lambda program=program: jax.block_until_ready(program(x, y, log_q))
-        memory = program.memory_analysis()  # pyright: ignore[reportFunctionMemberAccess]
+        memory = program.memory_analysis()  # pyrefly: ignore
         rows[name] = {
             "compile": compiling.total,
             "bytes": memory.temp_size_in_bytes,

@@ -85,7 +85,7 @@ def measure(latents: int, options: argparse.Namespace) -> dict[str, dict[str, An
         calls[name] = lambda program=program, params=params: jax.block_until_ready(
             program(params, x, jr.key(2))
         )
-        cost = program.cost_analysis()  # pyright: ignore[reportFunctionMemberAccess]
+        cost = program.cost_analysis()  # pyrefly: ignore
         rows[name] = {
             "flops": (cost[0] if isinstance(cost, list) else cost)["flops"],
             "compile": compiling.total,

@@ -43,7 +43,7 @@ def measure(size: Size, options: argparse.Namespace) -> dict:
         losses[name], compiles[name] = float(program(*arguments)[0]), compile_time.total
     for name, solve in _sde_torch.SOLVES.items():
         if not options.without_torch:
-            calls[name] = _sde_torch.training_step(solve, *problem(size), STEPS)  # pyright: ignore[reportCallIssue]
+            calls[name] = _sde_torch.training_step(solve, *problem(size), STEPS)  # pyrefly: ignore
             losses[name] = calls[name]()
     timings = race(calls, rounds=options.rounds, turn=options.turn)
     return {

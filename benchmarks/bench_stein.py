@@ -90,7 +90,7 @@ def measure(rows: int, options: argparse.Namespace) -> dict[str, dict[str, Any]]
     for name, task in jax_tasks(options.steps, options.batch_size).items():
         program, compiling = compile_program(task, x, jr.key(1))
         calls[name] = lambda program=program: jax.block_until_ready(program(x, jr.key(1)))
-        memory = program.memory_analysis()  # pyright: ignore[reportFunctionMemberAccess]
+        memory = program.memory_analysis()  # pyrefly: ignore
         found[name] = {"compile": compiling.total, "bytes": memory.temp_size_in_bytes}
     calls["NumPy, all pairs at once"] = lambda: numpy_kernel_test(array)
     calls["PyTorch, all pairs at once"] = lambda: torch_kernel_test(tensor)

@@ -35,7 +35,7 @@ def moments(family, params):
 )
 def test_the_bounds_are_the_roots_at_which_the_divergence_is_delta(delta, narrow, wide):
     for side, known in (("narrow", narrow), ("wide", wide)):
-        bound = BoundedScaleNormal(1, delta, side).bound  # pyright: ignore[reportArgumentType]
+        bound = BoundedScaleNormal(1, delta, side).bound  # pyrefly: ignore
         assert bound == pytest.approx(known, abs=6e-5)
         assert (bound**2 - 1) / 2 - np.log(bound) == pytest.approx(delta, rel=1e-10)
 

@@ -93,7 +93,7 @@ def test_the_rate_is_that_of_the_density_itself():
             dimensionwise_derivatives(lambda t, x, args, f=f: f(x), 0.0, x, order=order)
             for f, order in ((drift, 1), (squared, 2), (score, 1))
         ]
-        return fokker_planck_rate(*parts)  # pyright: ignore[reportArgumentType]
+        return fokker_planck_rate(*parts)  # pyrefly: ignore
 
     found = rate(x)
     np.testing.assert_allclose(found, want, rtol=1e-12)

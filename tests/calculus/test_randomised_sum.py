@@ -173,7 +173,7 @@ def test_importance_weighted_bounds_sum_to_the_log_evidence(exact):
     stop = truncation.sample((n,), key=jr.key(9))
     step = lambda place: (terms[place, jnp.arange(n)], place + 1)
     found = np.asarray(randomised_sum(step, jnp.zeros(n, int), truncation, stop, exact=1))
-    truth = stats.multivariate_normal(np.zeros(dim), 2 * np.eye(dim)).logpdf(np.asarray(x))  # pyright: ignore[reportArgumentType]
+    truth = stats.multivariate_normal(np.zeros(dim), 2 * np.eye(dim)).logpdf(np.asarray(x))  # pyrefly: ignore
     error = found.std() / np.sqrt(n)
     assert abs(found.mean() - truth) < 4 * error
     assert error < 0.05

@@ -46,7 +46,7 @@ def wild(**options: Any):
 
 
 def gaussian(x, end=END):
-    return multivariate_normal(np.zeros(3), end @ end.T).logpdf(x)  # pyright: ignore[reportArgumentType]
+    return multivariate_normal(np.zeros(3), end @ end.T).logpdf(x)  # pyrefly: ignore
 
 
 @pytest.mark.parametrize("stepping", ["per_sample", "joint"])

@@ -37,7 +37,7 @@ def test_a_linear_hollow_field_has_the_density_of_a_gaussian():
         LinearHollow(), StandardNormal(3), HollowDivergence(), t1=time, rtol=1e-10, atol=1e-10
     )
     end = np.asarray(expm((np.diag(DIAGONAL) + REST) * time))
-    gaussian = multivariate_normal(np.zeros(3), end @ end.T)  # pyright: ignore[reportArgumentType]
+    gaussian = multivariate_normal(np.zeros(3), end @ end.T)  # pyrefly: ignore
     np.testing.assert_allclose(flow.log_prob(POINTS), gaussian.logpdf(POINTS), rtol=0, atol=1e-7)
     _, log_det = flow.transform_and_log_det(POINTS)
     np.testing.assert_allclose(log_det, time * np.sum(DIAGONAL), rtol=0, atol=1e-9)

@@ -213,7 +213,7 @@ def test_two_layers_leak_and_the_check_says_where():
 
 def test_errors_name_the_argument():
     with pytest.raises(TypeError, match="conditioner"):
-        HollowNet(lambda t, y: y[:, None], key=jr.key(0))  # pyright: ignore[reportArgumentType]
+        HollowNet(lambda t, y: y[:, None], key=jr.key(0))  # pyrefly: ignore
     with pytest.raises(ValueError, match="`width` must be 1 or more, got 0"):
         TwoSidedConditioner(3, 2, 0, key=jr.key(0))
     with pytest.raises(ValueError, match="`heads` must be 1 or more, got 0"):

@@ -91,7 +91,7 @@ def unrolled(solver, hs, y0, ts, theta, steps=None):
         for c, row in zip(tableau.c, tableau.a_lower, strict=True):
             inner = y + h * sum(float(w) * k for w, k in zip(row, ks, strict=True))
             ks.append(pendulum(t + float(c) * h, inner, theta))
-        y1 = inner
+        y1 = inner  # pyrefly: ignore
         if not tableau.ssal:
             y1 = y + h * sum(float(w) * k for w, k in zip(tableau.b_sol, ks, strict=True))
         dense = solver.interpolation_cls(t0=t, t1=t + h, y0=y, y1=y1, k=h * jnp.stack(ks))

@@ -46,9 +46,9 @@ def test_a_claim_without_a_sensible_bound_is_refused(bounds):
 
 def test_holds_cannot_be_given():
     with pytest.raises(TypeError):
-        Claim("s", value=2.0, at_most=1.0, reference="r", holds=True)  # pyright: ignore[reportCallIssue]
+        Claim("s", value=2.0, at_most=1.0, reference="r", holds=True)  # pyrefly: ignore
     with pytest.raises(AttributeError):
-        Claim("s", value=2.0, at_most=1.0, reference="r").holds = True  # pyright: ignore[reportAttributeAccessIssue]
+        Claim("s", value=2.0, at_most=1.0, reference="r").holds = True  # pyrefly: ignore
 
 
 def test_bounds_as_text():

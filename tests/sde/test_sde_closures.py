@@ -105,7 +105,7 @@ def test_a_function_of_two_arguments_and_an_if_on_a_number_are_named(key):
     start = {"y0": jnp.ones(2), "ts": [0.0, 1.0], "key": key, "solver": diffrax.Euler(), "steps": 1}
     ones = lambda t, y, a: jnp.ones_like(y)
     with pytest.raises(TypeError, match="diffusion must be a function diffusion"):
-        pb.sde.solve(ones, lambda t, y: y, **start)  # pyright: ignore[reportArgumentType]
+        pb.sde.solve(ones, lambda t, y: y, **start)  # pyrefly: ignore
     with pytest.raises(jax.errors.TracerBoolConversionError) as caught:
         pb.sde.solve(lambda t, y, a: y if y[0] > 0 else -y, ones, **start)
     assert any("drift is traced" in note for note in caught.value.__notes__)

@@ -128,7 +128,7 @@ def test_replay_is_the_gradient_of_a_bare_scan_to_rounding(segment, checkpoints,
         return jnp.sum(weights * sol.ys)
 
     def bare(nets, y0):
-        return jnp.sum(weights * bare_midpoint(*nets, at, y0, times, steps, key))  # pyright: ignore[reportCallIssue]
+        return jnp.sum(weights * bare_midpoint(*nets, at, y0, times, steps, key))  # pyrefly: ignore
 
     nets, static = eqx.partition((f, g), eqx.is_array)
     call = lambda fn: jax.jit(
@@ -228,7 +228,7 @@ def test_memory_of_the_stochastic_adjoint_is_flat_and_that_of_replay_bounded(key
 
         compiled = jax.jit(jax.grad(loss)).lower(nets).compile()
         # Besides states, a step has two times, a number and a mark.
-        return compiled.memory_analysis().temp_size_in_bytes - 40 * steps  # pyright: ignore[reportOptionalMemberAccess]
+        return compiled.memory_analysis().temp_size_in_bytes - 40 * steps  # pyrefly: ignore
 
     assert memory(STOCHASTIC, 1024) < 1.05 * memory(STOCHASTIC, 64)
     state = y0.size * 8
@@ -247,8 +247,8 @@ def step_back(interpretation, steps, key):
     increments = jnp.diff(w, axis=0)
     dt = jnp.asarray(1.0 / steps)
     t = jnp.zeros(())
-    forward = lambda y, dw: (method.step(equation, t, dt, [dw], y, None), None)  # pyright: ignore[reportOptionalMemberAccess]
-    backward = lambda y, dw: (method.step(equation, t, -dt, [-dw], y, None), None)  # pyright: ignore[reportOptionalMemberAccess]
+    forward = lambda y, dw: (method.step(equation, t, dt, [dw], y, None), None)  # pyrefly: ignore
+    backward = lambda y, dw: (method.step(equation, t, -dt, [-dw], y, None), None)  # pyrefly: ignore
     start = jnp.ones(200)
     end, _ = jax.lax.scan(forward, start, increments)
     again, _ = jax.lax.scan(backward, end, increments, reverse=True)

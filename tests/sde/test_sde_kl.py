@@ -155,7 +155,7 @@ T = 2.0
 def evidence():
     gaps = np.abs(TIMES[:, None] - TIMES[None])
     cov = SIGMA**2 / (2 * THETA) * np.exp(-THETA * gaps) + SEEN**2 * np.eye(len(TIMES))
-    return multivariate_normal(np.zeros(len(TIMES)), cov).logpdf(VALUES)  # pyright: ignore[reportArgumentType]
+    return multivariate_normal(np.zeros(len(TIMES)), cov).logpdf(VALUES)  # pyrefly: ignore
 
 
 def information(steps):

@@ -26,7 +26,7 @@ def arctan_diffusion(t, y, p):
 class Table(diffrax.AbstractBrownianPath):
     """A Brownian path on [0, 1] that is known at equal times."""
 
-    values: Float[Array, "times paths"]
+    values: Float[Array, "times paths"]  # pyrefly: ignore
     t0 = 0.0
     t1 = 1.0
     levy_area = diffrax.BrownianIncrement
@@ -54,7 +54,7 @@ def test_strong_order_by_regression_on_one_brownian_path(solver, order, key):
     # dX = -p^2 sin X cos^3 X dt + p cos^2 X dW (Ito) has X = arctan(pW + tan X0).
     paths, p = 400, jnp.asarray(0.8)
     rises = jr.normal(key, (64, paths)) / 8
-    tree = Table(jnp.concatenate([jnp.zeros((1, paths)), jnp.cumsum(rises, axis=0)]))  # pyright: ignore[reportCallIssue]
+    tree = Table(jnp.concatenate([jnp.zeros((1, paths)), jnp.cumsum(rises, axis=0)]))  # pyrefly: ignore
     ito = isinstance(solver, diffrax.AbstractItoSolver)
     start = jnp.full(paths, 0.3)
     truth = jnp.arctan(p * tree.values[-1] + jnp.tan(0.3))

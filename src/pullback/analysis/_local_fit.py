@@ -190,9 +190,9 @@ def _fit(
             free, state = carry
             grads = jax.grad(loss)(free, key)
             with standard_promotion():
-                updates: Any
-                updates, state = optimiser.update(grads, state)
-            updates = updates[0], jax.tree.map(lambda leaf: slower * leaf, updates[1])
+                found, state = optimiser.update(grads, state)
+            rises: Any = found
+            updates = rises[0], jax.tree.map(lambda leaf: slower * leaf, rises[1])
             return (optax.apply_updates(free, updates), state), None
 
         free = (start, weights)

@@ -124,7 +124,7 @@ def _parse(recipe: runs.Experiment, flags: list[str]) -> tuple[RunOptions, Any]:
 
     def gather(
         run: RunOptions = RunOptions(),
-        config: recipe.config = recipe.presets[preset],  # pyright: ignore[reportInvalidTypeForm]
+        config: recipe.config = recipe.presets[preset],  # pyrefly: ignore
     ) -> tuple[RunOptions, Any]:
         return run, config
 

@@ -5,6 +5,7 @@ import difflib
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pullback.data._errors import DataError
 
@@ -15,6 +16,7 @@ _PANDAS_INDEX = ("__index_level_", "Unnamed: ")
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the line that it ends on, from 1."""
+    reader: Any = None
     try:
         # utf-8-sig: spreadsheets put a byte order mark in front.
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -112,7 +112,7 @@ def tableau_of(solver: diffrax.AbstractSolver) -> Tableau | None:
         return Tableau((), (1.0,), None, (0.0,), 1, False, _linear)
     if not _steps_by_its_tableau(solver):
         return None
-    t: Any = solver.tableau  # pyright: ignore[reportAttributeAccessIssue]
+    t: Any = solver.tableau  # pyrefly: ignore
     a = tuple(tuple(map(float, row)) for row in t.a_lower)
     fsal = bool(t.fsal and t.ssal)
     b_error = tuple(map(float, t.b_error))

@@ -120,7 +120,7 @@ class SDIRK(diffrax.AbstractAdaptiveSolver):
         result = diffrax.RESULTS.where(
             converged,
             diffrax.RESULTS.successful,
-            diffrax.RESULTS.nonlinear_divergence,  # pyright: ignore[reportArgumentType]
+            diffrax.RESULTS.nonlinear_divergence,  # pyrefly: ignore
         )
         return y1, error, {"y0": y0, "y1": y1}, None, result
 

@@ -71,14 +71,14 @@ class Claim:
         >>> round(claim.value, 6), round(claim.spread, 6), claim.seeds
         (3.7, 0.1, 3)
         """
-        values = [float(value) for value in values]
+        found = [float(value) for value in values]
         return cls(
             sentence,
-            value=statistics.fmean(values),
+            value=statistics.fmean(found),
             at_most=at_most,
             at_least=at_least,
-            spread=statistics.stdev(values) if len(values) > 1 else None,
-            seeds=len(values),
+            spread=statistics.stdev(found) if len(found) > 1 else None,
+            seeds=len(found),
             unit=unit,
             reference=reference,
         )

@@ -77,7 +77,7 @@ def template(name: str) -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "duration": _duration}
-    environment.globals |= {"measured": measured}
+    environment.globals["measured"] = measured  # pyrefly: ignore
     return environment.get_template(name)
 
 

@@ -183,9 +183,17 @@ class _AtNodes(diffrax.AbstractWrappedSolver):
         return self.outer.init(terms, t0, t1, y0, args)
 
     def step(
-        self, terms: Any, t0: Any, t1: Any, y0: PyTree, args: PyTree, solver_state: Any, jump: Any
+        self,
+        terms: Any,
+        t0: Any,
+        t1: Any,
+        y0: PyTree,
+        args: PyTree,
+        solver_state: Any,
+        made_jump: Any,
     ) -> tuple:
-        y1, error, _, state, result = self.outer.step(terms, t0, t1, y0, args, solver_state, jump)
+        found = self.outer.step(terms, t0, t1, y0, args, solver_state, made_jump)
+        y1, error, _, state, result = found
         return y1, error, {"y0": y0, "y1": y1}, state, result
 
     def func(self, terms: Any, t0: Any, y0: PyTree, args: PyTree) -> Any:

@@ -198,7 +198,7 @@ def _check_interpretation(
             "if the diffusion does not read y; else use diffrax.Heun() or SPaRK()"
         )
     declared = declared or getattr(drift, "interpretation", None)
-    if declared not in (None, solves):
+    if declared is not None and declared != solves:
         fits = "Midpoint() or Heun()" if declared == "stratonovich" else "Euler() or ItoMilstein()"
         raise ValueError(
             f"the equation is of {declared.capitalize()}'s kind, but {name} solves one of "

@@ -122,8 +122,9 @@ def _read_by(leaf: Any) -> dict[str, Any]:
         if leaf.__name__ == "<lambda>":
             parts |= {".constants": _constants(leaf.__code__)}
         return parts
-    if callable(leaf) and isinstance(getattr(leaf, "__wrapped__", None), types.FunctionType):
-        return _read_by(leaf.__wrapped__)
+    wrapped = getattr(leaf, "__wrapped__", None)
+    if callable(leaf) and isinstance(wrapped, types.FunctionType):
+        return _read_by(wrapped)
     if type(leaf).__repr__ is object.__repr__ and not isinstance(leaf, type):
         held = getattr(leaf, "__dict__", {})
         return {f".{name}": value for name, value in sorted(held.items())}

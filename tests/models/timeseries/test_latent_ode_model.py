@@ -65,7 +65,7 @@ def model_of(case, anchor="first", shift=0.0, **options: Any):
         field=lambda t, z, args: jnp.asarray(matrix) @ z,
         decoder=lambda z: jnp.asarray(decoder) @ z,
         likelihood=ts.Normal(NOISE),
-        anchor=anchor,  # pyright: ignore[reportArgumentType]
+        anchor=anchor,  # pyrefly: ignore
         **settings,
     )
 
@@ -79,7 +79,7 @@ def observed_of(case, garbage=0.0):
 def evidence(case, anchor):
     design, x = regression(case, anchor)
     covariance = design @ design.T + NOISE**2 * np.eye(len(x))
-    return float(multivariate_normal(np.zeros(len(x)), covariance).logpdf(x))  # pyright: ignore[reportArgumentType]
+    return float(multivariate_normal(np.zeros(len(x)), covariance).logpdf(x))  # pyrefly: ignore
 
 
 @pytest.mark.parametrize("anchor", ["first", "last"])
@@ -158,10 +158,10 @@ def test_the_kl_is_its_monte_carlo_mean():
     log_q = np.asarray(jax.vmap(posterior.log_prob)(jnp.asarray(z)))
     normal = multivariate_normal(
         np.asarray(posterior.mean),
-        np.diag(np.asarray(posterior.std) ** 2),  # pyright: ignore[reportArgumentType]
-    )  # pyright: ignore[reportArgumentType]
+        np.diag(np.asarray(posterior.std) ** 2),  # pyrefly: ignore
+    )
     np.testing.assert_allclose(log_q[:50], normal.logpdf(z[:50]), rtol=1e-10)
-    terms = log_q - multivariate_normal(np.zeros(2), np.eye(2)).logpdf(z)  # pyright: ignore[reportArgumentType]
+    terms = log_q - multivariate_normal(np.zeros(2), np.eye(2)).logpdf(z)  # pyrefly: ignore
     error = terms.std() / math.sqrt(len(terms))
     assert abs(float(posterior.kl()) - terms.mean()) < 4 * error
 
@@ -223,8 +223,8 @@ def test_the_gradient_is_a_finite_difference(key):
     model, batch = small(poisson=1), ts.TrainingSeries(observed_of("decays"))
     value, grads = gradient(model, batch, key)
     params, rest = eqx.partition(model, eqx.is_inexact_array)
-    flat, unravel = jax.flatten_util.ravel_pytree(params)  # pyright: ignore[reportAttributeAccessIssue]
-    slope = jax.flatten_util.ravel_pytree(grads)[0]  # pyright: ignore[reportAttributeAccessIssue]
+    flat, unravel = jax.flatten_util.ravel_pytree(params)  # pyrefly: ignore
+    slope = jax.flatten_util.ravel_pytree(grads)[0]  # pyrefly: ignore
     direction = jr.normal(key, flat.shape) / math.sqrt(flat.size)
     step = 1e-5
     ends = [

@@ -251,7 +251,7 @@ def test_one_step_log_probabilities_are_scipys():
     times, values, mask = series()
     model = ts.predictor("decay", VARIABLES, SIZE, likelihood=ts.Normal(0.7), key=jr.key(8))
     mean = np.asarray(model.one_step(times, values, mask))
-    expected = np.where(mask, norm(mean, 0.7).logpdf(np.asarray(values)), 0.0)  # pyright: ignore[reportAttributeAccessIssue]
+    expected = np.where(mask, norm(mean, 0.7).logpdf(np.asarray(values)), 0.0)  # pyrefly: ignore
     np.testing.assert_allclose(model.log_prob(times, values, mask), expected, rtol=1e-10)
     batch = ts.Observations(times[None], values[None], mask[None])
     loss, metrics = ts.one_step_loss(model, batch, key=jr.key(0))
@@ -302,7 +302,7 @@ def test_an_encoder_runs_towards_its_anchor(anchor, expected):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ts.recurrent_cell("lstm", 1, 4, key=jr.key(0)), "`kind` must be"),  # pyright: ignore[reportArgumentType]
+        (lambda: ts.recurrent_cell("lstm", 1, 4, key=jr.key(0)), "`kind` must be"),  # pyrefly: ignore
         (
             lambda: ts.ODETransition(lambda t, h, args: h, steps=0),
             "`steps` must be 1 or more, got 0",

@@ -289,7 +289,7 @@ def test_one_step_predictions_of_classes_are_probabilities():
     values = np.where(MASK[0], data_of(ts.Categorical(4))[0], 0).astype(int)
     expected = np.log(np.take_along_axis(np.asarray(chance), values[..., None], -1))[..., 0]
     np.testing.assert_allclose(model.log_prob(*series), np.where(MASK[0], expected, 0), rtol=1e-6)
-    assert model.predict(*series, jnp.asarray([0.5])).shape == (1, 2, 4)
+    assert model.predict(*series, jnp.asarray([0.5])).shape == (1, 2, 4)  # pyrefly: ignore
 
 
 def test_the_fitted_noise_is_of_a_normal_alone(key):

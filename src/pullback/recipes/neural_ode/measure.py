@@ -31,7 +31,12 @@ def dial(net: ODENet, probe: Labelled, tolerances: Sequence[float]) -> dict[str,
     with jax.enable_x64(True):
         exact = np.asarray(_exact(double(net), double(probe.x)))
     x, y = map(jnp.asarray, probe)
-    rows = {"nfe": [], **{name: [] for name in ADJOINTS}, "logit_error": [], "wrong": []}
+    rows: dict[str, list] = {
+        "nfe": [],
+        **{name: [] for name in ADJOINTS},
+        "logit_error": [],
+        "wrong": [],
+    }
     for tolerance in map(jnp.asarray, tolerances):
         logits, counts = _at(net, x, y, tolerance)
         for name, count in counts.items():
@@ -65,7 +70,7 @@ def _at(
         cotangent, logits = jax.grad(loss, has_aux=True)(solution.ys[-1])
         _, stats = pull(jnp.stack([jnp.zeros_like(cotangent), cotangent]))
         counts |= {"nfe": solution.stats.nfe, name: stats.nfe}
-    return logits, counts
+    return logits, counts  # pyrefly: ignore
 
 
 def trap() -> dict[str, np.ndarray]:

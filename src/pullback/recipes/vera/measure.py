@@ -94,7 +94,8 @@ def _of_linear(
     pair: tuple[LatentGenerator, Array], draws: int, sizes: tuple[int, ...]
 ) -> dict[str, Array]:
     generator, key = pair
-    weight, variance = generator.net.weight, generator.sigma**2
+    net: Any = generator.net
+    weight, variance = net.weight, generator.sigma**2
     posterior = jnp.linalg.inv(jnp.eye(3) + weight.T @ weight / variance)
     spread = weight @ weight.T + variance * jnp.eye(5)
     score = lambda x: -jnp.linalg.solve(spread, x.T).T

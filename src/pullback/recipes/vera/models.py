@@ -180,7 +180,7 @@ def _train(config: LabelConfig, step: Any, task: Task, seed: int, progress: bool
     model_key, buffer_key, key, draw_key = jr.split(jr.key(seed), 4)
     first, second = jr.split(model_key)
     x, width = jnp.asarray(task.x, float), config.digit_width
-    mlp = lambda *sizes, key: made(eqx.nn.MLP, *sizes, width, 2, jax.nn.silu, key=key)
+    mlp = lambda size, out, key: made(eqx.nn.MLP, size, out, width, 2, jax.nn.silu, key=key)
     model = JEM(mlp(x.shape[1], task.classes, key=first))
     net = mlp(config.digit_latent, x.shape[1], key=second)
     generator, by_chains = LatentGenerator(net, config.digit_latent), isinstance(step, JEMStep)
