@@ -12,8 +12,10 @@ from jaxtyping import Array, Float, Int
 def unit(x: Float[Array, "*shape"], otherwise: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`x` at length 1, or `otherwise` for a zero `x`."""
     scale = jnp.max(jnp.abs(x))
-    scaled = x / jnp.where(scale > 0, scale, 1)
-    return jnp.where(scale > 0, scaled / safe_norm(scaled), otherwise)
+    some = scale > 0
+    # Of a zero `x` no norm is taken, whose derivative there would be none.
+    scaled = jnp.where(some, x / jnp.where(some, scale, 1), 1)
+    return jnp.where(some, scaled / jnp.sqrt(jnp.sum(scaled * scaled)), otherwise)
 
 
 def safe_norm(x: Float[Array, "*shape"]) -> Float[Array, ""]:
@@ -31,9 +33,10 @@ def size_of(x: Float[Array, "..."]) -> Float[Array, ""]:
     """
     info = jnp.finfo(x.dtype)
     # A power of two whose reciprocal is a normal number, for XLA divides by multiplying with it.
-    largest = jnp.clip(jnp.max(jnp.abs(jax.lax.stop_gradient(x))), 4 * info.tiny, 1 / info.tiny / 4)
-    power = jax.lax.reduce_precision(largest, info.bits - info.nmant - 1, 0)
-    return jnp.where(jnp.any(x != 0), power, jnp.ones_like(power))
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(x)))
+    within = jnp.clip(largest, 4 * info.tiny, 1 / info.tiny / 4)
+    power = jax.lax.reduce_precision(within, info.bits - info.nmant - 1, 0)
+    return jnp.where(largest > 0, power, jnp.ones_like(power))
 
 
 def divided(x: Float[Array, "*shape"], by: Float[Array, ""]) -> Float[Array, "*shape"]:
@@ -85,7 +88,7 @@ def settle(
     def once(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         v, change, _, count = carry
         new = unit(turn(v), v)
-        return new, safe_norm(new - v), change, count + 1
+        return new, jnp.sqrt(jnp.sum(jnp.square(new - v))), change, count + 1
 
     def going(carry: tuple[Array, ...]) -> Array:
         _, change, before, count = carry
