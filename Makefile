@@ -26,13 +26,19 @@ BENCH := .venv-bench
 BENCHES := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo test test-slow long-cases test-matrix lint bench $(BENCHES) clean
+.PHONY: help demo demo-paper test test-slow long-cases test-matrix lint bench $(BENCHES) clean
 
 help: ## this list
 	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
 	@printf 'make bench-X        one benchmark: %s\n' '$(BENCHES)'
 
-demo: $(VENV)/.demo ## train an ODE network on handwritten digits, print its claims and where the report lies
+DEMO := runs/demo
+demo: $(VENV)/.demo ## fit the density of a real table, and score rows that the model has not seen from where it is saved
+	$(BIN)/pullback data fetch diabetes --out $(DEMO)
+	$(BIN)/pullback fit density $(DEMO)/diabetes.csv --out $(DEMO)/model
+	$(BIN)/pullback score $(DEMO)/model $(DEMO)/diabetes-new.csv --out $(DEMO)/scores.csv
+
+demo-paper: $(VENV)/.demo ## train an ODE network on handwritten digits, print its claims and where the report lies
 	$(BIN)/pullback run neural-ode --resume
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile

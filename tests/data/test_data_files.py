@@ -9,7 +9,9 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn import datasets
 from sklearn.datasets import load_digits
 
 from pullback.data import DataError, digits, fashion_mnist, fetch, mnist, read_idx
@@ -244,3 +246,18 @@ def test_importing_the_room_loads_neither_jax_nor_scikit_learn():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["breast-cancer", "diabetes", "wine"])
+def test_bundled_tables_are_scikit_learns_with_every_fifth_row_put_aside(name, tmp_path):
+    load = getattr(datasets, f"load_{name.replace('-', '_')}")
+    known = load(scaled=False) if name == "diabetes" else load()
+    assert fetch(name, tmp_path / "new") == tmp_path / "new"
+    old, new = (pd.read_csv(tmp_path / "new" / f"{name}{part}.csv") for part in ("", "-new"))
+    assert (new.id % 5 == 0).all()
+    both = pd.concat([old, new]).sort_values("id")
+    assert both.id.tolist() == list(range(1, len(known.data) + 1))
+    np.testing.assert_allclose(both.iloc[:, 1:-1].to_numpy(float), known.data, rtol=1e-9)
+    label = both.iloc[:, -1].to_numpy()
+    wanted = known.target if name == "diabetes" else known.target_names[known.target]
+    np.testing.assert_array_equal(label, wanted)

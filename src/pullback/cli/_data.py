@@ -11,17 +11,19 @@ from pullback.cli._common import BadUsage, Name, OptionalPath
 def data(
     action: tyro.conf.Positional[Literal["fetch"]], name: Name, out: OptionalPath = None
 ) -> int:
-    """Download a public data set, and check that it is the right one.
+    """Download a public data set, and check it; or write a real table to try things on.
 
     Args:
         action: What to do.
-        name: The data set, such as mnist.
+        name: The data set: mnist or fashion-mnist; or a table: breast-cancer, diabetes or wine.
         out: The folder for its files (default: the user's cache, where recipes look).
     """
     from pullback.data import fetch
 
     try:
         print(f"{action}ed: {fetch(name, out)}")
+    except OSError as error:
+        raise BadUsage(f"{error.filename}: {error.strerror}") from error
     except ValueError as error:  # an unknown name, or a DataError
         raise BadUsage(str(error)) from error
     return 0

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from pullback.data._bundled import TABLES, write_bundled
 from pullback.data._errors import DataError
 
 
@@ -60,13 +61,16 @@ _SOURCES = {
 
 
 def fetch(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
-    """Download a data set, check it, and say where it lies.
+    """Download a data set, check it, and say where it lies; or write a table that is here already.
+
+    The tables come with scikit-learn, and are written as `NAME.csv` and, every fifth row of it put
+    aside, `NAME-new.csv`: to fit a model, and to use it.
 
     A file that is there already and has the right SHA-256 digest is not downloaded again. A file
     appears under its name only when its digest is right.
 
     Args:
-        name: "mnist" or "fashion-mnist".
+        name: "mnist" or "fashion-mnist"; or a table, "breast-cancer", "diabetes" or "wine".
         folder: where to put the files; default the cache of this user.
 
     Returns:
@@ -80,10 +84,16 @@ def fetch(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
     Example:
         >>> fetch("mnist")  # doctest: +SKIP
         PosixPath('/home/me/.cache/pullback/mnist')
+        >>> import tempfile
+        >>> sorted(file.name for file in fetch("wine", tempfile.mkdtemp()).iterdir())
+        ['wine-new.csv', 'wine.csv']
     """
-    if name not in _SOURCES:
-        raise ValueError(f"`name` must be one of {', '.join(_SOURCES)}; got {name!r}.")
+    if name not in (*_SOURCES, *TABLES):
+        raise ValueError(f"`name` must be one of {', '.join((*_SOURCES, *TABLES))}; got {name!r}.")
     place = cache_folder(name) if folder is None else Path(folder)
+    if name in TABLES:
+        write_bundled(name, place)
+        return place
     for file, digest in _SOURCES[name].sha256.items():
         _fetch_file(file, digest, _SOURCES[name].mirrors, place)
     return place
