@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import datasets
-from sklearn.datasets import load_digits
 
 from pullback.data import DataError, digits, fashion_mnist, fetch, mnist, read_idx
 from pullback.data import _fetch as fetch_module
@@ -154,7 +153,7 @@ def test_the_real_mnist():
 
 
 def test_digits_are_split_evenly_and_hold_the_bundled_images():
-    pixels, classes = map(np.asarray, load_digits(return_X_y=True))
+    pixels, classes = map(np.asarray, datasets.load_digits(return_X_y=True))
     train, test = digits(seed=3)
     for part in (train, test):
         share = np.bincount(part.y) / len(part.y)
@@ -233,7 +232,9 @@ def test_fetch_says_what_each_mirror_answered_and_leaves_nothing(mirror, tmp_pat
 
 
 def test_fetch_of_an_unknown_name():
-    with pytest.raises(ValueError, match="one of mnist, fashion-mnist; got 'minst'"):
+    with pytest.raises(
+        ValueError, match="one of mnist, fashion-mnist, breast-cancer, diabetes, wine; got 'minst'"
+    ):
         fetch("minst")
 
 
