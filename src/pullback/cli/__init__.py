@@ -18,7 +18,7 @@ from pullback.cli._fit import fit, fit_help
 from pullback.cli._list import list_recipes
 from pullback.cli._record import gallery, record_run
 from pullback.cli._run import run, run_help
-from pullback.cli._use import sample, score, show
+from pullback.cli._use import predict, sample, score, show
 
 _DESCRIPTION = """Fit a file of your own: `pullback fit density FILE --out MODEL`, then `pullback \
 score MODEL FILE`. Or measure the claims of a paper again: `pullback list` shows the papers, and \
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         commands = {
             "fit": fit_help,
             "score": score,
+            "predict": predict,
             "sample": sample,
             "show": show,
             "list": list_recipes,

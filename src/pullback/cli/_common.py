@@ -42,6 +42,8 @@ def in_one_line() -> Iterator[None]:
     """What pullback refuses, as bad usage; others' errors are defects of ours."""
     try:
         yield
+    except BrokenPipeError:  # whoever read the output has enough of it: that is no bad usage
+        raise
     except OSError as error:
         raise BadUsage(f"{error.filename}: {error.strerror}") from error
     except ValueError as error:

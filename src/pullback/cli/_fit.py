@@ -6,9 +6,10 @@ from typing import Annotated
 import tyro
 
 from pullback.cli._common import BadUsage
+from pullback.cli._fit_classes import fit_classes
 from pullback.cli._fit_density import fit_density
 
-TASKS = {"density": fit_density}
+TASKS = {"density": fit_density, "classes": fit_classes}
 
 
 def fit(argv: list[str]) -> int:

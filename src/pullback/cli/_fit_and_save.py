@@ -9,11 +9,34 @@ import tyro
 from pullback.cli._common import BadUsage, as_file, in_one_line, set_up_jax
 
 if TYPE_CHECKING:
+    from pullback.data import MixedTable
     from pullback.tasks import AbstractTask
 
 File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 Columns = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES", help_behavior_hint="")]
+
+Label = Annotated[str, tyro.conf.arg(metavar="COLUMN")]
+
+
+def read_labelled(path: Path, label: str, columns: tuple[str, ...], id: str | None) -> "MixedTable":
+    """A table that has the column to predict.
+
+    Args:
+        path: of the file.
+        label: that column.
+        columns: those to take; none takes all that can be.
+        id: the column that only names the rows.
+    """
+    from pullback import data
+
+    others = [label, *([] if id is None else [id])]
+    table = data.read_mixed(path, columns or None, optional=others)
+    if label not in table.names:
+        raise BadUsage(
+            f"{path}: there is no column {label!r}; --label is one of {', '.join(table.names)}"
+        )
+    return table
 
 
 def fit_and_save(

@@ -1,4 +1,4 @@
-"""`pullback score`, `sample` and `show`: a saved model, used."""
+"""`pullback score`, `predict`, `sample` and `show`: a saved model, used."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +27,24 @@ def score(model: Model, file: File, out: Out) -> int:
     with in_one_line(), as_file(file) as path:
         count = tasks.score_file(tasks.load(model), path, out)
     _told(f"{count} rows scored", out)
+    return 0
+
+
+def predict(model: Model, file: File, out: Out) -> int:
+    """Predict the rows of a file by a saved model of classes.
+
+    Args:
+        model: The folder that `pullback fit` wrote.
+        file: A table with the columns of the model; - reads CSV from standard input.
+        out: The CSV or Parquet file to write; - writes CSV to standard output.
+    """
+    check_out(out)
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line(), as_file(file) as path:
+        count = tasks.predict_file(tasks.load(model), path, out)
+    _told(f"{count} rows predicted", out)
     return 0
 
 

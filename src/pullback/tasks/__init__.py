@@ -10,7 +10,9 @@ from pullback import _contents
 from ._card import card as card
 from ._card import write_report as write_report
 from ._density import FlowDensity as FlowDensity
+from ._energy_classifier import EnergyClassifier as EnergyClassifier
 from ._load import load as load
+from ._outputs import predict_file as predict_file
 from ._outputs import sample_file as sample_file
 from ._outputs import score_file as score_file
 from ._store import ModelError as ModelError

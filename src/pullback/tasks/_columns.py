@@ -88,7 +88,7 @@ def fit_columns(x: Float[np.ndarray, "n d"], repeats: "Repeats", *, copula: bool
         repeats: of the columns, whose noise is in x.
         copula: whether to bring each column to normal scores.
     """
-    log = repeats.positive & np.asarray([_skewed(column) for column in x.T])
+    log = repeats.positive & np.asarray([skewed(column) for column in x.T])
     u = np.where(log, np.log(np.where(log, x, 1.0)), x)
     mean, scale, _ = location_and_scale(u)
     t, scores = (u - mean) / scale, None
@@ -173,7 +173,7 @@ def _origin(column: Float[np.ndarray, " n"], step: float) -> float:
     return rest if abs(rest) > 0.05 * step else 0.0
 
 
-def _skewed(column: Float[np.ndarray, " n"]) -> bool:
+def skewed(column: Float[np.ndarray, " n"]) -> bool:
     """Whether a normal distribution fits the logarithms better, by likelihood."""
     if len(column) < _FEWEST or column.min() <= 0:
         return False

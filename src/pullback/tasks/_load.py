@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from ._density import FlowDensity
+from ._energy_classifier import EnergyClassifier
 from ._store import ModelError, read_model
 from ._task import AbstractTask
 
-_TASKS: dict[str, type[AbstractTask]] = {task.__name__: task for task in (FlowDensity,)}
+_TASKS: dict[str, type[AbstractTask]] = {
+    task.__name__: task for task in (FlowDensity, EnergyClassifier)
+}
 
 
 def load(folder: str | os.PathLike[str]) -> Any:

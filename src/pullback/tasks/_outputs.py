@@ -14,6 +14,7 @@ from pullback._files import atomic_write
 from pullback.data import mixed_chunks
 
 from ._density import FlowDensity
+from ._table_classifier import AbstractTableClassifier
 
 Write = Callable[[Mapping[str, Sequence[Any]]], None]
 
@@ -32,25 +33,60 @@ def score_file(model: FlowDensity, file: Path, out: Path) -> int:
     Returns:
         How many rows there were.
     """
+    _refuse_another(model, (FlowDensity,), "predict")
+
+    def of_rows(values: np.ndarray) -> dict[str, list[Any]]:
+        score = model._log_density(values)
+        whole = ~np.isnan(score)
+        return {
+            "log_density": _or_none(score, whole),
+            "share_below": _or_none(model.share_below(score), whole),
+            "predicted": _or_none(np.where(score < model.offset_, -1, 1), whole),
+        }
+
+    return _of_file(model, file, out, of_rows)
+
+
+def predict_file(model: Any, file: Path, out: Path) -> int:
+    """Predict the rows of a file of any length, some ten thousand at a time.
+
+    Args:
+        model: a fitted classifier.
+        file: a table with the model's columns.
+        out: a CSV or Parquet file, or "-", with the columns of the result: the one that names the
+            rows, where the table has it; `row`, the line in a CSV file and else the number;
+            `log_density` and `share_below`, of the rows fitted, where the model has a density;
+            `p_CLASS` for each class; `predicted`.
+
+    Returns:
+        How many rows there were.
+    """
+    _refuse_another(model, (AbstractTableClassifier,), "score")
+    return _of_file(model, file, out, model._predictions)
+
+
+def _refuse_another(model: Any, kinds: tuple[type, ...], verb: str) -> None:
+    if not isinstance(model, kinds):
+        raise ValueError(
+            f"a {type(model).__name__} is asked in another way; try `pullback {verb}`, and "
+            "`pullback show` for what it can do."
+        )
+
+
+def _of_file(
+    model: Any, file: Path, out: Path, of_rows: Callable[[np.ndarray], dict[str, list[Any]]]
+) -> int:
+    """Write what a model says of the rows of a file; how many there were."""
     count, ids = 0, [] if model.id_column_ is None else [model.id_column_]
     with table_writer(out) as write:
         for table in mixed_chunks(file, model.columns_, optional=ids):
             values = np.stack(table.columns[: len(model.columns_)], axis=1)
-            score = model._log_density(values)
-            whole = ~np.isnan(score)
             named = dict(zip(table.names, table.columns, strict=True))
-            count += len(score)
+            count += len(values)
             names = {name: named[name].tolist() for name in ids if name in named}
-            write(
-                names
-                # A column of the table's own that is called so is what names its rows.
-                | ({} if "row" in names else {"row": table.rows.tolist()})
-                | {
-                    "log_density": _or_none(score, whole),
-                    "share_below": _or_none(model.share_below(score), whole),
-                    "predicted": _or_none(np.where(score < model.offset_, -1, 1), whole),
-                }
-            )
+            # A column of the table's own that is called so is what names its rows.
+            numbered = {} if "row" in names else {"row": table.rows.tolist()}
+            write(names | numbered | of_rows(values))
     return count
 
 

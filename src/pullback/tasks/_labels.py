@@ -1,0 +1,117 @@
+"""The classes or numbers that a table's rows have, given beside it or as one of its columns."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from pullback import data
+from pullback.data import MixedTable
+
+from ._frame import frame_of, is_file, is_frame
+
+
+def with_target(
+    x: Any, y: Any, label: str | None, columns: Sequence[Any] | None, id_column: str | None
+) -> tuple[Any, np.ndarray]:
+    """The table without its column of targets, and the targets: y, or the column `label`.
+
+    Raises:
+        ValueError: both are given, or neither, or there is no such column.
+    """
+    if label is None:
+        if y is None:
+            raise ValueError(
+                "fitting requires y to be passed, but the target y is None. Of a table with named "
+                "columns `label` can name the one that is to be predicted (on the command line "
+                "--label)."
+            )
+        return x, column_or_1d(y, warn=True)
+    if y is not None:
+        raise ValueError(f"give either `y` or `label`, not both; `label` is {label!r}.")
+    if not (is_file(x) or is_frame(x)):
+        raise ValueError(f"`label` is for named columns; an array has no {label!r}.")
+    if isinstance(x, MixedTable) or is_frame(x):
+        frame = frame_of(x)
+    else:
+        others = [label, *([] if id_column is None else [id_column])]
+        frame = data.read_mixed(x, columns, optional=others)
+    if label not in frame.names:
+        raise ValueError(
+            f"there is no column {label!r} in {frame.source}; the columns are "
+            f"{', '.join(frame.names)}."
+        )
+    if columns is not None and label in columns:
+        raise ValueError(f"column {label!r} is the label, and cannot be one of `columns`.")
+    kept = [place for place, name in enumerate(frame.names) if name != label]
+    rest = frame._replace(
+        names=tuple(frame.names[place] for place in kept),
+        columns=tuple(frame.columns[place] for place in kept),
+    )
+    target = frame.column(label)
+    whole = target.dtype != object and bool((np.isnan(target) | (target == np.round(target))).all())
+    if whole and not np.isnan(target).any():
+        target = target.astype(np.int64)
+    return rest, target
+
+
+class Labels(NamedTuple):
+    """Classes as numbers.
+
+    Attributes:
+        codes: of each row its place in `classes`, -1 where it is not known.
+        classes: sorted, as they were given.
+        notes: what was made of them, in sentences.
+    """
+
+    codes: Int[np.ndarray, " rows"]
+    classes: np.ndarray
+    notes: list[str]
+
+
+def labels_of(y: np.ndarray) -> Labels:
+    """The classes of rows; None, NaN and an empty cell are none, and so is -1 beside two others.
+
+    Raises:
+        ValueError: there are fewer than two classes, or they are measured numbers.
+    """
+    known = ~_missing(y)
+    notes = []
+    if y.dtype.kind in "iuf" or (y.dtype == object and any(cell == -1 for cell in y[known])):
+        none = known & (y == -1)
+        others = {*y[known & ~none].tolist()}
+        if none.any() and len(others) >= 2:
+            known &= ~none
+        elif none.any():
+            notes.append(
+                "-1 was taken for a class, as there are not two others; mark rows without a class "
+                "by None or NaN."
+            )
+    values = y[known]
+    if values.dtype.kind == "f" and not known.all() and (values == np.round(values)).all():
+        values = values.astype(np.int64)
+    elif values.dtype == object:
+        values = np.asarray(values.tolist())
+    if not len(values):
+        raise ValueError("expected rows of two classes or more; no row has a class.")
+    check_classification_targets(values)
+    classes, found = np.unique(values, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            "expected rows of two classes or more; all that have one are of class "
+            f"{classes.tolist()[0]!r}."
+        )
+    codes = np.full(len(y), -1)
+    codes[known] = found
+    return Labels(codes, classes, notes)
+
+
+def _missing(y: np.ndarray) -> Bool[np.ndarray, " rows"]:
+    if y.dtype == object:
+        # pandas.NA says neither yes nor no when it is compared.
+        gone = lambda cell: cell is None or type(cell).__name__ in ("NAType", "NaTType")
+        return np.asarray([gone(cell) or cell != cell for cell in y], bool)
+    return np.isnan(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)

@@ -1,0 +1,308 @@
+"""What classifiers of tables share: from rows and classes to calibrated probabilities."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import log_softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ._class_scores import OURS, class_verdict, judge, quiet_others
+from ._class_start import Start, cross_folds, fit_start, temper
+from ._inputs import Inputs, constant_columns, describe_inputs, fit_inputs
+from ._labels import labels_of, with_target
+from ._page import Report
+from ._rows import TableReader, Taken
+from ._task import AbstractTask
+
+_FEWEST = 400  # rows with a class, below which a network learns nothing that lines do not know
+_SHARE = 15  # per cent of rows with a class that choose, and as many that judge
+_FOLDS = 5
+
+
+class AbstractTableClassifier(ClassifierMixin, AbstractTask):
+    """A classifier of the rows of a table, that starts from lines and is a network where it gains.
+
+    Attributes:
+        classes_: the classes, sorted.
+        columns_: the columns that the model is of.
+        id_column_: the column that names the rows, or None.
+        left_out_: of each column that was not taken, why.
+        report_: accuracy, log loss, Brier score and calibration error on rows that took no part, of
+            this model and of others, and how far behind they are, with standard errors; None where
+            no row could be held out.
+        n_steps_: training steps; 0 where the model is what it starts from.
+    """
+
+    _found = (
+        "classes_", "columns_", "places_", "id_column_", "left_out_", "notes_", "data_", "report_",
+        "how_", "n_steps_", "temper_",
+    )  # fmt: skip
+
+    method: str
+    label: str | None
+    columns: Sequence[str] | Sequence[int] | None
+    id_column: str | None
+    max_steps: int | None
+    random_state: Any
+    progress: bool | None
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Fit to the rows of an array, a data frame or a file.
+
+        Args:
+            X: rows of numbers, with holes or without, or the path of a CSV or Parquet file.
+            y: their classes, of any type; None, NaN, or -1 beside two others, where it is not
+                known. Left out where `label` names their column.
+        """
+        self._check_settings()
+        table, target = with_target(X, y, self.label, self.columns, self.id_column)
+        taken, self.id_column_, left_out = TableReader(self).fit(
+            table, self.columns, self.id_column
+        )
+        check_consistent_length(taken.values, target)
+        labels = labels_of(target)
+        self.classes_, self.notes_ = labels.classes, [*labels.notes]
+        values, codes = self._keep(taken, labels.codes, left_out)
+        generator = check_random_state(self.random_state)
+        self.inputs_ = fit_inputs(values)
+        self.notes_ += describe_inputs(self.inputs_, self.columns_, np.isnan(values))
+        z, count = self.inputs_.to_line(values), len(self.classes_)
+        seed = int(generator.randint(2**31))
+        many = (codes >= 0).sum() >= _FEWEST
+        judged = self._by_parts(z, codes, seed) if many else self._by_folds(z, codes, generator)
+        self.start_ = fit_start(z, codes, count, generator)
+        self.net_, self.n_steps_, self.temper_ = None, 0, 1.0
+        if judged is not None and judged[0]:
+            steps, self.temper_ = judged
+            v = self.start_.whiten(z)
+            self.net_, self.n_steps_ = self._train(self.start_, v, codes, None, len(z), steps, seed)
+        if self.n_steps_ == 0:
+            self.temper_ = 1.0
+            self.notes_.append(
+                "The model is the lines that training starts from: logistic regression and "
+                "Gaussians of one covariance, mixed by cross-validation."
+            )
+        self._finish(values)
+        return self
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "rows classes"]:
+        """The probability of each of `classes_`."""
+        return np.exp(self._log_probs(self._values(X)))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most likely class of each row."""
+        best = self._log_probs(self._values(X)).argmax(axis=1)
+        return self.classes_[best]
+
+    @abstractmethod
+    def _train(
+        self,
+        start: Start,
+        v: Float[np.ndarray, "n d"],
+        codes: Int[np.ndarray, " n"],
+        held_out: Int[np.ndarray, " m"] | None,
+        room: int,
+        steps: int | None,
+        seed: int,
+    ) -> tuple[Any, int]:
+        """A network and its steps, the best on rows held out, or so many; None and 0 if it fails.
+
+        Args:
+            start: what the network is added to.
+            v: whitened rows.
+            codes: their classes, -1 where none is known.
+            held_out: places of rows to choose by.
+            room: rows that there may be.
+            steps: how many, or the most.
+            seed: of all that is random.
+        """
+
+    @abstractmethod
+    def _of_net(
+        self, start: Start, net: Any, v: Float[np.ndarray, "n d"]
+    ) -> Float[np.ndarray, "n k"]:
+        """The network's log-probabilities of rows, to the bit whatever is beside them."""
+
+    @abstractmethod
+    def _check_settings(self) -> None:
+        """Raise ValueError for settings that do not fit."""
+
+    def _finish(self, values: Float[np.ndarray, "n d"]) -> None:
+        """What else is to be known of the rows fitted."""
+
+    def _log_probs(self, values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
+        v = self.start_.whiten(self.inputs_.to_line(values))
+        if self.net_ is None:
+            return self.start_.log_probs(v)
+        return np.asarray(
+            log_softmax(self.temper_ * self._of_net(self.start_, self.net_, v), axis=1)
+        )
+
+    def _values(self, X: Any) -> Float[np.ndarray, "rows d"]:
+        check_is_fitted(self)
+        return TableReader(self).use(X, self.columns_, self.places_)
+
+    def _predictions(self, values: Float[np.ndarray, "n d"]) -> dict[str, list[Any]]:
+        """The columns of a table of predictions."""
+        log_probs = self._log_probs(values)
+        names = self.classes_.tolist()
+        probs = np.exp(log_probs).T.tolist()
+        predicted = self.classes_[log_probs.argmax(axis=1)].tolist()
+        return {f"p_{name}": p for name, p in zip(names, probs, strict=True)} | {
+            "predicted": predicted
+        }
+
+    def _keep(
+        self, taken: Taken, codes: Int[np.ndarray, " n"], left_out: dict[str, str]
+    ) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+        """The columns that vary."""
+        same = constant_columns(taken.values)
+        kept = [place for place, is_so in enumerate(same) if not is_so]
+        if not kept:
+            raise ValueError(
+                "every column is the same in all rows, so nothing tells the classes apart."
+            )
+        self.columns_ = tuple(taken.names[place] for place in kept)
+        self.places_ = [int(taken.places[place]) for place in kept]
+        told = {taken.names[k]: "the same in all rows" for k in np.flatnonzero(same)}
+        self.left_out_ = {**left_out, **told}
+        if self.left_out_:
+            why = "; ".join(f"{name} ({why})" for name, why in self.left_out_.items())
+            self.notes_.append(f"Columns left out: {why}.")
+        values = np.ascontiguousarray(taken.values[:, kept])
+        none = int((codes < 0).sum())
+        if none:
+            self.notes_.append(self._of_unlabelled(none, len(codes)))
+        digest = hashlib.sha256(values.tobytes() + codes.astype(np.int64).tobytes())
+        self.data_ = {
+            "source": taken.source,
+            "rows": len(taken.values),
+            "labelled": len(codes) - none,
+            "file": taken.is_file,
+            "sha256": digest.hexdigest(),
+        }
+        return values, codes
+
+    def _of_unlabelled(self, none: int, rows: int) -> str:
+        return f"{none} of {rows} rows have no class; they teach how the columns hang together."
+
+    def _by_parts(
+        self, z: Float[np.ndarray, "n d"], codes: Int[np.ndarray, " n"], seed: int
+    ) -> tuple[int, float]:
+        """Train on some rows, choose by others and judge by the rest: steps, and the tempering."""
+        count, generator = len(self.classes_), np.random.RandomState(seed)
+        choose, test = _parts(codes, generator)
+        rest = np.setdiff1d(np.arange(len(z)), test)
+        seen, hidden = codes[rest], codes[rest].copy()
+        chosen = np.searchsorted(rest, choose)
+        hidden[chosen] = -1
+        start = fit_start(z[rest], hidden, count, generator)
+        v = start.whiten(z)
+        net, steps, factor, kept = None, 0, 1.0, False
+        if self.max_steps != 0:
+            net, steps = self._train(start, v[rest], seen, chosen, len(z), self.max_steps, seed)
+        if net is not None:
+            before, y = start.log_probs(v[choose]), codes[choose]
+            after = self._of_net(start, net, v[choose])
+            factor = temper(after, y).factor
+            after = np.asarray(log_softmax(factor * after, axis=1))
+            gain = (after - before)[np.arange(len(y)), y]
+            kept = bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))
+        if kept:
+            seen, log_probs = hidden, factor * self._of_net(start, net, v[test])
+        else:
+            start, steps = fit_start(z[rest], seen, count, generator), 0
+            log_probs = start.log_probs(start.whiten(z[test]))
+        probs = {OURS: np.exp(log_softmax(log_probs, axis=1))}
+        # The others may learn from what this one has learned from.
+        probs |= quiet_others(z[rest], seen, z[test], count)
+        self._tell(probs, codes[test], "that took no part in the fit")
+        return steps, factor
+
+    def _by_folds(
+        self, z: Float[np.ndarray, "n d"], codes: Int[np.ndarray, " n"], generator: Any
+    ) -> None:
+        """Judge by cross-validation, where there are few rows with a class."""
+        count = len(self.classes_)
+        folds = list(cross_folds(codes, _FOLDS, generator))
+        found: dict[str, list[np.ndarray]] = {}
+        for fold in folds:
+            rest = np.setdiff1d(np.arange(len(z)), fold)
+            start = fit_start(z[rest], codes[rest], count, generator)
+            probs = {OURS: np.exp(start.log_probs(start.whiten(z[fold])))}
+            probs |= quiet_others(z[rest], codes[rest], z[fold], count)
+            for name, part in probs.items():
+                found.setdefault(name, []).append(part)
+        # Where a fold leaves too few rows for one of the others, it is not judged.
+        whole = {name: np.concatenate(p) for name, p in found.items() if len(p) == len(folds)}
+        y = codes[np.concatenate(folds)] if folds else np.zeros(0, int)
+        self._tell(whole, y, "held out in turn, by cross-validation,")
+
+    def _tell(
+        self, probs: dict[str, Float[np.ndarray, "m k"]], y: Int[np.ndarray, " m"], how: str
+    ) -> None:
+        self.report_, self.how_ = None, f"{len(y)} rows {how.rstrip(',')}"
+        self.held_y_ = y.astype(np.int64)
+        self.held_probs_ = probs.get(OURS, np.zeros((0, len(self.classes_))))
+        if not len(y):
+            self.notes_.append(
+                "Too few rows with a class to hold any out, so nothing says how good the fit is."
+            )
+            return
+        self.report_ = judge(probs, y)
+        self.notes_.append(class_verdict(self.report_, len(y), how))
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "held.y": self.held_y_,
+            "held.probs": self.held_probs_,
+            **{f"inputs.{name}": part for name, part in self.inputs_._asdict().items()},
+            **{f"start.{name}": part for name, part in self.start_._asdict().items()},
+        }
+
+    def _restore(self, arrays: dict[str, np.ndarray]) -> None:
+        self.columns_, self.classes_ = tuple(self.columns_), np.asarray(self.classes_)
+        self.held_y_, self.held_probs_ = arrays["held.y"], arrays["held.probs"]
+        self.inputs_ = Inputs(*(arrays[f"inputs.{name}"] for name in Inputs._fields))
+        self.start_ = Start(*(arrays[f"start.{name}"] for name in Start._fields))
+
+    def _card(self) -> list[str]:
+        steps = f"{self.n_steps_} training steps" if self.n_steps_ else "no training step"
+        return [
+            f"{type(self).__name__}({self.method!r}) of {self.data_['source']}: "
+            f"{self.data_['rows']} rows, {self.data_['labelled']} with a class, {steps}",
+            f"classes: {', '.join(map(str, self.classes_.tolist()))}",
+            f"columns: {', '.join(self.columns_)}",
+            *([f"rows are named by: {self.id_column_}"] if self.id_column_ else []),
+            *self.notes_,
+        ]
+
+    def _commands(self, name: str) -> list[str]:
+        return [f"pullback predict {name} FILE --out predictions.csv"]
+
+    def _report(self, given: Any) -> Report:
+        from ._class_page import class_page
+
+        return class_page(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _parts(
+    codes: Int[np.ndarray, " n"], generator: np.random.RandomState
+) -> tuple[Int[np.ndarray, " c"], Int[np.ndarray, " t"]]:
+    """Places to choose by and to judge by, and of every class one that is left."""
+    known = generator.permutation(np.flatnonzero(codes >= 0))
+    part = len(known) * _SHARE // 100
+    _, first = np.unique(codes[known], return_index=True)
+    free = np.delete(known, first)
+    return np.sort(free[:part]), np.sort(free[part : 2 * part])
