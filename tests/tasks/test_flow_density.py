@@ -121,6 +121,25 @@ def test_scores_do_not_hang_on_what_is_beside_them(bent):
         np.testing.assert_array_equal(np.concatenate(parts), scores[: 2 * size])
 
 
+def test_logarithms_are_left_where_columns_lie_on_a_plane():
+    """Each column is skewed; but their sum is a column too, which logarithms would bend."""
+    parts = np.random.default_rng(0).lognormal(0, 0.5, size=(400, 2))
+    near = parts.sum(axis=1) + 0.01 * np.random.default_rng(1).normal(size=400)
+    plane = FlowDensity(random_state=0, max_steps=0).fit(np.column_stack([parts, near]))
+    assert not plane.map_.log.any()
+    assert FlowDensity(random_state=0, max_steps=0).fit(parts).map_.log.all()
+
+
+def test_the_mixture_that_was_chosen_is_fitted_to_all_rows(monkeypatch):
+    """Of one component it has the moments of them all, but for what keeps a covariance regular."""
+    monkeypatch.setattr(_mixture, "_COMPONENTS", (1,))
+    rows = np.random.default_rng(0).normal(size=(100, 2)) @ [[1.0, 0.5], [0.0, 2.0]] + 5
+    model = FlowDensity(random_state=0, max_steps=0).fit(rows)
+    known = multivariate_normal(rows.mean(axis=0), np.cov(rows.T, bias=True))
+    np.testing.assert_allclose(model.score_samples(rows), known.logpdf(rows), atol=0.05)
+    assert "fitted to all rows" in " ".join(model.notes_)
+
+
 def test_the_threshold_is_the_share_that_was_asked_for():
     rows = banana(400, 0)[0]
     for share in (0.02, 0.1, 0.5):
@@ -265,7 +284,7 @@ def test_a_continuous_flow(monkeypatch):
 def test_columns_that_are_not_there_have_no_part_in_training(method, x32):
     """What they weigh stays 0, and so does what becomes of them."""
     rows = np.random.default_rng(0).normal(size=(128, 3)) ** 3
-    mixture = _mixture.fit_mixture(rows[:64] + 2, rows[64:] + 2, 0)  # so there is much to gain
+    mixture = _mixture.Kind(1, "full").fit(rows[:64] + 2, 0)  # so there is much to gain
     wide = _flows.Size(method, 4, 8, 2, 32, 20, 0.05, 10, 128)
     flow: Any
     flow, steps = _flows.train(wide, mixture, rows, rows, seed=0, progress=False)

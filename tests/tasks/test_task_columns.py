@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from pullback.tasks._columns import Repeats, fit_columns, with_a_density
-from pullback.tasks._mixture import MOST, fit_mixture
+from pullback.tasks._mixture import MOST, choose_kind
 from pullback.tasks._padded import CHUNK, in_chunks, padded
 from pullback.tasks._report import kernel_density, split
 
@@ -94,7 +94,7 @@ def test_the_mixture_is_that_of_scikit_learn_whatever_is_padded():
     random = np.random.default_rng(0)
     x = np.concatenate([random.normal(size=(300, 3)) * [1, 2, 0.5], random.normal(5, 1, (300, 3))])
     random.shuffle(x)
-    mixture = fit_mixture(x[:400], x[400:], 0)
+    mixture = choose_kind(x[:400], x[400:], 0)[0].fit(x[:400], 0)
     assert 2 <= len(mixture.mean) <= 3
     covariance = np.linalg.inv(np.swapaxes(mixture.root, 1, 2) @ mixture.root)
     parts = [

@@ -80,15 +80,18 @@ class ColumnMap(NamedTuple):
         return x
 
 
-def fit_columns(x: Float[np.ndarray, "n d"], repeats: "Repeats", *, copula: bool) -> ColumnMap:
+def fit_columns(
+    x: Float[np.ndarray, "n d"], repeats: "Repeats", *, copula: bool, logs: bool = True
+) -> ColumnMap:
     """The map of rows without holes or repeats, of columns that vary.
 
     Args:
         x: rows.
         repeats: of the columns, whose noise is in x.
         copula: whether to bring each column to normal scores.
+        logs: whether to take positive columns as logarithms that are nearer to a normal so.
     """
-    log = repeats.positive & np.asarray([skewed(column) for column in x.T])
+    log = logs & repeats.positive & np.asarray([skewed(column) for column in x.T])
     u = np.where(log, np.log(np.where(log, x, 1.0)), x)
     mean, scale, _ = location_and_scale(u)
     t, scores = (u - mean) / scale, None

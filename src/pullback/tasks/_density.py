@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import _flows
 from ._columns import ColumnMap, Repeats, describe, fit_columns, with_a_density
-from ._mixture import fit_mixture
+from ._mixture import Kind, choose_kind
 from ._page import Report
 from ._report import Parts, compare, kernel_density, split, verdict
 from ._rows import TableReader, Taken
@@ -29,11 +29,13 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
     $$ \log p(x) = \log p_0(f(x)) + \ln |\det \partial f / \partial x| $$
 
     Columns are brought to mean 0 and covariance I, positive and skewed ones as logarithms. The base
-    $p_0$ is a mixture of Gaussians, fitted by scikit-learn, with the number of components that does
-    best on held-out rows; f starts as the identity, so training starts at that mixture. Both are
-    trained by maximum likelihood, and the model is the one that does best on the held-out rows.
-    Where they gain nothing for sure, or there are fewer than 300 rows to train on (about 430 in
-    all), that is the mixture. `report_` compares the two on rows that took no part in either.
+    $p_0$ is a mixture of Gaussians, fitted by scikit-learn, with the number and the kind of
+    components that do best on held-out rows; f starts as the identity, so training starts at that
+    mixture. Both are trained by maximum likelihood, and the model is the one that does best on the
+    held-out rows. Where they gain nothing for sure, or there are fewer than 300 rows to train on
+    (about 430 in all), that is the mixture. `report_` compares the two on rows that took no part
+    in either; what was chosen so is then fitted again, to all rows, where it is the mixture or
+    there are no more than 3000 rows to train on.
     Log-densities are in nats and the table's own units.
 
     The first training compiles, which takes some 20 seconds; later ones of tables of up to 4000
@@ -121,22 +123,23 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         parts = split(len(values), generator)
         repeats = Repeats.of(values)
         spread = repeats.spread(values, generator)
-        self.map_ = fit_columns(spread[parts.train], repeats, copula=self.copula)
+        seed = int(generator.randint(2**31))
+        self.map_, kind = self._choose(spread, repeats, parts, seed)
         self.notes_ += describe(self.map_, repeats, self.columns_)
         z, slope = self.map_.to_line(spread)
-        seed = int(generator.randint(2**31))
-        mixture = fit_mixture(z[parts.train], z[parts.choose], seed)
-        rows, columns = len(parts.train), z.shape[1]
-        self.size_ = _flows.Size.of(self.method, rows, columns, self.max_steps)
+        mixture = kind.fit(z[parts.train], seed)
+        self.size_ = _flows.Size.of(self.method, len(parts.train), z.shape[1], self.max_steps)
         self.flow_, self.n_steps_ = _flows.train(
             self.size_, mixture, z[parts.train], z[parts.choose], seed=seed, progress=self.progress
         )
+        self._tell(mixture, z, slope, parts)
+        if self.n_steps_ == 0 or self.size_.is_small:
+            self._fit_all(spread, repeats, kind, parts, seed)
         scores = self._log_density(values)
         self.offset_ = float(np.percentile(scores, 100 * self.contamination))
         self.quantiles_ = np.quantile(scores, np.linspace(0, 1, _SHOWN))
         levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
         self.levels_ = np.quantile(values, levels, axis=0, method="nearest")
-        self._tell(mixture, z, slope, parts)
         return self
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:
@@ -283,6 +286,38 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
             "sha256": hashlib.sha256(values[:, kept].tobytes()).hexdigest(),
         }
         return values[:, kept]
+
+    def _choose(
+        self, spread: Float[np.ndarray, "n d"], repeats: Repeats, parts: Parts, seed: int
+    ) -> tuple[ColumnMap, Kind]:
+        """The map and the mixture that do best together: logarithms bend what is a plane."""
+        found = []
+        for logs in (True, False):
+            columns = fit_columns(spread[parts.train], repeats, copula=self.copula, logs=logs)
+            z, slope = columns.to_line(spread)
+            kind, score = choose_kind(z[parts.train], z[parts.choose], seed)
+            found.append((score + slope[parts.choose].mean(), columns, kind))
+            if not columns.log.any():
+                break
+        _, columns, kind = max(found, key=lambda one: one[0])
+        return columns, kind
+
+    def _fit_all(
+        self, spread: Float[np.ndarray, "n d"], repeats: Repeats, kind: Kind, parts: Parts,
+        seed: int,
+    ) -> None:  # fmt: skip
+        """Fit what was chosen to all rows: those held out say no less of the table."""
+        logs = bool(self.map_.log.any())
+        columns = fit_columns(spread, repeats, copula=self.copula, logs=logs)
+        z, _ = columns.to_line(spread)
+        flow = _flows.train_again(
+            self.size_, kind.fit(z, seed), z, z[parts.choose], steps=self.n_steps_, seed=seed,
+            progress=self.progress,
+        )  # fmt: skip
+        if flow is not None:
+            self.map_, self.flow_ = columns, flow
+            if len(parts.train) < len(spread):
+                self.notes_.append("What was chosen so was then fitted to all rows.")
 
     def _values(self, X: Any) -> Float[np.ndarray, "rows d"]:
         check_is_fitted(self)

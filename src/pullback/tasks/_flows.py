@@ -67,7 +67,7 @@ class Size(NamedTuple):
         """That which suits a table."""
         if rows < _SMALL:
             wide = columns if columns > 16 else power_of_two(columns)
-            found = cls(method, wide, 32, 4, 128, 800, 5e-3, 50, 1024)
+            found = cls(method, wide, 32, 4, 128, 800, 5e-3, 50, _PADDED)
         else:
             # An exact log-determinant costs a product for each column, and patience has an end.
             steps = min(2500, max(800, 24_000 // columns // 100 * 100))
@@ -77,9 +77,15 @@ class Size(NamedTuple):
         log_every = max(1, min(found.log_every, max_steps))
         return found._replace(steps=max_steps // log_every * log_every, log_every=log_every)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the table is, so that a second training takes seconds."""
+        return self.rows == _PADDED
+
 
 _FEWEST = 300  # rows to train on, below which a flow learns nothing that a mixture does not know
 _SMALL = 3000
+_PADDED = 8192  # rows to which all small tables are filled up
 
 
 class _Likelihood(eqx.Module):
@@ -171,36 +177,82 @@ def train(
     part, base = _start(size, columns, generator), mixture.base(size.columns)
     if not size.steps:
         return _kept(size, part, base), 0
-    if size.method != "cnf":
-        many = size.columns > _EXACT
-        part = with_log_det(part, RouletteLogDet() if many else ExactLogDet())
-    flow = _flow(jax.tree.map(_put, part), base, size.method)
     try:
-        flow, info = fit(
-            flow,
-            _Likelihood(),
-            _as_data(rows, size.columns, size.rows),
-            optimiser=optax.adam(optax.cosine_decay_schedule(size.rate, size.steps)),
-            clip_norm=1.0,
-            steps=size.steps,
-            batch_size=size.batch,
-            validation=_as_data(held_out, size.columns, size.rows // 4),
-            patience=8,
-            log_every=size.log_every,
-            rollbacks=3,
-            progress=progress,
-            key=jr.wrap_key_data(on_device(np.asarray([0, seed], np.uint32))),
+        trained, steps = _trained(
+            size, part, base, rows, held_out, steps=size.steps, seed=seed, progress=progress
         )
     except TrainingError as error:
         told = "the flow could not be trained, so the model is the mixture that it starts from: "
         warnings.warn(f"{told}{error}", ConvergenceWarning, stacklevel=3)
         return _kept(size, part, base), 0
-    trained = flow.field if size.method == "cnf" else _with_bounds(flow.bijection)
-    trained = _kept(size, trained, flow.base)
     gain = log_prob(trained, held_out) - mixture.log_prob(held_out)
     if gain.mean() > 2 * gain.std() / np.sqrt(len(gain)):
-        return trained, int(info.step)
+        return trained, steps
     return _kept(size, part, base), 0
+
+
+def train_again(
+    size: Size,
+    mixture: Mixture,
+    rows: Float[np.ndarray, "n d"],
+    held_out: Float[np.ndarray, "m d"],
+    *,
+    steps: int,
+    seed: int,
+    progress: bool | None,
+) -> AbstractFlow | None:
+    """The flow of all rows, those held out before among them, by as many steps as were best.
+
+    By the programs of the first training; None where it fails.
+    """
+    part = _start(size, rows.shape[1], np.random.RandomState(seed))
+    base = mixture.base(size.columns)
+    if not steps:
+        return _kept(size, part, base)
+    try:
+        return _trained(
+            size, part, base, rows, held_out, steps=steps, seed=seed, progress=progress
+        )[0]
+    except TrainingError:
+        return None
+
+
+def _trained(
+    size: Size,
+    part: Any,
+    base: MixtureBase,
+    rows: Float[np.ndarray, "n d"],
+    held_out: Float[np.ndarray, "m d"],
+    *,
+    steps: int,
+    seed: int,
+    progress: bool | None,
+) -> tuple[AbstractFlow, int]:
+    """The flow with the weights that did best on the rows held out, and the steps to them.
+
+    Raises:
+        TrainingError: it diverges.
+    """
+    if size.method != "cnf":
+        many = size.columns > _EXACT
+        part = with_log_det(part, RouletteLogDet() if many else ExactLogDet())
+    flow, info = fit(
+        _flow(jax.tree.map(_put, part), base, size.method),
+        _Likelihood(),
+        _as_data(rows, size.columns, size.rows),
+        optimiser=optax.adam(optax.cosine_decay_schedule(size.rate, size.steps)),
+        clip_norm=1.0,
+        steps=steps,
+        batch_size=size.batch,
+        validation=_as_data(held_out, size.columns, size.rows // 8),
+        patience=8,
+        log_every=size.log_every,
+        rollbacks=3,
+        progress=progress,
+        key=jr.wrap_key_data(on_device(np.asarray([0, seed], np.uint32))),
+    )
+    trained = flow.field if size.method == "cnf" else _with_bounds(flow.bijection)
+    return _kept(size, trained, flow.base), int(info.step)
 
 
 @eqx.filter_jit

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,6 +19,7 @@ from pullback._on_device import on_device
 _COMPONENTS = (1, 2, 3, 5, 8, 12, 16)
 _ROWS_EACH, _FEWEST = 5, 2.5  # of a component, on average and at least
 _ENOUGH = 20_000  # rows, for which more make no better mixture of so few components
+_TO_CHOOSE = 3000  # rows, by which the number of components is chosen
 MOST = max(_COMPONENTS)
 _NONE = -1e30  # the logarithm of the weight of a component that is not there
 
@@ -118,37 +119,58 @@ class MixtureBase(eqx.Module):
         return flat.reshape(normal.shape)
 
 
-def fit_mixture(
-    train: Float[np.ndarray, "n d"], choose: Float[np.ndarray, "m d"], seed: int
-) -> Mixture:
-    """scikit-learn's mixture with the number of components that does best on the rows to choose by.
+class Kind(NamedTuple):
+    """Which mixture of Gaussians.
 
-    Or the standard normal: whitened rows have it where they are few.
+    Attributes:
+        components: how many; 0 is the standard normal, which whitened rows have.
+        covariance: of each, "full" or "diag".
+    """
+
+    components: int
+    covariance: Literal["full", "diag"]
+
+    def fit(self, rows: Float[np.ndarray, "n d"], seed: int) -> Mixture:
+        """scikit-learn's mixture of rows.
+
+        Args:
+            rows: brought to mean 0 and covariance I.
+            seed: of the starts.
+        """
+        dim = rows.shape[1]
+        if not self.components:
+            return Mixture(np.zeros(1), np.zeros((1, dim)), np.eye(dim)[None])
+        rows = rows[:_ENOUGH]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            found: Any = GaussianMixture(
+                self.components, covariance_type=self.covariance, reg_covar=1e-6,
+                random_state=seed, max_iter=200,
+            ).fit(rows)  # fmt: skip
+        # A component of one or two rows is a peak on them: an anomaly that has one is never found.
+        kept = found.weights_ * len(rows) > _FEWEST
+        weights = found.weights_[kept] / found.weights_[kept].sum()
+        half = found.precisions_cholesky_[kept]
+        # scikit-learn's precision is the product of an upper triangle and its transpose.
+        full = self.covariance == "full"
+        root = np.swapaxes(half, 1, 2) if full else half[:, :, None] * np.eye(dim)
+        return Mixture(np.log(weights), found.means_[kept], root)
+
+
+def choose_kind(
+    train: Float[np.ndarray, "n d"], choose: Float[np.ndarray, "m d"], seed: int
+) -> tuple[Kind, float]:
+    """The mixture that does best on the rows to choose by, and its mean log-density of them.
 
     Args:
-        train: rows to fit.
+        train: rows to fit; no more than some thousand are used.
         choose: other rows.
         seed: of the starts.
     """
-    train, dim = train[:_ENOUGH], train.shape[1]
-    numbers = [k for k in _COMPONENTS if k * max(_ROWS_EACH, dim + 1) <= len(train)]
-    best = Mixture(np.zeros(1), np.zeros((1, dim)), np.eye(dim)[None])
-    highest = best.log_prob(choose).mean()
-    for number in numbers:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            fitted = _fitted(number, train, seed)
-        # A component of one or two rows is a peak on them: an anomaly that has one is never found.
-        kept = fitted.weights_ * len(train) > _FEWEST
-        weights = fitted.weights_[kept] / fitted.weights_[kept].sum()
-        # scikit-learn's precision is the product of an upper triangle and its transpose.
-        root = np.swapaxes(fitted.precisions_cholesky_[kept], 1, 2)
-        mixture = Mixture(np.log(weights), fitted.means_[kept], root)
-        score = mixture.log_prob(choose).mean()
-        if score > highest:
-            best, highest = mixture, score
-    return best
-
-
-def _fitted(number: int, rows: Float[np.ndarray, "n d"], seed: int) -> Any:
-    return GaussianMixture(number, reg_covar=1e-4, random_state=seed, max_iter=200).fit(rows)
+    train = train[:_TO_CHOOSE]
+    most = len(train) // max(_ROWS_EACH, train.shape[1] + 1)
+    numbers = [k for k in _COMPONENTS if k <= most]
+    kinds = [Kind(0, "full"), *(Kind(k, c) for k in numbers for c in ("full", "diag"))]
+    scored = [(float(kind.fit(train, seed).log_prob(choose).mean()), kind) for kind in kinds]
+    highest, best = max(scored, key=lambda pair: pair[0])
+    return best, highest
