@@ -1,0 +1,135 @@
+"""How good the tasks are on real data, beside what people use today; writes docs/tasks.md.
+
+python benchmarks/bench_tasks.py                     every part, on scikit-learn's tables
+python benchmarks/bench_tasks.py density --data DIR  one part, with the tables and series in DIR
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _harness import RESULTS, ROOT, machine, markdown_table, splice, write_results
+from _tasks_anomalies import anomalies, problems
+from _tasks_density import density
+from _tasks_tables import whole_tables, with_noise
+
+PACKAGES = ("pullback", "jax", "scikit-learn", "numpy", "pyod")
+PAGE = ROOT / "docs" / "tasks.md"
+Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def run_density(options: argparse.Namespace) -> Rows:
+    """Log-densities: means, and means of standard errors, over a split for each seed."""
+    found = {}
+    for name, table in whole_tables(options.data).items():
+        noisy = with_noise(table, seed=0)
+        runs = [density(noisy, seed) for seed in range(options.seeds)]
+        label = f"{name} ({len(noisy)} x {noisy.shape[1]})"
+        found[label] = {
+            rival: {key: float(np.mean([run[rival][key] for run in runs])) for key in row}
+            for rival, row in runs[0].items()
+        }
+        print(label, found[label], flush=True)
+    return found
+
+
+def show_density(found: Rows) -> str:
+    rivals = list(next(iter(found.values())))
+    ours = rivals[0]
+    rows = [
+        [
+            table,
+            f"{row[ours]['nats']:.2f}",
+            *(
+                f"{row[name]['nats']:.2f} ({row[name]['ahead']:+.2f} ± {row[name]['error']:.2f})"
+                for name in rivals[1:]
+            ),
+            " / ".join(f"{row[name]['fit']:.1f}" for name in rivals),
+        ]
+        for table, row in found.items()
+    ]
+    header = ["nats a row, held out", ours, *rivals[1:], "seconds to fit"]
+    won = {
+        name: sum(row[name]["ahead"] > 2 * row[name]["error"] for row in found.values())
+        for name in rivals[1:]
+    }
+    lost = {
+        name: sum(row[name]["ahead"] < -2 * row[name]["error"] for row in found.values())
+        for name in rivals[1:]
+    }
+    told = "; ".join(f"than the {name}: {won[name]}, worse: {lost[name]}" for name in rivals[1:])
+    return (
+        f"In brackets: by how much {ours} is ahead, ± the standard error over held-out rows. Of "
+        f"{len(found)} tables it is better by more than two of those {told}.\n\n"
+        f"{markdown_table(header, rows)}"
+    )
+
+
+def run_anomalies(options: argparse.Namespace) -> Rows:
+    """Areas under ROC curves, of other anomalies for each seed."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for seed in range(options.seeds):
+        for name, (x, odd) in problems(options.data, seed).items():
+            for rival, row in anomalies(x, odd, seed).items():
+                kept = found.setdefault(name, {}).setdefault(rival, {"aurocs": [], "fits": []})
+                kept["aurocs"].append(row["auroc"])
+                kept["fits"].append(row["fit"])
+            print(seed, name, found[name], flush=True)
+    return found
+
+
+def show_anomalies(found: Rows) -> str:
+    rivals = list(next(iter(found.values())))
+    rows = []
+    for name, row in found.items():
+        means = {rival: np.mean(row[rival]["aurocs"]) for rival in rivals}
+        cells = [f"{means[rival]:.3f}" for rival in rivals]
+        best = int(np.argmax(list(means.values())))
+        cells[best] = f"**{cells[best]}**"
+        times = " / ".join(f"{np.mean(row[rival]['fits']):.1f}" for rival in rivals)
+        rows.append([name, *cells, times])
+    seeds = len(next(iter(found.values()))[rivals[0]]["aurocs"])
+    header = ["area under the ROC curve", *rivals, "seconds"]
+    return (
+        f"Means over {seeds} draws of the anomalies, 5 % of the rows; the best in bold. Nobody is "
+        f"told which rows are odd.\n\n{markdown_table(header, rows)}"
+    )
+
+
+PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Rows], Callable[[Rows], str]]] = {
+    "density": ("Densities", run_density, show_density),
+    "anomalies": ("Anomalies", run_anomalies, show_anomalies),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
+    parser.add_argument("--data", type=Path, help="the folder with the tables of UCI regression")
+    parser.add_argument("--seeds", type=int, default=3, help="splits of each table")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"unknown: {', '.join(unknown)}; there is: {', '.join(PARTS)}")
+    where = machine(PACKAGES)
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    file = RESULTS / "tasks.json"
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    for part in options.parts or PARTS:
+        title, run, show = PARTS[part]
+        found = run(options)
+        kept[part] = {"machine": where, "seeds": options.seeds, "found": found}
+        write_results("tasks", kept)
+        told = (
+            f"{where['cpu']}, {where['cores']} cores, load {where['load_at_start']} at the start; "
+            f"{versions}. Seconds are those of one process on that machine, compilation of the "
+            "first fit of a size included: read them as ratios."
+        )
+        splice(f"tasks-{part}", f"## {title}\n\n{show(found)}\n\n{told}", PAGE)
+
+
+if __name__ == "__main__":
+    main()
