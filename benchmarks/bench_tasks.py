@@ -15,6 +15,8 @@ import numpy as np
 from _harness import RESULTS, ROOT, machine, markdown_table, splice, write_results
 from _tasks_anomalies import anomalies, problems
 from _tasks_density import density
+from _tasks_labels import TABLES as LABELLED
+from _tasks_labels import labels
 from _tasks_tables import whole_tables, with_noise
 
 PACKAGES = ("pullback", "jax", "scikit-learn", "numpy", "pyod")
@@ -100,8 +102,50 @@ def show_anomalies(found: Rows) -> str:
     )
 
 
+def run_labels(options: argparse.Namespace) -> Rows:
+    """Accuracy and log loss, with other labels for each seed."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for table in LABELLED:
+        runs = [labels(table, seed) for seed in range(options.seeds)]
+        found[table] = {
+            rival: {key: [run[rival][key] for run in runs] for key in row}
+            for rival, row in runs[0].items()
+        }
+        print(table, found[table], flush=True)
+    return found
+
+
+def show_labels(found: Rows) -> str:
+    rivals = list(next(iter(found.values())))
+    parts = []
+    for measure, title, best in (
+        ("accuracy", "accuracy", np.argmax),
+        ("log_loss", "log loss, lower is better", np.argmin),
+    ):
+        rows = []
+        for table, row in found.items():
+            values = np.asarray([row[rival][measure] for rival in rivals])
+            cells = [f"{v.mean():.3f} ± {v.std(ddof=1) / len(v) ** 0.5:.3f}" for v in values]
+            place = int(best(values.mean(axis=1)))
+            cells[place] = f"**{cells[place]}**"
+            rows.append([table, *cells])
+        parts.append(markdown_table([title, *rivals], rows))
+    times = [
+        [table, *(f"{np.mean(row[rival]['fit']):.2f}" for rival in rivals)]
+        for table, row in found.items()
+    ]
+    parts.append(markdown_table(["seconds to fit", *rivals], times))
+    seeds = len(next(iter(found.values()))[rivals[0]]["accuracy"])
+    head = (
+        f"Means over {seeds} draws of the rows and labels ± their standard error; the best bold. "
+        "Logistic regression and boosting see the labelled rows alone."
+    )
+    return "\n\n".join([head, *parts])
+
+
 PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Rows], Callable[[Rows], str]]] = {
     "density": ("Densities", run_density, show_density),
+    "labels": ("Five labels a class", run_labels, show_labels),
     "anomalies": ("Anomalies", run_anomalies, show_anomalies),
 }
 
