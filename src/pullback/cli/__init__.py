@@ -18,6 +18,7 @@ from pullback.cli._fit import fit, fit_help
 from pullback.cli._list import list_recipes
 from pullback.cli._record import gallery, record_run
 from pullback.cli._run import run, run_help
+from pullback.cli._simulate import simulate
 from pullback.cli._use import predict, sample, score, show
 
 _DESCRIPTION = """Fit a file of your own: `pullback fit density FILE --out MODEL`, then `pullback \
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
             "score": score,
             "predict": predict,
             "sample": sample,
+            "simulate": simulate,
             "show": show,
             "list": list_recipes,
             "run": run_help,

@@ -26,7 +26,7 @@ def score(model: Model, file: File, out: Out) -> int:
 
     with in_one_line(), as_file(file) as path:
         count = tasks.score_file(tasks.load(model), path, out)
-    _told(f"{count} rows scored", out)
+    told(f"{count} rows scored", out)
     return 0
 
 
@@ -44,7 +44,7 @@ def predict(model: Model, file: File, out: Out) -> int:
 
     with in_one_line(), as_file(file) as path:
         count = tasks.predict_file(tasks.load(model), path, out)
-    _told(f"{count} rows predicted", out)
+    told(f"{count} rows predicted", out)
     return 0
 
 
@@ -68,7 +68,7 @@ def sample(
 
     with in_one_line():
         tasks.sample_file(tasks.load(model), n, out, random_state=seed)
-    _told(f"{n} rows drawn", out)
+    told(f"{n} rows drawn", out)
     return 0
 
 
@@ -92,6 +92,6 @@ def check_out(out: Path) -> None:
         raise BadUsage(f"--out must end in .csv or .parquet, or be - for stdout; got {out}")
 
 
-def _told(what: str, out: Path) -> None:
+def told(what: str, out: Path) -> None:
     if str(out) != "-":
         print(f"{what}: {out}")

@@ -10,6 +10,8 @@ from pullback import _contents
 from ._card import card as card
 from ._card import write_report as write_report
 from ._density import FlowDensity as FlowDensity
+from ._dynamics import DynamicsModel as DynamicsModel
+from ._dynamics_outputs import simulate_file as simulate_file
 from ._energy_classifier import EnergyClassifier as EnergyClassifier
 from ._load import load as load
 from ._outputs import predict_file as predict_file

@@ -1,30 +1,34 @@
 """Saved models, read again."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ._density import FlowDensity
+from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
 from ._store import ModelError, read_model
 from ._task import AbstractTask
 
 _TASKS: dict[str, type[AbstractTask]] = {
-    task.__name__: task for task in (FlowDensity, EnergyClassifier)
+    task.__name__: task for task in (FlowDensity, EnergyClassifier, DynamicsModel)
 }
 
 
-def load(folder: str | os.PathLike[str]) -> Any:
+def load(folder: str | os.PathLike[str], *, known: Callable[..., Any] | None = None) -> Any:
     """A fitted model that `save` wrote: it needs none of the data, and runs nothing that it reads.
 
     Args:
         folder: with `model.json` and `model.safetensors`.
+        known: the function that a `DynamicsModel` was fitted with, which is not saved.
 
     Returns:
         The task, which scores to the bit as the one that was saved.
 
     Raises:
-        ModelError: there is none, it is damaged, or another version wrote it.
+        ModelError: there is none, it is damaged, or another version wrote it; or `known` is
+            missing, or not the function that it was.
 
     Example:
         >>> import numpy as np, pathlib, tempfile, pullback as pb
@@ -38,6 +42,11 @@ def load(folder: str | os.PathLike[str]) -> Any:
     record, arrays = read_model(folder)
     if record["task"] not in _TASKS:
         raise ModelError(f"{folder} holds a {record['task']!r}, which this version does not know.")
-    model = _TASKS[record["task"]](**record["settings"])
+    settings = record["settings"]
+    if known is not None:
+        if "known" not in settings:
+            raise ModelError(f"{folder} holds a {record['task']}, which takes no `known`.")
+        settings = {**settings, "known": known}
+    model = _TASKS[record["task"]](**settings)
     model.restore(record["fitted"], arrays)
     return model
