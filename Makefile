@@ -41,6 +41,11 @@ demo: $(VENV)/.demo ## fit the density of a real table, and score rows that the 
 demo-paper: $(VENV)/.demo ## train an ODE network on handwritten digits, print its claims and where the report lies
 	$(BIN)/pullback run neural-ode --resume
 
+# Two processes share the cores: one thread each is faster than two that fight.
+test test-slow: export OMP_NUM_THREADS := 1
+test test-slow: export OPENBLAS_NUM_THREADS := 1
+test test-slow: export MKL_NUM_THREADS := 1
+test test-slow: export XLA_FLAGS += --xla_cpu_multi_thread_eigen=false
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # Annotations are checked while the code runs, which takes an eighth of the time.
 TYPED := --jaxtyping-packages=pullback,beartype.beartype

@@ -94,7 +94,7 @@ def test_the_mixture_is_that_of_scikit_learn_whatever_is_padded():
     random = np.random.default_rng(0)
     x = np.concatenate([random.normal(size=(300, 3)) * [1, 2, 0.5], random.normal(5, 1, (300, 3))])
     random.shuffle(x)
-    mixture = choose_kind(x[:400], x[400:], 0)[0].fit(x[:400], 0)
+    mixture = choose_kind(x, [(np.arange(400), np.arange(400, len(x)))], 0)[0].fit(x[:400], 0)
     assert 2 <= len(mixture.mean) <= 3
     covariance = np.linalg.inv(np.swapaxes(mixture.root, 1, 2) @ mixture.root)
     parts = [

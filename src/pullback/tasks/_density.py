@@ -124,7 +124,8 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         repeats = Repeats.of(values)
         spread = repeats.spread(values, generator)
         seed = int(generator.randint(2**31))
-        self.map_, kind = self._choose(spread, repeats, parts, seed)
+        kind, logs = self._choose(spread, repeats, parts, seed)
+        self.map_ = fit_columns(spread[parts.train], repeats, copula=self.copula, logs=logs)
         self.notes_ += describe(self.map_, repeats, self.columns_)
         z, slope = self.map_.to_line(spread)
         mixture = kind.fit(z[parts.train], seed)
@@ -289,18 +290,19 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
 
     def _choose(
         self, spread: Float[np.ndarray, "n d"], repeats: Repeats, parts: Parts, seed: int
-    ) -> tuple[ColumnMap, Kind]:
-        """The map and the mixture that do best together: logarithms bend what is a plane."""
+    ) -> tuple[Kind, bool]:
+        """The mixture, and whether to take logarithms: they bend what is a plane."""
+        folds, own = parts.folds(seed), np.union1d(parts.train, parts.choose)
         found = []
         for logs in (True, False):
-            columns = fit_columns(spread[parts.train], repeats, copula=self.copula, logs=logs)
+            columns = fit_columns(spread[own], repeats, copula=self.copula, logs=logs)
             z, slope = columns.to_line(spread)
-            kind, score = choose_kind(z[parts.train], z[parts.choose], seed)
-            found.append((score + slope[parts.choose].mean(), columns, kind))
+            kind, score = choose_kind(z, folds, seed)
+            found.append((score + slope[own].mean(), kind, logs))
             if not columns.log.any():
                 break
-        _, columns, kind = max(found, key=lambda one: one[0])
-        return columns, kind
+        _, kind, logs = max(found, key=lambda one: one[0])
+        return kind, logs
 
     def _fit_all(
         self, spread: Float[np.ndarray, "n d"], repeats: Repeats, kind: Kind, parts: Parts,

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from pullback._on_device import on_device
 
@@ -158,19 +160,39 @@ class Kind(NamedTuple):
 
 
 def choose_kind(
-    train: Float[np.ndarray, "n d"], choose: Float[np.ndarray, "m d"], seed: int
+    z: Float[np.ndarray, "n d"], folds: Sequence[tuple[np.ndarray, np.ndarray]], seed: int
 ) -> tuple[Kind, float]:
-    """The mixture that does best on the rows to choose by, and its mean log-density of them.
+    """The mixture that does best on rows that it was not fitted to, and its mean log-density there.
 
     Args:
-        train: rows to fit; no more than some thousand are used.
-        choose: other rows.
+        z: rows.
+        folds: places of rows to fit, of which no more than some thousand are used, and of others.
         seed: of the starts.
     """
-    train = train[:_TO_CHOOSE]
-    most = len(train) // max(_ROWS_EACH, train.shape[1] + 1)
+    rows = min(len(fit) for fit, _ in folds)
+    most = min(rows, _TO_CHOOSE) // max(_ROWS_EACH, z.shape[1] + 1)
     numbers = [k for k in _COMPONENTS if k <= most]
-    kinds = [Kind(0, "full"), *(Kind(k, c) for k in numbers for c in ("full", "diag"))]
-    scored = [(float(kind.fit(train, seed).log_prob(choose).mean()), kind) for kind in kinds]
-    highest, best = max(scored, key=lambda pair: pair[0])
+
+    def score(kind: Kind) -> float:
+        told = [kind.fit(z[fit[:_TO_CHOOSE]], seed).log_prob(z[other]) for fit, other in folds]
+        return float(np.concatenate(told).mean())
+
+    # Threads of these small products wait for each other for most of the time.
+    with threadpool_limits(1):
+        return _best(score, numbers)
+
+
+def _best(score: Callable[[Kind], float], numbers: Sequence[int]) -> tuple[Kind, float]:
+    """The kind with the highest score, and it."""
+    plain = Kind(0, "full")
+    found = [(score(plain), plain)]
+    for covariance in ("full", "diag"):
+        before = []
+        for kind in (Kind(number, covariance) for number in numbers):
+            before.append(score(kind))
+            found.append((before[-1], kind))
+            # Two that are no better than a smaller one: the larger ones will not be.
+            if len(before) > 2 and max(before[-2:]) < max(before[:-2]):
+                break
+    highest, best = max(found, key=lambda pair: pair[0])
     return best, highest

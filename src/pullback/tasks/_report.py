@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import logsumexp
+from sklearn.model_selection import KFold
 
+_FOLDED, _FOLDS = 1000, 5
 _BANDWIDTHS = (0.1, 0.16, 0.25, 0.4, 0.6, 1.0)
 _AT_ONCE = 1000  # rows beside as many kernels
 _KERNELS = 5000  # rows that carry a kernel, at most
@@ -17,6 +19,14 @@ class Parts(NamedTuple):
     train: Int[np.ndarray, " t"]
     choose: Int[np.ndarray, " c"]
     test: Int[np.ndarray, " h"]
+
+    def folds(self, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Rows to fit and rows to choose by: of fewer than 1000 each is one of the others once."""
+        own = np.union1d(self.train, self.choose)
+        if len(own) >= _FOLDED:
+            return [(self.train, self.choose)]
+        fold = KFold(min(_FOLDS, len(own)), shuffle=True, random_state=seed)
+        return [(own[fit], own[other]) for fit, other in fold.split(own)]
 
 
 def split(count: int, generator: np.random.RandomState) -> Parts:
