@@ -9,8 +9,14 @@ from pullback.cli._common import BadUsage
 from pullback.cli._fit_classes import fit_classes
 from pullback.cli._fit_density import fit_density
 from pullback.cli._fit_dynamics import fit_dynamics
+from pullback.cli._fit_regression import fit_regression
 
-TASKS = {"density": fit_density, "classes": fit_classes, "dynamics": fit_dynamics}
+TASKS = {
+    "density": fit_density,
+    "classes": fit_classes,
+    "regression": fit_regression,
+    "dynamics": fit_dynamics,
+}
 
 
 def fit(argv: list[str]) -> int:

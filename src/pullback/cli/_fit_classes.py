@@ -15,7 +15,7 @@ def fit_classes(
     file: File,
     out: Folder,
     label: Label,
-    method: Literal["jem", "vera", "supervised"] = "jem",
+    method: Literal["jem", "vera", "supervised", "sde-bnn"] = "jem",
     columns: Columns = (),
     id: OptionalName = None,
     seed: int = 0,
@@ -29,7 +29,7 @@ def fit_classes(
         out: The folder for the model.
         label: The column of the classes; an empty cell is a row without one.
         method: How a network learns the density beside the classes: by chains (jem), by a
-            generator (vera), or not at all (supervised).
+            generator (vera), or not at all (supervised); or a Bayesian network (sde-bnn).
         columns: The columns of numbers to take (default: all that can be taken).
         id: The column that only names the rows (default: one that looks like it).
         seed: The seed of all that is random.
@@ -43,7 +43,8 @@ def fit_classes(
     def task() -> "AbstractTask":
         from pullback import tasks
 
-        return tasks.EnergyClassifier(
+        kind = tasks.BayesianNetClassifier if method == "sde-bnn" else tasks.EnergyClassifier
+        return kind(
             method,
             label=label,
             columns=columns or None,

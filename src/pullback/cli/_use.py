@@ -30,20 +30,23 @@ def score(model: Model, file: File, out: Out) -> int:
     return 0
 
 
-def predict(model: Model, file: File, out: Out) -> int:
-    """Predict the rows of a file by a saved model of classes.
+def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
+    """Predict the rows of a file by a saved model of classes or of a number.
 
     Args:
         model: The folder that `pullback fit` wrote.
         file: A table with the columns of the model; - reads CSV from standard input.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
+        level: The share of numbers that the band from lower to upper covers.
     """
     check_out(out)
+    if not 0 < level < 1:
+        raise BadUsage(f"--level must lie between 0 and 1, got {level:g}")
     set_up_jax()
     from pullback import tasks
 
     with in_one_line(), as_file(file) as path:
-        count = tasks.predict_file(tasks.load(model), path, out)
+        count = tasks.predict_file(tasks.load(model), path, out, level=level)
     told(f"{count} rows predicted", out)
     return 0
 

@@ -7,6 +7,8 @@ a folder and `load` reads it, in another process and without the data.
 
 from pullback import _contents
 
+from ._bayes_classifier import BayesianNetClassifier as BayesianNetClassifier
+from ._bayes_regressor import BayesianNetRegressor as BayesianNetRegressor
 from ._card import card as card
 from ._card import write_report as write_report
 from ._density import FlowDensity as FlowDensity

@@ -13,7 +13,7 @@ from sklearn.semi_supervised import LabelSpreading
 
 OURS = "this model"
 _BINS = 10  # of the confidence, for the calibration error
-_TREES = 100  # rows with a class, from which on boosted trees are asked
+_TREES = 200  # rows with a class, from which on boosted trees are asked
 _MOST = 20_000  # rows that the others learn from
 _GRAPH = 3000  # rows of which a graph is made, at most
 

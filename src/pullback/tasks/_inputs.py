@@ -63,7 +63,7 @@ def fit_inputs(x: Float[np.ndarray, "n d"]) -> Inputs:
     mean, scale = np.zeros(width), np.ones(width)
     for j, column in enumerate(x.T):
         whole = column[~np.isnan(column)]
-        if skewed(whole):
+        if len(np.unique(whole)) > 2 and skewed(whole):
             log[j], floor[j] = True, whole.min()
             whole = np.log(whole)
         mean[j], scale[j], _ = location_and_scale(whole)

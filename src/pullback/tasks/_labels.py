@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -91,6 +91,8 @@ def labels_of(y: np.ndarray) -> Labels:
                 "by None or NaN."
             )
     values = y[known]
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise ValueError(f"`y` has an infinity in row {np.flatnonzero(np.isinf(y))[0] + 1}.")
     if values.dtype.kind == "f" and not known.all() and (values == np.round(values)).all():
         values = values.astype(np.int64)
     elif values.dtype == object:
@@ -107,6 +109,26 @@ def labels_of(y: np.ndarray) -> Labels:
     codes = np.full(len(y), -1)
     codes[known] = found
     return Labels(codes, classes, notes)
+
+
+def numbers_of(y: np.ndarray) -> Float[np.ndarray, " rows"]:
+    """The numbers of rows, NaN where there is none.
+
+    Raises:
+        ValueError: something is no number, or infinite.
+    """
+    if y.dtype == object:
+        y = np.where(_missing(y), np.nan, y)
+    try:
+        found = y.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"what is to be predicted must be numbers: {error}. Classes are for a classifier (on "
+            "the command line `pullback fit classes`)."
+        ) from error
+    if np.isinf(found).any():
+        raise ValueError(f"`y` has an infinity in row {np.flatnonzero(np.isinf(found))[0] + 1}.")
+    return found
 
 
 def _missing(y: np.ndarray) -> Bool[np.ndarray, " rows"]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ._bayes_classifier import BayesianNetClassifier
+from ._bayes_regressor import BayesianNetRegressor
 from ._density import FlowDensity
 from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
@@ -12,7 +14,14 @@ from ._store import ModelError, read_model
 from ._task import AbstractTask
 
 _TASKS: dict[str, type[AbstractTask]] = {
-    task.__name__: task for task in (FlowDensity, EnergyClassifier, DynamicsModel)
+    task.__name__: task
+    for task in (
+        FlowDensity,
+        EnergyClassifier,
+        BayesianNetClassifier,
+        BayesianNetRegressor,
+        DynamicsModel,
+    )
 }
 
 

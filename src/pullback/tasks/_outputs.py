@@ -1,6 +1,7 @@
 """Tables that a task writes: scores of a file's rows, and new rows."""
 
 import csv
+import functools
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from pullback._files import atomic_write
 from pullback.data import mixed_chunks
 
+from ._bayes_regressor import BayesianNetRegressor
 from ._density import FlowDensity
 from ._table_classifier import AbstractTableClassifier
 
@@ -47,22 +49,28 @@ def score_file(model: FlowDensity, file: Path, out: Path) -> int:
     return _of_file(model, file, out, of_rows)
 
 
-def predict_file(model: Any, file: Path, out: Path) -> int:
+def predict_file(model: Any, file: Path, out: Path, *, level: float = 0.9) -> int:
     """Predict the rows of a file of any length, some ten thousand at a time.
 
     Args:
-        model: a fitted classifier.
+        model: a fitted classifier or regression.
         file: a table with the model's columns.
         out: a CSV or Parquet file, or "-", with the columns of the result: the one that names the
             rows, where the table has it; `row`, the line in a CSV file and else the number;
             `log_density` and `share_below`, of the rows fitted, where the model has a density;
-            `p_CLASS` for each class; `predicted`.
+            `p_CLASS` for each class and `predicted`; or `mean`, `lower` and `upper`.
+        level: of the band from `lower` to `upper`.
 
     Returns:
         How many rows there were.
     """
-    _refuse_another(model, (AbstractTableClassifier,), "score")
-    return _of_file(model, file, out, model._predictions)
+    _refuse_another(model, (AbstractTableClassifier, BayesianNetRegressor), "score")
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must lie between 0 and 1, got {level}.")
+    of_rows = model._predictions
+    if isinstance(model, BayesianNetRegressor):
+        of_rows = functools.partial(of_rows, level=level)
+    return _of_file(model, file, out, of_rows)
 
 
 def _refuse_another(model: Any, kinds: tuple[type, ...], verb: str) -> None:

@@ -37,7 +37,7 @@ def write_model(
     """
     from safetensors.numpy import save
 
-    whole = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    whole = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
     stored = save(whole)
     record = {
         "format": _FORMAT,

@@ -1,4 +1,4 @@
-"""scikit-learn's contract, by its own checks, of the classifiers."""
+"""scikit-learn's contract, by its own checks, of the classifiers and the regression."""
 
 from typing import Any
 
@@ -9,9 +9,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from pullback.tasks import EnergyClassifier
+from pullback.tasks import BayesianNetClassifier, BayesianNetRegressor, EnergyClassifier
 
-CLASSIFIERS = (EnergyClassifier(),)
+CLASSIFIERS = (EnergyClassifier(), BayesianNetClassifier())
+ALL = (*CLASSIFIERS, BayesianNetRegressor())
 CORE = (
     "check_no_attributes_set_in_init",
     "check_n_features_in_after_fitting",
@@ -19,10 +20,12 @@ CORE = (
     "check_requires_y_none",
     "check_classifiers_one_label",
     "check_classifiers_classes",
+    "check_supervised_y_no_nan",
+    "check_regressors_int",
 )
 
 
-@parametrize_with_checks([*CLASSIFIERS])
+@parametrize_with_checks([*ALL])
 @pytest.mark.slow
 def test_all_checks(estimator, check):
     check(estimator)
@@ -30,12 +33,12 @@ def test_all_checks(estimator, check):
 
 def core():
     """The checks that find what breaks most often."""
-    for classifier in CLASSIFIERS:
-        pairs: Any = estimator_checks_generator(classifier)
+    for task in (CLASSIFIERS[0], ALL[-1]):
+        pairs: Any = estimator_checks_generator(task)
         for estimator, check in pairs:
             name = getattr(check, "func", check).__name__
             if name in CORE:
-                yield pytest.param(estimator, check, id=f"{type(classifier).__name__}-{name}")
+                yield pytest.param(estimator, check, id=f"{type(task).__name__}-{name}")
 
 
 @pytest.mark.parametrize(("estimator", "check"), list(core()))
