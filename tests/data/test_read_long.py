@@ -1,11 +1,13 @@
 import datetime
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pullback.data import DataError, read_long
+from pullback.data import DataError, long_table, read_long
 
 HEADER = "series,time,variable,value\n"
 
@@ -342,3 +344,43 @@ def test_times_in_another_notation_are_one_problem(csv, time):
 def test_an_index_of_pandas_does_not_matter(csv):
     found = read_long(csv("," + HEADER + "0,a,0,v,1\n1,a,2,v,3\n"))
     assert found.values.tolist() == [[[1.0], [3.0]]]
+
+
+def test_frames_are_read_as_files_are(csv):
+    file = csv("patient,time [h],what,value\n7,0,HR [1/min],70\n8,2.5,T,37\n8,2.5,HR [1/min],60\n")
+    wanted = long_table(file, variable="what")
+    for frame in (pd.read_csv(file), pl.read_csv(file)):
+        got = long_table(frame, variable="what")
+        for ours, theirs in zip(got.series[:7], wanted.series[:7], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert got.columns == wanted.columns
+        assert (got.source, got.is_file) == ("the DataFrame", False)
+    assert (wanted.source, wanted.is_file) == ("t.csv", True)
+    assert wanted.columns["time"] == "time [h]"
+    assert wanted.written == ("HR [1/min]", "T")
+    with pytest.raises(DataError, match=r"the DataFrame: .*\n  row 2: expected a number"):
+        read_long(pd.DataFrame(np.array([["a", 0, "x", 1], ["a", 1, "x", "?"]], object),
+                               columns=["id", "time", "variable", "value"]))  # fmt: skip
+
+
+def test_a_row_without_a_value_may_ask(csv):
+    file = csv(HEADER + "a,0,x,1\na,2,x,\na,3,y,4\n")
+    got = read_long(file, holes="ask")
+    assert got.times.tolist() == [[0, 2, 3]]
+    assert got.mask[0].tolist() == [[True, False], [False, False], [False, True]]
+    assert got.values[0, 1].tolist() == [0, 0]
+    with pytest.raises(DataError, match="the cell is empty"):
+        read_long(file)
+    with pytest.raises(ValueError, match="`holes` must be one of error, ask; got 'drop'"):
+        read_long(file, holes="drop")
+
+
+def test_dates_are_counted_from_1970_where_that_is_asked(csv):
+    day = csv(HEADER + "a,1970-01-02T06:00,x,1\nb,1970-01-03,x,2\n")
+    got = read_long(day, origin="epoch")
+    assert got.times.tolist() == [[30], [48]]
+    assert got.time_unit == "h since 1970-01-01"
+    zoned = csv(HEADER + "a,1970-01-02T01:00+01:00,x,1\n", "z.csv")
+    got = read_long(zoned, origin="epoch", time_unit="d")
+    assert (got.times.tolist(), got.time_unit) == ([[1]], "d since 1970-01-01T00:00Z")
+    assert read_long(csv(HEADER + "a,5,x,1\n", "n.csv"), origin="epoch").time_unit == ""

@@ -20,6 +20,7 @@ from pullback.cli._record import gallery, record_run
 from pullback.cli._run import run, run_help
 from pullback.cli._simulate import simulate
 from pullback.cli._use import predict, sample, score, show
+from pullback.cli._use_series import forecast, impute
 
 _DESCRIPTION = """Fit a file of your own: `pullback fit density FILE --out MODEL`, then `pullback \
 score MODEL FILE`. Or measure the claims of a paper again: `pullback list` shows the papers, and \
@@ -44,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
             "predict": predict,
             "sample": sample,
             "simulate": simulate,
+            "impute": impute,
+            "forecast": forecast,
             "show": show,
             "list": list_recipes,
             "run": run_help,

@@ -10,11 +10,13 @@ from pullback.cli._fit_classes import fit_classes
 from pullback.cli._fit_density import fit_density
 from pullback.cli._fit_dynamics import fit_dynamics
 from pullback.cli._fit_regression import fit_regression
+from pullback.cli._fit_series import fit_series
 
 TASKS = {
     "density": fit_density,
     "classes": fit_classes,
     "regression": fit_regression,
+    "series": fit_series,
     "dynamics": fit_dynamics,
 }
 

@@ -46,6 +46,7 @@ def fit_and_save(
     task: Callable[[], "AbstractTask"],
     *,
     report: bool,
+    y: Any = None,
 ) -> int:
     """Read a file, fit a task to it, save it, and print its card.
 
@@ -55,6 +56,7 @@ def fit_and_save(
         read: reads the file, and refuses it where it does not parse: before jax is imported.
         task: makes the task, with its settings.
         report: whether to write the page.
+        y: what else the task is fitted to.
     """
     if out.exists() and not out.is_dir():
         raise BadUsage(f"{out} is a file; name a folder with --out")
@@ -67,7 +69,7 @@ def fit_and_save(
 
     with in_one_line():
         model: Any = task()
-        model.fit(given).save(out)
+        model.fit(given, y).save(out)
         page = tasks.write_report(model, given, out) if report else None
     print(tasks.card(model, out))
     if page is not None:

@@ -31,11 +31,12 @@ def score(model: Model, file: File, out: Out) -> int:
 
 
 def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
-    """Predict the rows of a file by a saved model of classes or of a number.
+    """Predict the rows of a file by a saved model of classes or of a number, or series.
 
     Args:
         model: The folder that `pullback fit` wrote.
-        file: A table with the columns of the model; - reads CSV from standard input.
+        file: A table with the columns of the model, or a long table of series; - reads CSV from
+            standard input.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
         level: The share of numbers that the band from lower to upper covers.
     """
@@ -96,5 +97,6 @@ def check_out(out: Path) -> None:
 
 
 def told(what: str, out: Path) -> None:
+    """Say what was written, but not amid a table on standard output."""
     if str(out) != "-":
         print(f"{what}: {out}")

@@ -16,6 +16,8 @@ from pullback.data._irregular import SeriesSplit as SeriesSplit
 from pullback.data._irregular import irregular_series as irregular_series
 from pullback.data._labelled_table import LabelledTable as LabelledTable
 from pullback.data._labelled_table import read_labelled as read_labelled
+from pullback.data._long import LongTable as LongTable
+from pullback.data._long import long_table as long_table
 from pullback.data._long import read_long as read_long
 from pullback.data._mixed_table import MixedTable as MixedTable
 from pullback.data._mixed_table import looks_like_dates as looks_like_dates

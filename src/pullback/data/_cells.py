@@ -176,11 +176,12 @@ class Names:
 
 
 class Variables:
-    """Variables, with the one unit of each."""
+    """Variables, with the one unit of each, and how each was first written."""
 
     def __init__(self, column: str, unit: str) -> None:
         self.column, self.unit = column, unit
         self.units: dict[str, str] = {}
+        self.written: list[str] = []
         self._known: dict[tuple, int | str] = {}
         self._places: dict[str, int] = {}
 
@@ -209,6 +210,7 @@ class Variables:
         unit = stated.pop() if stated else self.unit
         if name not in self.units:
             self.units[name], self._places[name] = unit, place
+            self.written.append(str(cell).strip())
         if self.units[name] != unit:
             return (
                 f"the variable {name!r} is in {unit or 'no unit'} here and in "

@@ -1,12 +1,11 @@
 """Irregular series from a table with one row an observation."""
 
 import difflib
-import os
 import re
 from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -24,10 +23,11 @@ from pullback.data._csv import to_number
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries
 from pullback.data._pack import Entries, average, order, pack
-from pullback.data._sources import Source, open_source
+from pullback.data._sources import Source, frame_source, open_source
 
-_ORIGINS = ("series", "first")
+_ORIGINS = ("series", "first", "epoch")
 _ON_DUPLICATE = ("error", "mean", "last")
+_HOLES = ("error", "ask")
 _WHOLE = 2.0**53  # beyond it float64 has not every whole number
 _TOO_LONG = (
     "has more digits than float64 keeps; count times from a nearer origin or in a larger unit, or "
@@ -55,7 +55,7 @@ class _Places(NamedTuple):
 
 
 def read_long(
-    path: str | os.PathLike[str],
+    path: Any,
     *,
     series: str | None = None,
     time: str | None = None,
@@ -65,6 +65,7 @@ def read_long(
     time_unit: str | None = None,
     origin: str = "series",
     on_duplicate: str = "error",
+    holes: str = "error",
 ) -> IrregularSeries:
     """Read irregular series from a long table: one row says series, time, variable and value.
 
@@ -75,7 +76,7 @@ def read_long(
 
     Args:
         path: a CSV file with a header, in UTF-8, separated by commas, semicolons or tabs; or a
-            Parquet file, `.parquet` or `.pq`.
+            Parquet file, `.parquet` or `.pq`; or a data frame of pandas or polars.
         series: the name of the column with the series, its unit left out; so for the next four.
             None: the one column with a usual name, such as series, id, subject or patient.
         time: the column with the times. None: as above, such as time, timestamp or date.
@@ -85,9 +86,12 @@ def read_long(
         time_unit: of numbers, their unit, where the header does not say it; of dates, the unit to
             turn them into: "s", "min", "h" or "d", where None means that of the header, else "h".
         origin: what dates are counted from: "series" is the first time of each series, "first"
-            the first of all. Numbers stay as they are.
+            the first of all, "epoch" 1970, which the unit then says ("h since 1970-01-01", and
+            "T00:00Z" behind it where dates have a zone). Numbers stay as they are.
         on_duplicate: where one variable of one series has several values at one time: "error",
             "mean" takes their mean, "last" the one that stands last in the file.
+        holes: what a row without a value is: "error", or "ask", a time at which nothing was
+            observed, as where a model is to be asked.
 
     Returns:
         Series and variables in the order in which they first come, as float64, without targets.
@@ -111,22 +115,65 @@ def read_long(
         >>> ward.times, ward.time_unit, ward.variables, ward.units
         (array([[0. , 1.5]]), 'h', ('Temp', 'HR'), ('degC', '1/min'))
     """
+    return long_table(
+        path,
+        series=series,
+        time=time,
+        variable=variable,
+        value=value,
+        unit=unit,
+        time_unit=time_unit,
+        origin=origin,
+        on_duplicate=on_duplicate,
+        holes=holes,
+    ).series
+
+
+class LongTable(NamedTuple):
+    """A long table that was read.
+
+    Attributes:
+        series: what it holds.
+        columns: what its columns are called, by what they hold: series, time, variable, value, and
+            unit where there is one.
+        written: the variables as they stand in it, with a unit that stands there.
+        source: the name of the file, or what else it was.
+        is_file: whether it was one.
+    """
+
+    series: IrregularSeries
+    columns: dict[str, str]
+    written: tuple[str, ...]
+    source: str
+    is_file: bool
+
+
+def long_table(
+    path: Any,
+    *,
+    series: str | None = None,
+    time: str | None = None,
+    variable: str | None = None,
+    value: str | None = None,
+    unit: str | None = None,
+    time_unit: str | None = None,
+    origin: str = "series",
+    on_duplicate: str = "error",
+    holes: str = "error",
+) -> LongTable:
+    """As `read_long`, and what the columns are called."""
     _check_option("origin", origin, _ORIGINS)
     _check_option("on_duplicate", on_duplicate, _ON_DUPLICATE)
-    path = Path(path)
-    source = open_source(path)
-    places = _Places(
-        _needed(path, source.names, "series", series),
-        _needed(path, source.names, "time", time),
-        _needed(path, source.names, "variable", variable),
-        _needed(path, source.names, "value", value),
-        _place(path, source.names, "unit", unit),
-    )
-    _check_apart(path, source.names, places)
+    _check_option("holes", holes, _HOLES)
+    is_frame = hasattr(path, "columns")
+    source = frame_source(path) if is_frame else open_source(Path(path))
+    path = Path(f"the {type(path).__name__}") if is_frame else Path(path)
+    wanted = {"series": series, "time": time, "variable": variable, "value": value, "unit": unit}
+    places = _find(path, source.names, wanted)
     bad = BadRows(path, source.word)
     ids = Names(source.names[places.series])
     variables = Variables(source.names[places.variable], split_unit(source.names[places.value])[1])
-    entries, rows, dated = _read(source, places, ids, variables, bad)
+    entries, rows, dated, zoned = _read(source, places, ids, variables, bad, holes == "ask")
     if not len(rows) and not bad.problems:
         raise DataError(path, "expected rows after the header; there is none.")
     entries = _once(entries, rows, ids, variables, on_duplicate, bad)
@@ -134,17 +181,32 @@ def read_long(
     unit_of_time = _time_unit(path, time_unit, split_unit(source.names[places.time])[1], dated)
     if dated:
         entries = _since(path, entries, len(ids.names), origin, unit_of_time)
+    if dated and origin == "epoch":
+        unit_of_time += " since 1970-01-01" + "T00:00Z" * zoned
     times, values, mask = pack(entries, len(ids.names), len(variables.units))
-    return IrregularSeries(
+    known = ~np.isnan(values)
+    found = IrregularSeries(
         times,
-        values,
-        mask,
+        np.where(known, values, 0.0),
+        mask & known,
         tuple(ids.names),
         tuple(variables.units),
         tuple(variables.units.values()),
         unit_of_time,
         None,
     )
+    called = {role: source.names[at] for role, at in places._asdict().items() if at is not None}
+    return LongTable(found, called, tuple(variables.written), path.name, not is_frame)
+
+
+def _find(path: Path, names: tuple[str, ...], wanted: dict[str, str | None]) -> _Places:
+    needed = {
+        role: _needed(path, names, role, wanted[role])
+        for role in ("series", "time", "variable", "value")
+    }
+    places = _Places(**needed, unit=_place(path, names, "unit", wanted["unit"]))
+    _check_apart(path, names, places)
+    return places
 
 
 def _check_option(argument: str, got: str, known: tuple[str, ...]) -> None:
@@ -198,9 +260,9 @@ def _check_apart(path: Path, names: tuple[str, ...], places: _Places) -> None:
 
 
 def _read(
-    source: Source, places: _Places, ids: Names, variables: Variables, bad: BadRows
-) -> tuple[Entries, Int[np.ndarray, " n"], bool]:
-    """The rows that are not bad, the number of each in the file, and whether times are dates."""
+    source: Source, places: _Places, ids: Names, variables: Variables, bad: BadRows, ask: bool
+) -> tuple[Entries, Int[np.ndarray, " n"], bool, bool]:
+    """The rows that are not bad, their numbers, whether times are dates, and have a zone."""
     chosen = [place for place in places if place is not None]
     parts, numbers_of_rows, dated, zoned = [], [], None, False
     for rows, columns in source.chunks(chosen, bad):
@@ -218,7 +280,7 @@ def _read(
             ids.codes(columns[0], rows, bad),
             time,
             variables.codes(columns[2], list(units), rows, bad),
-            numbers(columns[3], rows, source.names[places.value], bad),
+            _values(columns[3], rows, source.names[places.value], bad, ask),
         )
         whole = np.array([row not in bad.problems for row in rows])
         parts.append(part.take(whole))
@@ -226,9 +288,19 @@ def _read(
         bad.check(at_end=False)
     if not parts:
         none = np.zeros(0, np.int64)
-        return Entries(none, np.zeros(0), none, np.zeros(0)), none, False
+        return Entries(none, np.zeros(0), none, np.zeros(0)), none, False, False
     joined = Entries(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return joined, np.concatenate(numbers_of_rows), bool(dated)
+    return joined, np.concatenate(numbers_of_rows), bool(dated), zoned
+
+
+def _values(cells: Sequence, rows: Sequence[int], column: str, bad: BadRows, ask: bool) -> Any:
+    """The values; NaN where a row has none and may."""
+    if not ask:
+        return numbers(cells, rows, column, bad)
+    holes = np.array([cell is None or cell != cell or not str(cell).strip() for cell in cells])
+    zero = lambda cell: "0" if isinstance(cell, str) else 0.0
+    filled = [zero(cell) if hole else cell for cell, hole in zip(cells, holes, strict=True)]
+    return np.where(holes, np.nan, numbers(filled, rows, column, bad))
 
 
 def _kind_of_time(
@@ -292,7 +364,7 @@ def _time_unit(path: Path, given: str | None, header: str, dated: bool) -> str:
 
 def _since(path: Path, entries: Entries, n_series: int, origin: str, unit: str) -> Entries:
     """Microseconds as a time in `unit`, from the first of each series or of all."""
-    first = np.full(n_series, entries.time.min())
+    first = np.full(n_series, 0 if origin == "epoch" else entries.time.min())
     if origin == "series":
         first = np.full(n_series, np.iinfo(np.int64).max)
         np.minimum.at(first, entries.series, entries.time)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pullback.data._cells import BadRows
 from pullback.data._csv import check_names, csv_rows, to_number
@@ -35,6 +35,19 @@ def open_source(path: Path, *, headless: bool = False) -> Source:
         raise DataError(path, "is a spreadsheet; save the sheet as CSV (UTF-8).")
     parquet = path.suffix.lower() in (".parquet", ".pq")
     return _parquet(path) if parquet else _csv(path, headless)
+
+
+def frame_source(frame: Any) -> Source:
+    """The rows of a data frame of pandas or polars."""
+    names = tuple(map(str, frame.columns))
+
+    def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
+        columns = [frame[frame.columns[place]] for place in chosen]
+        for start in range(0, len(frame), _ROWS):
+            parts = [column[start : start + _ROWS].to_list() for column in columns]
+            yield list(range(start + 1, start + 1 + len(parts[0]))), parts
+
+    return Source(names, "row", chunks)
 
 
 def _csv(path: Path, headless: bool) -> Source:

@@ -19,6 +19,10 @@ from ._load import load as load
 from ._outputs import predict_file as predict_file
 from ._outputs import sample_file as sample_file
 from ._outputs import score_file as score_file
+from ._series import SeriesModel as SeriesModel
+from ._series_files import forecast_file as forecast_file
+from ._series_files import impute_file as impute_file
+from ._series_rows import SeriesTable as SeriesTable
 from ._store import ModelError as ModelError
 from ._task import AbstractTask as AbstractTask
 

@@ -10,6 +10,7 @@ from ._bayes_regressor import BayesianNetRegressor
 from ._density import FlowDensity
 from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
+from ._series import SeriesModel
 from ._store import ModelError, read_model
 from ._task import AbstractTask
 
@@ -20,6 +21,7 @@ _TASKS: dict[str, type[AbstractTask]] = {
         EnergyClassifier,
         BayesianNetClassifier,
         BayesianNetRegressor,
+        SeriesModel,
         DynamicsModel,
     )
 }

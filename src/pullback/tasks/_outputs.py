@@ -16,12 +16,13 @@ from pullback.data import mixed_chunks
 
 from ._bayes_regressor import BayesianNetRegressor
 from ._density import FlowDensity
+from ._series import SeriesModel
 from ._table_classifier import AbstractTableClassifier
 
 Write = Callable[[Mapping[str, Sequence[Any]]], None]
 
 
-def score_file(model: FlowDensity, file: Path, out: Path) -> int:
+def score_file(model: Any, file: Path, out: Path) -> int:
     """Score the rows of a file of any length, some ten thousand at a time.
 
     Args:
@@ -53,17 +54,23 @@ def predict_file(model: Any, file: Path, out: Path, *, level: float = 0.9) -> in
     """Predict the rows of a file of any length, some ten thousand at a time.
 
     Args:
-        model: a fitted classifier or regression.
-        file: a table with the model's columns.
+        model: a fitted classifier or regression, or a model of series with outcomes.
+        file: a table with the model's columns; for series a long one.
         out: a CSV or Parquet file, or "-", with the columns of the result: the one that names the
             rows, where the table has it; `row`, the line in a CSV file and else the number;
             `log_density` and `share_below`, of the rows fitted, where the model has a density;
-            `p_CLASS` for each class and `predicted`; or `mean`, `lower` and `upper`.
+            `p_CLASS` for each class and `predicted`; or `mean`, `lower` and `upper`. Of
+            series, a row for each with the probabilities of outcomes, without `row`.
         level: of the band from `lower` to `upper`.
 
     Returns:
         How many rows there were.
     """
+    if isinstance(model, SeriesModel):
+        columns = model._outcomes(file)
+        with table_writer(out) as write:
+            write(columns)
+        return len(columns["predicted"])
     _refuse_another(model, (AbstractTableClassifier, BayesianNetRegressor), "score")
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1, got {level}.")

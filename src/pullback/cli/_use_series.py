@@ -1,0 +1,83 @@
+"""`pullback impute` and `forecast`: a saved model of series, used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from pullback.cli._common import BadUsage, as_file, in_one_line, set_up_jax
+from pullback.cli._fit_and_save import File
+from pullback.cli._use import Model, Out, check_out, told
+
+if TYPE_CHECKING:
+    from pullback.tasks import SeriesModel
+
+Every = Annotated[float | None, tyro.conf.arg(metavar="STEP", help_behavior_hint="")]
+
+
+def impute(model: Model, file: File, out: Out, level: float = 0.9) -> int:
+    """Fill in series by a saved model: every variable at every time, with bands.
+
+    Args:
+        model: The folder that `pullback fit series` wrote.
+        file: A long table with the columns of the one that was fitted; a row without a value asks
+            for its time; - reads CSV from standard input.
+        out: The CSV or Parquet file to write; - writes CSV to standard output.
+        level: The probability that a value lies in its band.
+    """
+    _check(out, level)
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line(), as_file(file) as path:
+        count = tasks.impute_file(_load(model), path, out, level=level)
+    told(f"{count} rows", out)
+    return 0
+
+
+def forecast(
+    model: Model,
+    file: File,
+    out: Out,
+    until: Annotated[str, tyro.conf.arg(metavar="TIME")],
+    every: Every = None,
+    level: float = 0.9,
+) -> int:
+    """Continue series by a saved model, with bands.
+
+    Args:
+        model: The folder that `pullback fit series` wrote.
+        file: A long table with the columns of the one that was fitted; - reads CSV from standard
+            input.
+        out: The CSV or Parquet file to write; - writes CSV to standard output.
+        until: The last time: a number, a date where the times are dates, or, such as +12, so far
+            after the last time of each series.
+        every: The step between times, in the unit of numbers, in hours for dates (default: as
+            usual in a series).
+        level: The probability that a value lies in its band.
+    """
+    _check(out, level)
+    if every is not None and not every > 0:
+        raise BadUsage(f"--every must be above 0, got {every:g}")
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line(), as_file(file) as path:
+        count = tasks.forecast_file(_load(model), path, out, until=until, every=every, level=level)
+    told(f"{count} rows", out)
+    return 0
+
+
+def _check(out: Path, level: float) -> None:
+    check_out(out)
+    if not 0 < level < 1:
+        raise BadUsage(f"--level must be above 0 and below 1, got {level:g}")
+
+
+def _load(folder: Path) -> "SeriesModel":
+    from pullback import tasks
+
+    model = tasks.load(folder)
+    if not isinstance(model, tasks.SeriesModel):
+        raise BadUsage(f"{folder} holds a {type(model).__name__}; this is for models of series")
+    return model
