@@ -71,7 +71,7 @@ def section(name: str, record: dict[str, Any]) -> str:
 def command(record: dict[str, Any]) -> str:
     """How to run it again."""
     words = [f"pullback run {text(record['recipe'])} --preset {text(record['preset'])}"]
-    if record["own_data"] or "/" in record["recipe"]:
+    if "/" in record["recipe"]:
         words.append("--data ...")
     for name in record["changed"]:
         value = record["config"][name]

@@ -127,9 +127,13 @@ def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullbac
         (["run", "fake", "--parts", "three"], "'three'"),
         (["run", "fake", "--parts", "0"], "parts must be at least 1, got 0"),
         (["run", "fake", "--preset", "big"], "Expected one of ('smoke', 'desk', 'paper')"),
-        (["run", "cnf", "--data", "nowhere.csv"], "no such file or folder"),
+        (
+            ["run", "cnf", "--data", "my table.csv"],
+            "of your own: pullback fit density 'my table.csv' --method cnf",
+        ),
         (["run", "fake", "--data", "my.csv"], "fake does not take data; it makes its own"),
-        (["run", "cnf", "--data", "."], "cnf --data FILE (a table"),
+        (["run", "cnf", "--data", "."], "cnf does not take data; it makes its own"),
+        (["run", "jem/mnist", "--data", "my.csv"], "pullback fit classes my.csv --label COLUMN"),
         (["run", "fake", "--out", "/dev/null/x"], "cannot be made or written to (Not a directory)"),
         (["run", "fake", "--out", "/proc/nowhere"], "cannot be made or written to"),
         (["run", "fake", "--seed", "-1"], "the seed must be 0 or more and below 1,000,000, got -1"),
@@ -138,7 +142,7 @@ def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullbac
         (["run", "fake", "--bound", "inf"], "bound must be finite and not negative, got inf"),
         (["run", "fake", "--widths", "4", "-1"], "widths must be finite and not negative"),
         (["run", "fake", "--out", "a" * 300], "cannot be made or written to (File name too long)"),
-        (["run", "cnf", "--data", "a" * 300], "no such file or folder"),
+        (["run", "cnf", "--data", "a" * 300], "`run` is for papers"),
         (["run", "jem/mnist", "--data", "a" * 300], "takes the folder with mnist"),
         (["run", "fake", "--data"], "Missing value for argument '--data'"),
         (["run", "jem/"], "of this paper there are: jem, jem/mnist"),
@@ -221,16 +225,6 @@ def test_a_smoke_run_says_that_its_verdicts_mean_nothing(pullback):
     assert status == 0
     assert "verdicts mean nothing" in out
     assert "verdicts mean nothing" in Path("x/report.html").read_text()
-
-
-def test_each_file_of_the_users_own_has_a_folder_of_its_own():
-    from pullback.cli._run import RunOptions, default_folder
-
-    files = [Path("a/points.csv"), Path("b/points.csv"), Path("a/more.csv")]
-    names = [default_folder("cnf", RunOptions(data=file)).name for file in files]
-    assert len(set(names)) == 3
-    assert names[0].startswith("desk-seed0-points-")
-    assert default_folder("jem/mnist", RunOptions(data=Path())) == Path("runs/jem/mnist/desk-seed0")
 
 
 def test_a_training_that_fails_ends_with_1_and_the_reason(pullback, monkeypatch):

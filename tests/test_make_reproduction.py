@@ -30,9 +30,9 @@ def _record(tmp_path, name, **claim):
         "bound": "<= 1.8", "reference": "1.66 in the paper", "holds": True,
     } | claim  # fmt: skip
     record = {
-        "recipe": name if name != "zeta" else "unheard-of",
+        "recipe": name if name != "zeta" else "unheard-of/data",
         "title": "On Spoons", "arxiv": "1234.56789", "summary": "Counts.",
-        "preset": "desk", "seed": 7, "own_data": name == "zeta", "changed": ["epochs", "fast"],
+        "preset": "desk", "seed": 7, "changed": ["epochs", "fast"],
         "config": {"epochs": 9, "fast": False, "width": 3}, "claims": [claim],
         "wall_seconds": 75.2, "resumed": name == "cnf",
         "versions": {"jax": "9.9.9", "python": "3.99"}, "finished": "2026-01-02 03:04 UTC",
@@ -55,7 +55,8 @@ def test_the_page_holds_every_claim_and_its_spread(script, arguments, tmp_path):
     assert "0 of 1 claims held" in page
     assert "`pullback run cnf --preset desk --epochs 9 --no-fast --seed 7`" in page
     assert (
-        "`pullback run unheard-of --preset desk --data ... --epochs 9 --no-fast --seed 7`" in page
+        "`pullback run unheard-of/data --preset desk --data ... --epochs 9 --no-fast --seed 7`"
+        in page
     )
     assert "jax 9.9.9, python 3.99" in page
     assert "--seed 7` took 75 s, without what was cut off before it was resumed, on abacus" in page

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pullback.data import DataError, read_labelled, read_table
+from pullback.data import DataError, read_table
 
 CSV = "a,b,name\n1,2,x\n3,,y\n NaN ,5,z\n7,8.5,w\n"
 
@@ -179,9 +179,6 @@ def test_the_index_of_a_pandas_table_is_no_column(tmp_path):
     file = tmp_path / "t.csv"
     file.write_text(",a,kind\n0,1.5,x\n1,2.5,y\n")
     assert read_table(file, ["a"]).values.tolist() == [[1.5], [2.5]]
-    assert read_labelled(file, "kind", ["a"]).values.tolist() == [[1.5], [2.5]]
-    with pytest.raises(DataError, match=r"column 1 has no name.*index=False.*columns=\['a'\]"):
-        read_labelled(file)
     file.write_text("Unnamed: 0,a\n0,1.5\n1,2.5\n")
     with pytest.raises(DataError, match=r"column 1, 'Unnamed: 0', has no name.*columns=\['a'\]"):
         read_table(file)
@@ -190,11 +187,3 @@ def test_the_index_of_a_pandas_table_is_no_column(tmp_path):
     with pytest.raises(DataError, match=r"column 2, .* has no name of its own, as the index"):
         read_table(file)
     assert read_table(file, ["a"]).values.tolist() == [[1.5], [2.5]]
-
-
-def test_a_column_of_text_may_be_that_of_the_classes(tmp_path):
-    file = tmp_path / "t.csv"
-    file.write_text("kind,a\n" + "x,1\ny,2\n" * 15)
-    with pytest.raises(DataError, match=r"the last column, 'a'.*say label='kind' \(--label kind"):
-        read_labelled(file)
-    assert read_labelled(file, "kind").classes == ("x", "y")

@@ -1,4 +1,4 @@
-"""The recipe `jem`: its own arithmetic, MNIST, and a table of the user's own."""
+"""The recipe `jem`: its own arithmetic, and MNIST."""
 
 import dataclasses
 
@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 
 from pullback._promotion import standard_promotion
-from pullback.data import DataError, LabelledTable, digits, two_moons
+from pullback.data import digits
 from pullback.models.energy import JEM
 from pullback.recipes import load
-from pullback.recipes._own import jem as table
 from pullback.recipes.jem import measure, mnist
 from pullback.recipes.jem.models import Config, moons
 from pullback.runs import Context
 
 RECIPE = load("jem")
-OWN = load("jem", own=True)
 
 TINY = RECIPE.presets["smoke"]
 
@@ -60,52 +58,6 @@ def test_ood_sets_are_test_images_changed():
     np.testing.assert_allclose(np.sort(made["shuffled pixels"]), np.sort(x))
     np.testing.assert_allclose(made["mean of two"][0], (x[0] + x[-1]) / 2)
     assert np.abs(made["uniform noise"]).max() <= 1
-
-
-def test_rows_that_are_held_out_teach_nothing_and_those_without_a_class_the_density_alone():
-    x = np.random.default_rng(0).normal(3, 2, size=(50, 2))
-    y = np.r_[np.zeros(20, int), np.ones(20, int), np.full(10, -1)]
-    made = LabelledTable(x, ("a", "b"), np.arange(1, 51), "c", y, ("u", "v"))
-    problem, held = table.split(made, [0, 1], 7)
-    assert len(held) == 10
-    assert (y[held] >= 0).all()
-    np.testing.assert_array_equal(problem.test.y, y[held])
-    rest = sorted(set(range(50)) - set(held.tolist()))
-    for labelled, density in zip(problem.labelled, problem.density, strict=True):
-        assert sorted(density.tolist()) == rest
-        assert sorted(labelled.tolist()) == [row for row in rest if y[row] >= 0]
-    # Scaled by what is learned from, so that the test rows do not tell of themselves either.
-    expected = (x - x[rest].mean(axis=0)) / x[rest].std(axis=0)
-    np.testing.assert_allclose(problem.x, expected, rtol=1e-6)
-    np.testing.assert_allclose(problem.test.x, expected[held], rtol=1e-6)
-
-
-@pytest.mark.slow
-def test_a_table_is_scored_row_by_row(tmp_path):
-    x, y = two_moons(60, seed=1)
-    names = ("ant", "bee")
-    lines = ["a,b,kind", *(f"{p[0]},{p[1]},{names[c]}" for p, c in zip(x, y, strict=True))]
-    lines[3] = lines[3].removesuffix(names[y[2]])
-    file = tmp_path / "mine.csv"
-    file.write_text("\n".join(lines))
-    context = Context(tmp_path / "run", data=file)
-    claims = OWN.run(OWN.config(**vars(TINY)), context)
-    assert len(claims) == 3
-    header, *rows = (tmp_path / "run" / "scores.csv").read_text().splitlines()
-    assert header == "row,part,class,log_density,share_below,p_ant,p_bee"
-    cells = [row.split(",") for row in rows]
-    assert [cell[2] for cell in cells] == ["" if i == 2 else names[c] for i, c in enumerate(y)]
-    assert (cells[2][0], cells[2][1]) == ("4", "unlabelled")
-    assert sum(cell[1] == "test" for cell in cells) == len(y[1:]) // 4
-    np.testing.assert_allclose([float(c[5]) + float(c[6]) for c in cells], 1, rtol=1e-5)
-    many = "".join(f"1,0.{i}\n" for i in range(60))
-    for text, message in (
-        (f"a,b\n{many}", "expected at most 50 classes in column 'b'"),
-        ("a,b\n1,0\n2,1\n", "40 rows or more with a class in column 'b'; got 2"),
-    ):
-        file.write_text(text)
-        with pytest.raises(DataError, match=message):
-            OWN.run(OWN.config(**vars(TINY)), Context(tmp_path / "other", data=file))
 
 
 def test_images_of_a_folder_are_all_there_is(tmp_path, monkeypatch):

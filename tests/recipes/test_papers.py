@@ -1,11 +1,8 @@
 """What each paper's folder says of it."""
 
-import dataclasses
-import re
-
 import pytest
 
-from pullback.recipes import TABLES, find, load, papers
+from pullback.recipes import find, load, papers
 from pullback.runs._identity import check_settings
 
 
@@ -28,13 +25,6 @@ def test_every_folder_has_the_experiment_and_those_on_other_data(name):
         assert experiment.title == papers()[name].title
         for preset in experiment.presets.values():
             check_settings(preset)
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_what_is_said_of_a_file_names_flags_that_there_are(name):
-    fields = {field.name for field in dataclasses.fields(load(name, own=True).config)}
-    named = re.findall(r"--([a-z-]+)", TABLES[name])
-    assert {flag.replace("-", "_") for flag in named} <= fields
 
 
 @pytest.mark.parametrize("name", papers())

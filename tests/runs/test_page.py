@@ -70,7 +70,7 @@ def make_run(tmp_path):
         context.note("A note.")
         record = {
             "recipe": "spoons", "title": "On Spoons", "arxiv": "1234.56789", "summary": "Counts.",
-            "preset": "desk", "seed": 7, "config": {"width": 3}, "changed": [], "own_data": False,
+            "preset": "desk", "seed": 7, "config": {"width": 3}, "changed": [],
             "claims": [claim(True)] if claims is None else claims,
             "versions": {"jax": "9.9.9"}, "machine": {"cpu": "abacus", "cores": 2},
             "wall_seconds": 75.2, "resumed": False, "finished": "2026-01-02 03:04 UTC",
@@ -159,8 +159,8 @@ def test_a_run_without_claims_or_figures_has_a_page(make_run):
 
 
 def test_what_was_changed_and_resumed_is_said(make_run):
-    page = Page(write_page(make_run(changed=["width"], own_data=True, resumed=True)))
-    assert "with width = 3, on data of the user's own" in page.words
+    page = Page(write_page(make_run(changed=["width"], resumed=True)))
+    assert "with width = 3" in page.words
     assert "took at least 1 min" in page.words
 
 

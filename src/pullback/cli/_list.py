@@ -11,8 +11,8 @@ def list_recipes() -> int:
         for part, of in paper.data.items():
             data = "" if of == recipes.SIMULATED else f" --data DIR: on {of}"
             lines.append(f"{name}/{part}{data}")
-        if name in recipes.TABLES:
-            lines.append(f"{name} --data FILE: {recipes.TABLES[name]}")
+        if paper.task is not None:
+            lines.append(f"with a file of your own: pullback {paper.task}")
         print(f"{name:{width}}{paper.title} (arXiv {paper.arxiv})")
         print(*(f"{'':{width}}{line}" for line in lines), sep="\n")
     return 0

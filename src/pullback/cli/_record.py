@@ -44,12 +44,11 @@ def record_run(
         record = runs.read_record(folder)
     except ValueError as error:
         raise BadUsage(str(error)) from error
-    plain = record["preset"] == "desk" and not record["changed"] and not record["own_data"]
+    plain = record["preset"] == "desk" and not record["changed"]
     if name is None and not plain:
         raise BadUsage(
             f"{folder} is not a run of the desk preset as it stands (preset {record['preset']}, "
-            f"changed: {', '.join(record['changed']) or 'nothing'}, "
-            f"own data: {'yes' if record['own_data'] else 'no'}); give the result its own --name"
+            f"changed: {', '.join(record['changed']) or 'nothing'}); give the result its own --name"
         )
     name = name or str(record["recipe"]).replace("/", "-")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):

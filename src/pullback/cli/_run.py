@@ -1,6 +1,5 @@
 """`pullback run`: measure a recipe's claims and write its report."""
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +30,15 @@ class RunOptions:
     seed: int = 0
     """The base seed; every other seed follows from it."""
     out: OptionalPath = None
-    """The run's folder (default: runs/NAME/PRESET-seedSEED, and the file's name after it)."""
+    """The run's folder (default: runs/NAME/PRESET-seedSEED)."""
     resume: Flag = False
     """Go on with the run in the folder, to the result that it would have had, or start one; its
     settings, data and code must be as they were."""
     overwrite: Flag = False
     """Replace the run in the folder."""
     data: OptionalPath = None
-    """The folder with the data set of a recipe such as jem/mnist, or a file of your own, for the
-    recipes that take one; `pullback list` says which."""
+    """The folder with the data set of a recipe such as jem/mnist; `pullback list` says which take
+    one. A file of your own is for `pullback fit`."""
     progress: Flag = True
     """Show no progress bars."""
 
@@ -67,13 +66,13 @@ def run(argv: list[str]) -> int:
     named = read_ahead(flags, "--data")
     data = None if named is None else Path(named)
     try:
-        own = recipes.check_data(name, data, to_run=not {"-h", "--help"} & set(flags))
+        recipes.check_data(name, data, to_run=not {"-h", "--help"} & set(flags))
     except ValueError as error:
         raise BadUsage(str(error)) from error
     set_up_jax()
-    recipe = recipes.load(name, own=own)
+    recipe = recipes.load(name)
     options, config = _parse(recipe, flags)
-    folder = options.out or default_folder(name, options)
+    folder = options.out or Path("runs") / name / f"{options.preset}-seed{options.seed}"
     from pullback.train import TrainingError
 
     try:
@@ -101,15 +100,6 @@ def run(argv: list[str]) -> int:
         print("A smoke run only shows that all runs: its verdicts mean nothing.")
         return 0
     return 0 if all(claim["holds"] for claim in record["claims"]) else 1
-
-
-def default_folder(name: str, options: RunOptions) -> Path:
-    """Each file of the user's own has a folder of its own, wherever it lies."""
-    folder = Path("runs") / name / f"{options.preset}-seed{options.seed}"
-    if options.data is None or options.data.is_dir():
-        return folder
-    place = hashlib.sha256(str(options.data.resolve()).encode()).hexdigest()[:6]
-    return folder.with_name(f"{folder.name}-{options.data.stem}-{place}")
 
 
 def _parse(recipe: runs.Experiment, flags: list[str]) -> tuple[RunOptions, Any]:

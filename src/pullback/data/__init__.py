@@ -14,8 +14,6 @@ from pullback.data._idx import read_idx as read_idx
 from pullback.data._irregular import IrregularSeries as IrregularSeries
 from pullback.data._irregular import SeriesSplit as SeriesSplit
 from pullback.data._irregular import irregular_series as irregular_series
-from pullback.data._labelled_table import LabelledTable as LabelledTable
-from pullback.data._labelled_table import read_labelled as read_labelled
 from pullback.data._long import LongTable as LongTable
 from pullback.data._long import long_table as long_table
 from pullback.data._long import read_long as read_long

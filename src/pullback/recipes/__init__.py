@@ -5,7 +5,6 @@
 """
 
 from pullback import _contents
-from pullback.recipes._own import TABLES as TABLES
 from pullback.recipes._papers import SIMULATED as SIMULATED
 from pullback.recipes._papers import Paper as Paper
 from pullback.recipes._papers import check_data as check_data

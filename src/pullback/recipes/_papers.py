@@ -4,12 +4,12 @@ import difflib
 import functools
 import importlib
 import os
+import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pullback.recipes._own import TABLES
 from pullback.runs import Experiment
 
 # In `paper.toml`, of an experiment that makes its data.
@@ -29,6 +29,7 @@ class Paper:
         year: The year of its first version.
         summary: One line about what is measured.
         data: The experiments on other data, each a module of the folder, and what they read.
+        task: The command that does the same with a file of the user's own, if there is one.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Paper:
     year: int
     summary: str
     data: dict[str, str] = field(default_factory=dict)
+    task: str | None = None
 
     @property
     def bibtex(self) -> str:
@@ -93,15 +95,15 @@ def find(name: str) -> tuple[Paper, str | None]:
     return known[paper], part or None
 
 
-def load(name: str, *, own: bool = False) -> Experiment:
-    """Import the experiment `name`; with `own`, the one on a file of the user's own.
+def load(name: str) -> Experiment:
+    """Import the experiment `name`.
 
     Raises:
         ValueError: There is no such experiment; the message gives the nearest name.
     """
     paper, part = find(name)
-    module = f"pullback.recipes._own.{paper.module.split('.')[-1]}" if own else paper.module
-    found = importlib.import_module(module if part is None else f"{module}.{part}")
+    module = paper.module if part is None else f"{paper.module}.{part}"
+    found = importlib.import_module(module)
     return Experiment(
         name=name,
         arxiv=paper.arxiv,
@@ -110,12 +112,11 @@ def load(name: str, *, own: bool = False) -> Experiment:
         config=found.Config,
         presets=found.PRESETS,
         run=found.run,
-        own=own,
         **({} if part is None else {"reads": functools.partial(reads, paper.data[part])}),
     )
 
 
-def check_data(name: str, data: Path | None, *, to_run: bool = True) -> bool:
+def check_data(name: str, data: Path | None, *, to_run: bool = True) -> None:
     """Check that the experiment `name` can read `data`, before anything heavy is imported.
 
     Args:
@@ -123,12 +124,9 @@ def check_data(name: str, data: Path | None, *, to_run: bool = True) -> bool:
         data: What the user named as data, or None.
         to_run: Whether it is to be read now; else it need not be there.
 
-    Returns:
-        Whether it is a file of the user's own.
-
     Raises:
         ValueError: There is no such experiment, or it takes no such data; the message says what it
-            takes.
+            takes, and which command is for a file of the user's own.
         DataError: The data set that it is on is not there.
     """
     paper, part = find(name)
@@ -139,25 +137,26 @@ def check_data(name: str, data: Path | None, *, to_run: bool = True) -> bool:
         if data is not None and of == SIMULATED:
             raise ValueError(f"--data {data}: {name} does not take data; it makes its own")
         if data is not None and to_run and not folder:
-            raise ValueError(f"--data {data}: {name} takes the folder with {of}")
+            raise ValueError(f"--data {data}: {name} takes the folder with {of}{_own(paper, data)}")
         if to_run:
             reads(of, data)
-        return False
-    if data is None:
-        return False
-    takes = [
-        f"{name}/{part} --data DIR ({of})" for part, of in paper.data.items() if of != SIMULATED
-    ]
-    if name in TABLES:
-        if not folder:
-            if to_run and not os.path.exists(data):
-                raise ValueError(f"--data {data}: there is no such file or folder")
-            return True
-        takes = [f"{name} --data FILE ({TABLES[name]})", *takes]
-    raise ValueError(
-        f"--data {data}: {name} does not take "
-        + (f"it; there is: {'; '.join(takes)}" if takes else "data; it makes its own")
-    )
+    elif data is not None:
+        takes = [
+            f"{name}/{part} --data DIR ({of})" for part, of in paper.data.items() if of != SIMULATED
+        ]
+        raise ValueError(
+            f"--data {data}: {name} does not take "
+            + (f"it; there is: {'; '.join(takes)}" if takes else "data; it makes its own")
+            + ("" if folder else _own(paper, data))
+        )
+
+
+def _own(paper: Paper, file: Path) -> str:
+    """Where a file of the user's own is taken."""
+    if paper.task is None:
+        return ""
+    command = paper.task.replace("FILE", shlex.quote(str(file)))
+    return f". `run` is for papers; for a file of your own: pullback {command}"
 
 
 def reads(of: str, data: Path | None) -> Sequence[Path]:

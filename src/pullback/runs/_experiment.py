@@ -24,7 +24,6 @@ class Experiment:
             (minutes) and, where its data are the paper's, `paper` (a GPU).
         run: Measures the claims, given a configuration and the run's `Context`.
         reads: The files that a run reads, given the path that the user named as data, or None.
-        own: Whether those are the user's own.
 
     Raises:
         ValueError: A preset is missing or of another type, or a field has the name of a flag that
@@ -39,7 +38,6 @@ class Experiment:
     presets: dict[str, Any]
     run: Callable[[Any, Context], list[Claim]]
     reads: Callable[[Path | None], Sequence[Path]] = lambda data: () if data is None else (data,)
-    own: bool = False
 
     PRESETS: ClassVar[tuple[str, ...]] = ("smoke", "desk", "paper")
     FLAGS: ClassVar[tuple[str, ...]] = (

@@ -92,7 +92,6 @@ def run(
             "seed": seed,
             "config": identity["config"],
             "changed": [k for k, v in identity["config"].items() if v != preset_config[k]],
-            "own_data": experiment.own,
             "data": identity["data"],
             "code": identity["code"],
             "claims": [claim.to_json() for claim in claims],
