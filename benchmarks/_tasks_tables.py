@@ -39,7 +39,7 @@ def regression(folder: Path | None) -> dict[str, Named]:
     if folder is None:
         return tables
     for name, file in UCI.items():
-        with np.load(folder / f"{file}.npz") as stored:
+        with np.load(folder / "uci_regression" / f"{file}.npz") as stored:
             x, y = np.asarray(stored["x"], float), np.asarray(stored["y"], float).reshape(-1)
         few = np.random.default_rng(0).permutation(len(x))[:MOST]
         tables[name] = Named(x[few], y[few])

@@ -15,9 +15,11 @@ import numpy as np
 from _harness import RESULTS, ROOT, machine, markdown_table, splice, write_results
 from _tasks_anomalies import anomalies, problems
 from _tasks_density import density
+from _tasks_intervals import intervals
 from _tasks_labels import TABLES as LABELLED
 from _tasks_labels import labels
-from _tasks_tables import whole_tables, with_noise
+from _tasks_series import LEVELS, series, sets
+from _tasks_tables import regression, whole_tables, with_noise
 
 PACKAGES = ("pullback", "jax", "scikit-learn", "numpy", "pyod")
 PAGE = ROOT / "docs" / "tasks.md"
@@ -143,9 +145,68 @@ def show_labels(found: Rows) -> str:
     return "\n\n".join([head, *parts])
 
 
-PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Rows], Callable[[Rows], str]]] = {
+def run_intervals(options: argparse.Namespace) -> Rows:
+    """RMSE, coverage and width, of another split for each seed."""
+    found = {}
+    for name, (x, y) in regression(options.data).items():
+        runs = [intervals(x, y, seed) for seed in range(options.seeds)]
+        found[name] = {
+            rival: {key: [run[rival][key] for run in runs] for key in row}
+            for rival, row in runs[0].items()
+        }
+        print(name, found[name], flush=True)
+    return found
+
+
+def show_intervals(found: Rows) -> str:
+    rivals = list(next(iter(found.values())))
+    mean = lambda row, rival, key: float(np.mean(row[rival][key]))
+    parts = []
+    for key, title, form in (
+        ("coverage", "coverage of the 90 % band, %", lambda v: f"{100 * v:.1f}"),
+        ("width", "its width", lambda v: f"{v:.2f}"),
+        ("rmse", "RMSE", lambda v: f"{v:.3f}"),
+        ("fit", "seconds", lambda v: f"{v:.1f}"),
+    ):
+        rows = [[table, *(form(mean(row, r, key)) for r in rivals)] for table, row in found.items()]
+        parts.append(markdown_table([title, *rivals], rows))
+    seeds = len(next(iter(found.values()))[rivals[0]]["rmse"])
+    head = f"Means over {seeds} splits; RMSE and width in standard deviations of what is predicted."
+    return "\n\n".join([head, *parts])
+
+
+def run_series(options: argparse.Namespace) -> Any:
+    """Errors and coverage of stays in intensive care and of walks."""
+    if options.data is None:
+        raise SystemExit("the part `series` needs --data, with physionet2012 and mocap35")
+    found = {}
+    for name, (train, test) in sets(options.data, 0).items():
+        found[name] = series(train, test, 0)
+        print(name, found[name], flush=True)
+    return found
+
+
+def show_series(found: Any) -> str:
+    parts = ["Squared errors in variances of each variable; the share inside of the band in %."]
+    for name, each in found.items():
+        rows = []
+        for task in ("filled in", "forecast"):
+            for rival, row in each[task]["rivals"].items():
+                inside = row.get("inside", {})
+                shares = [f"{100 * inside[k]:.1f}" if k in inside else "" for k in map(str, LEVELS)]
+                seconds = f"{row['use']:.1f}" if "use" in row else ""
+                rows.append([f"{task}: {rival}", f"{row['error']:.3f}", *shares, seconds])
+        header = [name, "error", *(f"{100 * level:g} %" for level in LEVELS), "seconds to predict"]
+        parts.append(markdown_table(header, rows))
+        parts.append(f"{each['fit']:.0f} s to fit.")
+    return "\n\n".join(parts)
+
+
+PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Any], Callable[[Any], str]]] = {
     "density": ("Densities", run_density, show_density),
     "labels": ("Five labels a class", run_labels, show_labels),
+    "intervals": ("Numbers with bands", run_intervals, show_intervals),
+    "series": ("Irregular series", run_series, show_series),
     "anomalies": ("Anomalies", run_anomalies, show_anomalies),
 }
 
@@ -153,7 +214,9 @@ PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Rows], Callable[[Rows
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
-    parser.add_argument("--data", type=Path, help="the folder with the tables of UCI regression")
+    parser.add_argument(
+        "--data", type=Path, help="the folder with uci_regression, physionet2012 and mocap35"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="splits of each table")
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
