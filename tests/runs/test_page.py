@@ -194,6 +194,25 @@ def test_the_gallery_counts_claims_and_its_links_lead_somewhere(make_run, tmp_pa
         assert page.words.index("Not finished") < page.words.index("stopped")
 
 
+def test_the_gallery_shows_fits_apart(make_run, tmp_path):
+    """A fit with its report, one without, and a paper's run."""
+    for name in ("with report", "without"):
+        (tmp_path / name).mkdir()
+        record = {"task": "FlowDensity", "fitted": {"data_": {"source": evil("my.csv")}}}
+        (tmp_path / name / "model.json").write_text(json.dumps(record))
+    (tmp_path / "with report" / "report.html").write_text("")
+    page = Page(write_gallery(tmp_path))
+    assert "Papers" not in page.words
+    assert page.words.count(evil("my.csv")) == 2
+    assert page.attributes("href") == ["with%20report/report.html"]
+    write_page(make_run("forks", claims=[claim(True)]))
+    page = Page(write_gallery(tmp_path))
+    assert page.words.index("Fits of your own data") < page.words.index("Papers")
+    (tmp_path / "without" / "model.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"without.model\.json is damaged"):
+        write_gallery(tmp_path)
+
+
 def test_a_gallery_of_nothing_says_how_to_make_a_run(tmp_path):
     with pytest.raises(ValueError, match="pullback run NAME"):
         write_gallery(tmp_path)
