@@ -214,7 +214,10 @@ def start(method):
     )
 
 
-@pytest.mark.parametrize("method", nets.METHODS)
+@pytest.mark.parametrize(
+    "method",
+    ["latent-ode", "ode-rnn", pytest.param("latent-sde", marks=pytest.mark.slow)],
+)
 def test_a_network_begins_as_the_mean(method, x32):
     said, code = nets.ask(start(method), waves(3, 10, 0))
     assert said.shape == (3, 10, 2)

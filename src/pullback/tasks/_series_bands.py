@@ -17,13 +17,14 @@ class Bands(NamedTuple):
     """Quantiles of errors over foreseen deviations.
 
     Attributes:
-        edges: reaches at which the bins end, infinite where there is none.
-        errors: quantiles at `SHARES`, for each variable, kind of reach, and bin.
+        centres: of bins of reach, rising; the last one again where there are fewer bins.
+        errors: quantiles at `SHARES`, for each variable, kind of reach, and bin; between the
+            centres of two bins they change along a line.
         shares: of each kind the share to take for a level: errors of one series are alike, so a
             new series' values lie within those of others less often than values of the same ones.
     """
 
-    edges: Float[np.ndarray, "v kind bin"]
+    centres: Float[np.ndarray, "v kind bin"]
     errors: Float[np.ndarray, "v kind bin share"]
     shares: Float[np.ndarray, "kind share"]
 
@@ -36,13 +37,13 @@ class Bands(NamedTuple):
     ) -> Float[np.ndarray, "s t v"]:
         """Half the width of the band of a level."""
         kind, distance = reach(times, shown)
-        variable = np.broadcast_to(np.arange(kind.shape[2]), kind.shape)
-        place = np.sum(distance[..., None] > self.edges[variable, kind], axis=-1)
         share = np.asarray([np.interp(level, SHARES, own) for own in self.shares])
-        wanted = np.empty(self.errors.shape[:-1])
-        for at in np.ndindex(*wanted.shape):
-            wanted[at] = np.interp(share[at[1]], SHARES, self.errors[at])
-        return wanted[variable, kind, place] * deviation
+        found = np.zeros(kind.shape)
+        for k, name in np.ndindex(self.errors.shape[:2]):
+            wanted = [np.interp(share[name], SHARES, errors) for errors in self.errors[k, name]]
+            at = kind[:, :, k] == name
+            found[at, k] = np.interp(distance[at, k], self.centres[k, name], wanted)
+        return found * deviation
 
 
 class Errors(NamedTuple):
@@ -81,7 +82,7 @@ class Errors(NamedTuple):
 
 def fit_bands(errors: Errors, variables: int) -> Bands:
     """Bands of held-out errors; of few those of all variables, or of all kinds, are taken."""
-    edges = np.full((variables, _KINDS, _BINS), np.inf)
+    centres = np.zeros((variables, _KINDS, _BINS))
     table = np.empty((variables, _KINDS, _BINS, len(SHARES)))
     ranks: list[list[np.ndarray]] = [[] for _ in range(_KINDS)]
     for kind in range(_KINDS):
@@ -91,11 +92,11 @@ def fit_bands(errors: Errors, variables: int) -> Bands:
             own = alike.take(alike.variable == k)
             own = own if len(own.size) >= _EACH else common
             cuts = _cuts(own)
-            edges[k, kind, : len(cuts)] = cuts
             place = np.sum(own.distance[:, None] > cuts, axis=1)
             for bin in range(_BINS):
                 part = own.take(place == min(bin, len(cuts)))
                 table[k, kind, bin] = np.quantile(part.size, SHARES)
+                centres[k, kind, bin] = np.median(part.distance)
                 if bin <= len(cuts):
                     ranks[kind].append(_ranks(part))
     whole = np.concatenate([rank for each in ranks for rank in each])
@@ -103,17 +104,14 @@ def fit_bands(errors: Errors, variables: int) -> Bands:
         np.quantile(np.concatenate(each) if len(np.concatenate(each)) >= _EACH else whole, SHARES)
         for each in ranks
     ]
-    return Bands(edges, table, np.stack(shares))
+    return Bands(centres, table, np.stack(shares))
 
 
 def _cuts(errors: Errors) -> Float[np.ndarray, " c"]:
     """Reaches that cut errors into parts of as many, where there are enough of them."""
     bins = min(_BINS, max(1, len(errors.size) // _EACH))
-    near = errors.distance[np.isfinite(errors.distance)]
-    if bins == 1 or not len(near):
-        return np.zeros(0)
-    cuts = np.unique(np.quantile(near, np.arange(1, bins) / bins))
-    return cuts[cuts < near.max()]
+    cuts = np.unique(np.quantile(errors.distance, np.arange(1, bins) / bins))
+    return cuts[cuts < errors.distance.max()]
 
 
 def _ranks(errors: Errors) -> Float[np.ndarray, " n"]:

@@ -30,7 +30,7 @@ WINDOW = 128  # times of a series that are looked at together
 _ROWS = 64  # series that a program is asked of at once
 _BETA, _DEVIATION = 0.01, 0.5
 _PATHS = 8  # of a latent SDE, averaged
-_FEWEST = 8  # series to train on, and values in them
+_FEWEST = 10  # series to train on, and values in them
 _VALUES = 1000
 
 

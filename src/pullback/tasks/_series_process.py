@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-_SERIES, _TIMES, _NUMBERS = 40, 64, 400_000  # looked at to find the numbers of a process
+_SERIES, _TIMES, _NUMBERS = 80, 64, 400_000  # looked at to find the numbers of a process
 _OFFSETS, _NOISES = (0.02, 0.2, 0.5, 0.8), (0.002, 0.03, 0.15, 0.5)
 _LENGTHS = 6
 _AT_ONCE = 200_000  # numbers of series that are smoothed at once: of each some forty are kept
