@@ -17,6 +17,7 @@ from pullback.cli._data import cite, data
 from pullback.cli._fit import fit, fit_help
 from pullback.cli._list import list_recipes
 from pullback.cli._record import gallery, record_run
+from pullback.cli._results import dependence, goodness
 from pullback.cli._run import run, run_help
 from pullback.cli._simulate import simulate
 from pullback.cli._use import predict, sample, score, show
@@ -48,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
             "impute": impute,
             "forecast": forecast,
             "show": show,
+            "test": goodness,
+            "dependence": dependence,
             "list": list_recipes,
             "run": run_help,
             "gallery": gallery,

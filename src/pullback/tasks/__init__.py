@@ -12,13 +12,16 @@ from ._bayes_regressor import BayesianNetRegressor as BayesianNetRegressor
 from ._card import card as card
 from ._card import write_report as write_report
 from ._density import FlowDensity as FlowDensity
+from ._dependence import dependence as dependence
 from ._dynamics import DynamicsModel as DynamicsModel
 from ._dynamics_outputs import simulate_file as simulate_file
 from ._energy_classifier import EnergyClassifier as EnergyClassifier
+from ._goodness import goodness_of_fit as goodness_of_fit
 from ._load import load as load
 from ._outputs import predict_file as predict_file
 from ._outputs import sample_file as sample_file
 from ._outputs import score_file as score_file
+from ._results_page import write_result as write_result
 from ._series import SeriesModel as SeriesModel
 from ._series_files import forecast_file as forecast_file
 from ._series_files import impute_file as impute_file
