@@ -347,7 +347,7 @@ def _once(
         bad.add(
             int(row),
             f"series {series!r} has a value of {name!r} at this time on {bad.word} {before} too; "
-            "on_duplicate='mean' or 'last' would settle it.",
+            "on_duplicate='mean' or 'last' (--on-duplicate) would settle it.",
         )
     return entries.take(by_place)
 
