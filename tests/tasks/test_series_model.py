@@ -169,6 +169,25 @@ def test_dates_come_back_as_dates(table, new):
     np.testing.assert_allclose(by_date.mean, by_number.mean, rtol=1e-6)
 
 
+def test_zones_are_kept_apart():
+    random = np.random.default_rng(0)
+    hours = pd.date_range("2024-01-01", periods=8, freq="h", tz="Europe/Paris")
+    zoned = pd.DataFrame({"id": np.repeat(np.arange(12), 8), "time": np.tile(hours, 12)})
+    zoned = zoned.assign(variable="a", value=random.normal(size=96))
+    model = SeriesModel(random_state=0).fit(zoned)
+    found = model.forecast(zoned, until="2024-01-01T10:00+01:00", every=1).to_frame()
+    times = found[found.id == 3].time
+    assert [t.isoformat() for t in times.dt.tz_convert("Europe/Paris")] == [
+        f"2024-01-01T{hour:02}:00:00+01:00" for hour in (8, 9, 10)
+    ]
+    with pytest.raises(ValueError, match="has no zone, and the times have one"):
+        model.forecast(zoned, until="2024-01-01T10:00")
+    with pytest.raises(ValueError, match="the times are dates, and 'noon' is none in ISO 8601"):
+        model.forecast(zoned, until="noon")
+    with pytest.raises(ValueError, match="the times are dates, and 12 is none"):
+        model.forecast(zoned, until=12)
+
+
 def test_series_of_one_point_of_no_value_and_of_a_variable_less(model, new):
     few = pd.DataFrame(
         [("a", 0.0, "HR [1/min]", 90.0), ("a", 2.0, "HR [1/min]", None),

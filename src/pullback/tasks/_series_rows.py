@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -292,29 +292,40 @@ def time_name(unit: str) -> str:
 
 
 def as_time(given: Any, unit: str) -> float:
-    """A time that the user names, in the unit of the series' times."""
-    if isinstance(given, str) or hasattr(given, "isoformat"):
-        if _SINCE not in unit:
-            try:
-                return float(given)
-            except (TypeError, ValueError):
-                raise ValueError(f"the times are numbers, and {given!r} is none.") from None
-        moment = datetime.fromisoformat(given) if isinstance(given, str) else given
-        zone = moment.tzinfo
-        seconds = (moment - datetime(1970, 1, 1, tzinfo=zone)).total_seconds()
-        return seconds / _SECONDS[unit.split(" ")[0]]
-    return float(given)
+    """A time that the user names, in the unit of the series' times.
+
+    Raises:
+        ValueError: it is no date where times are dates, or no number where they are such; or it has
+            a zone where they have none, or none where they have.
+    """
+    if _SINCE not in unit:
+        try:
+            return float(given)
+        except (TypeError, ValueError):
+            raise ValueError(f"the times are numbers, and {given!r} is none.") from None
+    try:
+        moment = datetime.fromisoformat(given if isinstance(given, str) else given.isoformat())
+    except (AttributeError, ValueError):
+        raise ValueError(f"the times are dates, and {given!r} is none in ISO 8601.") from None
+    zone = UTC if unit.endswith("Z") else None
+    if (moment.tzinfo is None) != (zone is None):
+        here, there = ("no zone", "one") if moment.tzinfo is None else ("a zone", "none")
+        raise ValueError(f"{given!r} has {here}, and the times have {there}.")
+    return (moment - datetime(1970, 1, 1, tzinfo=zone)).total_seconds() / _seconds(unit)
 
 
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+def _seconds(unit: str) -> float:
+    return {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[unit.split(" ")[0]]
 
 
 def as_given(times: Float[np.ndarray, " n"], unit: str) -> np.ndarray:
-    """Times as the user wrote them: numbers, or dates."""
+    """Times as the user wrote them: numbers, or dates, in UTC where they had a zone."""
     if _SINCE not in unit:
         return times
-    moments = np.round(times * _SECONDS[unit.split(" ")[0]] * 1000).astype("datetime64[ms]")
-    return moments
+    moments = np.round(times * _seconds(unit) * 1000).astype("datetime64[ms]")
+    if not unit.endswith("Z"):
+        return moments
+    return np.asarray([moment.replace(tzinfo=UTC) for moment in moments.tolist()], object)
 
 
 def table(
