@@ -19,7 +19,7 @@ from pullback.tasks._series_asked import (
     interpolated,
     reach,
 )
-from pullback.tasks._series_bands import Errors, fit_bands
+from pullback.tasks._series_bands import SHARES, Errors, fit_bands
 from pullback.tasks._series_process import Process, fit_process
 from pullback.tasks._series_report import MODEL, compare, rivals, verdicts
 
@@ -150,6 +150,23 @@ def test_bands_cover_what_they_say_by_variable_and_by_reach(alike):
         assert abs(each.mean() - level) < 4 * error + 0.01, (level, each.mean(), error)
         if not alike:  # within each cell too
             assert np.abs(shares.mean(axis=0) - level).max() < 0.06
+
+
+def test_what_is_alike_in_a_series_is_made_up_for():
+    """Bands at the levels themselves are too narrow for new series; those of the shares are not."""
+    truth, level = np.array([[1], [3]]) * np.array([1, 2]), 0.95
+    found: dict[bool, list] = {True: [], False: []}
+    for seed in range(40):
+        bands = fit_bands(errors(8, 40, seed, alike=0.9), 2)
+        plain = bands._replace(shares=np.stack([SHARES] * 3))
+        for made_up, each in ((True, bands), (False, plain)):
+            wide = [each.width(level, *_asked(d), np.ones((1, 2, 2)))[0, 1] for d in (0.2, 0.8)]
+            found[made_up].append((2 * ndtr(np.asarray(wide) / truth) - 1).mean())
+    (good, error), (poor, its_error) = (
+        (np.mean(each), np.std(each, ddof=1) / np.sqrt(40)) for each in found.values()
+    )
+    assert abs(good - level) < 3 * error
+    assert poor < level - 3 * its_error
 
 
 def _asked(distance):
