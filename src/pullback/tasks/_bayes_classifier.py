@@ -10,6 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from . import _bayes_nets as nets
 from ._class_start import Start
 from ._table_classifier import AbstractTableClassifier
+from ._trained import Trained
 
 
 class BayesianNetClassifier(AbstractTableClassifier):
@@ -20,10 +21,10 @@ class BayesianNetClassifier(AbstractTableClassifier):
     The weights w of the network g follow a stochastic differential equation in depth, whose drift
     is learned; predictions are means over paths of them. Training starts at lines, logistic
     regression and Gaussians of one covariance mixed by cross-validation, and the network is kept
-    where it gains for sure on rows held out; then it is trained anew on all rows, for as many
-    steps. With fewer than 400 rows with a class the model is those lines. Probabilities are
-    calibrated on rows held out. `report_` compares the model with logistic regression and boosted
-    trees on rows that took no part.
+    where it gains for sure on rows held out; then it is trained on, with all rows. With fewer than
+    320 rows with a class the model is those lines. Probabilities are calibrated on rows held out.
+    `report_` compares the model with logistic regression and boosted trees on rows that took no
+    part.
 
     The first training compiles, which takes some 10 seconds; later ones of as many columns and
     classes, and up to 1024 rows, find those programs again.
@@ -89,18 +90,19 @@ class BayesianNetClassifier(AbstractTableClassifier):
         start: Start,
         v: Float[np.ndarray, "n d"],
         codes: Int[np.ndarray, " n"],
-        held_out: Int[np.ndarray, " m"] | None,
+        choose: Int[np.ndarray, " m"],
         room: int,
         steps: int | None,
         seed: int,
-    ) -> tuple[nets.Net | None, int]:
+        first: Trained | None,
+    ) -> Trained | None:
         self.seed_ = seed
         seen = codes >= 0
-        if held_out is not None:
-            seen[held_out] = False
+        if first is None:
+            seen[choose] = False
         return nets.train(
             "classes", nets.Lines(start.weight, start.bias), v, codes, np.flatnonzero(seen),
-            held_out, room=room, steps=steps, seed=seed, progress=self.progress,
+            choose, first=first, room=room, steps=steps, seed=seed, progress=self.progress,
         )  # fmt: skip
 
     def _of_net(

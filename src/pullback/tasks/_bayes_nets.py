@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from sklearn.exceptions import ConvergenceWarning
 
 from pullback._on_device import on_device
@@ -27,6 +27,7 @@ from pullback.models.bayes import (
 from pullback.train import TrainingError, fit
 
 from ._padded import CHUNK, chunks, power_of_two
+from ._trained import Trained
 
 METHODS = ("sde-bnn",)
 Target = Literal["classes", "numbers"]
@@ -91,14 +92,15 @@ def train(
     x: Float[np.ndarray, "n d"],
     y: np.ndarray,
     rows: Int[np.ndarray, " t"],
-    held_out: Int[np.ndarray, " m"] | None,
+    choose: Int[np.ndarray, " m"],
     *,
+    first: Trained | None,
     room: int,
     steps: int | None,
     seed: int,
     progress: bool | None,
-) -> tuple[Net | None, int]:
-    """A network, and the steps that it took: those that do best on rows held out, or so many.
+) -> Trained | None:
+    """A network, the one of all steps that does best on the rows to choose by.
 
     Args:
         target: what `y` is: classes from 0, or numbers of mean 0 and scale 1.
@@ -106,42 +108,44 @@ def train(
         x: standardised rows.
         y: their targets.
         rows: places of those to train on.
-        held_out: places of rows to choose the number of steps by; None: no choice.
+        choose: places of rows to choose the number of steps by.
+        first: what to go on from, for half as many steps, on all rows: those to choose by then say
+            which of the last states is no chance one. None: begin, and leave them out.
         room: rows that there may be, so that one program serves the choice and the last training.
         steps: how many, or at most; None: so many that it seldom matters.
         seed: of all that is random.
         progress: as for `fit`.
 
     Returns:
-        None and 0 where training failed.
+        None where training failed.
     """
     steps = _STEPS if steps is None else max(1, steps)
     log_every = min(_LOG_EVERY, steps)
+    if first is not None:
+        steps = max(log_every, first.steps // 2)
     steps = steps // log_every * log_every
     key, fresh = (_key(k, seed) for k in (0, 1))
     weight, bias = (on_device(part.astype(np.float32)) for part in lines)
     if target == "numbers":
         y = y.astype(np.float32)
-    validation, patience = None, None
-    if held_out is not None:
-        places = np.resize(held_out, max(256, power_of_two(len(held_out))))
-        counts = (np.arange(len(places)) < len(held_out)).astype(np.float32)
-        validation = _HeldOut(
-            on_device(x[places].astype(np.float32)), on_device(y[places]), on_device(counts), target
-        )
-        patience = _PATIENCE
+    places = np.resize(choose, max(256, power_of_two(len(choose))))
+    counts = (np.arange(len(places)) < len(choose)).astype(np.float32)
+    validation = _HeldOut(
+        on_device(x[places].astype(np.float32)), on_device(y[places]), on_device(counts), target
+    )
     taken = np.resize(rows, max(4096, _ROUNDS * power_of_two(room)))
     try:
         net, info = fit(
-            _begin(weight, bias, fresh),
+            _begin(weight, bias, fresh) if first is None else first.net,
             SDEBNNLoss(len(rows), log_likelihood=_LIKELIHOODS[target], paths=2),
             (x[taken].astype(np.float32), y[taken]),
-            optimiser=optax.adam(3e-3),
+            optimiser=optax.adam(_rate),
             clip_norm=1.0,
+            optimiser_state=None if first is None else first.state,
             steps=steps,
             batch_size=_BATCH,
             validation=validation,
-            patience=patience,
+            patience=_PATIENCE if first is None else steps,
             log_every=log_every,
             rollbacks=3,
             progress=progress,
@@ -150,8 +154,14 @@ def train(
     except TrainingError as error:
         told = "the network could not be trained, so the model is what it starts from: "
         warnings.warn(f"{told}{error}", ConvergenceWarning, stacklevel=4)
-        return None, 0
-    return net, steps if held_out is None else int(info.best_step)
+        return None
+    before = 0 if first is None else first.steps
+    return Trained(net, info.optimiser_state, before + int(info.best_step))
+
+
+def _rate(step: ArrayLike) -> Array:
+    """Of learning: the same at a step however many follow, as the last training stops anywhere."""
+    return 1e-2 * jax.lax.rsqrt(1 + jnp.asarray(step, jnp.float32) / 100)
 
 
 def _make(weight: Array, bias: Array, key: PRNGKeyArray) -> Net:

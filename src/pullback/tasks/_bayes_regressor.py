@@ -19,9 +19,10 @@ from ._regression_scores import LEVEL, OURS, Predicted, judge, number_verdict, o
 from ._regression_start import Errors, cross_errors, fit_line, joined
 from ._rows import TableReader, Taken
 from ._task import AbstractTask
+from ._trained import Trained
 
-_FEWEST = 400  # rows, below which a network learns nothing that a line does not know
-_SHARE = 15  # per cent of rows that choose, and as many that judge
+_FEWEST = 220  # rows, below which a network learns nothing that a line does not know
+_SHARE, _LARGE = 15, 1000  # per cent of rows that choose, and as many that judge: 20 of fewer
 _FOLDS = 5
 
 
@@ -32,11 +33,10 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
 
     The weights w of the network follow a stochastic differential equation in depth, whose drift is
     learned; predictions are means over paths of them. Training starts at ridge regression, and the
-    network is kept where it gains for sure on rows held out; then it is trained anew on all rows,
-    for as many steps. With fewer than 400 rows the model is that line. Bands cover what they say:
-    their widths are taken from the errors on rows held out (conformal), and saved. `report_`
-    compares the model with Bayesian ridge regression and with quantiles by boosted trees on rows
-    that took no part.
+    network is kept where it gains for sure on rows held out; then it is trained on, with all rows.
+    With fewer than 220 rows the model is that line. Bands cover what they say: their widths are
+    taken from the errors on rows held out (conformal), and saved. `report_` compares the model with
+    Bayesian ridge regression and with quantiles by boosted trees on rows that took no part.
 
     The first training compiles, which takes some 10 seconds; later ones of as many columns, and up
     to 1024 rows, find those programs again.
@@ -131,10 +131,12 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         u = (numbers - self.shift_) / self.unit_
         self.seed_ = int(generator.randint(2**31))
         judge_by = self._by_parts if len(u) >= _FEWEST else self._by_folds
-        steps = judge_by(z, u, numbers, generator)
+        kept, choose = judge_by(z, u, numbers, generator)
         self.line_, self.net_, self.n_steps_ = fit_line(z, u), None, 0
-        if steps:
-            self.net_, self.n_steps_ = self._train(self.line_, z, u, np.arange(len(u)), None, steps)
+        if kept is not None:
+            rows = np.arange(len(u))
+            last = self._train(self.line_, z, u, rows, choose, None, kept) or kept
+            self.net_, self.n_steps_ = last.net, last.steps
         if self.n_steps_ == 0:
             self.notes_.append("The model is the line that training starts from.")
         return self
@@ -206,29 +208,36 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         z: Float[np.ndarray, "n d"],
         u: Float[np.ndarray, " n"],
         rows: Int[np.ndarray, " t"],
-        held_out: Int[np.ndarray, " m"] | None,
+        choose: Int[np.ndarray, " m"],
         steps: int | None,
-    ) -> tuple[nets.Net | None, int]:
+        first: Trained | None,
+    ) -> Trained | None:
         return nets.train(
-            "numbers", line, z, u, rows, held_out,
+            "numbers", line, z, u, rows, choose, first=first,
             room=len(u), steps=steps, seed=self.seed_, progress=self.progress,
         )  # fmt: skip
 
-    def _by_parts(self, z: Any, u: Any, numbers: Any, generator: np.random.RandomState) -> int:
-        """Train on some rows, choose by others and judge by the rest: the steps, 0 for the line."""
+    def _by_parts(
+        self, z: Any, u: Any, numbers: Any, generator: np.random.RandomState
+    ) -> tuple[Trained | None, Int[np.ndarray, " c"]]:
+        """Train on some rows, choose by others and judge by the rest.
+
+        Returns:
+            The network, if it gains, and the rows chosen by.
+        """
         order = generator.permutation(len(u))
-        part = len(u) * _SHARE // 100
+        part = len(u) * (_SHARE if len(u) >= _LARGE else 20) // 100
         test, choose, rows = order[:part], order[part : 2 * part], order[2 * part :]
-        line, net, steps = fit_line(z[rows], u[rows]), None, 0
+        line, kept = fit_line(z[rows], u[rows]), None
         if self.max_steps != 0:
-            net, steps = self._train(line, z, u, rows, choose, self.max_steps)
-        found = Errors.of(*self._moments(line, net, z), u)
+            kept = self._train(line, z, u, rows, choose, self.max_steps, None)
+        found = Errors.of(*self._moments(line, None if kept is None else kept.net, z), u)
         start = Errors.of(*self._moments(line, None, z), u)
         gain = (found.log_likelihood - start.log_likelihood)[choose]
         if gain.mean() > 2 * gain.std() / np.sqrt(len(gain)):
             errors, again = found.scaled[choose], found.scaled[order[: 2 * part]]
         else:  # the line needs no rows to choose by
-            rows, steps = order[part:], 0
+            rows, kept = order[part:], None
             found = Errors.of(*self._moments(fit_line(z[rows], u[rows]), None, z), u)
             errors = cross_errors(z[rows], u[rows], generator)
             again = cross_errors(z, u, generator)
@@ -238,16 +247,18 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         self._judge(judged, numbers[test], "that took no part in the fit")
         # Rows that judged may calibrate, now that they have.
         self._calibrate(again)
-        return steps
+        return kept, choose
 
-    def _by_folds(self, z: Any, u: Any, numbers: Any, generator: np.random.RandomState) -> int:
+    def _by_folds(
+        self, z: Any, u: Any, numbers: Any, generator: np.random.RandomState
+    ) -> tuple[None, Int[np.ndarray, " none"]]:
         """Judge the line by cross-validation, where there are few rows."""
         count, self.report_, self.how_ = len(u), None, ""
         self.held_ = np.zeros((0, 4))
         if count < 20:
             self.notes_.append("Too few rows to hold any out, so nothing says how good the fit is.")
             self._calibrate(cross_errors(z, u, generator))
-            return 0
+            return None, np.arange(0)
         order = generator.permutation(count)
         parts = []
         for test in (order[k::_FOLDS] for k in range(_FOLDS)):
@@ -262,7 +273,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         found = {name: joined([part[name] for part in parts]) for name in names}
         self._judge(found, y, "held out in turn, by cross-validation,")
         self._calibrate(cross_errors(z, u, generator))
-        return 0
+        return None, np.arange(0)
 
     def _calibrate(self, errors: Float[np.ndarray, " n"]) -> None:
         self.widen_ = float(np.sqrt(np.mean(np.square(errors)))) or 1.0

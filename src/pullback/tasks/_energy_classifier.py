@@ -10,6 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from . import _energy_nets as nets
 from ._class_start import Start
 from ._table_classifier import AbstractTableClassifier
+from ._trained import Trained
 
 _SHOWN = 1001  # quantiles of the scores that are kept
 
@@ -21,10 +22,10 @@ class EnergyClassifier(AbstractTableClassifier):
 
     Rows without a class teach the density, and so where the classes part. f starts as a joint
     density in closed form: Gaussians of one covariance, fitted to all rows, whose classes are told
-    apart by them and by logistic regression, mixed by cross-validation. With 400 rows with a class
+    apart by them and by logistic regression, mixed by cross-validation. With 320 rows with a class
     or more a network is added, which is trained until rows held out say stop, and kept where it
-    gains for sure; then it is trained anew on all rows, for as many steps. With fewer the model is
-    that start: a network has not gained on it. Probabilities are calibrated on rows held out.
+    gains for sure; then it is trained on, with all rows. With fewer the model is that start: a
+    network has not gained on it. Probabilities are calibrated on rows held out.
     `report_` compares the model with logistic regression, boosted trees and label spreading on
     rows that took no part.
 
@@ -115,13 +116,14 @@ class EnergyClassifier(AbstractTableClassifier):
         start: Start,
         v: Float[np.ndarray, "n d"],
         codes: Int[np.ndarray, " n"],
-        held_out: Int[np.ndarray, " m"] | None,
+        choose: Int[np.ndarray, " m"],
         room: int,
         steps: int | None,
         seed: int,
-    ) -> tuple[nets.Net | None, int]:
+        first: Trained | None,
+    ) -> Trained | None:
         return nets.train(
-            self.method, start, v, codes, held_out,
+            self.method, start, v, codes, choose, first=first,
             room=room, steps=steps, seed=seed, progress=self.progress,
         )  # fmt: skip
 

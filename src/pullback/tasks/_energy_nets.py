@@ -26,6 +26,7 @@ from pullback.train import Stream, TrainingError, iterate
 
 from ._class_start import Start
 from ._padded import CHUNK, chunks, power_of_two
+from ._trained import Trained
 
 METHODS = ("vera", "jem", "supervised")
 _WIDTH, _DEPTH, _LATENT = 64, 2, 16
@@ -92,67 +93,70 @@ def train(
     start: Start,
     v: Float[np.ndarray, "n d"],
     codes: Int[np.ndarray, " n"],
-    held_out: Int[np.ndarray, " m"] | None,
+    choose: Int[np.ndarray, " m"],
     *,
+    first: Trained | None,
     room: int,
     steps: int | None,
     seed: int,
     progress: bool | None,
-) -> tuple[Net | None, int]:
-    """A network, and the steps that it took: those that do best on rows held out, or so many.
+) -> Trained | None:
+    """A network, the one of all steps that does best on the rows to choose by.
 
     Args:
         method: of `METHODS`.
         start: what it is added to.
         v: whitened rows.
         codes: their classes, -1 where none is known.
-        held_out: places of rows with a class to choose the number of steps by; None: no choice.
+        choose: places of rows with a class to choose the number of steps by.
+        first: what to go on from, for half as many steps, on all rows: those to choose by then say
+            which of the last states is no chance one. None: begin, and leave them out.
         room: rows that there may be, so that one program serves the choice and the last training.
         steps: how many, or at most; None: so many that it seldom matters.
         seed: of all that is random.
         progress: as for `iterate`.
 
     Returns:
-        None and 0 where training failed.
+        None where training failed.
     """
     steps = _STEPS if steps is None else max(1, steps)
     log_every = min(_LOG_EVERY, steps)
+    if first is not None:
+        steps = max(log_every, first.steps // 2)
     steps = steps // log_every * log_every
     seen = np.ones(len(v), bool)
-    if held_out is not None:
-        seen[held_out] = False
+    if first is None:
+        seen[choose] = False
     rows, known = np.flatnonzero(seen), np.flatnonzero(seen & (codes >= 0))
     generator = method == "vera"
     step = _step(method)
     key, fresh = (jr.wrap_key_data(on_device(np.asarray([k, seed], np.uint32))) for k in (0, 1))
-    validation, patience = None, None
-    if held_out is not None:
-        padded = np.resize(held_out, max(256, power_of_two(len(held_out))))
-        weight = (np.arange(len(padded)) < len(held_out)).astype(np.float32)
-        validation = _HeldOut(
-            on_device(v[padded].astype(np.float32)), on_device(codes[padded]),
-            on_device(weight), generator,
-        )  # fmt: skip
-        patience = _PATIENCE
+    padded = np.resize(choose, max(256, power_of_two(len(choose))))
+    weight = (np.arange(len(padded)) < len(choose)).astype(np.float32)
+    validation = _HeldOut(
+        on_device(v[padded].astype(np.float32)), on_device(codes[padded]), on_device(weight),
+        generator,
+    )  # fmt: skip
     try:
         state: Any
         state, info = iterate(
-            step, _begin(step, Lines.of(start), fresh),
+            step, _begin(step, Lines.of(start), fresh) if first is None else first.state,
             {
                 "labelled": Stream(_repeated((v, codes), known, room), _BATCH),
                 "unlabelled": Stream(_repeated((v,), rows, room)[0], _BATCH),
             },
-            steps=steps, log_every=log_every, validation=validation, patience=patience,
+            steps=steps, log_every=log_every, validation=validation,
+            patience=_PATIENCE if first is None else steps,
             rollbacks=3, progress=progress, key=key,
         )  # fmt: skip
     except TrainingError as error:
         told = "the network could not be trained, so the model is what it starts from: "
         warnings.warn(f"{told}{error}", ConvergenceWarning, stacklevel=4)
-        return None, 0
+        return None
     layers = (state.energy if generator else state.model).classifier.net.layers
-    best = steps if held_out is None else int(info.best_step)
     weights, biases = ([np.asarray(getattr(x, n)) for x in layers] for n in ("weight", "bias"))
-    return Net(weights, biases), best
+    before = 0 if first is None else first.steps
+    return Trained(Net(weights, biases), state, before + int(info.best_step))
 
 
 def _step(method: str) -> Any:

@@ -3,7 +3,7 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,8 +19,9 @@ from ._labels import labels_of, with_target
 from ._page import Report
 from ._rows import TableReader, Taken
 from ._task import AbstractTask
+from ._trained import Trained
 
-_FEWEST = 400  # rows with a class, below which a network learns nothing that lines do not know
+_FEWEST = 320  # rows with a class, below which a network learns nothing that lines do not know
 _SHARE = 15  # per cent of rows with a class that choose, and as many that judge
 _FOLDS = 5
 
@@ -75,15 +76,15 @@ class AbstractTableClassifier(ClassifierMixin, AbstractTask):
         z, count = self.inputs_.to_line(values), len(self.classes_)
         seed = int(generator.randint(2**31))
         many = (codes >= 0).sum() >= _FEWEST
-        judged = self._by_parts(z, codes, seed) if many else self._by_folds(z, codes, generator)
-        self.start_ = fit_start(z, codes, count, generator)
+        kept = self._by_parts(z, codes, seed) if many else self._by_folds(z, codes, generator)
         self.net_, self.n_steps_, self.temper_ = None, 0, 1.0
-        if judged is not None and judged[0]:
-            steps, self.temper_ = judged
-            v = self.start_.whiten(z)
-            self.net_, self.n_steps_ = self._train(self.start_, v, codes, None, len(z), steps, seed)
-        if self.n_steps_ == 0:
-            self.temper_ = 1.0
+        if kept is not None:
+            v, args = kept.start.whiten(z), (codes, kept.choose, len(z), None, seed)
+            last = self._train(kept.start, v, *args, kept.trained) or kept.trained
+            self.start_, self.temper_ = kept.start, kept.factor
+            self.net_, self.n_steps_ = last.net, last.steps
+        else:
+            self.start_ = fit_start(z, codes, count, generator)
             self.notes_.append(
                 "The model is the lines that training starts from: logistic regression and "
                 "Gaussians of one covariance, mixed by cross-validation."
@@ -106,21 +107,23 @@ class AbstractTableClassifier(ClassifierMixin, AbstractTask):
         start: Start,
         v: Float[np.ndarray, "n d"],
         codes: Int[np.ndarray, " n"],
-        held_out: Int[np.ndarray, " m"] | None,
+        choose: Int[np.ndarray, " m"],
         room: int,
         steps: int | None,
         seed: int,
-    ) -> tuple[Any, int]:
-        """A network and its steps, the best on rows held out, or so many; None and 0 if it fails.
+        first: Trained | None,
+    ) -> Trained | None:
+        """A network, the best on the rows to choose by; None if training fails.
 
         Args:
             start: what the network is added to.
             v: whitened rows.
             codes: their classes, -1 where none is known.
-            held_out: places of rows to choose by.
+            choose: places of rows to choose by.
             room: rows that there may be.
             steps: how many, or the most.
             seed: of all that is random.
+            first: what to go on from, on all rows; None: begin, and leave out those to choose by.
         """
 
     @abstractmethod
@@ -194,8 +197,8 @@ class AbstractTableClassifier(ClassifierMixin, AbstractTask):
 
     def _by_parts(
         self, z: Float[np.ndarray, "n d"], codes: Int[np.ndarray, " n"], seed: int
-    ) -> tuple[int, float]:
-        """Train on some rows, choose by others and judge by the rest: steps, and the tempering."""
+    ) -> "_Kept | None":
+        """Train on some rows, choose by others and judge by the rest: the network, if it gains."""
         count, generator = len(self.classes_), np.random.RandomState(seed)
         choose, test = _parts(codes, generator)
         rest = np.setdiff1d(np.arange(len(z)), test)
@@ -204,26 +207,26 @@ class AbstractTableClassifier(ClassifierMixin, AbstractTask):
         hidden[chosen] = -1
         start = fit_start(z[rest], hidden, count, generator)
         v = start.whiten(z)
-        net, steps, factor, kept = None, 0, 1.0, False
+        trained, factor, kept = None, 1.0, False
         if self.max_steps != 0:
-            net, steps = self._train(start, v[rest], seen, chosen, len(z), self.max_steps, seed)
-        if net is not None:
+            trained = self._train(start, v[rest], seen, chosen, len(z), self.max_steps, seed, None)
+        if trained is not None:
             before, y = start.log_probs(v[choose]), codes[choose]
-            after = self._of_net(start, net, v[choose])
+            after = self._of_net(start, trained.net, v[choose])
             factor = temper(after, y).factor
             after = np.asarray(log_softmax(factor * after, axis=1))
             gain = (after - before)[np.arange(len(y)), y]
             kept = bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))
-        if kept:
-            seen, log_probs = hidden, factor * self._of_net(start, net, v[test])
+        if trained is not None and kept:
+            seen, log_probs = hidden, factor * self._of_net(start, trained.net, v[test])
         else:
-            start, steps = fit_start(z[rest], seen, count, generator), 0
-            log_probs = start.log_probs(start.whiten(z[test]))
+            lines = fit_start(z[rest], seen, count, generator)
+            log_probs = lines.log_probs(lines.whiten(z[test]))
         probs = {OURS: np.exp(log_softmax(log_probs, axis=1))}
         # The others may learn from what this one has learned from.
         probs |= quiet_others(z[rest], seen, z[test], count)
         self._tell(probs, codes[test], "that took no part in the fit")
-        return steps, factor
+        return None if trained is None or not kept else _Kept(trained, factor, choose, start)
 
     def _by_folds(
         self, z: Float[np.ndarray, "n d"], codes: Int[np.ndarray, " n"], generator: Any
@@ -295,6 +298,15 @@ class AbstractTableClassifier(ClassifierMixin, AbstractTask):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+class _Kept(NamedTuple):
+    """A network that gained, its tempering, the rows chosen by, and what it is added to."""
+
+    trained: Trained
+    factor: float
+    choose: Int[np.ndarray, " c"]
+    start: Start
 
 
 def _parts(
