@@ -66,6 +66,13 @@ def test_a_linear_system_is_found_by_regression(exact):
     assert exact.report_["linear system (scikit-learn)"]["behind"] > 0
 
 
+def test_a_few_uneven_times_are_enough_for_it():
+    ts = times(30, 10)
+    model = DynamicsModel(random_state=0).fit(ts, linear(ts))
+    assert model.kind_ == "linear"
+    np.testing.assert_allclose(matrix(model), A, atol=0.01)
+
+
 def test_training_finds_it_in_noise(noisy):
     model, frame = noisy
     start = DynamicsModel(max_steps=0, random_state=0).fit(frame)
@@ -191,6 +198,11 @@ def test_what_is_known_is_not_learned_again_and_not_saved(tmp_path):
     np.testing.assert_allclose(
         model.field(1.0, [0.0, 0.0])[1] - model.field(0.0, [0.0, 0.0])[1], 3 * np.sin(2), rtol=1e-4
     )
+    on = np.linspace(0, 9, 30)
+    true = solve_ivp(
+        lambda t, y: A @ y + [0, 3 * np.sin(2 * t)], (0, 9), [1, 0], t_eval=on, rtol=1e-9
+    )
+    np.testing.assert_allclose(model.simulate([1, 0], on).mean, true.y.T, atol=0.05)
     folder = model.save(tmp_path / "m")
     assert model.known is push
     with pytest.raises(ModelError, match=r"not saved: hand it over, `load\(folder, known="):

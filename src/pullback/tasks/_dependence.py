@@ -192,6 +192,11 @@ def _told(
         told.append("Most of it is no linear relation: the Gaussian, which knows those, has less."
                     if linear < neighbours / 2 else
                     "A part of it is no linear relation: the Gaussian has less.")  # fmt: skip
+    if linear > neighbours + 3 * error:
+        told.append(
+            "The Gaussian has more: where columns nearly follow from each other nearest neighbours "
+            "find less than there is."
+        )
     if len(columns) > _FEW_COLUMNS and main != "learned bound":
         told.append(
             f"Of {len(columns)} columns nearest neighbours find less than there is; with "

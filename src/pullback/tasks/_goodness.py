@@ -173,18 +173,18 @@ def goodness_of_fit(
     values = values[generator.permutation(rows)[:_MOST]]
     cut = int(_LEARN * len(values))
     if model is None:
-        side, pull, draws = _gaussian_side(values, cut, generator)
+        side, blame, draws = _gaussian_side(values, cut, generator)
     else:
         spread = _spread(values, model, generator)
         z, slope = model.map_.to_line(spread)
         outside = int((~np.isfinite(slope)).sum())
-        side, pull = _model_side(z, cut, model, generator)
+        side, blame = _model_side(z, cut, model, generator)
         draws = model.sample(_DRAWS, random_state=generator)
     if outside:
         found: Any = (np.inf, 0.0, np.full((len(names),), 1 / len(names)))
         notes.append(f"{outside} rows lie where the model has no mass at all.")
     else:
-        found = _tested(side, pull, generator)
+        found = _tested(side, blame, generator)
     statistic, p_value, shares = found
     fits = _columns(names, shares, values[cut:], draws)
     notes = [*_told(said, source, p_value, level, fits, len(values) - cut), *notes]
@@ -276,14 +276,12 @@ def _gaussian_side(
         return np.linalg.solve(root, (part - mean).T).T, mean, root
 
     (learn, _, _), (test, mean, root) = whitened(values[:cut]), whitened(values[cut:])
-    scale = np.sqrt(np.diag(root @ root.T))
     draws = mean + generator.normal(size=(_DRAWS, len(mean))) @ root.T
-    # z = R^-1 (x - mean), so a direction in z is R^-T times it in x.
-    pull = lambda field: np.linalg.solve(root.T, field.T).T * scale
+    blame = lambda field, parts: _turned(parts, root)
     side = _Side(
         learn, test, _NormalScore(), lambda: whitened(generator.normal(size=test.shape))[0]
     )
-    return side, pull, draws
+    return side, blame, draws
 
 
 @eqx.filter_jit
@@ -321,9 +319,11 @@ def _model_side(
     trained = model.n_steps_ > 0
     u = through(_to_base, z) if trained else z
 
-    def pull(field: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
-        field = through(_pulled, z[cut:], field) if trained else field
-        return field @ model.map_.whiten
+    def blame(field: np.ndarray, parts: np.ndarray) -> Float[np.ndarray, " d"]:
+        if not trained:
+            return _turned(parts, np.linalg.inv(model.map_.whiten))
+        # No one matrix turns a flow's coordinates: the critic's squares, brought back, must do.
+        return np.mean((through(_pulled, z[cut:], field) @ model.map_.whiten) ** 2, axis=0)
 
     def draw() -> Float[np.ndarray, "m d"]:
         parts = [
@@ -332,7 +332,7 @@ def _model_side(
         ]
         return np.concatenate(parts)
 
-    return _Side(u[:cut], u[cut:], _BaseScore(flow.base), draw), pull
+    return _Side(u[:cut], u[cut:], _BaseScore(flow.base), draw), blame
 
 
 def _key(generator: np.random.RandomState) -> PRNGKeyArray:
@@ -340,7 +340,7 @@ def _key(generator: np.random.RandomState) -> PRNGKeyArray:
 
 
 def _tested(
-    side: _Side, pull: Any, generator: np.random.RandomState
+    side: _Side, blame: Any, generator: np.random.RandomState
 ) -> tuple[float, float, Float[np.ndarray, " d"]]:
     """The statistic, its p-value, and the shares of the columns in what the critic sees."""
     learn, count = on_device(side.learn.astype(np.float32)), len(side.test)
@@ -364,13 +364,14 @@ def _tested(
     times = int(np.clip(_DRAWN // count, *_TIMES))
     chance = statistics(np.concatenate([side.draw() for _ in range(times)]))
     p_value = float((1 + (chance >= statistic).sum()) / (1 + times))
-    field = np.empty_like(side.test)
+    field, parts = np.empty_like(side.test), np.zeros((side.test.shape[1],) * 2)
     for start, stop in chunks(count):
         places = np.minimum(np.arange(start, start + CHUNK), stop - 1)
         part = on_device(side.test[places].astype(np.float32))
-        field[start:stop] = np.asarray(_directions(critic, part))[: stop - start]
-    pulled = np.mean(pull(field) ** 2, axis=0)
-    return statistic, p_value, pulled / max(pulled.sum(), 1e-30)
+        found = [np.asarray(each)[: stop - start] for each in _parts(critic, side.score, part)]
+        field[start:stop], parts = found[0], parts + found[1].sum(axis=0) / count
+    shares = np.maximum(blame(field, parts), 0)
+    return statistic, p_value, shares / max(shares.sum(), 1e-30)
 
 
 @eqx.filter_jit
@@ -379,8 +380,21 @@ def _operator(critic: Any, score: Any, z: Float[Array, "m d"]) -> Float[Array, "
 
 
 @eqx.filter_jit
-def _directions(critic: Any, z: Float[Array, "m d"]) -> Float[Array, "m d"]:
-    return jax.vmap(critic)(z)
+def _parts(critic: Any, score: Any, z: Float[Array, "m d"]) -> tuple[Array, Array]:
+    """The critic, and the matrices whose traces are the operator's values."""
+
+    def one(z: Array) -> tuple[Array, Array]:
+        field = critic(z)
+        return field, score(z)[:, None] * field[None] + jax.jacfwd(critic)(z).T
+
+    return jax.vmap(one)(z)
+
+
+def _turned(
+    parts: Float[np.ndarray, "d d"], turn: Float[np.ndarray, "d d"]
+) -> Float[np.ndarray, " d"]:
+    """What each column adds to the operator's mean, where columns are `turn` times coordinates."""
+    return np.diag(np.linalg.solve(turn.T, parts) @ turn.T)
 
 
 def _columns(

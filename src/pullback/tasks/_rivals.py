@@ -130,4 +130,4 @@ def verdict(report: dict[str, Any]) -> str:
             sure = f" +- {error:.1g}, which is no difference for sure"
         told.append(f"{name} by {found['error']:.2g} ({how} by {abs(gap):.2g}{sure})")
     what = "1 piece" if pieces == 1 else f"{pieces} pieces"
-    return f"In forecasts of {what} held out, from the first point of each, {'; '.join(told)}."
+    return f"In forecasts of {what} held out, from a smooth path's start, {'; '.join(told)}."
