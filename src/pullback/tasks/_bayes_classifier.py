@@ -12,6 +12,8 @@ from ._class_start import Start
 from ._table_classifier import AbstractTableClassifier
 from ._trained import Trained
 
+_AT_ONCE = 4096  # rows, of which the outputs of all paths are held
+
 
 class BayesianNetClassifier(AbstractTableClassifier):
     r"""The classes of a table's rows, by a Bayesian network of infinite depth.
@@ -108,8 +110,11 @@ class BayesianNetClassifier(AbstractTableClassifier):
     def _of_net(
         self, start: Start, net: nets.Net, v: Float[np.ndarray, "n d"]
     ) -> Float[np.ndarray, "n k"]:
-        log_probs = log_softmax(nets.outputs(net, v, self.seed_), axis=2)
-        return np.asarray(logsumexp(log_probs, axis=0)) - np.log(len(log_probs))
+        parts = [np.zeros((0, len(start.bias)))]
+        for first in range(0, len(v), _AT_ONCE):
+            log_probs = log_softmax(nets.outputs(net, v[first : first + _AT_ONCE], self.seed_), 2)
+            parts.append(np.asarray(logsumexp(log_probs, axis=0)) - np.log(len(log_probs)))
+        return np.concatenate(parts)
 
     def _of_unlabelled(self, none: int, rows: int) -> str:
         return f"{none} of {rows} rows have no class; they teach no more than where lines lie."
