@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from pullback.tasks import _series_asked
 from pullback.tasks import _series_nets as nets
 from pullback.tasks._series_asked import (
     BETWEEN,
@@ -106,6 +107,19 @@ def test_what_is_hidden_is_known_and_what_is_ahead_comes_after():
     np.testing.assert_array_equal(
         sum((known.mask & ~shown).astype(int) for shown in folds), known.mask
     )
+
+
+def test_of_many_series_each_is_asked_a_few_times(monkeypatch):
+    known, _ = drawn(TWO, 60, 12, 6)
+    monkeypatch.setattr(_series_asked, "_FEWEST", 100)
+    monkeypatch.setattr(_series_asked, "_MOST", 100)
+    asked = ask(known, np.random.RandomState(0))
+    assert 80 <= len(asked.series) <= 100
+    assert len(np.unique(asked.series)) > 40
+    assert set(asked.task) == {IMPUTE, FORECAST, VARIABLE}
+    for name, array in zip(Known._fields, asked.known, strict=True):
+        np.testing.assert_array_equal(array, getattr(known, name)[asked.series])
+    assert not (asked.shown & ~asked.known.mask).any()
 
 
 def test_reach_and_rivals_by_hand():

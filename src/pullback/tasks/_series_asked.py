@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 _FOLDS = 3
+_TIMES_EACH, _FEWEST, _MOST, _NUMBERS = 7, 140, 4096, 10_000_000  # rows, and numbers in all
 _CUTS = (0.1, 0.4, 0.7)  # of a series' times: what comes after is forecast
 # What is hidden: values here and there, all later ones, or a variable.
 IMPUTE, FORECAST, VARIABLE = 0, 1, 2
@@ -45,6 +46,11 @@ class Asked(NamedTuple):
     series: Int[np.ndarray, " r"]
     task: Int[np.ndarray, " r"]
 
+    def take(self, places: Int[np.ndarray, " n"]) -> "Asked":
+        """Some of the rows."""
+        known = self.known.take(places)
+        return Asked(known, self.shown[places], self.series[places], self.task[places])
+
     def hidden_in(self, task: int) -> Bool[np.ndarray, "r t v"]:
         """What is to be told in the rows of a task."""
         return self.hidden & (self.task == task)[:, None, None]
@@ -63,6 +69,25 @@ class Asked(NamedTuple):
 
 
 def ask(known: Known, generator: np.random.RandomState) -> Asked:
+    """Each series seven times, or of many some of these times: see `_ask_all`.
+
+    Memory holds some hundred megabytes of them, whatever the number of series.
+    """
+    count, numbers = len(known.times), max(1, known.values[:1].size)
+    groups = -(-_TIMES_EACH * count // max(_FEWEST, min(_MOST, _NUMBERS // numbers)))
+    if groups <= 1:
+        return _ask_all(known, generator)
+    parts = []
+    for places in np.array_split(generator.permutation(count), groups):
+        own = _ask_all(known.take(places), generator)
+        rows = generator.permutation(len(own.series))[: -(-len(own.series) // groups)]
+        own = own.take(rows)
+        parts.append(own._replace(series=places[own.series]))
+    whole = Known(*(np.concatenate(each) for each in zip(*(p.known for p in parts), strict=True)))
+    return Asked(whole, *(np.concatenate([p[k] for p in parts]) for k in (1, 2, 3)))
+
+
+def _ask_all(known: Known, generator: np.random.RandomState) -> Asked:
     """Each series seven times: thirds of its values hidden, one of whole times; three futures; and
     a variable, with some of the future.
     """
