@@ -243,7 +243,8 @@ def _ask(model: Any, observed: ts.Observations, key: PRNGKeyArray) -> tuple[Arra
         decoded = model.decode(mean[None], model.anchor_of(observed), observed.times)
         return decoded.mean[0], mean
     posterior, _ = model.encode(observed)
-    keys = jr.split(key, observed.times.shape[0])
+    # The same noise for every series: what one is told does not hang on its place among others.
+    keys = jnp.broadcast_to(key, observed.times.shape[:1])
     params, _ = model.paths(observed, observed.times, samples=_PATHS, keys=keys)
     return jnp.mean(params, axis=0), posterior.mean
 
