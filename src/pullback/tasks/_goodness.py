@@ -2,36 +2,32 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 from scipy.stats import ks_2samp
 from sklearn.utils import check_random_state
 
 from pullback import analysis
 from pullback._on_device import on_device
-from pullback._solve_failures import failures_are_nan
 from pullback.calculus import stein_terms
 
 from ._columns import with_a_density
+from ._coordinates import DRAWS, Side, gaussian_side, key_of, model_side
 from ._density import FlowDensity
 from ._frame import choose, frame_of, is_file, is_frame
 from ._groups import whole_rows
 from ._load import load
-from ._mixture import MixtureBase
 from ._padded import CHUNK, chunks, in_chunks
 
 _FEWEST, _MOST = 100, 8000  # rows
 _LEARN = 0.6  # share of the rows that the critic is learned from
 _SPLIT = (0.6, 0.2, 0.2)  # of those: to train on, to choose by, and a test that is not looked at
 _WIDTH, _STEPS, _BATCH, _LOOK = 32, 400, 256, 50
-_DRAWS = 2000
 _DRAWN, _TIMES = 60_000, (99, 499)  # rows drawn to tell chance by, and how often a table of them
 
 
@@ -84,22 +80,6 @@ class FitTest(NamedTuple):
 
     def __str__(self) -> str:
         return "\n".join(self.notes)
-
-
-class _Side(NamedTuple):
-    """What is tested, in coordinates in which the model is simple.
-
-    Attributes:
-        learn: rows to learn from.
-        test: rows to test on.
-        score: the model's.
-        draw: as many rows of the model as there are to test on, treated as those are.
-    """
-
-    learn: Float[np.ndarray, "n d"]
-    test: Float[np.ndarray, "m d"]
-    score: Any
-    draw: Callable[[], Float[np.ndarray, "m d"]]
 
 
 def goodness_of_fit(
@@ -173,13 +153,13 @@ def goodness_of_fit(
     values = values[generator.permutation(rows)[:_MOST]]
     cut = int(_LEARN * len(values))
     if model is None:
-        side, blame, draws = _gaussian_side(values, cut, generator)
+        side, blame, draws = gaussian_side(values, cut, generator)
     else:
         spread = _spread(values, model, generator)
         z, slope = model.map_.to_line(spread)
         outside = int((~np.isfinite(slope)).sum())
-        side, blame = _model_side(z, cut, model, generator)
-        draws = model.sample(_DRAWS, random_state=generator)
+        side, blame = model_side(z, cut, model, generator)
+        draws = model.sample(DRAWS, random_state=generator)
     if outside:
         found: Any = (np.inf, 0.0, np.full((len(names),), 1 / len(names)))
         notes.append(f"{outside} rows lie where the model has no mass at all.")
@@ -248,105 +228,14 @@ def _spread(
     return values + model.map_.step * generator.uniform(-0.5, 0.5, values.shape)
 
 
-class _NormalScore(eqx.Module):
-    """The score of a standard normal."""
-
-    def __call__(self, z: Float[Array, " d"]) -> Float[Array, " d"]:
-        return -z
-
-
-class _BaseScore(eqx.Module):
-    """The score of the base of a flow, of columns that are the table's."""
-
-    base: MixtureBase
-
-    def __call__(self, u: Float[Array, " d"]) -> Float[Array, " d"]:
-        more = self.base.shape[0] - u.shape[0]
-        return jax.grad(lambda u: self.base.log_prob(jnp.pad(u, (0, more))))(u)
-
-
-def _gaussian_side(
-    values: Float[np.ndarray, "n d"], cut: int, generator: np.random.RandomState
-) -> tuple[_Side, Any, Float[np.ndarray, "n d"]]:
-    """Rows whitened by their own moments, the draws like them: so their law hangs on no number."""
-
-    def whitened(part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        mean = part.mean(axis=0)
-        root = np.linalg.cholesky(np.atleast_2d(np.cov(part.T, bias=True)))
-        return np.linalg.solve(root, (part - mean).T).T, mean, root
-
-    (learn, _, _), (test, mean, root) = whitened(values[:cut]), whitened(values[cut:])
-    draws = mean + generator.normal(size=(_DRAWS, len(mean))) @ root.T
-    blame = lambda field, parts: _turned(parts, root)
-    side = _Side(
-        learn, test, _NormalScore(), lambda: whitened(generator.normal(size=test.shape))[0]
-    )
-    return side, blame, draws
-
-
-@eqx.filter_jit
-def _to_base(flow: Any, z: Array) -> Array:
-    return flow.inverse_and_log_det(z)[0]
-
-
-@eqx.filter_jit
-def _pulled(flow: Any, z: Array, field: Array) -> Array:
-    return jax.vjp(lambda z: flow.inverse_and_log_det(z)[0], z)[1](field)[0]
-
-
-@eqx.filter_jit
-def _of_base(base: MixtureBase, key: PRNGKeyArray) -> Array:
-    return base.sample(key, (CHUNK,))
-
-
-def _model_side(
-    z: Float[np.ndarray, "n d"], cut: int, model: FlowDensity, generator: np.random.RandomState
-) -> tuple[_Side, Any]:
-    """The rows in the coordinates of the flow's base, where only that need be asked."""
-    flow: Any = model.flow_
-    dim, wide = z.shape[1], flow.shape[0]
-
-    def through(function: Any, *columns: np.ndarray) -> Float[np.ndarray, "n d"]:
-        found = np.empty((len(columns[0]), dim))
-        for start, stop in chunks(len(found)):
-            places = np.minimum(np.arange(start, start + CHUNK), stop - 1)
-            filled = [np.pad(c[places], ((0, 0), (0, wide - dim))) for c in columns]
-            with failures_are_nan():
-                part = function(flow, *(on_device(c.astype(np.float32)) for c in filled))
-            found[start:stop] = np.asarray(part)[: stop - start, :dim]
-        return found
-
-    trained = model.n_steps_ > 0
-    u = through(_to_base, z) if trained else z
-
-    def blame(field: np.ndarray, parts: np.ndarray) -> Float[np.ndarray, " d"]:
-        if not trained:
-            return _turned(parts, np.linalg.inv(model.map_.whiten))
-        # No one matrix turns a flow's coordinates: the critic's squares, brought back, must do.
-        return np.mean((through(_pulled, z[cut:], field) @ model.map_.whiten) ** 2, axis=0)
-
-    def draw() -> Float[np.ndarray, "m d"]:
-        parts = [
-            np.asarray(_of_base(flow.base, _key(generator)))[: stop - start, :dim]
-            for start, stop in chunks(len(u) - cut)
-        ]
-        return np.concatenate(parts)
-
-    return _Side(u[:cut], u[cut:], _BaseScore(flow.base), draw), blame
-
-
-def _key(generator: np.random.RandomState) -> PRNGKeyArray:
-    return jr.wrap_key_data(on_device(np.asarray([0, generator.randint(2**31)], np.uint32)))
-
-
 def _tested(
-    side: _Side, blame: Any, generator: np.random.RandomState
+    side: Side, blame: Any, generator: np.random.RandomState
 ) -> tuple[float, float, Float[np.ndarray, " d"]]:
     """The statistic, its p-value, and the shares of the columns in what the critic sees."""
     learn, count = on_device(side.learn.astype(np.float32)), len(side.test)
     critic = analysis.goodness_of_fit(
         learn, score=side.score, split=_SPLIT, width=_WIDTH, steps=_STEPS, evaluate_every=_LOOK,
-        batch_size=min(_BATCH, int(_SPLIT[0] * len(learn))), key=_key(generator),
+        batch_size=min(_BATCH, int(_SPLIT[0] * len(learn))), key=key_of(generator),
     ).critic  # fmt: skip
     # Its size means nothing here, and is 0 where it has found nothing.
     critic = eqx.tree_at(lambda critic: critic.factor, critic, on_device(np.float32(1)))
@@ -388,13 +277,6 @@ def _parts(critic: Any, score: Any, z: Float[Array, "m d"]) -> tuple[Array, Arra
         return field, score(z)[:, None] * field[None] + jax.jacfwd(critic)(z).T
 
     return jax.vmap(one)(z)
-
-
-def _turned(
-    parts: Float[np.ndarray, "d d"], turn: Float[np.ndarray, "d d"]
-) -> Float[np.ndarray, " d"]:
-    """What each column adds to the operator's mean, where columns are `turn` times coordinates."""
-    return np.diag(np.linalg.solve(turn.T, parts) @ turn.T)
 
 
 def _columns(
