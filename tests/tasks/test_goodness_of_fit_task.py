@@ -71,10 +71,10 @@ def test_rows_that_the_model_knows_are_said_to_be_so(density):
 
 @pytest.mark.slow
 def test_a_model_that_is_right_is_rejected_as_often_as_the_level_says(density):
-    rejected, _ = share_rejected([density.sample(200, random_state=k) for k in range(200)], density)
-    assert abs(rejected - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 200)
-    rejected, _ = share_rejected([table(200, k) for k in range(200)])
-    assert abs(rejected - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 200)
+    rejected, _ = share_rejected([density.sample(200, random_state=k) for k in range(80)], density)
+    assert abs(rejected - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 80)
+    rejected, _ = share_rejected([table(200, k) for k in range(80)])
+    assert abs(rejected - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 80)
 
 
 @pytest.mark.slow
