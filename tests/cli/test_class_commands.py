@@ -2,30 +2,13 @@
 
 import csv
 import io
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from pullback import cli, tasks
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
-    """An empty working folder, and an environment that is put back."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.environ", os.environ.copy())
-
-
-@pytest.fixture
-def pullback(capsys):
-    def pullback(*argv):
-        status = cli.main([str(word) for word in argv])
-        return status, *capsys.readouterr()
-
-    return pullback
+from pullback import tasks
 
 
 def write(path, rows, seed=0):

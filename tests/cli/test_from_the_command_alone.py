@@ -16,9 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def pullback(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
+def pullback():
     def pullback(line):
         words = [sys.executable, "-m", "pullback.cli", *line.split()]
         path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))

@@ -2,19 +2,11 @@
 
 import csv
 import io
-import os
 
 import numpy as np
 import pytest
 
 from pullback import cli, tasks
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
-    """An empty working folder, and an environment that is put back."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.environ", os.environ.copy())
 
 
 def write(path, rows, seed=0):

@@ -1,32 +1,18 @@
 """Questions to a table from the command: does a model fit, and what do columns share."""
 
-import os
-
 import numpy as np
 import pytest
 
-from pullback import cli, tasks
+from pullback import tasks
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
-    """An empty working folder with a table, and an environment that is put back."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.environ", os.environ.copy())
+def table(workplace, tmp_path):
     x = np.random.default_rng(0).normal(size=(150, 3))
     x[:, 1] = x[:, 0] ** 2 + 0.3 * x[:, 1]
     lines = [f"r{k},{a!r},{b!r},{c!r}" for k, (a, b, c) in enumerate(x.tolist())]
     (tmp_path / "my.csv").write_text("\n".join(["name,a,b,c", *lines]) + "\n")
     return x
-
-
-@pytest.fixture
-def pullback(capsys):
-    def pullback(*argv):
-        status = cli.main([str(word) for word in argv])
-        return status, *capsys.readouterr()
-
-    return pullback
 
 
 def test_what_columns_share_is_told_and_written(pullback, tmp_path):

@@ -30,16 +30,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def pullback(capsys, monkeypatch, folder):
+@pytest.fixture(autouse=True)
+def in_the_folder(workplace, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("os.environ", os.environ.copy())
-
-    def pullback(*argv):
-        status = cli.main([str(word) for word in argv])
-        return status, *capsys.readouterr()
-
-    return pullback
 
 
 def write(path, patients, seed, first=0):
