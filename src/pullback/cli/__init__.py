@@ -12,7 +12,7 @@ import sys
 import tyro
 
 from pullback import __version__
-from pullback.cli._common import BadUsage
+from pullback.cli._common import BadUsage, check_seed
 from pullback.cli._data import cite, data
 from pullback.cli._fit import fit, fit_help
 from pullback.cli._list import list_recipes
@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         if argv == ["--version"]:
             print(f"pullback {__version__}")
             return 0
+        check_seed(argv)
         if argv[0] == "run" and not {"-h", "--help"} & set(argv[1:2]):
             return run(argv[1:])
         if argv[0] == "fit":

@@ -6,9 +6,10 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -37,11 +38,17 @@ def as_file(path: Path) -> Iterator[Path]:
         yield copy
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"pullback: {message}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def in_one_line() -> Iterator[None]:
-    """What pullback refuses, as bad usage; others' errors are defects of ours."""
+    """What pullback refuses, as bad usage, and its warnings; others' errors are defects of ours."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            yield
     except BrokenPipeError:  # whoever read the output has enough of it: that is no bad usage
         raise
     except OSError as error:
@@ -84,6 +91,14 @@ def read_ahead(flags: list[str], wanted: str) -> str | None:
         if name == wanted:
             found = inline if equals else value or None  # tyro says that a value is missing
     return found
+
+
+def check_seed(argv: list[str]) -> None:
+    """Refuse a seed that no generator takes, for every verb."""
+    seed = read_ahead(argv, "--seed")
+    if argv[0] != "run" and seed is not None and seed.lstrip("-").isdigit():
+        if not 0 <= int(seed) < 2**32:
+            raise BadUsage(f"--seed must be 0 or more and below 2^32, got {seed}")
 
 
 def set_up_jax() -> None:

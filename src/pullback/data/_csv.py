@@ -14,8 +14,13 @@ _DELIMITERS = ",;\t"
 _PANDAS_INDEX = ("__index_level_", "Unnamed: ")
 
 
-def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the line that it ends on, from 1."""
+def csv_rows(path: Path, *, empty: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the line that it ends on, from 1.
+
+    Args:
+        path: the file.
+        empty: whether a row counts that has cells, and nothing in them.
+    """
     reader: Any = None
     try:
         # utf-8-sig: spreadsheets put a byte order mark in front.
@@ -25,7 +30,8 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             delimiter = max(_DELIMITERS, key=first.count)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for cells in reader:
-                if cells and (cells[0].strip() or any(map(str.strip, cells))):
+                counts = empty and (len(cells) > 1 or cells == [""])
+                if cells and (counts or cells[0].strip() or any(map(str.strip, cells))):
                     yield reader.line_num, cells
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}.") from error

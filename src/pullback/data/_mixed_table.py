@@ -198,7 +198,9 @@ def as_text(cells: Iterable) -> np.ndarray:
 def _typed(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
     quick = _all_numbers(cells)
     if quick is not None:
-        return quick
+        # Whole numbers that a float cannot tell apart only name the rows.
+        exact = all(str(cell).strip().lstrip("+-").isdigit() for cell in cells)
+        return as_text(cells) if exact and np.abs(quick).max(initial=0) > 2**53 else quick
     whole = [cell for cell in cells if not is_hole(cell)]
     good = sum(to_number(str(cell)) is not None for cell in whole)
     if good * 2 > len(whole) or not whole:

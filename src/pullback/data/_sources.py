@@ -30,6 +30,7 @@ def open_source(path: Path, *, headless: bool = False) -> Source:
     """The rows of a CSV file, or of a Parquet file if its name ends so.
 
     With `headless` a CSV file may begin with a row of numbers; its columns are x1, x2, and so on.
+    It is a table, of which a row that has nothing in its cells is a row.
     """
     if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise DataError(path, "is a spreadsheet; save the sheet as CSV (UTF-8).")
@@ -51,7 +52,7 @@ def frame_source(frame: Any) -> Source:
 
 
 def _csv(path: Path, headless: bool) -> Source:
-    rows = csv_rows(path)
+    rows = csv_rows(path, empty=headless)
     line, header = next(rows, (0, []))
     names = tuple(cell.strip() for cell in header)
     if not names:

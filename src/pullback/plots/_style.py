@@ -15,8 +15,12 @@ _INK, _FAINT, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
+def house_style(*, math: bool | None = None) -> Iterator[None]:
     """Draw in the house style inside the block, and leave Matplotlib as it was after it.
+
+    Args:
+        math: whether what stands between dollar signs is a formula; of names that are not one's
+            own it is not. None leaves it as it is.
 
     Example:
         >>> with house_style():
@@ -53,6 +57,8 @@ def house_style() -> Iterator[None]:
         "ytick.color": _FAINT,
         "ytick.labelcolor": _INK,
     }
+    if math is not None:
+        style["text.parse_math"] = math
     with matplotlib.rc_context(style):
         yield
 

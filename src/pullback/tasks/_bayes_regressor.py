@@ -256,7 +256,10 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         count, self.report_, self.how_ = len(u), None, ""
         self.held_ = np.zeros((0, 4))
         if count < 20:
-            self.notes_.append("Too few rows to hold any out, so nothing says how good the fit is.")
+            self.notes_.append(
+                "Too few rows to hold any out, so nothing says how good the fit is, and bands may "
+                "cover far less than they say."
+            )
             self._calibrate(cross_errors(z, u, generator))
             return None, np.arange(0)
         order = generator.permutation(count)

@@ -107,7 +107,7 @@ def _confusion(model: "AbstractTableClassifier") -> Table:
 def _calibration(model: "AbstractTableClassifier") -> Picture:
     shown = min(len(model.classes_), _SHOWN)
     lines = -(-shown // _COLUMNS)
-    with house_style():
+    with house_style(math=False):
         fig, axes = figure(lines, min(shown, _COLUMNS), width=9.6, height=2.6 * lines + 0.4)
         flat = np.atleast_1d(np.asarray(axes, object)).ravel()
         for k, ax in enumerate(flat):

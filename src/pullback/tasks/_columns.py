@@ -213,7 +213,8 @@ def describe(columns: ColumnMap, repeats: Repeats, names: Sequence[str]) -> list
     if steps:
         told.append(
             "On a grid, so fitted with noise of half a step to either side: "
-            f"{', '.join(steps)}; the density is that of a value spread over its step."
+            f"{', '.join(steps)}; the density is that of the smooth curve at the value, and no "
+            "probability of it."
         )
     uneven = [name for name, is_so in zip(names, repeats.uneven, strict=True) if is_so]
     if uneven:

@@ -110,12 +110,12 @@ def _pairs(model: "FlowDensity", values: np.ndarray, draws: np.ndarray) -> Any:
     shown = min(len(model.columns_), _PAIRS)
     whole = values[~np.isnan(values).any(axis=1)]
     few = np.random.default_rng(0).permutation(len(whole))[:_DOTS]
-    with house_style():
+    with house_style(math=False):
         fig, axes = figure(shown, shown, width=2 * shown + 0.6, height=2 * shown + 0.6)
         axes: Any = np.asarray(axes).reshape(shown, shown)
         for i, j in np.ndindex(shown, shown):
             ax = axes[i, j]
-            limits: Any = [np.quantile(whole[:, k], (0.002, 0.998)) for k in (j, i)]
+            limits: Any = [np.quantile(whole[:, k], (0, 1)) for k in (j, i)]
             if i == j:
                 bins: Any = np.linspace(limits[0][0], limits[0][1], 31)
                 ax.hist(whole[:, i], bins=bins, density=True, alpha=0.5, label="rows")
@@ -134,8 +134,8 @@ def _pairs(model: "FlowDensity", values: np.ndarray, draws: np.ndarray) -> Any:
 
 
 def _histogram(model: "FlowDensity", score: Float[np.ndarray, " n"]) -> Any:
-    low = np.quantile(score[np.isfinite(score)], 0.005)
-    with house_style():
+    low = score[np.isfinite(score)].min()
+    with house_style(math=False):
         fig, ax = figure(height=2.8)
         ax.hist(np.maximum(score, low), bins=60)
         ax.axvline(model.offset_, color=PALETTE[1], label="threshold")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ._beside import beside
 from ._dynamics import DynamicsModel
 from ._frame import frame_of, matrix_of
 from ._outputs import table_writer
@@ -67,14 +68,14 @@ def simulate_file(
                 columns[str(model.series_)] = [_plain(names[k]) for k in here for _ in range(each)]
             if frame is not None:
                 columns.setdefault("row", np.repeat(rows[low : low + count], each).tolist())
-            columns |= {
-                model.time_: np.tile(np.repeat(times, dim), count).tolist(),
+            columns[model.time_] = np.tile(np.repeat(times, dim), count).tolist()
+            told = {
                 "variable": [*model.columns_] * (count * len(times)),
                 "mean": found.mean.reshape(-1).tolist(),
                 "lower": found.lower.reshape(-1).tolist(),
                 "upper": found.upper.reshape(-1).tolist(),
             }
-            write(columns)
+            write(beside(columns, told))
     return len(values)
 
 

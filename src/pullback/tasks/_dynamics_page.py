@@ -105,7 +105,7 @@ def _checks(model: "DynamicsModel") -> list[Check]:
 
 
 def _forecasts(model: "DynamicsModel", paths: tuple[Trajectory, ...], shown: int) -> Any:
-    with house_style():
+    with house_style(math=False):
         fig, axes = figure(
             shown, len(paths), width=max(4.8, 2.6 * len(paths) + 1), height=1.7 * shown + 0.8
         )
@@ -141,7 +141,7 @@ def _arrows(model: "DynamicsModel", paths: tuple[Trajectory, ...]) -> Any:
     rate = model.field(paths[0].ts[0], grid)[:, :2] / np.maximum(high - low, 1e-30)[:2]
     size = np.linalg.norm(rate, axis=1, keepdims=True)
     rate = rate / np.maximum(size, 1e-30) * np.sqrt(size / max(size.max(), 1e-30))
-    with house_style():
+    with house_style(math=False):
         fig, ax = figure(width=5.2, height=4.4)
         ax: Any
         for path in paths[:50]:

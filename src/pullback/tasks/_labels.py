@@ -99,6 +99,11 @@ def labels_of(y: np.ndarray) -> Labels:
         values = np.asarray(values.tolist())
     if not len(values):
         raise ValueError("expected rows of two classes or more; no row has a class.")
+    if values.dtype.kind == "f" and (values != np.round(values)).any():
+        raise ValueError(
+            "the classes are measured numbers, Unknown label type: continuous; numbers are for a "
+            "regression (on the command line `pullback fit regression`)."
+        )
     check_classification_targets(values)
     classes, found = np.unique(values, return_inverse=True)
     if len(classes) < 2:

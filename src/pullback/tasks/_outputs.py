@@ -15,6 +15,7 @@ from pullback._files import atomic_write
 from pullback.data import mixed_chunks
 
 from ._bayes_regressor import BayesianNetRegressor
+from ._beside import beside
 from ._density import FlowDensity
 from ._series import SeriesModel
 from ._table_classifier import AbstractTableClassifier
@@ -101,11 +102,11 @@ def _of_file(
             names = {name: named[name].tolist() for name in ids if name in named}
             # A column of the table's own that is called so is what names its rows.
             numbered = {} if "row" in names else {"row": table.rows.tolist()}
-            write(names | numbered | of_rows(values))
+            write(beside(names, numbered | of_rows(values)))
     return count
 
 
-def sample_file(model: FlowDensity, count: int, out: Path, *, random_state: int = 0) -> None:
+def sample_file(model: Any, count: int, out: Path, *, random_state: int = 0) -> None:
     """Draw rows and write them.
 
     Args:
@@ -114,6 +115,7 @@ def sample_file(model: FlowDensity, count: int, out: Path, *, random_state: int 
         out: a CSV or Parquet file, or "-", with the model's columns.
         random_state: seed of the draws.
     """
+    _refuse_another(model, (FlowDensity,), "show")
     rows = model.sample(count, random_state=random_state)
     with table_writer(out) as write:
         write({name: rows[:, place].tolist() for place, name in enumerate(model.columns_)})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pullback._files import atomic_write_text
+from pullback.plots import house_style
 from pullback.runs import number
 
 from ._words import WORDS
@@ -54,7 +55,9 @@ class Picture(NamedTuple):
     def source(self) -> str:
         """The figure as an address that holds it."""
         image = io.BytesIO()
-        self.figure.savefig(image, format="png", dpi=120)
+        # Labels of ticks are made here, of the user's names.
+        with house_style(math=False):
+            self.figure.savefig(image, format="png", dpi=120)
         return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()
 
 

@@ -73,7 +73,7 @@ def _predicted(model: "BayesianNetRegressor") -> Picture:
     few = np.random.default_rng(0).permutation(len(model.held_))[:_DOTS]
     true, mean, low, high = model.held_[few].T
     missed = (true < low) | (true > high)
-    with house_style():
+    with house_style(math=False):
         fig, ax = figure(width=6.4, height=5.2)
         ends: Any = [true.min(), true.max()]
         ax.plot(ends, ends, color="black", linewidth=1)
@@ -102,7 +102,7 @@ def _predicted(model: "BayesianNetRegressor") -> Picture:
 def _errors(model: "BayesianNetRegressor") -> Picture:
     true, mean, low, high = model.held_.T
     order = np.argsort(high - low)
-    with house_style():
+    with house_style(math=False):
         fig, axes = figure(1, 2, width=9.6, height=3.4)
         axes[0].hist(true - mean, bins=40)
         axes[0].set_xlabel("true less predicted")

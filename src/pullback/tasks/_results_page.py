@@ -59,7 +59,7 @@ def _of_test(found: FitTest) -> Report:
 
 def _histograms(found: FitTest) -> Any:
     shown = [fit.name for fit in found.columns[:_SHOWN]]
-    with house_style():
+    with house_style(math=False):
         fig, axes = figure(1, len(shown), width=3.2 * len(shown) + 0.8, height=2.9)
         for ax, name in zip(np.atleast_1d(np.asarray(axes)).ravel(), shown, strict=True):
             place = found.order.index(name)
@@ -98,7 +98,7 @@ def _of_dependence(found: Dependence) -> Report:
 
 def _pairs(found: Dependence) -> Any:
     high, wide = found.pairs.shape
-    with house_style():
+    with house_style(math=False):
         fig, ax = figure(width=1.1 * wide + 2.4, height=0.7 * high + 1.6)
         ax: Any
         ax.imshow(np.maximum(found.pairs, 0), cmap="Blues", vmin=0, aspect="auto")

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from pullback.data import IrregularSeries, LongTable
 
 from . import _series_nets as nets
+from ._beside import beside
 from ._page import Report
 from ._series_asked import Asked, Known, ask, fold_by_fold
 from ._series_bands import Bands, Errors, fit_bands
@@ -25,9 +26,11 @@ from ._series_rows import (
     multiples,
     outcomes,
     read_series,
+    refuse_too_many,
     table,
     time_name,
     usable,
+    warn_of_done,
     warn_of_far,
     warn_of_unknown,
     with_times,
@@ -244,9 +247,11 @@ class SeriesModel(AbstractTask):
         end = as_time(until[1:] if own else until, "" if own else series.time_unit)
         last = series.times[:, -1].astype(np.float64)
         ends = last + end if own else np.full(len(last), end)
+        refuse_too_many(until, every, float(np.maximum(0, (ends - last) / every).sum()))
         asked = [multiples(start, stop, every) for start, stop in zip(last, ends, strict=True)]
         if sum(map(len, asked)) == 0:
             raise ValueError(f"no series ends before `until`, {until}.")
+        warn_of_done([len(each) for each in asked])
         wide = with_times(series, asked)
         after = wide.on_grid & (wide.times > last[:, None])
         warn_of_far(
@@ -306,8 +311,8 @@ class SeriesModel(AbstractTask):
         given = read_series(X, self._names())
         prob, classes = self.predict_proba(given), self.classes_ or []
         columns = {given.columns["series"]: list(given.series.ids)}
-        columns |= {f"p_{name}": p.tolist() for name, p in zip(classes, prob.T, strict=True)}
-        return columns | {"predicted": [classes[k] for k in prob.argmax(axis=1)]}
+        told = {f"p_{name}": p.tolist() for name, p in zip(classes, prob.T, strict=True)}
+        return beside(columns, told | {"predicted": [classes[k] for k in prob.argmax(axis=1)]})
 
     def _names(self) -> dict[str, Any]:
         names = {name: getattr(self, name) for name in ("series", "time", "variable", "value")}

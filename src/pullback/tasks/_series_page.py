@@ -109,7 +109,7 @@ def _variables(model: "SeriesModel") -> Table:
 
 
 def _bands(model: "SeriesModel") -> Picture:
-    with house_style():
+    with house_style(math=False):
         fig, ax = figure(width=4.2, height=3.4)
         ax.plot([0, 1], [0, 1], color="#7b8794", linewidth=1)
         for task, done in TASKS.items():
@@ -149,7 +149,7 @@ def _pictures(model: "SeriesModel", given: LongTable) -> list[Picture]:
     pictures = []
     for start in range(0, len(names), _VARIABLES):
         chosen = range(start, min(start + _VARIABLES, len(names)))
-        with house_style():
+        with house_style(math=False):
             many, wide_as = len(chosen), len(shown)
             fig, axes = figure(many, wide_as, width=3.4 * wide_as + 0.6, height=1.8 * many + 0.6)
             axes: Any = np.asarray(axes).reshape(len(chosen), len(shown))

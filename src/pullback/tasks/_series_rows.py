@@ -15,6 +15,7 @@ from pullback import data
 from pullback._location_scale import location_and_scale
 from pullback.data import IrregularSeries, LongTable
 
+from ._beside import beside
 from ._frame import frame_of, is_file, is_frame
 from ._series_asked import Known
 from ._series_nets import SPAN
@@ -127,7 +128,8 @@ class SeriesTable(NamedTuple):
     def columns(self) -> dict[str, np.ndarray]:
         """The columns by name, in their order."""
         first = dict(zip(self.names, (self.series, self.time, self.variable), strict=True))
-        return first | {name: getattr(self, name) for name in ("part", "mean", "lower", "upper")}
+        told = {name: getattr(self, name) for name in ("part", "mean", "lower", "upper")}
+        return beside(first, told)
 
     def to_frame(self) -> Any:
         """A data frame of pandas, where that is installed."""
@@ -184,6 +186,30 @@ def usable(given: LongTable) -> tuple[IrregularSeries, dict[str, str], dict[str,
         "source": given.source, "rows": len(series.ids), "file": given.is_file,
         "sha256": digest.hexdigest(),
     }  # fmt: skip
+
+
+_MOST = 1_000_000  # times of a forecast
+
+
+def refuse_too_many(until: Any, every: float, count: float) -> None:
+    """Raise a `ValueError` where a forecast would be of more times than memory holds."""
+    if not count < _MOST:
+        raise ValueError(
+            f"`until` {until} by steps of {every:.4g} would be {count:.3g} times; no more than "
+            f"{_MOST:,} are told at once. Give an earlier last time, or a wider `every`."
+        )
+
+
+def warn_of_done(asked: list[int]) -> None:
+    """Say of how many series nothing is forecast."""
+    done = asked.count(0)
+    if done:
+        warnings.warn(
+            f"{done} of {len(asked)} series have a value at `until` or after it, so nothing is "
+            "forecast of them.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def warn_of_unknown(series: IrregularSeries, known: Any) -> None:
@@ -322,7 +348,7 @@ def as_given(times: Float[np.ndarray, " n"], unit: str) -> np.ndarray:
     """Times as the user wrote them: numbers, or dates, in UTC where they had a zone."""
     if _SINCE not in unit:
         return times
-    moments = np.round(times * _seconds(unit) * 1000).astype("datetime64[ms]")
+    moments = np.round(times * _seconds(unit) * 1e6).astype("datetime64[us]")
     if not unit.endswith("Z"):
         return moments
     return np.asarray([moment.replace(tzinfo=UTC) for moment in moments.tolist()], object)

@@ -41,6 +41,8 @@ class AbstractTask(BaseEstimator, metaclass=abc.ABCMeta):
         names = (*self._found, "n_features_in_", "feature_names_in_")
         fitted = {name: plain(getattr(self, name)) for name in names if hasattr(self, name)}
         write_model(Path(folder), type(self).__name__, self._settings(), fitted, self._arrays())
+        # The report of another model that was saved here says nothing of this one.
+        (Path(folder) / "report.html").unlink(missing_ok=True)
         return Path(folder)
 
     def restore(self, fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:

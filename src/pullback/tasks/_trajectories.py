@@ -143,7 +143,15 @@ def _of_table(
     for column, name in zip(ys.T, names, strict=True):
         _refuse_infinite(frame, name, column)
     paths = [(name, ts[groups == k], ys[groups == k]) for k, name in enumerate(named)]
-    return _measured(paths, names, time, series, frame.source, is_file(x), left_out)
+    found = _measured(paths, names, time, series, frame.source, is_file(x), left_out)
+    back = int((np.diff(ts[~np.isnan(ts)]) < 0).sum())
+    if series is None and 0 < back < len(ts) // 4:
+        found.notes.append(
+            f"The times go back {back} times from one row to the next, and all were taken for one "
+            "trajectory; if they are several, name the column that tells them apart by `series` "
+            "(on the command line --series)."
+        )
+    return found
 
 
 def _label(cell: Any) -> str:
@@ -194,6 +202,8 @@ def _states(
     else:
         names = [*map(str, asked)]
         for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"`columns` names {name!r} twice.")
             if name not in frame.names or name in others:
                 raise ValueError(
                     f"`columns` names {name!r}, which is no state of {frame.source}; it has "
