@@ -33,7 +33,7 @@ class Bands(NamedTuple):
             kept = np.quantile(kept, np.linspace(0, 1, _KEPT))
         return cls(kept, np.asarray(float(len(errors))))
 
-    def at(self, level: float) -> float:
+    def at(self, level: float | int) -> float:
         """e of a level in (0, 1), outward from the median."""
         place = level * (float(self.count) + 1)
         place = np.ceil(place) if level > 0.5 else np.floor(place) if level < 0.5 else place

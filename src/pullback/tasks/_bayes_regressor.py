@@ -160,7 +160,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         mean, std = self._in_units(self._values(X))
         return np.stack([mean + std * self.bands_.at(level) for level in levels], axis=1)
 
-    def predict_interval(self, X: Any, level: float = 0.9) -> Float[np.ndarray, "rows 2"]:
+    def predict_interval(self, X: Any, level: float | int = 0.9) -> Float[np.ndarray, "rows 2"]:
         """The band that covers a share `level` of such rows, as much of the rest on either side."""
         if not 0 < level < 1:
             raise ValueError(f"`level` must lie between 0 and 1, got {level}.")
@@ -178,7 +178,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         return self.shift_ + self.unit_ * mean, self.unit_ * self.widen_ * std
 
     def _predictions(
-        self, values: Float[np.ndarray, "n d"], level: float = 0.9
+        self, values: Float[np.ndarray, "n d"], level: float | int = 0.9
     ) -> dict[str, list[float]]:
         """The columns of a table of predictions."""
         mean, std = self._in_units(values)
@@ -295,7 +295,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
 
     def _keep(
         self, taken: Taken, numbers: Float[np.ndarray, " n"], left_out: dict[str, str]
-    ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
+    ) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, " m"]]:
         """The rows that have a number, and the columns that vary in them."""
         known = ~np.isnan(numbers)
         if known.sum() < 2:

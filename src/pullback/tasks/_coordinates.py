@@ -55,7 +55,7 @@ class _BaseScore(eqx.Module):
 
 def gaussian_side(
     values: Float[np.ndarray, "n d"], cut: int, generator: np.random.RandomState
-) -> tuple[Side, Any, Float[np.ndarray, "n d"]]:
+) -> tuple[Side, Any, Float[np.ndarray, "draws d"]]:
     """Rows whitened by their own moments, the draws like them: so their law hangs on no number."""
 
     def whitened(part: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -167,7 +167,7 @@ class DynamicsModel(AbstractTask):
         self._tell(smooths, held, choose)
         return self
 
-    def simulate(self, y0: Any, ts: Any, *, level: float = 0.9) -> Simulation:
+    def simulate(self, y0: Any, ts: Any, *, level: float | int = 0.9) -> Simulation:
         """Paths from states at the first time on, or back from it.
 
         Args:
@@ -270,7 +270,7 @@ class DynamicsModel(AbstractTask):
         found = paths(self.fields_, self.frame_, start, pieces.ts)
         return (np.abs(found.mean(axis=0) - pieces.ys) / self._deviation(found))[:, 1:]
 
-    def _reach(self, level: float) -> float:
+    def _reach(self, level: float | int) -> float:
         return float(np.interp(level, self.levels_, self.reaches_))
 
     def _tell(self, smooths: list[Smooth], held: Held, choose: Pieces) -> None:

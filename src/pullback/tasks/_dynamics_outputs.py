@@ -21,7 +21,7 @@ def simulate_file(
     ts: Float[np.ndarray, " T"],
     out: Path,
     *,
-    level: float = 0.9,
+    level: float | int = 0.9,
 ) -> int:
     """Simulate from each state of a table, or from one, and write the paths as a long table.
 

@@ -116,15 +116,15 @@ class Field(eqx.Module):
         known: g, in the user's units, or None.
     """
 
-    coefficients: Float[Array, "terms d"]
+    coefficients: Float[Array, "*stack terms d"]
     net: Net
-    active: Float[Array, " terms"]
-    gate: Float[Array, ""]
-    mean: Float[Array, " d"]
-    scale: Float[Array, " d"]
-    time: Float[Array, ""]
-    low: Float[Array, " d"]
-    high: Float[Array, " d"]
+    active: Float[Array, "*stack terms"]
+    gate: Float[Array, "*stack"]
+    mean: Float[Array, "*stack d"]
+    scale: Float[Array, "*stack d"]
+    time: Float[Array, "*stack"]
+    low: Float[Array, "*stack d"]
+    high: Float[Array, "*stack d"]
     known: Known | None = eqx.field(static=True)
 
     def __call__(self, t: Float[Array, ""], z: Float[Array, " d"]) -> Float[Array, " d"]:

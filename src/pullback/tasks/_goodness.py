@@ -87,7 +87,7 @@ def goodness_of_fit(
     model: Any = None,
     *,
     columns: Sequence[Any] | None = None,
-    level: float = 0.05,
+    level: float | int = 0.05,
     random_state: Any = None,
 ) -> FitTest:
     r"""Test whether a model fits rows, and find the columns in which it does not.
@@ -298,7 +298,7 @@ def _columns(
 
 
 def _told(
-    said: str, source: str, p_value: float, level: float, fits: list[ColumnFit], rows: int
+    said: str, source: str, p_value: float, level: float | int, fits: list[ColumnFit], rows: int
 ) -> list[str]:
     if p_value > level:
         return [

@@ -51,7 +51,7 @@ def score_file(model: Any, file: Path, out: Path) -> int:
     return _of_file(model, file, out, of_rows)
 
 
-def predict_file(model: Any, file: Path, out: Path, *, level: float = 0.9) -> int:
+def predict_file(model: Any, file: Path, out: Path, *, level: float | int = 0.9) -> int:
     """Predict the rows of a file of any length, some ten thousand at a time.
 
     Args:

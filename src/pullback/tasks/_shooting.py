@@ -102,7 +102,7 @@ class Shot(eqx.Module):
     """What is trained: a field, and how far windows' starts lie from the smooth paths."""
 
     field: Field
-    starts: Float[Array, "w d"]
+    starts: Float[Array, "*stack w d"]
 
 
 class ShootingLoss(eqx.Module):
@@ -113,7 +113,7 @@ class ShootingLoss(eqx.Module):
         steps: solver steps from one time to the next.
     """
 
-    weights: Float[Array, " w"]
+    weights: Float[Array, "*stack w"]
     steps: int = eqx.field(static=True)
 
     def __call__(

@@ -13,7 +13,7 @@ from pullback._checked_data import check_labels, check_rows
 from pullback._inputs import positive
 from pullback._key import checked_key
 
-from ._sde_bnn import SDEBNN
+from ._sde_bnn import Outputs
 from ._weight_process import KL
 
 
@@ -99,7 +99,7 @@ class SDEBNNLoss(eqx.Module):
         self.per_example = per_example
         self.kl = kl
 
-    def check(self, model: SDEBNN, data: tuple[Array, Array]) -> None:
+    def check(self, model: Callable[..., Outputs], data: tuple[ArrayLike, ArrayLike]) -> None:
         """Raise ValueError for a row that is not finite, or for labels that are no classes."""
         x, targets = map(np.asarray, data)
         check_rows(x)
@@ -111,7 +111,7 @@ class SDEBNNLoss(eqx.Module):
         check_labels(targets, found.values.shape[-1])
 
     def __call__(
-        self, model: SDEBNN, batch: tuple[Array, Array], *, key: PRNGKeyArray
+        self, model: Callable[..., Outputs], batch: tuple[Array, Array], *, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The loss of a batch and its metrics."""
         key = checked_key(key)
