@@ -94,3 +94,22 @@ def promotion():
     """Ordinary promotion of dtypes and ranks, on which NumPyro's constructors rely."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """An empty working folder, and an environment that is put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.environ", os.environ.copy())
+
+
+@pytest.fixture
+def pullback(workplace, capsys):
+    """The command: its exit status, and what it says on stdout and stderr."""
+    from pullback import cli
+
+    def pullback(*argv):
+        status = cli.main([str(word) for word in argv])
+        return status, *capsys.readouterr()
+
+    return pullback

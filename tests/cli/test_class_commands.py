@@ -10,6 +10,8 @@ import pytest
 
 from pullback import tasks
 
+pytestmark = pytest.mark.usefixtures("workplace")
+
 
 def write(path, rows, seed=0):
     """Rows of two classes, of which a third is known."""

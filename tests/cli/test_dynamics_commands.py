@@ -10,6 +10,8 @@ import pytest
 
 from pullback import tasks
 
+pytestmark = pytest.mark.usefixtures("workplace")
+
 
 def write(path):
     """Thirty-two rows of a circle in another order, under headers of the user's own."""

@@ -11,7 +11,7 @@ import pytest
 
 from pullback import tasks
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("workplace")]
 ROOT = Path(__file__).parents[2]
 
 

@@ -9,6 +9,8 @@ import pytest
 from pullback import data
 from pullback.tasks import DynamicsModel, FlowDensity, SeriesModel
 
+pytestmark = pytest.mark.usefixtures("workplace")
+
 
 def table(names="key,a,b", rows=40):
     x = np.random.default_rng(0).normal(size=(rows, 2)).round(4)

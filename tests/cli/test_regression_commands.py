@@ -8,6 +8,8 @@ import pytest
 
 from pullback import cli, tasks
 
+pytestmark = pytest.mark.usefixtures("workplace")
+
 
 def write(path, rows, seed=0):
     random = np.random.default_rng(seed)

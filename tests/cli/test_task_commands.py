@@ -13,6 +13,8 @@ import pytest
 
 from pullback import tasks
 
+pytestmark = pytest.mark.usefixtures("workplace")
+
 
 def write(path, rows, seed=0):
     x = np.random.default_rng(seed).normal(size=(rows, 2)) * [1, 10]

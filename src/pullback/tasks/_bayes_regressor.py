@@ -147,7 +147,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         return (mean, std) if return_std else mean
 
     def predict_quantiles(
-        self, X: Any, levels: Sequence[float] = (0.05, 0.5, 0.95)
+        self, X: Any, levels: Sequence[float | int] = (0.05, 0.5, 0.95)
     ) -> Float[np.ndarray, "rows levels"]:
         """Quantiles: of a level p, what the number is below in a share p of such rows.
 

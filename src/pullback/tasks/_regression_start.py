@@ -64,7 +64,7 @@ def fit_line(z: Float[np.ndarray, "n d"], u: Float[np.ndarray, " n"]) -> Lines:
 
 def cross_errors(
     z: Float[np.ndarray, "n d"], u: Float[np.ndarray, " n"], generator: np.random.RandomState
-) -> Float[np.ndarray, " n"]:
+) -> Float[np.ndarray, " errors"]:
     """How far off lines are on rows held out in turn, in units of the line's own deviation."""
     if len(u) < _FEWEST:
         return np.asarray([-1.0, 1.0])
