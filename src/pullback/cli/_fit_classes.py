@@ -27,7 +27,8 @@ def fit_classes(
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         out: The folder for the model.
-        label: The column of the classes; an empty cell is a row without one.
+        label: The column of the classes; a row has none where its cell is empty, NA, null or None,
+            or -1 beside two other numbers.
         method: How a network learns the density beside the classes: by chains (jem), by a
             generator (vera), or not at all (supervised); or a Bayesian network (sde-bnn).
         columns: The columns of numbers to take (default: all that can be taken).
