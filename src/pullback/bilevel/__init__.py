@@ -1,0 +1,10 @@
+"""Gradients through training runs: hyperparameters tuned by the loss on data held out.
+
+A problem has two losses, `loss(model, hyper, batch, *, key) -> (scalar, dict of scalar metrics)`:
+the inner one, that training makes small, and the outer one, by which `hyper` is judged. `hyper` is
+any PyTree of real floating arrays.
+"""
+
+from pullback import _contents
+
+__all__, __dir__ = _contents.of(__name__)
