@@ -7,4 +7,12 @@ any PyTree of real floating arrays.
 
 from pullback import _contents
 
+from ._hyperparameters import AbstractHyperparameter as AbstractHyperparameter
+from ._hyperparameters import Bounded as Bounded
+from ._hyperparameters import Integer as Integer
+from ._hyperparameters import Positive as Positive
+from ._hyperparameters import values as values
+from ._schedule import Recorded as Recorded
+from ._schedule import Schedule as Schedule
+
 __all__, __dir__ = _contents.of(__name__)
