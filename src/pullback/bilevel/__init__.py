@@ -7,12 +7,27 @@ any PyTree of real floating arrays.
 
 from pullback import _contents
 
+from ._hypergradient import AbstractHypergradient as AbstractHypergradient
+from ._hypergradient import Hypergradient as Hypergradient
+from ._hypergradient import Implicit as Implicit
+from ._hypergradient import Point as Point
+from ._hypergradient import Problem as Problem
+from ._hypergradient import Unrolled as Unrolled
+from ._hypergradient import hypergradient as hypergradient
 from ._hyperparameters import AbstractHyperparameter as AbstractHyperparameter
 from ._hyperparameters import Bounded as Bounded
 from ._hyperparameters import Integer as Integer
 from ._hyperparameters import Positive as Positive
 from ._hyperparameters import values as values
+from ._implicit import implicit as implicit
+from ._inverse import AbstractInverse as AbstractInverse
+from ._inverse import ConjugateGradient as ConjugateGradient
+from ._inverse import Exact as Exact
+from ._inverse import Identity as Identity
+from ._inverse import InverseProduct as InverseProduct
+from ._inverse import Neumann as Neumann
 from ._schedule import Recorded as Recorded
 from ._schedule import Schedule as Schedule
+from ._unroll import unroll as unroll
 
 __all__, __dir__ = _contents.of(__name__)

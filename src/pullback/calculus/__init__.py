@@ -3,6 +3,9 @@
 from pullback import _contents
 
 from ._anderson import Anderson as Anderson
+from ._curvature import gauss_newton_vector_product as gauss_newton_vector_product
+from ._curvature import hessian_vector_product as hessian_vector_product
+from ._curvature import largest_eigenvalue as largest_eigenvalue
 from ._diagnosis import diagnose_draws as diagnose_draws
 from ._dimensionwise import dimensionwise_derivatives as dimensionwise_derivatives
 from ._divergence import AbstractDivergence as AbstractDivergence

@@ -1,0 +1,149 @@
+"""What is asked of hyperparameters, of the two losses and of the two sets of data."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+from jax.extend.core import Literal
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+
+def check_hyper(hyper: PyTree, *, name: str = "hyper") -> None:
+    """Raise a TypeError where a leaf cannot be moved along a gradient."""
+    leaves = [(path, leaf) for path, leaf in jtu.tree_leaves_with_path(hyper) if _is_number(leaf)]
+    if not leaves:
+        raise TypeError(
+            f"`{name}` has no hyperparameters: no leaf of it is an array. Give a PyTree of floating "
+            'arrays, such as {"log_decay": jnp.asarray(-3.0)}.'
+        )
+    for path, leaf in leaves:
+        if not eqx.is_array(leaf):
+            raise TypeError(
+                f"{name}{jtu.keystr(path)} is the Python number {leaf!r}, which nothing could tune. "
+                f"Write jnp.asarray({float(leaf)!r})."
+            )
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"{name}{jtu.keystr(path)} must be real floating, got {leaf.dtype}: it has no "
+                "gradient. Keep what is not tuned outside of it."
+            )
+
+
+def _is_number(leaf: Any) -> bool:
+    return eqx.is_array_like(leaf) and not isinstance(leaf, str)
+
+
+def check_losses(inner: Any, outer: Any) -> None:
+    """Raise where there are not two losses."""
+    for name, loss in (("inner", inner), ("outer", outer)):
+        if not callable(loss):
+            raise TypeError(
+                f"`{name}` must be a loss, `loss(model, hyper, batch, *, key) -> (scalar, dict)`; "
+                f"got {type(loss).__name__}."
+            )
+    if inner is outer:
+        raise ValueError(
+            "`inner` and `outer` are one loss, and must be two: the inner one has the penalties and "
+            "the noise that `hyper` sets, and the outer one has not, or training would be judged by "
+            "what it makes small itself."
+        )
+
+
+def check_apart(train: PyTree, validation: PyTree) -> None:
+    """Raise a ValueError where the validation rows are rows of the training data.
+
+    Some equal rows come by chance, where columns are rounded: of those a warning tells.
+    """
+    if not (_are_arrays(train) and _are_arrays(validation)):
+        return
+    ours, theirs = _rows(train), _rows(validation)
+    shared = len(theirs) - len(theirs - ours)
+    if 2 * shared >= len(theirs):
+        raise ValueError(
+            f"`validation` must be held out, and {shared} of its {len(theirs)} different rows are "
+            "training rows: hyperparameters tuned on them would be those that overfit. Split the "
+            "data first, and give each part once."
+        )
+    if shared:
+        warnings.warn(
+            f"{shared} of {len(theirs)} different validation rows are training rows too. Where that "
+            "is no chance, leave them out of one.",
+            stacklevel=3,
+        )
+
+
+def _are_arrays(data: PyTree) -> bool:
+    leaves = jax.tree.leaves(data)
+    plain = lambda leaf: eqx.is_array(leaf) and not isinstance(leaf, np.memmap | Tracer)
+    return bool(leaves) and all(plain(leaf) and np.ndim(leaf) > 0 for leaf in leaves)
+
+
+def _rows(data: PyTree) -> set[bytes]:
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
+    flat = [np.ascontiguousarray(leaf.reshape(len(leaf), -1)) for leaf in leaves]
+    return {b"".join(leaf[row].tobytes() for leaf in flat) for row in range(len(flat[0]))}
+
+
+def value_of(
+    name: str,
+    loss: Callable[..., Any],
+    model: PyTree,
+    hyper: PyTree,
+    batch: PyTree,
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Array, dict[str, Array]]:
+    """The value of one of the two losses and its metrics."""
+    found = loss(model, hyper, batch, key=key)
+    fits = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)
+    if not fits or jnp.shape(found[0]) != ():
+        raise TypeError(
+            f"`{name}` must return a floating scalar and a dictionary of scalar metrics, as in "
+            f"`return value, {{}}`; got {jax.tree.map(jnp.shape, found)}."
+        )
+    return jnp.asarray(found[0]), {n: jnp.asarray(metric) for n, metric in found[1].items()}
+
+
+def check_enters(functions: dict[str, Callable[[PyTree], Any]], hyper: PyTree) -> None:
+    """Raise a ValueError for a hyperparameter that none of the functions depends on.
+
+    It is read from their programs: what is multiplied by zero depends on it still.
+    """
+    leaves = jtu.tree_leaves_with_path(eqx.filter(hyper, eqx.is_inexact_array))
+    enters = [False] * len(leaves)
+    for function in functions.values():
+        for n, found in enumerate(_depends(function, hyper)):
+            enters[n] |= found
+    for (path, _), found in zip(leaves, enters, strict=True):
+        if not found:
+            raise ValueError(
+                f"hyper{jtu.keystr(path)} enters neither {' nor '.join(functions)}: an implicit "
+                "gradient does not see it. A setting of the optimiser, such as its learning rate, "
+                "is tuned by `Unrolled(steps, optimiser=lambda hyper: ...)`; of others, look "
+                "whether the losses use it, and not a copy of its value."
+            )
+
+
+def _depends(function: Callable[[PyTree], Any], hyper: PyTree) -> list[bool]:
+    """For each array of `hyper`, whether the value of `function` depends on it."""
+    arrays, rest = eqx.partition(hyper, eqx.is_inexact_array)
+    leaves, structure = jax.tree.flatten(arrays)
+
+    def of_leaves(*leaves: Array) -> PyTree:
+        return function(eqx.combine(jax.tree.unflatten(structure, leaves), rest))
+
+    jaxpr = jax.make_jaxpr(of_leaves)(*leaves).jaxpr
+    reached = [{var} for var in jaxpr.invars]
+    for equation in jaxpr.eqns:
+        inputs = {var for var in equation.invars if not isinstance(var, Literal)}
+        for of_one in reached:
+            if of_one & inputs:
+                of_one.update(equation.outvars)
+    out = {var for var in jaxpr.outvars if not isinstance(var, Literal)}
+    return [bool(of_one & out) for of_one in reached]
