@@ -72,7 +72,7 @@ def test_fit_is_differentiated():
 @pytest.mark.parametrize("wrap", [jax.jit, jax.vmap, lambda f: jax.jit(jax.vmap(jax.grad(f)))])
 def test_under_a_compilation_a_loop_on_the_host_is_refused(wrap):
     model = implicit(by_numpy, inner, ridge.TRAIN)
-    with pytest.raises(TypeError, match="loop on the host.*and `jax.grad` of it, outside"):
+    with pytest.raises(TypeError, match=r"loop on the host.*and `jax.grad` of it, outside"):
         wrap(lambda hyper: outer(model(hyper)))(HYPER[None])
 
 

@@ -13,25 +13,38 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from pullback.bilevel._hyperparameters import Integer, is_record
+
 
 def check_hyper(hyper: PyTree, *, name: str = "hyper") -> None:
     """Raise a TypeError where a leaf cannot be moved along a gradient."""
     leaves = [(path, leaf) for path, leaf in jtu.tree_leaves_with_path(hyper) if _is_number(leaf)]
     if not leaves:
         raise TypeError(
-            f"`{name}` has no hyperparameters: no leaf of it is an array. Give a PyTree of floating "
-            'arrays, such as {"log_decay": jnp.asarray(-3.0)}.'
+            f"`{name}` has no hyperparameters: no leaf of it is an array. Give a PyTree of "
+            'floating arrays, such as {"log_decay": jnp.asarray(-3.0)}.'
         )
     for path, leaf in leaves:
         if not eqx.is_array(leaf):
             raise TypeError(
-                f"{name}{jtu.keystr(path)} is the Python number {leaf!r}, which nothing could tune. "
-                f"Write jnp.asarray({float(leaf)!r})."
+                f"{name}{jtu.keystr(path)} is the Python number {leaf!r}, which nothing could "
+                f"tune. Write jnp.asarray({float(leaf)!r})."
             )
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(
                 f"{name}{jtu.keystr(path)} must be real floating, got {leaf.dtype}: it has no "
                 "gradient. Keep what is not tuned outside of it."
+            )
+
+
+def check_has_gradient(hyper: PyTree) -> None:
+    """Raise a TypeError for a whole number, through whose steps no gradient comes."""
+    for path, leaf in jtu.tree_leaves_with_path(hyper, is_leaf=is_record):
+        if isinstance(leaf, Integer):
+            raise TypeError(
+                f"hyper{jtu.keystr(path)} is an `Integer`, which has no hypergradient: it moves in "
+                "steps. Tune it by `fit_self_tuning` or `search`; or let it be `Bounded`, where a "
+                "fraction means something."
             )
 
 
@@ -49,9 +62,9 @@ def check_losses(inner: Any, outer: Any) -> None:
             )
     if inner is outer:
         raise ValueError(
-            "`inner` and `outer` are one loss, and must be two: the inner one has the penalties and "
-            "the noise that `hyper` sets, and the outer one has not, or training would be judged by "
-            "what it makes small itself."
+            "`inner` and `outer` are one loss, and must be two: the inner one has the penalties "
+            "and the noise that `hyper` sets, and the outer one has not, or training would be "
+            "judged by what it makes small itself."
         )
 
 
@@ -72,8 +85,8 @@ def check_apart(train: PyTree, validation: PyTree) -> None:
         )
     if shared:
         warnings.warn(
-            f"{shared} of {len(theirs)} different validation rows are training rows too. Where that "
-            "is no chance, leave them out of one.",
+            f"{shared} of {len(theirs)} different validation rows are training rows too. Where "
+            "that is no chance, leave them out of one.",
             stacklevel=3,
         )
 

@@ -14,7 +14,13 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
 from pullback._traced import compiled
-from pullback.bilevel._checks import check_enters, check_hyper, check_losses, value_of
+from pullback.bilevel._checks import (
+    check_enters,
+    check_has_gradient,
+    check_hyper,
+    check_losses,
+    value_of,
+)
 from pullback.bilevel._inverse import AbstractInverse, Neumann
 from pullback.bilevel._unroll import unroll
 
@@ -105,8 +111,8 @@ class AbstractHypergradient(eqx.Module):
 class Implicit(AbstractHypergradient):
     r"""By the implicit function theorem, at a minimum of the inner loss:
 
-    $$ \frac{d L_V}{d \lambda} = \frac{\partial L_V}{\partial \lambda}
-       - \frac{\partial L_V}{\partial w} H^{-1} \frac{\partial^2 L_T}{\partial w\, \partial \lambda},
+    $$ \frac{d L_V}{d \lambda} = \frac{\partial L_V}{\partial \lambda} -
+       \frac{\partial L_V}{\partial w} H^{-1} \frac{\partial^2 L_T}{\partial w\, \partial \lambda},
        \qquad H = \frac{\partial^2 L_T}{\partial w^2} $$
 
     Memory does not grow with the training behind it. Away from a minimum it is biased; how far that
@@ -120,10 +126,7 @@ class Implicit(AbstractHypergradient):
     """
 
     inverse: AbstractInverse
-
-    @property
-    def steps(self) -> int:
-        return 0
+    steps: int = eqx.field(static=True, init=False, default=0)
 
     def __call__(
         self,
@@ -285,6 +288,7 @@ def hypergradient(
     """
     check_losses(inner, outer)
     check_hyper(hyper)
+    check_has_gradient(hyper)
     method = Implicit(Neumann(20)) if method is None else method
     key = checked_key(key)
 
@@ -307,9 +311,10 @@ def say_if_it_diverges(ratio: float) -> None:
     """Warn of a series whose terms grow."""
     if ratio > 1:
         warnings.warn(
-            f"the inverse of the Hessian diverges: what is left is {ratio:.3g} times what there was "
-            "at first. The curvature is negative somewhere, so train longer or give `damping`; or "
-            "the step size is above 2 over the largest eigenvalue: leave it out to have it found.",
+            f"the inverse of the Hessian diverges: what is left is {ratio:.3g} times what there "
+            "was at first. The curvature is negative somewhere, so train longer or give "
+            "`damping`; or the step size is above 2 over the largest eigenvalue: leave it out to "
+            "have it found.",
             stacklevel=3,
         )
 

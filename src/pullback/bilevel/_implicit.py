@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
 from pullback._traced import compiled
-from pullback.bilevel._checks import check_enters, check_hyper
+from pullback.bilevel._checks import check_enters, check_has_gradient, check_hyper
 from pullback.bilevel._hypergradient import response, slope_of
 from pullback.bilevel._inverse import AbstractInverse, ConjugateGradient
 
@@ -68,6 +68,7 @@ def implicit(
 
     def solution(hyper: PyTree) -> PyTree:
         check_hyper(hyper)
+        check_has_gradient(hyper)
         numbers, others = eqx.partition(hyper, eqx.is_inexact_array)
         rests: list[PyTree] = []
 

@@ -78,8 +78,8 @@ def unroll(
 
     def step(carry: tuple[PyTree, PyTree], batch: PyTree) -> tuple[tuple[PyTree, PyTree], None]:
         params, state = carry
-        of_params = lambda params: (
-            loss(eqx.combine(params, rest), *(() if batches is None else (batch,)))
+        of_params = lambda params: loss(
+            eqx.combine(params, rest), *(() if batches is None else (batch,))
         )
         value, gradient = jax.value_and_grad(of_params)(params)
         new, state = apply_gradient(optimiser, gradient, state, params, loss=value)
