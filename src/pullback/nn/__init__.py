@@ -20,6 +20,9 @@ from ._conv import ConcatConvNet as ConcatConvNet
 from ._conv import convolve_same as convolve_same
 from ._hollow import HollowNet as HollowNet
 from ._hyper import HyperPlanarField as HyperPlanarField
+from ._hyper_conv import HyperConv2d as HyperConv2d
+from ._hyper_layer import AbstractHyperLayer as AbstractHyperLayer
+from ._hyper_linear import HyperLinear as HyperLinear
 from ._induced import InducedNormLinear as InducedNormLinear
 from ._induced import InducedNormMLP as InducedNormMLP
 from ._lipschitz import AbstractLipschitz as AbstractLipschitz
@@ -37,6 +40,10 @@ from ._lipschitz_nets import LipschitzConvNet as LipschitzConvNet
 from ._lipschitz_nets import LipschitzMLP as LipschitzMLP
 from ._masked import StrictMADE as StrictMADE
 from ._masked import TwoSidedConditioner as TwoSidedConditioner
+from ._self_tuning import freeze_response as freeze_response
+from ._self_tuning import respond as respond
+from ._self_tuning import response_parameters as response_parameters
+from ._self_tuning import self_tuning as self_tuning
 from ._slopes import LipSwish as LipSwish
 from ._slopes import MaxMin as MaxMin
 from ._slopes import slope_bound as slope_bound
