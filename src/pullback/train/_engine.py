@@ -36,12 +36,14 @@ class Setup(eqx.Module):
         draws: the streams that draw their batches.
         nameless: whether there is one stream, whose batch comes by itself.
         mesh: over which a batch is spread.
+        batches: the streams of several batches a step, and how many.
     """
 
     advance: Callable[..., Any]
     draws: dict[str, Callable[[PRNGKeyArray], PyTree]]
     nameless: bool = eqx.field(static=True)
     mesh: jax.sharding.Mesh | None = eqx.field(static=True)
+    batches: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
 
 
 class Own(eqx.Module):
@@ -108,16 +110,25 @@ def _step(
     setup: Setup, data: dict[str, PyTree], places: dict[str, Array], own: Own, arrays: PyTree,
     step: Array,
 ) -> tuple[PyTree, dict[str, Array], Array]:  # fmt: skip
-    batch = {
-        name: split_over(setup.mesh, jax.tree.map(lambda leaf, at=at: leaf[at], data[name]))
-        for name, at in places.items()
-    }
-    for name, draw in setup.draws.items():
-        batch[name] = split_over(setup.mesh, draw(jr.fold_in(own.draw_keys[name], step)))
+    batch, several = {}, dict(setup.batches)
+    for name, at in places.items():
+        at = at.reshape(several[name], -1) if name in several else at
+        batch[name] = jax.tree.map(lambda leaf, at=at: leaf[at], data[name])
+    batch |= drawn(setup, own, step)
+    batch = {n: split_over(setup.mesh, rows, axis=int(n in several)) for n, rows in batch.items()}
     only = batch.get("") if setup.nameless else batch
     key = jr.fold_in(own.key, step)
     arrays, metrics, reason = setup.advance(own.fixed, arrays, only, key=key, step=step)
     return copy_to_all(setup.mesh, arrays), metrics, reason
+
+
+def drawn(setup: Setup, own: Own, step: Array) -> dict[str, PyTree]:
+    """What the streams that draw give at a step, to one run."""
+    several, found = dict(setup.batches), {}
+    for name, draw in setup.draws.items():
+        key = jr.fold_in(own.draw_keys[name], step)
+        found[name] = jax.vmap(draw)(jr.split(key, several[name])) if name in several else draw(key)
+    return found
 
 
 @eqx.filter_jit
@@ -207,12 +218,14 @@ def choose(first: Array, these: PyTree, those: PyTree) -> PyTree:
     return jax.tree.map(rows, these, those)
 
 
-def split_over(mesh: jax.sharding.Mesh | None, batch: PyTree) -> PyTree:
-    """The batch with its leading axis spread over all devices of the mesh, where that divides."""
+def split_over(mesh: jax.sharding.Mesh | None, batch: PyTree, *, axis: int = 0) -> PyTree:
+    """The batch with an axis of it spread over all devices of the mesh, where that divides."""
     leaves = jax.tree.leaves(batch)
-    if mesh is None or not leaves or any(jnp.ndim(x) == 0 or len(x) % mesh.size for x in leaves):
+    if mesh is None or not leaves:
         return batch
-    split = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    if any(jnp.ndim(x) <= axis or x.shape[axis] % mesh.size for x in leaves):
+        return batch
+    split = NamedSharding(mesh, PartitionSpec(*(None,) * axis, mesh.axis_names))
     return jax.lax.with_sharding_constraint(batch, split)
 
 

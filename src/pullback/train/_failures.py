@@ -6,13 +6,12 @@ from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jaxtyping import PyTree
 
 from pullback._solve_failures import Told, failures_are_told
 from pullback.train._advice import Batch, what_to_try
-from pullback.train._engine import REASONS, step_again
+from pullback.train._engine import REASONS, drawn, step_again
 from pullback.train._info import TrainingError, TrainingInfo
 from pullback.train._plan import Plan
 from pullback.train._run import AbstractJob, Failure, Run
@@ -43,8 +42,10 @@ def what_failed(
             values |= {"result": float(told.codes[0])} if told.codes else {}
     examples = lambda name: jax.tree.map(lambda x: x[places[name]], failure.chunk.data[name])
     batches = [Batch(n, examples(n), job.feed.rows(n, step)[which]) for n in places]
-    for name, draw in job.setup.draws.items():
-        batches.append(Batch(name, draw(jr.fold_in(own.draw_keys[name], at)), None))
+    for name, rows in drawn(job.setup, own, at).items():
+        if name in dict(job.setup.batches):
+            rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
+        batches.append(Batch(name, rows, None))
     advice = what_to_try(batches, step=step, reason=code)
     often = ""
     if plan.rollbacks or not job.keeps_state:

@@ -158,7 +158,8 @@ def _named(streams: Any) -> tuple[dict[str, Stream], bool]:
 
 def _stream(stream: Any) -> Stream:
     if isinstance(stream, Stream):
-        return stream._replace(batch_size=whole(stream.batch_size, name="batch_size"))
+        numbers = {name: whole(getattr(stream, name), name=name) for name in Stream._fields[1:]}
+        return stream._replace(**numbers)
     if draws(stream):
         return Stream(stream)
     raise TypeError(

@@ -83,7 +83,8 @@ class IterateJob(AbstractJob):
     ) -> "IterateJob":  # fmt: skip
         """Trace what is trained, and describe it where it will be kept."""
         drawn = {name: s.data for name, s in streams.items() if draws(s.data)}
-        setup = Setup(UserStep(step, rest), drawn, nameless, plan.mesh)
+        several = tuple((name, s.batches) for name, s in streams.items() if s.batches)
+        setup = Setup(UserStep(step, rest), drawn, nameless, plan.mesh, several)
         keys = plan.keys
         orders = {
             name: plan.each([jax.random.fold_in(k.order, n) for k in keys])
@@ -114,6 +115,7 @@ class IterateJob(AbstractJob):
             "log_every": plan.log_every,
             "snapshot_every": plan.snapshot_every,
         }
+        identity |= {"batches": dict(several)} if several else {}
         computes = {}
         if plan.folder is not None:
             identity |= {"data": {name: data_digest(s.data) for name, s in streams.items()}}

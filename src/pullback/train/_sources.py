@@ -29,11 +29,15 @@ class Stream(NamedTuple):
     Attributes:
         data: where they come from, as `fit` describes it: arrays, a function that draws a batch, or
             a source on the host.
-        batch_size: examples a step; None for a function, which makes the whole batch.
+        batch_size: examples a batch; None for a function, which makes the whole batch.
+        batches: how many batches a step, along an axis before that of the examples: for a step that
+            takes several of its own. They follow one another through the epochs. None: one,
+            without that axis.
     """
 
     data: Any
     batch_size: int | None = None
+    batches: int | None = None
 
 
 class Chunk(eqx.Module):
@@ -100,6 +104,8 @@ def check_stream(stream: Stream, *, name: str = "") -> None:
         raise ValueError(
             f"`batch_size`{which} must be from 1 to {size}, the number of examples, got {wanted}."
         )
+    if stream.batches is not None and stream.batches < 1:
+        raise ValueError(f"`batches`{which} must be 1 or more, got {stream.batches}.")
 
 
 def check_example(data: Any, *, name: str = "") -> None:
@@ -147,7 +153,9 @@ class Feed:
         check: Callable[[PyTree], None] = lambda rows: None,
     ) -> None:
         listed = {name: s for name, s in streams.items() if not draws(s.data)}
-        self._batch_sizes = {name: int(s.batch_size or 0) for name, s in listed.items()}
+        self._batch_sizes = {
+            name: int(s.batch_size or 0) * (s.batches or 1) for name, s in listed.items()
+        }
         self._sizes = {name: int(size_of(s.data) or 0) for name, s in listed.items()}
         self._seeds, self._stacked = seeds, stacked
         self._steps, self._log_every = steps, log_every
