@@ -26,8 +26,13 @@ from ._inverse import Exact as Exact
 from ._inverse import Identity as Identity
 from ._inverse import InverseProduct as InverseProduct
 from ._inverse import Neumann as Neumann
+from ._retrain import RetrainGap as RetrainGap
+from ._retrain import retrain as retrain
+from ._retrain import retrain_gap as retrain_gap
 from ._schedule import Recorded as Recorded
 from ._schedule import Schedule as Schedule
+from ._tune import TuneInfo as TuneInfo
+from ._tune import tune as tune
 from ._unroll import unroll as unroll
 
 __all__, __dir__ = _contents.of(__name__)
