@@ -7,6 +7,8 @@ any PyTree of real floating arrays.
 
 from pullback import _contents
 
+from ._fit_response import fit_response as fit_response
+from ._fit_response import tune_through as tune_through
 from ._hypergradient import AbstractHypergradient as AbstractHypergradient
 from ._hypergradient import Hypergradient as Hypergradient
 from ._hypergradient import Implicit as Implicit
@@ -26,6 +28,10 @@ from ._inverse import Exact as Exact
 from ._inverse import Identity as Identity
 from ._inverse import InverseProduct as InverseProduct
 from ._inverse import Neumann as Neumann
+from ._response import AbstractResponse as AbstractResponse
+from ._response import DiagonalResponse as DiagonalResponse
+from ._response import LinearResponse as LinearResponse
+from ._response import MLPResponse as MLPResponse
 from ._retrain import RetrainGap as RetrainGap
 from ._retrain import retrain as retrain
 from ._retrain import retrain_gap as retrain_gap
@@ -33,6 +39,7 @@ from ._schedule import Recorded as Recorded
 from ._schedule import Schedule as Schedule
 from ._tune import TuneInfo as TuneInfo
 from ._tune import tune as tune
+from ._tune_with_response import tune_with_response as tune_with_response
 from ._unroll import unroll as unroll
 
 __all__, __dir__ = _contents.of(__name__)
