@@ -13,7 +13,7 @@ from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 from pullback._checked_data import check_data
 from pullback._inputs import positive
 from pullback.bilevel._checks import value_of
-from pullback.bilevel._response import AbstractResponse, checked_hyper
+from pullback.bilevel._response import AbstractResponse, check_response, checked_hyper
 from pullback.train import TrainingInfo, fit
 
 H = TypeVar("H")
@@ -93,6 +93,7 @@ def fit_response(
     Source: Lorraine and Duvenaud, "Stochastic Hyperparameter Optimization through Hypernetworks",
     arXiv 1802.09419, algorithm 2, first loop.
     """
+    check_response(response)
     positive(samples=samples)
     loss = ResponseLoss(inner, sample, samples)
     return fit(
@@ -164,6 +165,7 @@ def tune_through(
     arXiv 1802.09419, algorithm 2, second loop. The term for what `outer` reads of `hyper` itself is
     in the gradient too.
     """
+    check_response(response)
 
     def loss(hyper: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> tuple[Any, Any]:
         return value_of("outer", outer, response(hyper), hyper, batch, key=key)

@@ -26,7 +26,7 @@ class AbstractResponse(eqx.Module):
     Attributes:
         centre: the hyperparameters round which it is trained; a PyTree as every `hyper`. It is
             where the hyperparameters stand, too, while `tune_with_response` moves them. It is not
-            trained, so `__call__` passes it through `jax.lax.stop_gradient`.
+            trained, so `__call__` passes its arrays through `jax.lax.stop_gradient`.
     """
 
     centre: eqx.AbstractVar[PyTree]
@@ -124,7 +124,7 @@ class LinearResponse(AbstractResponse):
 
     def __call__(self, hyper: PyTree) -> PyTree:
         """The model at `hyper`."""
-        offset = coordinates(hyper, self.centre) - coordinates(jax.lax.stop_gradient(self.centre))
+        offset = coordinates(hyper, self.centre) - jax.lax.stop_gradient(coordinates(self.centre))
         inner = offset if self.inwards is None else self.inwards @ offset
         return _moved(self.model, _times(self.slope, inner))
 
@@ -271,7 +271,7 @@ class MLPResponse(AbstractResponse):
 
     def __call__(self, hyper: PyTree) -> PyTree:
         """The model at `hyper`."""
-        offset = coordinates(hyper, self.centre) - coordinates(jax.lax.stop_gradient(self.centre))
+        offset = coordinates(hyper, self.centre) - jax.lax.stop_gradient(coordinates(self.centre))
         units = offset / self.scale
         for layer in self.hidden:
             units = jax.nn.relu(layer(units))
@@ -281,7 +281,7 @@ class MLPResponse(AbstractResponse):
         """The same function, with its centre at `hyper`."""
         first = self.hidden[0]
         step = (coordinates(hyper, self.centre) - coordinates(self.centre)) / self.scale
-        new = (first.bias + first.weight @ step, checked_hyper(hyper))
+        new = (first(step), checked_hyper(hyper))
         return eqx.tree_at(lambda r: (r.hidden[0].bias, r.centre), self, new)
 
 
@@ -356,6 +356,15 @@ def _times(matrices: PyTree, row: Float[Array, " n"]) -> PyTree:
 def _moved(model: PyTree, by: PyTree) -> PyTree:
     weights, rest = eqx.partition(model, eqx.is_inexact_array)
     return eqx.combine(jax.tree.map(jnp.add, weights, by), rest)
+
+
+def check_response(response: object) -> None:
+    """Raise a TypeError for what is no response, such as the class of one."""
+    if not isinstance(response, AbstractResponse):
+        raise TypeError(
+            "`response` must be an `AbstractResponse`, such as `DiagonalResponse(model, hyper)`; "
+            f"got {type(response).__name__}."
+        )
 
 
 def checked_hyper(hyper: PyTree) -> PyTree:

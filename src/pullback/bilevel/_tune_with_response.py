@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from pullback._inputs import positive
 from pullback._key import checked_key_or_keys
 from pullback.bilevel._checks import check_apart, check_losses, value_of
 from pullback.bilevel._fit_response import mean_inner, trained_part
-from pullback.bilevel._response import AbstractResponse, coordinates
+from pullback.bilevel._response import AbstractResponse, check_response, coordinates
 from pullback.train import Stream, TrainingInfo, apply_gradient, iterate
 
 R = TypeVar("R", bound=AbstractResponse)
@@ -126,6 +126,7 @@ def tune_with_response(
     arXiv 1802.09419, algorithm 3. Its authors' code sets the noise to 0.
     """
     key = checked_key_or_keys(key)
+    check_response(response)
     positive(samples=samples, inner_steps=inner_steps, outer_steps=outer_steps)
     if warmup < 0:
         raise ValueError(f"`warmup` must be 0 or more, got {warmup}.")
@@ -142,7 +143,7 @@ def tune_with_response(
         steps=warmup + inner_steps * outer_steps, log_every=log_every, folder=folder,
         resume=resume, progress=progress, mesh=mesh, key=key,
     )  # fmt: skip
-    return state.response, info
+    return cast(R, state.response), info
 
 
 def _check_scale(scale: float, response: AbstractResponse) -> None:
