@@ -224,7 +224,7 @@ def test_errors_name_the_argument():
     same = lambda t, y, args: y
     with pytest.raises(ValueError, match="`order` must be 1 or more"):
         total_derivatives(same, 0.0, y, None, 0)
-    with pytest.raises(ValueError, match="Did you mean 'taylor'"):
+    with pytest.raises(ValueError, match="; did you mean 'taylor'"):
         total_derivatives(same, 0.0, y, None, 2, method="tailor")
     with pytest.raises(ValueError, match="structure of `y`"):
         total_derivatives(lambda t, y, args: (y,), 0.0, y, None, 2)

@@ -15,8 +15,6 @@ def test_the_smallest_run_leaves_all_it_should_and_resumes_to_the_same(name, tmp
     # As from the command line: float32, ordinary promotion.
     with jax.enable_x64(False), standard_promotion():
         _run_twice(name, tmp_path / "run", monkeypatch)
-    # Twenty-two recipes in one process: their programs are not needed again.
-    jax.clear_caches()
 
 
 def _run_twice(name, folder, monkeypatch):

@@ -11,8 +11,9 @@ def test_unknown_names_suggest_the_nearest():
         find("neuralode")
     with pytest.raises(ValueError, match="did you mean 'cnf'"):
         load("CNF")
-    with pytest.raises(ValueError, match=r"there is no recipe 'xyzzy' \(recipes: "):
-        find("xyzzy")
+    for far in ("xyzzy", "nope"):
+        with pytest.raises(ValueError, match=rf"there is no recipe '{far}' \(recipes: "):
+            find(far)
     with pytest.raises(ValueError, match="there is no recipe 'cnf/moon'; of this paper there are"):
         find("cnf/moon")
 

@@ -86,7 +86,7 @@ def test_images_of_mnist_are_averaged_in_blocks(tmp_path):
 
 
 def test_a_configuration_that_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match="sigma one of them"):
+    with pytest.raises(ValueError, match="sigma must be one of sigmas"):
         Config(sigma=0.2)
     with pytest.raises(ValueError, match="estimator_steps must be 2 or more numbers that rise"):
         Config(estimator_steps=(5, 2))

@@ -1,6 +1,5 @@
 """Derivatives in time of the solution of an ordinary differential equation."""
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree, ScalarLike
+
+from pullback._near import did_you_mean
 
 from ._taylor import interpret, pad
 
@@ -75,9 +76,8 @@ def total_derivatives(
     if order < 1:
         raise ValueError(f"`order` must be 1 or more, the number of derivatives; got {order}.")
     if method not in _METHODS:
-        near = difflib.get_close_matches(method, _METHODS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"`method` must be one of {_METHODS}; got {method!r}.{hint}")
+        hint = did_you_mean(method, _METHODS) or "."
+        raise ValueError(f"`method` must be one of {_METHODS}; got {method!r}{hint}")
     leaves, treedef = jtu.tree_flatten(y)
     leaves = [jnp.asarray(leaf) for leaf in leaves]
     if not leaves or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):

@@ -1,12 +1,12 @@
 """The rows and the columns' names of CSV files."""
 
 import csv
-import difflib
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pullback._near import did_you_mean
 from pullback.data._errors import DataError
 
 _DELIMITERS = ",;\t"
@@ -88,10 +88,8 @@ def choose_columns(path: Path, names: tuple[str, ...], wanted: Sequence[str] | N
         if name in wanted[:place]:
             raise DataError(path, f"column {name!r} is asked for twice.")
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+            hint = did_you_mean(name, names) or "."
             raise DataError(
-                path,
-                f"there is no column {name!r}; did you mean {near!r}? The columns are "
-                f"{', '.join(names)}.",
+                path, f"there is no column {name!r}{hint} The columns are {', '.join(names)}."
             )
     return [names.index(name) for name in wanted]

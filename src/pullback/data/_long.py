@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from pullback._near import did_you_mean
 from pullback.data._cells import (
     BadRows,
     Names,
@@ -234,8 +235,8 @@ def _place(path: Path, names: tuple[str, ...], role: str, wanted: str | None) ->
         for known in (names, plain):
             if wanted in known:
                 return list(known).index(wanted)
-        near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.0)[0]
-        raise DataError(path, f"there is no column {wanted!r}; did you mean {near!r}? {listed}")
+        hint = did_you_mean(wanted, names) or "."
+        raise DataError(path, f"there is no column {wanted!r}{hint} {listed}")
     usual = _USUAL[role].split()
     found = [k for k, name in enumerate(plain) if re.sub("[ -]", "_", name.lower()) in usual]
     if len(found) > 1:

@@ -1,6 +1,5 @@
 """The papers that there are, in a form that costs nothing to read, and their experiments."""
 
-import difflib
 import functools
 import importlib
 import os
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pullback._near import did_you_mean
 from pullback.runs import Experiment
 
 # In `paper.toml`, of an experiment that makes its data.
@@ -84,8 +84,7 @@ def find(name: str) -> tuple[Paper, str | None]:
     paper, _, part = name.partition("/")
     known = papers()
     if paper not in known:
-        near = difflib.get_close_matches(paper.lower(), known, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(paper, known)
         raise ValueError(f"there is no recipe {paper!r}{hint} (recipes: {', '.join(known)})")
     if name != paper and part not in known[paper].data:
         parts = [f"{paper}/{each}" for each in known[paper].data]

@@ -1,5 +1,7 @@
 """What the settings of several experiments must fulfil."""
 
+import dataclasses
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,6 +14,28 @@ def check_least(config: Any, **least: float | int) -> None:
         value = getattr(config, name)
         if not value >= bound:  # NaN is not
             raise ValueError(f"{name} must be at least {bound:g}, got {value}")
+
+
+def check_above_zero(config: Any, *, but: Sequence[str] = ()) -> None:
+    """Raise a `ValueError` that names the first setting that is not above 0, or empty.
+
+    Every setting is looked at, so that one that comes later is checked too.
+
+    Args:
+        config: A dataclass of settings; text and switches are left alone.
+        but: The settings to which 0 says something.
+    """
+    for name in [field.name for field in dataclasses.fields(config) if field.name not in but]:
+        value = getattr(config, name)
+        if isinstance(value, (str, bool)):
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers:
+            raise ValueError(f"{name} is empty; name at least one")
+        for number in numbers:
+            if isinstance(number, (int, float)) and not 0 < number < math.inf:
+                wanted = "at least 1" if isinstance(number, int) else "above 0"
+                raise ValueError(f"{name} must be {wanted}, got {value}")
 
 
 def check_between(config: Any, low: float | int, high: float | int, *names: str) -> None:

@@ -16,7 +16,7 @@ from pullback.bounds import AbstractBound
 from pullback.data import Split, digits
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, importance_weighted_evidence, mlp_vae
 from pullback.plots import figure
-from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_rising
 from pullback.recipes._kit.stack import made
 from pullback.runs import Claim, Context
 from pullback.sampling import AbstractEstimator
@@ -39,7 +39,7 @@ class Config:
     """Held-out images that are scored."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, steps=1, scored=1)
+        check_above_zero(self)
         check_rising(self, "samples", least=1)
 
 

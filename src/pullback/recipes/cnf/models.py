@@ -15,7 +15,7 @@ from pullback import train
 from pullback.calculus import ExactDivergence, HutchinsonDivergence
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import ConcatMLP, ConcatSquashMLP
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes._kit.stack import made
 from pullback.runs import Context
 from pullback.sampling import StandardNormal
@@ -61,7 +61,8 @@ class Config:
     """Points along each side of a picture of a density."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, grid=2, held_out=2, solver_steps=0)
+        check_above_zero(self, but=("noise", "depth", "solver_steps"))
+        check_least(self, grid=2, held_out=2, solver_steps=0)
 
 
 def train_flow(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from pullback.bounds import DiagonalNormal, TargetRate
 from pullback.models.vae import VAE, AR1Prior, Bernoulli, SequenceDecoder, batch_terms
 from pullback.nn import AntiCausal, RecurrentNet
-from pullback.recipes._kit.checks import check_between, check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_between, check_least, check_rising
 from pullback.sampling import StandardNormal
 
 
@@ -43,9 +43,8 @@ class Config:
     """Sequences of each batch that bounds the information; the lower bound is at most its log."""
 
     def __post_init__(self):
-        check_least(
-            self, seeds=1, length=2, bits=1, steps=1, batch_size=1, evaluated=20, batch_of_bound=2
-        )
+        check_above_zero(self)
+        check_least(self, length=2, evaluated=20, batch_of_bound=2)
         check_rising(self, "alphas", above=0, below=1)
         check_between(self, 0.5, 1, "stay", "contrast")
         if self.evaluated % self.batch_of_bound:

@@ -30,7 +30,7 @@ class Config(autoencoders.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        check_least(self, draws=2, problems=1, cost_width=1)
+        check_least(self, draws=2)
         check_rising(self, "temperatures", count=3, above=0)
         if not {0.2, 1.0} <= set(self.temperatures):
             raise ValueError(f"temperatures must have 0.2 and 1 in them, got {self.temperatures}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pullback.data import Split
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes._kit.discrete_vae import Method, compare
 from pullback.recipes.gumbel_softmax import show
 from pullback.runs import Claim, Context
@@ -34,7 +34,10 @@ class Config:
     """Steps between two changes of the temperature."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, width=1, iterations=10, batch_size=1, images=1, every=1)
+        check_above_zero(self)
+        check_least(self, iterations=10)
+        if self.latents[1] < 2:
+            raise ValueError(f"latents must be a number, and 2 or more classes, got {self.latents}")
 
 
 def on_images(config: Config, context: Context, of: Split | None) -> list[Claim]:

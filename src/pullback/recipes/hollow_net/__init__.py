@@ -20,7 +20,7 @@ from pullback.calculus import AbstractDivergence, HollowDivergence, HutchinsonDi
 from pullback.data import digits
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import HollowNet, TwoSidedConditioner
-from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_least, check_rising
 from pullback.recipes._kit.gaussian import fitted_gaussian
 from pullback.recipes._kit.stack import made
 from pullback.recipes.hollow_net import measure, show
@@ -69,6 +69,7 @@ class Config:
     """Iterations of each way to solve it."""
 
     def __post_init__(self):
+        check_above_zero(self)
         least = ("seeds", "iterations", "solver_steps", "cost_turns", "root_steps")
         check_least(self, **dict.fromkeys(least, 1))
         check_rising(self, "score_steps", count=2, least=1)

@@ -22,7 +22,7 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import LipschitzConvNet, LipschitzMLP, update_spectral_norms
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.train import fit
 
 BOUND = 0.97  # on the norm of each of the three layers of a block of a density
@@ -61,10 +61,8 @@ class Config:
     """Points of the two moons to train on, and as many to test."""
 
     def __post_init__(self):
-        check_least(
-            self, seeds=1, blocks=1, width=1, steps=1, batch_size=1, images=8, iterations=20,
-            terms=1, flow_blocks=1, flow_width=1, flow_steps=1, points=500,
-        )  # fmt: skip
+        check_above_zero(self)
+        check_least(self, images=8, iterations=20, points=500)
         falling = sorted(set(self.bounds), reverse=True)
         if not self.bounds or falling != [*self.bounds] or not 0 < min(falling) <= max(falling) < 1:
             raise ValueError(f"bounds must be in (0, 1), falling, got {self.bounds}")

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback.analysis import Annealing, LocalSearch, evidence_by_annealing, inference_gaps
 from pullback.bounds import ELBO, AbstractFamily, DiagonalNormal
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, DenseNet
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes._kit.latent_plane import Plane
 from pullback.recipes._kit.stack import unstacked
 from pullback.runs import Context
@@ -45,6 +45,7 @@ class Scoring:
     """Chains of annealing."""
 
     def __post_init__(self):
+        check_above_zero(self)
         check_least(self, **{n: 1 for n, value in vars(self).items() if isinstance(value, int)})
 
     def search(self, weights_learning_rate: float | None = None) -> LocalSearch:

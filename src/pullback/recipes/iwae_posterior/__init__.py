@@ -18,7 +18,7 @@ from jaxtyping import Array
 
 from pullback.bounds import ImportanceWeighted
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
-from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_rising
 from pullback.recipes._kit.image_vaes import binary_digits
 from pullback.recipes._kit.stack import made
 from pullback.recipes.iwae_posterior import measure, show
@@ -64,7 +64,7 @@ class Config:
     """Sets of proposals that each density on the grid is averaged over."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, sets=1, steps=1, images_scored=1, grid_sets=1)
+        check_above_zero(self)
         check_rising(self, "few", least=1)
         for name in ("samples", "trained", "scored"):
             check_rising(self, name, count=2, least=1)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from pullback.data import Labelled, Split, two_moons
 from pullback.models.energy import JEM, SGLD, BoxStart, JEMStep, ReplayBuffer
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes._kit.stack import made, stacked
 from pullback.runs import Context
 from pullback.train import Stream, iterate
@@ -46,9 +46,8 @@ class ImageConfig:
     """Images: how many test images are attacked through the sampler."""
 
     def __post_init__(self):
-        check_least(
-            self, seeds=1, batch_size=2, image_labels=2, image_steps=1, image_tested=2, attacked=2
-        )
+        check_above_zero(self)
+        check_least(self, batch_size=2, image_labels=2, image_tested=2, attacked=2)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Config(ImageConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_least(self, labels=2, steps=1)
+        check_least(self, labels=2)
 
 
 class Problem(NamedTuple):

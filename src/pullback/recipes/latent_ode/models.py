@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from pullback import data, train
 from pullback.models import timeseries as ts
-from pullback.recipes._kit.checks import check_between, check_least
+from pullback.recipes._kit.checks import check_above_zero, check_between
 from pullback.runs import Context
 
 # Of the sinusoids, in their unit of time.
@@ -62,7 +62,7 @@ class Config:
     """Standard deviation of the latent ODEs' likelihood."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, series=1, held_out=1, batch_size=1)
+        check_above_zero(self, but=("solver_steps",))
         check_between(self, 0, 1, "predictor_kept", "kept")
 
 

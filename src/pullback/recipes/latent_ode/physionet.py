@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from pullback import data
 from pullback.models import timeseries as ts
 from pullback.plots import figure
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero
 from pullback.recipes.latent_ode.models import SPAN, fit, keep_trained, train_steps
 from pullback.runs import Claim, Context
 
@@ -51,7 +51,7 @@ class Config:
     """Equal steps of the decoder between two times; 0 for steps adapted to 1e-3."""
 
     def __post_init__(self):
-        check_least(self, epochs=1, batch_size=1, bin_minutes=1)
+        check_above_zero(self, but=("stays", "noise", "solver_steps"))
 
 
 def run(config: Config, context: Context) -> list[Claim]:

@@ -14,7 +14,7 @@ import optax
 
 from pullback import train
 from pullback.models.timeseries import LatentSDELoss, TrainingSeries
-from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_rising
 from pullback.recipes.latent_sde import gradients, points, show
 from pullback.runs import Claim, Context
 
@@ -37,7 +37,7 @@ class Config:
     """Numbers of steps at which the memory of a gradient is measured, rising."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, paths=1, gradient_draws=1, bounds=1)
+        check_above_zero(self)
         for name in ("gradient_steps", "memory_steps"):
             check_rising(self, name, count=2, least=1)
 

@@ -15,7 +15,7 @@ from pullback import data, ode, train
 from pullback.data import IrregularSeries
 from pullback.models import timeseries as ts
 from pullback.plots import PALETTE, figure
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_falling, check_least
 from pullback.runs import Claim, Context
 
 _FRAMES, _LATENT, _HIDDEN = 3, 6, 30
@@ -40,9 +40,9 @@ class Config:
     """Predictions of each test walk."""
 
     def __post_init__(self):
-        check_least(self, iterations=1, steps=1, samples=2)
-        if not self.weights or min(self.weights) <= 0:
-            raise ValueError(f"weights must be positive, got {self.weights}")
+        check_above_zero(self)
+        check_least(self, samples=2)
+        check_falling(self, "weights")
 
 
 def run(config: Config, context: Context) -> list[Claim]:

@@ -19,7 +19,7 @@ from pullback.models.energy import (
     fit_stein,
     random_unmixing,
 )
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes._kit.stack import one_by_one
 from pullback.runs import Context
 from pullback.train import fit
@@ -58,10 +58,8 @@ class Config:
     """Steps of the Boltzmann machine's chains."""
 
     def __post_init__(self):
-        check_least(
-            self, seeds=1, sources=1, steps=1, plane_steps=1, repeats=1, machine_repeats=1,
-            points=100,
-        )  # fmt: skip
+        check_above_zero(self)
+        check_least(self, points=100)
 
 
 def train_ica(config: Config, context: Context, seed: int) -> dict[str, Any]:

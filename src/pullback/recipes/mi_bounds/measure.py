@@ -25,7 +25,7 @@ from pullback.bounds import (
     nwj,
     tnce,
 )
-from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_least, check_rising
 from pullback.recipes._kit.stack import made_stack
 from pullback.train import fit
 
@@ -56,7 +56,8 @@ class Config:
     """Batches that an estimate is measured on."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, steps=1, batch_size=2, batches=2)
+        check_above_zero(self)
+        check_least(self, batch_size=2, batches=2)
         check_rising(self, "informations", count=2, above=0)
 
     @property

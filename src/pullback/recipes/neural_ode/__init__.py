@@ -25,7 +25,7 @@ from pullback.models.ode_net import (
     mlp_ode_net,
     mlp_residual_net,
 )
-from pullback.recipes._kit.checks import check_falling, check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_falling, check_rising
 from pullback.recipes.neural_ode import measure, show
 from pullback.runs import Claim, Context
 from pullback.train import fit
@@ -66,7 +66,7 @@ class Config:
     """Numbers of steps at which the memory of a gradient is measured, rising."""
 
     def __post_init__(self):
-        check_least(self, channels=1, seeds=1, epochs=1, batch_size=1, studied=1, probe=1)
+        check_above_zero(self, but=("examples", "weight_decay", "crop"))
         check_falling(self, "tolerances", count=2, above=0)
         check_rising(self, "memory_steps", count=2, least=1)
 

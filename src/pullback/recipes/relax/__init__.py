@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_between, check_least
 from pullback.recipes.relax import autoencoders, cartpole, show, toy
 from pullback.runs import Claim, Context
 
@@ -40,8 +40,9 @@ class Config(autoencoders.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        check_least(self, toy_seeds=1, toy_every=1, toy_draws=2, pole_seeds=1, episodes=1)
-        check_least(self, pole_limit=1, toy_steps=5 * self.toy_every)
+        check_between(self, 0, 1, "target")
+        check_least(self, toy_draws=2)
+        check_least(self, toy_steps=5 * self.toy_every)
 
 
 def run(config: Config, context: Context) -> list[Claim]:

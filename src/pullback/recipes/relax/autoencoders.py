@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from pullback.data import Split
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes._kit.discrete_vae import Method, compare
 from pullback.recipes.relax import show
 from pullback.runs import Claim, Context
@@ -43,11 +43,13 @@ class Config:
     """At most so many images of each set, drawn anew for each seed."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, latents=1, width=1, surrogate=1, iterations=10)
-        check_least(self, batch_size=1, images=1)
-        if not {"reinforce", "relax", "gumbel"} <= set(self.ways) <= set(_WAYS):
+        check_above_zero(self, but=("depth",))
+        check_least(self, iterations=10)
+        known = {"reinforce", "relax", "gumbel"} <= set(self.ways) <= set(_WAYS)
+        if not known or len(set(self.ways)) < len(self.ways):
             raise ValueError(
-                f"ways must be reinforce, relax, gumbel and others of {_WAYS}, got {self.ways}"
+                "ways must be reinforce, relax, gumbel and others, each once, of "
+                f"{', '.join(_WAYS)}; got {self.ways}"
             )
 
 

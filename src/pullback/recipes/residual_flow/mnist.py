@@ -26,7 +26,7 @@ from pullback.models.flows import (
 )
 from pullback.nn import update_spectral_norms
 from pullback.plots import figure, image_sheet
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero
 from pullback.recipes._kit.gaussian import gaussian
 from pullback.runs import Claim, Context
 from pullback.train import fit
@@ -49,7 +49,7 @@ class Config:
     """Adam's, at its highest; gradients are clipped to norm 1."""
 
     def __post_init__(self):
-        check_least(self, side=1, blocks=1, hidden=1, iterations=1)
+        check_above_zero(self)
 
 
 def _noisy_loss(

@@ -28,7 +28,7 @@ from pullback.models.flows import (
     with_log_det,
 )
 from pullback.nn import update_spectral_norms
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_between
 from pullback.recipes._kit.stack import unstacked
 from pullback.train import fit
 
@@ -59,7 +59,8 @@ class Config:
     """Flows of each kind."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, points=1, held_out=1, blocks=1, width=1)
+        check_above_zero(self)
+        check_between(self, 0, 1, "ratio")
 
 
 def methods(config: Config) -> dict[str, AbstractLogDet]:

@@ -32,7 +32,7 @@ class Config(classifiers.Config):
 
     def __post_init__(self):
         super().__post_init__()
-        check_least(self, toy_iterations=1, toy_draws=1, estimator_draws=2)
+        check_least(self, estimator_draws=2)
         for name in ("toy_steps", "estimator_steps"):
             check_rising(self, name, count=2, least=1)
 

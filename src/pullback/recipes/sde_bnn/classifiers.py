@@ -18,7 +18,7 @@ from pullback.models.bayes import SDEBNN, OUPrior, SDEBNNLoss, conv_sde_bnn, mlp
 from pullback.models.ode_net import ODEBlock, ODENet, classification_loss
 from pullback.plots import PALETTE, figure, line_with_spread
 from pullback.recipes._kit.calibration import calibration
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_rising
 from pullback.recipes._kit.stack import made, unstacked
 from pullback.recipes.sde_bnn.stack import trained
 from pullback.runs import Claim, Context
@@ -56,14 +56,10 @@ class Config:
     """Paths of the weights over which a prediction is averaged."""
 
     def __post_init__(self):
-        check_least(
-            self, examples=1, seeds=1, members=1, iterations=1, batch_size=1, solver_steps=1,
-            paths=1,
-        )  # fmt: skip
-        if min(self.sigmas, default=0.0) <= 0 or self.sigma not in self.sigmas:
-            raise ValueError(
-                f"sigmas must be positive and sigma one of them, got {self.sigmas} and {self.sigma}"
-            )
+        check_above_zero(self, but=("kappa",))
+        check_rising(self, "sigmas")
+        if self.sigma not in self.sigmas:
+            raise ValueError(f"sigma must be one of sigmas, got {self.sigma} and {self.sigmas}")
 
 
 def run(config: Config, context: Context, images: Callable[[int], Split]) -> list[Claim]:

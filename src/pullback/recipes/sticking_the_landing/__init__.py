@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_least, check_rising
 from pullback.recipes.sticking_the_landing import measure, show
 from pullback.runs import Claim, Context
 
@@ -34,7 +34,8 @@ class Config:
     """Gradients drawn for each measured mean and variance."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, dim=1, steps=80, draws=2)
+        check_above_zero(self)
+        check_least(self, steps=80, draws=2)
         check_rising(self, "samples", count=2, least=1)
 
 

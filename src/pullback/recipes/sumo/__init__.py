@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes._kit.checks import check_least
+from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes.sumo import funnel, measure, show
 from pullback.runs import Claim, Context
 
@@ -35,7 +35,8 @@ class Config:
     """Adam's learning rate."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, count=1, width=1, draws=200, steps=40)
+        check_above_zero(self, but=("delta",))
+        check_least(self, draws=200, steps=40)
         if self.steps % 40:
             raise ValueError(f"steps must be a multiple of 40, got {self.steps}")
 

@@ -22,7 +22,7 @@ from pullback import ode
 from pullback.data import Split, digits
 from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
-from pullback.recipes._kit.checks import check_falling, check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_falling, check_least, check_rising
 from pullback.recipes._kit.stack import made
 from pullback.recipes.taynode import measure, show
 from pullback.runs import Claim, Context
@@ -58,7 +58,8 @@ class Config:
     """Relative and absolute tolerances at which trained networks are run, falling."""
 
     def __post_init__(self):
-        check_least(self, seeds=1, width=1, iterations=1, batch_size=1, solver_steps=0)
+        check_above_zero(self, but=("solver_steps",))
+        check_least(self, solver_steps=0)
         check_rising(self, "orders", least=1)
         check_falling(self, "tolerances", count=2, above=0)
         if len(self.weights) != len(self.orders) or min(self.weights) <= 0:

@@ -22,7 +22,7 @@ from pullback.models.energy import (
     VERAState,
     VERAStep,
 )
-from pullback.recipes._kit.checks import check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_least, check_rising
 from pullback.recipes._kit.stack import made
 from pullback.runs import Context
 from pullback.train import Stream, iterate
@@ -57,10 +57,7 @@ class LabelConfig:
     """At most so many images of each set."""
 
     def __post_init__(self):
-        check_least(
-            self, seeds=1, samples=1, labels_per_class=1, digit_steps=1, digit_width=1,
-            digit_latent=1, images=1,
-        )  # fmt: skip
+        check_above_zero(self, but=("entropy_weight",))
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class Config(LabelConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_least(self, steps=1, width=1, batch_size=1, draws=2)
+        check_least(self, draws=2)
         check_rising(self, "sizes", least=1)
 
 

@@ -1,0 +1,17 @@
+"""The known word that somebody may have meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """How a message goes on: with the nearest known word, or not at all where none is near.
+
+    >>> did_you_mean("Temprature", ["time", "temperature"])
+    "; did you mean 'temperature'?"
+    >>> did_you_mean("nope", ["taynode"])
+    ''
+    """
+    by_case = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower(), by_case, n=1)
+    return f"; did you mean {by_case[near[0]]!r}?" if near else ""

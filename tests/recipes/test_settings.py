@@ -1,0 +1,47 @@
+"""What the settings of every experiment refuse: zeros, empty lists, and lists that repeat."""
+
+import dataclasses
+
+import pytest
+
+from pullback.recipes import load, papers
+
+EXPERIMENTS = [
+    each
+    for name, paper in papers().items()
+    for each in (name, *(f"{name}/{d}" for d in paper.data))
+]
+# Those to which 0 says something: all of them, adaptive steps, no noise, no weight.
+MAY_BE_ZERO = {
+    "crop", "delta", "depth", "entropy_weight", "examples", "kappa", "noise", "solver_steps",
+    "stays", "table_rows", "weight_decay",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_number_of_zero_and_an_empty_list_are_refused(name):
+    config = load(name).presets["smoke"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, (bool, str)) or field.name in MAY_BE_ZERO:
+            continue
+        bad = [(), (0, *value[1:])] if isinstance(value, tuple) else [type(value)(0)]
+        for each in bad:
+            with pytest.raises(ValueError, match=f"^{field.name} "):
+                dataclasses.replace(config, **{field.name: each})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("gumbel-softmax", {"latents": (20, 1)}),
+        ("latent-sde/mocap", {"weights": (1.0, 1.0)}),
+        ("sde-bnn", {"sigmas": (0.3, 0.3)}),
+        ("relax", {"ways": ("reinforce", "relax", "gumbel", "relax")}),
+        ("relax", {"target": 1.0}),
+        ("residual-flow", {"ratio": 1.0}),
+    ],
+)
+def test_lists_that_repeat_and_numbers_out_of_range_are_refused(name, settings):
+    with pytest.raises(ValueError, match=f"^{next(iter(settings))} must"):
+        dataclasses.replace(load(name).presets["smoke"], **settings)
