@@ -122,7 +122,7 @@ def test_npz_has_the_inputs_and_the_target(tmp_path):
             r"column 'when' has 2 dates, .*days from the "
             r"first.*--columns a\)",
         ),
-        (CSV, ["c"], r"there is no column 'c'\. The columns are a, b\."),
+        (CSV, ["c"], r"there is no column 'c'\. The columns are a, b, name"),
         (CSV, ["a", "b", "a"], "column 'a' is asked for twice"),
         ("a,b\n1,2\n1,2,3\n", None, "line 3: expected 2 cells, got 3"),
         ("a,b\n1,\n,2\n", None, r"none of 2 is whole \(a in 1, b in 1\)\. Leave out columns"),
