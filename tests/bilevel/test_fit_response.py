@@ -89,7 +89,7 @@ def test_the_decay_is_tuned_in_turns_and_the_weights_are_the_best_ones_at_the_en
     reached = _best(response.centre, TRAIN)
     assert error(reached, None, HELD, key=None)[0] - losses.min() < 1e-3
     np.testing.assert_allclose(response(response.centre), reached, atol=0.02)
-    assert set(info.history) >= {"inner_loss", "outer_loss"}
+    assert set(info.history) >= {"inner", "outer"}
     assert info.step == 1500
 
 

@@ -37,6 +37,8 @@ from ._retrain import retrain as retrain
 from ._retrain import retrain_gap as retrain_gap
 from ._schedule import Recorded as Recorded
 from ._schedule import Schedule as Schedule
+from ._search import SearchResult as SearchResult
+from ._search import search as search
 from ._tune import TuneInfo as TuneInfo
 from ._tune import tune as tune
 from ._tune_with_response import tune_with_response as tune_with_response

@@ -14,6 +14,7 @@ from pullback._checked_data import check_data
 from pullback._inputs import positive
 from pullback.bilevel._checks import value_of
 from pullback.bilevel._response import AbstractResponse, check_response, checked_hyper
+from pullback.bilevel._streams import whole_batch
 from pullback.train import TrainingInfo, fit
 
 H = TypeVar("H")
@@ -52,10 +53,10 @@ def fit_response(
             of training, with what regularises in it.
         sample: `sample(key) -> hyper`, one draw from the range; of the structure and shapes of the
             response's centre.
-        train: the examples of `inner`, as the `data` of `fit`.
+        train: the examples of `inner`, as the `data` of `fit`; None where it needs none.
         optimiser: an Optax gradient transformation.
         steps: how many in all.
-        batch_size: examples a step; left out as for `fit`.
+        batch_size: examples of a batch. None: all of `train` in every step.
         samples: draws of $\lambda$ a step. They share its batch.
         clip_norm: as for `fit`, and so are `log_every`, `folder`, `resume`, `progress` and `mesh`.
         key: a typed PRNG key, or `[n]` of them for n responses at once.
@@ -82,7 +83,7 @@ def fit_response(
         >>> response = MLPResponse(jnp.zeros(3), jnp.asarray(-2.3), scale=4.6, key=jr.key(1))
         >>> response, info = fit_response(
         ...     response, inner, lambda key: jr.uniform(key, minval=-6.9, maxval=2.3), (x, y),
-        ...     optimiser=optax.adam(1e-2), steps=1000, batch_size=40, samples=8, key=jr.key(2))
+        ...     optimiser=optax.adam(1e-2), steps=1000, samples=8, key=jr.key(2))
         >>> path = jax.vmap(response)(jnp.linspace(-6.9, 2.3, 50))  # 50 models, no more training
         >>> path.shape
         (50, 3)
@@ -96,6 +97,7 @@ def fit_response(
     check_response(response)
     positive(samples=samples)
     loss = ResponseLoss(inner, sample, samples)
+    batch_size = whole_batch(train, batch_size, name="train")
     return fit(
         response, loss, train, optimiser=optimiser, steps=steps, batch_size=batch_size,
         clip_norm=clip_norm, trainable=trained_part(response), log_every=log_every, folder=folder,
@@ -133,10 +135,10 @@ def tune_through(
             on held-out data, without what regularises the weights. With many hyperparameters it
             is overfitted, as training is: a penalty on `hyper` has its place here.
         hyper: where to start. For several keys, a stack, as for `fit`.
-        validation: the examples of `outer`, as the `data` of `fit`.
+        validation: the examples of `outer`, as the `data` of `fit`; None where it needs none.
         optimiser: an Optax gradient transformation; it moves the unconstrained coordinates.
         steps: how many.
-        batch_size: examples a step; left out as for `fit`.
+        batch_size: examples of a batch. None: all of `validation` in every step.
         log_every: as for `fit`, and so are `folder`, `resume`, `progress` and `mesh`.
         key: a typed PRNG key, or `[n]` of them for n starts at once.
 
@@ -154,10 +156,10 @@ def tune_through(
         >>> import equinox as eqx
         >>> response = eqx.tree_at(lambda r: r.slope, response, jnp.eye(2))
         >>> def outer(w, hyper, batch, *, key):
-        ...     return jnp.mean((batch - w) ** 2), {}
+        ...     return jnp.mean((batch - w[None]) ** 2), {}
         >>> hyper, info = tune_through(
         ...     response, outer, jnp.zeros(2), jnp.asarray([[1.0, 2.0], [3.0, 2.0]]),
-        ...     optimiser=optax.sgd(0.5), steps=20, batch_size=2, key=jax.random.key(0))
+        ...     optimiser=optax.sgd(0.5), steps=20, key=jax.random.key(0))
         >>> hyper.round(3).tolist()
         [2.0, 2.0]
 
@@ -170,6 +172,7 @@ def tune_through(
     def loss(hyper: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> tuple[Any, Any]:
         return value_of("outer", outer, response(hyper), hyper, batch, key=key)
 
+    batch_size = whole_batch(validation, batch_size, name="validation")
     return fit(
         checked_hyper(hyper), loss, validation, optimiser=optimiser, steps=steps,
         batch_size=batch_size, log_every=log_every, folder=folder, resume=resume,

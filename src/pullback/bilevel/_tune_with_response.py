@@ -16,7 +16,8 @@ from pullback._key import checked_key_or_keys
 from pullback.bilevel._checks import check_apart, check_losses, value_of
 from pullback.bilevel._fit_response import mean_inner, trained_part
 from pullback.bilevel._response import AbstractResponse, check_response, coordinates
-from pullback.train import Stream, TrainingInfo, apply_gradient, iterate
+from pullback.bilevel._streams import streams_of
+from pullback.train import TrainingInfo, apply_gradient, iterate
 
 R = TypeVar("R", bound=AbstractResponse)
 
@@ -73,8 +74,8 @@ def tune_with_response(
         outer: the same of held-out data, without what regularises the weights. Many
             hyperparameters overfit it: a penalty on `hyper` has its place here, and a test set is
             what tells.
-        train: the examples of `inner`, as the `data` of `fit`.
-        validation: those of `outer`.
+        train: the examples of `inner`, as the `data` of `fit`; None where it needs none.
+        validation: those of `outer`, held out. Arrays are compared with `train`.
         optimiser: an Optax gradient transformation, for the response.
         hyper_optimiser: another, for the hyperparameters. It moves their unconstrained
             coordinates; take small steps, for the response has to follow.
@@ -85,16 +86,16 @@ def tune_with_response(
         inner_steps: steps of the response for each of the hyperparameters.
         outer_steps: how many steps of the hyperparameters. In all `warmup + inner_steps *
             outer_steps` are taken, which is what `log_every` and the history count.
-        batch_size: examples of `train` a step; left out as for `fit`.
-        validation_batch_size: examples of `validation`.
+        batch_size: examples of a batch of `inner`. None: all of `train` in every step.
+        validation_batch_size: examples of a batch of `outer`. None: all of `validation`.
         log_every: as for `fit`, and so are `folder`, `resume`, `progress` and `mesh`.
         key: a typed PRNG key, or `[n]` of them for n runs at once.
 
     Returns:
         The response, with the tuned hyperparameters as its centre, so that the model is
-        `response(response.centre)`; and the `TrainingInfo` of `iterate`, with the metrics
-        `inner_loss`, `outer_loss` (of the last time that it was looked at), `hyper_gradient_norm`,
-        and those of either loss as `inner_NAME` and `outer_NAME`.
+        `response(response.centre)`; and the `TrainingInfo` of `iterate`. Its history has the losses
+        `inner`, the mean over the draws, and `outer`, at the centre, and their metrics as
+        `inner_NAME` and `outer_NAME`.
 
     Raises:
         ValueError, TypeError: an argument does not fit; the message says which and how.
@@ -117,7 +118,7 @@ def tune_with_response(
         >>> response, info = tune_with_response(
         ...     response, inner, outer, (x[:20], y[:20]), (x[20:], y[20:]),
         ...     optimiser=optax.adam(1e-2), hyper_optimiser=optax.adam(1e-2), warmup=300,
-        ...     outer_steps=700, batch_size=20, validation_batch_size=40, key=jr.key(2))
+        ...     outer_steps=700, key=jr.key(2))
         >>> log_decays = response.centre
         >>> bool(jnp.max(log_decays[:3]) < jnp.mean(log_decays[3:]))
         True
@@ -139,7 +140,9 @@ def tune_with_response(
     start = step.start if key.ndim == 0 else eqx.filter_vmap(step.start)
     state, info = iterate(
         step, start(response),
-        {"inner": Stream(train, batch_size), "outer": Stream(validation, validation_batch_size)},
+        streams_of(
+            {"train": (train, batch_size), "validation": (validation, validation_batch_size)}
+        ),
         steps=warmup + inner_steps * outer_steps, log_every=log_every, folder=folder,
         resume=resume, progress=progress, mesh=mesh, key=key,
     )  # fmt: skip
@@ -180,16 +183,18 @@ class _Step(eqx.Module):
     def start(self, response: AbstractResponse) -> _State:
         params = eqx.filter(_trained(response), eqx.is_inexact_array)
         hyper = eqx.filter(response.centre, eqx.is_inexact_array)
-        states = (self.optimiser.init(params), self.hyper_optimiser.init(hyper))
+        with jax.numpy_dtype_promotion("standard"):
+            states = (self.optimiser.init(params), self.hyper_optimiser.init(hyper))
         return _State(response, *states, jnp.asarray(0, jnp.int32))
 
     def __call__(
-        self, state: _State, batch: dict[str, PyTree], *, key: PRNGKeyArray
+        self, state: _State, batches: dict[str, PyTree] | None, *, key: PRNGKeyArray
     ) -> tuple[_State, dict[str, Array]]:
         inner_key, outer_key = jr.split(key)
-        response, optimiser, inner = self._inner_step(state, batch["inner"], inner_key)
+        batches = batches or {}
+        response, optimiser, inner = self._inner_step(state, batches.get("train"), inner_key)
         told = lambda hyper: value_of(
-            "outer", self.outer, response(hyper), hyper, batch["outer"], key=outer_key
+            "outer", self.outer, response(hyper), hyper, batches.get("validation"), key=outer_key
         )
 
         def step(hyper: PyTree) -> Any:
@@ -205,11 +210,9 @@ class _Step(eqx.Module):
         done = state.count + 1 - self.warmup
         due = (done > 0) & (done % self.inner_steps == 0)
         response, hyper_optimiser, outer = _either(due, step, look, response.centre)
-        metrics = {
-            f"{name}_{of}": value
-            for name, (loss, rest) in (("inner", inner), ("outer", outer))
-            for of, value in {**rest, "loss": loss}.items()
-        }
+        metrics = {}
+        for name, (loss, rest) in (("inner", inner), ("outer", outer)):
+            metrics |= {name: loss} | {f"{name}_{of}": value for of, value in rest.items()}
         return _State(response, optimiser, hyper_optimiser, state.count + 1), metrics
 
     def _inner_step(self, state: _State, batch: PyTree, key: PRNGKeyArray) -> Any:
