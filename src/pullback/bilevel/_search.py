@@ -266,11 +266,11 @@ def _between(low: PyTree, high: PyTree, cube: Float[np.ndarray, "count dim"]) ->
 
 def _row(tree: PyTree, at: int) -> PyTree:
     arrays, rest = eqx.partition(tree, eqx.is_array)
-    return eqx.combine(_rows_at(arrays, at), rest)
+    return eqx.combine(_rows_at(arrays, jnp.asarray(at)), rest)
 
 
 @jax.jit
-def _rows_at(arrays: PyTree, at: int) -> PyTree:
+def _rows_at(arrays: PyTree, at: Int[Array, ""]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[at], arrays)
 
 
