@@ -73,7 +73,8 @@ def test_a_layer_is_the_plain_one_of_its_weights_at_every_gate(name, key):
 
 def test_a_layer_has_twice_the_parameters_and_two_gates_an_output(key):
     tuned = nn.self_tuning(eqx.nn.Linear(7, 5, key=key), COUNT, key=key)
-    size = sum(leaf.size for leaf in jax.tree.leaves(tuned)) - tuned.gate.size
+    size = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(tuned, eqx.is_array)))
+    size -= tuned.gate.size
     assert size == 2 * 7 * 5 + 2 * 5 + 2 * 5 * COUNT
 
 
@@ -227,4 +228,83 @@ def test_wrong_arguments_are_refused(key):
     with pytest.raises(TypeError, match="Conv2d"):
         nn.HyperConv2d(one, 1, key=key)
     with pytest.raises(ValueError, match="one image of 2 channels"):
-        nn.self_tuning(eqx.nn.Conv2d(2, 1, 3, key=key), 1, key=key)(jnp.zeros((1, 2, 5, 5)))
+        nn.self_tuning(eqx.nn.Conv2d(2, 1, 3, key=key), 1, key=key)(jnp.zeros((1, 5, 5)))
+
+
+class Net(eqx.Module):
+    first: eqx.nn.Conv2d
+    last: eqx.nn.Linear
+    scale: jax.Array
+
+    def __call__(self, x):
+        return jnp.tanh(self.last(jnp.tanh(self.first(x)).ravel())), 3
+
+    def doubled(self, x):
+        return 2 * self(x)[0]
+
+
+def net_and_image(key):
+    first, last = eqx.nn.Conv2d(1, 2, 3, key=key), eqx.nn.Linear(8, 3, key=key)
+    net = nn.self_tuning(Net(first, last, jnp.asarray(2.0)), COUNT, key=key)
+    return filled(net, key), jr.normal(key, (1, 4, 4))
+
+
+def test_linearised_outputs_are_a_line_and_learn_as_the_derivative_does(key):
+    tuned, x = net_and_image(key)
+    gate, h = jnp.asarray([0.3, -0.2, 0.5]), 1e-5
+    call = eqx.filter_jit(lambda tuned, gate: nn.linearised(tuned, gate)(x)[0])
+    at = eqx.filter_jit(lambda tuned, gate: nn.respond(tuned, gate)(x)[0])
+    start = at(tuned, jnp.zeros(COUNT))
+    np.testing.assert_allclose(call(tuned, 0 * gate), start, atol=1e-15)
+    numbers = (at(tuned, h * gate) - at(tuned, -h * gate)) / (2 * h)
+    np.testing.assert_allclose(call(tuned, gate) - start, numbers, rtol=1e-8)
+    np.testing.assert_allclose(call(tuned, 3 * gate) - start, 3 * numbers, rtol=1e-8)
+    view = nn.linearised(tuned, gate)
+    np.testing.assert_allclose(view.doubled(x), 2 * call(tuned, gate), rtol=1e-14)
+    assert (view(x)[1], float(view.scale)) == (3, 2.0)
+
+    # With no products left out, from the definition.
+    def plain(tuned, gate):
+        out, slope = jax.jvp(lambda g: nn.respond(tuned, g)(x)[0], (jnp.zeros(COUNT),), (gate,))
+        return out + slope
+
+    marked = nn.response_parameters(tuned)
+    response, rest = eqx.partition(tuned, marked)
+
+    def slopes(view):
+        loss = lambda both: jnp.sum(view(eqx.combine(both[0], rest), both[1]) ** 3)
+        return eqx.filter_jit(jax.grad(loss))((response, gate))
+
+    found, want = slopes(call), slopes(plain)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-13)
+        assert jnp.any(a != 0)
+
+
+def test_what_is_not_linear_is_refused(key):
+    tuned, _ = net_and_image(key)
+    with pytest.raises(AttributeError, match="`first` holds layers that respond"):
+        _ = nn.linearised(tuned, jnp.zeros(COUNT)).first
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = nn.linearised(tuned, jnp.zeros(COUNT)).nothing
+    other = nn.self_tuning(one, COUNT, centred=False, key=key)
+    with pytest.raises(ValueError, match="must be centred"):
+        nn.linearised(other, jnp.zeros(COUNT))
+
+
+def test_no_product_follows_what_a_gate_of_zero_multiplies(key):
+    layers = [eqx.nn.Linear(64, 64, key=k) for k in jr.split(key, 3)]
+    tuned = nn.self_tuning(eqx.nn.Sequential(layers), 2, key=key)
+    response, rest = eqx.partition(tuned, nn.response_parameters(tuned))
+
+    def loss(response, arrays, x):
+        view = nn.linearised(eqx.combine(response, arrays, rest), jnp.ones(2))
+        return jnp.sum(jax.vmap(view)(x) ** 2)
+
+    arrays = eqx.filter(rest, eqx.is_array)
+    program = jax.jit(jax.grad(loss)).lower(response, arrays, jnp.ones((5, 64))).compile()
+    products = [line for line in program.as_text().splitlines() if " dot(" in line]
+    large = [line for line in products if "[5,64]" in line or "[64,64]" in line]
+    # Forward W x and W' x of each, and W x' of all but the first; back W of all but the first, and
+    # the three W'.
+    assert len(large) == 3 + 3 + 2 + 2 + 3

@@ -39,6 +39,8 @@ from ._schedule import Recorded as Recorded
 from ._schedule import Schedule as Schedule
 from ._search import SearchResult as SearchResult
 from ._search import search as search
+from ._self_tuning import SelfTuningInfo as SelfTuningInfo
+from ._self_tuning import fit_self_tuning as fit_self_tuning
 from ._tune import TuneInfo as TuneInfo
 from ._tune import tune as tune
 from ._tune_with_response import tune_with_response as tune_with_response

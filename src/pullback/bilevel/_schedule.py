@@ -68,8 +68,7 @@ class Schedule(eqx.Module):
     hyper: PyTree
 
     def __init__(self, steps: Any, hyper: PyTree):
-        recorded = lambda h: Recorded(h.value) if is_record(h) else h
-        hyper = jax.tree.map(recorded, hyper, is_leaf=is_record)
+        hyper = recorded(hyper)
         hyper = jax.tree.map(lambda x: jnp.asarray(x) if eqx.is_array_like(x) else x, hyper)
         self.steps, self.hyper = jnp.asarray(_checked_steps(steps)), hyper
         leaves = [leaf for leaf in jax.tree.leaves(hyper) if eqx.is_array(leaf)]
@@ -133,6 +132,13 @@ class Schedule(eqx.Module):
             raise ValueError(f"{path}: {error}") from None
 
 
+def recorded(hyper: PyTree) -> PyTree:
+    """The same hyperparameters as a schedule keeps them."""
+    return jax.tree.map(
+        lambda h: Recorded(h.value) if is_record(h) else h, hyper, is_leaf=is_record
+    )
+
+
 def _checked_steps(steps: Any) -> Any:
     if isinstance(steps, jax.core.Tracer):
         return steps
@@ -181,8 +187,7 @@ def _with_lists(node: PyTree) -> PyTree:
 
 def _like(like: PyTree, columns: list[Column]) -> PyTree:
     """What was saved, in the structure of these hyperparameters."""
-    bare = jax.tree.map(lambda h: Recorded(h.value) if is_record(h) else h, like, is_leaf=is_record)
-    arrays, rest = eqx.partition(bare, eqx.is_array)
+    arrays, rest = eqx.partition(recorded(like), eqx.is_array)
     leaves, structure = jax.tree_util.tree_flatten_with_path(arrays)
     saved = {column.keys: column.values for column in columns}
     wanted = {_keys(keys): leaf for keys, leaf in leaves}

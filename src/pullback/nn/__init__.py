@@ -25,6 +25,7 @@ from ._hyper_layer import AbstractHyperLayer as AbstractHyperLayer
 from ._hyper_linear import HyperLinear as HyperLinear
 from ._induced import InducedNormLinear as InducedNormLinear
 from ._induced import InducedNormMLP as InducedNormMLP
+from ._linearised import linearised as linearised
 from ._lipschitz import AbstractLipschitz as AbstractLipschitz
 from ._lipschitz import AbstractLipschitzLayer as AbstractLipschitzLayer
 from ._lipschitz import AbstractSpectralLayer as AbstractSpectralLayer

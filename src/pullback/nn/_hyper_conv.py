@@ -15,6 +15,7 @@ from ._hyper_layer import (
     fresh_gate,
     fresh_response,
     frozen_layer,
+    opened,
     response_of,
 )
 from ._patches import convolve
@@ -63,6 +64,7 @@ class HyperConv2d(AbstractHyperLayer):
     bias_gate: Float[Array, "*stack out count"] | None
     gate: Float[Array, "*stack count"]
     centred: bool = eqx.field(static=True)
+    at_zero: bool
 
     def __init__(
         self, layer: eqx.nn.Conv2d, count: int, *, centred: bool = True, key: PRNGKeyArray
@@ -70,7 +72,7 @@ class HyperConv2d(AbstractHyperLayer):
         positive(count=count)
         check_plain(layer, eqx.nn.Conv2d)
         keys = jr.split(checked_key(key))
-        self.general, self.centred = layer, centred
+        self.general, self.centred, self.at_zero = layer, centred, False
         self.response = fresh_response(layer, key=keys[0])
         self.weight_gate, self.bias_gate, self.gate = fresh_gate(
             layer, count, centred=centred, key=keys[1]
@@ -80,12 +82,15 @@ class HyperConv2d(AbstractHyperLayer):
         self, x: Float[Array, "channels height width"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "out high wide"]:
         """Apply the layer, as its gate has it, to one image; `key` is ignored, as Equinox's."""
-        y = _convolved(self.general, x)
-        moved = (self.weight_gate @ self.gate)[:, None, None] * _convolved(self.response, x)
+        y, rows = _convolved(self.general, x), _convolved(self.response, x)
+        # A gate is of a channel, and what it opens of its pixels.
+        gates = jnp.broadcast_to((self.weight_gate @ self.gate)[:, None, None], rows.shape)
+        y = y + opened(gates, rows, at_zero=self.at_zero)
         bias, shift = self.general.bias, self.response.bias
         if self.bias_gate is None or bias is None or shift is None:
-            return y + moved
-        return y + moved + bias + (self.bias_gate @ self.gate)[:, None, None] * shift
+            return y
+        gates = (self.bias_gate @ self.gate)[:, None, None]
+        return y + bias + opened(gates, shift, at_zero=self.at_zero)
 
     def frozen(self) -> eqx.nn.Conv2d:
         """The plain layer that this one is at its gate."""

@@ -19,17 +19,23 @@ class AbstractHyperLayer(eqx.Module):
     The input of that function, the gate $\lambda$, is kept in the layer, so that a network goes on
     calling `layer(x)`; `respond` puts it there.
 
-    To write one of your own, give it the two fields and the three methods. `respond`,
-    `freeze_response`, `response_parameters` and `pullback.bilevel.fit_self_tuning` then take it.
+    To write one of your own, give it the fields and the three methods. `respond`,
+    `freeze_response`, `linearised`, `response_parameters` and `pullback.bilevel.fit_self_tuning`
+    then take it.
 
     Attributes:
+        general: the plain layer that this one is where the gate is 0.
         gate: $\lambda$, or where `centred` how far hyperparameters are from where they stand;
             zeros at first. The leading axes, if any, are those that all of its arrays have.
-        centred: which of the two the gate is: static.
+        centred: which of the two the gate is; static.
+        at_zero: False; `linearised` makes it True. The gate is then 0 whatever stands there, and
+            is only differentiated: products with it may be left out (see `opened`).
     """
 
+    general: eqx.AbstractVar[Any]
     gate: eqx.AbstractVar[Float[Array, "*stack count"]]
     centred: eqx.AbstractVar[bool]
+    at_zero: eqx.AbstractVar[bool]
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "*inputs"], *, key: Any = None) -> Float[Array, "*outputs"]:
@@ -42,6 +48,25 @@ class AbstractHyperLayer(eqx.Module):
     @abc.abstractmethod
     def responds(self) -> PyTree:
         """The same layer with a bool for each leaf: whether it is a parameter of the response."""
+
+
+def opened(gates: Array, rows: Array, *, at_zero: bool) -> Array:
+    """`gates * rows`; with `at_zero` for gates of 0, of which the derivative alone is wanted.
+
+    Nothing then follows the slope of `rows`, which 0 would multiply: a third of a network's
+    products, and half of those of a gradient through its derivative.
+    """
+    return _opened_at_zero(gates, rows) if at_zero else gates * rows
+
+
+@jax.custom_jvp
+def _opened_at_zero(gates: Array, rows: Array) -> Array:
+    return jnp.zeros_like(rows)
+
+
+@_opened_at_zero.defjvp
+def _opened_at_zero_slope(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    return jnp.zeros_like(primals[1]), tangents[0] * primals[1]
 
 
 def check_plain(layer: Any, kind: type) -> None:

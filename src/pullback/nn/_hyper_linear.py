@@ -14,6 +14,7 @@ from ._hyper_layer import (
     fresh_gate,
     fresh_response,
     frozen_layer,
+    opened,
     response_of,
 )
 
@@ -64,6 +65,7 @@ class HyperLinear(AbstractHyperLayer):
     bias_gate: Float[Array, "*stack out count"] | None
     gate: Float[Array, "*stack count"]
     centred: bool = eqx.field(static=True)
+    at_zero: bool
 
     def __init__(
         self, layer: eqx.nn.Linear, count: int, *, centred: bool = True, key: PRNGKeyArray
@@ -71,7 +73,7 @@ class HyperLinear(AbstractHyperLayer):
         positive(count=count)
         check_plain(layer, eqx.nn.Linear)
         keys = jr.split(checked_key(key))
-        self.general, self.centred = layer, centred
+        self.general, self.centred, self.at_zero = layer, centred, False
         self.response = fresh_response(layer, key=keys[0])
         self.weight_gate, self.bias_gate, self.gate = fresh_gate(
             layer, count, centred=centred, key=keys[1]
@@ -81,11 +83,11 @@ class HyperLinear(AbstractHyperLayer):
         self, x: Float[Array, "*inputs"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "*outputs"]:
         """Apply the layer, as its gate has it, to one example; `key` is ignored, as Equinox's."""
-        y = self.general(x)
-        rows = self.response.weight @ jnp.reshape(x, (-1,))
-        moved = (self.weight_gate @ self.gate) * rows
-        if self.bias_gate is not None and self.response.bias is not None:
-            moved = moved + (self.bias_gate @ self.gate) * self.response.bias
+        y, rows = self.general(x), self.response.weight @ jnp.reshape(x, (-1,))
+        moved = opened(self.weight_gate @ self.gate, rows, at_zero=self.at_zero)
+        shift = self.response.bias
+        if self.bias_gate is not None and shift is not None:
+            moved = moved + opened(self.bias_gate @ self.gate, shift, at_zero=self.at_zero)
         return y + jnp.reshape(moved, y.shape)
 
     def frozen(self) -> eqx.nn.Linear:

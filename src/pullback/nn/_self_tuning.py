@@ -107,7 +107,7 @@ def respond(model: M, gate: Float[Array, "..."]) -> M:
         )
     opened = lambda layer: jnp.broadcast_to(gate.astype(layer.gate.dtype), layer.gate.shape)
     put = lambda layer: eqx.tree_at(lambda at: at.gate, layer, opened(layer))
-    return _over_layers(put, lambda other: other, model)
+    return over_layers(put, lambda other: other, model)
 
 
 def freeze_response(model: M, gate: Float[Array, "..."] | None = None) -> M:
@@ -132,7 +132,7 @@ def freeze_response(model: M, gate: Float[Array, "..."] | None = None) -> M:
     """
     _layers(model)
     model = model if gate is None else respond(model, gate)
-    return _over_layers(lambda layer: layer.frozen(), lambda other: other, model)
+    return over_layers(lambda layer: layer.frozen(), lambda other: other, model)
 
 
 def response_parameters(model: M) -> M:
@@ -156,7 +156,7 @@ def response_parameters(model: M) -> M:
         (False, True, True, False)
     """
     _layers(model)
-    return _over_layers(lambda layer: layer.responds(), lambda other: False, model)
+    return over_layers(lambda layer: layer.responds(), lambda other: False, model)
 
 
 def is_hyper_layer(node: Any) -> bool:
@@ -176,7 +176,8 @@ def _layers(model: PyTree) -> list[AbstractHyperLayer]:
     return found
 
 
-def _over_layers(of_layer: Callable, of_leaf: Callable, model: M) -> M:
+def over_layers(of_layer: Callable, of_leaf: Callable, model: M) -> M:
+    """A tree with something else for each layer that responds, and for each leaf beside them."""
     each = lambda node: of_layer(node) if is_hyper_layer(node) else of_leaf(node)
     return jax.tree.map(each, model, is_leaf=is_hyper_layer)
 
