@@ -149,7 +149,8 @@ def test_how_far_the_first_example_is_from_finite_differences():
     from pullback import ode
 
     scope: dict = {}
-    exec(PYTHON[0].replace("print(", "("), scope)
+    (example,) = (block for block in PYTHON if "def predator_prey" in block)
+    exec(example.replace("print(", "("), scope)
     heads, figures = re.findall(
         r"^\| (?:`rtol`|relative difference) \|(.*)\|$", README, flags=re.MULTILINE
     )
