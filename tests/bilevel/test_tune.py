@@ -166,6 +166,40 @@ def test_a_learning_rate_is_tuned_by_unrolling():
         tuned(method=Implicit(Identity(0.1)), **same)
 
 
+@pytest.mark.parametrize("method", [Implicit(Identity(0.1)), Unrolled(2), Unrolled(6)])
+def test_the_model_is_trained_as_it_would_be_alone(method):
+    """Momentum is carried into the steps that are differentiated through, and out of them."""
+    optimiser, hyper = optax.sgd(0.05, 0.9), {"log_decay": jnp.asarray(-1.0)}
+    w, _, _ = tuned(
+        hyper=hyper, method=method, optimiser=optimiser, hyper_optimiser=optax.sgd(0.0),
+        inner_steps=6, outer_steps=2,
+    )  # fmt: skip
+    alone, _ = retrain(
+        ZEROS, hyper, one_decay, ridge.TRAIN, optimiser=optimiser, steps=12, progress=False, key=KEY
+    )
+    np.testing.assert_allclose(w, alone, rtol=1e-10)
+
+
+def test_an_implicit_gradient_is_of_a_batch_that_no_step_was_taken_on():
+    """Three steps take the first three batches of the stream, and the hypergradient the fourth."""
+
+    def inner(w, hyper, batch, *, key):
+        return one_decay(w, hyper, batch, key=key)[0], {"first": batch[1][0]}
+
+    _, _, info = tuned(
+        inner=inner, hyper_optimiser=optax.sgd(0.0), optimiser=optax.sgd(0.0), batch_size=10,
+        inner_steps=3, outer_steps=1, method=Implicit(Exact()),
+    )  # fmt: skip
+    take = lambda state, batch, *, key: (batch["train"], {})
+    streams = {"train": Stream(ridge.TRAIN, 10, 4)}
+    start = jax.tree.map(lambda leaf: jnp.zeros((4, 10, *leaf.shape[1:])), ridge.TRAIN)
+    (x, y), _ = iterate(take, start, streams, steps=1, log_every=1, progress=False, key=KEY)
+    np.testing.assert_allclose(info.history["inner_first"][0], jnp.mean(y[:3, 0]))
+    hyper = {"log_decay": jnp.asarray(0.5)}
+    slope = jax.grad(lambda w: one_decay(w, hyper, (x[3], y[3]), key=None)[0])(ZEROS)
+    np.testing.assert_allclose(info.history["gradient_norm"][0], jnp.linalg.norm(slope))
+
+
 def test_it_resumes_to_the_same_bits_and_can_be_made_longer(tmp_path):
     batches = {"batch_size": 8, "validation_batch_size": 10, "inner_steps": 3}
     whole = tuned(outer_steps=40, **batches)
@@ -231,10 +265,10 @@ def test_a_long_schedule_is_thinned_and_keeps_both_ends():
 
 def test_streams_of_several_batches_are_those_of_one_in_a_row():
     def step(state, batch, *, key):
-        return state, {"first": batch[0, 0], "last": batch[-1, -1]}
+        return state, {"first": jnp.mean(batch[0]), "last": batch[-1, 2]}
 
     def single(state, batch, *, key):
-        return state, {"first": batch[0], "last": batch[-1]}
+        return state, {"first": jnp.mean(batch), "last": batch[2]}
 
     data, settings = jnp.arange(10.0), {"log_every": 1, "progress": False, "key": KEY}
     _, three = iterate(step, data[0], Stream(data, 4, 3), steps=5, **settings)

@@ -32,13 +32,26 @@ def test_gradient_descent_and_its_derivatives_are_the_closed_form(checkpoint):
         np.testing.assert_allclose(by_rate, np.sum(-4 * CURVATURE * left**3 * np.asarray(START)))
 
 
+def test_a_checkpoint_keeps_less_of_each_step():
+    def end(w, checkpoint):
+        wide = lambda w: jnp.mean(jnp.tanh(jnp.outer(jnp.arange(1000.0), w)) ** 2)
+        return jnp.sum(unroll(wide, w, optax.sgd(0.1), steps=20, checkpoint=checkpoint)[0])
+
+    small, large = (
+        jax.jit(jax.grad(end), static_argnums=1).lower(START, checkpoint).compile()
+        for checkpoint in (True, False)
+    )
+    bytes_of = lambda program: program.memory_analysis().temp_size_in_bytes
+    assert 4 * bytes_of(small) < bytes_of(large)
+
+
 @pytest.mark.parametrize(
     "make", [lambda r: optax.sgd(r, 0.9), lambda r: optax.adam(r, eps_root=1e-14)]
 )
 def test_it_takes_the_steps_of_a_plain_loop_and_goes_on_from_a_state(make):
     optimiser = make(0.1)
     w, state = START, optimiser.init(START)
-    middle = None
+    middle = (w, state)
     for step in range(6):
         middle = (w, state) if step == 2 else middle
         with jax.numpy_dtype_promotion("standard"):

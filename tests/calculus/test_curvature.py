@@ -57,6 +57,21 @@ def test_the_largest_eigenvalue_has_its_sign(values, want):
         np.testing.assert_allclose(run(find)(matrix), want, atol=1e-5)
 
 
+def test_a_negative_eigenvalue_settles_as_soon_as_a_positive_one():
+    counts = {}
+    for sign in (1.0, -1.0):
+        scales, count = sign * jnp.asarray([4.0, 1.0]), []
+
+        def product(v, scales=scales, count=count):
+            jax.debug.callback(lambda: count.append(None))
+            return scales * v
+
+        jax.block_until_ready(largest_eigenvalue(product, jnp.zeros(2), key=jr.key(0)))
+        jax.effects_barrier()
+        counts[sign] = len(count)
+    assert counts[1.0] == counts[-1.0] < 20
+
+
 def test_eigenvalues_of_both_signs_are_not_averaged():
     """One of either sign never settles; their mean, zero, would make steps of any size safe."""
     found = largest_eigenvalue(lambda v: v * jnp.asarray([2.0, -2.0]), jnp.zeros(2), key=jr.key(0))
