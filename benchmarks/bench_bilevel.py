@@ -31,6 +31,7 @@ from pullback.bilevel import (
     Bounded,
     Implicit,
     Neumann,
+    Positive,
     Unrolled,
     hypergradient,
     retrain,
@@ -168,12 +169,18 @@ def layered(weights, hyper, batch, *, key):
     return cross_entropy(weights, (x, y)) + sum(d * jnp.sum(w**2) for d, w in pairs) / 2, {}
 
 
+def hyper_of(decays: Any, noise: Any) -> dict[str, Any]:
+    return {"decay": Positive(jnp.asarray(decays)), "noise": Bounded(noise, 0.0, 0.5)}
+
+
+# What searches draw between: decays along their logarithm.
+LEAST, MOST = 1e-5, 0.1
+ENDS = hyper_of([LEAST, LEAST], 0.005), hyper_of([MOST, MOST], 0.495)
+
+
 def start_of(seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    return {
-        "decay": Bounded(jnp.asarray(rng.uniform(1e-3, 5e-2, 2)), 0.0, 0.1),
-        "noise": Bounded(float(rng.uniform(0.05, 0.45)), 0.0, 0.5),
-    }
+    return hyper_of(np.exp(rng.uniform(np.log(LEAST), np.log(MOST), 2)), rng.uniform(0.05, 0.45))
 
 
 def measure_searches(seeds: int) -> dict[str, Any]:
@@ -208,8 +215,8 @@ def _searched(seed: int) -> dict[str, tuple[Any, Any]]:
     found = {"pullback tune": (model, hyper), "pullback tune, trained anew": (again, hyper)}
     for method in ("random", "sobol"):
         result = search(
-            weights, start_of(seed), layered, outer, train, validation, optimiser=optimiser,
-            count=BUDGET // STEPS, steps=STEPS, method=method, progress=False, key=key,
+            weights, *ENDS, layered, outer, train, validation, trials=BUDGET // STEPS,
+            optimiser=optimiser, steps=STEPS, method=method, progress=False, key=key,
         )  # fmt: skip
         found[f"pullback search, {method}"] = (result.model, result.hyper)
     found["Optuna, TPE"] = _by_optuna(weights, optimiser, train, validation, seed)
@@ -238,9 +245,8 @@ def _by_optuna(
     best: list[Any] = []
 
     def objective(trial):
-        decays = [trial.suggest_float(f"decay{n}", 1e-5, 0.0999, log=True) for n in range(2)]
-        noise = trial.suggest_float("noise", 1e-3, 0.499)
-        hyper = {"decay": Bounded(jnp.asarray(decays), 0.0, 0.1), "noise": Bounded(noise, 0, 0.5)}
+        decays = [trial.suggest_float(f"decay{n}", LEAST, MOST, log=True) for n in range(2)]
+        hyper = hyper_of(decays, trial.suggest_float("noise", 0.005, 0.495))
         model, loss = trained(hyper, jr.key(seed))
         if not best or loss < best[0]:
             best[:] = [loss, model, hyper]

@@ -29,10 +29,7 @@ LEAST, LARGEST = VALUES[0], VALUES[-1]
 def found(method, w=None, hyper=None, inner=ridge.inner, outer=ridge.outer, train=ridge.TRAIN):
     w = ridge.solution() if w is None else w
     hyper = ridge.HYPER if hyper is None else hyper
-    hyper = jnp.asarray(hyper) if isinstance(hyper, np.ndarray) else hyper
-    return hypergradient(
-        inner, outer, jnp.asarray(w), hyper, train, ridge.VALIDATION, method=method, key=KEY
-    )
+    return hypergradient(inner, outer, w, hyper, train, ridge.VALIDATION, method=method, key=KEY)
 
 
 def error_of(got):
@@ -166,6 +163,17 @@ def test_without_terms_the_mean_over_batches_is_that_of_the_whole():
     ]
     each = [found(method, train=half).gradient for half in halves]
     np.testing.assert_allclose((each[0] + each[1]) / 2, found(method).gradient, rtol=1e-12)
+
+
+def test_it_is_mapped_and_differentiated_once_more():
+    hypers = jnp.asarray([ridge.HYPER, ridge.HYPER + 0.5])
+    gradient = lambda hyper: found(Implicit(Exact()), ridge.solved(hyper), hyper).gradient
+    mapped = jax.jit(jax.vmap(gradient))(hypers)
+    want = [ridge.exact(np.asarray(hyper)) for hyper in hypers]
+    np.testing.assert_allclose(mapped, np.stack(want), rtol=1e-9)
+    through = lambda hyper: ridge.outer(ridge.solved(hyper), None, ridge.VALIDATION, key=None)[0]
+    second = jax.jit(jax.jacfwd(gradient))(hypers[0])
+    np.testing.assert_allclose(second, jax.hessian(through)(hypers[0]), rtol=1e-7, atol=1e-9)
 
 
 def test_the_losses_are_traced_a_few_times_and_not_once_a_term():

@@ -44,6 +44,13 @@ def test_the_gradient_of_a_program_of_numpy_is_the_closed_form(inverse):
     assert model(HYPER).name == "ridge"
 
 
+def test_arrays_of_numpy_are_differentiated_too():
+    """A solver that knows nothing of JAX gives NumPy's, and would have no gradient in silence."""
+    w = implicit(lambda hyper: ridge.solution(np.asarray(hyper)), ridge.inner, ridge.TRAIN)
+    judge = lambda hyper: ridge.outer(w(hyper), None, ridge.VALIDATION, key=None)[0]
+    np.testing.assert_allclose(jax.grad(judge)(ridge.HYPER), ridge.exact(), rtol=2e-5)
+
+
 def test_it_composes_with_what_lies_around_it():
     """Hyperparameters that are made of others, and a loss of hyperparameter and model both."""
     model = implicit(by_numpy, inner, ridge.TRAIN, inverse=Exact())

@@ -299,6 +299,12 @@ def test_numbers_that_run_away_name_the_decay_and_its_bound():
         ({"method": Unrolled(21)}, ValueError, "goes through 21 training steps, and there are 20"),
         ({"hyper": {"log_decay": jnp.asarray(1)}}, TypeError, "real floating"),
         ({"batch_size": 41}, ValueError, "from 1 to 40"),
+        ({"data": ((np.ones(3), np.ones(2)), ridge.VALIDATION)}, ValueError, "same leading axis"),
+        (
+            {"data": (ridge.TRAIN, jax.tree.map(lambda x: jnp.asarray(x[:9], "f4"), ridge.TRAIN))},
+            ValueError,
+            "9 of its 9",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, error, words):

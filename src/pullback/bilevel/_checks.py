@@ -1,5 +1,6 @@
 """What is asked of hyperparameters, of the two losses and of the two sets of data."""
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from pullback._leading_axis import leading_axis
 from pullback.bilevel._hyperparameters import Integer, is_record
 
 
@@ -25,7 +27,7 @@ def check_hyper(hyper: PyTree, *, name: str = "hyper") -> None:
             'floating arrays, such as {"log_decay": jnp.asarray(-3.0)}.'
         )
     for path, leaf in leaves:
-        if not eqx.is_array(leaf):
+        if not isinstance(leaf, Array | np.ndarray | np.generic):
             raise TypeError(
                 f"{name}{jtu.keystr(path)} is the Python number {leaf!r}, which nothing could "
                 f"tune. Write jnp.asarray({float(leaf)!r})."
@@ -35,6 +37,12 @@ def check_hyper(hyper: PyTree, *, name: str = "hyper") -> None:
                 f"{name}{jtu.keystr(path)} must be real floating, got {leaf.dtype}: it has no "
                 "gradient. Keep what is not tuned outside of it."
             )
+
+
+def as_arrays(tree: PyTree) -> PyTree:
+    """The tree with arrays of JAX's for those of NumPy: a derivative comes to them alone."""
+    numpy = lambda leaf: isinstance(leaf, np.ndarray | np.generic)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if numpy(leaf) else leaf, tree)
 
 
 def check_has_gradient(hyper: PyTree) -> None:
@@ -75,7 +83,7 @@ def check_apart(train: PyTree, validation: PyTree) -> None:
     """
     if not (_are_arrays(train) and _are_arrays(validation)):
         return
-    ours, theirs = _rows(train), _rows(validation)
+    ours, theirs = _rows(train, name="train"), _rows(validation, name="validation")
     shared = len(theirs) - len(theirs - ours)
     if 2 * shared >= len(theirs):
         raise ValueError(
@@ -93,14 +101,20 @@ def check_apart(train: PyTree, validation: PyTree) -> None:
 
 def _are_arrays(data: PyTree) -> bool:
     leaves = jax.tree.leaves(data)
-    plain = lambda leaf: eqx.is_array(leaf) and not isinstance(leaf, np.memmap | Tracer)
-    return bool(leaves) and all(plain(leaf) and np.ndim(leaf) > 0 for leaf in leaves)
+    known = lambda leaf: isinstance(leaf, Array | np.ndarray)
+    plain = lambda leaf: known(leaf) and not isinstance(leaf, np.memmap | Tracer)
+    return bool(leaves) and all(plain(leaf) and leaf.dtype.kind in "biuf" for leaf in leaves)
 
 
-def _rows(data: PyTree) -> set[bytes]:
+def _rows(data: PyTree, *, name: str) -> set[bytes]:
+    count = leading_axis(data, name=name)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
-    flat = [np.ascontiguousarray(leaf.reshape(len(leaf), -1)) for leaf in leaves]
-    return {b"".join(leaf[row].tobytes() for leaf in flat) for row in range(len(flat[0]))}
+    # In one dtype, for a copy of a row may have another, and fewer digits.
+    flat = [np.ascontiguousarray(leaf.reshape(count, -1), np.float32) for leaf in leaves]
+    digest = lambda row: hashlib.blake2b(
+        b"".join(leaf[row].tobytes() for leaf in flat), digest_size=16
+    ).digest()
+    return {digest(row) for row in range(count)}
 
 
 def value_of(

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pullback._key import checked_key
 from pullback._traced import compiled
 from pullback.bilevel._checks import (
+    as_arrays,
     check_enters,
     check_has_gradient,
     check_hyper,
@@ -301,7 +302,8 @@ def hypergradient(
         point = Point(model, None, hyper)
         return method(Problem(inner, outer, None), point, batches, validation, key=key)[0]
 
-    found = find(method, model, hyper, (train, validation), key)
+    model, hyper, data = as_arrays((model, hyper, (train, validation)))
+    found = find(method, model, hyper, data, key)
     if not isinstance(found.ratio, Tracer):
         say_if_it_diverges(float(found.ratio))
     return found

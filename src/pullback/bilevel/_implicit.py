@@ -11,7 +11,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
 from pullback._traced import compiled
-from pullback.bilevel._checks import check_enters, check_has_gradient, check_hyper
+from pullback.bilevel._checks import as_arrays, check_enters, check_has_gradient, check_hyper
 from pullback.bilevel._hypergradient import response, slope_of
 from pullback.bilevel._inverse import AbstractInverse, ConjugateGradient
 
@@ -69,7 +69,7 @@ def implicit(
     def solution(hyper: PyTree) -> PyTree:
         check_hyper(hyper)
         check_has_gradient(hyper)
-        numbers, others = eqx.partition(hyper, eqx.is_inexact_array)
+        numbers, others = eqx.partition(as_arrays(hyper), eqx.is_inexact_array)
         rests: list[PyTree] = []
 
         def run(numbers: PyTree) -> PyTree:
@@ -79,7 +79,8 @@ def implicit(
                     "or `jax.vmap`, where `hyper` has no numbers. Call it, and `jax.grad` of it, "
                     "outside; or compile what is inside of `solve`."
                 )
-            arrays, rest = eqx.partition(solve(eqx.combine(numbers, others)), eqx.is_array)
+            model = as_arrays(solve(eqx.combine(numbers, others)))
+            arrays, rest = eqx.partition(model, eqx.is_array)
             rests[:] = [rest]
             return arrays
 
@@ -96,7 +97,7 @@ def implicit(
 
         differentiable = jax.custom_vjp(run)
         differentiable.defvjp(forward, backward)
-        return eqx.combine(differentiable(jax.tree.map(jnp.asarray, numbers)), rests[0])
+        return eqx.combine(differentiable(numbers), rests[0])
 
     @compiled
     def pull(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 from pullback._in_batches import over_rows
 from pullback._key import checked_key_or_keys
 from pullback._leading_axis import leading_axis
-from pullback.bilevel._checks import check_apart, check_hyper, check_losses, value_of
+from pullback.bilevel._checks import as_arrays, check_apart, check_hyper, check_losses, value_of
 from pullback.bilevel._coordinates import coordinates, from_history, numbers_by_name
 from pullback.bilevel._schedule import Schedule, recorded
 from pullback.bilevel._self_tuning_step import SelfTuned, SelfTuningStep, at_hyper
@@ -195,8 +195,8 @@ def fit_self_tuning(
         "validation": Stream(validation, min(batch_size, rows)),
     }
     state, training = iterate(
-        step, begin(_as_arrays(model), _as_arrays(hyper), start_key), streams, steps=steps,
-        validation=_held_out(outer, _as_arrays(validation), batch_size, centred),
+        step, begin(as_arrays(model), as_arrays(hyper), start_key), streams, steps=steps,
+        validation=_held_out(outer, as_arrays(validation), batch_size, centred),
         # The best of all evaluations is kept either way.
         patience=_FOR_EVER if patience is None else patience,
         rollbacks=rollbacks, log_every=log_every, evaluate_every=evaluate_every,
@@ -302,8 +302,3 @@ def _given_back(model: PyTree, hyper: PyTree, *, centred: bool, plain: bool) -> 
 def _first(tree: PyTree) -> PyTree:
     """The part of the first run."""
     return jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, tree)
-
-
-def _as_arrays(tree: PyTree) -> PyTree:
-    numpy = lambda leaf: isinstance(leaf, np.ndarray | np.generic)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if numpy(leaf) else leaf, tree)

@@ -14,7 +14,9 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from pullback._key import checked_key_or_keys
+from pullback._leading_axis import leading_axis
 from pullback.bilevel._checks import (
+    as_arrays,
     check_apart,
     check_has_gradient,
     check_hyper,
@@ -173,12 +175,13 @@ def tune(
     ):
         if size is not None or callable(data):
             streams[name] = Stream(data, size, count)
-        else:
+        elif data is not None:
+            leading_axis(data, name=name)
             whole[name] = jax.tree.map(jnp.asarray, data)
     step = TuneStep(
         Problem(inner, outer, optimiser), hyper_optimiser, method, whole, inner_steps, restart_every
     )
-    arrays, rest = eqx.partition((model, hyper), eqx.is_array)
+    arrays, rest = eqx.partition(as_arrays((model, hyper)), eqx.is_array)
     begin = lambda arrays: step.start(*eqx.combine(arrays, rest))
     state = begin(arrays) if key.ndim == 0 else eqx.filter_vmap(begin)(arrays)
     try:
