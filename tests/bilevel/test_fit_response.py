@@ -201,7 +201,7 @@ def _tune(response=None, inner=ridge, outer=error, train=TRAIN, held=HELD, **set
         ({"scale": float("nan")}, "`scale` must be above 0"),
         ({"scale": 1e-20}, "feels it in float64; got 1e-20"),
         ({"inner": error}, "`inner` and `outer` are one loss"),
-        ({"outer": None}, "`outer` must be a loss"),
+        ({"outer": None}, "`outer` must be a loss|parameter 'outer'"),
         ({"held": TRAIN}, "must be held out"),
         ({"samples": 0}, "`samples` must be 1"),
         ({"inner_steps": 0}, "`inner_steps` must be 1"),
@@ -209,7 +209,7 @@ def _tune(response=None, inner=ridge, outer=error, train=TRAIN, held=HELD, **set
         ({"warmup": -1}, "`warmup` must be 0"),
         ({"inner": lambda w, hyper, batch, *, key: w}, "`inner` must return a floating scalar"),
         ({"outer": lambda w, hyper, batch, *, key: w}, "`outer` must return a floating scalar"),
-        ({"response": lambda hyper: hyper}, "`response` must be"),
+        ({"response": lambda hyper: hyper}, "`response` must be|parameter 'response'"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, match):

@@ -115,7 +115,7 @@ def test_trials_that_fail_come_last():
         ({"held": TRAIN}, "must be held out"),
         ({"trials": 0}, "`trials` must be 1"),
         ({"steps": 0}, "`steps` must be 1"),
-        ({"method": "grid"}, "`method` must be 'sobol' or 'random', got 'grid'"),
+        ({"method": "grid"}, "`method` must be 'sobol' or 'random'|parameter 'method'"),
         ({"low": {"decay": 1}}, "Python number 1"),
         ({"high": {"decay": jnp.zeros(2, int)}}, "high.*real floating"),
         ({"high": {**HIGH, "decay": jnp.zeros(3)}}, "alike but for their numbers"),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Int, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from pullback._inputs import positive
 from pullback._key import checked_key_or_keys
@@ -135,7 +135,14 @@ def tune_with_response(
     check_apart(train, validation)
     _check_scale(scale, response)
     step = _Step(
-        inner, outer, optimiser, hyper_optimiser, float(scale), samples, warmup, inner_steps
+        inner,
+        outer,
+        optimiser,
+        hyper_optimiser,
+        jnp.asarray(scale, float),
+        samples,
+        warmup,
+        inner_steps,
     )
     start = step.start if key.ndim == 0 else eqx.filter_vmap(step.start)
     state, info = iterate(
@@ -175,7 +182,7 @@ class _Step(eqx.Module):
     outer: Callable[..., Any]
     optimiser: Any
     hyper_optimiser: Any
-    scale: float = eqx.field(static=True)
+    scale: Float[Array, ""]  # no setting of the program: another value compiles nothing
     samples: int = eqx.field(static=True)
     warmup: int = eqx.field(static=True)
     inner_steps: int = eqx.field(static=True)
@@ -237,12 +244,12 @@ def _trained(response: AbstractResponse) -> PyTree:
     return eqx.filter(response, trained_part(response))
 
 
-def _perturbed(hyper: PyTree, scale: float, key: PRNGKeyArray) -> PyTree:
+def _perturbed(hyper: PyTree, scale: Float[Array, ""], key: PRNGKeyArray) -> PyTree:
     floats, rest = eqx.partition(hyper, eqx.is_inexact_array)
     leaves, structure = jax.tree.flatten(floats)
     keys = jr.split(key, len(leaves))
     moved = [
-        leaf + jnp.asarray(scale, leaf.dtype) * jr.normal(key, leaf.shape, leaf.dtype)
+        leaf + scale.astype(leaf.dtype) * jr.normal(key, leaf.shape, leaf.dtype)
         for leaf, key in zip(leaves, keys, strict=True)
     ]
     return eqx.combine(jax.tree.unflatten(structure, moved), rest)

@@ -1,0 +1,176 @@
+"""What the recipe `hypernet-hpo` measures."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+
+from pullback.bilevel import (
+    AbstractResponse,
+    DiagonalResponse,
+    LinearResponse,
+    MLPResponse,
+    fit_response,
+    search,
+    tune_through,
+    tune_with_response,
+)
+from pullback.recipes.hypernet_hpo.models import (
+    CLASSES,
+    ExactResponse,
+    Problem,
+    end_losses,
+    inner,
+    outer,
+    outer_losses,
+)
+
+# Log-decays: the range of everything but the per-weight runs, and where those start.
+LOW, HIGH = -8.0, 0.0
+START = -1.0
+
+
+def falling(rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam with a step size that falls to zero along a cosine."""
+    return optax.adam(optax.cosine_decay_schedule(rate, steps))
+
+
+def surrogates(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
+    """The held-out loss by a decay of every class: what a response and a Gaussian process say."""
+    keys = jr.split(jr.key(seed), 4)
+    middle = jnp.full((CLASSES,), (LOW + HIGH) / 2)
+    draw = lambda key: jr.uniform(key, (CLASSES,), minval=LOW, maxval=HIGH)
+    response = MLPResponse(
+        jnp.zeros((problem.dim, CLASSES)), middle, config.width, scale=(HIGH - LOW) / 2, key=keys[0]
+    )
+    response, _ = fit_response(
+        response, inner, draw, problem.train, optimiser=falling(3e-3, config.fit_steps),
+        steps=config.fit_steps, samples=config.draws, progress=False, key=keys[1],
+    )  # fmt: skip
+    exact = ExactResponse(middle, problem.train)
+    path = jnp.linspace(LOW, HIGH, 81)
+    drawn = jax.vmap(draw)(jr.split(keys[2], config.runs + config.held_out))
+    hypers = jnp.concatenate([drawn, jnp.broadcast_to(path[:, None], (81, CLASSES))])
+    parts = [config.runs, len(drawn)]
+    true, told = (
+        np.split(np.asarray(outer_losses(by, hypers, problem.validation)), parts)
+        for by in (exact, response)
+    )
+    process = _process(np.asarray(drawn[: config.runs]), true[0])
+    tuned, optimum = (
+        _losses(_tuned(by, middle, problem, config.through_steps), problem)
+        for by in (response, exact)
+    )
+    return {
+        "true": true[1],
+        "response": told[1],
+        "process": process.predict(np.asarray(drawn[config.runs :])),
+        "tuned": tuned,
+        "optimum": optimum,
+        "path": path,
+        "path_true": true[2],
+        "path_response": told[2],
+        "one decay": _losses(path[np.argmin(true[2])], problem),
+    }
+
+
+def decay_of_every_weight(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
+    """Hyperparameters as many as weights, tuned in one run each, and the optimum."""
+    zeros, key = jnp.zeros((problem.dim, CLASSES)), jr.key(seed)
+    start = jnp.full(zeros.shape, START)
+    factored = LinearResponse(zeros, start, config.rank, key=jr.fold_in(key, 1))
+    exact = ExactResponse(start, problem.train)
+    found: dict[str, Any] = {"start": _losses(start, problem)}
+    for name, response, scale in (
+        ("diagonal", DiagonalResponse(zeros, start), config.scale),
+        ("factored", factored, config.scale),
+        ("without noise", DiagonalResponse(zeros, start), config.no_scale),
+    ):
+        response, info = tune_with_response(
+            response, inner, outer, problem.train, problem.validation,
+            optimiser=falling(1e-2, config.warmup + config.steps),
+            hyper_optimiser=falling(1e-2, config.steps), scale=scale, samples=config.draws,
+            warmup=config.warmup, outer_steps=config.steps,
+            progress=False, key=key,
+        )  # fmt: skip
+        found[name] = _losses(response.centre, problem) | {
+            "hyper": response.centre,
+            "curve": info.history["outer"],
+            "step": info.history["step"],
+        }
+    optimum = _tuned(exact, start, problem, config.through_steps)
+    return found | {"optimum": _losses(optimum, problem)}
+
+
+def rivals(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
+    """What chance and a Gaussian process find at equal cost.
+
+    A trial of the search takes `trial_steps` gradients. The process is given what such a trial
+    comes to in the end, and a space of a decay for each class, which is small enough for it.
+    """
+    zeros = jnp.zeros((problem.dim, CLASSES))
+    chance = search(
+        zeros, jnp.full(zeros.shape, LOW), jnp.full(zeros.shape, HIGH), inner, outer,
+        problem.train, problem.validation, trials=config.trials, method="random",
+        optimiser=falling(1e-2, config.trial_steps), steps=config.trial_steps, progress=False,
+        key=jr.key(seed),
+    )  # fmt: skip
+    by_class = lambda hyper: _losses(jnp.asarray(hyper, float), problem)
+    bayes = bayesian_optimisation(
+        lambda hyper: float(by_class(hyper)["validation"]),
+        CLASSES,
+        config.trials,
+        np.random.default_rng(seed),
+    )
+    return {
+        "random search": _losses(chance.hyper, problem),
+        "Bayesian optimisation": by_class(bayes),
+    }
+
+
+def bayesian_optimisation(
+    evaluate: Any, dim: int, trials: int, rng: np.random.Generator
+) -> Float[np.ndarray, " dim"]:
+    """The best of so many log-decays, drawn where a Gaussian process expects improvement most."""
+    from scipy.stats import norm
+
+    x = rng.uniform(LOW, HIGH, (min(10, trials), dim))
+    y = np.array([evaluate(each) for each in x])
+    while len(y) < trials:
+        near = x[np.argmin(y)] + rng.normal(size=(500, dim))
+        candidates = np.concatenate([rng.uniform(LOW, HIGH, (2000, dim)), near.clip(LOW, HIGH)])
+        mean, std = _process(x, y).predict(candidates, return_std=True)
+        gain = (y.min() - mean) / std
+        best = candidates[np.argmax(std * (gain * norm.cdf(gain) + norm.pdf(gain)))]
+        x, y = np.concatenate([x, best[None]]), np.append(y, evaluate(best))
+    return x[np.argmin(y)]
+
+
+def _process(x: np.ndarray, y: np.ndarray) -> GaussianProcessRegressor:
+    process = GaussianProcessRegressor(RBF(4.0) + WhiteKernel(1e-3), normalize_y=True)
+    with warnings.catch_warnings():
+        # Where a length runs to its bound, which says that the loss does not depend on it.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return process.fit(np.float64(x), np.float64(y))
+
+
+def _tuned(response: AbstractResponse, start: Array, problem: Problem, steps: int) -> Array:
+    hyper, _ = tune_through(
+        response, outer, start, problem.validation, optimiser=falling(0.1, steps), steps=steps,
+        progress=False, key=jr.key(0),
+    )  # fmt: skip
+    return hyper
+
+
+def _losses(hyper: Array, problem: Problem) -> dict[str, Array]:
+    """What training at these log-decays, of whatever there is one for, comes to in the end."""
+    shape = (problem.dim, CLASSES)
+    return end_losses(jnp.broadcast_to(hyper, shape), problem)

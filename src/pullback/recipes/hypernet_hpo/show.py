@@ -1,0 +1,154 @@
+"""The pictures and tables of the recipe `hypernet-hpo`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from pullback.plots import PALETTE, figure
+from pullback.runs import Context
+
+Found = Sequence[Mapping[str, Any]]
+
+# The ways to choose decays, by the stage that measured them: name, hyperparameters.
+_WAYS = {
+    ("weights", "start"): ("all decays as at the start", "-"),
+    ("classes", "one decay"): ("one decay, the best of 81", "1"),
+    ("rivals", "Bayesian optimisation"): ("Bayesian optimisation", "10"),
+    ("classes", "tuned"): ("tuned through a fitted response", "10"),
+    ("classes", "optimum"): ("the optimum by class", "10"),
+    ("rivals", "random search"): ("random search", "all"),
+    ("weights", "factored"): ("in one run, factored response", "all"),
+    ("weights", "without noise"): ("in one run, without noise", "all"),
+    ("weights", "diagonal"): ("in one run, diagonal response", "all"),
+    ("weights", "optimum"): ("the optimum of every weight", "all"),
+}
+
+
+def _losses(found: Found, part: str, way: str, which: str) -> np.ndarray:
+    return np.array([float(each[part][way][which]) for each in found])
+
+
+def draw_losses(context: Context, found: Found) -> None:
+    """Validation and test losses of every way."""
+    fig, ax = figure(width=8.0, height=4.2)
+    for place, (part, way) in enumerate(_WAYS):
+        for which, colour, shift in (("validation", PALETTE[0], -0.12), ("test", PALETTE[1], 0.12)):
+            values = _losses(found, part, way, which)
+            label = which if place == 0 else None
+            at = np.full(len(values), place + shift)
+            ax.plot(values, at, "o", color=colour, alpha=0.75, label=label)
+    ax.set_yticks(range(len(_WAYS)), [name for name, _ in _WAYS.values()])
+    ax.invert_yaxis()
+    ax.set(xscale="log", xlabel="held-out loss, half the squared error (log scale)")
+    ax.legend(fontsize=9)
+    context.figure(
+        "losses",
+        fig,
+        "What training comes to in the end at the decays that each way chose; a dot a split of the "
+        "digits. A decay for every weight, tuned in one run, is better than any decay by class, on "
+        "test images too.",
+    )
+
+
+def draw_curves(context: Context, found: Found) -> None:
+    """The outer loss along the runs that tune every decay."""
+    fig, ax = figure(width=6.8, height=4.0)
+    for number, (way, name) in enumerate(
+        (("diagonal", "diagonal"), ("factored", "factored"), ("without noise", "without noise"))
+    ):
+        for index, each in enumerate(found):
+            run = each["weights"][way]
+            label = name if index == 0 else None
+            ax.plot(run["step"], run["curve"], color=PALETTE[number], label=label, linewidth=1.2)
+    best = float(np.mean(_losses(found, "classes", "one decay", "validation")))
+    optimum = float(np.mean(_losses(found, "weights", "optimum", "validation")))
+    ax.axhline(best, color="#7b8794", linestyle="--", label="one decay, the best")
+    ax.axhline(optimum, color="#7b8794", linestyle=":", label="the optimum")
+    ax.set(xlabel="training steps", ylabel="validation loss of the response", yscale="log")
+    ax.legend(fontsize=9)
+    context.figure(
+        "runs",
+        fig,
+        "The validation loss along the runs that tune a decay for every weight. The decays move "
+        "once the warm-up is over.",
+    )
+
+
+def draw_predictions(context: Context, found: Found) -> None:
+    """Predicted against true losses, and the loss along one decay for all."""
+    fig, (left, right) = figure(1, 2, width=8.8, height=3.9)
+    first = found[0]["classes"]
+    for way, name, colour in (
+        ("process", "Gaussian process", PALETTE[1]),
+        ("response", "response", PALETTE[0]),
+    ):
+        left.plot(first["true"], first[way], ".", color=colour, alpha=0.4, label=name)
+    ends = [float(np.min(first["true"])), float(np.max(first["true"]))]
+    left.plot(ends, ends, color="#7b8794", linewidth=1)
+    left.set(xlabel="true validation loss", ylabel="predicted")
+    left.legend(fontsize=9)
+    right.plot(first["path"], first["path_true"], color="#7b8794", label="trained to the end")
+    right.plot(first["path"], first["path_response"], "--", color=PALETTE[0], label="response")
+    right.set(xlabel="log-decay, the same for all classes", ylabel="validation loss")
+    right.legend(fontsize=9)
+    context.figure(
+        "predictions",
+        fig,
+        "One response to the decays of ten classes, of the first split. Left: at decays drawn at "
+        "random, beside a Gaussian process that was given as many trainings as it is claimed for. "
+        "Right: along one decay for all, a path that took no training of its own.",
+    )
+
+
+def draw_decays(context: Context, hyper: Float[np.ndarray, "dim classes"]) -> None:
+    """The tuned decay of every pixel's weight."""
+    side = int((len(hyper) - 1) ** 0.5)
+    fig, axes = figure(2, 5, width=8.0, height=3.6)
+    for digit, ax in enumerate(np.ravel(axes)):
+        image = np.asarray(hyper)[: side * side, digit].reshape(side, side)
+        shown = ax.imshow(image, vmin=-8, vmax=4, cmap="cividis")
+        ax.set(xticks=[], yticks=[], title=str(digit))
+        ax.grid(visible=False)
+    fig.colorbar(shown, ax=axes, label="log-decay", shrink=0.8)
+    context.figure(
+        "decays",
+        fig,
+        "The log-decays of the weights of every pixel, by class, as one run tuned them on the "
+        "first split: bright pixels are kept out of a class.",
+    )
+
+
+def tables(context: Context, found: Found) -> None:
+    """The numbers of the pictures."""
+    mean = lambda *which: float(np.mean(_losses(found, *which)))
+    context.table(
+        "losses",
+        ["way to choose the decays", "how many", "validation", "test"],
+        [
+            [name, count, mean(part, way, "validation"), mean(part, way, "test")]
+            for (part, way), (name, count) in _WAYS.items()
+        ],
+        "Half the squared error on one-hot classes of what training comes to in the end; means "
+        "over the splits.",
+    )
+    rows = []
+    for way, name in (("response", "response"), ("process", "Gaussian process")):
+        parts = [each["classes"] for each in found]
+        errors = [np.asarray(part[way] - part["true"]) for part in parts]
+        correlation = [np.corrcoef(part[way], part["true"])[0, 1] for part in parts]
+        rows.append(
+            [
+                name,
+                float(np.mean(errors)),
+                float(np.mean(np.abs(errors))),
+                float(np.mean(correlation)),
+            ]
+        )
+    context.table(
+        "predictions",
+        ["surrogate of the validation loss", "bias", "mean absolute error", "correlation"],
+        rows,
+        "At decays of the ten classes drawn at random; means over the splits.",
+    )
