@@ -76,7 +76,6 @@ def run(config: Config, context: Context) -> list[Claim]:
             }
         )
     show.draw_losses(context, found)
-    show.draw_curves(context, found)
     show.draw_predictions(context, found)
     show.draw_decays(context, found[0]["weights"]["diagonal"]["hyper"])
     show.tables(context, found)

@@ -3,7 +3,6 @@
 import warnings
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -23,6 +22,7 @@ from pullback.bilevel import (
     tune_through,
     tune_with_response,
 )
+from pullback.recipes._kit.stack import made
 from pullback.recipes.hypernet_hpo.models import (
     CLASSES,
     ExactResponse,
@@ -45,26 +45,30 @@ def falling(rate: float, steps: int) -> optax.GradientTransformation:
 
 def surrogates(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
     """The held-out loss by a decay of every class: what a response and a Gaussian process say."""
-    keys = jr.split(jr.key(seed), 4)
-    middle = jnp.full((CLASSES,), (LOW + HIGH) / 2)
+    keys = jr.split(jr.key(seed))
+    middle = _full((CLASSES,), (LOW + HIGH) / 2)
     draw = lambda key: jr.uniform(key, (CLASSES,), minval=LOW, maxval=HIGH)
-    response = MLPResponse(
-        jnp.zeros((problem.dim, CLASSES)), middle, config.width, scale=(HIGH - LOW) / 2, key=keys[0]
-    )
+    response = made(
+        MLPResponse, _full((problem.dim, CLASSES), 0), middle, config.width,
+        scale=(HIGH - LOW) / 2, key=keys[0],
+    )  # fmt: skip
     response, _ = fit_response(
         response, inner, draw, problem.train, optimiser=falling(3e-3, config.fit_steps),
         steps=config.fit_steps, samples=config.draws, progress=False, key=keys[1],
     )  # fmt: skip
     exact = ExactResponse(middle, problem.train)
-    path = jnp.linspace(LOW, HIGH, 81)
-    drawn = jax.vmap(draw)(jr.split(keys[2], config.runs + config.held_out))
-    hypers = jnp.concatenate([drawn, jnp.broadcast_to(path[:, None], (81, CLASSES))])
-    parts = [config.runs, len(drawn)]
+    path = np.linspace(LOW, HIGH, 81)
+    rng = np.random.default_rng(seed)
+    drawn = rng.uniform(LOW, HIGH, (config.runs + config.held_out, CLASSES))
+    hypers = np.concatenate([drawn, np.broadcast_to(path[:, None], (81, CLASSES))])
     true, told = (
-        np.split(np.asarray(outer_losses(by, hypers, problem.validation)), parts)
+        np.split(
+            np.asarray(outer_losses(by, jnp.asarray(hypers, float), problem.validation)),
+            [config.runs, len(drawn)],
+        )
         for by in (exact, response)
     )
-    process = _process(np.asarray(drawn[: config.runs]), true[0])
+    process = _process(drawn[: config.runs], true[0])
     tuned, optimum = (
         _losses(_tuned(by, middle, problem, config.through_steps), problem)
         for by in (response, exact)
@@ -72,7 +76,7 @@ def surrogates(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
     return {
         "true": true[1],
         "response": told[1],
-        "process": process.predict(np.asarray(drawn[config.runs :])),
+        "process": process.predict(drawn[config.runs :]),
         "tuned": tuned,
         "optimum": optimum,
         "path": path,
@@ -84,15 +88,16 @@ def surrogates(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
 
 def decay_of_every_weight(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
     """Hyperparameters as many as weights, tuned in one run each, and the optimum."""
-    zeros, key = jnp.zeros((problem.dim, CLASSES)), jr.key(seed)
-    start = jnp.full(zeros.shape, START)
-    factored = LinearResponse(zeros, start, config.rank, key=jr.fold_in(key, 1))
+    shape, key = (problem.dim, CLASSES), jr.key(seed)
+    zeros, start = _full(shape, 0), _full(shape, START)
+    diagonal = made(DiagonalResponse, zeros, start)
+    factored = made(LinearResponse, zeros, start, config.rank, key=jr.fold_in(key, 1))
     exact = ExactResponse(start, problem.train)
     found: dict[str, Any] = {"start": _losses(start, problem)}
     for name, response, scale in (
-        ("diagonal", DiagonalResponse(zeros, start), config.scale),
+        ("diagonal", diagonal, config.scale),
         ("factored", factored, config.scale),
-        ("without noise", DiagonalResponse(zeros, start), config.no_scale),
+        ("without noise", diagonal, config.no_scale),
     ):
         response, info = tune_with_response(
             response, inner, outer, problem.train, problem.validation,
@@ -116,14 +121,14 @@ def rivals(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
     A trial of the search takes `trial_steps` gradients. The process is given what such a trial
     comes to in the end, and a space of a decay for each class, which is small enough for it.
     """
-    zeros = jnp.zeros((problem.dim, CLASSES))
+    shape = (problem.dim, CLASSES)
     chance = search(
-        zeros, jnp.full(zeros.shape, LOW), jnp.full(zeros.shape, HIGH), inner, outer,
-        problem.train, problem.validation, trials=config.trials, method="random",
+        _full(shape, 0), _full(shape, LOW), _full(shape, HIGH), inner, outer, problem.train,
+        problem.validation, trials=config.trials, method="random",
         optimiser=falling(1e-2, config.trial_steps), steps=config.trial_steps, progress=False,
         key=jr.key(seed),
     )  # fmt: skip
-    by_class = lambda hyper: _losses(jnp.asarray(hyper, float), problem)
+    by_class = lambda hyper: _losses(hyper, problem)
     bayes = bayesian_optimisation(
         lambda hyper: float(by_class(hyper)["validation"]),
         CLASSES,
@@ -170,7 +175,10 @@ def _tuned(response: AbstractResponse, start: Array, problem: Problem, steps: in
     return hyper
 
 
-def _losses(hyper: Array, problem: Problem) -> dict[str, Array]:
+def _losses(hyper: Any, problem: Problem) -> dict[str, Array]:
     """What training at these log-decays, of whatever there is one for, comes to in the end."""
-    shape = (problem.dim, CLASSES)
-    return end_losses(jnp.broadcast_to(hyper, shape), problem)
+    return end_losses(jnp.asarray(np.broadcast_to(hyper, (problem.dim, CLASSES)), float), problem)
+
+
+def _full(shape: tuple[int, ...], value: float) -> Array:
+    return jnp.asarray(np.full(shape, value), float)

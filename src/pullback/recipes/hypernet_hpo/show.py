@@ -52,33 +52,9 @@ def draw_losses(context: Context, found: Found) -> None:
     )
 
 
-def draw_curves(context: Context, found: Found) -> None:
-    """The outer loss along the runs that tune every decay."""
-    fig, ax = figure(width=6.8, height=4.0)
-    for number, (way, name) in enumerate(
-        (("diagonal", "diagonal"), ("factored", "factored"), ("without noise", "without noise"))
-    ):
-        for index, each in enumerate(found):
-            run = each["weights"][way]
-            label = name if index == 0 else None
-            ax.plot(run["step"], run["curve"], color=PALETTE[number], label=label, linewidth=1.2)
-    best = float(np.mean(_losses(found, "classes", "one decay", "validation")))
-    optimum = float(np.mean(_losses(found, "weights", "optimum", "validation")))
-    ax.axhline(best, color="#7b8794", linestyle="--", label="one decay, the best")
-    ax.axhline(optimum, color="#7b8794", linestyle=":", label="the optimum")
-    ax.set(xlabel="training steps", ylabel="validation loss of the response", yscale="log")
-    ax.legend(fontsize=9)
-    context.figure(
-        "runs",
-        fig,
-        "The validation loss along the runs that tune a decay for every weight. The decays move "
-        "once the warm-up is over.",
-    )
-
-
 def draw_predictions(context: Context, found: Found) -> None:
-    """Predicted against true losses, and the loss along one decay for all."""
-    fig, (left, right) = figure(1, 2, width=8.8, height=3.9)
+    """Predicted losses, a regularisation path, and the runs that tune every decay."""
+    fig, (left, middle, right) = figure(1, 3, width=11.0, height=3.8)
     first = found[0]["classes"]
     for way, name, colour in (
         ("process", "Gaussian process", PALETTE[1]),
@@ -89,16 +65,23 @@ def draw_predictions(context: Context, found: Found) -> None:
     left.plot(ends, ends, color="#7b8794", linewidth=1)
     left.set(xlabel="true validation loss", ylabel="predicted")
     left.legend(fontsize=9)
-    right.plot(first["path"], first["path_true"], color="#7b8794", label="trained to the end")
-    right.plot(first["path"], first["path_response"], "--", color=PALETTE[0], label="response")
-    right.set(xlabel="log-decay, the same for all classes", ylabel="validation loss")
+    middle.plot(first["path"], first["path_true"], color="#7b8794", label="trained to the end")
+    middle.plot(first["path"], first["path_response"], "--", color=PALETTE[0], label="response")
+    middle.set(xlabel="log-decay, the same for all classes", ylabel="validation loss")
+    middle.legend(fontsize=9)
+    for number, way in enumerate(("diagonal", "factored", "without noise")):
+        run = found[0]["weights"][way]
+        right.plot(run["step"], run["curve"], color=PALETTE[number], label=way, linewidth=1.2)
+    right.set(xlabel="training steps", ylabel="validation loss", yscale="log")
     right.legend(fontsize=9)
     context.figure(
         "predictions",
         fig,
-        "One response to the decays of ten classes, of the first split. Left: at decays drawn at "
-        "random, beside a Gaussian process that was given as many trainings as it is claimed for. "
-        "Right: along one decay for all, a path that took no training of its own.",
+        "On the first split. Left: what one response to the decays of ten classes predicts at "
+        "decays drawn at random, beside a Gaussian process on some trainings. Middle: the same "
+        "response along one decay for all, a path that took no training of its own. Right: "
+        "the loss along the runs that tune a decay for every weight, which move once the warm-up "
+        "is over.",
     )
 
 
