@@ -5,7 +5,7 @@ weights. Here what training comes to in the end is a linear system, so every ans
 a true value beside it; and so have grids, chance and Bayesian optimisation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def _split(config: Config, seed: int) -> Problem:
     )
 
 
-def _claims(config: Config, found: list[Mapping[str, Any]]) -> list[Claim]:
+def _claims(config: Config, found: Sequence[Mapping[str, Any]]) -> list[Claim]:
     def of(part: str, way: str, which: str = "validation") -> np.ndarray:
         return np.array([float(each[part][way][which]) for each in found])
 

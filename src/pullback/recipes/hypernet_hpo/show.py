@@ -91,10 +91,10 @@ def draw_decays(context: Context, hyper: Float[np.ndarray, "dim classes"]) -> No
     fig, axes = figure(2, 5, width=8.0, height=3.6)
     for digit, ax in enumerate(np.ravel(axes)):
         image = np.asarray(hyper)[: side * side, digit].reshape(side, side)
-        shown = ax.imshow(image, vmin=-8, vmax=4, cmap="cividis")
+        ax.imshow(image, vmin=-8, vmax=4, cmap="cividis")
         ax.set(xticks=[], yticks=[], title=str(digit))
         ax.grid(visible=False)
-    fig.colorbar(shown, ax=axes, label="log-decay", shrink=0.8)
+    fig.colorbar(np.ravel(axes)[0].images[0], ax=axes, label="log-decay", shrink=0.8)
     context.figure(
         "decays",
         fig,
