@@ -5,6 +5,7 @@ from pullback.plots._plots import density_image as density_image
 from pullback.plots._plots import image_sheet as image_sheet
 from pullback.plots._plots import line_with_spread as line_with_spread
 from pullback.plots._plots import rate_distortion_axes as rate_distortion_axes
+from pullback.plots._schedule import schedule_figure as schedule_figure
 from pullback.plots._style import PALETTE as PALETTE
 from pullback.plots._style import figure as figure
 from pullback.plots._style import house_style as house_style
