@@ -187,7 +187,7 @@ def test_runs_of_a_stack_are_what_each_is_alone_and_a_resumed_one_is_the_same(tm
         np.testing.assert_allclose(info.schedule.hyper[:, run], alone.schedule.hyper, rtol=1e-12)
         np.testing.assert_allclose(info.scale[run], alone.scale, rtol=1e-12)
     fit(Bias(), HYPER, key=keys[1], folder=tmp_path, **{**given, "steps": 10})
-    again = fit(Bias(), HYPER, key=keys[1], folder=tmp_path, resume=True, **given)
+    again = fit(Bias(), np.asarray(HYPER), key=keys[1], folder=tmp_path, resume=True, **given)
     assert eqx.tree_equal(again[:2], (model, hyper))
     assert eqx.tree_equal(again[2].schedule, alone.schedule)
 

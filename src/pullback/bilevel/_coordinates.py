@@ -59,9 +59,9 @@ def from_history(hyper: PyTree, history: dict[str, np.ndarray], prefix: str) -> 
     arrays, rest = eqx.partition(recorded(hyper), eqx.is_array)
     names = iter(numbers_by_name(hyper))
 
-    def gathered(leaf: Array) -> Array:
+    def gathered(leaf: Array) -> np.ndarray:
         rows = [history[prefix + next(names)] for _ in range(leaf.size)]
         rows = np.stack(rows, axis=-1)
-        return jnp.asarray(rows.reshape(*rows.shape[:-1], *leaf.shape).astype(leaf.dtype))
+        return rows.reshape(*rows.shape[:-1], *leaf.shape).astype(leaf.dtype)
 
     return eqx.combine(jax.tree.map(gathered, arrays), rest)

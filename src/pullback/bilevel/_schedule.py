@@ -20,7 +20,7 @@ class Recorded(eqx.Module):
         value: of any shape, with a leading axis for the recorded steps in `Schedule.hyper`.
     """
 
-    value: Num[Array, "*shape"]
+    value: Num[Array | np.ndarray, "*shape"]
 
 
 class Schedule(eqx.Module):

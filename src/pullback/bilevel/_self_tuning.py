@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 from pullback._in_batches import over_rows
 from pullback._key import checked_key_or_keys
 from pullback._leading_axis import leading_axis
+from pullback._traced import compiled
 from pullback.bilevel._checks import as_arrays, check_apart, check_hyper, check_losses, value_of
 from pullback.bilevel._coordinates import coordinates, from_history, numbers_by_name
 from pullback.bilevel._schedule import Schedule, recorded
@@ -170,10 +171,11 @@ def fit_self_tuning(
     check_losses(inner, outer)
     check_hyper(hyper)
     check_apart(train, validation)
+    model, hyper, validation = as_arrays((model, hyper, validation))
     rows = leading_axis(validation, name="validation")
     _check_numbers(inner_steps=inner_steps, warm_up=warm_up, scale=scale, entropy=entropy)
     one_hyper = hyper if key.ndim == 0 else _first(hyper)
-    count = coordinates(one_hyper).size
+    count = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(one_hyper, eqx.is_inexact_array)))
     given = _layers(model)
     centred = all(layer.centred for layer in given)
     _check_layers(given, count, linearised=linearised)
@@ -189,14 +191,15 @@ def fit_self_tuning(
     split = jr.split if key.ndim == 0 else jax.vmap(jr.split, out_axes=1)
     start_key, key = split(key)
     begin: Any = start if key.ndim == 0 else eqx.filter_vmap(start, out_axes=eqx.if_array(0))
+    first = compiled(begin)(model, hyper, start_key)
     evaluate_every = log_every if evaluate_every is None else evaluate_every
     streams = {
         "train": Stream(train, batch_size),
         "validation": Stream(validation, min(batch_size, rows)),
     }
     state, training = iterate(
-        step, begin(as_arrays(model), as_arrays(hyper), start_key), streams, steps=steps,
-        validation=_held_out(outer, as_arrays(validation), batch_size, centred),
+        step, first, streams, steps=steps,
+        validation=_held_out(outer, validation, batch_size, centred),
         # The best of all evaluations is kept either way.
         patience=_FOR_EVER if patience is None else patience,
         rollbacks=rollbacks, log_every=log_every, evaluate_every=evaluate_every,
@@ -205,7 +208,7 @@ def fit_self_tuning(
     )  # fmt: skip
     info = SelfTuningInfo(
         _schedule(hyper, one_hyper, training.history),
-        np.asarray(jax.nn.softplus(state.width)),
+        np.logaddexp(0, np.asarray(state.width)),
         training,
     )
     back = lambda model, hyper: _given_back(model, hyper, centred=centred, plain=not given)
@@ -245,7 +248,7 @@ def _schedule(hyper: PyTree, one: PyTree, history: dict[str, np.ndarray]) -> Sch
     losses = history["validation_loss"]
     measured = ~np.isnan(losses).reshape(len(losses), -1).all(axis=1)
     later = from_history(one, {n: v[measured] for n, v in history.items()}, "validation_hyper_")
-    joined = lambda first, later: jnp.concatenate([jnp.asarray(first)[None], later])
+    joined = lambda first, later: np.concatenate([np.asarray(first)[None], later])
     steps = [0, *history["step"][measured].tolist()]
     return Schedule(steps, jax.tree.map(joined, recorded(hyper), later))
 

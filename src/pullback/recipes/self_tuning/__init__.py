@@ -40,9 +40,10 @@ def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
         for rate in config.constants
     }  # fmt: skip
     replayed = stage("replay", models.held, "replay", [row["schedule"] for row in tuned[first]])
-    whole = stage("whole", models.tuned, config.constants[len(config.constants) // 3], True)
-    kept = [models.constant(config.constants[len(config.constants) // 3], config.cutout)]
-    not_tuned = stage("whole-held", models.held, "whole-held", kept * len(seeds))
+    middle = config.constants[len(config.constants) // 3]
+    whole = stage("whole", models.tuned, middle, True)
+    kept = [models.constant(middle, config.cutout)] * len(seeds)
+    not_tuned = stage("whole-held", models.held, "whole-held", kept)
     searched = stage("search", models.searched)
 
     best = min(constants.values(), key=lambda rows: np.mean(_held_out(rows)))
@@ -143,19 +144,12 @@ def _claims_of_schedules(
 
 
 def _table(context: Context, runs: Mapping[str, Runs]) -> None:
-    mean = lambda values: float(np.mean(values))
+    names = ("held_out", "test", "test_accuracy")
+    means = lambda rows: [float(np.mean([row[name] for row in rows])) for name in names]
     context.table(
         "runs",
         ["run", "held-out loss", "test loss", "test accuracy"],
-        [
-            [
-                name,
-                mean(_held_out(rows)),
-                mean(_tested(rows)),
-                mean([r["test_accuracy"] for r in rows]),
-            ]
-            for name, rows in runs.items()
-        ],
+        [[name, *means(rows)] for name, rows in runs.items()],
         "Means over seeds, at the evaluation with the lowest held-out loss of each run; of the "
         "search, at the end of its best training.",
     )

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pullback.bilevel import Bounded, Integer, Recorded, Schedule, fit_self_tuning, search
 from pullback.data import Labelled, Split
 from pullback.recipes._kit.checks import check_above_zero, check_rising
+from pullback.recipes._kit.stack import made
 from pullback.runs import Context
 from pullback.train import fit
 
@@ -111,7 +112,7 @@ def cut_out(
     return jnp.where(hole.ravel(), 0, image)
 
 
-def inner(net: Any, hyper: Any, batch: Labelled, *, key: PRNGKeyArray) -> tuple[Array, dict]:
+def inner(net: Any, hyper: Any, batch: Any, *, key: PRNGKeyArray) -> tuple[Array, dict]:
     """Cross-entropy under dropout, and under squares cut out where `hyper` has their side."""
 
     def logits(x: Array, key: PRNGKeyArray) -> Array:
@@ -122,7 +123,7 @@ def inner(net: Any, hyper: Any, batch: Labelled, *, key: PRNGKeyArray) -> tuple[
     return _cross_entropy(jax.vmap(logits)(batch.x, jr.split(key, len(batch.x))), batch.y)
 
 
-def outer(net: Any, hyper: Any, batch: Labelled, *, key: PRNGKeyArray) -> tuple[Array, dict]:
+def outer(net: Any, hyper: Any, batch: Any, *, key: PRNGKeyArray) -> tuple[Array, dict]:
     """Cross-entropy with nothing dropped and nothing cut out."""
     del hyper, key
     return _cross_entropy(jax.vmap(lambda x: net(x))(batch.x), batch.y)
@@ -192,9 +193,9 @@ def held(
 
 def constant(rate: float, cutout: int | None = None) -> Schedule:
     """A schedule that stays where it is."""
-    hyper = {"rates": Recorded(jnp.full((1, 3), rate))}
+    hyper: dict[str, Any] = {"rates": Recorded(np.full((1, 3), rate, np.float32))}
     if cutout is not None:
-        hyper["cutout"] = Recorded(jnp.asarray([cutout]))
+        hyper["cutout"] = Recorded(np.asarray([cutout], np.int32))
     return Schedule([0], hyper)
 
 
@@ -217,7 +218,7 @@ def searched(
 def first_net(config: Config, data: Split, seed: int) -> Net:
     """The weights that all runs of a seed start from."""
     pixels, classes = data.train.x[0].size, int(data.train.y.max()) + 1
-    return Net(pixels, config.width, classes, key=jr.key(seed))
+    return made(Net, pixels, config.width, classes, key=jr.key(seed))
 
 
 def _each(
