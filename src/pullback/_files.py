@@ -1,10 +1,11 @@
 """Files that are written whole or not at all."""
 
 import csv
+import errno
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +37,26 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise now the `OSError` that `atomic_write` would raise after all the work.
+
+    A file is made beside `path` and taken away again, with the folders that it needed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    new = [folder for folder in path.parents if not os.path.exists(folder)]
+    probe = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    finally:
+        for folder in new:  # from the inmost out
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:

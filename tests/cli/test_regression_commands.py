@@ -58,4 +58,4 @@ def test_classes_by_a_bayesian_network(tmp_path, capsys):
     assert cli.main([*argv, "--columns", "a", "b", "--no-progress", "--no-report"]) == 0
     assert "BayesianNetClassifier('sde-bnn') of my.csv: 60 rows, 60 with" in capsys.readouterr().out
     assert cli.main(["predict", "m", "my.csv", "--out", "-"]) == 0
-    assert capsys.readouterr().out.startswith("row,p_down,p_up,predicted\n")
+    assert capsys.readouterr().out.startswith("name,row,p_down,p_up,predicted\n")

@@ -48,7 +48,7 @@ def test_a_gaussian_and_a_saved_density_are_tested(pullback, tmp_path):
         (("test", "my.csv", "--level", "2"), "--level must be between 0 and 1, got 2"),
         (("test", "my.csv", "--model", "m", "--columns", "a"), "--columns are those of the model"),
         (("test", "my.csv", "--model", "m"), "m holds no saved model"),
-        (("dependence", "my.csv", "--x", "a", "--y", "a"), "column 'a' is in `x` and in `y`"),
+        (("dependence", "my.csv", "--x", "a", "--y", "a"), "column 'a' is in --x and in --y"),
         (("dependence", "my.csv", "--x", "a", "--y", "z"), "z"),
         (("dependence", "my.csv", "--x", "a", "--y", "name"), "name"),
         (("dependence", "my.csv", "--x", "a", "--y", "b", "--out", "my.csv"), "is a file; name a"),

@@ -85,7 +85,7 @@ def test_fit_show_impute_and_forecast(pullback, folder, monkeypatch):
         ("fit series my.csv --out m2 --outcome none.csv", "none.csv"),
         ("impute m my.csv --out i.txt", "--out must end in .csv or .parquet"),
         ("impute m my.csv --out i.csv --level 1", "--level must be above 0 and below 1, got 1"),
-        ("forecast m my.csv --until 1 --out f.csv", "no series ends before `until`, 1"),
+        ("forecast m my.csv --until 1 --out f.csv", "no series ends before --until, 1"),
         ("forecast m my.csv --until soon --out f.csv", "'soon' is none"),
         ("forecast m my.csv --until 9 --every 0 --out f.csv", "--every must be above 0"),
         ("impute nowhere my.csv --out i.csv", "holds no saved model"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
-from pullback._near import did_you_mean
+from pullback._names import did_you_mean
 
 from ._taylor import interpret, pad
 

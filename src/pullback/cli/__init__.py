@@ -12,9 +12,9 @@ import sys
 import tyro
 
 from pullback import __version__
-from pullback.cli._common import BadUsage, check_seed
+from pullback.cli._common import BadUsage, check_seed, with_flags
 from pullback.cli._data import cite, data
-from pullback.cli._fit import fit, fit_help
+from pullback.cli._fit import TASKS, fit, fit_help
 from pullback.cli._list import list_recipes
 from pullback.cli._record import gallery, record_run
 from pullback.cli._results import dependence, goodness
@@ -32,6 +32,24 @@ or bad data."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit status."""
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    commands = {
+        "fit": fit_help,
+        "score": score,
+        "predict": predict,
+        "sample": sample,
+        "simulate": simulate,
+        "impute": impute,
+        "forecast": forecast,
+        "show": show,
+        "test": goodness,
+        "dependence": dependence,
+        "list": list_recipes,
+        "run": run_help,
+        "gallery": gallery,
+        "record": record_run,
+        "data": data,
+        "cite": cite,
+    }
     try:
         if argv == ["--version"]:
             print(f"pullback {__version__}")
@@ -41,31 +59,14 @@ def main(argv: list[str] | None = None) -> int:
             return run(argv[1:])
         if argv[0] == "fit":
             return fit(argv[1:])
-        commands = {
-            "fit": fit_help,
-            "score": score,
-            "predict": predict,
-            "sample": sample,
-            "simulate": simulate,
-            "impute": impute,
-            "forecast": forecast,
-            "show": show,
-            "test": goodness,
-            "dependence": dependence,
-            "list": list_recipes,
-            "run": run_help,
-            "gallery": gallery,
-            "record": record_run,
-            "data": data,
-            "cite": cite,
-        }
         status = tyro.extras.subcommand_cli_from_dict(
             commands, prog="pullback", description=_DESCRIPTION, args=argv
         )
         sys.stdout.flush()
         return status
     except BadUsage as error:
-        print(f"pullback: {error}", file=sys.stderr)
+        verb = TASKS.get(argv[1]) if argv[0] == "fit" and argv[1:] else commands.get(argv[0])
+        print(f"pullback: {with_flags(str(error), verb)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\npullback: stopped", file=sys.stderr)

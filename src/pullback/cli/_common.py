@@ -1,17 +1,21 @@
 """What the verbs share: flags, errors in one line, and how jax is set up."""
 
 import contextlib
+import inspect
 import itertools
 import os
+import re
 import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+
+from pullback._files import check_writable
 
 
 class BadUsage(Exception):
@@ -25,6 +29,11 @@ OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior
 Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 
 
+STDIN = "standard input"
+# Flags that are called otherwise in Python.
+_FLAG_OF = {"random_state": "seed", "id_column": "id"}
+
+
 @contextlib.contextmanager
 def as_file(path: Path) -> Iterator[Path]:
     """The file, or for - what comes on standard input, kept in a file for as long as it is read."""
@@ -35,7 +44,15 @@ def as_file(path: Path) -> Iterator[Path]:
         copy = Path(folder) / "stdin.csv"
         with copy.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield copy
+        named = lambda text: str(text).replace(str(copy), STDIN).replace(copy.name, STDIN)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _warn(named(message))
+            try:
+                yield copy
+            except (BadUsage, ValueError) as error:
+                if isinstance(error, ValueError) and not is_ours(error):
+                    raise
+                raise BadUsage(named(" ".join(str(error).split()))) from error
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -70,6 +87,33 @@ def written(path: Path, flag: str) -> Iterator[None]:
         ) from error
 
 
+def check_out(out: Path, *read: Path | None) -> None:
+    """Refuse, before any work, a table that could not be written, or one over a file that is read.
+
+    Args:
+        out: the file to write.
+        read: the files that are read.
+    """
+    if str(out) == "-":
+        return
+    if out.suffix.lower() not in (".csv", ".parquet", ".pq"):
+        raise BadUsage(f"--out must end in .csv or .parquet, or be - for stdout; got {out}")
+    for file in read:
+        if file is not None and out.exists() and file.exists() and out.samefile(file):
+            raise BadUsage(f"--out {out} is the file that is read; name another with --out")
+    with written(out, "--out"):
+        check_writable(out)
+
+
+def check_folder(out: Path, *files: str) -> None:
+    """Refuse, before any work, a folder in which these files could not be written."""
+    if out.exists() and not out.is_dir():
+        raise BadUsage(f"{out} is a file; name a folder with --out")
+    with written(out, "--out"):
+        for file in files:
+            check_writable(out / file)
+
+
 def is_ours(error: ValueError) -> bool:
     """Whether pullback refused something, with a sentence; others' errors are defects of ours."""
     from pullback.data import DataError
@@ -81,6 +125,29 @@ def is_ours(error: ValueError) -> bool:
         trace = trace.tb_next
     file = "" if trace is None else trace.tb_frame.f_code.co_filename
     return Path(file).is_relative_to(Path(__file__).parents[1])
+
+
+def with_flags(message: str, verb: Callable[..., int] | None) -> str:
+    """A message that speaks of Python's arguments, with the flags of a command in their place.
+
+    >>> def fit(file, id, seed): ...
+    >>> with_flags("give `id_column`, or `random_state`; `y` is no flag; say id='name'", fit)
+    "give --id, or --seed; `y` is no flag; say --id 'name'"
+    """
+    if verb is None:
+        return message
+    # Where a message speaks of both, the flag is enough.
+    message = re.sub(r"(`\w+`|\w+=\[[^\]]*\]) \(on the command line (--[^)]*)\)", r"\2", message)
+    taken = set(inspect.signature(verb).parameters) - {"file", "model", "starts"}
+
+    def flag(found: re.Match[str]) -> str:
+        word = found["name"] or found["given"]
+        name = _FLAG_OF.get(word, word)
+        if name not in taken:
+            return found[0]
+        return f"--{name.replace('_', '-')}" + (" " if found[0].endswith("=") else "")
+
+    return re.sub(r"`(?P<name>\w+)`|\b(?P<given>\w+)=(?=['.])", flag, message)
 
 
 def read_ahead(flags: list[str], wanted: str) -> str | None:

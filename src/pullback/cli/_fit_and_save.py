@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from pullback.cli._common import BadUsage, as_file, in_one_line, set_up_jax
+from pullback.cli._common import STDIN, BadUsage, as_file, check_folder, in_one_line, set_up_jax
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -19,7 +19,18 @@ Columns = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES", help_behavio
 Label = Annotated[str, tyro.conf.arg(metavar="COLUMN")]
 
 
-def read_labelled(path: Path, label: str, columns: tuple[str, ...], id: str | None) -> "MixedTable":
+def read_table(path: Path, columns: tuple[str, ...], id: str | None) -> "MixedTable":
+    """A table, with the column that names its rows, whichever columns are taken."""
+    from pullback import data
+
+    return data.read_mixed(
+        path, columns or None, optional=[] if id is None else [id], others=id is None
+    )
+
+
+def read_labelled(
+    path: Path, label: str, columns: tuple[str, ...], id: str | None, *, classes: bool
+) -> "MixedTable":
     """A table that has the column to predict.
 
     Args:
@@ -27,11 +38,17 @@ def read_labelled(path: Path, label: str, columns: tuple[str, ...], id: str | No
         label: that column.
         columns: those to take; none takes all that can be.
         id: the column that only names the rows.
+        classes: whether what is to be predicted names classes.
     """
     from pullback import data
 
-    others = [label, *([] if id is None else [id])]
-    table = data.read_mixed(path, columns or None, optional=others)
+    table = data.read_mixed(
+        path,
+        columns or None,
+        optional=[*([] if classes else [label]), *([] if id is None else [id])],
+        others=id is None,
+        labels=[label] if classes else [],
+    )
     if label not in table.names:
         raise BadUsage(
             f"{path}: there is no column {label!r}; --label is one of {', '.join(table.names)}"
@@ -58,12 +75,11 @@ def fit_and_save(
         report: whether to write the page.
         y: what else the task is fitted to.
     """
-    if out.exists() and not out.is_dir():
-        raise BadUsage(f"{out} is a file; name a folder with --out")
-    with as_file(file) as path, in_one_line():
+    check_folder(out, "model.json", "model.safetensors", *(["report.html"] if report else []))
+    with in_one_line(), as_file(file) as path:
         given = read(path)
     if str(file) == "-" and hasattr(given, "_replace"):
-        given = given._replace(source="standard input")
+        given = given._replace(source=STDIN)
     set_up_jax()
     from pullback import tasks
 

@@ -27,8 +27,8 @@ def fit_classes(
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         out: The folder for the model.
-        label: The column of the classes; a row has none where its cell is empty, NA, null or None,
-            or -1 beside two other numbers.
+        label: The column of the classes; a row has none where its cell is empty, or, among classes
+            that are numbers, NA, null, None, or -1 beside two others.
         method: How a network learns the density beside the classes: by chains (jem), by a
             generator (vera), or not at all (supervised); or a Bayesian network (sde-bnn).
         columns: The columns of numbers to take (default: all that can be taken).
@@ -39,7 +39,7 @@ def fit_classes(
     """
 
     def read(path: Path) -> "MixedTable":
-        return read_labelled(path, label, columns, id)
+        return read_labelled(path, label, columns, id, classes=True)
 
     def task() -> "AbstractTask":
         from pullback import tasks

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pullback.cli._common import BadUsage, Flag, OptionalName
-from pullback.cli._fit_and_save import Columns, File, Folder, fit_and_save
+from pullback.cli._fit_and_save import Columns, File, Folder, fit_and_save, read_table
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -41,9 +41,7 @@ def fit_density(
         raise BadUsage(f"--contamination must be above 0 and at most 0.5, got {contamination:g}")
 
     def read(path: Path) -> "MixedTable":
-        from pullback import data
-
-        return data.read_mixed(path, columns or None, optional=[] if id is None else [id])
+        return read_table(path, columns, id)
 
     def task() -> "AbstractTask":
         from pullback import tasks

@@ -37,7 +37,7 @@ def fit_regression(
     """
 
     def read(path: Path) -> "MixedTable":
-        return read_labelled(path, label, columns, id)
+        return read_labelled(path, label, columns, id, classes=False)
 
     def task() -> "AbstractTask":
         from pullback import tasks

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from pullback.cli._common import BadUsage, Flag, OptionalPath, as_file, in_one_line, set_up_jax
+from pullback.cli._common import (
+    STDIN,
+    BadUsage,
+    Flag,
+    OptionalPath,
+    as_file,
+    check_folder,
+    in_one_line,
+    set_up_jax,
+)
 from pullback.cli._fit_and_save import Columns, File
 
 Group = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES")]
@@ -88,12 +97,12 @@ def _answer(file: Path, names: tuple[str, ...], out: Path | None, ask: Any) -> i
     """Read the table, before jax is imported; ask; and print, and write, what was found."""
     from pullback import data
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise BadUsage(f"{out} is a file; name a folder with --out")
-    with as_file(file) as path, in_one_line():
+    if out is not None:
+        check_folder(out, "report.html")
+    with in_one_line(), as_file(file) as path:
         table = data.read_mixed(path, names or None)
     if str(file) == "-":
-        table = table._replace(source="standard input")
+        table = table._replace(source=STDIN)
     set_up_jax()
     from pullback import tasks
 

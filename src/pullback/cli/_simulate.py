@@ -5,8 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from pullback.cli._common import BadUsage, as_file, in_one_line, set_up_jax
-from pullback.cli._use import Model, Out, check_out, told
+from pullback.cli._common import BadUsage, as_file, check_out, in_one_line, set_up_jax
+from pullback.cli._use import Model, Out, told
 
 OptionalFile = Annotated[
     Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE", help_behavior_hint="")
@@ -36,7 +36,7 @@ def simulate(
         every: From one time to the next (default: a hundredth of the whole).
         level: The share of measurements that the bands are to hold.
     """
-    check_out(out)
+    check_out(out, starts)
     if (start is None) == (starts is None):
         raise BadUsage("give either --start A=1,B=2 or a file of starts")
     span = until - since

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from pullback.cli._common import BadUsage, as_file, in_one_line, set_up_jax
+from pullback.cli._common import BadUsage, as_file, check_out, in_one_line, set_up_jax
 from pullback.cli._fit_and_save import File
 
 Model = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -20,7 +20,7 @@ def score(model: Model, file: File, out: Out) -> int:
         file: A table with the columns of the model; - reads CSV from standard input.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
     """
-    check_out(out)
+    check_out(out, file)
     set_up_jax()
     from pullback import tasks
 
@@ -40,7 +40,7 @@ def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
         out: The CSV or Parquet file to write; - writes CSV to standard output.
         level: The share of numbers that the band from lower to upper covers.
     """
-    check_out(out)
+    check_out(out, file)
     if not 0 < level < 1:
         raise BadUsage(f"--level must lie between 0 and 1, got {level:g}")
     set_up_jax()
@@ -88,12 +88,6 @@ def show(model: Model) -> int:
     with in_one_line():
         print(tasks.card(tasks.load(model), model))
     return 0
-
-
-def check_out(out: Path) -> None:
-    """Refuse a name that says nothing of the form of the file, before any work."""
-    if str(out) != "-" and out.suffix.lower() not in (".csv", ".parquet", ".pq"):
-        raise BadUsage(f"--out must end in .csv or .parquet, or be - for stdout; got {out}")
 
 
 def told(what: str, out: Path) -> None:

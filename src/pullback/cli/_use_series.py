@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from pullback.cli._common import BadUsage, as_file, in_one_line, set_up_jax
+from pullback.cli._common import BadUsage, as_file, check_out, in_one_line, set_up_jax
 from pullback.cli._fit_and_save import File
-from pullback.cli._use import Model, Out, check_out, told
+from pullback.cli._use import Model, Out, told
 
 if TYPE_CHECKING:
     from pullback.tasks import SeriesModel
@@ -25,7 +25,7 @@ def impute(model: Model, file: File, out: Out, level: float = 0.9) -> int:
         out: The CSV or Parquet file to write; - writes CSV to standard output.
         level: The probability that a value lies in its band.
     """
-    _check(out, level)
+    _check(file, out, level)
     set_up_jax()
     from pullback import tasks
 
@@ -56,7 +56,7 @@ def forecast(
             usual in a series).
         level: The probability that a value lies in its band.
     """
-    _check(out, level)
+    _check(file, out, level)
     if every is not None and not every > 0:
         raise BadUsage(f"--every must be above 0, got {every:g}")
     set_up_jax()
@@ -68,8 +68,8 @@ def forecast(
     return 0
 
 
-def _check(out: Path, level: float) -> None:
-    check_out(out)
+def _check(file: Path, out: Path, level: float) -> None:
+    check_out(out, file)
     if not 0 < level < 1:
         raise BadUsage(f"--level must be above 0 and below 1, got {level:g}")
 

@@ -18,6 +18,7 @@ from pullback.data._long import LongTable as LongTable
 from pullback.data._long import long_table as long_table
 from pullback.data._long import read_long as read_long
 from pullback.data._mixed_table import MixedTable as MixedTable
+from pullback.data._mixed_table import as_labels as as_labels
 from pullback.data._mixed_table import looks_like_dates as looks_like_dates
 from pullback.data._mixed_table import mixed_chunks as mixed_chunks
 from pullback.data._mixed_table import read_mixed as read_mixed

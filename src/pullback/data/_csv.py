@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pullback._near import did_you_mean
+from pullback._names import did_you_mean
 from pullback.data._errors import DataError
 
 _DELIMITERS = ",;\t"

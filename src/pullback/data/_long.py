@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from pullback._near import did_you_mean
+from pullback._names import did_you_mean
 from pullback.data._cells import (
     BadRows,
     Names,

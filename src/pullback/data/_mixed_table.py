@@ -1,6 +1,7 @@
 """A table of the user's own whose columns may be anything: numbers, dates, names, text."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from pullback._names import check_list
 from pullback.data._cells import BadRows, is_date
 from pullback.data._csv import choose_columns, leave_out, to_number
 from pullback.data._errors import DataError
@@ -15,6 +17,7 @@ from pullback.data._sources import Source, open_source
 
 HOLES = ("", "na", "n/a", "nan", "null", "none", "?")
 _ROWS = 65_536
+_CODE = re.compile(r"[+-]?0\d+")
 
 
 class MixedTable(NamedTuple):
@@ -42,6 +45,8 @@ def read_mixed(
     numbers: Sequence[str] | None = None,
     *,
     optional: Sequence[str] = (),
+    others: bool = False,
+    labels: Sequence[str] = (),
 ) -> MixedTable:
     """Read the columns of a table, each as numbers if its cells are such and else as text.
 
@@ -54,6 +59,8 @@ def read_mixed(
         numbers: the names of columns that must be numbers, of which the table is; default all
             columns, of any kind, those without a name too.
         optional: beside them, columns of any kind, where the table has them.
+        others: whether to take the rest too, as text where a cell is no number.
+        labels: columns of classes, where the table has them: text is taken as it stands.
 
     Returns:
         All rows.
@@ -70,26 +77,36 @@ def read_mixed(
         >>> table.column("weight").tolist(), table.column("name").tolist()
         ([68.0, nan], ['ann', 'bob'])
     """
+    for argument, given in (("numbers", numbers), ("optional", optional), ("labels", labels)):
+        check_list(argument, given)
     path = Path(path)
     source = open_source(path, headless=True)
-    wanted = None if numbers is None else [*numbers, *_present(source, numbers, optional)]
+    beside = [*labels, *optional, *(source.names if others else ())]
+    wanted = None if numbers is None else [*numbers, *_present(source, numbers, beside)]
     parts = list(_blocks(path, wanted))
     if not parts:
         raise DataError(path, "expected rows after the header; there is none.")
     names = parts[0][0]
     rows = np.concatenate([np.asarray(numbers) for _, numbers, _ in parts])
-    bad = BadRows(path, source.word, lambda worst: leave_out(names, worst))
+    asked = names if numbers is None else names[: len(numbers)]
+    bad = BadRows(path, source.word, lambda worst: leave_out(asked, worst))
     columns = []
     for place, name in enumerate(names):
         cells = [cell for _, _, cells in parts for cell in cells[place]]
+        if name in labels:
+            columns.append(as_labels(cells))
+            continue
         read = as_numbers if numbers is not None and place < len(numbers) else _typed
+        strict = numbers is None or place < len(numbers) or name in optional
+        read = read if strict else _as_it_is
         columns.append(read(cells, rows.tolist(), name, bad))
     bad.check()
     return MixedTable(names, tuple(columns), rows, path.name)
 
 
 def _present(source: Source, numbers: Sequence[str], optional: Sequence[str]) -> list[str]:
-    return [name for name in optional if name in source.names and name not in numbers]
+    present = [name for name in optional if name in source.names and name not in numbers]
+    return list(dict.fromkeys(present))
 
 
 def mixed_chunks(
@@ -163,6 +180,8 @@ def is_hole(cell: object) -> bool:
 def as_numbers(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
     """Cells as float64, NaN where there is a hole, and a bad row where one is no finite number."""
     quick = _all_numbers(cells)
+    if quick is None:
+        quick = _yes_and_no(cells)
     if quick is not None:
         bad.with_numbers.add(name)
         return quick
@@ -189,6 +208,50 @@ def _all_numbers(cells: Sequence) -> np.ndarray | None:
     return None if marked or not np.isfinite(found).all() else found
 
 
+def _yes_and_no(cells: Sequence) -> np.ndarray | None:
+    """Cells that are True or False, or holes, one and all, as 1 and 0."""
+    words = [None if is_hole(cell) else str(cell).strip().lower() for cell in cells]
+    if not {*words} - {None} or not {*words} <= {"true", "false", None}:
+        return None
+    return np.asarray([np.nan if word is None else word == "true" for word in words], np.float64)
+
+
+def as_labels(cells: Sequence) -> np.ndarray:
+    """Cells that name classes: numbers where all are such, else text, taken as it stands.
+
+    Of numbers a word such as NA is a hole. Of text only an empty cell is one, for None may be a
+    class; and codes such as 01 are text, for 1 may be another.
+
+    Args:
+        cells: text, numbers, yes and no, or None.
+
+    Returns:
+        float64 with NaN for a hole, or text with None for one.
+
+    Example:
+        >>> print(as_labels(["2", "NA", "1"]), as_labels(["mild", "None", ""]))
+        [ 2. nan  1.] ['mild' 'None' None]
+    """
+    whole = [cell for cell in cells if not is_hole(cell)]
+    coded = any(isinstance(cell, str) and _CODE.fullmatch(cell.strip()) for cell in whole)
+    if whole and not coded and _all_numbers(whole) is not None:
+        if not all(isinstance(cell, bool | np.bool_) for cell in whole):
+            return np.asarray([np.nan if is_hole(cell) else float(cell) for cell in cells])
+    text = [None if _is_nothing(cell) else str(cell).strip() for cell in cells]
+    return np.asarray(text, object)
+
+
+def _is_nothing(cell: object) -> bool:
+    return not cell.strip() if isinstance(cell, str) else is_hole(cell)
+
+
+def _as_it_is(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
+    whole = [cell for cell in cells if not is_hole(cell)]
+    numbers = [to_number(str(cell)) for cell in whole]
+    good = all(number is not None and abs(number) < np.inf for number in numbers)
+    return _typed(cells, rows, name, bad) if good else as_text(cells)
+
+
 def as_text(cells: Iterable) -> np.ndarray:
     """Cells as text, None where there is a hole."""
     found = [None if is_hole(cell) else str(cell).strip() for cell in cells]
@@ -201,6 +264,9 @@ def _typed(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.
         # Whole numbers that a float cannot tell apart only name the rows.
         exact = all(str(cell).strip().lstrip("+-").isdigit() for cell in cells)
         return as_text(cells) if exact and np.abs(quick).max(initial=0) > 2**53 else quick
+    yes_and_no = _yes_and_no(cells)
+    if yes_and_no is not None:
+        return yes_and_no
     whole = [cell for cell in cells if not is_hole(cell)]
     good = sum(to_number(str(cell)) is not None for cell in whole)
     if good * 2 > len(whole) or not whole:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from pullback._names import check_list
 from pullback.data._cells import BadRows
 from pullback.data._csv import choose_columns, leave_out, to_number
 from pullback.data._errors import DataError
@@ -76,6 +77,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
         ([[1.71, 68.0], [1.8, 75.0]],
          '1 of 3 rows have holes and were left out (weight in 1); the first are rows 3.')
     """
+    check_list("columns", columns)
     path = Path(path)
     names, rows, cells = _npz(path) if path.suffix.lower() == ".npz" else _cells(path, columns)
     if path.suffix.lower() == ".npz":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pullback._near import did_you_mean
+from pullback._names import did_you_mean
 from pullback.runs import Experiment
 
 # In `paper.toml`, of an experiment that makes its data.

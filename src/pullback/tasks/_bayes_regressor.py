@@ -115,7 +115,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
             y: the number of each; a row with NaN is left out. None where `label` names a column.
         """
         nets.check_settings(self.method, self.max_steps)
-        table, target = with_target(X, y, self.label, self.columns, self.id_column)
+        table, target = with_target(X, y, self.label, self.columns, self.id_column, classes=False)
         taken, self.id_column_, left_out = TableReader(self).fit(
             table, self.columns, self.id_column
         )

@@ -150,7 +150,13 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
     def score(self, X: Any, y: Any = None) -> float:
         """The mean log-density of the rows without holes, in nats: higher is better."""
         found = self.score_samples(X)
-        return float(np.mean(found[~np.isnan(found)]))
+        whole = found[~np.isnan(found)]
+        if not len(whole):
+            raise ValueError(
+                f"none of the {len(found)} rows is whole, so none has a log-density; fill their "
+                "holes, or leave out columns by `columns` when fitting."
+            )
+        return float(np.mean(whole))
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " rows"]:
         """How far a row's log-density is above that of an anomaly; negative for anomalies."""

@@ -11,6 +11,7 @@ from scipy.special import digamma, ndtri
 from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
+from pullback._names import check_list
 from pullback._on_device import on_device
 from pullback.analysis import estimate_mutual_information
 
@@ -118,6 +119,8 @@ def dependence(
     Source: Poole et al., On Variational Bounds of Mutual Information, arXiv 1905.06922; Kraskov,
         Stoegbauer and Grassberger, Estimating Mutual Information, Physical Review E 69 (2004).
     """
+    check_list("x", x)
+    check_list("y", y)
     x, y = [*x], [*y]
     if not x or not y:
         raise ValueError("`x` and `y` must each name a column or more.")

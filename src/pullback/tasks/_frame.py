@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pullback import data
+from pullback._names import check_list
 from pullback.data import MixedTable
 
 _ID = re.compile(r"(.*[_ .-])?(id|idx|index|row|key|no|nr|number|uuid|guid)", re.IGNORECASE)
@@ -28,13 +29,21 @@ def is_frame(x: Any) -> bool:
 
 
 def frame_of(
-    x: Any, numbers: Sequence[str] | None = None, id_column: str | None = None
+    x: Any,
+    numbers: Sequence[str] | None = None,
+    id_column: str | None = None,
+    *,
+    others: bool = False,
 ) -> MixedTable:
-    """The columns of a file, or only some of numbers and the one of ids, or all of a data frame."""
+    """The columns of a file, or only some of numbers and the one of ids, or all of a data frame.
+
+    With `others` what is left of a file is taken as it stands.
+    """
     if isinstance(x, MixedTable):
         return x
     if is_file(x):
-        return data.read_mixed(x, numbers, optional=[] if id_column is None else [id_column])
+        ids = [] if id_column is None else [id_column]
+        return data.read_mixed(x, numbers, optional=ids, others=others)
     names = tuple(map(str, x.columns))
     columns = tuple(_column(x[name]) for name in x.columns)
     return MixedTable(names, columns, np.arange(1, len(x) + 1), f"the {type(x).__name__}")
@@ -54,6 +63,14 @@ def _column(series: Any) -> np.ndarray:
         return np.asarray([np.nan if cell is None else float(cell) for cell in cells], np.float64)
     except (TypeError, ValueError):
         return np.asarray([None if cell is None else str(cell) for cell in cells], object)
+
+
+def labels_in(frame: Any, name: str) -> np.ndarray:
+    """The column of a data frame that names classes."""
+    found = np.asarray(frame[name])
+    if found.dtype.kind in "mM":
+        return _column(found)
+    return data.as_labels([None if _missing(cell) else cell for cell in found.tolist()])
 
 
 def _missing(cell: Any) -> bool:
@@ -87,6 +104,7 @@ def choose(frame: MixedTable, columns: Sequence[str] | None, id_column: str | No
         ValueError: a name is not that of a column, or one that is asked for has no numbers, or none
             is left.
     """
+    check_list("columns", columns)
     asked = None if columns is None else tuple(columns)
     for name in (*(asked or ()), *([] if id_column is None else [id_column])):
         if name not in frame.names:
@@ -96,9 +114,8 @@ def choose(frame: MixedTable, columns: Sequence[str] | None, id_column: str | No
             )
     used, left_out = [], {}
     for name, column in zip(frame.names, frame.columns, strict=True):
-        if asked is None:
-            why = _why_not(name, column, id_column)
-        else:
+        why = _why_not(name, column, id_column)
+        if asked is not None and (name in asked or why != _NAMES):
             why = None if name in asked else "not asked for"
         if why is not None:
             left_out[name] = why

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pullback._names import check_list
+
 from ._frame import frame_of, is_file, is_frame
 
 
@@ -31,6 +33,7 @@ def whole_rows(x: Any, columns: Sequence[Any]) -> Whole:
     Raises:
         ValueError: a column is missing or text, or holds an infinity.
     """
+    check_list("columns", columns)
     if is_file(x) or is_frame(x):
         frame = frame_of(x)
         names, source = tuple(map(str, columns)), frame.source

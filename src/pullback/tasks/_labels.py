@@ -11,13 +11,27 @@ from sklearn.utils.multiclass import check_classification_targets
 from pullback import data
 from pullback.data import MixedTable
 
-from ._frame import frame_of, is_file, is_frame
+from ._frame import frame_of, is_file, is_frame, labels_in
 
 
 def with_target(
-    x: Any, y: Any, label: str | None, columns: Sequence[Any] | None, id_column: str | None
+    x: Any,
+    y: Any,
+    label: str | None,
+    columns: Sequence[Any] | None,
+    id_column: str | None,
+    *,
+    classes: bool,
 ) -> tuple[Any, np.ndarray]:
     """The table without its column of targets, and the targets: y, or the column `label`.
+
+    Args:
+        x: the table.
+        y: the targets, or None.
+        label: the name of their column, or None.
+        columns: the columns asked for.
+        id_column: the column that only names the rows.
+        classes: whether the targets name classes, and are no measured numbers.
 
     Raises:
         ValueError: both are given, or neither, or there is no such column.
@@ -37,8 +51,13 @@ def with_target(
     if isinstance(x, MixedTable) or is_frame(x):
         frame = frame_of(x)
     else:
-        others = [label, *([] if id_column is None else [id_column])]
-        frame = data.read_mixed(x, columns, optional=others)
+        frame = data.read_mixed(
+            x,
+            columns,
+            optional=[*([] if classes else [label]), *([] if id_column is None else [id_column])],
+            others=id_column is None,
+            labels=[label] if classes else [],
+        )
     if label not in frame.names:
         raise ValueError(
             f"there is no column {label!r} in {frame.source}; the columns are "
@@ -51,7 +70,8 @@ def with_target(
         names=tuple(frame.names[place] for place in kept),
         columns=tuple(frame.columns[place] for place in kept),
     )
-    target = frame.column(label)
+    named = classes and not isinstance(x, MixedTable) and is_frame(x)
+    target = labels_in(x, label) if named else frame.column(label)
     whole = target.dtype != object and bool((np.isnan(target) | (target == np.round(target))).all())
     if whole and not np.isnan(target).any():
         target = target.astype(np.int64)

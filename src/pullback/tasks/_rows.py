@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.utils.validation import validate_data
 
+from pullback._names import check_list
 from pullback.data import MixedTable
 
 from ._frame import choose, frame_of, is_file, is_frame, matrix_of
@@ -76,9 +77,10 @@ class TableReader:
 
         What scikit-learn keeps of the columns' number and names is set.
         """
+        check_list("columns", columns)
         if is_file(x) or is_frame(x):
             columns = None if columns is None else [*map(str, columns)]
-            frame = self._frame(x, columns=columns, id_column=id_column)
+            frame = self._frame(x, columns=columns, id_column=id_column, others=id_column is None)
             choice = choose(frame, columns, id_column)
             places = [frame.names.index(name) for name in choice.used]
             if is_file(x):  # of a file only those columns count that are taken
@@ -120,8 +122,10 @@ class TableReader:
             return matrix_of(frame, names)
         return self._array(x, reset=False)[:, list(places)]
 
-    def _frame(self, x: Any, *, columns: Any = None, id_column: str | None = None) -> MixedTable:
-        frame = frame_of(x, columns, id_column)
+    def _frame(
+        self, x: Any, *, columns: Any = None, id_column: str | None = None, others: bool = False
+    ) -> MixedTable:
+        frame = frame_of(x, columns, id_column, others=others)
         for name, column in zip(frame.names, frame.columns, strict=True):
             if column.dtype != object and np.isinf(column).any():
                 row = frame.rows[np.flatnonzero(np.isinf(column))[0]]

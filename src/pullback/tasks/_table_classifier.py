@@ -62,7 +62,7 @@ class AbstractTableClassifier(ClassifierMixin, AbstractTask):
                 known. Left out where `label` names their column.
         """
         self._check_settings()
-        table, target = with_target(X, y, self.label, self.columns, self.id_column)
+        table, target = with_target(X, y, self.label, self.columns, self.id_column, classes=True)
         taken, self.id_column_, left_out = TableReader(self).fit(
             table, self.columns, self.id_column
         )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pullback._names import check_list
 from pullback.data import IrregularSeries, MixedTable, looks_like_dates
 
 from ._frame import frame_of, is_file, is_frame
@@ -136,6 +137,7 @@ def _of_table(
         named = list(dict.fromkeys(labels))
         place = {name: number for number, name in enumerate(named)}
         groups = np.asarray([place[label] for label in labels])
+    check_list("columns", columns)
     if columns is None and set(_LONG) <= set(frame.names):
         names, ys, left_out = _spread_out(frame)
     else:

@@ -1,7 +1,8 @@
-"""The known word that somebody may have meant."""
+"""Names that somebody gives: a word that is not known, and text where a list belongs."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -15,3 +16,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     by_case = {each.lower(): each for each in known}
     near = difflib.get_close_matches(word.lower(), by_case, n=1)
     return f"; did you mean {by_case[near[0]]!r}?" if near else ""
+
+
+def check_list(argument: str, names: Sequence[Any] | None) -> None:
+    """Raise for text where a list of names belongs: its letters would be taken for names."""
+    if isinstance(names, str):
+        raise ValueError(f"`{argument}` must be a list of names, got {names!r}; write [{names!r}].")

@@ -1,0 +1,108 @@
+"""Classes as they are written: in a file, in a data frame, and what is a hole among them."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from pullback import data, tasks
+from pullback.tasks._labels import labels_of, with_target
+
+CASES = [
+    (["01", "1", "01"], ["01", "1", "01"]),
+    (["1", "2", "NA"], [1.0, 2.0, np.nan]),
+    (["1", "-1", "2.0"], [1, -1, 2]),
+    (["None", "mild", "NA"], ["None", "mild", "NA"]),
+    (["mild", "", "severe"], ["mild", None, "severe"]),
+    (["True", "False", "True"], ["True", "False", "True"]),
+]
+
+
+@pytest.mark.parametrize(("cells", "wanted"), CASES)
+@pytest.mark.parametrize("kind", ["csv", "parquet", "pandas", "polars"])
+def test_classes_are_read_alike_from_files_and_frames(kind, cells, wanted, tmp_path):
+    bare = [None if cell == "" else cell for cell in cells]
+    if {*cells} == {"True", "False"} and kind != "csv":
+        bare = [cell == "True" for cell in cells]
+    columns = {"a": [1.0, 2.0, 4.0], "kind": bare}
+    table = {"pandas": pd.DataFrame, "polars": pl.DataFrame}.get(kind, tmp_path.joinpath)(
+        f"t.{kind}" if kind in ("csv", "parquet") else columns
+    )
+    if kind == "csv":
+        table.write_text("a,kind\n" + "".join(f"{k},{cell}\n" for k, cell in enumerate(cells)))
+    elif kind == "parquet":
+        pd.DataFrame(columns).to_parquet(table)
+    rest, target = with_target(table, None, "kind", None, None, classes=True)
+    assert rest.names == ("a",)
+    texts = any(isinstance(cell, str) for cell in wanted)
+    wanted = np.asarray(wanted, object if texts else None)
+    assert target.dtype == wanted.dtype
+    np.testing.assert_array_equal(target, wanted)
+
+
+def test_codes_are_classes_of_their_own():
+    assert labels_of(np.asarray(["01", "1", None], object)).classes.tolist() == ["01", "1"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "pandas"])
+def test_true_and_false_are_the_numbers_one_and_zero(kind, tmp_path):
+    x = np.random.default_rng(0).normal(size=60)
+    frame = pd.DataFrame({"a": x + 2 * (x > 0), "b": x > 0, "c": np.round(10 * x)})
+    if kind == "csv":
+        frame.to_csv(tmp_path / "t.csv", index=False)
+        table = data.read_mixed(tmp_path / "t.csv")
+        np.testing.assert_array_equal(table.column("b"), x > 0)
+    given = frame if kind == "pandas" else tmp_path / "t.csv"
+    model = tasks.FlowDensity(max_steps=0, random_state=0).fit(given)
+    assert model.columns_ == ("a", "b", "c")
+    first = model.score_samples(given)
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    if kind == "csv":
+        tasks.score_file(model, tmp_path / "new.csv", tmp_path / "s.csv")
+        scored = pd.read_csv(tmp_path / "s.csv")["log_density"]
+        np.testing.assert_allclose(scored, first, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["csv", "pandas"])
+@pytest.mark.parametrize("columns", [["a", "b"], None])
+def test_the_column_of_names_is_found_whichever_columns_are_taken(columns, kind, tmp_path):
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    frame = pd.DataFrame(x, columns=["a", "b"])
+    frame.insert(0, "name", [f"r{k}" for k in range(30)])
+    frame["messy"] = ["?!", *range(29)]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    if columns is None:
+        frame = frame.drop(columns="messy")
+        frame.to_csv(tmp_path / "t.csv", index=False)
+    given = frame if kind == "pandas" else tmp_path / "t.csv"
+    model = tasks.FlowDensity(columns=columns, max_steps=0, random_state=0).fit(given)
+    assert (model.id_column_, model.columns_) == ("name", ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda file: tasks.FlowDensity(columns="ab").fit(file),
+        lambda file: tasks.FlowDensity(columns="ab").fit(np.zeros((9, 2))),
+        lambda file: tasks.EnergyClassifier(columns="ab", label="c").fit(file),
+        lambda file: tasks.BayesianNetRegressor(columns="ab", label="c").fit(pd.read_csv(file)),
+        lambda file: tasks.DynamicsModel(columns="ab").fit(file),
+        lambda file: tasks.dependence(file, "ab", ["c"]),
+        lambda file: tasks.goodness_of_fit(file, columns="ab"),
+        lambda file: data.read_table(file, "ab"),
+        lambda file: data.read_mixed(file, "ab"),
+    ],
+)
+def test_text_where_a_list_of_names_belongs_is_refused(ask, tmp_path):
+    (tmp_path / "t.csv").write_text("t,a,b,c\n" + "".join(f"{k},{k},2,3\n" for k in range(30)))
+    with pytest.raises(ValueError, match=r"must be a list of names, got 'ab'; write \['ab'\]"):
+        ask(tmp_path / "t.csv")
+
+
+def test_rows_that_all_have_holes_have_no_score():
+    rng = np.random.default_rng(0)
+    model = tasks.FlowDensity(max_steps=0, random_state=0).fit(rng.normal(size=(30, 2)))
+    bad = np.asarray([[np.nan, 1.0], [2.0, np.nan]])
+    assert np.isnan(model.score_samples(bad)).all()
+    with pytest.raises(ValueError, match="none of the 2 rows is whole"):
+        model.score(bad)
