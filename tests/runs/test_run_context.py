@@ -216,6 +216,18 @@ def test_resuming_gives_the_result_of_an_unbroken_run(tmp_path, stop_at):
     assert sorted(calls) == sorted(["a", "b", "b-inner", "c"] + ["b"] * (stop_at == "b-inner"))
 
 
+@pytest.mark.parametrize("gone", ["a", "b", "b-inner"])
+def test_a_picture_that_was_taken_away_is_drawn_again(tmp_path, gone):
+    _recipe(Context(tmp_path / "unbroken"), [])
+    _recipe(Context(tmp_path / "run"), [])
+    (tmp_path / "run" / "figures" / f"{gone}.png").unlink()
+    calls = []
+    _recipe(Context(tmp_path / "run", resume=True), calls)
+    assert _all_files(tmp_path / "run") == _all_files(tmp_path / "unbroken")
+    # What lies in a stage is part of it, and its own stages come back.
+    assert calls == {"a": ["a"], "b": ["b"], "b-inner": ["b", "b-inner"]}[gone]
+
+
 def test_without_resume_old_stages_are_not_read(tmp_path):
     assert Context(tmp_path).stage("s", lambda: 1) == 1
     assert Context(tmp_path).stage("s", lambda: 2) == 2

@@ -158,8 +158,8 @@ class Context:
             ValueError: The name is used twice, or the stage's file is damaged.
         """
         path = self.root / "stages" / f"{self._claim_name('stage', name)}.npz"
-        if self.resume and path.exists():
-            kept = load_stage(path)
+        kept = load_stage(path) if self.resume and path.exists() else None
+        if kept is not None and self._has_pictures(kept["contents"]):
             self.contents += kept["contents"]
             self._names |= set(kept["names"])
             self._append_metrics(kept["rows"])
@@ -168,6 +168,10 @@ class Context:
                 made["result"] = function(*args)
             kept = save_stage(path, made)
         return kept["result"]
+
+    def _has_pictures(self, contents: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether no picture of a stage was taken away since; else the stage runs again."""
+        return all((self.root / part["file"]).exists() for part in contents if "file" in part)
 
     @contextmanager
     def _collected(self) -> Iterator[dict[str, Any]]:
