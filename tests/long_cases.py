@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-EACH, FIRST = 0.3, 2.5
+EACH, FIRST = 0.2, 1.75
 # What `make test` is never without: a run of each paper, that a saved model is what was fitted, and
 # that a trained flow is a density.
 ALL_OF = (
