@@ -43,7 +43,7 @@ def kill_after(process, folder, count, wait):
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
-        ("taynode", ["--iterations", "400", "--seeds", "2"]),
+        ("beta-tcvae", ["--steps", "300"]),
         ("cnf", ["--iterations", "200"]),
         ("sde-bnn", ["--iterations", "60"]),
     ],
