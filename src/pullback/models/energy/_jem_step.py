@@ -124,7 +124,7 @@ class JEMStep(eqx.Module):
         >>> step = JEMStep(optax.adam(1e-3))
         >>> state = step.init(model, ReplayBuffer.init(BoxStart((2,)), 64, key=jax.random.key(1)))
         >>> batch = (jnp.zeros((8, 2)), jnp.zeros(8, int))
-        >>> state, metrics = step(state, batch, key=jax.random.key(2))
+        >>> state, metrics = eqx.filter_jit(step)(state, batch, key=jax.random.key(2))
         >>> sorted(metrics)
         ['accuracy', 'cross_entropy', 'diverged', 'gap', 'log_density', 'loss', 'sample_size']
 

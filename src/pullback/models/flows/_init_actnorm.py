@@ -33,7 +33,7 @@ def init_actnorm(
 
     Example:
         >>> import jax, jax.numpy as jnp, pullback as pb
-        >>> flow = pb.models.flows.residual_flow(2, blocks=3, width=8, key=jax.random.key(0))
+        >>> flow = pb.models.flows.residual_flow(2, blocks=1, width=8, key=jax.random.key(0))
         >>> x = 5 + 2 * jax.random.normal(jax.random.key(1), (500, 2))
         >>> z, _ = init_actnorm(flow, x).inverse_and_log_det(x)
         >>> bool(jnp.allclose(z.mean(0), 0, atol=1e-4) & jnp.allclose(z.std(0), 1, atol=1e-4))

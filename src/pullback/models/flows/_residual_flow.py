@@ -77,8 +77,8 @@ class ResidualFlow(AbstractFlow):
 
     Example:
         >>> import jax, jax.numpy as jnp, pullback as pb
-        >>> flow = pb.models.flows.residual_flow(2, blocks=3, width=8, key=jax.random.key(0))
-        >>> x = flow.sample(jax.random.key(1), (5,))
+        >>> flow = pb.models.flows.residual_flow(2, blocks=1, width=8, key=jax.random.key(0))
+        >>> x = jax.random.normal(jax.random.key(1), (5, 2))
         >>> z, log_det = flow.inverse_and_log_det(x)
         >>> bool(jnp.allclose(flow.log_prob(x), flow.base.log_prob(z) + log_det))
         True
