@@ -5,22 +5,22 @@ weights. Here what training comes to in the end is a linear system, so every ans
 a true value beside it; and so have grids, chance and Bayesian optimisation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pullback.data import digits
 from pullback.recipes._kit.checks import check_above_zero
 from pullback.recipes.hypernet_hpo import measure, show
+from pullback.recipes.hypernet_hpo.claims import Found, losses, weight_claims
 from pullback.recipes.hypernet_hpo.models import Problem, problem_of
 from pullback.runs import Claim, Context
 
 
 @dataclass(frozen=True)
 class Config:
-    seeds: int = 3
+    seeds: int = 4
     """Splits of the digits into training, validation and test images."""
     train_rows: int = 100
     """Images to train on."""
@@ -42,6 +42,10 @@ class Config:
     """Noise in the log-decays of every weight, while they are tuned."""
     no_scale: float = 1e-5
     """As good as none: the paper's."""
+    problems: int = 20
+    """Small regressions whose one decay is tuned with noise and without."""
+    drift_steps: int = 2000
+    """Steps of that decay."""
     rank: int = 10
     """Of the factored response to a decay of every weight."""
     warmup: int = 1000
@@ -75,11 +79,13 @@ def run(config: Config, context: Context) -> list[Claim]:
                 )
             }
         )
+    drift = context.stage("drift", measure.drift, config, context.seeds(config.problems))
     show.draw_losses(context, found)
     show.draw_predictions(context, found)
     show.draw_decays(context, found[0]["weights"]["diagonal"]["hyper"])
     show.tables(context, found)
-    return _claims(config, found)
+    headline, factored = weight_claims(found)
+    return [*headline, *_claims(config, found), *factored, _without_noise(drift)]
 
 
 def _split(config: Config, seed: int) -> Problem:
@@ -88,41 +94,23 @@ def _split(config: Config, seed: int) -> Problem:
     )
 
 
-def _claims(config: Config, found: Sequence[Mapping[str, Any]]) -> list[Claim]:
-    def of(part: str, way: str, which: str = "validation") -> np.ndarray:
-        return np.array([float(each[part][way][which]) for each in found])
-
+def _claims(config: Config, found: Found) -> list[Claim]:
     def missed(way: str) -> np.ndarray:
         parts = [each["classes"] for each in found]
         return np.array([np.mean(np.abs(part[way] - part["true"])) for part in parts])
 
-    tuned, one = of("weights", "diagonal"), of("classes", "one decay")
-    on_test = of("classes", "one decay", "test") - of("weights", "diagonal", "test")
-    count = found[0]["weights"]["diagonal"]["hyper"].size
+    tuned = losses(found, "weights", "diagonal")
     return [
         Claim.over_seeds(
-            f"A decay for each of {count} weights, tuned in one run: validation loss below that of "
-            "the best single decay",
-            one - tuned,
-            at_least=0.01,
-            reference="0: one decay for all, the best of 81 values",
-        ),
-        Claim.over_seeds(
-            "The same on test images",
-            on_test,
-            at_least=0.005,
-            reference="0: one decay for all, the best of 81 values",
-        ),
-        Claim.over_seeds(
-            f"Random search over the {count} decays at equal cost ends above that run",
-            of("rivals", "random search") - tuned,
+            "Random search over the same decays at equal cost ends above that run",
+            losses(found, "rivals", "random search") - tuned,
             at_least=0.02,
             reference=f"0: that run; {config.trials} trials cost as many gradients",
         ),
         Claim.over_seeds(
             "Bayesian optimisation of a decay for each class, with as many trainings, ends above "
             "that run",
-            of("rivals", "Bayesian optimisation") - tuned,
+            losses(found, "rivals", "Bayesian optimisation") - tuned,
             at_least=0.01,
             reference="0: that run; a Gaussian process, expected improvement",
         ),
@@ -136,31 +124,30 @@ def _claims(config: Config, found: Sequence[Mapping[str, Any]]) -> list[Claim]:
         Claim.over_seeds(
             "Decays of the classes tuned through it are as good as the optimum (difference in "
             "loss)",
-            of("classes", "tuned") - of("classes", "optimum"),
+            losses(found, "classes", "tuned") - losses(found, "classes", "optimum"),
             at_most=0.002,
             reference="0: tuned through the exact best response",
         ),
-        Claim.over_seeds(
-            f"When not to: with a Jacobian of rank {config.rank} in place of a diagonal one the "
-            "loss ends above that of the best single decay",
-            of("weights", "factored") - one,
-            at_least=0.01,
-            reference="0: one decay for all; the paper reports that its factored form falls short",
-        ),
-        Claim.over_seeds(
-            "When not to: without noise to learn the slope from, the decays run away (loss over "
-            "that of the optimum)",
-            of("weights", "without noise") / of("weights", "optimum"),
-            at_least=3,
-            reference="1: the optimum of all decays; the paper's noise is 1e-5, its code's 0",
-        ),
     ]
+
+
+def _without_noise(found: Mapping[str, np.ndarray]) -> Claim:
+    ratios = found["without"]
+    return Claim(
+        f"When not to: without noise to learn the slope from, one decay of {len(ratios)} small "
+        "regressions runs away in some (loss over that of the optimum, the worst)",
+        value=float(np.max(ratios)),
+        at_least=3,
+        reference=f"{np.max(found['with noise']):.2f}: the worst with noise; the paper's noise is "
+        "1e-5, its code's 0",
+    )
 
 
 PRESETS = {
     "smoke": Config(
         seeds=1, train_rows=20, validation_rows=40, width=4, fit_steps=20, draws=2, runs=5,
         held_out=20, through_steps=20, rank=2, warmup=10, steps=20, trial_steps=30,
+        problems=2, drift_steps=20,
     ),
     "desk": Config(),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """What the recipe `hypernet-hpo` measures."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ from pullback.recipes.hypernet_hpo.models import (
     inner,
     outer,
     outer_losses,
+    regression,
 )
 
 # Log-decays: the range of everything but the per-weight runs, and where those start.
@@ -86,7 +88,15 @@ def surrogates(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
     }
 
 
-def decay_of_every_weight(problem: Problem, config: Any, seed: int) -> dict[str, Any]:
+def one_decay(problem: Problem) -> dict[str, Array]:
+    """One decay for all weights, the best of a grid."""
+    found = [_losses(log_decay, problem) for log_decay in np.linspace(LOW, HIGH, 81)]
+    return min(found, key=lambda each: float(each["validation"]))
+
+
+def decay_of_every_weight(
+    problem: Problem, config: Any, seed: int, batch_size: int | None = None
+) -> dict[str, Any]:
     """Hyperparameters as many as weights, tuned in one run each, and the optimum."""
     shape, key = (problem.dim, CLASSES), jr.key(seed)
     zeros, start = _full(shape, 0), _full(shape, START)
@@ -94,16 +104,12 @@ def decay_of_every_weight(problem: Problem, config: Any, seed: int) -> dict[str,
     factored = made(LinearResponse, zeros, start, config.rank, key=jr.fold_in(key, 1))
     exact = ExactResponse(start, problem.train)
     found: dict[str, Any] = {"start": _losses(start, problem)}
-    for name, response, scale in (
-        ("diagonal", diagonal, config.scale),
-        ("factored", factored, config.scale),
-        ("without noise", diagonal, config.no_scale),
-    ):
+    for name, response in (("diagonal", diagonal), ("factored", factored)):
         response, info = tune_with_response(
             response, inner, outer, problem.train, problem.validation,
             optimiser=falling(1e-2, config.warmup + config.steps),
-            hyper_optimiser=falling(1e-2, config.steps), scale=scale, samples=config.draws,
-            warmup=config.warmup, outer_steps=config.steps,
+            hyper_optimiser=falling(1e-2, config.steps), scale=config.scale, samples=config.draws,
+            warmup=config.warmup, outer_steps=config.steps, batch_size=batch_size,
             progress=False, key=key,
         )  # fmt: skip
         found[name] = _losses(response.centre, problem) | {
@@ -113,6 +119,33 @@ def decay_of_every_weight(problem: Problem, config: Any, seed: int) -> dict[str,
         }
     optimum = _tuned(exact, start, problem, config.through_steps)
     return found | {"optimum": _losses(optimum, problem)}
+
+
+def drift(config: Any, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+    """One decay of a small regression, tuned with noise and without: the loss over the optimum's.
+
+    Which way it goes without noise is chance, so there are many of them.
+    """
+    found: dict[str, list[float]] = {"with noise": [], "without": []}
+    grid = jnp.asarray(np.linspace(LOW, -LOW, 161), float)
+    for seed in seeds:
+        problem = regression(seed)
+        exact = ExactResponse(_full((), 0), problem.train)
+        best = float(jnp.min(outer_losses(exact, grid, problem.validation)))
+        for name, scale in (("with noise", config.scale), ("without", config.no_scale)):
+            response, _ = tune_with_response(
+                made(LinearResponse, _full((problem.dim, 1), 0), _full((), START)), inner, outer,
+                problem.train, problem.validation, optimiser=optax.adam(1e-2),
+                hyper_optimiser=optax.adam(1e-2), scale=scale, samples=4,
+                warmup=config.warmup, outer_steps=config.drift_steps, progress=False,
+                key=jr.key(seed),
+            )  # fmt: skip
+            found[name].append(float(_end(exact, response.centre, problem)) / best)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def _end(exact: ExactResponse, hyper: Any, problem: Problem) -> Array:
+    return outer_losses(exact, jnp.asarray(hyper, float)[None], problem.validation)[0]
 
 
 def rivals(problem: Problem, config: Any, seed: int) -> dict[str, Any]:

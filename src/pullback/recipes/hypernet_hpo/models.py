@@ -48,6 +48,18 @@ def problem_of(images: Split, train_rows: int, validation_rows: int) -> Problem:
     )
 
 
+def regression(seed: int) -> Problem:
+    """Forty rows of eight columns and one target, half of whose variance and more is signal."""
+    rng = np.random.default_rng(seed)
+    true = rng.normal(size=(8, 1))
+
+    def rows(count: int) -> Rows:
+        x = rng.normal(size=(count, 8))
+        return jnp.asarray(x, float), jnp.asarray(x @ true + rng.normal(size=(count, 1)), float)
+
+    return Problem(rows(40), rows(200), rows(200))
+
+
 def outer(
     weights: Float[Array, "dim classes"], hyper: Array, batch: Rows, *, key: PRNGKeyArray | None
 ) -> tuple[Array, dict[str, Array]]:

@@ -1,15 +1,11 @@
 """The pictures and tables of the recipe `hypernet-hpo`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
 
 from pullback.plots import PALETTE, figure
+from pullback.recipes.hypernet_hpo.claims import Found, losses
 from pullback.runs import Context
-
-Found = Sequence[Mapping[str, Any]]
 
 # The ways to choose decays, by the stage that measured them: name, hyperparameters.
 _WAYS = {
@@ -20,14 +16,9 @@ _WAYS = {
     ("classes", "optimum"): ("the optimum by class", "10"),
     ("rivals", "random search"): ("random search", "all"),
     ("weights", "factored"): ("in one run, factored response", "all"),
-    ("weights", "without noise"): ("in one run, without noise", "all"),
     ("weights", "diagonal"): ("in one run, diagonal response", "all"),
     ("weights", "optimum"): ("the optimum of every weight", "all"),
 }
-
-
-def _losses(found: Found, part: str, way: str, which: str) -> np.ndarray:
-    return np.array([float(each[part][way][which]) for each in found])
 
 
 def draw_losses(context: Context, found: Found) -> None:
@@ -35,20 +26,19 @@ def draw_losses(context: Context, found: Found) -> None:
     fig, ax = figure(width=8.0, height=4.2)
     for place, (part, way) in enumerate(_WAYS):
         for which, colour, shift in (("validation", PALETTE[0], -0.12), ("test", PALETTE[1], 0.12)):
-            values = _losses(found, part, way, which)
+            values = losses(found, part, way, which)
             label = which if place == 0 else None
             at = np.full(len(values), place + shift)
             ax.plot(values, at, "o", color=colour, alpha=0.75, label=label)
     ax.set_yticks(range(len(_WAYS)), [name for name, _ in _WAYS.values()])
     ax.invert_yaxis()
-    ax.set(xscale="log", xlabel="held-out loss, half the squared error (log scale)")
+    ax.set(xlabel="held-out loss, half the squared error")
     ax.legend(fontsize=9)
     context.figure(
         "losses",
         fig,
         "What training comes to in the end at the decays that each way chose; a dot a split of the "
-        "digits. A decay for every weight, tuned in one run, is better than any decay by class, on "
-        "test images too.",
+        "digits. A decay for every weight, tuned in one run, comes below every choice by class.",
     )
 
 
@@ -69,7 +59,7 @@ def draw_predictions(context: Context, found: Found) -> None:
     middle.plot(first["path"], first["path_response"], "--", color=PALETTE[0], label="response")
     middle.set(xlabel="log-decay, the same for all classes", ylabel="validation loss")
     middle.legend(fontsize=9)
-    for number, way in enumerate(("diagonal", "factored", "without noise")):
+    for number, way in enumerate(("diagonal", "factored")):
         run = found[0]["weights"][way]
         right.plot(run["step"], run["curve"], color=PALETTE[number], label=way, linewidth=1.2)
     right.set(xlabel="training steps", ylabel="validation loss", yscale="log")
@@ -105,7 +95,7 @@ def draw_decays(context: Context, hyper: Float[np.ndarray, "dim classes"]) -> No
 
 def tables(context: Context, found: Found) -> None:
     """The numbers of the pictures."""
-    mean = lambda *which: float(np.mean(_losses(found, *which)))
+    mean = lambda *which: float(np.mean(losses(found, *which)))
     context.table(
         "losses",
         ["way to choose the decays", "how many", "validation", "test"],
