@@ -1,5 +1,6 @@
-"""An inverse and a hypergradient of one's own, from public names alone."""
+"""An inverse, a hypergradient and a response of one's own, from public names alone."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,3 +71,43 @@ def test_a_hypergradient_of_ones_own_tunes_as_the_librarys():
     ]  # fmt: skip
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
     assert found[0] < 0.4
+
+
+class Bent(pb.bilevel.AbstractResponse):
+    """Weights on a bent path along one hyperparameter, from one end to another."""
+
+    low: jax.Array
+    high: jax.Array
+    centre: jax.Array
+
+    def __call__(self, hyper):
+        share = jax.nn.sigmoid(hyper)
+        return (1 - share) * self.low + share * self.high
+
+    def recentred(self, hyper):
+        return eqx.tree_at(lambda r: r.centre, self, hyper)
+
+
+def test_a_response_of_ones_own_is_tuned_as_the_librarys():
+    def inner(w, hyper, batch, *, key):
+        return ridge.inner(w, hyper * jnp.ones(ridge.D), batch, key=key)
+
+    zeros, start = jnp.zeros(ridge.D), jnp.asarray(2.0)
+    found = [
+        pb.bilevel.tune_with_response(
+            response, inner, ridge.outer, ridge.TRAIN, ridge.VALIDATION,
+            optimiser=optax.adam(0.03), hyper_optimiser=optax.adam(0.03), samples=4, warmup=200,
+            outer_steps=400, progress=False, key=jax.random.key(0),
+        )[0]
+        for response in (Bent(zeros, zeros, start), pb.bilevel.LinearResponse(zeros, start))
+    ]  # fmt: skip
+    best = min(
+        float(
+            ridge.outer(ridge.solution(np.full(ridge.D, log)), None, ridge.VALIDATION, key=None)[0]
+        )
+        for log in np.linspace(-8, 3, 100)
+    )
+    for response in found:
+        w = ridge.solution(np.full(ridge.D, response.centre))
+        assert ridge.outer(w, None, ridge.VALIDATION, key=None)[0] < 1.02 * best
+        np.testing.assert_allclose(response(response.centre), w, atol=0.1)

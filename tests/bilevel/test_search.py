@@ -95,6 +95,17 @@ def test_sobol_fills_the_space_and_whole_numbers_are_whole():
         assert sorted((share * 16).astype(int).tolist()) == list(range(16))
 
 
+def test_arrays_of_numpy_do_and_what_is_no_array_stays():
+    model = {"w": np.zeros(4), "act": jax.nn.relu, "rate": 0.5, "on": True}
+    ends = [{"decay": np.asarray([low, low])} for low in (-4.0, 0.0)]
+    found = search(
+        model, *ends, inner, outer, jax.tree.map(np.asarray, TRAIN), HELD, trials=1, steps=2,
+        optimiser=optax.sgd(0.1), progress=False, key=jr.key(0),
+    )  # fmt: skip
+    assert (found.model["rate"], found.model["on"]) == (0.5, True)
+    assert jnp.all(found.model["w"] != 0)
+
+
 def test_trials_that_fail_come_last():
     high = eqx.tree_at(lambda h: h["rate"], HIGH, Positive(20.0))
     low = eqx.tree_at(lambda h: h["rate"], LOW, Positive(1e-4))

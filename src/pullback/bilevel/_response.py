@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback._inputs import positive
 from pullback._key import checked_key
-from pullback.bilevel._checks import check_hyper
+from pullback.bilevel._checks import as_arrays, check_hyper
 
 
 class AbstractResponse(eqx.Module):
@@ -367,9 +367,9 @@ def check_response(response: object) -> None:
         )
 
 
-def checked_hyper(hyper: PyTree) -> PyTree:
+def checked_hyper(hyper: PyTree, *, name: str = "hyper") -> PyTree:
     """`hyper` with arrays of JAX's alone, once it has proved to be what can be tuned."""
-    check_hyper(hyper)
+    check_hyper(hyper, name=name)
     # With its dtype: one that is weak would change along a training.
     array = lambda leaf: jnp.asarray(leaf, leaf.dtype)
-    return jax.tree.map(lambda leaf: array(leaf) if eqx.is_array(leaf) else leaf, hyper)
+    return jax.tree.map(lambda leaf: array(leaf) if eqx.is_array(leaf) else leaf, as_arrays(hyper))

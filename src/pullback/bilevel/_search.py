@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback._traced import compiled
-from pullback.bilevel._checks import check_apart, check_hyper, check_losses, value_of
+from pullback.bilevel._checks import as_arrays, check_apart, check_losses, value_of
 from pullback.bilevel._hypergradient import Problem
 from pullback.bilevel._hyperparameters import values
+from pullback.bilevel._response import checked_hyper
 from pullback.bilevel._streams import streams_of
 from pullback.train import TrainingInfo, apply_gradient, iterate
 
@@ -151,14 +152,13 @@ def search(
     """
     key = checked_key(key)
     check_losses(inner, outer)
-    check_hyper(low, name="low")
-    check_hyper(high, name="high")
+    low, high = checked_hyper(low, name="low"), checked_hyper(high, name="high")
     check_apart(train, validation)
     positive(trials=trials, steps=steps)
     draw_key, key = jr.split(key)
     hypers = _between(low, high, _unit_cube(method, trials, _size(low), draw_key))
     step = _Step(Problem(inner, outer, optimiser))
-    arrays, rest = eqx.partition(jax.tree.map(_array, model), eqx.is_array)
+    arrays, rest = eqx.partition(as_arrays(model), eqx.is_array)
     begin = lambda hyper: step.start(eqx.combine(arrays, rest), hyper)
     state, info = iterate(
         step, eqx.filter_vmap(begin)(hypers), streams_of({"train": (train, batch_size)}),
