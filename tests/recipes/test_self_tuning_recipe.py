@@ -63,7 +63,8 @@ def test_the_three_parts_share_no_image():
     [
         ({"constants": (0.2, 0.1)}, "constants must be 2 or more numbers that rise"),
         ({"constants": (0.2, 0.96)}, "below 0.95"),
-        ({"other": 0.4}, "other must be one of constants, got 0.4"),
+        ({"start": 0.01}, "start and other must be two of constants, got 0.01 and 0.01"),
+        ({"other": 0.4}, "start and other must be two of constants, got 0.5 and 0.4"),
         ({"cutout": 7}, "cutout must be at most 6, got 7"),
         ({"evaluations": 7}, "evaluations must divide steps, got 7"),
         ({"seeds": 0}, "seeds must be at least 1"),

@@ -41,10 +41,13 @@ class Config:
     hyper_rate: float = 0.03
     """Learning rate of the hyperparameters."""
     constants: tuple[float, ...] = (0.01, 0.05, 0.2, 0.35, 0.5, 0.65)
-    """Dropout rates that are held constant, rising, each the same for all layers; the first is
-    where the runs start that are to find better ones."""
-    other: float = 0.5
-    """Where other runs start, one of the constants."""
+    """Dropout rates that are held constant, rising, each the same for all layers."""
+    start: float = 0.5
+    """Where runs start that are to find better rates: a bad one of the constants."""
+    other: float = 0.01
+    """Where others start, on the other side: another one."""
+    scale: float = 1.0
+    """Scale of the perturbations at the start: 0.5 sees too little of what lies around 0.01."""
     cutout: int = 5
     """Side, in pixels, of the square that is cut out of each image where a run starts that tunes
     it."""
@@ -58,8 +61,9 @@ class Config:
     def __post_init__(self):
         check_above_zero(self)
         check_rising(self, "constants", count=2, above=0, below=LARGEST)
-        if self.other not in self.constants:
-            raise ValueError(f"other must be one of constants, got {self.other}")
+        if not {self.start, self.other} <= set(self.constants) or self.start == self.other:
+            starts = f"{self.start} and {self.other}"
+            raise ValueError(f"start and other must be two of constants, got {starts}")
         if not self.cutout <= self.largest_cutout:
             raise ValueError(f"cutout must be at most {self.largest_cutout}, got {self.cutout}")
         if self.steps % self.evaluations:
@@ -158,7 +162,8 @@ def tuned(
     def run(seed: int, train: Labelled, held_out: Labelled, settings: dict[str, Any]) -> Any:
         net, _, info = fit_self_tuning(
             first_net(config, data, seed), start, inner, outer, train, held_out,
-            hyper_optimiser=optax.adam(config.hyper_rate), warm_up=config.steps // 20, **settings,
+            hyper_optimiser=optax.adam(config.hyper_rate), warm_up=config.steps // 20,
+            scale=config.scale, **settings,
         )  # fmt: skip
         return net, info.training, info.schedule
 

@@ -47,7 +47,7 @@ def draw_losses(
     fig, axes = figure(1, 2, width=9.0, height=3.8)
     steps = tuned[0]["steps"]
     shown = {
-        f"tuned, from {config.constants[0]:g}": tuned,
+        f"tuned, from {config.start:g}": tuned,
         **{f"constant, {rate:g}": rows for rate, rows in constants.items()},
     }
     for colour, (name, rows) in zip(PALETTE * 2, shown.items(), strict=False):
