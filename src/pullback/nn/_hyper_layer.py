@@ -28,8 +28,8 @@ class AbstractHyperLayer(eqx.Module):
         gate: $\lambda$, or where `centred` how far hyperparameters are from where they stand;
             zeros at first. The leading axes, if any, are those that all of its arrays have.
         centred: which of the two the gate is; static.
-        at_zero: False; `linearised` makes it True. The gate is then 0 whatever stands there, and
-            is only differentiated: products with it may be left out (see `opened`).
+        at_zero: a leaf, False at first; `linearised` makes it True. The gate is then 0, whatever
+            stands there, and only differentiated: what it would multiply may be left out.
     """
 
     general: eqx.AbstractVar[Any]
