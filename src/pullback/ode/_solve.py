@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
 
-from pullback._clock import Clock
 from pullback._lanes import select, zeros_like
 from pullback._modes import refuse_forward, refuse_reverse, refuse_times
 
 from ._adjoint import AbstractAdjoint, Pulled, checked_cotangent, checked_gradient, split
 from ._control import Norm, PIDController, rms_norm
+from ._differentiable import Given, Static, differentiable, outputs
 from ._diffrax import solve_with_diffrax
-from ._method import Method, Path
+from ._method import Path
 from ._problem import Problem, problem_of
 from ._replay import Replay
 from ._result import Result, Solution, Stats, raise_if_failed
@@ -235,93 +235,9 @@ def _solve(problem: Problem) -> _Answer:
     if method is None:
         return _solve_with_diffrax(problem)
     inputs = refuse_forward((problem.field.params, problem.y0, problem.ts), problem.adjoint)
-    field = _Static(problem.field.over_lanes(problem.per_sample))
-    path = _differentiable(inputs, method, problem.adjoint, problem.clock, field)
+    field = Static(problem.field.over_lanes(problem.per_sample))
+    path = differentiable(inputs, method, problem.adjoint, problem.clock, field)
     return _answer(problem, path)
-
-
-class _Static(eqx.Module):
-    """A callable that is not looked into."""
-
-    value: Callable = eqx.field(static=True)
-
-
-class _Given(eqx.Module):
-    """A field of those parameters that the others leave."""
-
-    field: _Static
-    rest: PyTree
-
-    def __call__(self, t: Array, y: PyTree, wanted: PyTree) -> PyTree:
-        """The field."""
-        return self.field.value(t, y, eqx.combine(wanted, self.rest))
-
-
-@eqx.filter_custom_vjp
-def _differentiable(
-    inputs: tuple, method: Method, adjoint: AbstractAdjoint, clock: Clock, field: _Static
-) -> Path:
-    params, y0, ts = inputs
-    path = adjoint.primal(method, OnClock(field.value, clock), y0, ts, params)
-    return _outputs(path, y0)
-
-
-def _outputs(path: Path, y0: PyTree) -> Path:
-    """The path with its outputs in time order, and without what only a backward pass needs."""
-    ys = path.ys
-    if ys is None:
-        ys = jax.tree.map(lambda a, b: jnp.stack([a, b]), y0, path.y)
-    return path._replace(ys=ys, record=None)
-
-
-@_differentiable.def_fwd
-def _forward_rule(
-    perturbed: PyTree,
-    inputs: tuple,
-    method: Method,
-    adjoint: AbstractAdjoint,
-    clock: Clock,
-    field: _Static,
-) -> tuple[Path, PyTree]:
-    del perturbed
-    params, y0, ts = inputs
-    path, residuals = adjoint.forward(method, OnClock(field.value, clock), y0, ts, params)
-    return refuse_reverse((_outputs(path, y0), residuals), adjoint, again=True)
-
-
-@_differentiable.def_bwd
-def _backward_rule(
-    residuals: PyTree,
-    cotangent: Path,
-    perturbed: PyTree,
-    inputs: tuple,
-    method: Method,
-    adjoint: AbstractAdjoint,
-    clock: Clock,
-    field: _Static,
-) -> tuple:
-    params, y0, ts = inputs
-    params_perturbed, _, ts_perturbed = perturbed
-    wanted, rest = eqx.partition(params, params_perturbed)
-    times = ts.shape[-1]
-    rows = jax.tree.map(lambda y: jnp.zeros((times, *y.shape), y.dtype), y0)
-    # A cotangent that is None is zero.
-    bars = jax.tree.map(
-        lambda z, c: z if c is None else c, rows, cotangent.ys, is_leaf=lambda x: x is None
-    )
-    if any(leaf is not None for leaf in jax.tree.leaves(cotangent.y)):
-        raise ValueError("the end of a path is read from its outputs")
-    pulled = adjoint.backward(
-        method,
-        OnClock(_Given(field, rest), clock),
-        residuals,
-        ts,
-        wanted,
-        bars,
-        times_too=bool(ts_perturbed),
-    )
-    pulled = checked_gradient(adjoint, pulled, y0, ts, wanted)
-    return refuse_reverse((pulled.params, pulled.y0, pulled.ts), adjoint, again=True)
 
 
 @eqx.filter_jit
@@ -330,13 +246,13 @@ def _forward(problem: Problem) -> tuple[_Answer, Array, PyTree]:
     path, residuals = problem.adjoint.forward(
         problem.method, field, problem.y0, problem.ts, problem.field.params
     )
-    path = _outputs(path, problem.y0)
+    path = outputs(path, problem.y0)
     return _answer(problem, path), _reached(problem, path), residuals
 
 
 @eqx.filter_jit
 def _backward(problem: Problem, residuals: PyTree, reached: Array, cotangent: PyTree) -> Pulled:
-    field = _Static(problem.field.over_lanes(problem.per_sample))
+    field = Static(problem.field.over_lanes(problem.per_sample))
     wanted, rest = split(problem.field.params)
     if problem.per_sample:
         cotangent = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), cotangent)
@@ -344,7 +260,7 @@ def _backward(problem: Problem, residuals: PyTree, reached: Array, cotangent: Py
     cotangent = jax.vmap(select)(reached, cotangent, zeros_like(cotangent))
     pulled = problem.adjoint.backward(
         problem.method,
-        OnClock(_Given(field, rest), problem.clock),
+        OnClock(Given(field, rest), problem.clock),
         residuals,
         problem.ts,
         wanted,

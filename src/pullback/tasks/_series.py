@@ -12,6 +12,7 @@ from pullback.data import IrregularSeries, LongTable
 from . import _series_nets as nets
 from ._beside import beside
 from ._page import Report
+from ._series_ahead import times_ahead, warn_of_far
 from ._series_asked import Asked, Known, ask, fold_by_fold
 from ._series_bands import Bands, Errors, fit_bands
 from ._series_core import Core, fit_core, split
@@ -22,16 +23,11 @@ from ._series_report import compare, outcome_verdict, rivals, uses, verdicts
 from ._series_rows import (
     Scale,
     SeriesTable,
-    as_time,
-    multiples,
     outcomes,
     read_series,
-    refuse_too_many,
     table,
     time_name,
     usable,
-    warn_of_done,
-    warn_of_far,
     warn_of_unknown,
     with_times,
 )
@@ -243,15 +239,8 @@ class SeriesModel(AbstractTask):
         if not every > 0:
             raise ValueError(f"`every` must be above 0, got {every}.")
         series = series.compact()
-        own = isinstance(until, str) and until.startswith("+")
-        end = as_time(until[1:] if own else until, "" if own else series.time_unit)
         last = series.times[:, -1].astype(np.float64)
-        ends = last + end if own else np.full(len(last), end)
-        refuse_too_many(until, every, float(np.maximum(0, (ends - last) / every).sum()))
-        asked = [multiples(start, stop, every) for start, stop in zip(last, ends, strict=True)]
-        if sum(map(len, asked)) == 0:
-            raise ValueError(f"no series ends before `until`, {until}.")
-        warn_of_done([len(each) for each in asked])
+        asked = times_ahead(series, last, until, every)
         wide = with_times(series, asked)
         after = wide.on_grid & (wide.times > last[:, None])
         warn_of_far(

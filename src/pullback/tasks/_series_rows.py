@@ -188,30 +188,6 @@ def usable(given: LongTable) -> tuple[IrregularSeries, dict[str, str], dict[str,
     }  # fmt: skip
 
 
-_MOST = 1_000_000  # times of a forecast
-
-
-def refuse_too_many(until: Any, every: float, count: float) -> None:
-    """Raise a `ValueError` where a forecast would be of more times than memory holds."""
-    if not count < _MOST:
-        raise ValueError(
-            f"`until` {until} by steps of {every:.4g} would be {count:.3g} times; no more than "
-            f"{_MOST:,} are told at once. Give an earlier last time, or a wider `every`."
-        )
-
-
-def warn_of_done(asked: list[int]) -> None:
-    """Say of how many series nothing is forecast."""
-    done = asked.count(0)
-    if done:
-        warnings.warn(
-            f"{done} of {len(asked)} series have a value at `until` or after it, so nothing is "
-            "forecast of them.",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
 def warn_of_unknown(series: IrregularSeries, known: Any) -> None:
     """Say which variables the model has never seen."""
     new = [name for name in series.variables if name not in known]
@@ -220,18 +196,6 @@ def warn_of_unknown(series: IrregularSeries, known: Any) -> None:
             f"left out, because the model was fitted without them: {', '.join(new)}.", UserWarning,
             stacklevel=4,
         )  # fmt: skip
-
-
-def warn_of_far(ahead: Float[np.ndarray, " n"], horizon: float, unit: str) -> None:
-    """Say how many times lie farther ahead than was looked."""
-    far = int((ahead > 1.001 * horizon).sum())
-    if far:
-        warnings.warn(
-            f"{far} times lie farther ahead than the {horizon:.4g}{unit} up to which forecasts "
-            "were checked; their bands are those of the process, unchecked.",
-            UserWarning,
-            stacklevel=3,
-        )
 
 
 def outcomes(
@@ -304,12 +268,6 @@ def with_times(series: IrregularSeries, asked: list[np.ndarray]) -> IrregularSer
         places = np.searchsorted(grid, series.times[row][own])
         values[row, places], mask[row, places] = series.values[row][own], series.mask[row][own]
     return series._replace(times=times, values=values, mask=mask)
-
-
-def multiples(start: float, stop: float, every: float) -> np.ndarray:
-    """Multiples of a step after one time, up to another, with it."""
-    first, last = np.floor(start / every) + 1, np.floor(stop / every + 1e-9)
-    return every * np.arange(first, last + 1)
 
 
 def time_name(unit: str) -> str:

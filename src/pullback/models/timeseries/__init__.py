@@ -14,7 +14,6 @@ from ._cells import GaussianGRUCell as GaussianGRUCell
 from ._cells import GRUCell as GRUCell
 from ._cells import GRUDCell as GRUDCell
 from ._cells import recurrent_cell as recurrent_cell
-from ._cells import run_cell as run_cell
 from ._contexts import AbstractContextEncoder as AbstractContextEncoder
 from ._contexts import FirstFramesContext as FirstFramesContext
 from ._contexts import NoContext as NoContext
@@ -55,6 +54,7 @@ from ._prediction import impute as impute
 from ._prediction import predict as predict
 from ._prediction import reconstruct as reconstruct
 from ._prediction import sample_paths as sample_paths
+from ._run_cell import run_cell as run_cell
 from ._transitions import AbstractTransition as AbstractTransition
 from ._transitions import Decay as Decay
 from ._transitions import ODETransition as ODETransition

@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from pullback._event import require_event
 from pullback._key import checked_key
 
-from ._cells import AbstractCell, GaussianGRUCell, GRUCell, run_cell
+from ._cells import AbstractCell, GaussianGRUCell, GRUCell
 from ._dynamics import TanhField, positive
+from ._run_cell import run_cell
 from ._transitions import ODETransition
 
 Anchor = Literal["first", "last"]

@@ -13,9 +13,10 @@ from pullback._checked_data import checked_by
 from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood, Normal, masked_log_prob
 
-from ._cells import AbstractCell, Kind, recurrent_cell, run_cell
+from ._cells import AbstractCell, Kind, recurrent_cell
 from ._observations import Observations, check_observations, check_values
 from ._readout import linear_readout
+from ._run_cell import run_cell
 from ._scores import scores
 
 
