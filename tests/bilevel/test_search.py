@@ -97,9 +97,9 @@ def test_sobol_fills_the_space_and_whole_numbers_are_whole():
 
 def test_arrays_of_numpy_do_and_what_is_no_array_stays():
     model = {"w": np.zeros(4), "act": jax.nn.relu, "rate": 0.5, "on": True}
-    ends = [{"decay": np.asarray([low, low])} for low in (-4.0, 0.0)]
+    low, high = ({"decay": np.asarray([end, end])} for end in (-4.0, 0.0))
     found = search(
-        model, *ends, inner, outer, jax.tree.map(np.asarray, TRAIN), HELD, trials=1, steps=2,
+        model, low, high, inner, outer, jax.tree.map(np.asarray, TRAIN), HELD, trials=1, steps=2,
         optimiser=optax.sgd(0.1), progress=False, key=jr.key(0),
     )  # fmt: skip
     assert (found.model["rate"], found.model["on"]) == (0.5, True)
