@@ -53,13 +53,17 @@ class SmallProcesses:
     """
 
     def pytest_runtest_teardown(self, item, nextitem):
-        maps = Path("/proc/self/maps")
-        if (nextitem is not None and nextitem.path == item.path) or not maps.exists():
-            return
-        if maps.read_bytes().count(b"\n") > 3000:
-            jax.clear_caches()
-            gc.collect()
-            gc.freeze()  # what is left is there to stay: no later search need look at it
+        if nextitem is None or nextitem.path != item.path:
+            let_go_of_programs(3000)
+
+
+def let_go_of_programs(most: int) -> None:
+    """Forget what was compiled, where the process holds more than so many memory maps."""
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > most:
+        jax.clear_caches()
+        gc.collect()
+        gc.freeze()  # what is left is there to stay: no later search need look at it
 
 
 def pytest_configure(config):
@@ -80,6 +84,13 @@ def pytest_collection_modifyitems(items):
 def key(request):
     """A key that depends only on the name of the test."""
     return jr.key(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def shared_programs():
+    """For long tests: each finds what the ones before it compiled, until there is much of it."""
+    yield
+    let_go_of_programs(10_000)
 
 
 @pytest.fixture

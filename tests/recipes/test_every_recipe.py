@@ -10,6 +10,7 @@ from pullback.recipes import load, papers
 from pullback.runs import run
 
 
+@pytest.mark.usefixtures("shared_programs")
 @pytest.mark.parametrize("name", papers())
 def test_the_smallest_run_leaves_all_it_should_and_resumes_to_the_same(name, tmp_path, monkeypatch):
     # As from the command line: float32, ordinary promotion.
