@@ -118,7 +118,7 @@ def test_the_slope_of_the_entropy():
 
 def test_warm_up_and_the_steps_between_two_of_the_hyperparameters():
     _, _, info = fit(
-        responding(3), HYPER, hyper_optimiser=optax.sgd(0.1), steps=9, inner_steps=3, warm_up=4,
+        responding(3), HYPER, hyper_optimiser=optax.sgd(0.1), steps=9, inner_steps=3, warmup=4,
         log_every=1, entropy=None,
     )  # fmt: skip
     changed = np.any(np.diff(info.schedule.hyper, axis=0) != 0, axis=1)

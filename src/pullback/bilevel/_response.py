@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.bilevel._checks import as_arrays, check_hyper
+from pullback.bilevel._coordinates import coordinates
 
 
 class AbstractResponse(eqx.Module):
@@ -124,7 +125,9 @@ class LinearResponse(AbstractResponse):
 
     def __call__(self, hyper: PyTree) -> PyTree:
         """The model at `hyper`."""
-        offset = coordinates(hyper, self.centre) - jax.lax.stop_gradient(coordinates(self.centre))
+        offset = coordinates_like(self.centre, hyper) - jax.lax.stop_gradient(
+            coordinates(self.centre)
+        )
         inner = offset if self.inwards is None else self.inwards @ offset
         return _moved(self.model, _times(self.slope, inner))
 
@@ -186,7 +189,7 @@ class DiagonalResponse(AbstractResponse):
 
     def __call__(self, hyper: PyTree) -> PyTree:
         """The model at `hyper`."""
-        coordinates(hyper, self.centre)
+        coordinates_like(self.centre, hyper)
         slopes, structure = jax.tree.flatten(self.slope)
         moved = [
             slope * (to - jax.lax.stop_gradient(of)).astype(slope.dtype).reshape(
@@ -271,7 +274,9 @@ class MLPResponse(AbstractResponse):
 
     def __call__(self, hyper: PyTree) -> PyTree:
         """The model at `hyper`."""
-        offset = coordinates(hyper, self.centre) - jax.lax.stop_gradient(coordinates(self.centre))
+        offset = coordinates_like(self.centre, hyper) - jax.lax.stop_gradient(
+            coordinates(self.centre)
+        )
         units = offset / self.scale
         for layer in self.hidden:
             units = jax.nn.relu(layer(units))
@@ -280,27 +285,21 @@ class MLPResponse(AbstractResponse):
     def recentred(self, hyper: PyTree) -> "MLPResponse":
         """The same function, with its centre at `hyper`."""
         first = self.hidden[0]
-        step = (coordinates(hyper, self.centre) - coordinates(self.centre)) / self.scale
+        step = (coordinates_like(self.centre, hyper) - coordinates(self.centre)) / self.scale
         new = (first(step), checked_hyper(hyper))
         return eqx.tree_at(lambda r: (r.hidden[0].bias, r.centre), self, new)
 
 
-def coordinates(hyper: PyTree, like: PyTree = None) -> Float[Array, " hyper"]:
-    """All numbers of `hyper` in one row; with `like`, once they have proved to fit to it."""
-    floats = eqx.filter(hyper, eqx.is_inexact_array)
-    if like is not None:
-        wanted = eqx.filter(like, eqx.is_inexact_array)
-        shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]
-        if jax.tree.structure(floats) != jax.tree.structure(wanted) or shapes(floats) != shapes(
-            wanted
-        ):
-            raise ValueError(
-                "`hyper` must have the structure and the shapes of the response's centre, "
-                f"{_described(wanted)}; got {_described(floats)}."
-            )
-    leaves = jax.tree.leaves(floats)
-    dtype = jnp.result_type(*(leaf.dtype for leaf in leaves))
-    return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
+def coordinates_like(centre: PyTree, hyper: PyTree) -> Float[Array, " hyper"]:
+    """The coordinates of `hyper`, once they have proved to fit to those of a centre."""
+    floats, wanted = (eqx.filter(tree, eqx.is_inexact_array) for tree in (hyper, centre))
+    kind = lambda tree: (jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)])
+    if kind(floats) != kind(wanted):
+        raise ValueError(
+            "`hyper` must have the structure and the shapes of the response's centre, "
+            f"{_described(wanted)}; got {_described(floats)}."
+        )
+    return coordinates(hyper)
 
 
 def _described(tree: PyTree) -> Any:

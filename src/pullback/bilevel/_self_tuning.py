@@ -63,7 +63,7 @@ def fit_self_tuning(
     steps: int,
     batch_size: int,
     inner_steps: int = 2,
-    warm_up: int = 0,
+    warmup: int = 0,
     scale: float = 0.5,
     entropy: float | None = 1e-3,
     linearised: bool = True,
@@ -112,7 +112,7 @@ def fit_self_tuning(
         steps: of training, in all.
         batch_size: examples of a step; of `validation` as many, or all that there are.
         inner_steps: steps of training between two of `hyper`.
-        warm_up: steps of training before the first of `hyper`.
+        warmup: steps of training before the first of `hyper`.
         scale: $\sigma$ at the start: how far around $\lambda$ responses are learned.
         entropy: $\tau$. Too small, and the scale falls to where responses learn nothing; too large,
             and they are learned too far off. None: the scale stays, and `hyper` is stepped along at
@@ -173,14 +173,14 @@ def fit_self_tuning(
     check_apart(train, validation)
     model, hyper, validation = as_arrays((model, hyper, validation))
     rows = leading_axis(validation, name="validation")
-    _check_numbers(inner_steps=inner_steps, warm_up=warm_up, scale=scale, entropy=entropy)
+    _check_numbers(inner_steps=inner_steps, warmup=warmup, scale=scale, entropy=entropy)
     one_hyper = hyper if key.ndim == 0 else _first(hyper)
     count = sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(one_hyper, eqx.is_inexact_array)))
     given = _layers(model)
     centred = all(layer.centred for layer in given)
     _check_layers(given, count, linearised=linearised)
     step = SelfTuningStep(
-        inner, outer, optimiser, hyper_optimiser, centred, linearised, inner_steps, warm_up, entropy
+        inner, outer, optimiser, hyper_optimiser, centred, linearised, inner_steps, warmup, entropy
     )
 
     def start(model: PyTree, hyper: PyTree, key: PRNGKeyArray) -> SelfTuned:
@@ -254,17 +254,17 @@ def _schedule(hyper: PyTree, one: PyTree, history: dict[str, np.ndarray]) -> Sch
 
 
 def _check_numbers(
-    *, inner_steps: int, warm_up: int, scale: float | int, entropy: float | int | None
+    *, inner_steps: int, warmup: int, scale: float | int, entropy: float | int | None
 ) -> None:
     if not 0 < scale < np.inf:
         raise ValueError(
             f"`scale` must be above 0, got {scale}: a network learns to respond from perturbations "
             "alone, and without them no gradient comes to `hyper`. Start with 0.5."
         )
-    if inner_steps < 1 or warm_up < 0:
+    if inner_steps < 1 or warmup < 0:
         raise ValueError(
-            f"`inner_steps` must be 1 or more and `warm_up` 0 or more; got {inner_steps} and "
-            f"{warm_up}."
+            f"`inner_steps` must be 1 or more and `warmup` 0 or more; got {inner_steps} and "
+            f"{warmup}."
         )
     if entropy is not None and not 0 <= entropy < np.inf:
         raise ValueError(f"`entropy` must be None, 0 or more; got {entropy}.")

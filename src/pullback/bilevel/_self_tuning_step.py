@@ -49,7 +49,7 @@ class SelfTuningStep(eqx.Module):
     centred: bool = eqx.field(static=True)
     linearised: bool = eqx.field(static=True)
     inner_steps: int = eqx.field(static=True)
-    warm_up: int = eqx.field(static=True)
+    warmup: int = eqx.field(static=True)
     entropy: float | None = eqx.field(static=True)
 
     def start(self, model: PyTree, hyper: PyTree, scale: Float[Array, " count"]) -> SelfTuned:
@@ -68,7 +68,7 @@ class SelfTuningStep(eqx.Module):
     ) -> tuple[SelfTuned, dict[str, Array]]:
         keys = jr.split(key)
         now, metrics = self.train(now, batches["train"], key=keys[0])
-        due = (now.count % self.inner_steps == 0) & (now.count > self.warm_up)
+        due = (now.count % self.inner_steps == 0) & (now.count > self.warmup)
         arrays, rest = eqx.partition((now.hyper, now.width, now.hyper_optimiser), eqx.is_array)
 
         def step(arrays: PyTree) -> PyTree:

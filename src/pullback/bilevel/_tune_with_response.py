@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 from pullback._inputs import positive
 from pullback._key import checked_key_or_keys
 from pullback.bilevel._checks import check_apart, check_losses, value_of
+from pullback.bilevel._coordinates import coordinates
 from pullback.bilevel._fit_response import mean_inner, trained_part
-from pullback.bilevel._response import AbstractResponse, check_response, coordinates
+from pullback.bilevel._response import AbstractResponse, check_response
 from pullback.bilevel._streams import streams_of
 from pullback.train import TrainingInfo, apply_gradient, iterate
 

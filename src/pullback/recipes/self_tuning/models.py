@@ -162,7 +162,7 @@ def tuned(
     def run(seed: int, train: Labelled, held_out: Labelled, settings: dict[str, Any]) -> Any:
         net, _, info = fit_self_tuning(
             first_net(config, data, seed), start, inner, outer, train, held_out,
-            hyper_optimiser=optax.adam(config.hyper_rate), warm_up=config.steps // 20,
+            hyper_optimiser=optax.adam(config.hyper_rate), warmup=config.steps // 20,
             scale=config.scale, **settings,
         )  # fmt: skip
         return net, info.training, info.schedule
