@@ -15,6 +15,7 @@ from jaxtyping import Array, Key, PyTree
 
 from pullback._key import checked_key_or_keys
 from pullback._leading_axis import leading_axis
+from pullback._traced import compiled
 from pullback.bilevel._checks import (
     as_arrays,
     check_apart,
@@ -183,7 +184,7 @@ def tune(
     )
     arrays, rest = eqx.partition(as_arrays((model, hyper)), eqx.is_array)
     begin = lambda arrays: step.start(*eqx.combine(arrays, rest))
-    state = begin(arrays) if key.ndim == 0 else eqx.filter_vmap(begin)(arrays)
+    state = compiled(begin if key.ndim == 0 else eqx.filter_vmap(begin))(arrays)
     try:
         state, info = iterate(
             step, state, streams or None, steps=outer_steps, rollbacks=rollbacks,
