@@ -18,6 +18,9 @@ _FOLDS = 5
 _SPREAD = 0.5  # of the logarithm of a tempering, before it is fitted
 _ENOUGH = 20_000  # rows, beyond which more make no better line
 
+# Strengths of logistic regression and "gaussians", and by what their logits are multiplied.
+Parts = dict[float | str, float]
+
 
 class Start(NamedTuple):
     r"""Probabilities by lines, and a density of Gaussians of one covariance.
@@ -85,11 +88,21 @@ def fit_start(
         few = generator.permutation(len(z))[:_ENOUGH]
         few = np.concatenate([few, *_one_of_each(codes, few, classes)])
         z, codes = z[few], codes[few]
+    return start_of(z, codes, classes, choose_parts(z, codes, classes, generator))
+
+
+def choose_parts(
+    z: Float[np.ndarray, "n d"],
+    codes: Int[np.ndarray, " n"],
+    classes: int,
+    generator: np.random.RandomState,
+) -> Parts:
+    """Of what `fit_start` is mixed, and by which factors: by cross-validation."""
     folds = list(cross_folds(codes, _FOLDS, generator))
     known = np.concatenate(folds) if folds else np.zeros(0, int)
     names = [*_STRENGTHS, "gaussians"]
     if not folds:
-        return _start(z, codes, classes, {1.0: 1.0})
+        return {1.0: 1.0}
     unseen = {name: np.zeros((len(z), classes)) for name in names}
     for fold in folds:
         hidden = codes.copy()
@@ -106,8 +119,8 @@ def fit_start(
     best = min(names, key=lambda name: found[name].loss.mean())
     gain = last.loss - found[best].loss
     if gain.mean() > 2 * gain.std() / np.sqrt(len(gain)):
-        return _start(z, codes, classes, {best: found[best].factor})
-    return _start(z, codes, classes, {name: last.factor * f for name, f in both.items()})
+        return {best: found[best].factor}
+    return {name: last.factor * f for name, f in both.items()}
 
 
 def cross_folds(
@@ -151,9 +164,10 @@ def temper(log_probs: Float[np.ndarray, "n k"], y: Int[np.ndarray, " n"]) -> Tem
     return Temper(float(np.exp(best)), loss(best))
 
 
-def _start(
-    z: Float[np.ndarray, "n d"], codes: Int[np.ndarray, " n"], classes: int, parts: dict
+def start_of(
+    z: Float[np.ndarray, "n d"], codes: Int[np.ndarray, " n"], classes: int, parts: Parts
 ) -> Start:
+    """Fitted to rows, of parts that are known."""
     log_prior, mean, precision = _gaussians(z, codes, classes)
     root = np.linalg.cholesky(precision).T
     weight, bias = np.zeros((classes, z.shape[1])), np.zeros(classes)

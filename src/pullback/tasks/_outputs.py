@@ -16,9 +16,9 @@ from pullback.data import mixed_chunks
 
 from ._bayes_regressor import BayesianNetRegressor
 from ._beside import beside
+from ._classifier import AbstractClassifier
 from ._density import FlowDensity
 from ._series import SeriesModel
-from ._table_classifier import AbstractTableClassifier
 
 Write = Callable[[Mapping[str, Sequence[Any]]], None]
 
@@ -72,7 +72,7 @@ def predict_file(model: Any, file: Path, out: Path, *, level: float | int = 0.9)
         with table_writer(out) as write:
             write(columns)
         return len(columns["predicted"])
-    _refuse_another(model, (AbstractTableClassifier, BayesianNetRegressor), "score")
+    _refuse_another(model, (AbstractClassifier, BayesianNetRegressor), "score")
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1, got {level}.")
     of_rows = model._predictions
