@@ -11,6 +11,7 @@ from pullback.cli._fit_density import fit_density
 from pullback.cli._fit_dynamics import fit_dynamics
 from pullback.cli._fit_regression import fit_regression
 from pullback.cli._fit_series import fit_series
+from pullback.cli._fit_trust import fit_trust
 
 TASKS = {
     "density": fit_density,
@@ -18,6 +19,7 @@ TASKS = {
     "regression": fit_regression,
     "series": fit_series,
     "dynamics": fit_dynamics,
+    "trust": fit_trust,
 }
 
 

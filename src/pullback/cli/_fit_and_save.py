@@ -1,6 +1,6 @@
 """What all of `pullback fit` share: flags, and the way from a file to a folder with a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +64,8 @@ def fit_and_save(
     *,
     report: bool,
     y: Any = None,
+    beside: Mapping[str, Any] | None = None,
+    files: Sequence[str] = (),
 ) -> int:
     """Read a file, fit a task to it, save it, and print its card.
 
@@ -74,8 +76,11 @@ def fit_and_save(
         task: makes the task, with its settings.
         report: whether to write the page.
         y: what else the task is fitted to.
+        beside: arguments of its `fit`, which may come while the file is read.
+        files: what the task writes beside the model.
     """
-    check_folder(out, "model.json", "model.safetensors", *(["report.html"] if report else []))
+    pages = ["report.html"] if report else []
+    check_folder(out, "model.json", "model.safetensors", *pages, *files)
     with in_one_line(), as_file(file) as path:
         given = read(path)
     if str(file) == "-" and hasattr(given, "_replace"):
@@ -85,7 +90,7 @@ def fit_and_save(
 
     with in_one_line():
         model: Any = task()
-        model.fit(given, y).save(out)
+        model.fit(given, y, **(beside or {})).save(out)
         page = tasks.write_report(model, given, out) if report else None
     print(tasks.card(model, out))
     if page is not None:

@@ -28,5 +28,6 @@ from ._series_files import impute_file as impute_file
 from ._series_rows import SeriesTable as SeriesTable
 from ._store import ModelError as ModelError
 from ._task import AbstractTask as AbstractTask
+from ._trust import RowTrust as RowTrust
 
 __all__, __dir__ = _contents.of(__name__)

@@ -1,5 +1,6 @@
 """The page of a classifier: confusion, and whether its probabilities mean what they say."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ._class_scores import OURS
 from ._page import Check, Picture, Report, Table
 
 if TYPE_CHECKING:
+    from ._classifier import AbstractClassifier
     from ._table_classifier import AbstractTableClassifier
 
 _BINS = 8
@@ -29,7 +31,7 @@ def class_page(model: "AbstractTableClassifier") -> Report:
         lead=f"The classes of its rows ({', '.join(map(str, model.classes_.tolist()))}): {rows} "
         f"rows, {known} with a class, {len(model.columns_)} columns "
         f"({', '.join(model.columns_)}), by {model.method}.",
-        quality=_quality(model) if judged else None,
+        quality=quality(model) if judged else None,
         notes=model.notes_,
         checks=_checks(model) if judged else [],
         parts=[_confusion(model), _calibration(model)] if judged else [],
@@ -37,7 +39,8 @@ def class_page(model: "AbstractTableClassifier") -> Report:
     )
 
 
-def _quality(model: "AbstractTableClassifier") -> Table:
+def quality(model: "AbstractClassifier") -> Table:
+    """Scores of a classifier and of others."""
     head = (
         f"on {model.how_}", "accuracy", "log loss", "Brier score", "ECE",
         "behind this model by (log loss)", "standard error",
@@ -52,15 +55,20 @@ def _quality(model: "AbstractTableClassifier") -> Table:
     return Table("", head, rows)
 
 
-def _checks(model: "AbstractTableClassifier") -> list[Check]:
-    report = model.report_ or {}
-    ahead = [
+def ahead_of(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Those with a lower log loss for sure."""
+    return [
         name
         for name, found in report.items()
         if name != OURS
         and found["log_loss_error"]
         and found["log_loss_behind"] < -2 * found["log_loss_error"]
     ]
+
+
+def _checks(model: "AbstractTableClassifier") -> list[Check]:
+    report = model.report_ or {}
+    ahead = ahead_of(report)
     beaten = (
         f"{' and '.join(ahead)} had a lower log loss for sure: for this table take it instead."
         if ahead

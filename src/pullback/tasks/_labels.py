@@ -136,6 +136,25 @@ def labels_of(y: np.ndarray) -> Labels:
     return Labels(codes, classes, notes)
 
 
+def codes_of(y: np.ndarray, classes: np.ndarray) -> Int[np.ndarray, " rows"]:
+    """Of other rows the places of their classes, -1 where there is none.
+
+    Raises:
+        ValueError: one is not among the classes.
+    """
+    known = {name: place for place, name in enumerate(classes.tolist())}
+    codes = np.full(len(y), -1)
+    for row, (cell, gone) in enumerate(zip(y.tolist(), _missing(y), strict=True)):
+        if cell in known and not gone:
+            codes[row] = known[cell]
+        elif not gone and cell != -1:
+            raise ValueError(
+                f"row {row + 1} of the clean rows is of class {cell!r}, and the table has "
+                f"{', '.join(map(repr, known))}."
+            )
+    return codes
+
+
 def numbers_of(y: np.ndarray) -> Float[np.ndarray, " rows"]:
     """The numbers of rows, NaN where there is none.
 

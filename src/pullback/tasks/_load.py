@@ -13,6 +13,7 @@ from ._energy_classifier import EnergyClassifier
 from ._series import SeriesModel
 from ._store import ModelError, read_model
 from ._task import AbstractTask
+from ._trust import RowTrust
 
 _TASKS: dict[str, type[AbstractTask]] = {
     task.__name__: task
@@ -23,6 +24,7 @@ _TASKS: dict[str, type[AbstractTask]] = {
         BayesianNetRegressor,
         SeriesModel,
         DynamicsModel,
+        RowTrust,
     )
 }
 
