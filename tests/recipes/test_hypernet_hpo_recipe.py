@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pullback.data import digits
-from pullback.recipes.hypernet_hpo import Config, measure
+from pullback.recipes.hypernet_hpo import Config, measure, mnist
 from pullback.recipes.hypernet_hpo.models import (
     ExactResponse,
     end_losses,
@@ -57,7 +57,8 @@ def test_trials_cost_what_the_run_costs():
     assert config.trials == 8
 
 
-@pytest.mark.parametrize("name", ["seeds", "scale", "no_scale", "rank", "runs"])
-def test_a_configuration_that_makes_no_sense_is_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be"):
-        dataclasses.replace(Config(), **{name: 0})
+@pytest.mark.parametrize("config", [Config, mnist.Config])
+@pytest.mark.parametrize("wrong", [{"seeds": 0}, {"scale": 0.0}, {"rank": 0}, {"steps": -1}])
+def test_a_configuration_that_makes_no_sense_is_refused(config, wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        dataclasses.replace(config(), **wrong)

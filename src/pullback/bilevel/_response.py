@@ -252,7 +252,7 @@ class MLPResponse(AbstractResponse):
         width: int = 50,
         depth: int = 1,
         *,
-        scale: float = 1.0,
+        scale: float | int = 1.0,
         key: PRNGKeyArray,
     ):
         positive(width=width, depth=depth)

@@ -32,7 +32,7 @@ def tune_with_response(
     *,
     optimiser: Any,
     hyper_optimiser: Any,
-    scale: float = 0.3,
+    scale: float | int = 0.3,
     samples: int = 2,
     warmup: int = 500,
     inner_steps: int = 1,
@@ -157,7 +157,7 @@ def tune_with_response(
     return cast(R, state.response), info
 
 
-def _check_scale(scale: float, response: AbstractResponse) -> None:
+def _check_scale(scale: float | int, response: AbstractResponse) -> None:
     numbers = np.asarray(jax.device_get(coordinates(response.centre)))
     felt = scale > 0 and bool(np.any(numbers + np.asarray(scale, numbers.dtype) != numbers))
     if not felt:

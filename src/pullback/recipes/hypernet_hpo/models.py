@@ -105,8 +105,8 @@ class ExactResponse(AbstractResponse):
 
 @eqx.filter_jit
 def outer_losses(
-    response: AbstractResponse, hypers: Float[Array, "n *hyper"], rows: Rows
-) -> Float[Array, " n"]:
+    response: AbstractResponse, hypers: Float[Array, "hypers *hyper"], rows: Rows
+) -> Float[Array, " hypers"]:
     """The loss on some rows of what a response gives, at many hyperparameters."""
     loss = lambda hyper: outer(response(hyper), hyper, rows, key=None)[0]
     return jax.lax.map(loss, hypers, batch_size=64)
