@@ -159,7 +159,8 @@ def test_one_perturbation_serves_a_batch_where_a_record_says_so(other):
     def inner(model, hyper, batch, *, key):
         seen = {n: h.coordinate for n, h in hyper.items()}
         squares = {f"{n}_squared": c**2 for n, c in seen.items()}
-        return jnp.sum(model() ** 2), {**seen, **squares, "rows": jnp.asarray(len(batch))}
+        loss = jnp.sum(model() ** 2) + sum(seen.values())
+        return loss, {**seen, **squares, "rows": jnp.asarray(len(batch))}
 
     hyper = {
         "batch": Bounded(0.5, 0.0, 1.0, per_batch=True),
@@ -253,6 +254,12 @@ def norm():
 def test_what_does_not_fit_is_refused(model, hyper, given, said):
     with pytest.raises((ValueError, TypeError), match=said):
         fit(model, hyper, **given)
+
+
+def test_what_no_loss_depends_on_is_refused():
+    inner = lambda model, hyper, batch, *, key: quadratic(model, hyper["shift"], batch, key=key)
+    with pytest.raises(ValueError, match=r"hyper\['rate'\] enters neither .* tuned by `search`"):
+        fit(Bias(), {"shift": HYPER, "rate": jnp.asarray(0.1)}, inner)
 
 
 def test_validation_rows_that_are_training_rows_are_refused():

@@ -137,7 +137,21 @@ def value_of(
     return jnp.asarray(found[0]), {n: jnp.asarray(metric) for n, metric in found[1].items()}
 
 
-def check_enters(functions: dict[str, Callable[[PyTree], Any]], hyper: PyTree) -> None:
+IMPLICIT = (
+    "an implicit gradient does not see it. A setting of the optimiser, such as its learning rate, "
+    "is tuned by `Unrolled(steps, optimiser=lambda hyper: ...)`; of others, look whether the "
+    "losses use it, and not a copy of its value."
+)
+SELF_TUNING = (
+    "nothing responds to it. A setting of the optimiser, such as its learning rate, is tuned by "
+    "`search`, or by `tune` with `Unrolled`; of others, look whether the losses use it, and not a "
+    "copy of its value."
+)
+
+
+def check_enters(
+    functions: dict[str, Callable[[PyTree], Any]], hyper: PyTree, *, remedy: str = IMPLICIT
+) -> None:
     """Raise a ValueError for a hyperparameter that none of the functions depends on.
 
     It is read from their programs: what is multiplied by zero depends on it still.
@@ -150,10 +164,7 @@ def check_enters(functions: dict[str, Callable[[PyTree], Any]], hyper: PyTree) -
     for (path, _), found in zip(leaves, enters, strict=True):
         if not found:
             raise ValueError(
-                f"hyper{jtu.keystr(path)} enters neither {' nor '.join(functions)}: an implicit "
-                "gradient does not see it. A setting of the optimiser, such as its learning rate, "
-                "is tuned by `Unrolled(steps, optimiser=lambda hyper: ...)`; of others, look "
-                "whether the losses use it, and not a copy of its value."
+                f"hyper{jtu.keystr(path)} enters neither {' nor '.join(functions)}: {remedy}"
             )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from pullback._leading_axis import leading_axis
-from pullback.bilevel._checks import value_of
+from pullback.bilevel._checks import SELF_TUNING, check_enters, value_of
 from pullback.bilevel._coordinates import coordinates, moved, shared_by_batch
 from pullback.nn import (
     AbstractHyperLayer,
@@ -67,6 +67,18 @@ class SelfTuningStep(eqx.Module):
         self, now: SelfTuned, batches: dict[str, PyTree], *, key: PRNGKeyArray
     ) -> tuple[SelfTuned, dict[str, Array]]:
         keys = jr.split(key)
+        model = centre(now.model)
+        of = lambda name, loss, batch: (
+            lambda hyper: value_of(name, loss, model, hyper, batch, key=key)[0]
+        )
+        check_enters(
+            {
+                "`inner`": of("inner", self.inner, batches["train"]),
+                "`outer`": of("outer", self.outer, batches["validation"]),
+            },
+            now.hyper,
+            remedy=SELF_TUNING,
+        )
         now, metrics = self.train(now, batches["train"], key=keys[0])
         due = (now.count % self.inner_steps == 0) & (now.count > self.warmup)
         arrays, rest = eqx.partition((now.hyper, now.width, now.hyper_optimiser), eqx.is_array)
