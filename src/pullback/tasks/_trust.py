@@ -41,10 +41,11 @@ class RowTrust(AbstractClassifier):
     better than any line, the weights are those of trees, without hypergradients.
 
     Hypergradients pay where labels are wrong in one direction, as when rows of one class often have
-    another's label. Where they are wrong at random they seldom do: hypergradients then do not beat
-    cross-validated probabilities for sure, and what is gained on a plain logistic regression comes
-    from the lines that they start from, and from training those by the weights. docs/tasks.md has
-    the figures of both.
+    another's label: areas under the ROC curve for the wrong labels of three tables are higher by
+    0.037 +- 0.011 than without them, and by 0.10 than a cross-validated logistic regression's.
+    Where labels are wrong at random hypergradients do not beat the cross-validated probabilities
+    that they start from (+0.0006 +- 0.0004); those are ahead of a logistic regression's by 0.019,
+    by better lines and clean rows beside them. docs/tasks.md has the figures.
 
     Without clean rows fifths of the table serve in turn, which works while most labels are right;
     that labels are wrong in one direction is then not seen.
