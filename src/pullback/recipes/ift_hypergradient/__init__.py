@@ -19,7 +19,7 @@ from pullback.runs import Claim, Context
 
 @dataclass(frozen=True)
 class Config(noisy.Config):
-    lengths: tuple[int, ...] = (0, 1, 3, 10, 30, 100, 200, 300)
+    lengths: tuple[int, ...] = (0, 1, 3, 10, 30, 100, 300)
     """Terms of the series whose error is measured, rising."""
 
     def __post_init__(self):

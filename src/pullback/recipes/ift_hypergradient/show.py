@@ -73,6 +73,7 @@ def draw_inverses(context: Context, lengths: Sequence[int], inverse: Mapping[str
     for ax, label in zip(axes, ("relative error", "1 - cosine"), strict=True):
         ax.set(yscale="log", xlabel="K", ylabel=label)
         ax.set_xscale("symlog", linthresh=1)
+        ax.set_xlim(-0.3, 1.5 * lengths[-1])
         ax.set_xticks(lengths, map(str, lengths))
         ax.minorticks_off()
     axes[0].legend(fontsize=7, loc="lower left")
