@@ -1,5 +1,6 @@
 """Hypergradients against the closed form, finite differences and another library."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -176,6 +177,62 @@ def test_it_is_mapped_and_differentiated_once_more():
     np.testing.assert_allclose(second, jax.hessian(through)(hypers[0]), rtol=1e-7, atol=1e-9)
 
 
+def test_small_eigenvalues_count_in_float32():
+    """A third of a thousand weights, and a curvature from 3e-4 to 22: none of it is rounding."""
+    rng = np.random.default_rng(0)
+    q = jnp.asarray(rng.normal(size=(60, 300)) / 10, jnp.float32)
+    goal = jnp.asarray(rng.normal(size=300), jnp.float32)
+    decay = jnp.asarray(3e-4, jnp.float32)
+
+    def inner(w, hyper, batch, *, key):
+        return jnp.sum((q @ w) ** 2) / 2 + decay * jnp.sum((w - hyper) ** 2) / 2, {}
+
+    def outer(w, hyper, batch, *, key):
+        return jnp.sum((w - goal) ** 2) / 2, {}
+
+    w = jnp.zeros(300, jnp.float32)
+    got = hypergradient(
+        inner, outer, w, w, None, None, method=Implicit(Exact()), key=KEY
+    )  # fmt: skip
+    matrix = np.asarray(q, float).T @ np.asarray(q, float) + 3e-4 * np.eye(300)
+    want = 3e-4 * np.linalg.solve(matrix, -np.asarray(goal, float))
+    np.testing.assert_allclose(got.gradient, want, atol=1e-2 * np.linalg.norm(want))
+    assert got.ratio < 0.05
+
+
+@pytest.mark.parametrize("method", [Implicit(Neumann(400, 10.0)), Implicit(ConjugateGradient(5))])
+def test_what_is_not_a_number_is_said(method):
+    flat = lambda w, hyper, batch, *, key: ((jnp.sum(w) - hyper) ** 2 / 2 * 1e20, {})
+    judge = lambda w, hyper, batch, *, key: (jnp.sum(w**2) + w[0], {})
+    with pytest.warns(UserWarning, match="is not a number"):
+        hypergradient(
+            flat, judge, jnp.zeros(2), jnp.asarray(2.0), None, None, method=method, key=KEY
+        )
+
+
+def test_the_outer_loss_sees_no_dropout_and_each_unrolled_step_its_own():
+    drop = eqx.nn.Dropout(0.5)
+    weights = {"w": jnp.ones(ridge.D), "drop": drop}
+
+    def inner(model, hyper, batch, *, key):
+        noise = jr.normal(key, (ridge.D,))
+        return jnp.sum((model["w"] - noise) ** 2) / 2 + hyper * jnp.sum(model["w"]), {}
+
+    def outer(model, hyper, batch, *, key):
+        return jnp.sum(model["drop"](model["w"], key=key)), {}
+
+    for method in (Implicit(Identity(1.0)), Unrolled(4, optax.sgd(0.0))):
+        got = hypergradient(
+            inner, outer, weights, jnp.asarray(0.0), None, None, method=method, key=KEY
+        )
+        np.testing.assert_allclose(got.value, ridge.D)
+    got = hypergradient(
+        inner, outer, weights, jnp.asarray(0.0), None, None, method=Unrolled(50, optax.sgd(1.0)),
+        key=KEY,
+    )  # fmt: skip
+    assert got.gradient_norm > 1  # one draw for all steps would be fitted to the end
+
+
 def test_the_losses_are_traced_a_few_times_and_not_once_a_term():
     traces = []
 
@@ -210,7 +267,10 @@ def _without_hyper(w, hyper, batch, *, key):
         ({"hyper": {"n": Integer(2, 0, 4)}}, TypeError, r"hyper\['n'\] is an `Integer`"),
         ({"hyper": {}}, TypeError, "no hyperparameters"),
         ({"inner": _no_pair}, TypeError, "a floating scalar and a dict"),
-        ({"inner": _without_hyper}, ValueError, "enters neither the gradient of `inner` nor"),
+        ({"inner": _without_hyper}, ValueError, "does not enter the gradient of `inner` or"),
+        ({"w": 0.5}, TypeError, "`model` has no weights"),
+        ({"method": Exact()}, TypeError, "`method` must be an `AbstractHypergradient`"),
+        ({"method": Unrolled(2, 0.1)}, TypeError, "`optimiser` must be an Optax"),
         ({"method": Unrolled(2)}, ValueError, "needs the optimiser"),
         ({"method": Unrolled(2, optax.adam(0.1))}, ValueError, "eps_root=1e-14"),
     ],

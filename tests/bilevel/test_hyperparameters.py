@@ -72,3 +72,10 @@ def test_values_of_a_tree():
 def test_what_no_record_can_hold_is_refused(make, said):
     with pytest.raises((ValueError, TypeError), match=said):
         make()
+
+
+def test_a_value_at_infinity_in_few_digits_is_refused():
+    with jax.enable_x64(False):
+        for make in (lambda: Bounded(1 - 1e-9, 0, 1), lambda: Positive(1e-50)):
+            with pytest.raises(ValueError, match="is at infinity; or set jax_enable_x64"):
+                make()

@@ -83,9 +83,15 @@ def test_under_a_compilation_a_loop_on_the_host_is_refused(wrap):
         wrap(lambda hyper: outer(model(hyper)))(HYPER[None])
 
 
+def test_an_inverse_that_diverges_is_said():
+    model = implicit(by_numpy, inner, ridge.TRAIN, inverse=Neumann(20, 5.0))
+    with pytest.warns(UserWarning, match="diverges"):
+        jax.grad(lambda hyper: outer(model(hyper)))(HYPER)
+
+
 def test_bad_input_is_refused():
     model = implicit(by_numpy, lambda m, h, b, *, key: inner(m, 0 * HYPER, b, key=key), ridge.TRAIN)
-    with pytest.raises(ValueError, match="enters neither"):
+    with pytest.raises(ValueError, match="does not enter"):
         jax.grad(lambda hyper: outer(model(hyper)))(HYPER)
     with pytest.raises(TypeError, match="real floating"):
         model(jnp.ones(3, int))

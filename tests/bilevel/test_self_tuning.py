@@ -258,7 +258,7 @@ def test_what_does_not_fit_is_refused(model, hyper, given, said):
 
 def test_what_no_loss_depends_on_is_refused():
     inner = lambda model, hyper, batch, *, key: quadratic(model, hyper["shift"], batch, key=key)
-    with pytest.raises(ValueError, match=r"hyper\['rate'\] enters neither .* tuned by `search`"):
+    with pytest.raises(ValueError, match=r"hyper\['rate'\] does not enter .* tuned by `search`"):
         fit(Bias(), {"shift": HYPER, "rate": jnp.asarray(0.1)}, inner)
 
 

@@ -18,6 +18,7 @@ from pullback.bilevel import (
     Identity,
     Implicit,
     Neumann,
+    Schedule,
     Unrolled,
     retrain,
     retrain_gap,
@@ -162,7 +163,7 @@ def test_a_learning_rate_is_tuned_by_unrolling():
     _, found, info = tuned(method=Unrolled(5), **same)
     assert found["log_rate"] > -2.5
     assert info.history["outer"][-1] < 0.5 * info.history["outer"][0]
-    with pytest.raises(ValueError, match=r"hyper\['log_rate'\] enters neither.*Unrolled"):
+    with pytest.raises(ValueError, match=r"hyper\['log_rate'\] does not enter.*Unrolled"):
         tuned(method=Implicit(Identity(0.1)), **same)
 
 
@@ -186,8 +187,9 @@ def test_an_implicit_gradient_is_of_a_batch_that_no_step_was_taken_on():
     def inner(w, hyper, batch, *, key):
         return one_decay(w, hyper, batch, key=key)[0], {"first": batch[1][0]}
 
+    ones = jnp.ones(ridge.D)
     _, _, info = tuned(
-        inner=inner, hyper_optimiser=optax.sgd(0.0), optimiser=optax.sgd(0.0), batch_size=10,
+        ones, inner=inner, hyper_optimiser=optax.sgd(0.0), optimiser=optax.sgd(0.0), batch_size=10,
         inner_steps=3, outer_steps=1, method=Implicit(Exact()),
     )  # fmt: skip
     take = lambda state, batch, *, key: (batch["train"], {})
@@ -196,14 +198,14 @@ def test_an_implicit_gradient_is_of_a_batch_that_no_step_was_taken_on():
     (x, y), _ = iterate(take, start, streams, steps=1, log_every=1, progress=False, key=KEY)
     np.testing.assert_allclose(info.history["inner_first"][0], jnp.mean(y[:3, 0]))
     hyper = {"log_decay": jnp.asarray(0.5)}
-    slope = jax.grad(lambda w: one_decay(w, hyper, (x[3], y[3]), key=None)[0])(ZEROS)
+    slope = jax.grad(lambda w: one_decay(w, hyper, (x[3], y[3]), key=None)[0])(ones)
     np.testing.assert_allclose(info.history["gradient_norm"][0], jnp.linalg.norm(slope))
 
 
 def test_it_resumes_to_the_same_bits_and_can_be_made_longer(tmp_path):
     batches = {"batch_size": 8, "validation_batch_size": 10, "inner_steps": 3}
     whole = tuned(outer_steps=40, **batches)
-    tuned(outer_steps=20, folder=tmp_path, **batches)
+    tuned(outer_steps=3, folder=tmp_path, **batches)
     again = tuned(outer_steps=40, folder=tmp_path, resume=True, **batches)
     same = jax.tree.map(
         np.testing.assert_array_equal,
@@ -246,6 +248,89 @@ def test_sources_that_draw_and_records_with_bounds():
     assert hyper["decay"].value < 0.5
 
 
+def test_a_network_with_dropout_keeps_what_is_no_weight():
+    class Net(eqx.Module):
+        linear: eqx.nn.Linear
+        drop: eqx.nn.Dropout
+        scale: float
+
+        def __call__(self, x, key):
+            return self.scale * self.drop(self.linear(x), key=key)[0]
+
+    def outer(net, hyper, batch, *, key):
+        x, y = batch
+        return jnp.mean((jax.vmap(lambda x: net(x, key))(x) - y) ** 2), {}
+
+    def inner(net, hyper, batch, *, key):
+        error, _ = outer(net, hyper, batch, key=key)
+        return error + jnp.exp(hyper) * jnp.sum(net.linear.weight**2), {}
+
+    net = Net(eqx.nn.Linear(ridge.D, 1, key=KEY), eqx.nn.Dropout(0.3), 2.0)
+    found, _, info = tuned(
+        net, jnp.asarray(-3.0), inner, outer, inner_steps=3, outer_steps=2,
+        optimiser=optax.sgd(0.01), method=Unrolled(3),
+    )  # fmt: skip
+    assert (found.scale, found.drop) == (2.0, net.drop)
+    assert {"inner", "outer"} <= info.history.keys()
+
+
+def test_a_rate_to_which_no_gradient_comes_is_said():
+    def inner(w, hyper, batch, *, key):
+        kept = jr.bernoulli(key, 1 - hyper["rate"].value, w.shape).astype(float)
+        return one_decay(w * kept, hyper, batch, key=key)[0], {}
+
+    hyper = {"log_decay": jnp.asarray(0.0), "rate": Bounded(0.3, 0.0, 0.9)}
+    with pytest.warns(UserWarning, match=r"no gradient came to hyper\['rate'\].*fit_self_tuning"):
+        tuned(hyper=hyper, inner=inner, outer_steps=2)
+
+
+def test_a_rate_that_an_optimiser_keeps_in_its_state_is_refused():
+    kept = lambda hyper: optax.inject_hyperparams(optax.sgd)(jnp.exp(hyper["log_rate"]))
+    hyper = {"log_decay": jnp.asarray(0.0), "log_rate": jnp.asarray(-3.0)}
+    with pytest.raises(ValueError, match="is not read again"):
+        tuned(hyper=hyper, optimiser=kept, method=Unrolled(3))
+
+
+def test_a_schedule_of_whole_numbers_is_replayed():
+    schedule = Schedule([0, 3], {"n": jnp.asarray([1, 2])})
+    inner = lambda w, hyper, batch, *, key: (jnp.sum((w - hyper["n"].astype(float)) ** 2) / 2, {})
+    w, _ = retrain(
+        jnp.zeros(1), schedule, inner, None, optimiser=optax.sgd(1.0), steps=3, progress=False,
+        key=KEY,
+    )  # fmt: skip
+    assert w == 1
+
+
+def test_the_gap_judges_the_whole_of_many_rows():
+    total = lambda w, hyper, batch, *, key: (jnp.sum((batch - w) ** 2), {})
+    inner = lambda w, hyper, batch, *, key: ((w - hyper) ** 2, {})
+    rows = jnp.arange(5000.0)
+    gap = retrain_gap(
+        jnp.asarray(0.0), jnp.asarray(0.0), jnp.asarray(0.0), inner, total, None, rows,
+        optimiser=optax.sgd(0.1), steps=1, progress=False, key=KEY,
+    )  # fmt: skip
+    np.testing.assert_allclose(gap.tuned, np.sum(np.arange(5000.0) ** 2))
+
+
+@pytest.mark.parametrize(
+    ("train", "validation"),
+    [
+        (np.arange(20), np.arange(10)),  # places of rows
+        (1.7e9 + np.arange(0, 40, 2.0)[:, None], 1.7e9 + np.arange(1, 41, 2.0)[:, None]),
+        (np.arange(60)[:, None] // np.asarray([1, 2, 4]) % 2, np.eye(3)),  # three categories
+    ],
+)
+def test_rows_that_only_look_alike_are_let_through(train, validation):
+    inner = lambda w, hyper, batch, *, key: ((w - hyper) ** 2 + 0 * w * jnp.sum(batch), {})
+    outer = lambda w, hyper, batch, *, key: ((w - 1) ** 2, {})
+    one = jnp.asarray(0.5)
+    data = jnp.asarray(train, float), jnp.asarray(validation, float)
+    data = (train, validation) if train.ndim == 1 else data
+    if train.ndim == 1:
+        inner = lambda w, hyper, batch, *, key: ((w - hyper) ** 2, {})
+    tuned(one, one, inner, outer, data=data, outer_steps=1)
+
+
 def test_a_long_schedule_is_thinned_and_keeps_both_ends():
     def inner(w, hyper, batch, *, key):
         return jnp.sum((w - hyper) ** 2), {}
@@ -284,7 +369,7 @@ def test_numbers_that_run_away_name_the_decay_and_its_bound():
         tuned(hyper={"log_decay": jnp.asarray(9.0)}, outer_steps=3)
     (note,) = caught.value.__notes__
     assert "9, in hyper['log_decay']" in note
-    assert "a log-decay of 9 allows steps of 0.00025" in note
+    assert "a decay of 9 allows steps of 0.22, and a log-decay of 9 steps of 0.00025" in note
     assert "Bounded" in note
 
 
@@ -292,9 +377,11 @@ def test_numbers_that_run_away_name_the_decay_and_its_bound():
     ("settings", "error", "words"),
     [
         ({"outer": one_decay}, ValueError, "must be two"),
-        ({"data": (ridge.TRAIN, ridge.TRAIN)}, ValueError, "40 of its 40 different rows"),
+        ({"data": (ridge.TRAIN, ridge.TRAIN)}, ValueError, "40 of its 40 rows"),
         ({"inner_steps": 0}, ValueError, "`inner_steps` must be 1 or more"),
         ({"outer_steps": 0}, ValueError, "`outer_steps` must be 1 or more"),
+        ({"restart_every": 1.5}, TypeError, "`restart_every` must be a whole number"),
+        ({"optimiser": None}, TypeError, "`optimiser` must be an Optax"),
         ({"restart_every": 0}, ValueError, "`restart_every` must be 1 or more"),
         ({"method": Unrolled(21)}, ValueError, "goes through 21 training steps, and there are 20"),
         ({"hyper": {"log_decay": jnp.asarray(1)}}, TypeError, "real floating"),
@@ -315,5 +402,5 @@ def test_what_does_not_fit_is_refused(settings, error, words):
 def test_some_shared_rows_are_warned_of():
     x, y = ridge.VALIDATION
     mixed = np.concatenate([x, ridge.TRAIN[0][:2]]), np.concatenate([y, ridge.TRAIN[1][:2]])
-    with pytest.warns(UserWarning, match="2 of 32 different validation rows"):
+    with pytest.warns(UserWarning, match="2 of 32 validation rows"):
         tuned(data=(ridge.TRAIN, mixed), outer_steps=1)

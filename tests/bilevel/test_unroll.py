@@ -97,6 +97,13 @@ def test_a_network_keeps_what_is_not_trained():
     assert jnp.sum(got(START) ** 2) < jnp.sum(net(START) ** 2)
 
 
+def test_a_clipped_norm_has_a_derivative():
+    clipped = lambda r: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(r))
+    end = lambda r: jnp.sum(unroll(loss, START, clipped(r), steps=1)[0])
+    slope = CURVATURE * np.asarray(START)
+    np.testing.assert_allclose(jax.grad(end)(0.1), -np.sum(slope) / np.linalg.norm(slope))
+
+
 def test_what_has_no_derivative_is_refused():
     for wrap in (lambda f: f, jax.jit, jax.grad):
         with pytest.raises(ValueError, match="eps_root=1e-14"):

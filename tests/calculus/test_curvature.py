@@ -47,14 +47,21 @@ def test_products_are_those_of_the_matrices():
 
 @pytest.mark.parametrize(
     ("values", "want"),
-    [([1.0, 3.0, 2.0], 3.0), ([1.0, -3.0, 2.0], -3.0), ([0.0, 0.0], 0.0), ([-2.0], -2.0)],
+    [
+        ([1e25, 3e25], 3e25),
+        ([1e-25, -2e-25], -2e-25),
+        ([1.0, 3.0, 2.0], 3.0),
+        ([1.0, -3.0, 2.0], -3.0),
+        ([0.0, 0.0], 0.0),
+        ([-2.0], -2.0),
+    ],
 )
 def test_the_largest_eigenvalue_has_its_sign(values, want):
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(len(values),) * 2))[0]
     matrix = jnp.asarray(rotation @ np.diag(values) @ rotation.T)
     find = lambda m: largest_eigenvalue(lambda v: m @ v, m[0], key=jr.key(1))
     for run in (lambda f: f, jax.jit):
-        np.testing.assert_allclose(run(find)(matrix), want, atol=1e-5)
+        np.testing.assert_allclose(run(find)(matrix), want, rtol=1e-5, atol=1e-30)
 
 
 def test_a_negative_eigenvalue_settles_as_soon_as_a_positive_one():

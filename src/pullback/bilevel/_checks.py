@@ -1,6 +1,7 @@
 """What is asked of hyperparameters, of the two losses and of the two sets of data."""
 
 import hashlib
+import operator
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +61,29 @@ def _is_number(leaf: Any) -> bool:
     return eqx.is_array_like(leaf) and not isinstance(leaf, str)
 
 
+def check_model(model: PyTree) -> None:
+    """Raise a TypeError for a model with nothing to train."""
+    floats = [leaf for leaf in jax.tree.leaves(model) if eqx.is_inexact_array(leaf)]
+    if not floats:
+        raise TypeError(
+            "`model` has no weights: no leaf of it is a floating array. Of Python numbers make "
+            "arrays, such as jnp.asarray(0.5)."
+        )
+    if any(jnp.iscomplexobj(leaf) for leaf in floats):
+        raise TypeError("`model` has complex weights; store real and imaginary parts apart.")
+
+
+def check_whole(least: int, **numbers: Any) -> None:
+    """Raise for what is no whole number, or below the least."""
+    for name, number in numbers.items():
+        try:
+            found = operator.index(number)
+        except TypeError:
+            raise TypeError(f"`{name}` must be a whole number, got {number!r}.") from None
+        if found < least:
+            raise ValueError(f"`{name}` must be {least} or more, got {number}.")
+
+
 def check_losses(inner: Any, outer: Any) -> None:
     """Raise where there are not two losses."""
     for name, loss in (("inner", inner), ("outer", outer)):
@@ -83,18 +107,27 @@ def check_apart(train: PyTree, validation: PyTree) -> None:
     """
     if not (_are_arrays(train) and _are_arrays(validation)):
         return
-    ours, theirs = _rows(train, name="train"), _rows(validation, name="validation")
-    shared = len(theirs) - len(theirs - ours)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves((train, validation))}
+    dtype = np.float32 if np.dtype(np.float32) in dtypes else np.float64
+    ours, theirs = (
+        _rows(data, dtype, name=name)
+        for name, data in (("train", train), ("validation", validation))
+    )
+    known = set(ours)
+    # Rows of a few categories are equal by chance, and say nothing.
+    if 2 * len(known) < len(ours):
+        return
+    shared = sum(row in known for row in theirs)
     if 2 * shared >= len(theirs):
         raise ValueError(
-            f"`validation` must be held out, and {shared} of its {len(theirs)} different rows are "
-            "training rows: hyperparameters tuned on them would be those that overfit. Split the "
-            "data first, and give each part once."
+            f"`validation` must be held out, and {shared} of its {len(theirs)} rows are training "
+            "rows: hyperparameters tuned on them would be those that overfit. Split the data "
+            "first, and give each part once."
         )
     if shared:
         warnings.warn(
-            f"{shared} of {len(theirs)} different validation rows are training rows too. Where "
-            "that is no chance, leave them out of one.",
+            f"{shared} of {len(theirs)} validation rows are training rows too. Where that is no "
+            "chance, leave them out of one.",
             stacklevel=3,
         )
 
@@ -103,18 +136,19 @@ def _are_arrays(data: PyTree) -> bool:
     leaves = jax.tree.leaves(data)
     known = lambda leaf: isinstance(leaf, Array | np.ndarray)
     plain = lambda leaf: known(leaf) and not isinstance(leaf, np.memmap | Tracer)
-    return bool(leaves) and all(plain(leaf) and leaf.dtype.kind in "biuf" for leaf in leaves)
+    if not leaves or not all(plain(leaf) and leaf.dtype.kind in "biuf" for leaf in leaves):
+        return False
+    # Whole numbers alone, one a row, are places of rows that the loss looks up.
+    return any(np.ndim(leaf) > 1 or leaf.dtype.kind == "f" for leaf in leaves)
 
 
-def _rows(data: PyTree, *, name: str) -> set[bytes]:
+def _rows(data: PyTree, dtype: Any, *, name: str) -> list[bytes]:
+    """A digest of each row, in a dtype, for a copy of a row may have fewer digits."""
     count = leading_axis(data, name=name)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(data)]
-    # In one dtype, for a copy of a row may have another, and fewer digits.
-    flat = [np.ascontiguousarray(leaf.reshape(count, -1), np.float32) for leaf in leaves]
-    digest = lambda row: hashlib.blake2b(
-        b"".join(leaf[row].tobytes() for leaf in flat), digest_size=16
-    ).digest()
-    return {digest(row) for row in range(count)}
+    flat = [np.ascontiguousarray(leaf.reshape(count, -1), dtype) for leaf in leaves]
+    row_of = lambda row: b"".join(leaf[row].tobytes() for leaf in flat)
+    return [hashlib.blake2b(row_of(row), digest_size=16).digest() for row in range(count)]
 
 
 def value_of(
@@ -126,7 +160,11 @@ def value_of(
     *,
     key: PRNGKeyArray,
 ) -> tuple[Array, dict[str, Array]]:
-    """The value of one of the two losses and its metrics."""
+    """The value of one of the two losses and its metrics.
+
+    The outer one is given the model in inference mode, as whoever uses the model will have it.
+    """
+    model = eqx.nn.inference_mode(model) if name == "outer" else model
     found = loss(model, hyper, batch, key=key)
     fits = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)
     if not fits or jnp.shape(found[0]) != ():
@@ -141,6 +179,11 @@ IMPLICIT = (
     "an implicit gradient does not see it. A setting of the optimiser, such as its learning rate, "
     "is tuned by `Unrolled(steps, optimiser=lambda hyper: ...)`; of others, look whether the "
     "losses use it, and not a copy of its value."
+)
+UNROLLED = (
+    "no gradient comes to it. What an optimiser keeps in its state, as `optax.inject_hyperparams` "
+    "does, is not read again: write `lambda hyper: optax.sgd(jnp.exp(hyper['log_rate']))`. Of "
+    "others, look whether the losses use it, and not a copy of its value."
 )
 SELF_TUNING = (
     "nothing responds to it. A setting of the optimiser, such as its learning rate, is tuned by "
@@ -164,7 +207,7 @@ def check_enters(
     for (path, _), found in zip(leaves, enters, strict=True):
         if not found:
             raise ValueError(
-                f"hyper{jtu.keystr(path)} enters neither {' nor '.join(functions)}: {remedy}"
+                f"hyper{jtu.keystr(path)} does not enter {' or '.join(functions)}: {remedy}"
             )
 
 

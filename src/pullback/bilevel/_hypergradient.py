@@ -1,6 +1,7 @@
 """The gradient of the outer loss by the hyperparameters, through what training makes of them."""
 
 import abc
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
@@ -15,11 +17,14 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from pullback._key import checked_key
 from pullback._traced import compiled
 from pullback.bilevel._checks import (
+    UNROLLED,
     as_arrays,
     check_enters,
     check_has_gradient,
     check_hyper,
     check_losses,
+    check_model,
+    check_whole,
     value_of,
 )
 from pullback.bilevel._inverse import AbstractInverse, Neumann
@@ -34,8 +39,8 @@ class Hypergradient(NamedTuple):
         gradient: as `hyper`; None in place of what in it is no floating array.
         gradient_norm: the size of the inner loss's gradient by the model's parameters: an implicit
             gradient takes it for zero.
-        ratio: how the inverse did, as `InverseProduct` has it: above 1 its series diverges. 0 where
-            there is no inverse.
+        ratio: how the inverse did, as `InverseProduct` has it: above 1 its series diverges, near 1
+            hardly anything was solved. 0 where there is no inverse.
         metrics: the outer loss's.
     """
 
@@ -61,7 +66,13 @@ class Problem(NamedTuple):
 
     def optimiser_at(self, hyper: PyTree) -> optax.GradientTransformation:
         """The optimiser for these hyperparameters."""
-        return self.optimiser(hyper) if callable(self.optimiser) else self.optimiser
+        found = self.optimiser(hyper) if callable(self.optimiser) else self.optimiser
+        if not all(callable(getattr(found, name, None)) for name in ("init", "update")):
+            raise TypeError(
+                "`optimiser` must be an Optax gradient transformation, such as `optax.sgd(0.1)`, "
+                f"or a function of `hyper` that gives one; got {found!r}."
+            )
+        return found
 
 
 class Point(NamedTuple):
@@ -102,7 +113,8 @@ class AbstractHypergradient(eqx.Module):
             train: batches of the inner loss, with an axis of `max(steps, 1)` before that of the
                 examples; or of 1, where all steps take the same; or None.
             validation: one batch of the outer loss, or None.
-            key: for both losses, the same in all of their evaluations.
+            key: for both losses. An implicit gradient uses it in all of their evaluations; each
+                step of training has its own.
 
         Returns:
             The hypergradient, and the point with the model and the state after `steps` steps.
@@ -184,8 +196,7 @@ class Unrolled(AbstractHypergradient):
     optimiser: Any = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"`steps` must be 1 or more, got {self.steps}.")
+        check_whole(1, steps=self.steps)
 
     def __call__(
         self,
@@ -208,26 +219,29 @@ class Unrolled(AbstractHypergradient):
         only = jax.tree.map(lambda leaf: leaf[0], train) if same else None
         params, rest = eqx.partition(point.model, eqx.is_inexact_array)
 
-        def trained(model: PyTree, hyper: PyTree, batch: PyTree) -> Array:
+        keys = jr.split(key, self.steps)
+
+        def trained(model: PyTree, hyper: PyTree, batch: PyTree, key: PRNGKeyArray) -> Array:
             return value_of("inner", problem.inner, model, hyper, batch, key=key)[0]
 
         def at_end(numbers: PyTree) -> tuple[Array, tuple[dict[str, Array], PyTree, PyTree]]:
             hyper = eqx.combine(numbers, others)
-            if same:
-                loss = lambda model: trained(model, hyper, only)
-            else:
-                loss = lambda model, batch: trained(model, hyper, batch)
+            batch_of = lambda row: only if same else row
+            loss = lambda model, item: trained(model, hyper, batch_of(item[0]), item[1])
             model, state = unroll(
                 loss,
                 point.model,
                 problem.optimiser_at(hyper),
                 point.state,
                 steps=self.steps,
-                batches=None if same else train,
+                batches=(None if same else train, keys),
             )
             value, metrics = value_of("outer", problem.outer, model, hyper, validation, key=key)
             return value, (metrics, eqx.filter(model, eqx.is_inexact_array), state)
 
+        check_enters(
+            {"the steps of training": lambda numbers: at_end(numbers)[0]}, numbers, remedy=UNROLLED
+        )
         (value, (metrics, params, state)), gradient = jax.value_and_grad(at_end, has_aux=True)(
             numbers
         )
@@ -251,7 +265,9 @@ def hypergradient(
 ) -> Hypergradient:
     r"""The gradient of the outer loss by the hyperparameters, $d L_V / d \lambda$, once.
 
-    One batch and one key serve all evaluations, so dropout and augmentation are frozen in it.
+    One batch and, for `Implicit`, one key serve all evaluations, so dropout and augmentation are
+    frozen in it. `outer` is given the model in inference mode. No gradient comes through a draw
+    such as `jax.random.bernoulli(key, rate)`: a dropout rate is tuned by `fit_self_tuning`.
 
     Args:
         inner: `inner(model, hyper, batch, *, key) -> (scalar, dict of scalar metrics)`, what
@@ -288,9 +304,10 @@ def hypergradient(
         arXiv 1911.02590.
     """
     check_losses(inner, outer)
+    check_model(model)
     check_hyper(hyper)
     check_has_gradient(hyper)
-    method = Implicit(Neumann(20)) if method is None else method
+    method = checked_method(method, Neumann(20))
     key = checked_key(key)
 
     @compiled
@@ -309,9 +326,27 @@ def hypergradient(
     return found
 
 
+def checked_method(method: Any, inverse: AbstractInverse) -> AbstractHypergradient:
+    """The method, once it has proved to be one; None is an implicit gradient by `inverse`."""
+    if method is None:
+        return Implicit(inverse)
+    if not isinstance(method, AbstractHypergradient):
+        raise TypeError(
+            "`method` must be an `AbstractHypergradient`, such as Implicit(Neumann(20)) or "
+            f"Unrolled(5, optax.sgd(0.1)); got {method!r}."
+        )
+    return method
+
+
 def say_if_it_diverges(ratio: float) -> None:
     """Warn of a series whose terms grow."""
-    if ratio > 1:
+    if math.isnan(ratio):
+        warnings.warn(
+            "the inverse of the Hessian is not a number: its series ran over, or a direction has "
+            "no curvature, or the losses are no numbers here. Give `damping`, or another inverse.",
+            stacklevel=3,
+        )
+    elif ratio > 1:
         warnings.warn(
             f"the inverse of the Hessian diverges: what is left is {ratio:.3g} times what there "
             "was at first. The curvature is negative somewhere, so train longer or give "

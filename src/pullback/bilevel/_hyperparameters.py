@@ -66,7 +66,7 @@ class Bounded(AbstractHyperparameter):
         value = _start(
             value, lambda v: (low < v) & (v < high), f"strictly between {low} and {high}"
         )
-        self.coordinate = _logit((value - self.low) / (self.high - self.low))
+        self.coordinate = _finite(_logit((value - self.low) / (self.high - self.low)), value)
         self.per_batch = per_batch
 
     @property
@@ -104,7 +104,7 @@ class Positive(AbstractHyperparameter):
     def __init__(self, value: Any, *, per_batch: bool = False):
         value = _start(value, lambda v: (v > 0) & (v < np.inf), "above 0 and finite")
         # The inverse, so that e^value is not too large.
-        self.coordinate = value + jnp.log(-jnp.expm1(-value))
+        self.coordinate = _finite(value + jnp.log(-jnp.expm1(-value)), value)
         self.per_batch = per_batch
 
     @property
@@ -196,6 +196,16 @@ def _start(value: Any, fits: Callable[..., Any], wanted: str) -> Float[Array, "*
         raise ValueError(f"`value` must be {wanted}; got {value}.")
     value = jnp.asarray(value)
     return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(float)
+
+
+def _finite(coordinate: Float[Array, "*shape"], value: Any) -> Float[Array, "*shape"]:
+    """A coordinate, once it has proved to be none of a bound: in few digits they may be one."""
+    if not isinstance(coordinate, jax.core.Tracer) and not np.all(np.isfinite(coordinate)):
+        raise ValueError(
+            f"`value` must be further from its bounds, or smaller: in {coordinate.dtype} {value} "
+            "is at infinity; or set jax_enable_x64."
+        )
+    return coordinate
 
 
 def _logit(share: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -12,7 +12,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from pullback._key import checked_key
 from pullback._traced import compiled
 from pullback.bilevel._checks import as_arrays, check_enters, check_has_gradient, check_hyper
-from pullback.bilevel._hypergradient import response, slope_of
+from pullback.bilevel._hypergradient import response, say_if_it_diverges, slope_of
 from pullback.bilevel._inverse import AbstractInverse, ConjugateGradient
 
 
@@ -75,9 +75,9 @@ def implicit(
         def run(numbers: PyTree) -> PyTree:
             if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(numbers)):
                 raise TypeError(
-                    "what `implicit` gives runs a loop on the host, and was called under `jax.jit` "
-                    "or `jax.vmap`, where `hyper` has no numbers. Call it, and `jax.grad` of it, "
-                    "outside; or compile what is inside of `solve`."
+                    "what `implicit` gives runs a loop on the host, and was called under "
+                    "`jax.jit`, `jax.vmap` or a second derivative, where `hyper` has no numbers. "
+                    "Call it, and `jax.grad` of it, outside; or compile what is inside of `solve`."
                 )
             model = as_arrays(solve(eqx.combine(numbers, others)))
             arrays, rest = eqx.partition(model, eqx.is_array)
@@ -93,7 +93,10 @@ def implicit(
             params, whole = eqx.partition(arrays, eqx.is_inexact_array)
             vector = eqx.filter(cotangent, jax.tree.map(eqx.is_inexact_array, arrays))
             rest = eqx.combine(whole, rests[0])
-            return (pull(inverse, (params, rest, numbers, others), vector, data),)
+            gradient, ratio = pull(inverse, (params, rest, numbers, others), vector, data)
+            if not isinstance(ratio, Tracer):
+                say_if_it_diverges(float(ratio))
+            return (gradient,)
 
         differentiable = jax.custom_vjp(run)
         differentiable.defvjp(forward, backward)
@@ -110,6 +113,6 @@ def implicit(
 
         check_enters({"the gradient of `inner`": lambda n: slope(params, n)}, numbers)
         _, found = response(inverse, slope, params, numbers, vector, key=key)
-        return jax.tree.map(jnp.negative, found.solution)
+        return jax.tree.map(jnp.negative, found.solution), found.ratio
 
     return solution

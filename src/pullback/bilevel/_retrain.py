@@ -18,9 +18,6 @@ from pullback.train import TrainingInfo, evaluate, fit
 
 M = TypeVar("M")
 
-# Examples that one call of the outer loss gets.
-_BATCH = 4096
-
 
 def retrain(
     model: M,
@@ -70,7 +67,8 @@ def retrain(
         batch_size = leading_axis(train, name="train")
     replayed = isinstance(hyper, Schedule)
     last = hyper.at(steps) if replayed else hyper
-    check_hyper(last)
+    if not replayed:  # whole numbers are replayed as well
+        check_hyper(hyper)
 
     def at(model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
         return value_of("inner", inner, model, hyper, batch, key=key)
@@ -197,4 +195,7 @@ def judge(
     def loss(model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
         return value_of("outer", outer, model, hyper, batch, key=key)
 
-    return evaluate(model, loss, jax.tree.map(jnp.asarray, validation), batch_size=_BATCH, key=key)
+    data = jax.tree.map(jnp.asarray, validation)
+    # Whole, for it need not be a mean over its rows.
+    rows = leading_axis(data, name="validation")
+    return evaluate(model, loss, data, batch_size=rows, key=key)

@@ -145,6 +145,8 @@ def _checked_steps(steps: Any) -> Any:
     found = np.asarray(steps)
     if found.ndim != 1 or not found.size or found.dtype.kind not in "iu":
         raise ValueError(f"`steps` must be whole numbers along one axis, got {steps!r}.")
+    if found[-1] > np.iinfo(np.int32).max:
+        raise ValueError(f"`steps` must be below 2**31, got {found[-1]}.")
     if found[0] < 0 or np.any(np.diff(found) <= 0):
         raise ValueError(f"`steps` must rise from 0 or more on, got {found.tolist()}.")
     return found.astype(np.int32)

@@ -48,14 +48,18 @@ class SearchResult(NamedTuple):
         """The trials from the best to the worst, each a dictionary: for `pandas.DataFrame`, say.
 
         `trial`, `loss`, the metrics of the outer loss, and every hyperparameter by its place in
-        `hyper`, as a loss reads it.
+        `hyper`, as a loss reads it. Where one of these has the name of another, metrics are
+        `outer_NAME` and hyperparameters `hyper.NAME`.
         """
         found = jtu.tree_leaves_with_path(
             eqx.filter(jax.device_get(values(self.hypers)), eqx.is_array)
         )
-        columns = {"loss": self.losses, **self.metrics}
+        own = lambda name, mark: f"{mark}{name}" if name in ("trial", "loss") else name
+        columns = {"loss": self.losses}
+        columns |= {own(name, "outer_"): values for name, values in self.metrics.items()}
         for path, stacked in found:
-            name = jtu.keystr(path, simple=True, separator=".") or "hyper"
+            name = own(jtu.keystr(path, simple=True, separator=".") or "hyper", "hyper.")
+            name = f"hyper.{name}" if name in columns else name
             for index in np.ndindex(stacked.shape[1:]):
                 place = f"[{', '.join(map(str, index))}]" if index else ""
                 columns[name + place] = stacked[(slice(None), *index)]
@@ -162,7 +166,7 @@ def search(
     begin = lambda hyper: step.start(eqx.combine(arrays, rest), hyper)
     state, info = iterate(
         step, eqx.filter_vmap(begin)(hypers), streams_of({"train": (train, batch_size)}),
-        steps=steps, log_every=min(log_every, steps), folder=folder, resume=resume,
+        steps=steps, log_every=log_every, folder=folder, resume=resume,
         progress=progress, mesh=mesh, sequential=sequential, key=jr.split(key, trials),
     )  # fmt: skip
     data = jax.tree.map(jnp.asarray, validation)
@@ -171,7 +175,12 @@ def search(
         jax.tree.map(lambda x: np.where(info.good, np.asarray(x, float), np.nan), part)
         for part in found
     )
-    best = int(np.nanargmin(losses)) if not np.all(np.isnan(losses)) else 0
+    if np.all(np.isnan(losses)):
+        raise ValueError(
+            "`outer` is not a number in any trial, so that none is the best: look at `validation` "
+            "and at what `outer` divides by."
+        )
+    best = int(np.nanargmin(losses))
     model, hyper = _row((state.model, state.hyper), best)
     return SearchResult(model, hyper, float(losses[best]), hypers, losses, metrics, info)
 
@@ -191,7 +200,7 @@ class _Step(eqx.Module):
         params = eqx.filter(model, eqx.is_inexact_array)
         with jax.numpy_dtype_promotion("standard"):
             state = self.problem.optimiser_at(hyper).init(params)
-        return _Trial(model, jax.tree.map(_array, state), hyper)
+        return _Trial(model, jax.tree.map(jnp.asarray, state), hyper)
 
     def __call__(
         self, now: _Trial, batches: dict[str, PyTree] | None, *, key: PRNGKeyArray
@@ -272,7 +281,3 @@ def _row(tree: PyTree, at: int) -> PyTree:
 @jax.jit
 def _rows_at(arrays: PyTree, at: Int[Array, ""]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[at], arrays)
-
-
-def _array(leaf: Any) -> Any:
-    return jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf

@@ -102,7 +102,9 @@ def fit_self_tuning(
         hyper: any PyTree of real floating arrays and of records such as `Bounded`.
         inner: `inner(model, hyper, batch, *, key) -> (scalar, dict of scalar metrics)`, the
             training loss, a mean over its batch. It is given single examples, each with
-            hyperparameters of its own, but where all of `hyper` is `per_batch`.
+            hyperparameters of its own, but where all of `hyper` is `per_batch`. A penalty on the
+            weights reads them of `pullback.nn.freeze_response(model)`, of a model that is not
+            `centred`, with `linearised=False`.
         outer: the same for held-out examples: without dropout, augmentation and penalties. The
             model is in inference mode.
         train: what `inner` is given batches of, as the `data` of `pullback.train.fit`.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,13 +23,16 @@ from pullback.bilevel._checks import (
     check_has_gradient,
     check_hyper,
     check_losses,
+    check_model,
+    check_whole,
 )
 from pullback.bilevel._hypergradient import (
     AbstractHypergradient,
-    Implicit,
     Problem,
+    checked_method,
     say_if_it_diverges,
 )
+from pullback.bilevel._hyperparameters import values
 from pullback.bilevel._inverse import Neumann
 from pullback.bilevel._tune_step import Tuned, TuneStep
 from pullback.train import Stream, TrainingError, TrainingInfo, iterate
@@ -100,14 +104,16 @@ def tune(
             `Bounded` and `Positive`.
         inner: `inner(model, hyper, batch, *, key) -> (scalar, dict of scalar metrics)`, what
             training makes small.
-        outer: the same, what `hyper` is tuned by, and without what `hyper` adds.
+        outer: the same, what `hyper` is tuned by, and without what `hyper` adds. It is given the
+            model in inference mode.
         train: arrays, a function that draws a batch, or a source on the host, as the `data` of
             `fit`; None where `inner` needs none.
         validation: the same for `outer`, held out from `train`. Arrays are compared with `train`.
         optimiser: of the model: an Optax transformation, or a function of `hyper` that gives one,
             whose settings `Unrolled` tunes.
         hyper_optimiser: of `hyper`.
-        method: None: `Implicit(Neumann(10))`.
+        method: None: `Implicit(Neumann(10))`. Look at `ratio` in the history: near 1 the series is
+            too short for the curvature, and hyperparameters hardly move.
         inner_steps: training steps before each step of `hyper`.
         outer_steps: how many steps of `hyper`.
         batch_size: examples of a training batch. None: all of `train` in every step.
@@ -154,15 +160,14 @@ def tune(
     """
     key = checked_key_or_keys(key)
     check_losses(inner, outer)
+    check_model(model)
     check_hyper(hyper)
     check_has_gradient(hyper)
     check_apart(train, validation)
-    method = Implicit(Neumann(10)) if method is None else method
-    for name, number in (("inner_steps", inner_steps), ("outer_steps", outer_steps)):
-        if number < 1:
-            raise ValueError(f"`{name}` must be 1 or more, got {number}.")
-    if restart_every is not None and restart_every < 1:
-        raise ValueError(f"`restart_every` must be 1 or more, got {restart_every}.")
+    method = checked_method(method, Neumann(10))
+    check_whole(1, inner_steps=inner_steps, outer_steps=outer_steps)
+    if restart_every is not None:
+        check_whole(1, restart_every=restart_every)
     if method.steps > inner_steps:
         raise ValueError(
             f"`method` goes through {method.steps} training steps, and there are {inner_steps} "
@@ -188,16 +193,28 @@ def tune(
     try:
         state, info = iterate(
             step, state, streams or None, steps=outer_steps, rollbacks=rollbacks,
-            log_every=min(log_every, outer_steps), checkpoint_every=checkpoint_every,
+            log_every=log_every, checkpoint_every=checkpoint_every,
             folder=folder, resume=resume, progress=progress, mesh=mesh, sequential=sequential,
             key=key,
         )  # fmt: skip
     except TrainingError as error:
         error.add_note(_advice(error.model.hyper))
         raise
-    ratio = np.asarray(info.history["ratio"])[-1]
-    say_if_it_diverges(float(np.max(ratio)))
+    say_if_it_diverges(float(np.max(info.history["ratio"])))
+    _say_what_was_not_felt(state.felt)
     return state.model, state.hyper, TuneInfo(info, _schedules(state, inner_steps, key.ndim))
+
+
+def _say_what_was_not_felt(felt: PyTree) -> None:
+    """Warn of hyperparameters to which no gradient came in any step."""
+    for path, leaf in jtu.tree_leaves_with_path(felt):
+        if not np.any(leaf):
+            warnings.warn(
+                f"no gradient came to hyper{jtu.keystr(path)} in any step, so it is where it was. "
+                "None comes through a draw such as `jax.random.bernoulli(key, rate)`, nor through "
+                "a rounded number: tune those by `fit_self_tuning` or `search`.",
+                stacklevel=3,
+            )
 
 
 def _schedules(state: Tuned, steps: int, stacked: int) -> Any:
@@ -214,12 +231,16 @@ def _schedules(state: Tuned, steps: int, stacked: int) -> Any:
 
 def _advice(hyper: PyTree) -> str:
     """What to look at where numbers ran away."""
-    found = jtu.tree_leaves_with_path(eqx.filter(hyper, eqx.is_inexact_array))
+    found = jtu.tree_leaves_with_path(values(hyper))
+    found = [(path, leaf) for path, leaf in found if eqx.is_inexact_array(leaf)]
     path, leaf = max(found, key=lambda each: float(jnp.max(each[1])))
     largest = float(jnp.max(leaf))
+    said = f"The largest hyperparameter by then was {largest:.3g}, in hyper{jtu.keystr(path)}."
+    if not np.isfinite(largest):
+        return f"{said} Take smaller steps of `hyper`, or a record with bounds, such as `Bounded`."
     return (
-        f"The largest hyperparameter by then was {largest:.3g}, in hyper{jtu.keystr(path)}. Where "
-        "it is the logarithm of a decay, plain steps of size s diverge once the decay is above "
-        f"2 / s: a log-decay of {largest:.3g} allows steps of {2 * float(np.exp(-largest)):.2g}. "
-        "Bound it, as `Bounded(value, low, high)` does, or take smaller steps."
+        f"{said} Plain steps of size s diverge once a decay is above 2 / s: a decay of "
+        f"{largest:.3g} allows steps of {2 / max(largest, 1e-30):.2g}, and a log-decay of "
+        f"{largest:.3g} steps of {2 * float(np.exp(-largest)):.2g}. Bound it, as "
+        "`Bounded(value, low, high)` does, or take smaller steps."
     )

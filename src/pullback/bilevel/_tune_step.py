@@ -24,6 +24,7 @@ class Tuned(eqx.Module):
     hyper_state: PyTree
     count: Int[Array, ""]
     origin: PyTree
+    felt: PyTree
     record: Recorder
 
 
@@ -39,15 +40,20 @@ class TuneStep(eqx.Module):
 
     def start(self, model: PyTree, hyper: PyTree) -> Tuned:
         """Before the first step."""
-        model, hyper = jax.tree.map(_array, (model, hyper))
         params = eqx.filter(model, eqx.is_inexact_array)
         with jax.numpy_dtype_promotion("standard"):
-            state = self.problem.optimiser_at(hyper).init(params)
-            hyper_state = self.hyper_optimiser.init(eqx.filter(hyper, eqx.is_inexact_array))
+            numbers = eqx.filter(hyper, eqx.is_inexact_array)
+            states = (
+                self.problem.optimiser_at(hyper).init(params),
+                self.hyper_optimiser.init(numbers),
+            )
+            # What an optimiser starts as a plain number is one of the arrays that change.
+            state, hyper_state = jax.tree.map(jnp.asarray, states)
         origin = None if self.restart_every is None else (params, state)
         count = jnp.asarray(0, jnp.int32)
-        start = Tuned(model, state, hyper, hyper_state, count, origin, Recorder.start(hyper))
-        return jax.tree.map(_array, start)
+        felt = jax.tree.map(lambda leaf: jnp.asarray(False), numbers)
+        record = Recorder.start(hyper)
+        return Tuned(model, state, hyper, hyper_state, count, origin, felt, record)
 
     def __call__(
         self, now: Tuned, batches: dict[str, PyTree] | None, *, key: PRNGKeyArray
@@ -72,6 +78,13 @@ class TuneStep(eqx.Module):
         hyper, hyper_state = apply_gradient(
             self.hyper_optimiser, found.gradient, now.hyper_state, now.hyper, loss=found.value
         )
+        if not alone:
+            at = jax.tree.map(lambda leaf: leaf[-1], last)
+            value, _ = value_of(
+                "inner", self.problem.inner, point.model, now.hyper, at, key=keys[-1]
+            )
+            metrics = {"inner": value}
+        felt = jax.tree.map(lambda old, g: old | jnp.any(g != 0), now.felt, found.gradient)
         count = now.count + 1
         metrics = {
             **metrics,
@@ -83,7 +96,7 @@ class TuneStep(eqx.Module):
         }
         record = now.record.add(hyper, count)
         return Tuned(
-            point.model, point.state, hyper, hyper_state, count, now.origin, record
+            point.model, point.state, hyper, hyper_state, count, now.origin, felt, record
         ), metrics
 
     def _train(
@@ -115,7 +128,3 @@ class TuneStep(eqx.Module):
             return trained, {}
         trained, metrics = jax.lax.scan(once, trained, (rows, keys))
         return trained, jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
-
-
-def _array(leaf: Any) -> Any:
-    return jnp.asarray(leaf) if eqx.is_array_like(leaf) else leaf

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 from pullback._inputs import positive
 from pullback._key import checked_key_or_keys
-from pullback.bilevel._checks import check_apart, check_losses, value_of
+from pullback.bilevel._checks import SELF_TUNING, check_apart, check_enters, check_losses, value_of
 from pullback.bilevel._coordinates import coordinates
 from pullback.bilevel._fit_response import mean_inner, trained_part
 from pullback.bilevel._response import AbstractResponse, check_response
@@ -200,6 +200,18 @@ class _Step(eqx.Module):
     ) -> tuple[_State, dict[str, Array]]:
         inner_key, outer_key = jr.split(key)
         batches = batches or {}
+        here = state.response(state.response.centre)
+        of = lambda name, loss, batch: (
+            lambda hyper: value_of(name, loss, here, hyper, batch, key=inner_key)[0]
+        )
+        check_enters(
+            {
+                "`inner`": of("inner", self.inner, batches.get("train")),
+                "`outer`": of("outer", self.outer, batches.get("validation")),
+            },
+            state.response.centre,
+            remedy=SELF_TUNING,
+        )
         response, optimiser, inner = self._inner_step(state, batches.get("train"), inner_key)
         told = lambda hyper: value_of(
             "outer", self.outer, response(hyper), hyper, batches.get("validation"), key=outer_key

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, PyTree
 
+from pullback.bilevel._checks import check_whole
 from pullback.train import apply_gradient
 
 M = TypeVar("M")
@@ -63,8 +64,7 @@ def unroll(
         Maclaurin et al., "Gradient-based Hyperparameter Optimization through Reversible Learning",
         arXiv 1502.03492; Metz et al., "Unrolled Generative Adversarial Networks", arXiv 1611.02163.
     """
-    if steps < 1:
-        raise ValueError(f"`steps` must be 1 or more, got {steps}.")
+    check_whole(1, steps=steps)
     for leaf in jax.tree.leaves(batches):
         if jnp.shape(leaf)[:1] != (steps,):
             raise ValueError(
@@ -93,18 +93,21 @@ def unroll(
 def check_has_derivative(optimiser: Any, params: PyTree) -> None:
     """Raise a ValueError for an optimiser whose step has no derivative at a gradient of zero."""
     with jax.ensure_compile_time_eval():
-        zeros = jax.tree.map(lambda leaf: jnp.zeros((), leaf.dtype), params)
-        nothing = jnp.zeros(())
+        # Of two entries one has no gradient: a clipped norm is none there, and Adam's root is.
+        pair = lambda second: jax.tree.map(
+            lambda leaf: jnp.asarray([0.0, second], leaf.dtype), params
+        )
+        zeros, gradient, nothing = pair(0.0), pair(1.0), jnp.zeros(())
 
     def moved(gradient: PyTree) -> Array:
         updates, _ = optax.with_extra_args_support(optimiser).update(
             gradient, optimiser.init(zeros), zeros,
             value=nothing, grad=gradient, value_fn=lambda params: nothing,
         )  # fmt: skip
-        return sum(jax.tree.leaves(updates), nothing)
+        return sum((jnp.sum(leaf) for leaf in jax.tree.leaves(updates)), nothing)
 
     def slopes() -> Array:
-        return jnp.stack(jax.tree.leaves(jax.grad(moved)(zeros)))
+        return jnp.stack(jax.tree.leaves(jax.grad(moved)(gradient)))
 
     with jax.ensure_compile_time_eval(), jax.numpy_dtype_promotion("standard"):
         closed = jax.make_jaxpr(slopes)()

@@ -7,11 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
-from pullback._power_method import settle
+from pullback._power_method import safe_norm, settle
 
 
 def hessian_vector_product(f: Callable[[Any], Array], x: PyTree, vector: PyTree) -> PyTree:
@@ -142,11 +141,13 @@ def largest_eigenvalue(
     start = jr.normal(checked_key(key), flat.shape, flat.dtype)
     vector = settle(turn, start, rtol=rtol, max_steps=max_steps)
     last = push(vector)
-    size = optax.tree.norm(last)
+    size = safe_norm(last)
     return jnp.where(last @ vector < 0, -size, size)
 
 
 def _check_vector(params: PyTree, vector: PyTree) -> None:
+    if any(jnp.iscomplexobj(leaf) for leaf in jax.tree.leaves(params)):
+        raise ValueError("`x` must be real; store real and imaginary parts apart.")
     kind = lambda tree: jax.tree.map(lambda x: (jnp.shape(x), str(jnp.result_type(x))), tree)
     if jax.tree.structure(params) != jax.tree.structure(vector) or kind(params) != kind(vector):
         raise ValueError(
