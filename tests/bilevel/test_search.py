@@ -142,15 +142,16 @@ def test_what_does_not_fit_is_refused(settings, match):
 def test_columns_are_not_overwritten_by_names_and_no_number_is_refused():
     outer = lambda w, hyper, batch, *, key: ((w - 1) ** 2, {"trial": w, "loss": 2 * w})
     inner = lambda w, hyper, batch, *, key: ((w - hyper["loss"]) ** 2, {})
-    ends = [{"loss": jnp.asarray(value)} for value in (0.0, 1.0)]
+    low, high = ({"loss": jnp.asarray(value)} for value in (0.0, 1.0))
+    start = jnp.asarray(0.0)
     settings = {
         "trials": 2, "steps": 3, "optimiser": optax.sgd(0.5), "progress": False,
         "key": jax.random.key(0),
     }  # fmt: skip
-    found = search(jnp.asarray(0.0), *ends, inner, outer, None, None, **settings)
+    found = search(start, low, high, inner, outer, None, None, **settings)
     best = found.rows()[0]
     assert best.keys() == {"trial", "loss", "outer_trial", "outer_loss", "hyper.loss"}
     assert best["loss"] == found.loss == found.losses.min()
     nothing = lambda w, hyper, batch, *, key: (jnp.nan * w, {})
     with pytest.raises(ValueError, match="not a number in any trial"):
-        search(jnp.asarray(0.0), *ends, inner, nothing, None, None, **settings)
+        search(start, low, high, inner, nothing, None, None, **settings)

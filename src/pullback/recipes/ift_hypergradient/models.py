@@ -14,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback import data
 from pullback.bilevel import Bounded, Implicit, Neumann, retrain, tune, values
-from pullback.recipes._kit.checks import check_between, check_least
+from pullback.recipes._kit.checks import check_above_zero, check_between, check_least
 from pullback.recipes._kit.stack import made
 from pullback.runs import Context
 from pullback.train import evaluate
@@ -53,6 +53,7 @@ class Config:
     """Draws of ten real images, to compare with the learned ones."""
 
     def __post_init__(self):
+        check_above_zero(self, but=("terms", "lengths"))
         check_least(self, seeds=1, few=2, width=1, steps=1, terms=0, outer=10, again=1)
         check_least(self, images=CLASSES, image_steps=1, draws=1)
         check_between(self, 0, float("inf"), "rate", "outer_rate")

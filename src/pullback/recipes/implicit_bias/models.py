@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback import data
 from pullback.bilevel import Implicit, Neumann, retrain, tune
-from pullback.recipes._kit.checks import check_between, check_least, check_rising
+from pullback.recipes._kit.checks import check_above_zero, check_between, check_least, check_rising
 from pullback.recipes._kit.stack import made
 from pullback.runs import Context
 from pullback.train import evaluate
@@ -56,6 +56,7 @@ class Config:
     """Times at which a network is trained anew, for the curves."""
 
     def __post_init__(self):
+        check_above_zero(self, but=("terms", "cold_terms", "warm_terms"))
         check_least(self, seeds=1, images=CLASSES, width=1, again=1, points=2)
         check_least(self, warm_outer=10, cold_outer=10, cold_steps=1, cold_terms=0)
         check_between(self, 0, float("inf"), "rate", "warm_rate", "cold_rate")
