@@ -15,8 +15,8 @@ from pullback.sampling import Enumeration, expectation
 from pullback.train import Stream, iterate
 
 ROOMS = (
-    "train", "sampling", "bounds", "analysis", "calculus", "data", "nn", "models.vae",
-    "models.energy", "models.bayes", "models.flows", "models.timeseries",
+    "train", "sampling", "bounds", "bilevel", "analysis", "calculus", "data", "nn",
+    "models.vae", "models.energy", "models.bayes", "models.flows", "models.timeseries",
 )  # fmt: skip
 
 

@@ -85,7 +85,8 @@ def test_the_papers_field_takes_the_logistic_function_of_the_state(x32):
     ("wrong", "message"),
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"orders": (0, 1, 2)}, "orders must be 1 or more numbers that rise, at least 1"),
+        ({"orders": (0, 1, 2)}, "orders must be at least 1"),
+        ({"orders": (2, 1)}, "orders must be 1 or more numbers that rise, at least 1"),
         ({"orders": (2,)}, "weights must be positive, one for each of the 1 orders"),
         ({"tolerances": (1e-8, 1e-6)}, "tolerances must be 2 or more numbers that fall"),
     ],

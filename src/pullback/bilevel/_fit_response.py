@@ -12,6 +12,7 @@ from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_data
 from pullback._inputs import positive
+from pullback._key import checked_key_or_keys
 from pullback.bilevel._checks import value_of
 from pullback.bilevel._response import AbstractResponse, check_response, checked_hyper
 from pullback.bilevel._streams import whole_batch
@@ -94,6 +95,7 @@ def fit_response(
     Source: Lorraine and Duvenaud, "Stochastic Hyperparameter Optimization through Hypernetworks",
     arXiv 1802.09419, algorithm 2, first loop.
     """
+    key = checked_key_or_keys(key)
     check_response(response)
     positive(samples=samples)
     loss = ResponseLoss(inner, sample, samples)
@@ -167,6 +169,7 @@ def tune_through(
     arXiv 1802.09419, algorithm 2, second loop. The term for what `outer` reads of `hyper` itself is
     in the gradient too.
     """
+    key = checked_key_or_keys(key)
     check_response(response)
 
     def loss(hyper: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> tuple[Any, Any]:

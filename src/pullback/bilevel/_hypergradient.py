@@ -150,6 +150,7 @@ class Implicit(AbstractHypergradient):
         *,
         key: PRNGKeyArray,
     ) -> tuple[Hypergradient, Point]:
+        key = checked_key(key)
         batch = jax.tree.map(lambda leaf: leaf[-1], train)
         params, rest = eqx.partition(point.model, eqx.is_inexact_array)
         numbers, others = eqx.partition(point.hyper, eqx.is_inexact_array)
@@ -168,7 +169,8 @@ class Implicit(AbstractHypergradient):
             },
             numbers,
         )
-        (value, metrics), (vector, direct) = _value_and_both(judged, params, numbers)
+        both = jax.value_and_grad(judged, argnums=(0, 1), has_aux=True)
+        (value, metrics), (vector, direct) = both(params, numbers)
         gradient, indirect = response(self.inverse, slope, params, numbers, vector, key=key)
         total = jax.tree.map(lambda a, b: a - b, direct, indirect.solution)
         size = optax.tree.norm(gradient)
@@ -181,7 +183,7 @@ class Unrolled(AbstractHypergradient):
     $$ \frac{d}{d \lambda} L_V\big(w_K(\lambda), \lambda\big), \qquad
        w_{k + 1} = w_k + \text{update}\big(\nabla_w L_T(w_k, \lambda)\big) $$
 
-    What came before counts as fixed. Memory grows with the steps.
+    What came before counts as fixed. Each step has its own key. Memory grows with the steps.
 
     Args:
         steps: K.
@@ -207,6 +209,7 @@ class Unrolled(AbstractHypergradient):
         *,
         key: PRNGKeyArray,
     ) -> tuple[Hypergradient, Point]:
+        key = checked_key(key)
         if self.optimiser is not None:
             problem = problem._replace(optimiser=self.optimiser)
         if problem.optimiser is None:
@@ -303,12 +306,12 @@ def hypergradient(
         Lorraine et al., "Optimizing Millions of Hyperparameters by Implicit Differentiation",
         arXiv 1911.02590.
     """
+    key = checked_key(key)
     check_losses(inner, outer)
     check_model(model)
     check_hyper(hyper)
     check_has_gradient(hyper)
     method = checked_method(method, Neumann(20))
-    key = checked_key(key)
 
     @compiled
     def find(
@@ -394,9 +397,3 @@ def slope_of(
         return value_of("inner", inner, eqx.combine(params, rest), hyper, batch, key=key)[0]
 
     return jax.grad(loss)(params)
-
-
-def _value_and_both(
-    judged: Callable[..., Any], params: PyTree, numbers: PyTree
-) -> tuple[Any, tuple[PyTree, PyTree]]:
-    return jax.value_and_grad(judged, argnums=(0, 1), has_aux=True)(params, numbers)

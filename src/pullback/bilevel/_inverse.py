@@ -11,6 +11,7 @@ import lineax as lx
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, ScalarLike
 
+from pullback._key import checked_key
 from pullback.bilevel._checks import check_whole
 from pullback.calculus import largest_eigenvalue
 
@@ -76,6 +77,7 @@ class Identity(AbstractInverse):
         _positive("step_size", self.step_size)
 
     def __call__(self, product: Product, vector: PyTree, *, key: PRNGKeyArray) -> InverseProduct:
+        key = checked_key(key)
         return InverseProduct(_scaled(self.step_size, vector), _share(vector, vector))
 
 
@@ -111,6 +113,7 @@ class Neumann(AbstractInverse):
             _positive("step_size", self.step_size)
 
     def __call__(self, product: Product, vector: PyTree, *, key: PRNGKeyArray) -> InverseProduct:
+        key = checked_key(key)
         damped = _damped(product, self.damping)
         step_size = self.step_size
         if step_size is None:
@@ -149,6 +152,7 @@ class ConjugateGradient(AbstractInverse):
         _at_least("damping", self.damping, 0)
 
     def __call__(self, product: Product, vector: PyTree, *, key: PRNGKeyArray) -> InverseProduct:
+        key = checked_key(key)
         damped = _damped(product, self.damping)
         size = optax.tree.norm(vector)
         unit = _scaled(1 / jnp.where(size > 0, size, 1), vector)
@@ -181,6 +185,7 @@ class Exact(AbstractInverse):
         _at_least("damping", self.damping, 0)
 
     def __call__(self, product: Product, vector: PyTree, *, key: PRNGKeyArray) -> InverseProduct:
+        key = checked_key(key)
         damped = _damped(product, self.damping)
         flat, unravel = jax.flatten_util.ravel_pytree(vector)
         push = lambda v: jax.flatten_util.ravel_pytree(damped(unravel(v)))[0]

@@ -255,6 +255,7 @@ class MLPResponse(AbstractResponse):
         scale: float | int = 1.0,
         key: PRNGKeyArray,
     ):
+        key = checked_key(key)
         positive(width=width, depth=depth)
         if not scale > 0:
             raise ValueError(
@@ -268,7 +269,7 @@ class MLPResponse(AbstractResponse):
         sizes = [centre.size] + [width] * (depth - 1)
         self.hidden = tuple(
             eqx.nn.Linear(size, width, dtype=centre.dtype, key=key)
-            for size, key in zip(sizes, jr.split(checked_key(key), depth), strict=True)
+            for size, key in zip(sizes, jr.split(key, depth), strict=True)
         )
         self.outwards = jax.tree.map(lambda w: jnp.zeros((*w.shape, width), w.dtype), weights)
 

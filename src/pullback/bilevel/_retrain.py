@@ -63,6 +63,7 @@ def retrain(
         >>> print(f"{w:.3f}")
         0.250
     """
+    key = checked_key(key)
     if train is not None and batch_size is None and not callable(train):
         batch_size = leading_axis(train, name="train")
     replayed = isinstance(hyper, Schedule)
@@ -164,6 +165,7 @@ def retrain_gap(
         Vicol et al., "On Implicit Bias in Overparameterized Bilevel Optimization",
         arXiv 2212.14032.
     """
+    key = checked_key(key)
     check_losses(inner, outer)
     again, _ = retrain(
         model, hyper, inner, train, optimiser=optimiser, steps=steps, batch_size=batch_size,
@@ -187,7 +189,6 @@ def judge(
     key: PRNGKeyArray,
 ) -> dict[str, float]:
     """The outer loss, as `loss`, and its metrics, over the whole of a set."""
-    key = checked_key(key)
     if validation is None:
         value, metrics = value_of("outer", outer, model, hyper, None, key=jr.fold_in(key, 0))
         return {"loss": float(value), **{name: float(each) for name, each in metrics.items()}}

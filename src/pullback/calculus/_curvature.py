@@ -124,6 +124,7 @@ def largest_eigenvalue(
         >>> print(f"{found:.4f}")
         -4.0000
     """
+    key = checked_key(key)
     if max_steps < 1:
         raise ValueError(f"`max_steps` must be 1 or more, got {max_steps}.")
     flat, unravel = jax.flatten_util.ravel_pytree(like)
@@ -138,7 +139,7 @@ def largest_eigenvalue(
         # With the sign of v, or one of a negative eigenvalue would never settle.
         return jnp.where(new @ v < 0, -new, new)
 
-    start = jr.normal(checked_key(key), flat.shape, flat.dtype)
+    start = jr.normal(key, flat.shape, flat.dtype)
     vector = settle(turn, start, rtol=rtol, max_steps=max_steps)
     last = push(vector)
     size = safe_norm(last)

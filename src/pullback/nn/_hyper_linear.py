@@ -70,9 +70,9 @@ class HyperLinear(AbstractHyperLayer):
     def __init__(
         self, layer: eqx.nn.Linear, count: int, *, centred: bool = True, key: PRNGKeyArray
     ):
+        keys = jr.split(checked_key(key))
         positive(count=count)
         check_plain(layer, eqx.nn.Linear)
-        keys = jr.split(checked_key(key))
         self.general, self.centred, self.at_zero = layer, centred, False
         self.response = fresh_response(layer, key=keys[0])
         self.weight_gate, self.bias_gate, self.gate = fresh_gate(

@@ -54,8 +54,8 @@ def self_tuning(model: M, count: int, *, centred: bool = True, key: PRNGKeyArray
     Source: MacKay et al., Self-Tuning Networks, arXiv 1903.03088, section 3; Bae and Grosse,
         Delta-STN, arXiv 2010.13514.
     """
-    positive(count=count)
     key = checked_key(key)
+    positive(count=count)
     nodes, structure = jax.tree_util.tree_flatten_with_path(model, is_leaf=_stops)
     first: dict[int, str] = {}
     found = []
