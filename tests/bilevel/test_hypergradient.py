@@ -210,6 +210,12 @@ def test_what_is_not_a_number_is_said(method):
         )
 
 
+def test_data_that_are_no_numbers_are_said():
+    x, y = ridge.TRAIN
+    with pytest.warns(UserWarning, match="is not a number"):
+        found(Implicit(Neumann(2, 0.1)), train=(x, y), w=np.full(ridge.D, np.nan))
+
+
 def test_the_outer_loss_sees_no_dropout_and_each_unrolled_step_its_own():
     drop = eqx.nn.Dropout(0.5)
     weights = {"w": jnp.ones(ridge.D), "drop": drop}

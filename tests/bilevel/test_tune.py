@@ -284,6 +284,14 @@ def test_a_rate_to_which_no_gradient_comes_is_said():
         tuned(hyper=hyper, inner=inner, outer_steps=2)
 
 
+def test_a_series_that_diverged_on_the_way_is_said():
+    with pytest.warns(UserWarning, match="diverges"):
+        tuned(
+            hyper={"log_decay": jnp.asarray(3.0)}, method=Implicit(Neumann(5, 0.3)),
+            optimiser=optax.sgd(0.02), hyper_optimiser=optax.sgd(1e-9), outer_steps=2,
+        )  # fmt: skip
+
+
 def test_a_rate_that_an_optimiser_keeps_in_its_state_is_refused():
     kept = lambda hyper: optax.inject_hyperparams(optax.sgd)(jnp.exp(hyper["log_rate"]))
     hyper = {"log_decay": jnp.asarray(0.0), "log_rate": jnp.asarray(-3.0)}

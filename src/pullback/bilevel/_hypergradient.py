@@ -341,7 +341,7 @@ def checked_method(method: Any, inverse: AbstractInverse) -> AbstractHypergradie
     return method
 
 
-def say_if_it_diverges(ratio: float) -> None:
+def say_if_it_diverges(ratio: float, *, above: float | int = 1) -> None:
     """Warn of a series whose terms grow."""
     if math.isnan(ratio):
         warnings.warn(
@@ -349,7 +349,7 @@ def say_if_it_diverges(ratio: float) -> None:
             "no curvature, or the losses are no numbers here. Give `damping`, or another inverse.",
             stacklevel=3,
         )
-    elif ratio > 1:
+    elif ratio > above:
         warnings.warn(
             f"the inverse of the Hessian diverges: what is left is {ratio:.3g} times what there "
             "was at first. The curvature is negative somewhere, so train longer or give "

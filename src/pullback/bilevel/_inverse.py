@@ -212,7 +212,8 @@ def _scaled(by: Any, tree: PyTree) -> PyTree:
 def _share(part: PyTree, whole: PyTree) -> Float[Array, ""]:
     """The size of a part in units of the whole; 0 of a zero."""
     size = optax.tree.norm(whole)
-    return jnp.where(size > 0, optax.tree.norm(part) / jnp.where(size > 0, size, 1), 0)
+    # Not of what is no number: that is told.
+    return jnp.where(size == 0, 0, optax.tree.norm(part) / jnp.where(size == 0, 1, size))
 
 
 def _positive(name: str, value: Any) -> None:

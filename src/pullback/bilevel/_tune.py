@@ -112,7 +112,8 @@ def tune(
         optimiser: of the model: an Optax transformation, or a function of `hyper` that gives one,
             whose settings `Unrolled` tunes.
         hyper_optimiser: of `hyper`.
-        method: None: `Implicit(Neumann(10))`. Look at `ratio` in the history: near 1 the series is
+        method: None: `Implicit(Neumann(10))`. A series that grows to twice its start is warned of.
+            Look at `ratio` in the history: near 1 the series is
             too short for the curvature, and hyperparameters hardly move.
         inner_steps: training steps before each step of `hyper`.
         outer_steps: how many steps of `hyper`.
@@ -200,7 +201,8 @@ def tune(
     except TrainingError as error:
         error.add_note(_advice(error.model.hyper))
         raise
-    say_if_it_diverges(float(np.max(info.history["ratio"])))
+    # On its way a network has directions of some negative curvature, which do little harm.
+    say_if_it_diverges(float(np.max(info.history["ratio"])), above=2)
     _say_what_was_not_felt(state.felt)
     return state.model, state.hyper, TuneInfo(info, _schedules(state, inner_steps, key.ndim))
 
