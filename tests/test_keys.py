@@ -15,7 +15,7 @@ from pullback.sampling import Enumeration, expectation
 from pullback.train import Stream, iterate
 
 ROOMS = (
-    "train", "sampling", "bounds", "bilevel", "analysis", "calculus", "data", "nn",
+    "train", "sampling", "bounds", "bilevel", "optim", "analysis", "calculus", "data", "nn",
     "models.vae", "models.energy", "models.bayes", "models.flows", "models.timeseries",
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ _ROOMS = (
     "models",
     "nn",
     "ode",
+    "optim",
     "plots",
     "recipes",
     "runs",
