@@ -17,6 +17,7 @@ from ._goodness_of_fit import compare_models as compare_models
 from ._goodness_of_fit import goodness_of_fit as goodness_of_fit
 from ._grid_mass import grid_mass as grid_mass
 from ._inference_gaps import inference_gaps as inference_gaps
+from ._information_gain import information_gain as information_gain
 from ._kernel_stein import kernel_stein_test as kernel_stein_test
 from ._local_fit import LocalFit as LocalFit
 from ._local_fit import LocalSearch as LocalSearch

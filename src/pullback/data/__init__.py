@@ -52,6 +52,9 @@ from pullback.data._toys import spirals as spirals
 from pullback.data._toys import two_circles as two_circles
 from pullback.data._toys import two_moons as two_moons
 from pullback.data._types import Labelled as Labelled
+from pullback.data._types import Measured as Measured
+from pullback.data._types import MeasuredSplit as MeasuredSplit
 from pullback.data._types import Split as Split
+from pullback.data._uci import uci_regression as uci_regression
 
 __all__, __dir__ = _contents.of(__name__)

@@ -24,6 +24,10 @@ _IDX = (
     "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
 )  # fmt: skip
 _GZIPPED_OR_NOT = tuple((f"{name}.gz", name) for name in _IDX)
+UCI_TABLES = (
+    "bostonHousing", "concrete", "energy", "kin8nm", "naval-propulsion-plant", "power-plant",
+    "protein-tertiary-structure", "wine-quality-red", "yacht",
+)  # fmt: skip
 _SETS = {
     "mnist": _Set("mnist", _GZIPPED_OR_NOT),
     "fashion-mnist": _Set("fashion-mnist", _GZIPPED_OR_NOT, itself=False),
@@ -32,6 +36,8 @@ _SETS = {
     "cifar10": _Set("cifar10_subset", (("train*.npz",), ("test*.npz",))),
     "physionet2012": _Set("physionet2012", (("set_a.npz", "set-a"), ("set_b.npz", "set-b"))),
     "mocap35": _Set("mocap35", (("mocap35.npz",),)),
+    "uci": _Set("uci_regression", tuple((f"{name}.npz",) for name in UCI_TABLES)),
+    **{f"uci-{name}": _Set("uci_regression", ((f"{name}.npz",),)) for name in UCI_TABLES},
 }
 
 
@@ -39,8 +45,8 @@ def locate(name: str, folder: str | os.PathLike[str] | None = None) -> tuple[Pat
     """The files of a data set, without reading them.
 
     Args:
-        name: "mnist", "fashion-mnist", "omniglot", "dsprites", "cifar10", "physionet2012" or
-            "mocap35".
+        name: "mnist", "fashion-mnist", "omniglot", "dsprites", "cifar10", "physionet2012",
+            "mocap35", "uci" (all tables of `uci_regression`) or "uci-NAME" (one of them).
         folder: where they lie, or the folder above that one. None: the folder that the environment
             variable `PULLBACK_DATA` names, then the cache of this user.
 

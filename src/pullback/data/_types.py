@@ -23,3 +23,22 @@ class Split(NamedTuple):
 
     train: Labelled
     test: Labelled
+
+
+class Measured(NamedTuple):
+    """Rows with a number each. It is a PyTree, so `train.fit` takes it as it is.
+
+    Attributes:
+        x: the rows.
+        y: their numbers, in the units of the file.
+    """
+
+    x: Float[np.ndarray, "n d"]
+    y: Float[np.ndarray, " n"]
+
+
+class MeasuredSplit(NamedTuple):
+    """Rows to learn from, and rows to be judged by."""
+
+    train: Measured
+    test: Measured
