@@ -18,6 +18,11 @@ from ._conditioner import check_hollow as check_hollow
 from ._constant import Constant as Constant
 from ._conv import ConcatConvNet as ConcatConvNet
 from ._conv import convolve_same as convolve_same
+from ._factors import Factors as Factors
+from ._factors import layer_factors as layer_factors
+from ._factors import per_example_gradients as per_example_gradients
+from ._factors import per_example_norms as per_example_norms
+from ._factors import per_example_squares as per_example_squares
 from ._hollow import HollowNet as HollowNet
 from ._hyper import HyperPlanarField as HyperPlanarField
 from ._hyper_conv import HyperConv2d as HyperConv2d
@@ -25,6 +30,7 @@ from ._hyper_layer import AbstractHyperLayer as AbstractHyperLayer
 from ._hyper_linear import HyperLinear as HyperLinear
 from ._induced import InducedNormLinear as InducedNormLinear
 from ._induced import InducedNormMLP as InducedNormMLP
+from ._layer_factors import LayerFactors as LayerFactors
 from ._linearised import linearised as linearised
 from ._lipschitz import AbstractLipschitz as AbstractLipschitz
 from ._lipschitz import AbstractLipschitzLayer as AbstractLipschitzLayer
@@ -48,5 +54,6 @@ from ._self_tuning import self_tuning as self_tuning
 from ._slopes import LipSwish as LipSwish
 from ._slopes import MaxMin as MaxMin
 from ._slopes import slope_bound as slope_bound
+from ._taps import AbstractWeightNoise as AbstractWeightNoise
 
 __all__, __dir__ = _contents.of(__name__)
