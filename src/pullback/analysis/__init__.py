@@ -12,6 +12,8 @@ from ._calibration import brier_score as brier_score
 from ._calibration import expected_calibration_error as expected_calibration_error
 from ._calibration import negative_log_likelihood as negative_log_likelihood
 from ._calibration import reliability_curve as reliability_curve
+from ._continual import ContinualMetrics as ContinualMetrics
+from ._continual import continual_metrics as continual_metrics
 from ._finite_set_stein import finite_set_stein_test as finite_set_stein_test
 from ._goodness_of_fit import compare_models as compare_models
 from ._goodness_of_fit import goodness_of_fit as goodness_of_fit

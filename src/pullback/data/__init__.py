@@ -6,6 +6,8 @@ float64, which JAX takes as float32 unless `jax_enable_x64` is set.
 
 from pullback import _contents
 from pullback.data._cifar import cifar10_subset as cifar10_subset
+from pullback.data._continual import permuted_tasks as permuted_tasks
+from pullback.data._continual import split_tasks as split_tasks
 from pullback.data._digits import digits as digits
 from pullback.data._dsprites import dsprites as dsprites
 from pullback.data._errors import DataError as DataError
