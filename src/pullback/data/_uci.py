@@ -49,7 +49,9 @@ def uci_regression(
         )
     (path,) = locate(f"uci-{name}", folder)
     places = (None, None)
-    shapes = {"x": places, "y": (None,), "train_idx": places, "test_idx": places}
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "x": places, "y": (None,), "train_idx": places, "test_idx": places
+    }  # fmt: skip
     arrays = read_arrays(path, shapes)
     x, y = (np.asarray(arrays[part], np.float64) for part in ("x", "y"))
     if not np.isfinite(x).all() or not np.isfinite(y).all() or len(x) != len(y):

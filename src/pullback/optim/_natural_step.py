@@ -1,0 +1,248 @@
+"""A step of natural-gradient variational inference."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from pullback.nn import Factors, layer_factors
+from pullback.optim._by_place import parts_of, put
+from pullback.optim._curvature import AbstractCurvature, moving_average
+from pullback.train import apply_gradient
+
+Draws = Literal["example", "batch"]
+
+
+def log_prob_of(likelihood: Callable[[Any], Any], output: PyTree, y: Array) -> Array:
+    """The log-density of a label, given an output."""
+    # Distributions mix dtypes, which strict promotion forbids; the code is not ours.
+    with jax.numpy_dtype_promotion("standard"):
+        return likelihood(output).log_prob(y)
+
+
+def label_of(likelihood: Callable[[Any], Any], output: PyTree, *, key: PRNGKeyArray) -> Array:
+    """A label, drawn given an output."""
+    with jax.numpy_dtype_promotion("standard"):
+        return likelihood(output).sample(key)
+
+
+class Likelihood(eqx.Module):
+    """The negative log-likelihood of a network's outputs, as a loss.
+
+    Attributes:
+        of: from the output for one example to a distribution.
+        drawn: whether labels are drawn from it, in place of those given.
+    """
+
+    of: Callable[[Any], Any]
+    drawn: bool = eqx.field(static=True, default=False)
+
+    def __call__(self, model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> tuple[Array, dict]:
+        x, y = batch
+
+        def of_one(x: Array, y: Array, key: PRNGKeyArray) -> Array:
+            output = model(x)
+            if self.drawn:
+                y = jax.lax.stop_gradient(jnp.asarray(label_of(self.of, output, key=key), y.dtype))
+            return -log_prob_of(self.of, output, y)
+
+        keys = jr.split(key, jax.tree.leaves(x)[0].shape[0])
+        return jnp.mean(jax.vmap(of_one)(x, y, keys)), {}
+
+
+class Weighing(eqx.Module):
+    r"""How the data, the prior and the noise of the weights are weighed.
+
+    Attributes:
+        intrinsic: $\lambda / (N \eta)$.
+        damping: what comes to it in steps.
+        scale: $\sqrt{\lambda / N}$.
+    """
+
+    intrinsic: float = eqx.field(static=True)
+    damping: float = eqx.field(static=True)
+    scale: float = eqx.field(static=True)
+
+    def prepare(self, curvature: AbstractCurvature, statistics: PyTree) -> PyTree:
+        """What a curvature makes of its average."""
+        prepared = curvature.prepare(
+            statistics, intrinsic=self.intrinsic, damping=self.damping, scale=self.scale
+        )
+        return jax.tree.map(jnp.asarray, prepared)
+
+
+class Inferred(eqx.Module):
+    """What a step changes.
+
+    Attributes:
+        model: the mean of the posterior.
+        optimiser: the optimiser's state.
+        statistics: of the curvature.
+        prepared: what the curvature made of an earlier average.
+        step: how many were taken.
+        measured: how often the curvature was measured.
+    """
+
+    model: PyTree
+    optimiser: PyTree
+    statistics: PyTree
+    prepared: PyTree
+    step: Int[Array, ""]
+    measured: Int[Array, ""]
+
+
+class NaturalStep(eqx.Module):
+    """A natural-gradient step of the mean, and now and then of the curvature."""
+
+    likelihood: Callable[[Any], Any]
+    curvature: AbstractCurvature
+    optimiser: Any
+    weighing: Weighing
+    statistics_every: int = eqx.field(static=True)
+    inverse_every: int = eqx.field(static=True)
+    draws: Draws = eqx.field(static=True)
+    exclude: tuple[str, ...] = eqx.field(static=True)
+
+    def start(self, model: PyTree, batch: PyTree, key: PRNGKeyArray) -> Inferred:
+        """The state before the first step."""
+        factors = factors_of(Likelihood(self.likelihood), model, batch, self.exclude, key)
+        statistics = self.curvature.start(factors)
+        optimiser = self.optimiser.init(eqx.filter(model, eqx.is_inexact_array))
+        zero = jnp.asarray(0, jnp.int32)
+        prepared = self.weighing.prepare(self.curvature, statistics)
+        return Inferred(model, optimiser, statistics, prepared, zero, zero)
+
+    def __call__(
+        self, state: Inferred, batch: PyTree, *, key: PRNGKeyArray
+    ) -> tuple[Inferred, dict[str, Array]]:
+        keys = jr.split(key, 2)
+        state = self._with_curvature(state, batch, keys[0])
+        factors = self._factors(state, batch, keys[1], drawn=False)
+        params = eqx.filter(state.model, eqx.is_inexact_array)
+        # The prior's pull is that of the mean, which that of a draw is on average.
+        pull = lambda slope, mean: slope + self.weighing.intrinsic * mean
+        slope = jax.tree.map(pull, factors.gradient(), params)
+        direction = self.curvature.solve(state.prepared, slope)
+        loss = jnp.mean(factors.losses)
+        model, optimiser = apply_gradient(
+            self.optimiser, direction, state.optimiser, state.model, loss=loss
+        )
+        moved = [
+            jnp.all(jnp.isfinite(x))
+            for x in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+        ]
+        diverged = ~jnp.all(jnp.stack(moved))
+        new = Inferred(
+            model, optimiser, state.statistics, state.prepared, state.step + 1, state.measured
+        )
+        return new, {"loss": loss, "diverged": diverged}
+
+    def _with_curvature(self, state: Inferred, batch: PyTree, key: PRNGKeyArray) -> Inferred:
+        def measured(state: Inferred) -> Inferred:
+            factors = self._factors(state, batch, key, drawn=True)
+            count = state.measured.astype(factors.losses.dtype)
+            share = jnp.maximum(self.curvature.rate, 1 / (count + 2))
+            found = self.curvature.measure(factors)
+            statistics = moving_average(state.statistics, found, share)
+            counted = state.measured + 1
+            return eqx.tree_at(lambda s: (s.statistics, s.measured), state, (statistics, counted))
+
+        def refreshed(state: Inferred) -> Inferred:
+            prepared = self.weighing.prepare(self.curvature, state.statistics)
+            return eqx.tree_at(lambda s: s.prepared, state, prepared)
+
+        state = _now_and_then(state, self.statistics_every, measured)
+        return _now_and_then(state, self.inverse_every, refreshed)
+
+    def _factors(
+        self, state: Inferred, batch: PyTree, key: PRNGKeyArray, *, drawn: bool
+    ) -> Factors:
+        """Each example's gradient at weights drawn from the posterior."""
+        loss = Likelihood(self.likelihood, drawn)
+        weights, key = jr.split(key)
+        model = self.curvature.draw(state.prepared, state.model, key=weights)
+        if self.draws == "batch":
+            return factors_of(loss, model, batch, self.exclude, key)
+        dense = _dense(state.model)
+        shape = jax.eval_shape(
+            lambda k: self.curvature.noise(state.prepared, exact=drawn, key=k), weights
+        )
+        if shape is not None:  # what has noise of its own in each example stays at its mean
+            names = [name for name in shape if name in dense]
+            model = put(model, parts_of(state.model, names)) if names else model
+
+        def of_one(row: PyTree, key: PRNGKeyArray) -> Factors:
+            weights, key = jr.split(key)
+            row = jax.tree.map(lambda leaf: leaf[None], row)
+            if shape is None:
+                own = self.curvature.draw(state.prepared, state.model, key=weights)
+                return factors_of(loss, own, row, self.exclude, key)
+            noise = self.curvature.noise(state.prepared, exact=drawn, key=weights) or {}
+            noise = {
+                name: jax.tree.map(lambda leaf: leaf[None], each)
+                for name, each in noise.items()
+                if name in dense
+            }
+            return factors_of(loss, model, row, self.exclude, key, noise)
+
+        count = jax.tree.leaves(batch)[0].shape[0]
+        found = jax.vmap(of_one)(batch, jr.split(key, count))
+        return jax.tree.map(lambda leaf: leaf[:, 0], found)
+
+
+def as_arrays(model: PyTree) -> PyTree:
+    """The model with arrays of JAX's for those of NumPy: a derivative comes to them alone."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, model
+    )
+
+
+def factors_of(
+    loss: Likelihood,
+    model: PyTree,
+    batch: PyTree,
+    exclude: tuple[str, ...],
+    key: PRNGKeyArray,
+    noise: Any = None,
+) -> Factors:
+    """The gradients of each example, of a model that may have no known layer."""
+    if _has_layers(model):
+        return layer_factors(loss, model, batch, noise=noise, exclude=exclude, key=key)
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+
+    def of_one(params: PyTree, row: PyTree, key: PRNGKeyArray) -> Array:
+        row = jax.tree.map(lambda leaf: leaf[None], row)
+        return loss(eqx.combine(params, rest), row, key=key)[0]
+
+    keys = jr.split(key, jax.tree.leaves(batch)[0].shape[0])
+    pulled = jax.vmap(jax.value_and_grad(of_one), in_axes=(None, 0, 0))
+    return Factors(*pulled(params, batch, keys))
+
+
+def _has_layers(model: PyTree) -> bool:
+    return any(map(_is_layer, jax.tree.leaves(model, is_leaf=_is_layer)))
+
+
+def _dense(model: PyTree) -> set[str]:
+    """The places of dense layers."""
+    found = jtu.tree_leaves_with_path(model, is_leaf=_is_layer)
+    return {jtu.keystr(path) for path, node in found if isinstance(node, eqx.nn.Linear)}
+
+
+def _is_layer(node: Any) -> bool:
+    return isinstance(node, eqx.nn.Linear | eqx.nn.Conv2d)
+
+
+def _now_and_then(state: Inferred, every: int, change: Callable[[Inferred], Inferred]) -> Inferred:
+    if every == 1:
+        return change(state)
+    arrays, rest = eqx.partition(state, eqx.is_array)
+    changed = lambda arrays: eqx.filter(change(eqx.combine(arrays, rest)), eqx.is_array)
+    arrays = jax.lax.cond(state.step % every == 0, changed, lambda arrays: arrays, arrays)
+    return eqx.combine(arrays, rest)

@@ -1,0 +1,181 @@
+"""A posterior over the weights of a user's network: drawn from, asked, and kept."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
+
+from pullback._files import atomic_write_text
+from pullback._in_batches import over_rows
+from pullback._key import checked_key
+from pullback._leading_axis import leading_axis
+from pullback._traced import compiled
+from pullback.optim._curvature import AbstractCurvature
+from pullback.optim._kronecker import Kronecker
+from pullback.optim._natural_step import Likelihood, Weighing, as_arrays, factors_of, log_prob_of
+from pullback.train import CheckpointError, load_checkpoint, save_checkpoint
+
+M = TypeVar("M")
+
+_ARRAYS, _TEXT = "posterior.npz", "posterior.json"
+_AT_ONCE = 32
+
+Described = tuple[tuple[int, ...], str]
+
+
+class FittedOn(NamedTuple):
+    """What a posterior was fitted on: shape and dtype of a row, and what no layer was made of."""
+
+    x: Described
+    y: Described
+    exclude: tuple[str, ...]
+
+
+class WeightPosterior(eqx.Module, Generic[M]):
+    r"""A Gaussian posterior over a network's weights, $q(w) = N(\mu, \Sigma)$.
+
+    Attributes:
+        mean: the network with the weights $\mu$.
+        likelihood: from an output to a distribution.
+        curvature: the structure of $\Sigma$.
+        prepared: what it is drawn by.
+        fitted_on: shapes of its data.
+
+    Example:
+        See `fit_posterior`.
+    """
+
+    mean: M
+    likelihood: Callable[[Any], Any]
+    curvature: AbstractCurvature
+    prepared: PyTree
+    fitted_on: FittedOn = eqx.field(static=True)
+
+    def sample(self, *, key: PRNGKeyArray) -> M:
+        """A network whose weights are drawn."""
+        key = checked_key(key)
+        return self.curvature.draw(self.prepared, self.mean, key=key)
+
+    def predict(self, x: Array | np.ndarray, *, draws: int = 100, key: PRNGKeyArray) -> PyTree:
+        """What networks that are drawn say of each row.
+
+        Args:
+            x: rows, along the leading axis.
+            draws: how many networks.
+            key: a random key; the same gives the same networks, whatever the rows.
+
+        Returns:
+            Their outputs, with axes [draws, rows] in front.
+        """
+        key = checked_key(key)
+        _check_draws(draws)
+        leading_axis(x, name="x")
+        return compiled(_predict)(self, jnp.asarray(x), jr.split(key, draws))
+
+    def log_prob(
+        self, x: Array | np.ndarray, y: Array | np.ndarray, *, draws: int = 100, key: PRNGKeyArray
+    ) -> Float[Array, " n"]:
+        r"""The predictive log-density of each row, $\log \frac1S \sum_s p(y | x, w_s)$.
+
+        Args:
+            x: rows, along the leading axis.
+            y: what was measured there.
+            draws: S, how many networks are averaged over.
+            key: a random key.
+        """
+        key = checked_key(key)
+        _check_draws(draws)
+        leading_axis((x, y), name="x and y")
+        return compiled(_log_prob)(self, jnp.asarray(x), jnp.asarray(y), jr.split(key, draws))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the posterior to a folder, for `load_posterior`: arrays and text, no pickle."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        save_checkpoint(Path(folder) / _ARRAYS, self._kept())
+        atomic_write_text(Path(folder) / _TEXT, json.dumps(self.fitted_on._asdict()) + "\n")
+
+    def _kept(self) -> PyTree:
+        return self.mean, self.curvature, self.prepared
+
+
+def load_posterior(
+    folder: str | os.PathLike[str],
+    model: M,
+    likelihood: Callable[[Any], Any],
+    *,
+    curvature: AbstractCurvature | None = None,
+) -> WeightPosterior[M]:
+    """The posterior that `WeightPosterior.save` wrote in a folder.
+
+    Args:
+        folder: that folder.
+        model: a network of the same structure and settings, for instance a new one.
+        likelihood: the one that the posterior was fitted with.
+        curvature: with the settings that it was fitted with. None: `Kronecker()`.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or `model` or `curvature` is another one.
+
+    Example:
+        >>> import tempfile, jax, jax.numpy as jnp, numpyro.distributions as dist
+        >>> x, y = jnp.linspace(-1, 1, 20)[:, None], jnp.linspace(-1, 1, 20)
+        >>> normal = lambda mean: dist.Normal(mean, 0.1)
+        >>> net = eqx.nn.Linear(1, "scalar", key=jax.random.key(0))
+        >>> from pullback.optim import fit_posterior
+        >>> posterior, _ = fit_posterior(net, normal, x, y, steps=20, key=jax.random.key(1))
+        >>> folder = tempfile.mkdtemp()
+        >>> posterior.save(folder)
+        >>> again = load_posterior(folder, net, normal)
+        >>> bool(eqx.tree_equal(again.mean, posterior.mean))
+        True
+    """
+    file = Path(folder) / _TEXT
+    try:
+        found = json.loads(file.read_text())
+        x, y = ((tuple(shape), str(dtype)) for shape, dtype in (found["x"], found["y"]))
+        fitted_on = FittedOn(x, y, tuple(found["exclude"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{file} is missing or damaged: {error}") from error
+    curvature = Kronecker() if curvature is None else curvature
+    like = eqx.filter_eval_shape(_like, model, likelihood, curvature, fitted_on)
+    mean, curvature, prepared = load_checkpoint(Path(folder) / _ARRAYS, like)[0]
+    return WeightPosterior(mean, likelihood, curvature, prepared, fitted_on)
+
+
+def _like(
+    model: M, likelihood: Callable[[Any], Any], curvature: AbstractCurvature, fitted_on: FittedOn
+) -> PyTree:
+    """Something of the structure and the shapes of what is kept."""
+    x, y = (jnp.zeros((1, *shape), dtype) for shape, dtype in fitted_on[:2])
+    model, key = as_arrays(model), jr.key(0)
+    factors = factors_of(Likelihood(likelihood), model, (x, y), fitted_on.exclude, key)
+    prepared = Weighing(1.0, 0.0, 1.0).prepare(curvature, curvature.start(factors))
+    return model, curvature, prepared
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 1:
+        raise ValueError(f"`draws` must be 1 or more, got {draws}.")
+
+
+def _predict(posterior: WeightPosterior, x: PyTree, keys: Key[Array, " draws"]) -> PyTree:
+    of_one = lambda key: jax.vmap(posterior.sample(key=key))(x)
+    return over_rows(of_one, keys, _AT_ONCE)
+
+
+def _log_prob(posterior: WeightPosterior, x: PyTree, y: Array, keys: Key[Array, " draws"]) -> Array:
+    def of_one(key: PRNGKeyArray) -> Array:
+        outputs = jax.vmap(posterior.sample(key=key))(x)
+        of_row = lambda output, y: log_prob_of(posterior.likelihood, output, y)
+        return jax.vmap(of_row)(outputs, y)
+
+    found = over_rows(of_one, keys, _AT_ONCE)
+    return jax.nn.logsumexp(found, axis=0) - jnp.log(jnp.asarray(len(keys), found.dtype))
