@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pullback._in_batches import over_batches, over_rows
+from pullback._in_batches import over_batches, over_batches_summed, over_rows
 
 ROWS = (jnp.arange(14.0).reshape(7, 2), jnp.arange(7))
 SIZES = [None, 1, 2, 3, 7, 50]
@@ -44,3 +44,18 @@ def test_a_function_of_a_batch_sees_no_more_rows_than_asked_for(batch_size):
 def test_a_batch_of_no_row_is_refused(over):
     with pytest.raises(ValueError, match="`batch_size` must be 1 or more, got 0"):
         over(lambda rows: rows, ROWS, 0)
+
+
+@pytest.mark.parametrize("batch_size", SIZES)
+def test_sums_over_batches_count_every_row_once(batch_size):
+    seen = []
+
+    def function(rows, number):
+        seen.append(len(rows[1]))
+        return jnp.sum(rows[0], axis=0), {"numbers": number}
+
+    summed, found = jax.jit(lambda: over_batches_summed(function, ROWS, batch_size))()
+    np.testing.assert_array_equal(summed, np.arange(14.0).reshape(7, 2).sum(axis=0))
+    size = min(batch_size or 7, 7)
+    assert max(seen) == size
+    assert found["numbers"] == sum(range(-(-7 // size)))

@@ -46,6 +46,33 @@ def over_batches(function: Callable[[Any], PyTree], rows: PyTree, batch_size: in
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:n], found)
 
 
+def over_batches_summed(
+    function: Callable[[Any, Any], PyTree], rows: PyTree, batch_size: int | None
+) -> PyTree:
+    """`function(rows, number)`, a sum over rows, added up over batches with their numbers.
+
+    A last batch with fewer rows is one of its own, so that no row is counted twice.
+    """
+    check_batch_size(batch_size)
+    n = jax.tree.leaves(rows)[0].shape[0]
+    if batch_size is None or batch_size >= n:
+        return function(rows, jnp.asarray(0))
+    number, rest = divmod(n, batch_size)
+    whole = jax.tree.map(
+        lambda leaf: leaf[: n - rest].reshape(number, batch_size, *leaf.shape[1:]), rows
+    )
+    add = lambda a, b: jax.tree.map(jnp.add, a, b)
+    one = jax.tree.map(lambda leaf: leaf[:batch_size], rows)
+    shapes = jax.eval_shape(function, one, jnp.asarray(0))
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    step = lambda total, batch: (add(total, function(*batch)), None)
+    total = jax.lax.scan(step, nothing, (whole, jnp.arange(number)))[0]
+    if not rest:
+        return total
+    last = jax.tree.map(lambda leaf: leaf[n - rest :], rows)
+    return add(total, function(last, jnp.asarray(number)))
+
+
 def check_batch_size(batch_size: int | None) -> None:
     """Refuse a batch of no row."""
     if batch_size is not None and batch_size < 1:

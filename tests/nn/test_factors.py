@@ -11,6 +11,7 @@ import pytest
 
 from pullback.nn import (
     AbstractWeightNoise,
+    Factors,
     layer_factors,
     per_example_gradients,
     per_example_norms,
@@ -318,3 +319,33 @@ def test_the_same_shapes_are_not_compiled_again():
     again = lambda net, batch, *, key: squared(net, batch, key=key)
     per_example_norms(again, Block(key=jr.key(1)), (rows(9, 4) + 1, rows(9)), key=jr.key(5))
     assert _run._cached._cache_size() == before
+
+
+def test_what_would_be_refused_is_excluded_by_none():
+    net, batch = Uses("twice"), (rows(6, 4), rows(6))
+    factors = layer_factors(squared, net, batch, exclude=None, key=KEY)
+    assert set(factors.layers) == {".last"}
+    near(factors.gradients(), by_hand(squared, net, batch))
+    alone_ = layer_factors(decayed, net, batch, exclude=None, key=KEY)
+    assert not alone_.layers
+    near(alone_.gradients(), by_hand(decayed, net, batch))
+    noise = Given(rows(6, 1, 4), rows(6, 1))
+    with pytest.raises(ValueError, match="`exclude` must name the layers"):
+        layer_factors(squared, net, batch, exclude=None, noise={".last": noise}, key=KEY)
+
+
+def test_gradients_that_were_formed_stand_for_factors():
+    net, batch = Block(key=jr.key(0)), (rows(7, 4), rows(7))
+    factors = layer_factors(squared, net, batch, key=KEY)
+    formed = Factors.of(factors.gradients())
+    assert Factors.of(factors) is factors
+    near(formed.gradients(), factors.gradients())
+    near(formed.gradient(), factors.gradient())
+    near(formed.squares(), factors.squares())
+    np.testing.assert_allclose(formed.norms(), factors.norms(), rtol=1e-12)
+    np.testing.assert_allclose(formed.gram(), factors.gram(), rtol=1e-10, atol=1e-12)
+    assert np.isnan(formed.losses).all()
+    with pytest.raises(TypeError, match="real floating arrays, got int"):
+        Factors.of({"a": rows(3), "b": jnp.arange(3)})
+    with pytest.raises(ValueError, match="the same leading axis"):
+        Factors.of({"a": rows(3), "b": rows(4)})

@@ -17,6 +17,8 @@ from ._continual import continual_metrics as continual_metrics
 from ._finite_set_stein import finite_set_stein_test as finite_set_stein_test
 from ._goodness_of_fit import compare_models as compare_models
 from ._goodness_of_fit import goodness_of_fit as goodness_of_fit
+from ._gradient_variance import gradient_variance as gradient_variance
+from ._gradient_variance import normalised_variance as normalised_variance
 from ._grid_mass import grid_mass as grid_mass
 from ._inference_gaps import inference_gaps as inference_gaps
 from ._information_gain import information_gain as information_gain
@@ -27,6 +29,8 @@ from ._local_fit import fit_local as fit_local
 from ._mutual_information import MutualInformation as MutualInformation
 from ._mutual_information import estimate_mutual_information as estimate_mutual_information
 from ._mutual_information_gap import mig as mig
+from ._noise_scale import NoiseScale as NoiseScale
+from ._noise_scale import noise_scale as noise_scale
 from ._ood import auroc as auroc
 from ._ood import ood_scores as ood_scores
 from ._rate_distortion import DiscreteRateDistortion as DiscreteRateDistortion

@@ -33,6 +33,28 @@ class Factors(eqx.Module):
     losses: Float[Array, " n"]
     parts: PyTree
 
+    @classmethod
+    def of(cls, gradients: PyTree) -> "Factors":
+        """Gradients that were formed, as factors: so that either does where one is asked for.
+
+        Args:
+            gradients: a PyTree of real floating arrays with a leading axis n, the examples, as
+                `per_example_gradients` gives it; factors are returned as they are. The losses,
+                which nobody knows, are NaN.
+
+        Raises:
+            ValueError: the arrays do not share their leading axis.
+            TypeError: an array is not floating.
+        """
+        if isinstance(gradients, cls):
+            return gradients
+        gradients = jax.tree.map(jnp.asarray, gradients)
+        count = leading_axis(gradients, name="gradients")
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(gradients)]
+        if wrong := [dtype for dtype in dtypes if not jnp.issubdtype(dtype, jnp.floating)]:
+            raise TypeError(f"`gradients` must be real floating arrays, got {wrong[0]}.")
+        return cls(jnp.full(count, jnp.nan, dtypes[0]), gradients)
+
     @property
     def layers(self) -> dict[str, LayerFactors]:
         """The factors of each layer, by its place: `.layers[0]`."""
@@ -81,7 +103,7 @@ def layer_factors(
     batch: PyTree,
     *,
     noise: dict[str, AbstractWeightNoise] | None = None,
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str] | None = (),
     key: PRNGKeyArray,
 ) -> Factors:
     r"""Each example's gradient by each layer's weights, as an input and a signal.
@@ -102,7 +124,8 @@ def layer_factors(
         noise: by a dense layer's place, noise in its weights, another for each example, with a
             leading axis n; a and s are then those of the noisy network.
         exclude: places of layers, such as ".layers[0]", that are taken like other parameters: those
-            that one example passes more than once.
+            that one example passes more than once. None: all that would be refused, whichever they
+            are.
         key: each example's is another one, made of it.
 
     Raises:
@@ -129,6 +152,10 @@ def layer_factors(
         section 3.2: what their curvature and their distances are made of.
     """
     key = checked_key(key)
+    if exclude is None:
+        if noise:
+            raise ValueError("with `noise`, `exclude` must name the layers.")
+        return compiled(_lenient)(loss, model, batch, key)
     noise = noise or {}
     _check_places(model, noise, exclude)
     return compiled(_strict)(loss, model, batch, noise, tuple(exclude), key)

@@ -2,6 +2,9 @@
 
 from pullback import _contents
 
+from ._clusters import Clustering as Clustering
+from ._clusters import cluster_gradients as cluster_gradients
+from ._clusters import stratified_batch as stratified_batch
 from ._consolidate import consolidate as consolidate
 from ._continual import ContinualState as ContinualState
 from ._continual import elastic_weight_consolidation as elastic_weight_consolidation
