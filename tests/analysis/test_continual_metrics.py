@@ -38,6 +38,13 @@ def test_with_one_task_nothing_is_forgotten():
     assert [float(value) for value in found] == [0.8, 0.8, 0, 0, 0]
 
 
+def test_what_is_gained_backwards_is_since_a_task_was_learned():
+    r = np.asarray([[0.5, 0.1, 0.0], [0.9, 0.6, 0.0], [0.8, 0.7, 0.8]])
+    found = continual_metrics(r)
+    np.testing.assert_allclose(found.backward_transfer, ((0.8 - 0.5) + (0.7 - 0.6)) / 2)
+    np.testing.assert_allclose(found.forgetting, ((0.9 - 0.8) + (0.6 - 0.7)) / 2, atol=1e-12)
+
+
 def test_several_runs_at_once():
     many = jnp.stack([R, R / 2])
     found = jax.vmap(continual_metrics)(many)

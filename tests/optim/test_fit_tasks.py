@@ -159,6 +159,18 @@ def test_it_is_held_where_it_was():
     assert moved[1] < 0.2 * moved[0]
 
 
+def test_the_metric_is_measured_without_dropout():
+    drop = eqx.nn.Sequential([network(), eqx.nn.Dropout(0.5)])
+    training = lambda net, test: jnp.asarray(float(not net.layers[1].inference))
+    given = {"metric": training, "tests": TASKS[:1], "steps": 1, "log_every": 1}
+    noisy = lambda net, batch, *, key: loss(lambda x: net(x, key=key), batch, key=key)
+    _, _, info = fit_tasks(
+        drop, noisy, TASKS[:1], optimiser=OPTIMISER, batch_size=6, key=jr.key(0), **given
+    )
+    assert info.before.tolist() == [0]
+    assert info.metrics.tolist() == [[0]]
+
+
 def test_a_second_call_compiles_nothing_new():
     learn(TASKS[:2])
     with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
