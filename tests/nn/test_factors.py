@@ -222,6 +222,14 @@ def test_a_layer_that_is_not_used_once_is_refused_and_named(how, loss, message):
     )
 
 
+def test_whole_numbers_are_inputs_too():
+    net, y = Block(key=jr.key(0)), rows(7)
+    x = jnp.asarray(np.random.default_rng(0).integers(-3, 3, (7, 4)))
+    with jax.numpy_dtype_promotion("standard"):
+        found = layer_factors(squared, net, (x, y), key=KEY).gradients()
+    near(found, by_hand(squared, net, (x.astype(y.dtype), y)))
+
+
 @pytest.mark.parametrize("how", ["never", "if"])
 def test_a_layer_that_is_not_called_has_no_gradient(how):
     net, batch = Uses(how), (rows(6, 4), rows(6))

@@ -119,6 +119,8 @@ class _Marked(_AbstractStandIn):
 
 def _rows_of(layer: Layer, x: Array) -> tuple[Float[Array, "*positions i"], tuple[int, ...]]:
     """The rows that a layer's weights are multiplied with, and the shape of what it gives."""
+    # Whole numbers have no cotangents to be handed out.
+    x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(layer.weight.dtype)
     if isinstance(layer, eqx.nn.Linear):
         out, width = layer.weight.shape
         return jnp.reshape(x, (width,)), () if layer.out_features == "scalar" else (out,)
