@@ -287,7 +287,7 @@ class TestDiagonalFisher:
 
     def test_what_is_refused(self, key):
         net = eqx.nn.Linear(2, 3, key=key)
-        with pytest.raises(ValueError, match=r"one number for an example, got shape \(3,\)"):
+        with pytest.raises(ValueError, match=r"one number an example; .* it has shape \(3,\)"):
             diagonal_fisher(net, lambda mean: dist.Normal(mean, 1.0), jnp.ones((4, 2)), key=key)
         with pytest.raises(ValueError, match="at least one example"):
             diagonal_fisher(net, self.categorical, jnp.ones((0, 2)), key=key)

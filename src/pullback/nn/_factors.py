@@ -13,7 +13,7 @@ from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback._traced import compiled
 
-from ._layer_factors import LayerFactors
+from ._layer_factors import LayerFactors, wide
 from ._places import Places
 from ._taps import EXCLUDED, AbstractWeightNoise, Tap, Usage, usage
 
@@ -76,19 +76,23 @@ class Factors(eqx.Module):
         return self._each(lambda layer: layer.gradients(), lambda other: other)
 
     def squares(self) -> PyTree:
-        """The mean over the examples of the squares of their gradients, entry by entry."""
-        mean = lambda other: jnp.square(other).mean(axis=0)
+        """The mean over the examples of the squares of their gradients, entry by entry.
+
+        Here, and in what follows, numbers are in float32 at least.
+        """
+        mean = lambda other: jnp.square(wide(other)).mean(axis=0)
         return self._each(lambda layer: layer.squares(), mean)
 
     def norms(self) -> Float[Array, " n"]:
         """The Euclidean norm of each example's gradient."""
-        flat = lambda other: jnp.square(other.reshape(len(other), -1)).sum(axis=1)
+        flat = lambda other: jnp.square(wide(other).reshape(len(other), -1)).sum(axis=1)
         parts = self._each(lambda layer: layer.squared_norms(), flat)
-        return jnp.sqrt(sum(jax.tree.leaves(parts)))
+        # What a convolution adds up to is below 0 at times where it is 0.
+        return jnp.sqrt(jnp.maximum(sum(jax.tree.leaves(parts)), 0))
 
     def gram(self) -> Float[Array, "n n"]:
         """The scalar product of every two examples' gradients."""
-        flat = lambda other: other.reshape(len(other), -1)
+        flat = lambda other: wide(other).reshape(len(other), -1)
         parts = self._each(lambda layer: layer.gram(), lambda other: flat(other) @ flat(other).T)
         return sum(jax.tree.leaves(parts))  # type: ignore[return-value]
 

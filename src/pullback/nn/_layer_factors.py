@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pullback._floating import at_least_float32
+
 from ._taps import Layer
 
 
@@ -55,16 +57,16 @@ class LayerFactors(eqx.Module):
     def squares(self) -> Layer:
         """The mean over the examples of the square of each entry of their gradients."""
         if self.input.ndim == 2:
-            n, squared = self.input.shape[0], jnp.square(self.signal)
-            return self._placed(squared.T @ jnp.square(self.input) / n, squared.mean(axis=0))
-        return jax.tree.map(lambda leaf: jnp.square(leaf).mean(axis=0), self.gradients())
+            a, s = (jnp.square(wide(part)) for part in (self.input, self.signal))
+            return self._placed(s.T @ a / len(a), s.mean(axis=0))
+        return jax.tree.map(lambda leaf: jnp.square(wide(leaf)).mean(axis=0), self.gradients())
 
     def squared_norms(self) -> Float[Array, " n"]:
         r"""Of each example, $\sum_{tu} (a_t \cdot a_u + 1)(s_t \cdot s_u)$, without its gradient.
 
         By the gradient where a convolution has so many places that this is cheaper.
         """
-        a, s = self.whole_input(), self.signal
+        a, s = wide(self.whole_input()), wide(self.signal)
         if a.ndim == 2:
             return jnp.square(a).sum(axis=1) * jnp.square(s).sum(axis=1)
         places, width, out = a.shape[1], a.shape[2], s.shape[2]
@@ -75,7 +77,7 @@ class LayerFactors(eqx.Module):
 
     def gram(self) -> Float[Array, "n n"]:
         """The scalar product of every two examples' gradients."""
-        a, s = self.whole_input(), self.signal
+        a, s = wide(self.whole_input()), wide(self.signal)
         if a.ndim == 2:
             return (a @ a.T) * (s @ s.T)
         rows = jnp.einsum("nti,nto->nio", a, s).reshape(a.shape[0], -1)
@@ -91,6 +93,11 @@ class LayerFactors(eqx.Module):
             return eqx.tree_at(lambda at: at.weight, layer, weight, is_leaf=_is_none)
         arrays = lambda at: (at.weight, at.bias)
         return eqx.tree_at(arrays, layer, (weight, bias), is_leaf=_is_none)
+
+
+def wide(part: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """In float32 at least: squares of half precision run under."""
+    return part.astype(at_least_float32(part.dtype))
 
 
 def _rows(part: Float[Array, "n *positions i"]) -> Float[Array, "rows i"]:

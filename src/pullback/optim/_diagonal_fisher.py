@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from pullback._floating import at_least_float32
-from pullback._in_batches import check_batch_size
+from pullback._in_batches import check_batch_size, over_batches_summed
 from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback._promotion import standard_promotion
 from pullback._traced import compiled
+from pullback.nn import per_example_squares
+from pullback.optim._likelihood import Likelihood
 
 
 def diagonal_fisher(
@@ -70,44 +71,24 @@ def diagonal_fisher(
     key = checked_key(key)
     n = leading_axis((x, y), name="x")
     check_batch_size(batch_size)
-    floats, rest = eqx.partition(model, eqx.is_inexact_array)
-    params, frozen = eqx.partition(floats, trainable)
-    if not jax.tree.leaves(params):
+    if not jax.tree.leaves(eqx.filter(eqx.filter(model, eqx.is_inexact_array), trainable)):
         raise TypeError("`model` has no parameters: no leaf of it is a floating array.")
-    drawn = y is None
+    net = eqx.nn.inference_mode(model)
+    mean = Likelihood(likelihood, drawn=y is None)
 
-    def of_row(given: tuple) -> PyTree:
-        params, x, y, key = given
+    def loss(net: PyTree, row: tuple, *, key: PRNGKeyArray) -> tuple[Array, dict]:
+        x, y, keys = row  # the draw of a row is the same in whatever batch it comes
+        return mean(net, (x, y), key=keys[0])
 
-        def log_prob(params: PyTree) -> Array:
-            net = eqx.nn.inference_mode(eqx.combine(params, frozen, rest))
-            said = likelihood(net(x))
-            seen = jax.lax.stop_gradient(said.sample(key)) if drawn else y
-            found = said.log_prob(seen)
-            if jnp.shape(found) != ():
-                raise ValueError(
-                    "`log_prob` of `likelihood` must be one number for an example, got shape "
-                    f"{jnp.shape(found)}: sum over its parts, as `.to_event(1)` does."
-                )
-            return found
+    def total(net: PyTree, rows: PyTree) -> PyTree:
+        def summed(rows: PyTree, number: Array) -> PyTree:
+            del number
+            count = jax.tree.leaves(rows)[0].shape[0]
+            squares = per_example_squares(loss, net, rows, key=key)
+            return jax.tree.map(lambda leaf: count * leaf, squares)
 
-        square = lambda g: jnp.square(g.astype(at_least_float32(g.dtype)))
-        return jax.tree.map(square, jax.grad(log_prob)(params))
-
-    def total(params: PyTree, rows: PyTree) -> PyTree:
-        size = n if batch_size is None else min(n, batch_size)
-        places = jnp.arange(-(-n // size) * size).reshape(-1, size)
-
-        def add(sums: PyTree, at: Array) -> tuple[PyTree, None]:
-            # The last batch is filled up with rows that do not count.
-            batch = jax.tree.map(lambda leaf: leaf[at % n], rows)
-            squares = jax.vmap(lambda row: of_row((params, *row)))(batch)
-            counted = lambda sums, leaf: sums + jnp.tensordot((at < n).astype(leaf.dtype), leaf, 1)
-            return jax.tree.map(counted, sums, squares), None
-
-        zero = jax.tree.map(lambda p: jnp.zeros(p.shape, at_least_float32(p.dtype)), params)
-        sums, _ = jax.lax.scan(add, zero, places)
-        return jax.tree.map(lambda leaf: leaf / n, sums)
+        return jax.tree.map(lambda leaf: leaf / n, over_batches_summed(summed, rows, batch_size))
 
     with standard_promotion():
-        return compiled(total)(params, (jax.tree.map(jnp.asarray, x), y, jr.split(key, n)))
+        found = compiled(total)(net, (jax.tree.map(jnp.asarray, x), y, jr.split(key, n)))
+    return eqx.filter(found, trainable)

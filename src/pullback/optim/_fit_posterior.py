@@ -22,16 +22,8 @@ from pullback._traced import compiled
 from pullback.optim._check_numbers import check_numbers
 from pullback.optim._curvature import AbstractCurvature
 from pullback.optim._kronecker import Kronecker
-from pullback.optim._natural_step import (
-    Draws,
-    Likelihood,
-    NaturalStep,
-    Weighing,
-    as_arrays,
-    factors_of,
-    label_of,
-    log_prob_of,
-)
+from pullback.optim._likelihood import Likelihood, label_of, log_prob_of
+from pullback.optim._natural_step import Draws, NaturalStep, Weighing, as_arrays, factors_of
 from pullback.optim._weight_posterior import FittedOn, WeightPosterior
 from pullback.train import Stream, TrainingInfo, iterate
 
@@ -240,14 +232,7 @@ def _check_likelihood(model: PyTree, likelihood: Callable[[Any], Any], x: Array,
                 )
         return log_prob_of(likelihood, output, y), label_of(likelihood, output, key=jr.key(0))
 
-    density, label = eqx.filter_eval_shape(of_one, model, x[0], y[0])
-    if jnp.shape(density) != ():
-        raise ValueError(
-            "`likelihood` must give a distribution whose `log_prob` is one number an example; for "
-            f"a label of shape {y.shape[1:]} it has shape {density.shape}. Of a network with one "
-            'output take "scalar" as its size; of several entries that are independent given the '
-            "output, `.to_event()`."
-        )
+    _, label = eqx.filter_eval_shape(of_one, model, x[0], y[0])
     if jnp.shape(label) != y.shape[1:]:
         raise ValueError(
             f"`likelihood` must draw labels of the shape of those in `y`, {y.shape[1:]}; it draws "

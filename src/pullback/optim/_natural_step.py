@@ -14,46 +14,10 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from pullback.nn import Factors, layer_factors
 from pullback.optim._by_place import parts_of, put
 from pullback.optim._curvature import AbstractCurvature, moving_average
+from pullback.optim._likelihood import Likelihood
 from pullback.train import apply_gradient
 
 Draws = Literal["example", "batch"]
-
-
-def log_prob_of(likelihood: Callable[[Any], Any], output: PyTree, y: Array) -> Array:
-    """The log-density of a label, given an output."""
-    # Distributions mix dtypes, which strict promotion forbids; the code is not ours.
-    with jax.numpy_dtype_promotion("standard"):
-        return likelihood(output).log_prob(y)
-
-
-def label_of(likelihood: Callable[[Any], Any], output: PyTree, *, key: PRNGKeyArray) -> Array:
-    """A label, drawn given an output."""
-    with jax.numpy_dtype_promotion("standard"):
-        return likelihood(output).sample(key)
-
-
-class Likelihood(eqx.Module):
-    """The negative log-likelihood of a network's outputs, as a loss.
-
-    Attributes:
-        of: from the output for one example to a distribution.
-        drawn: whether labels are drawn from it, in place of those given.
-    """
-
-    of: Callable[[Any], Any]
-    drawn: bool = eqx.field(static=True, default=False)
-
-    def __call__(self, model: PyTree, batch: PyTree, *, key: PRNGKeyArray) -> tuple[Array, dict]:
-        x, y = batch
-
-        def of_one(x: Array, y: Array, key: PRNGKeyArray) -> Array:
-            output = model(x)
-            if self.drawn:
-                y = jax.lax.stop_gradient(jnp.asarray(label_of(self.of, output, key=key), y.dtype))
-            return -log_prob_of(self.of, output, y)
-
-        keys = jr.split(key, jax.tree.leaves(x)[0].shape[0])
-        return jnp.mean(jax.vmap(of_one)(x, y, keys)), {}
 
 
 class Weighing(eqx.Module):

@@ -20,7 +20,8 @@ from pullback._leading_axis import leading_axis
 from pullback._traced import compiled
 from pullback.optim._curvature import AbstractCurvature
 from pullback.optim._kronecker import Kronecker
-from pullback.optim._natural_step import Likelihood, Weighing, as_arrays, factors_of, log_prob_of
+from pullback.optim._likelihood import Likelihood, log_prob_of
+from pullback.optim._natural_step import Weighing, as_arrays, factors_of
 from pullback.train import CheckpointError, load_checkpoint, save_checkpoint
 
 M = TypeVar("M")
