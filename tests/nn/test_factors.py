@@ -71,6 +71,24 @@ class Images(eqx.Module):
         return jnp.sum(self.head(self.drop(x.ravel(), key=key)) ** 2)
 
 
+class FewPlaces(eqx.Module):
+    """Convolutions that fit into few places: their norms are had without their gradients."""
+
+    layers: list
+
+    def __init__(self, *, key):
+        keys = jr.split(key)
+        self.layers = [
+            eqx.nn.Conv2d(2, 8, (3, 4), key=keys[0]),
+            eqx.nn.Conv2d(8, 9, 2, stride=2, use_bias=False, key=keys[1]),
+        ]
+
+    def __call__(self, x, key):
+        for layer in self.layers:
+            x = jnp.tanh(layer(x))
+        return jnp.sum(x**2)
+
+
 def squared(net, batch, *, key):
     x, y = batch
     return jnp.mean((jax.vmap(net)(x) - y) ** 2), {}
@@ -88,6 +106,7 @@ def rows(count, *shape):
 CASES = {
     "dense": (squared, lambda: Block(key=jr.key(0)), lambda: (rows(7, 4), rows(7))),
     "convolutions": (energy, lambda: Images(key=jr.key(0)), lambda: rows(5, 2, 6, 7)),
+    "few places": (energy, lambda: FewPlaces(key=jr.key(0)), lambda: rows(5, 2, 4, 5)),
     "one example": (squared, lambda: Block(key=jr.key(0)), lambda: (rows(1, 4), rows(1))),
 }
 
@@ -173,6 +192,8 @@ class Uses(eqx.Module):
             x = jax.checkpoint(lambda x: self.layer(jnp.tanh(self.layer(x))))(x)
         elif self.how == "if":
             x = jax.lax.cond(x[0] > 0, lambda x: self.layer(x), lambda x: x, x)
+        elif self.how == "while":
+            x = jax.lax.while_loop(lambda x: x[0] < 1, lambda x: self.layer(x), x)
         elif self.how == "never":
             x = jnp.tanh(x)
         elif self.how == "read":
@@ -200,6 +221,7 @@ def alone(net, batch, *, key):
         ("scanned", squared, r"`model.layer` is called 5 times"),
         ("remembered", squared, r"`model.layer` is called 2 times"),
         ("if", alone, r"`model.layer` is called as often as the data say"),
+        ("while", squared, r"`model.layer` is called as often as the data say"),
         ("read", squared, r"`model.layer.weight` is read beside the call"),
         ("once", decayed, r"an array of `model.layer` is read beside the call"),
     ],
@@ -210,7 +232,7 @@ def test_a_layer_that_is_not_used_once_is_refused_and_named(how, loss, message):
         layer_factors(loss, net, batch, key=KEY)
     with pytest.raises(ValueError, match=message):
         eqx.filter_jit(layer_factors)(loss, net, batch, key=KEY)
-    if how == "read":
+    if how in ("read", "while"):  # the latter has no gradient backwards
         return
     wanted = by_hand(loss, net, batch)
     exclude = [".layer", ".last"] if loss is decayed else [".layer"]
@@ -234,6 +256,10 @@ def test_whole_numbers_are_inputs_too():
 def test_a_layer_that_is_not_called_has_no_gradient(how):
     net, batch = Uses(how), (rows(6, 4), rows(6))
     near(layer_factors(squared, net, batch, key=KEY).gradients(), by_hand(squared, net, batch))
+    idle = eqx.nn.Linear(2, 3, key=jr.key(0))  # of another shape than what is called
+    apart = eqx.tree_at(lambda net: net.layer, Uses("never"), idle)
+    found = layer_factors(squared, apart, batch, key=KEY)
+    near(found.gradients(), by_hand(squared, apart, batch))
 
 
 def test_a_tie_and_a_stack_are_named():
@@ -280,6 +306,11 @@ class Given(AbstractWeightNoise):
             ValueError,
             r"names '.nothing'",
         ),
+        (
+            {"noise": {".layer": Given(rows(6, 4, 4), rows(6, 4))}, "exclude": [".layer"]},
+            ValueError,
+            r"not excluded; got '.layer'",
+        ),
         ({"loss": lambda net, batch, *, key: jnp.ones(())}, TypeError, "must return a floating"),
         ({"loss": lambda net, batch, *, key: (1.0, {})}, TypeError, "must return a floating"),
         ({"batch": (jnp.ones((0, 4)), jnp.ones(0))}, ValueError, "at least one example"),
@@ -297,11 +328,14 @@ def test_wrong_arguments(arguments, error, message):
 def test_noise_is_in_the_weights():
     net, batch = Block(key=jr.key(0)), (rows(7, 4), rows(7))
     noise = Given(rows(7, 6, 4), rows(7, 6))
-    found = layer_factors(squared, net, batch, noise={".first": noise}, key=KEY)
+    later = Given(rows(7, 5, 6), jnp.zeros((7, 5)))  # through which signals go on to the first
+    noises: dict[str, AbstractWeightNoise] = {".first": noise, ".inner['out'][0]": later}
+    found = layer_factors(squared, net, batch, noise=noises, key=KEY)
     for n in range(7):
-        arrays = lambda m: (m.first.weight, m.first.bias)
+        arrays = lambda m: (m.first.weight, m.first.bias, m.inner["out"][0].weight)
+        moves = (noise.weight[n], noise.bias[n], later.weight[n])
         moved = eqx.tree_at(
-            arrays, net, (net.first.weight + noise.weight[n], net.first.bias + noise.bias[n])
+            arrays, net, [leaf + by for leaf, by in zip(arrays(net), moves, strict=True)]
         )
         only = lambda leaf, n=n: leaf[n : n + 1]
         one = by_hand(squared, moved, jax.tree.map(only, batch))
@@ -316,6 +350,14 @@ def test_single_precision_and_half(recwarn):
     factors = layer_factors(squared, net, batch, key=KEY)
     assert {leaf.dtype for leaf in jax.tree.leaves(factors)} == {jnp.dtype("float32")}
     near(factors.gradients(), by_hand(squared, net, batch), 2e-5)
+
+
+def test_inputs_of_another_precision_than_the_weights():
+    net, batch = Block(key=jr.key(0)), (rows(7, 4).astype(jnp.float32), rows(7))
+    with jax.numpy_dtype_promotion("standard"):
+        turned = lambda net, batch, *, key: squared(net, (1.5 * batch[0], batch[1]), key=key)
+        found = layer_factors(turned, net, batch, key=KEY).gradients()
+        near(found, by_hand(turned, net, batch), 1e-6)
 
 
 def test_the_same_shapes_are_not_compiled_again():

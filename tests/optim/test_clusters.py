@@ -11,7 +11,7 @@ import pytest
 
 from pullback.nn import Factors, layer_factors
 from pullback.optim import cluster_gradients, stratified_batch
-from pullback.optim._clusters import _clustered
+from pullback.optim._clusters import _clustered, _filled
 from pullback.optim._gradient_spaces import FactorSpace, GramSpace
 
 KEY = jr.key(0)
@@ -319,3 +319,13 @@ def test_what_is_not_finite_ends_and_is_seen_in_a_program(exact):
     gradients = jnp.asarray(rows(10, 2)).at[3, 1].set(jnp.nan)
     found = _clustered(Factors.of(gradients), 4, True, 2, exact, KEY)
     assert np.isnan(found.objective)
+
+
+def test_a_cluster_that_gives_to_an_empty_one_keeps_a_row():
+    # As if from a centre of rank one, from which all rows are farther than from each other.
+    space = FactorSpace(Factors.of(jnp.asarray(rows(6, 3))))
+    far = 100 + jnp.arange(6.0)
+    found, centres = _filled(space, jnp.zeros(6, int), space.start(jnp.arange(3)), far, 3)
+    assert np.bincount(found, minlength=3).min() >= 1
+    assert found[5] != 0
+    np.testing.assert_allclose(centres.others[0][found[5]], space.others[0][5])
