@@ -15,7 +15,8 @@ PRESETS = {
     "smoke": DIGITS["smoke"],
     # The paper has 60,000 images, 2000 units, 20 epochs of batches of 256, and chose 0.1 and 0.1.
     "desk": Config(
-        seeds=2, tasks=10, train=6000, test=2000, epochs=5, batch_size=100, looked_at=1000,
+        seeds=2, tasks=10, train=10_000, test=2000, epochs=5, batch_size=100, strength=0.1,
+        elastic=30.0, looked_at=1000,
     ),
     "paper": Config(
         seeds=3, tasks=10, train=60_000, test=10_000, width=2000, epochs=20, batch_size=256,
