@@ -9,10 +9,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from pullback.tasks import BayesianNetClassifier, BayesianNetRegressor, EnergyClassifier, RowTrust
+from pullback.tasks import (
+    BayesianNetClassifier,
+    BayesianNetRegressor,
+    ContinualClassifier,
+    EnergyClassifier,
+    RowTrust,
+)
 
 CLASSIFIERS = (EnergyClassifier(), BayesianNetClassifier(), RowTrust(max_steps=2))
-ALL = (*CLASSIFIERS, BayesianNetRegressor())
+CONTINUAL = ContinualClassifier(steps=50)
+ALL = (*CLASSIFIERS, CONTINUAL, BayesianNetRegressor())
 CORE = (
     "check_no_attributes_set_in_init",
     "check_n_features_in_after_fitting",
@@ -22,6 +29,8 @@ CORE = (
     "check_classifiers_classes",
     "check_supervised_y_no_nan",
     "check_regressors_int",
+    "check_partial_fit_n_features",
+    "check_estimators_pickle",
 )
 
 
@@ -33,7 +42,7 @@ def test_all_checks(estimator, check):
 
 def core():
     """The checks that find what breaks most often."""
-    for task in (CLASSIFIERS[0], CLASSIFIERS[-1], ALL[-1]):
+    for task in (CLASSIFIERS[0], CLASSIFIERS[-1], CONTINUAL, ALL[-1]):
         pairs: Any = estimator_checks_generator(task)
         for estimator, check in pairs:
             name = getattr(check, "func", check).__name__

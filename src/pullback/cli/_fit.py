@@ -11,6 +11,7 @@ from pullback.cli._fit_density import fit_density
 from pullback.cli._fit_dynamics import fit_dynamics
 from pullback.cli._fit_regression import fit_regression
 from pullback.cli._fit_series import fit_series
+from pullback.cli._fit_tasks import fit_tasks
 from pullback.cli._fit_trust import fit_trust
 
 TASKS = {
@@ -20,6 +21,7 @@ TASKS = {
     "series": fit_series,
     "dynamics": fit_dynamics,
     "trust": fit_trust,
+    "tasks": fit_tasks,
 }
 
 

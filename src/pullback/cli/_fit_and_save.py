@@ -66,6 +66,7 @@ def fit_and_save(
     y: Any = None,
     beside: Mapping[str, Any] | None = None,
     files: Sequence[str] = (),
+    learn: str = "fit",
 ) -> int:
     """Read a file, fit a task to it, save it, and print its card.
 
@@ -76,8 +77,9 @@ def fit_and_save(
         task: makes the task, with its settings.
         report: whether to write the page.
         y: what else the task is fitted to.
-        beside: arguments of its `fit`, which may come while the file is read.
+        beside: other arguments of that method, which may come while the file is read.
         files: what the task writes beside the model.
+        learn: the method of the task that learns from the file.
     """
     pages = ["report.html"] if report else []
     check_folder(out, "model.json", "model.safetensors", *pages, *files)
@@ -90,7 +92,7 @@ def fit_and_save(
 
     with in_one_line():
         model: Any = task()
-        model.fit(given, y, **(beside or {})).save(out)
+        getattr(model, learn)(given, y, **(beside or {})).save(out)
         page = tasks.write_report(model, given, out) if report else None
     print(tasks.card(model, out))
     if page is not None:

@@ -11,6 +11,7 @@ from ._bayes_classifier import BayesianNetClassifier as BayesianNetClassifier
 from ._bayes_regressor import BayesianNetRegressor as BayesianNetRegressor
 from ._card import card as card
 from ._card import write_report as write_report
+from ._continual_classifier import ContinualClassifier as ContinualClassifier
 from ._density import FlowDensity as FlowDensity
 from ._dependence import dependence as dependence
 from ._dynamics import DynamicsModel as DynamicsModel

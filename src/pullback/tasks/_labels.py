@@ -136,8 +136,22 @@ def labels_of(y: np.ndarray) -> Labels:
     return Labels(codes, classes, notes)
 
 
-def codes_of(y: np.ndarray, classes: np.ndarray) -> Int[np.ndarray, " rows"]:
+def codes_of(
+    y: np.ndarray,
+    classes: np.ndarray,
+    *,
+    rows: str = "the clean rows",
+    who: str = "the table",
+    remedy: str = "",
+) -> Int[np.ndarray, " rows"]:
     """Of other rows the places of their classes, -1 where there is none.
+
+    Args:
+        y: what they are given as.
+        classes: those that there are.
+        rows: what the rows are called.
+        who: what has the classes.
+        remedy: what to do about one that is not among them.
 
     Raises:
         ValueError: one is not among the classes.
@@ -149,8 +163,8 @@ def codes_of(y: np.ndarray, classes: np.ndarray) -> Int[np.ndarray, " rows"]:
             codes[row] = known[cell]
         elif not gone and cell != -1:
             raise ValueError(
-                f"row {row + 1} of the clean rows is of class {cell!r}, and the table has "
-                f"{', '.join(map(repr, known))}."
+                f"row {row + 1} of {rows} is of class {cell!r}, and {who} has "
+                f"{', '.join(map(repr, known))}{remedy}."
             )
     return codes
 

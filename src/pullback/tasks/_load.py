@@ -7,6 +7,7 @@ from typing import Any
 
 from ._bayes_classifier import BayesianNetClassifier
 from ._bayes_regressor import BayesianNetRegressor
+from ._continual_classifier import ContinualClassifier
 from ._density import FlowDensity
 from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
@@ -25,6 +26,7 @@ _TASKS: dict[str, type[AbstractTask]] = {
         SeriesModel,
         DynamicsModel,
         RowTrust,
+        ContinualClassifier,
     )
 }
 

@@ -1,0 +1,82 @@
+"""`pullback fit tasks`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from pullback.cli._common import BadUsage, Flag, OptionalName, OptionalPath
+from pullback.cli._fit_and_save import Columns, File, Folder, Label, fit_and_save, read_labelled
+
+if TYPE_CHECKING:
+    from pullback.data import MixedTable
+    from pullback.tasks import AbstractTask
+
+Classes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES", help_behavior_hint="")]
+
+
+def fit_tasks(
+    file: File,
+    out: Folder,
+    label: Label,
+    resume: OptionalPath = None,
+    classes: Classes = (),
+    columns: Columns = (),
+    id: OptionalName = None,
+    strength: float = 0.3,
+    seed: int = 0,
+    report: Flag = True,
+    progress: Flag = True,
+) -> int:
+    """Fit classes of rows table after table, without the tables before, by one call for each.
+
+    Args:
+        file: A CSV or Parquet file with a header; - reads CSV from standard input.
+        out: The folder for the model; that of --resume will do.
+        label: The column of the classes; a row has none where its cell is empty, or, among classes
+            that are numbers, NA, null, None, or -1 beside two others.
+        resume: The folder of a model that goes on with this file, with the settings that it has.
+        classes: All classes that any table will have (default: those of the first table).
+        columns: The columns of numbers to take (default: all that can be taken).
+        id: The column that only names the rows (default: one that looks like it).
+        strength: How much earlier tables count; 0 is training without memory.
+        seed: The seed of all that is random.
+        report: Write no report.html beside the model.
+        progress: Show no progress bar.
+    """
+    if resume is not None and (columns or id is not None or strength != 0.3 or seed):
+        raise BadUsage(
+            "--columns, --id, --strength and --seed are those of the model that --resume names; "
+            "leave them out"
+        )
+    beside: dict[str, Any] = {}
+
+    def read(path: Path) -> "MixedTable":
+        from pullback import data
+
+        if classes:
+            beside["classes"] = data.as_labels(list(classes))
+        return read_labelled(path, label, columns, id, classes=True)
+
+    def task() -> "AbstractTask":
+        from pullback import tasks
+
+        shown = None if progress else False
+        if resume is None:
+            return tasks.ContinualClassifier(
+                label=label,
+                columns=columns or None,
+                id_column=id,
+                strength=strength,
+                random_state=seed,
+                progress=shown,
+            )
+        model = tasks.load(resume)
+        if not isinstance(model, tasks.ContinualClassifier):
+            raise ValueError(
+                f"{resume} holds a {type(model).__name__}, which learns once; only what "
+                "`pullback fit tasks` wrote goes on."
+            )
+        return model.set_params(label=label, progress=shown)
+
+    return fit_and_save(file, out, read, task, report=report, beside=beside, learn="partial_fit")
