@@ -20,8 +20,9 @@ def draw_tasks(context: Context, found: Found, joint: Sequence[np.ndarray]) -> N
         for task in range(tasks):
             label = f"task {task + 1}"
             after = np.arange(task, tasks)
-            colour = PALETTE[task % len(PALETTE)]
-            ax.plot(after + 1, matrix[after, task], "o-", color=colour, markersize=4, label=label)
+            again, place = divmod(task, len(PALETTE))
+            style = {"linestyle": ("-", "--")[again % 2], "color": PALETTE[place]}
+            ax.plot(after + 1, matrix[after, task], marker="o", markersize=4, label=label, **style)
         ax.axhline(np.mean(joint), color="0.5", linestyle=":", label="all at once")
         ax.set(title=way, xlabel="tasks learned", ylim=(0, 1.02), xticks=range(1, tasks + 1))
     np.atleast_1d(axes)[0].set(ylabel="test accuracy")
