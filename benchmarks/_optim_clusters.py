@@ -227,7 +227,7 @@ def tables(found: dict[str, Any]) -> list[str]:
         header = [f"{one['weights']:,} weights", "ms", "/ pullback", "variance"]
         parts.append(markdown_table(header, rows))
     parts.append(
-        "Ten times cheaper than the matrix is the aim: it is missed on the small network, where the "
+        "Ten times cheaper than the matrix is the aim: it is missed on the small network, where "
         "visits of one row after another take most of the time, which do not depend on how many "
         "weights there are."
     )
