@@ -236,6 +236,8 @@ def test_beyond_some_thousand_rows():
     value = distortion(gradients, found.assignment)
     assert value < 0.05 * distortion(gradients, np.zeros(4200, int))
     assert value < 1.01 * float(found.objective)
+    by_factors = _clustered(factors, 12, True, 10, False, KEY)  # and not by all pairs
+    np.testing.assert_array_equal(found.assignment, by_factors.assignment)
     again = eqx.filter_jit(cluster_gradients)(factors, 12, key=KEY)
     np.testing.assert_array_equal(found.assignment, again.assignment)
 
