@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 import _optim_clusters
+import _optim_continual
 from _harness import machine, splice, write_results
 
-PARTS = {"clusters": _optim_clusters}
+PARTS = {"clusters": _optim_clusters, "continual": _optim_continual}
 
 
 def main() -> None:
