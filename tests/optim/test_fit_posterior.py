@@ -146,11 +146,9 @@ def test_a_draw_an_example_and_a_draw_a_batch_agree_in_mean(curvature):
     net = eqx.nn.MLP(2, "scalar", 3, 2, jnp.tanh, key=jr.key(4), dtype=jnp.float64)
     x = jnp.asarray([[0.3, -1.0], [1.0, 0.5]])
     y = jnp.asarray([0.4, -0.2])
-    means = []
+    means, weighing = [], Weighing(jnp.asarray(0.1), 0.0, jnp.asarray(0.3))
     for draws, count in (("example", 4000), ("batch", 4000)):
-        step = NaturalStep(
-            normal, curvature, optax.sgd(0.0), Weighing(0.1, 0.0, 0.3), 1, 1, draws, ()
-        )
+        step = NaturalStep(normal, curvature, optax.sgd(0.0), weighing, 1, 1, draws, ())
         state = step.start(net, (x, y), KEY)
 
         def one(key, step=step, state=state):

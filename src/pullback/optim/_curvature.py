@@ -5,11 +5,13 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback.nn import AbstractWeightNoise, Factors
 
 M = TypeVar("M")
+
+Scalar = float | Float[Array, ""]
 
 
 class AbstractCurvature(eqx.Module):
@@ -54,7 +56,7 @@ class AbstractCurvature(eqx.Module):
 
     @abc.abstractmethod
     def prepare(
-        self, statistics: PyTree, *, intrinsic: float, damping: float, scale: float
+        self, statistics: PyTree, *, intrinsic: Scalar, damping: float, scale: Scalar
     ) -> PyTree:
         r"""What `solve`, `draw` and `noise` need, made once in many steps.
 

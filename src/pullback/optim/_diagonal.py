@@ -20,7 +20,7 @@ from pullback.optim._by_place import (
     put,
     with_one,
 )
-from pullback.optim._curvature import AbstractCurvature
+from pullback.optim._curvature import AbstractCurvature, Scalar
 
 M = TypeVar("M")
 
@@ -32,8 +32,9 @@ class Scales(eqx.Module):
     inverse: Array
 
     @classmethod
-    def of(cls, fisher: Array, *, intrinsic: float, damping: float, scale: float) -> "Scales":
+    def of(cls, fisher: Array, *, intrinsic: Scalar, damping: float, scale: Scalar) -> "Scales":
         """Those of a mean square of per-example gradients."""
+        intrinsic, scale = (jnp.asarray(number, fisher.dtype) for number in (intrinsic, scale))
         inner = fisher + intrinsic
         return cls(scale * jax.lax.rsqrt(inner), 1 / (inner + damping))
 
@@ -72,7 +73,7 @@ class Diagonal(AbstractCurvature):
         return Parts({name: as_matrix(layer) for name, layer in parts.layers.items()}, parts.others)
 
     def prepare(
-        self, statistics: Parts, *, intrinsic: float, damping: float, scale: float
+        self, statistics: Parts, *, intrinsic: Scalar, damping: float, scale: Scalar
     ) -> Parts:
         given = {"intrinsic": intrinsic, "damping": damping, "scale": scale}
         return jax.tree.map(lambda fisher: Scales.of(fisher, **given), statistics)

@@ -1,7 +1,6 @@
 """`fit_posterior`: weights with their uncertainty, at the price of an optimiser."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -171,10 +170,11 @@ def fit_posterior(
         likelihood,
         curvature,
         _default_optimiser(steps) if optimiser is None else optimiser,
-        Weighing(
-            intrinsic=kl_weight / (rows * prior_variance),
+        Weighing.of(
+            rows,
+            prior_variance=float(prior_variance),
+            kl_weight=float(kl_weight),
             damping=float(damping),
-            scale=math.sqrt(kl_weight / rows),
         ),
         statistics_every,
         inverse_every,

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
 from pullback.nn import Factors
-from pullback.optim._curvature import AbstractCurvature
+from pullback.optim._curvature import AbstractCurvature, Scalar
 
 M = TypeVar("M")
 
@@ -68,8 +68,10 @@ class Full(AbstractCurvature):
         return rows.T @ rows / rows.shape[0]
 
     def prepare(
-        self, statistics: Float[Array, "p p"], *, intrinsic: float, damping: float, scale: float
+        self, statistics: Float[Array, "p p"], *, intrinsic: Scalar, damping: float, scale: Scalar
     ) -> Root:
+        dtype = statistics.dtype
+        intrinsic, scale = (jnp.asarray(number, dtype) for number in (intrinsic, scale))
         root = _inverse_root(statistics, intrinsic)
         stepping = _inverse_root(statistics, intrinsic + damping) if damping else root
         return Root(scale * root, stepping.T @ stepping)
@@ -89,7 +91,7 @@ class Full(AbstractCurvature):
         checked_key(key)
 
 
-def _inverse_root(matrix: Float[Array, "p p"], damping: float) -> Float[Array, "p p"]:
+def _inverse_root(matrix: Float[Array, "p p"], damping: Array) -> Float[Array, "p p"]:
     size = matrix.shape[0]
     # As much again as rounding may take: a sum of outer products has eigenvalues of 0.
     jitter = 4 * float(jnp.finfo(matrix.dtype).eps) * jnp.trace(matrix)

@@ -21,7 +21,7 @@ from pullback.optim._by_place import (
     put,
     with_one,
 )
-from pullback.optim._curvature import AbstractCurvature
+from pullback.optim._curvature import AbstractCurvature, Scalar
 from pullback.optim._diagonal import Scales, draw_others, solve_others
 
 M = TypeVar("M")
@@ -50,8 +50,10 @@ class Roots(eqx.Module):
     inverse_signals: Float[Array, "o o"]
 
     @classmethod
-    def of(cls, moments: Moments, *, intrinsic: float, damping: float, scale: float) -> "Roots":
+    def of(cls, moments: Moments, *, intrinsic: Scalar, damping: float, scale: Scalar) -> "Roots":
         """Those of the moments of a layer."""
+        dtype = moments.inputs.dtype
+        intrinsic, scale = (jnp.asarray(number, dtype) for number in (intrinsic, scale))
         left, right = map(_inverse_root, damped(moments, intrinsic))
         stepping = left, right
         if damping:
@@ -64,12 +66,12 @@ class Roots(eqx.Module):
         return mean + self.signals.T @ noise @ self.inputs
 
 
-def damped(moments: Moments, damping: float) -> tuple[Float[Array, "j j"], Float[Array, "o o"]]:
+def damped(moments: Moments, damping: Array) -> tuple[Float[Array, "j j"], Float[Array, "o o"]]:
     r"""$A + \pi \sqrt\gamma I$ and $S + \pi^{-1} \sqrt\gamma I$, of equal weight in both."""
     a, s = moments.inputs, moments.signals
     tiny = jnp.finfo(a.dtype).tiny ** 0.5
     mean_a, mean_s = (jnp.maximum(jnp.trace(m) / m.shape[0], tiny) for m in (a, s))
-    pi, root = jnp.sqrt(mean_a / mean_s), damping**0.5
+    pi, root = jnp.sqrt(mean_a / mean_s), jnp.sqrt(damping)
     # As much again as rounding may take: a sum of outer products has eigenvalues of 0.
     jitter = lambda m, mean: 4 * m.shape[0] * float(jnp.finfo(m.dtype).eps) * mean
     eye = lambda m: jnp.eye(m.shape[0], dtype=m.dtype)
@@ -138,7 +140,7 @@ class Kronecker(AbstractCurvature):
         return Parts({name: moments(layer) for name, layer in factors.layers.items()}, others)
 
     def prepare(
-        self, statistics: Parts, *, intrinsic: float, damping: float, scale: float
+        self, statistics: Parts, *, intrinsic: Scalar, damping: float, scale: Scalar
     ) -> Parts:
         given = {"intrinsic": intrinsic, "damping": damping, "scale": scale}
         return Parts(

@@ -1,5 +1,6 @@
 """A step of natural-gradient variational inference."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from pullback.nn import Factors, layer_factors
 from pullback.optim._by_place import parts_of, put
@@ -29,16 +30,23 @@ class Weighing(eqx.Module):
         scale: $\sqrt{\lambda / N}$.
     """
 
-    intrinsic: float = eqx.field(static=True)
+    intrinsic: Float[Array, ""]
     damping: float = eqx.field(static=True)
-    scale: float = eqx.field(static=True)
+    scale: Float[Array, ""]
+
+    @classmethod
+    def of(
+        cls, rows: int, *, prior_variance: float, kl_weight: float, damping: float
+    ) -> "Weighing":
+        """Those of so many rows: arrays, so that one program serves any of them."""
+        intrinsic, scale = kl_weight / (rows * prior_variance), math.sqrt(kl_weight / rows)
+        return cls(jnp.asarray(intrinsic, float), damping, jnp.asarray(scale, float))
 
     def prepare(self, curvature: AbstractCurvature, statistics: PyTree) -> PyTree:
         """What a curvature makes of its average."""
-        prepared = curvature.prepare(
+        return curvature.prepare(
             statistics, intrinsic=self.intrinsic, damping=self.damping, scale=self.scale
         )
-        return jax.tree.map(jnp.asarray, prepared)
 
 
 class Inferred(eqx.Module):
@@ -90,7 +98,7 @@ class NaturalStep(eqx.Module):
         factors = self._factors(state, batch, keys[1], drawn=False)
         params = eqx.filter(state.model, eqx.is_inexact_array)
         # The prior's pull is that of the mean, which that of a draw is on average.
-        pull = lambda slope, mean: slope + self.weighing.intrinsic * mean
+        pull = lambda slope, mean: slope + self.weighing.intrinsic.astype(mean.dtype) * mean
         slope = jax.tree.map(pull, factors.gradient(), params)
         direction = self.curvature.solve(state.prepared, slope)
         loss = jnp.mean(factors.losses)

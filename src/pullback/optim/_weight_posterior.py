@@ -158,7 +158,9 @@ def _like(
     x, y = (jnp.zeros((1, *shape), dtype) for shape, dtype in fitted_on[:2])
     model, key = as_arrays(model), jr.key(0)
     factors = factors_of(Likelihood(likelihood), model, (x, y), fitted_on.exclude, key)
-    prepared = Weighing(1.0, 0.0, 1.0).prepare(curvature, curvature.start(factors))
+    prepared = Weighing.of(1, prior_variance=1.0, kl_weight=1.0, damping=0.0).prepare(
+        curvature, curvature.start(factors)
+    )
     return model, curvature, prepared
 
 
