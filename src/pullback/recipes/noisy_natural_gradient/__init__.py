@@ -1,0 +1,99 @@
+"""Noisy natural gradient (arXiv 1712.02390): weights with their uncertainty, by an optimiser.
+
+A small network on 150 patients, whose exact posterior Hamiltonian Monte Carlo can sample: where do
+noisy K-FAC and the factorised posteriors say that predictions are unsure? And a linear regression,
+whose posterior is known in closed form, and rows that are asked for where most is to be learned.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.recipes.noisy_natural_gradient import measure, show
+from pullback.recipes.noisy_natural_gradient.measure import BACKPROP, NUTS_NAME
+from pullback.recipes.noisy_natural_gradient.models import Config
+from pullback.runs import Claim, Context
+
+Runs = Sequence[Mapping[str, Any]]
+KFAC, ADAM = "noisy K-FAC", "noisy Adam"
+
+
+def run(config: Config, context: Context) -> list[Claim]:
+    """Fit and sample, and compare."""
+    seeds = context.seeds(config.seeds)
+    over = lambda name, function: context.stage(
+        name, lambda: [function(config, seed) for seed in seeds]
+    )
+    found, gaps = over("posteriors", measure.compared), over("line", measure.line_gap)
+    asked = over("active", measure.active)
+    show.draw(context, found[0])
+    show.table(context, found)
+    return [*_claims_of_posteriors(found), *_claims_of_use(config, gaps, asked)]
+
+
+def _claims_of_posteriors(found: Runs) -> list[Claim]:
+    of = lambda method, name: np.asarray([row[method][name] for row in found])
+    factorised = np.maximum(of(BACKPROP, "correlation"), of(ADAM, "correlation"))
+    widest = np.max([of(name, "variance") for name in (KFAC, ADAM, BACKPROP)], axis=0)
+    nuts = of(NUTS_NAME, "log_likelihood")
+    return [
+        Claim.over_seeds(
+            "The variance of predictions goes with that of HMC much more under noisy K-FAC than "
+            "under the better factorised posterior (difference of correlations)",
+            of(KFAC, "correlation") - factorised,
+            at_least=0.2,
+            reference="0: noisy Adam or Bayes by Backprop; paper: variances closer to HMC's",
+        ),
+        Claim.over_seeds(
+            "It predicts rows held out at least as well as noisy Adam (difference of mean "
+            "log-likelihoods)",
+            of(KFAC, "log_likelihood") - of(ADAM, "log_likelihood"),
+            at_least=0,
+            unit="nats",
+            reference="0: noisy Adam",
+        ),
+        Claim.over_seeds(
+            "It predicts nearly as well as HMC (difference of mean log-likelihoods)",
+            of(KFAC, "log_likelihood") - nuts,
+            at_least=-0.03,
+            unit="nats",
+            reference="0: NUTS",
+        ),
+        Claim.over_seeds(
+            "When not to: all three understate the variance of predictions (the widest, beside "
+            "HMC's)",
+            widest / of(NUTS_NAME, "variance"),
+            at_most=0.9,
+            reference="1: NUTS; where the variance must be right and the network is small, use it",
+        ),
+    ]
+
+
+def _claims_of_use(config: Config, gaps: Sequence[float], asked: Runs) -> list[Claim]:
+    ratio = [row["asked"] / row["random"] for row in asked]
+    return [
+        Claim.over_seeds(
+            "The full matrix finds the posterior covariance of a linear regression (relative "
+            "error)",
+            gaps,
+            at_most=0.03,
+            reference="0: in closed form",
+        ),
+        Claim.over_seeds(
+            f"{config.asked} rows asked for where they tell most teach more than as many at random "
+            "(ratio of test errors)",
+            ratio,
+            at_most=1.0,
+            reference="1: the mean over sets of rows drawn at random",
+        ),
+    ]
+
+
+PRESETS = {
+    "smoke": Config(
+        seeds=1, train=40, width=3, steps=20, batch_size=10, warmup=4, samples=4, line_steps=20,
+        first=4, asked=1, repeats=1, pool=20, active_steps=5,
+    ),
+    "desk": Config(),
+}  # fmt: skip

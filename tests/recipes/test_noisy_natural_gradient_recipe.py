@@ -1,0 +1,48 @@
+"""The recipe `noisy-natural-gradient`: its own arithmetic."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from pullback.recipes.noisy_natural_gradient import PRESETS, Config, measure, models, uci
+
+
+def test_patients_are_split_and_scaled_by_those_to_learn_from():
+    rows = measure.patients(Config(), 3)
+    assert rows.x.shape == (150, 10)
+    assert rows.test_x.shape == (292, 10)
+    np.testing.assert_allclose(rows.x.mean(axis=0), 0, atol=1e-5)
+    assert rows.y.std() == pytest.approx(1, rel=1e-5)
+    assert rows.unit > 50
+
+
+def test_most_rows_of_the_pool_lie_in_a_corner():
+    rows = measure.crowded(dataclasses.replace(Config(), pool=100), 0)
+    spread = rows.x[np.arange(100) % 10 > 0].std(axis=0) / rows.test_x.std(axis=0)
+    assert (spread < 0.5).all()
+    assert len(rows.test_y) == 1000
+
+
+def test_a_factorised_posterior_draws_each_weight_for_itself():
+    net = models.network(2, 3, jr.key(0))
+    narrow = jax.tree.map(lambda a: jnp.full_like(a, -20) if eqx.is_array(a) else a, net)
+    drawn = models.Factorised(net, narrow).draw(jr.key(1))
+    np.testing.assert_allclose(drawn.layers[0].weight, net.layers[0].weight, atol=1e-6)
+
+
+def test_a_likelihood_with_a_learned_scale():
+    law = uci.likelihood((jnp.asarray(1.0), jnp.log(jnp.asarray(2.0))))
+    assert float(law.log_prob(1.0)) == pytest.approx(-np.log(2 * np.sqrt(2 * np.pi)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"train": 442}, {"batch_size": 200}, {"pool": 30}], ids=lambda s: next(iter(s))
+)
+def test_settings_that_do_not_fit_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        dataclasses.replace(PRESETS["desk"], **settings)
