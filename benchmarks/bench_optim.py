@@ -12,9 +12,10 @@ import torch
 
 import _optim_clusters
 import _optim_continual
+import _optim_natural
 from _harness import machine, splice, write_results
 
-PARTS = {"clusters": _optim_clusters, "continual": _optim_continual}
+PARTS = {"clusters": _optim_clusters, "natural": _optim_natural, "continual": _optim_continual}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.recipes.noisy_natural_gradient import PRESETS, Config, measure, models, uci
+from pullback.recipes.noisy_natural_gradient import PRESETS, Config, car, measure, models, uci
 
 
 def test_patients_are_split_and_scaled_by_those_to_learn_from():
@@ -46,3 +46,12 @@ def test_a_likelihood_with_a_learned_scale():
 def test_settings_that_do_not_fit_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         dataclasses.replace(PRESETS["desk"], **settings)
+
+
+def test_a_car_without_force_rolls_back_and_is_too_weak_for_the_hill():
+    rest = jnp.asarray([-np.pi / 6, 0.0], jnp.float32)
+    np.testing.assert_allclose(car.move(rest, jnp.float32(0)), rest, atol=1e-4)
+    state = jnp.asarray([-0.5, 0.0], jnp.float32)
+    places = [float((state := car.move(state, jnp.float32(1)))[0]) for _ in range(20)]
+    assert max(places) < car.GOAL
+    assert min(places) > -1.2

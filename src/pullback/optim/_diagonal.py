@@ -51,8 +51,8 @@ class Diagonal(AbstractCurvature):
        \text{step} = (f + \gamma)^{-1} v $$
 
     with squares of each example's gradient, and no square root: with one it is no natural gradient.
-    It is the cheapest posterior and the one that is most off: what is correlated is held apart, so
-    that variances are far too small. Also as an Optax transformation: `noisy_adam`.
+    It is the cheapest posterior and the one that is most off: weights that are correlated are held
+    apart, each with far too small a variance. Also as an Optax transformation: `noisy_adam`.
 
     Args:
         rate: $\beta$, as for `AbstractCurvature`.

@@ -87,7 +87,8 @@ def fit_posterior(
     g is the mean gradient of the log-likelihood at weights drawn from q, and F the Fisher matrix
     there, of labels drawn from the model's own predictions, each example's for itself. It is held
     in the structure that `curvature` says, and that is the structure of the posterior. All of them
-    understate the variance of predictions, `Diagonal` most.
+    understate the variance of predictions; `Kronecker` tells where it is large, and `Diagonal` much
+    less.
 
     Args:
         model: any PyTree that maps one row of `x` to an output: a network of `eqx.nn.Linear` and

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.recipes.noisy_natural_gradient import measure, show
+from pullback.recipes.noisy_natural_gradient import car, measure, show
 from pullback.recipes.noisy_natural_gradient.measure import BACKPROP, NUTS_NAME
 from pullback.recipes.noisy_natural_gradient.models import Config
 from pullback.runs import Claim, Context
@@ -27,9 +27,10 @@ def run(config: Config, context: Context) -> list[Claim]:
     )
     found, gaps = over("posteriors", measure.compared), over("line", measure.line_gap)
     asked = over("active", measure.active)
+    explored = over("car", car.explored)
     show.draw(context, found[0])
     show.table(context, found)
-    return [*_claims_of_posteriors(found), *_claims_of_use(config, gaps, asked)]
+    return [*_claims_of_posteriors(found), *_claims_of_use(config, gaps, asked, explored)]
 
 
 def _claims_of_posteriors(found: Runs) -> list[Claim]:
@@ -70,7 +71,10 @@ def _claims_of_posteriors(found: Runs) -> list[Claim]:
     ]
 
 
-def _claims_of_use(config: Config, gaps: Sequence[float], asked: Runs) -> list[Claim]:
+def _claims_of_use(
+    config: Config, gaps: Sequence[float], asked: Runs, explored: Runs
+) -> list[Claim]:
+    found_at_random = float(np.mean([row["random_highest"] >= car.GOAL for row in explored]))
     ratio = [row["asked"] / row["random"] for row in asked]
     return [
         Claim.over_seeds(
@@ -87,6 +91,19 @@ def _claims_of_use(config: Config, gaps: Sequence[float], asked: Runs) -> list[C
             at_most=1.0,
             reference="1: the mean over sets of rows drawn at random",
         ),
+        Claim.over_seeds(
+            "A mountain car that goes where its dynamics are least known visits more of the plane "
+            "of place and speed than one that acts at random (ratio of cells)",
+            [row["curious_cells"] / row["random_cells"] for row in explored],
+            at_least=1.2,
+            reference="1: random actions, as many",
+        ),
+        Claim.over_seeds(
+            "It finds the reward at the top, which it is not told of (share of seeds)",
+            [row["curious_highest"] >= car.GOAL for row in explored],
+            at_least=1,
+            reference=f"{found_at_random:.2f}: random actions, as many",
+        ),
     ]
 
 
@@ -94,6 +111,7 @@ PRESETS = {
     "smoke": Config(
         seeds=1, train=40, width=3, steps=20, batch_size=10, warmup=4, samples=4, line_steps=20,
         first=4, asked=1, repeats=1, pool=20, active_steps=5,
+        episodes=2, held=3,
     ),
     "desk": Config(),
 }  # fmt: skip

@@ -60,7 +60,11 @@ class Config:
     active_noise: float = 0.5
     """Variance of a measurement there, of numbers that vary by some 25."""
     active_steps: int = 2000
-    """Training steps after each row that is added."""
+    """Training steps after each row that is added, and after each episode of the car."""
+    episodes: int = 8
+    """Episodes of the mountain car, the first of random actions."""
+    held: int = 20
+    """Actions of an episode, each held for 10 steps."""
 
     def __post_init__(self):
         check_above_zero(self)

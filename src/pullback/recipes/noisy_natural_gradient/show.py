@@ -13,14 +13,14 @@ from pullback.runs import Context
 def draw(context: Context, found: Mapping[str, Mapping[str, Any]]) -> None:
     """The variance of each prediction, beside that of NUTS."""
     others = [name for name in found if name != NUTS_NAME]
-    fig, axes = figure(1, len(others), width=9.6, height=3.4, sharey=True)
+    fig, axes = figure(1, len(others), width=9.6, height=3.8, sharey=True)
     reference = np.asarray(found[NUTS_NAME]["variances"])
     for colour, ax, name in zip(PALETTE, np.ravel(axes), others, strict=False):
         ax.scatter(reference, found[name]["variances"], s=8, color=colour, alpha=0.6)
         top = float(reference.max())
         ax.plot([0, top], [0, top], color="0.6", linewidth=0.8)
-        title = f"{name}: correlation {found[name]['correlation']:.2f}"
-        ax.set(title=title, xlabel="variance by NUTS", xscale="log", yscale="log")
+        title = f"{name}\ncorrelation {found[name]['correlation']:.2f}"
+        ax.set(title=title, xlabel="variance by NUTS", xlim=(0, None), ylim=(0, None))
     np.ravel(axes)[0].set(ylabel="variance")
     context.figure(
         "variances",
