@@ -16,6 +16,6 @@ PRESETS = {
         seeds=1, few=10, width=4, steps=3, terms=2, outer=10, again=10, images=40, image_steps=3,
         draws=1,
     ),
-    "desk": Config(),
-    "paper": Config(width=1024, images=60_000, outer=4000),
+    "desk": Config(images=5000, image_steps=200),
+    "paper": Config(width=1024, images=60_000, image_steps=200, outer=4000),
 }  # fmt: skip

@@ -192,7 +192,7 @@ def _distil(config: Config, context: Context, split: data.Split, seed: int) -> d
     begin = 0.1 * jr.normal(image_key, (CLASSES, pixels))
     model, images, info = tune(
         start, begin, on_images, outer, None, (x[rows], y[rows]), optimiser=sgd,
-        hyper_optimiser=optax.adam(0.02),
+        hyper_optimiser=optax.adam(optax.cosine_decay_schedule(0.02, config.outer)),
         method=Implicit(Neumann(config.terms, 3 * config.rate)), inner_steps=config.image_steps,
         outer_steps=config.outer, key=key, **context.training(f"images-{seed}"),
     )  # fmt: skip

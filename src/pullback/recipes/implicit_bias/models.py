@@ -39,7 +39,7 @@ class Config:
     warm_outer: int = 600
     """Steps of the images in a warm start."""
     warm_rate: float = 0.02
-    """Learning rate of the images in a warm start, by Adam."""
+    """Learning rate of the images in a warm start, by Adam; it falls to 0 along a cosine."""
     cold_steps: int = 200
     """Training steps before each step of the images, of the cold start."""
     cold_terms: int = 50
@@ -47,7 +47,7 @@ class Config:
     cold_outer: int = 200
     """Steps of the images in a cold start."""
     cold_rate: float = 0.05
-    """Learning rate of the images in a cold start, by Adam."""
+    """Learning rate of the images in a cold start, by Adam; it falls to 0 along a cosine."""
     decays: tuple[float, ...] = (0.01, 0.03, 0.1)
     """Weight decays of the inner loss, rising; the last of the warm starts is made with each."""
     again: int = 3000
@@ -171,7 +171,8 @@ def _distil(
     name = "-".join(way.title.replace(",", "").split())
     model, tuned, info = tune(
         start, hyper, inner, outer, None, train, optimiser=optimiser,
-        hyper_optimiser=optax.adam(way.rate), method=Implicit(Neumann(way.terms, config.rate)),
+        hyper_optimiser=optax.adam(optax.cosine_decay_schedule(way.rate, way.outer)),
+        method=Implicit(Neumann(way.terms, config.rate)),
         inner_steps=way.steps, outer_steps=way.outer, restart_every=1 if way.cold else None,
         key=key, **context.training(f"{name}-{seed}"),
     )  # fmt: skip

@@ -16,7 +16,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 PRESETS = {
     "smoke": dataclasses.replace(DIGITS["smoke"], cutout=14, largest_cutout=20),
     "desk": Config(
-        seeds=2, train=500, constants=(0.01, 0.1, 0.2, 0.35, 0.5, 0.65), steps=2000,
+        seeds=2, train=500, constants=(0.01, 0.1, 0.2, 0.35, 0.5, 0.8), start=0.8, steps=2000,
         evaluations=40, cutout=20, largest_cutout=24,
     ),
     "paper": Config(
