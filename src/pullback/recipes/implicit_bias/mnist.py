@@ -17,6 +17,6 @@ PRESETS = {
         seeds=1, images=60, width=8, warm_steps=(3,), warm_terms=(2,), warm_outer=20, cold_steps=5,
         cold_terms=3, cold_outer=10, decays=(0.1,), again=20, points=2,
     ),
-    "desk": Config(images=5000),
+    "desk": Config(images=5000, warm_outer=1200),
     "paper": Config(seeds=5, images=60_000, warm_outer=6000, cold_steps=1000, cold_outer=2000),
 }  # fmt: skip
