@@ -245,7 +245,11 @@ def test_a_table_with_a_column_of_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "y", "message"),
     [
-        ({"method": "hmc"}, [0.0, 1.0], "`method` must be 'sde-bnn', got 'hmc'"),
+        (
+            {"method": "hmc"},
+            [0.0, 1.0],
+            "`method` must be one of 'sde-bnn', 'noisy-kfac',.* got",
+        ),
         ({"max_steps": -1}, [0.0, 1.0], "`max_steps` must be 0 or more"),
         ({}, ["a", "b"], "must be numbers.*pullback fit classes"),
         ({}, [1.0, np.nan], "two or more rows with a number; 1 has one"),

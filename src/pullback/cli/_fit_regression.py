@@ -15,7 +15,7 @@ def fit_regression(
     file: File,
     out: Folder,
     label: Label,
-    method: Literal["sde-bnn"] = "sde-bnn",
+    method: Literal["sde-bnn", "noisy-kfac", "noisy-adam"] = "sde-bnn",
     columns: Columns = (),
     id: OptionalName = None,
     seed: int = 0,
@@ -28,7 +28,8 @@ def fit_regression(
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         out: The folder for the model.
         label: The column of the numbers; a row with an empty cell there is left out.
-        method: How: a Bayesian network whose weights follow a stochastic equation.
+        method: How: a Bayesian network whose weights follow a stochastic equation (sde-bnn), or
+            are normal (noisy-kfac, noisy-adam).
         columns: The columns of numbers to take (default: all that can be taken).
         id: The column that only names the rows (default: one that looks like it).
         seed: The seed of all that is random.

@@ -32,7 +32,8 @@ class BayesianNetClassifier(AbstractTableClassifier):
     classes, and up to 1024 rows, find those programs again.
 
     Args:
-        method: "sde-bnn".
+        method: "sde-bnn"; or "noisy-kfac" or "noisy-adam": one hidden layer of normal weights,
+            which trains in seconds.
         label: the column of the classes, of a table with named columns. None: they are given to
             `fit` as y.
         columns: the columns to take, names (or places, of arrays); None takes all of numbers.
@@ -104,11 +105,12 @@ class BayesianNetClassifier(AbstractTableClassifier):
             seen[choose] = False
         return nets.train(
             "classes", nets.Lines(start.weight, start.bias), v, codes, np.flatnonzero(seen),
-            choose, first=first, room=room, steps=steps, seed=seed, progress=self.progress,
+            choose, method=self.method, first=first, room=room, steps=steps, seed=seed,
+            progress=self.progress,
         )  # fmt: skip
 
     def _of_net(
-        self, start: Start, net: nets.Net, v: Float[np.ndarray, "n d"]
+        self, start: Start, net: nets.AnyNet, v: Float[np.ndarray, "n d"]
     ) -> Float[np.ndarray, "n k"]:
         parts = [np.zeros((0, len(start.bias)))]
         for first in range(0, len(v), _AT_ONCE):
@@ -124,7 +126,7 @@ class BayesianNetClassifier(AbstractTableClassifier):
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         super()._restore(arrays)
-        self.net_ = nets.from_arrays(arrays)
+        self.net_ = nets.from_arrays(arrays, self.method)
 
     def _check_settings(self) -> None:
         nets.check_settings(self.method, self.max_steps)

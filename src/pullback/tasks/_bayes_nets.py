@@ -26,10 +26,11 @@ from pullback.models.bayes import (
 )
 from pullback.train import TrainingError, fit
 
+from . import _noisy_nets as noisy
 from ._padded import CHUNK, chunks, power_of_two
 from ._trained import Trained
 
-METHODS = ("sde-bnn",)
+METHODS = ("sde-bnn", *noisy.CURVATURES)
 Target = Literal["classes", "numbers"]
 
 _DIM, _WIDTH, _EULER, _SIGMA = 24, 32, 10, 0.1
@@ -57,6 +58,9 @@ class Net(eqx.Module):
         found = self.own(x, **settings)
         weight, bias = jax.lax.stop_gradient((self.weight, self.bias))
         return found._replace(values=found.values + (x @ weight.T + bias[None])[None])
+
+
+AnyNet = Net | noisy.NoisyNet
 
 
 def normal_log_likelihood(
@@ -94,6 +98,7 @@ def train(
     rows: Int[np.ndarray, " t"],
     choose: Int[np.ndarray, " m"],
     *,
+    method: str,
     first: Trained | None,
     room: int,
     steps: int | None,
@@ -108,7 +113,8 @@ def train(
         x: standardised rows.
         y: their targets.
         rows: places of those to train on.
-        choose: places of rows to choose the number of steps by.
+        choose: places of rows to choose the number of steps by; a noisy method takes all its steps.
+        method: one of `METHODS`.
         first: what to go on from, for half as many steps, on all rows: those to choose by then say
             which of the last states is no chance one. None: begin, and leave them out.
         room: rows that there may be, so that one program serves the choice and the last training.
@@ -119,6 +125,11 @@ def train(
     Returns:
         None where training failed.
     """
+    if method in noisy.CURVATURES:
+        return noisy.train(
+            method, target, *lines, x, y, rows, room=room,
+            steps=steps if first is None else first.steps, seed=seed, progress=progress,
+        )  # fmt: skip
     steps = _STEPS if steps is None else max(1, steps)
     log_every = min(_LOG_EVERY, steps)
     if first is not None:
@@ -181,8 +192,10 @@ def _begin(weight: Array, bias: Array, key: PRNGKeyArray) -> Net:
     return _make(weight, bias, key)
 
 
-def outputs(net: Net, x: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "paths n o"]:
+def outputs(net: AnyNet, x: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "paths n o"]:
     """What the network says on each path of its weights, to the bit whatever is beside a row."""
+    if isinstance(net, noisy.NoisyNet):
+        return noisy.outputs(net, x, seed)
     parts, key = [np.zeros((_PATHS, 0, net.bias.shape[0]))], _key(2, seed)
     for start, stop in chunks(len(x)):
         part = x[start:stop].astype(np.float32)
@@ -208,7 +221,7 @@ def _key(number: int, seed: int) -> PRNGKeyArray:
     return jr.wrap_key_data(on_device(np.asarray([number, seed], np.uint32)))
 
 
-def arrays_of(net: Net | None) -> dict[str, np.ndarray]:
+def arrays_of(net: AnyNet | None) -> dict[str, np.ndarray]:
     """The arrays of a network by name."""
     if net is None:
         return {}
@@ -216,7 +229,7 @@ def arrays_of(net: Net | None) -> dict[str, np.ndarray]:
     return {f"net{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves}
 
 
-def from_arrays(arrays: dict[str, np.ndarray]) -> Net | None:
+def from_arrays(arrays: dict[str, np.ndarray], method: str = "sde-bnn") -> AnyNet | None:
     """The network that had these arrays, or None.
 
     Raises:
@@ -224,7 +237,8 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> Net | None:
     """
     if "net.weight" not in arrays:
         return None
-    shape, static = _shape(*arrays["net.weight"].shape)
+    sizes = arrays["net.weight"].shape
+    shape, static = noisy.shape_of(method, *sizes) if method in noisy.CURVATURES else _shape(*sizes)
     leaves = []
     for path, wanted in jax.tree_util.tree_leaves_with_path(shape):
         leaf = arrays[f"net{jax.tree_util.keystr(path)}"]
@@ -252,6 +266,8 @@ def _shape(outputs: int, width: int) -> Any:
 def check_settings(method: str, max_steps: int | None) -> None:
     """Raise ValueError for settings that do not fit."""
     if method not in METHODS:
-        raise ValueError(f"`method` must be {METHODS[0]!r}, got {method!r}.")
+        raise ValueError(
+            f"`method` must be one of {', '.join(map(repr, METHODS))}, got {method!r}."
+        )
     if max_steps is not None and max_steps < 0:
         raise ValueError(f"`max_steps` must be 0 or more, got {max_steps}.")

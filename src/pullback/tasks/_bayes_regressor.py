@@ -10,6 +10,8 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from pullback.analysis import information_gain
+
 from . import _bayes_nets as nets
 from ._bands import Bands
 from ._inputs import Inputs, constant_columns, describe_inputs, fit_inputs
@@ -42,7 +44,8 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
     to 1024 rows, find those programs again.
 
     Args:
-        method: "sde-bnn".
+        method: "sde-bnn"; or "noisy-kfac" or "noisy-adam": one hidden layer of normal weights,
+            which trains in seconds.
         label: the column of the numbers, of a table with named columns; a row with an empty cell
             there is left out. None: they are given to `fit` as y.
         columns: the columns to take, names (or places, of arrays); None takes all of numbers.
@@ -166,6 +169,26 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
             raise ValueError(f"`level` must lie between 0 and 1, got {level}.")
         return self.predict_quantiles(X, ((1 - level) / 2, (1 + level) / 2))
 
+    def next_to_measure(self, X: Any) -> Int[np.ndarray, " rows"]:
+        """Places of rows, first that of which a measurement would tell the network most.
+
+        By the information gained, `pullback.analysis.information_gain`.
+
+        Raises:
+            ValueError: the model is the line that training starts from, which knows no uncertainty
+                of its own.
+        """
+        values = self._values(X)
+        if self.net_ is None:
+            raise ValueError(
+                "the model is the line that training starts from, and has no random weights to "
+                f"ask: fit {_FEWEST} rows or more, on which a network gains."
+            )
+        found = nets.outputs(self.net_, self.inputs_.to_line(values), self.seed_)
+        noise = nets.variances(found[..., 1]).mean(axis=0)
+        gain = information_gain(found[..., 0].var(axis=0), noise)
+        return np.argsort(-np.asarray(gain), kind="stable")
+
     def _values(self, X: Any) -> Float[np.ndarray, "rows d"]:
         check_is_fitted(self)
         return TableReader(self).use(X, self.columns_, self.places_)
@@ -190,7 +213,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         }
 
     def _moments(
-        self, line: nets.Lines, net: nets.Net | None, z: Float[np.ndarray, "n d"]
+        self, line: nets.Lines, net: nets.AnyNet | None, z: Float[np.ndarray, "n d"]
     ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Mean and deviation in standard units, to the bit whatever is beside a row."""
         if net is None:
@@ -213,7 +236,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         first: Trained | None,
     ) -> Trained | None:
         return nets.train(
-            "numbers", line, z, u, rows, choose, first=first,
+            "numbers", line, z, u, rows, choose, method=self.method, first=first,
             room=len(u), steps=steps, seed=self.seed_, progress=self.progress,
         )  # fmt: skip
 
@@ -341,7 +364,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         self.bands_ = Bands(*(arrays[f"bands.{name}"] for name in Bands._fields))
         self.inputs_ = Inputs(*(arrays[f"inputs.{name}"] for name in Inputs._fields))
         self.line_ = nets.Lines(*(arrays[f"line.{name}"] for name in nets.Lines._fields))
-        self.net_ = nets.from_arrays(arrays)
+        self.net_ = nets.from_arrays(arrays, self.method)
 
     def _card(self) -> list[str]:
         steps = f"{self.n_steps_} training steps" if self.n_steps_ else "no training step"
