@@ -289,9 +289,9 @@ def show_continual(found: Rows) -> str:
     return (
         f"{TASKS} tables one after another, each with the columns of the first in another order, "
         "by one call of `partial_fit` each; `SGDClassifier` sees each row twenty times. Mean "
-        "accuracy on held-out rows of all tables after the last one, and in brackets of the first table. "
-        f"Means over {seeds} splits ± their standard error. The last rival has kept all rows: "
-        "where that is allowed, do so.\n\n"
+        "accuracy on held-out rows of all tables after the last one, and in brackets of the first "
+        f"table. Means over {seeds} splits ± their standard error. The last rival has kept all "
+        "rows: where that is allowed, do so.\n\n"
         f"{markdown_table(['accuracy', *rivals, 'CPU seconds'], rows)}"
     )
 
