@@ -102,6 +102,19 @@ def test_less_weight_of_the_kl_and_more_rows_are_less_noise():
     np.testing.assert_allclose(root(twice), root(once) / 2, rtol=1e-10)
 
 
+def test_where_data_say_nothing_the_prior_pulls_to_zero():
+    vague = lambda mean: rows.TwoPoints(mean, 1e12)
+    posterior, _ = fit_posterior(
+        line(), vague, X, Y, curvature=Full(rate=1.0), prior_variance=rows.PRIOR, steps=3,
+        batch_size=rows.N, statistics_every=1, inverse_every=1, optimiser=optax.sgd(0.5),
+        progress=False, key=KEY,
+    )  # fmt: skip
+    np.testing.assert_allclose(posterior.mean.weight, line().weight / 8, rtol=1e-4)
+    np.testing.assert_allclose(
+        rows.weights_of(posterior, 50_000).var(axis=0), rows.PRIOR, rtol=0.04
+    )
+
+
 class Weight(eqx.Module):
     w: jax.Array
 
