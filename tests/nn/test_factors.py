@@ -208,6 +208,39 @@ def decayed(net, batch, *, key):
     return squared(net, batch, key=key)[0] + penalty, {}
 
 
+def attribute(net, batch, *, key):
+    return squared(net, batch, key=key)[0] + jnp.sum(net.layer.weight**2), {}
+
+
+def changed(change):
+    of = lambda net: jax.tree.map(lambda leaf: change(leaf) if eqx.is_array(leaf) else leaf, net)
+    return lambda net, batch, *, key: squared(of(net), batch, key=key)
+
+
+rescaled = changed(lambda leaf: 2 * leaf)
+normalised = changed(lambda leaf: leaf / (1 + jnp.linalg.norm(leaf)))
+
+
+def held(net, batch, *, key):
+    weight = lambda net: net.layer.weight
+    return squared(eqx.tree_at(weight, net, jax.lax.stop_gradient(weight(net))), batch, key=key)
+
+
+def gradient_penalty(net, batch, *, key):
+    slopes = jax.vmap(jax.grad(lambda x: jnp.tanh(net(x))))(batch[0])
+    return jnp.mean((jnp.linalg.norm(slopes, axis=1) - 1) ** 2), {}
+
+
+def slope_of_weights(net, batch, *, key):
+    slope = eqx.filter_grad(lambda net: jnp.tanh(squared(net, batch, key=key)[0]))(net)
+    return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(slope)), {}
+
+
+def curvature_penalty(net, batch, *, key):
+    bend = lambda x: jax.jvp(lambda x: jnp.tanh(net(x)), (x,), (jnp.ones_like(x),))[1]
+    return jnp.mean(jax.vmap(bend)(batch[0]) ** 2), {}
+
+
 def alone(net, batch, *, key):
     x, y = batch
     return (net(x[0]) - y[0]) ** 2, {}
@@ -222,8 +255,16 @@ def alone(net, batch, *, key):
         ("remembered", squared, r"`model.layer` is called 2 times"),
         ("if", alone, r"`model.layer` is called as often as the data say"),
         ("while", squared, r"`model.layer` is called as often as the data say"),
-        ("read", squared, r"`model.layer.weight` is read beside the call"),
-        ("once", decayed, r"an array of `model.layer` is read beside the call"),
+        ("read", squared, r"`model.layer` has an array that is read beside its calls"),
+        ("once", decayed, r"`model.layer` has an array that is read beside its calls"),
+        ("once", attribute, r"`model.layer` has an array that is read beside its calls"),
+        ("if", squared, r"`model.layer` is called with other arrays"),
+        ("once", rescaled, r"`model.layer` is called with other arrays"),
+        ("once", normalised, r"`model.layer` is called with other arrays"),
+        ("once", held, r"`model.layer` is called with other arrays"),
+        ("once", gradient_penalty, r"`model.layer` is differentiated in the loss"),
+        ("once", curvature_penalty, r"`model.layer` is differentiated in the loss"),
+        ("once", slope_of_weights, r"`model.layer` is differentiated in the loss"),
     ],
 )
 def test_a_layer_that_is_not_used_once_is_refused_and_named(how, loss, message):
@@ -232,10 +273,10 @@ def test_a_layer_that_is_not_used_once_is_refused_and_named(how, loss, message):
         layer_factors(loss, net, batch, key=KEY)
     with pytest.raises(ValueError, match=message):
         eqx.filter_jit(layer_factors)(loss, net, batch, key=KEY)
-    if how in ("read", "while"):  # the latter has no gradient backwards
+    if how == "while":  # which has no gradient backwards
         return
     wanted = by_hand(loss, net, batch)
-    exclude = [".layer", ".last"] if loss is decayed else [".layer"]
+    exclude = [".layer"] if loss in (squared, alone, attribute, held) else [".layer", ".last"]
     near(layer_factors(loss, net, batch, exclude=exclude, key=KEY).gradients(), wanted)
     # What is given for any network forms those layers' gradients by itself.
     near(
@@ -252,14 +293,27 @@ def test_whole_numbers_are_inputs_too():
     near(found, by_hand(squared, net, (x.astype(y.dtype), y)))
 
 
-@pytest.mark.parametrize("how", ["never", "if"])
-def test_a_layer_that_is_not_called_has_no_gradient(how):
-    net, batch = Uses(how), (rows(6, 4), rows(6))
+def test_a_layer_that_is_not_called_has_no_gradient():
+    net, batch = Uses("never"), (rows(6, 4), rows(6))
     near(layer_factors(squared, net, batch, key=KEY).gradients(), by_hand(squared, net, batch))
     idle = eqx.nn.Linear(2, 3, key=jr.key(0))  # of another shape than what is called
     apart = eqx.tree_at(lambda net: net.layer, Uses("never"), idle)
     found = layer_factors(squared, apart, batch, key=KEY)
     near(found.gradients(), by_hand(squared, apart, batch))
+
+
+def test_weights_that_are_cast_are_the_layers_own():
+    net, batch = Block(key=jr.key(0)), (rows(7, 4), rows(7))
+    cast = lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf
+
+    def mixed(net, batch, *, key):
+        loss, _ = squared(jax.tree.map(cast, net), jax.tree.map(cast, batch), key=key)
+        return loss.astype(float), {}
+
+    found = layer_factors(mixed, net, batch, key=KEY)
+    assert len(found.layers) == 3
+    near(jax.tree.map(lambda leaf: leaf.astype(float), found.gradients()),
+         by_hand(mixed, net, batch), 1e-5)  # fmt: skip
 
 
 def test_a_tie_and_a_stack_are_named():

@@ -15,7 +15,8 @@ from pullback._traced import compiled
 
 from ._layer_factors import LayerFactors, wide
 from ._places import Places
-from ._taps import EXCLUDED, AbstractWeightNoise, Tap, Usage, usage
+from ._taps import AbstractWeightNoise, Tap
+from ._usage import EXCLUDED, Usage, usage
 
 M = TypeVar("M")
 

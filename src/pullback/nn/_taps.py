@@ -1,22 +1,16 @@
 """Layers whose inputs and signals come out of a backward pass, with no side effect."""
 
 import abc
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import Jaxpr, jaxprs_in_params
-from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array, Float, PyTree
 
 from ._patches import patches_of
 
 Layer = eqx.nn.Linear | eqx.nn.Conv2d
-Seen = Callable[[str, jax.ShapeDtypeStruct, jax.ShapeDtypeStruct], None]
 
 
 class AbstractWeightNoise(eqx.Module):
@@ -63,23 +57,20 @@ class Slots(NamedTuple):
     signal: Float[Array, "*positions o"]
 
 
-class _AbstractStandIn(eqx.Module):
-    """What stands in a layer's place, and tells of it what is no array."""
+class AbstractStandIn(eqx.Module):
+    """What stands in a layer's place, and tells of it whatever it is asked."""
 
     layer: eqx.AbstractVar[Layer]
     name: eqx.AbstractVar[str]
 
     def __getattr__(self, name: str) -> Any:
         # Asked for what is no field of this class: for what a user's code reads of the layer.
-        if name.startswith("__") or name not in type(self.layer).__dataclass_fields__:
+        if name.startswith("__"):
             raise AttributeError(name)
-        value = getattr(self.layer, name)
-        if eqx.is_array(value):
-            raise ValueError(f"`{self.name}.{name}` is read {_REMEDY}")
-        return value
+        return getattr(self.layer, name)
 
 
-class Tap(_AbstractStandIn):
+class Tap(AbstractStandIn):
     """A layer that computes what it did, and whose slots receive what passes through it."""
 
     layer: Layer
@@ -92,32 +83,12 @@ class Tap(_AbstractStandIn):
         weight, bias = self.layer.weight, self.layer.bias
         weight = weight.reshape(weight.shape[0], -1)
         bias = None if bias is None else bias.reshape(-1)
-        rows, shape = _rows_of(self.layer, x)
+        rows, shape = rows_of(self.layer, x)
         y = _affine((weight, bias, self.noise), self.slots, rows)
         return (y.T if y.ndim == 2 else y).reshape(shape)
 
 
-class _Marked(_AbstractStandIn):
-    """What passes a number on that depends on no array of the layer, and is marked by its name."""
-
-    layer: Layer
-    name: str = eqx.field(static=True)
-    seen: Seen = eqx.field(static=True)
-
-    def __call__(self, x: Array, *, key: Any = None) -> Array:
-        del key
-        rows, shape = _rows_of(self.layer, x)
-        dtype = jnp.result_type(rows, self.layer.weight)
-        out = (*rows.shape[:-1], self.layer.weight.shape[0])
-        self.seen(
-            self.name,
-            jax.ShapeDtypeStruct(rows.shape, rows.dtype),
-            jax.ShapeDtypeStruct(out, dtype),
-        )
-        return checkpoint_name(jnp.full(shape, rows.sum(), dtype), self.name)
-
-
-def _rows_of(layer: Layer, x: Array) -> tuple[Float[Array, "*positions i"], tuple[int, ...]]:
+def rows_of(layer: Layer, x: Array) -> tuple[Float[Array, "*positions i"], tuple[int, ...]]:
     """The rows that a layer's weights are multiplied with, and the shape of what it gives."""
     # Whole numbers have no cotangents to be handed out.
     x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(layer.weight.dtype)
@@ -127,13 +98,6 @@ def _rows_of(layer: Layer, x: Array) -> tuple[Float[Array, "*positions i"], tupl
     found = patches_of(layer, x)
     shape = (layer.weight.shape[0], *found.shape[2:])
     return found.reshape(-1, shape[1] * shape[2]).T, shape
-
-
-EXCLUDED = "the gradient of each example by its weights is then formed"
-_REMEDY = (
-    "beside the call of its layer, so that an input and a signal do not account for its gradient: "
-    f"keep penalties of the weights out of the loss, or name the layer in `exclude`; {EXCLUDED}."
-)
 
 
 @jax.custom_vjp
@@ -166,88 +130,3 @@ def _backward(residuals: Any, signal: Array) -> Any:
 
 
 _affine.defvjp(_forward, _backward)
-
-
-class Usage(NamedTuple):
-    """How a layer is used for one example."""
-
-    times: int | None  # None: it depends on the data
-    is_read: bool  # whether its arrays are read beside its calls too
-    input: jax.ShapeDtypeStruct | None
-    signal: jax.ShapeDtypeStruct | None
-
-    def fault(self, name: str) -> str | None:
-        """Why an input and a signal do not account for the layer's gradient, if that is so."""
-        if self.is_read:
-            return f"an array of `model{name}` is read {_REMEDY}"
-        if self.times is not None and self.times < 2:
-            return None
-        often = "as often as the data say"
-        if self.times is not None:
-            often = f"{self.times} times for one example (shared, scanned or mapped over positions)"
-        return f"`model{name}` is called {often}: name it in `exclude`; {EXCLUDED}."
-
-    def slots(self, layer: Layer) -> Slots:
-        """Zeros of the shapes of its inputs and signals."""
-        if self.input is None or self.signal is None:  # it is never called
-            out, *into = layer.weight.shape
-            sizes = ((math.prod(into),), (out,))
-            return Slots(*(jnp.zeros(size, layer.weight.dtype) for size in sizes))
-        return Slots(*(jnp.zeros(each.shape, each.dtype) for each in (self.input, self.signal)))
-
-
-def usage(value: Callable[[dict[str, Any]], Array], layers: dict[str, Layer]) -> dict[str, Usage]:
-    """How `value` uses each layer, by its program alone: nothing is computed.
-
-    The program is that of a value whose layers pass on a marked number in the place of what they
-    compute. So whatever depends on a layer's arrays reads them beside its calls. The marks, with
-    the lengths of the loops that they stand in and of the axes that they are mapped over, tell how
-    often it is called.
-
-    Args:
-        value: of something callable in the places of the layers.
-        layers: by name.
-    """
-    shapes: dict[str, tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]] = {}
-
-    def seen(name: str, rows: jax.ShapeDtypeStruct, signal: jax.ShapeDtypeStruct) -> None:
-        shapes[name] = (rows, signal)
-
-    def bare(arrays: dict[str, Layer]) -> Array:
-        marked = lambda name: _Marked(
-            layer=eqx.combine(arrays[name], layers[name]), name=f"model{name}", seen=seen
-        )
-        return value({name: marked(name) for name in layers})
-
-    arrays = {name: eqx.filter(layer, eqx.is_inexact_array) for name, layer in layers.items()}
-    jaxpr = jax.make_jaxpr(bare)(arrays).jaxpr
-    used = iter(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1])
-    is_read = {name: any([next(used) for _ in jax.tree.leaves(arrays[name])]) for name in layers}
-    times = _marks(jaxpr, {name: math.prod(found[1].shape) for name, found in shapes.items()})
-    of_one = lambda name, full: Usage(
-        times.get(full, 0), is_read[name], *shapes.get(full, (None, None))
-    )
-    return {name: of_one(name, f"model{name}") for name in layers}
-
-
-def _marks(jaxpr: Jaxpr, sizes: dict[str, int]) -> dict[str, int | None]:
-    """How often each mark is passed for one example; None where the data say."""
-    found: dict[str, int | None] = {}
-
-    def add(name: str, times: int | None) -> None:
-        before = found.get(name, 0)
-        found[name] = None if times is None or before is None else before + times
-
-    for eqn in jaxpr.eqns:
-        kind = eqn.primitive.name
-        if kind == "name" and eqn.params["name"] in sizes:
-            name = eqn.params["name"]
-            shape = eqn.outvars[0].aval.shape  # pyrefly: ignore
-            add(name, math.prod(shape) // sizes[name])
-        for inner in jaxprs_in_params(eqn.params):
-            for name, times in _marks(inner, sizes).items():
-                if kind in ("while", "cond") or times is None:
-                    add(name, None)
-                else:
-                    add(name, times * eqn.params.get("length", 1) if kind == "scan" else times)
-    return found
