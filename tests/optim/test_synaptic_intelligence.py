@@ -130,6 +130,57 @@ def test_without_strength_it_is_the_inner_optimiser_bit_for_bit(make, strength, 
     assert bits(info.optimiser_state) == bits(ours.optimiser_state.inner)
 
 
+@pytest.mark.parametrize("inner", [optax.adam(0.01), optax.adamw(0.01)])
+def test_without_strength_steps_of_adam_are_those_of_adam(inner, key, promotion):
+    x = jr.normal(key, (40, 3), jnp.float32)
+    net = eqx.nn.MLP(3, "scalar", 4, 1, jnp.tanh, key=key, dtype=jnp.float32)
+
+    def loss(net, x, *, key):
+        return jnp.mean((jax.vmap(net)(x) - x[:, 0]) ** 2), {}
+
+    ours = synaptic_intelligence(inner, strength=0)
+    given = {"steps": 60, "batch_size": 10, "log_every": 60, "key": key}
+    ends = [fit(net, loss, x, optimiser=each, **given)[0] for each in (inner, ours)]
+    leaves = [jax.tree.leaves(eqx.filter(end, eqx.is_array)) for end in ends]
+    for one, two in zip(*leaves, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    w = [jnp.asarray([1.0, -2.0, 0.5], jnp.float32)] * 2
+    states = [inner.init(w[0]), ours.init(w[1])]
+    for _ in range(3):
+        for n, each in enumerate((inner, ours)):
+            updates, states[n] = each.update(w[n] ** 3, states[n], w[n])
+            w[n] = optax.apply_updates(w[n], updates)
+    assert bits(w[0]) == bits(w[1])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_a_step_that_is_skipped_leaves_no_trace(bad, compiled):
+    optimiser = synaptic_intelligence(optax.apply_if_finite(optax.sgd(0.1), 5), strength=1.0)
+    update = jax.jit(optimiser.update) if compiled else optimiser.update
+    ends = []
+    for skipped in (False, True):
+        w, state = START, optimiser.init(START)
+        for step in range(6):
+            gradient = jax.grad(quadratic)(w)
+            if step == 3:
+                if not skipped:
+                    continue
+                gradient = gradient.at[1].set(bad)
+            updates, state = update(gradient, state, w)
+            w = optax.apply_updates(w, updates)
+        ends.append((w, state.omega, consolidate(optimiser, state, w).importance))
+    assert bits(ends[0]) == bits(ends[1])
+    assert float(jnp.min(ends[1][2])) > 0
+
+
+def test_a_path_that_is_not_finite_is_refused():
+    optimiser = synaptic_intelligence(optax.sgd(0.1), strength=1.0)
+    _, state = optimiser.update(H.at[1].set(jnp.nan), optimiser.init(START), START)
+    with pytest.raises(ValueError, match=r"omega of `state` must be finite.*apply_if_finite"):
+        consolidate(optimiser, state, START)
+
+
 def test_a_strength_that_is_traced(key):
     """So that several of them can be tried in one program."""
 

@@ -43,7 +43,8 @@ def consolidate(
     Raises:
         TypeError: `state` is of another optimiser.
         ValueError: no step was taken since the last call; `params` are of another structure;
-            `fisher` is missing, not wanted, of another structure, negative or not finite.
+            `omega` of `state` is not finite, where the call is not being compiled; `fisher` is
+            missing, not wanted, of another structure, negative or not finite.
 
     Example:
         See `synaptic_intelligence`.
@@ -67,6 +68,7 @@ def consolidate(
                 "`fisher` is for `elastic_weight_consolidation`: synaptic intelligence measured "
                 "the importance of the weights on its way. Leave it out."
             )
+        _check_path(state)
         added = jax.tree.map(
             lambda omega, now, before: omega / ((now - before) ** 2 + _as(state.damping, omega)),
             state.omega, fresh.reference, state.reference,
@@ -95,6 +97,17 @@ def _check_stepped(state: ContinualState) -> None:
             "no step was taken since the task began, so nothing tells what its weights are worth: "
             "call `consolidate` once, after the last step of each task."
         )
+
+
+def _check_path(state: ContinualState) -> None:
+    for at, leaf in jtu.tree_leaves_with_path(state.omega):
+        if not isinstance(leaf, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(leaf))):
+            raise ValueError(
+                f"omega{jtu.keystr(at)} of `state` must be finite: a gradient of the task was NaN "
+                "or infinite, and its step was taken. Learn the task again from the state before "
+                "it, with an inner optimiser that skips such steps: "
+                "`optax.apply_if_finite(inner, 5)`."
+            )
 
 
 def _check_alike(name: str, tree: PyTree, wanted: PyTree) -> None:

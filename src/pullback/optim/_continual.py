@@ -60,8 +60,11 @@ def synaptic_intelligence(
     $$ \Omega_k \leftarrow \max\Big(0, \Omega_k + \frac{\omega_k}
        {(\theta_k - \tilde\theta_k)^2 + \xi}\Big), \qquad \tilde\theta_k \leftarrow \theta_k $$
 
-    with $\xi$ the `damping`. With a `strength` of 0 the weights and the state of `inner` are those
-    of `inner` alone, bit for bit, and $\omega$ is measured all the same.
+    with $\xi$ the `damping`. With a `strength` of 0 the steps are those of `inner` alone, and
+    $\omega$ is measured all the same: the same to the bit where nothing is compiled, and otherwise
+    to rounding, as a compiler may fuse the arithmetic of $\omega$ with that of the step. A weight
+    that a step leaves where it is adds nothing to $\omega$, whatever its gradient: so a step that
+    `inner` skips for a NaN, such as `optax.apply_if_finite` does, is skipped here too.
 
     Give `update` gradients of the loss of the data, without any penalty, and the parameters. It has
     to be the outermost transformation: what clips or rescales belongs into `inner`. What batch
@@ -187,16 +190,20 @@ def _wrapper(inner: Any, strength: Any, damping: Any) -> optax.GradientTransform
         if omega is not None:
             # The change that the weights really make: in half precision it is not the update.
             new = optax.apply_updates(params, found)
-            omega = jax.tree.map(
-                lambda o, g, new, old: o - _wide(g) * (_wide(new) - _wide(old)),
-                omega, updates, new, params,
-            )  # fmt: skip
+            omega = jax.tree.map(_with_step, omega, updates, new, params)
         return found, ContinualState(
             inner_state, state.importance, state.reference, omega, state.damping,
             state.steps + 1, state.tasks,
         )  # fmt: skip
 
     return optax.GradientTransformationExtraArgs(cast(Any, init), cast(Any, update))
+
+
+def _with_step(omega: Array, gradient: Array, new: Array, old: Array) -> Array:
+    """With a step's part of the path."""
+    change = _wide(new) - _wide(old)
+    # Of a step that was skipped the gradient may be NaN, and NaN times 0 is not 0.
+    return omega - jnp.where(change == 0, 0, _wide(gradient)) * change
 
 
 def _wide(leaf: Any) -> Array:
