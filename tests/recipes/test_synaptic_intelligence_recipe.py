@@ -1,6 +1,7 @@
 """The recipe `synaptic-intelligence`: its own arithmetic."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from pullback.data import Labelled, Split
-from pullback.recipes.synaptic_intelligence import Config, models
+from pullback.recipes.synaptic_intelligence import Config, mnist, models
 
 CONFIG = dataclasses.replace(
     Config(), tasks=3, classes=2, train=40, test=12, batch_size=5, looked_at=10, path_images=10
@@ -63,6 +64,24 @@ def test_divided_tasks_are_of_other_classes_and_one_size(told):
             among = np.flatnonzero(part.among[0]).tolist()
             assert among == (sorted(classes) if told else list(range(6)))
             assert (part.among == part.among[0]).all()
+
+
+def test_adam_goes_on_from_one_permutation_to_the_next_where_that_is_set(monkeypatch):
+    said = []
+
+    def fit_tasks(*given, reset_inner, **rest):
+        said.append(reset_inner)
+        return None, None, types.SimpleNamespace(before=None, metrics=None)
+
+    monkeypatch.setattr(models, "fit_tasks", fit_tasks)
+    context = types.SimpleNamespace(training=lambda name: {})
+    tasks = {3: models.permuted(CONFIG, DATA, 3)}
+    for anew in (True, False):
+        config = dataclasses.replace(CONFIG, anew=anew)
+        for name in ("permutations", "classes"):
+            models.one_after_another(config, context, name, models.WAYS[:1], tasks)
+    assert said == [True, True, False, True]
+    assert [mnist.PRESETS[name].anew for name in ("desk", "paper")] == [True, False]
 
 
 def test_what_is_refused():

@@ -56,9 +56,9 @@ def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
         {"permutations": joint, "new classes": all_classes},
     )
     return [
-        *_claims_of_permutations(metrics, joint),
+        *_claims_of_permutations(config, metrics, joint),
         _claim_of_paths(config, ratios),
-        *_claims_of_classes(of_classes, when_told, all_classes),
+        _claim_of_classes(of_classes, when_told, all_classes),
     ]
 
 
@@ -71,7 +71,9 @@ def _of(metrics: Sequence[ContinualMetrics], name: str) -> np.ndarray:
 
 
 def _claims_of_permutations(
-    metrics: Mapping[str, Sequence[ContinualMetrics]], joint: Sequence[np.ndarray]
+    config: Config,
+    metrics: Mapping[str, Sequence[ContinualMetrics]],
+    joint: Sequence[np.ndarray],
 ) -> list[Claim]:
     plain, ours, elastic = (metrics[way] for way in WAYS)
     return [
@@ -99,7 +101,7 @@ def _claims_of_permutations(
             "accuracy less than theirs by)",
             _of(elastic, "average") - _of(ours, "average"),
             at_most=0.1,
-            reference="0: elastic weight consolidation, whose strength was looked for too",
+            reference=f"0: elastic weights, half of whose lambda is {config.elastic:g}",
         ),
         Claim.over_seeds(
             "When not to: where old data may be kept, training on all tasks at once is better "
@@ -123,28 +125,20 @@ def _claim_of_paths(config: Config, ratios: np.ndarray) -> Claim:
     )
 
 
-def _claims_of_classes(
+def _claim_of_classes(
     metrics: Mapping[str, Sequence[ContinualMetrics]],
     told: Mapping[str, Sequence[ContinualMetrics]],
     joint: Sequence[np.ndarray],
-) -> list[Claim]:
-    ours = metrics[WAYS[1]]
-    return [
-        Claim.over_seeds(
-            "When not to: where each task brings new classes and nobody says which task an image "
-            "is of, most is lost (mean accuracy)",
-            _of(ours, "average"),
-            at_most=0.5,
-            reference=f"{np.mean(joint):.2f}: all classes at once",
-        ),
-        Claim.over_seeds(
-            "Told which task an image is of, and so between which classes to choose, it keeps them "
-            "(mean accuracy)",
-            _of(told[WAYS[1]], "average"),
-            at_least=0.95,
-            reference=f"{np.mean(_of(told[WAYS[0]], 'average')):.3f}: training without memory",
-        ),
-    ]
+) -> Claim:
+    plain, ours = (float(np.mean(_of(told[way], "average"))) for way in WAYS[:2])
+    return Claim.over_seeds(
+        "When not to: where each task brings new classes and nobody says which task an image is "
+        "of, most is lost (mean accuracy)",
+        _of(metrics[WAYS[1]], "average"),
+        at_most=0.5,
+        reference=f"{np.mean(joint):.2f}: all classes at once. Told which task, little is lost to "
+        f"begin with: {plain:.3f} without memory, {ours:.3f} with it",
+    )
 
 
 def _table(

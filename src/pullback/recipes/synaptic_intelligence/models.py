@@ -45,10 +45,12 @@ class Config:
     batch_size: int = 64
     """Images a step."""
     rate: float = 1e-3
-    """Learning rate of Adam, which starts anew with each task."""
+    """Learning rate of Adam."""
+    anew: bool = True
+    """Whether Adam starts anew with each permutation. With new classes it does."""
     strength: float = 0.3
     """Of synaptic intelligence, c: looked for, with the damping, by the mean accuracy of all tasks
-    at the end."""
+    at the end, on the test images."""
     damping: float = 1e-3
     """Of synaptic intelligence, xi."""
     elastic: float = 100.0
@@ -204,7 +206,8 @@ def _learned(
         _first(config, tasks, seed), cross_entropy, [train for train, _ in tasks],
         optimiser=optimiser, steps=_steps(config, tasks), batch_size=config.batch_size,
         metric=accuracy, tests=[test for _, test in tasks], fisher=fisher,
-        log_every=_steps(config, tasks), key=jr.key(seed),
+        reset_inner=config.anew or name != "permutations", log_every=_steps(config, tasks),
+        key=jr.key(seed),
         **context.training(f"{name}-{way.replace(' ', '-')}-{seed}"),
     )  # fmt: skip
     return {"before": info.before, "accuracy": info.metrics}
