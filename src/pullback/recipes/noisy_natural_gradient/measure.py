@@ -87,11 +87,12 @@ def line_gap(config: Config, seed: int) -> float:
     return float(np.linalg.norm(root.T @ root - exact) / np.linalg.norm(exact))
 
 
-def crowded(config: Config, seed: int) -> Rows:
-    """Friedman's function of five inputs; of ten rows to choose from nine lie in one corner."""
+def friedman(config: Config, seed: int, *, crowded: bool) -> Rows:
+    """Friedman's function of five inputs; where crowded, nine of ten rows lie in one corner."""
     rng = np.random.default_rng(seed)
     x, test_x = (rng.uniform(size=(n, 5)) for n in (config.pool, 1000))
-    x = np.where(np.arange(config.pool)[:, None] % 10 > 0, 0.3 * x, x)
+    if crowded:
+        x = np.where(np.arange(config.pool)[:, None] % 10 > 0, 0.3 * x, x)
 
     def true(x: np.ndarray) -> np.ndarray:
         bent = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2
@@ -101,9 +102,9 @@ def crowded(config: Config, seed: int) -> Rows:
     return rows_of(x, y, test_x, true(test_x))
 
 
-def active(config: Config, seed: int) -> dict[str, float]:
+def active(config: Config, seed: int, *, crowded: bool = True) -> dict[str, float]:
     """Test errors after rows were asked for where most is to be learned, and at random."""
-    rows = crowded(config, seed)
+    rows = friedman(config, seed, crowded=crowded)
     config = dataclasses.replace(config, noise=config.active_noise / rows.unit**2)
     rng = np.random.default_rng(seed)
     first = rng.permutation(config.pool)[: config.first].tolist()
