@@ -326,6 +326,18 @@ def test_it_takes_the_steps_of_fit_posterior():
         ({"likelihood": lambda m: dist.Normal(jnp.stack([m, m]), 1.0).to_event(1)}, "draw labels"),
         ({"curvature": Full(), "model": eqx.nn.MLP(1, "scalar", 45, 2, key=KEY)}, "up to 2,000"),
         ({"exclude": (".layers[5]",)}, "no layer"),
+        (
+            {
+                "model": Weight(jnp.asarray(1.0)),
+                "x": jnp.zeros(20),
+                "exclude": ".w",
+                "curvature": Diagonal(),
+            },
+            "`exclude` names '.w', which is no layer",
+        ),
+        ({"prior_variance": np.ones(3)}, r"`prior_variance` must be one number.*\(3,\)"),
+        ({"kl_weight": [1.0, 2.0]}, "`kl_weight` must be one number"),
+        ({"damping": jnp.zeros((1, 2))}, "`damping` must be one number"),
         ({"model": Weight(jnp.asarray(1.0)), "x": jnp.zeros(20)}, r"curvature=Diagonal\(\)"),
     ],
 )
@@ -340,9 +352,18 @@ def test_what_does_not_fit_is_refused(settings, match):
         fit_posterior(*first, **given)
 
 
-def test_a_likelihood_that_is_none_is_refused():
+def test_what_is_no_model_no_layers_and_no_likelihood_is_refused():
+    fit = lambda model, likelihood=normal, **more: fit_posterior(
+        model, likelihood, jnp.zeros((4, 1)), jnp.zeros(4), steps=1, key=KEY, **more
+    )
     with pytest.raises(TypeError, match="`log_prob` and `sample`"):
-        fit_posterior(small(), lambda m: m, jnp.zeros((4, 1)), jnp.zeros(4), steps=1, key=KEY)
+        fit(small(), lambda m: m)
+    with pytest.raises(TypeError, match=r"`model` must be callable.*got ArrayImpl"):
+        fit(jnp.ones(3))
+    with pytest.raises(TypeError, match="`model` has no parameters"):
+        fit(lambda x: x[0])
+    with pytest.raises(TypeError, match=r"`exclude` must name layers.*got Linear"):
+        fit(small(), exclude=[small().layers[0]])
 
 
 class Twice(eqx.Module):
@@ -373,6 +394,28 @@ def test_one_row_and_a_constant_column():
         posterior.predict(x, draws=0, key=KEY)
     with pytest.raises(ValueError, match="at least one example"):
         posterior.predict(x[:0], key=KEY)
+    with pytest.raises(ValueError, match=r"`x` must hold rows of the shape \(2,\).*`x\[None\]`"):
+        posterior.predict(x[0], key=KEY)
+    with pytest.raises(ValueError, match=r"got an array of the shape \(5, 1\)\.$"):
+        posterior.predict(x[:, :1], key=KEY)
+    with pytest.raises(ValueError, match="`x` must hold rows"):
+        posterior.log_prob(x[0], jnp.ones(1), key=KEY)
+    with pytest.raises(ValueError, match=r"`y` must hold rows of the shape \(\)"):
+        posterior.log_prob(x, jnp.ones((5, 1)), key=KEY)
+    with pytest.raises(ValueError, match=r"`y` must hold rows of the shape \(\).*`y\[None\]`"):
+        posterior.log_prob(x, jnp.asarray(1.0), key=KEY)
+
+
+def test_dropout_does_nothing(tmp_path):
+    net = eqx.nn.Sequential([small().layers[0], eqx.nn.Dropout(0.5), small().layers[1]])
+    data = jnp.linspace(-1, 1, 8)[:, None], jnp.zeros(8)
+    fit = lambda net: fit_posterior(net, normal, *data, steps=3, progress=False, key=KEY)[0]
+    posterior, without = fit(net), fit(eqx.nn.inference_mode(net))
+    predicted = posterior.predict(data[0], draws=3, key=KEY)
+    np.testing.assert_array_equal(predicted, without.predict(data[0], draws=3, key=KEY))
+    posterior.save(tmp_path)
+    again = load_posterior(tmp_path, net, normal)
+    assert eqx.tree_equal(again.log_prob(*data, key=KEY), posterior.log_prob(*data, key=KEY))
 
 
 @pytest.mark.slow

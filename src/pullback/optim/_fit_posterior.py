@@ -22,7 +22,7 @@ from pullback.optim._check_numbers import check_numbers
 from pullback.optim._curvature import AbstractCurvature
 from pullback.optim._kronecker import Kronecker
 from pullback.optim._likelihood import Likelihood, label_of, log_prob_of
-from pullback.optim._natural_step import Draws, NaturalStep, Weighing, as_arrays, factors_of
+from pullback.optim._natural_step import Draws, NaturalStep, Weighing, as_inferred, factors_of
 from pullback.optim._weight_posterior import FittedOn, WeightPosterior
 from pullback.train import Stream, TrainingInfo, iterate
 
@@ -92,7 +92,9 @@ def fit_posterior(
 
     Args:
         model: any PyTree that maps one row of `x` to an output: a network of `eqx.nn.Linear` and
-            `eqx.nn.Conv2d`, and whatever else. Its real floating arrays are inferred.
+            `eqx.nn.Conv2d`, and whatever else. Its real floating arrays are inferred. It is in
+            inference mode (`eqx.nn.inference_mode`) in fitting and predicting, so that dropout does
+            nothing: the noise in the weights is the posterior's.
         likelihood: from the output for one row to a distribution, which has `log_prob(y)`, one
             number, and `sample(key)`, as those of NumPyro have. The scale of the noise may be one
             of the network's outputs, or a parameter of a model of yours that returns it beside.
@@ -129,8 +131,10 @@ def fit_posterior(
 
     Raises:
         ValueError: a number is out of range, a row is not finite, `batch_size` is more than there
-            are rows, `log_prob` is not one number an example, a layer is passed several times, or
-            the curvature is none for this model.
+            are rows, `log_prob` is not one number an example, a layer is passed several times,
+            `exclude` names what is no layer, or the curvature is none for this model.
+        TypeError: `model` is not callable or has no floating array, `exclude` holds no text, or
+            `likelihood` gives no distribution.
         TrainingError: as for `pullback.train.iterate`: take smaller steps, or more `damping`.
 
     Example:
@@ -164,8 +168,14 @@ def fit_posterior(
     if jnp.issubdtype(y.dtype, jnp.inexact):
         check_rows(y, name="y")
     curvature = Kronecker() if curvature is None else curvature
-    model = as_arrays(model)
+    _check_model(model)
+    model = as_inferred(model)
     exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+    if wrong := [each for each in exclude if not isinstance(each, str)]:
+        raise TypeError(
+            "`exclude` must name layers by their places, such as '.layers[0]'; got "
+            f"{type(wrong[0]).__name__}."
+        )
     _check_likelihood(model, likelihood, x, y)
     step = NaturalStep(
         likelihood,
@@ -217,6 +227,17 @@ def _prepared(step: NaturalStep, statistics: PyTree) -> PyTree:
 def _default_optimiser(steps: int) -> optax.GradientTransformation:
     rate = optax.piecewise_constant_schedule(0.01, {max(1, steps // 2): 0.1})
     return optax.chain(optax.ema(0.9), optax.scale_by_learning_rate(rate))
+
+
+def _check_model(model: Any) -> None:
+    if not callable(model):
+        raise TypeError(
+            "`model` must be callable, from a row of `x` to an output; got "
+            f"{type(model).__name__}: put it into an `eqx.Module` with a `__call__`."
+        )
+    arrays = [leaf for leaf in jax.tree.leaves(model) if isinstance(leaf, jax.Array | np.ndarray)]
+    if not any(jnp.issubdtype(array.dtype, jnp.inexact) for array in arrays):
+        raise TypeError("`model` has no parameters: no leaf of it is a floating array.")
 
 
 def _check_likelihood(model: PyTree, likelihood: Callable[[Any], Any], x: Array, y: Array) -> None:

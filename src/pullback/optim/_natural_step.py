@@ -168,11 +168,12 @@ class NaturalStep(eqx.Module):
         return jax.tree.map(lambda leaf: leaf[:, 0], found)
 
 
-def as_arrays(model: PyTree) -> PyTree:
-    """The model with arrays of JAX's for those of NumPy: a derivative comes to them alone."""
-    return jax.tree.map(
+def as_inferred(model: PyTree) -> PyTree:
+    """The model in inference mode, with arrays of JAX's, to which alone a derivative comes."""
+    model = jax.tree.map(
         lambda leaf: jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf, model
     )
+    return eqx.nn.inference_mode(model)
 
 
 def factors_of(
@@ -186,6 +187,8 @@ def factors_of(
     """The gradients of each example, of a model that may have no known layer."""
     if _has_layers(model):
         return layer_factors(loss, model, batch, noise=noise, exclude=exclude, key=key)
+    if exclude:
+        raise ValueError(f"`exclude` names {exclude[0]!r}, which is no layer: `model` has none.")
     params, rest = eqx.partition(model, eqx.is_inexact_array)
 
     def of_one(params: PyTree, row: PyTree, key: PRNGKeyArray) -> Array:

@@ -21,7 +21,7 @@ from pullback._traced import compiled
 from pullback.optim._curvature import AbstractCurvature
 from pullback.optim._kronecker import Kronecker
 from pullback.optim._likelihood import Likelihood, log_prob_of
-from pullback.optim._natural_step import Weighing, as_arrays, factors_of
+from pullback.optim._natural_step import Weighing, as_inferred, factors_of
 from pullback.train import CheckpointError, load_checkpoint, save_checkpoint
 
 M = TypeVar("M")
@@ -44,7 +44,7 @@ class WeightPosterior(eqx.Module, Generic[M]):
     r"""A Gaussian posterior over a network's weights, $q(w) = N(\mu, \Sigma)$.
 
     Attributes:
-        mean: the network with the weights $\mu$.
+        mean: the network with the weights $\mu$, in inference mode.
         likelihood: from an output to a distribution.
         curvature: the structure of $\Sigma$.
         prepared: what it is drawn by.
@@ -75,11 +75,15 @@ class WeightPosterior(eqx.Module, Generic[M]):
 
         Returns:
             Their outputs, with axes [draws, rows] in front.
+
+        Raises:
+            ValueError: the rows are of another shape than those of the fit, or there is none.
         """
         key = checked_key(key)
         _check_draws(draws)
+        x = _rows_like(x, self.fitted_on.x, name="x")
         leading_axis(x, name="x")
-        return compiled(_predict)(self, jnp.asarray(x), jr.split(key, draws))
+        return compiled(_predict)(self, x, jr.split(key, draws))
 
     def log_prob(
         self, x: Array | np.ndarray, y: Array | np.ndarray, *, draws: int = 100, key: PRNGKeyArray
@@ -91,11 +95,16 @@ class WeightPosterior(eqx.Module, Generic[M]):
             y: what was measured there.
             draws: S, how many networks are averaged over.
             key: a random key.
+
+        Raises:
+            ValueError: as for `predict`, of either.
         """
         key = checked_key(key)
         _check_draws(draws)
+        x = _rows_like(x, self.fitted_on.x, name="x")
+        y = _rows_like(y, self.fitted_on.y, name="y")
         leading_axis((x, y), name="x and y")
-        return compiled(_log_prob)(self, jnp.asarray(x), jnp.asarray(y), jr.split(key, draws))
+        return compiled(_log_prob)(self, x, y, jr.split(key, draws))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the posterior to a folder, for `load_posterior`: arrays and text, no pickle."""
@@ -156,12 +165,24 @@ def _like(
 ) -> PyTree:
     """Something of the structure and the shapes of what is kept."""
     x, y = (jnp.zeros((1, *shape), dtype) for shape, dtype in fitted_on[:2])
-    model, key = as_arrays(model), jr.key(0)
+    model, key = as_inferred(model), jr.key(0)
     factors = factors_of(Likelihood(likelihood), model, (x, y), fitted_on.exclude, key)
     prepared = Weighing.of(1, prior_variance=1.0, kl_weight=1.0, damping=0.0).prepare(
         curvature, curvature.start(factors)
     )
     return model, curvature, prepared
+
+
+def _rows_like(rows: Array | np.ndarray, fitted: Described, *, name: str) -> Array:
+    """As an array, of rows of the shape of those of the fit."""
+    rows, (shape, _) = jnp.asarray(rows), fitted
+    if rows.ndim == 0 or rows.shape[1:] != shape:
+        hint = f" Of one row give `{name}[None]`." if rows.shape == shape else ""
+        raise ValueError(
+            f"`{name}` must hold rows of the shape {shape}, as those that the posterior was fitted "
+            f"on, along its leading axis; got an array of the shape {rows.shape}.{hint}"
+        )
+    return rows
 
 
 def _check_draws(draws: int) -> None:
