@@ -8,11 +8,11 @@ import numpy as np
 def check_numbers(
     *, prior_variance: float | int, kl_weight: float | int, damping: float | int
 ) -> None:
-    """Raise ValueError for what is no number or out of range, by its name."""
+    """Raise TypeError for several numbers and ValueError for one out of range, by its name."""
     above = {"prior_variance": prior_variance, "kl_weight": kl_weight}
     for name, value in {**above, "damping": damping}.items():
         if shape := np.shape(value):
-            raise ValueError(
+            raise TypeError(
                 f"`{name}` must be one number, which is for all weights; got an array of the shape "
                 f"{shape}."
             )

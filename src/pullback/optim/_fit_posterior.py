@@ -133,8 +133,8 @@ def fit_posterior(
         ValueError: a number is out of range, a row is not finite, `batch_size` is more than there
             are rows, `log_prob` is not one number an example, a layer is passed several times,
             `exclude` names what is no layer, or the curvature is none for this model.
-        TypeError: `model` is not callable or has no floating array, `exclude` holds no text, or
-            `likelihood` gives no distribution.
+        TypeError: `model` is not callable or has no floating array, an array stands for a number,
+            `exclude` holds what is no text, or `likelihood` gives no distribution.
         TrainingError: as for `pullback.train.iterate`: take smaller steps, or more `damping`.
 
     Example:

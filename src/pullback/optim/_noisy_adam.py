@@ -66,6 +66,7 @@ def noisy_adam(
 
     Raises:
         ValueError: a number is out of range; `update` is not given `squares`.
+        TypeError: an array stands for a number.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax

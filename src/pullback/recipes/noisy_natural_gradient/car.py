@@ -34,7 +34,7 @@ class Dynamics(eqx.Module):
 def move(state: Float[Array, "2"], force: Float[Array, ""]) -> Float[Array, "2"]:
     """The car after an action was held: too weak for the hill, unless it swings."""
 
-    def step(_: int, state: Array) -> Array:
+    def step(_: Any, state: Array) -> Array:
         place, speed = state
         speed = jnp.clip(speed + 0.0015 * force - 0.0025 * jnp.cos(3 * place), -0.07, 0.07)
         place = jnp.clip(place + speed, -1.2, 0.6)
