@@ -48,6 +48,9 @@ def test_what_is_refused(pullback, tmp_path):
     resumed = pullback("fit", "tasks", "one.csv", *flags, "--resume", "m", "--seed", "3")
     assert resumed[0] == 2
     assert "are those of the model that --resume names" in resumed[2]
+    for flag in (["--strength", "0.3"], ["--seed", "0"], ["--id", "name"]):  # as by default, too
+        told = pullback("fit", "tasks", "one.csv", *flags, "--resume", "m", *flag)
+        assert (told[0], "leave them out" in " ".join(told[2].split())) == (2, True)
     rows = np.random.default_rng(0).normal(size=(50, 2))
     tasks.FlowDensity(random_state=0, max_steps=0).fit(rows).save("d")
     status, _, told = pullback("fit", "tasks", "one.csv", *flags, "--resume", "d")
@@ -59,3 +62,14 @@ def test_what_is_refused(pullback, tmp_path):
     status, _, told = pullback("fit", "tasks", "late.csv", *flags, "--resume", "m")
     assert status != 0
     assert "is of class 'late', and the model has 'high', 'low'; name all classes" in told
+
+
+def test_a_model_is_not_lost_where_resume_is_forgotten(pullback, tmp_path):
+    write(tmp_path / "one.csv", 40, 0)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.json").write_text("{}")
+    status, _, told = pullback("fit", "tasks", "one.csv", "--label", "kind", "--out", "m")
+    assert status == 2
+    assert "m holds a model already" in told
+    assert "--resume m" in told
+    assert (tmp_path / "m" / "model.json").read_text() == "{}"

@@ -1,5 +1,6 @@
 """Classes learned table after table: saved between tasks, held in mind, and what is refused."""
 
+import copy
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from sklearn.base import clone
 
 from pullback.tasks import ContinualClassifier, ModelError, card, load, write_report
+from pullback.tasks import _continual_nets as continual_nets
 
 
 def blobs(rows=70, seed=0, shift=(0.0, 0.0, 0.0), names=("high", "low")):
@@ -153,11 +155,67 @@ def test_the_card_and_the_page(tmp_path):
         ({"strength": float("nan")}, "`strength` must be 0 or more"),
         ({"damping": 0.0}, "`damping` must be above 0"),
         ({"steps": 0}, "`steps` must be 1 or more"),
+        ({"steps": "3"}, "`steps` must be 1 or more, a whole number.*got '3'"),
+        ({"steps": 2.5}, "`steps` must be 1 or more, a whole number"),
+        ({"steps": True}, "`steps` must be 1 or more, a whole number"),
+        ({"strength": "a"}, "`strength` must be 0 or more, a number and finite; got 'a'"),
+        ({"strength": None}, "`strength` must be 0 or more"),
+        ({"damping": None}, "`damping` must be above 0"),
     ],
 )
 def test_settings_that_do_not_fit(settings, message):
     with pytest.raises(ValueError, match=message):
         model(**settings).fit(*blobs())
+
+
+def test_a_task_that_fails_leaves_all_as_it_was(monkeypatch):
+    found = model().partial_fit(*blobs())
+    before = copy.deepcopy(vars(found))
+
+    def fails(*given, **settings):
+        raise KeyboardInterrupt
+
+    for learn in (found.partial_fit, found.fit):
+        with monkeypatch.context() as patch:
+            patch.setattr(continual_nets, "learn", fails)
+            with pytest.raises(KeyboardInterrupt):
+                learn(*other())
+        assert repr(before) == repr(vars(found))
+        with monkeypatch.context() as patch:  # what comes after the training
+            patch.setattr(ContinualClassifier, "_remember", fails)
+            with pytest.raises(KeyboardInterrupt):
+                learn(*other())
+        assert repr(before) == repr(vars(found))
+    found.partial_fit(*other())
+    never = model().partial_fit(*blobs()).partial_fit(*other())
+    same(found, never)
+    assert found.data_ == never.data_
+    assert found.notes_ == never.notes_
+
+
+def test_the_card_names_where_all_rows_came_from(tmp_path):
+    x, y = blobs()
+    frame = pd.DataFrame(x, columns=["a", "b", "c"]).assign(kind=y)
+    found = model(label="kind")
+    for name in ("may", "june", "may"):
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+        found.partial_fit(tmp_path / f"{name}.csv")
+    assert card(found, tmp_path).startswith("ContinualClassifier of may.csv, june.csv: 3 tasks")
+    assert found.partial_fit(frame).data_["source"] == "may.csv, june.csv, the DataFrame"
+
+
+def test_fit_on_arrays_forgets_the_names_of_a_frame():
+    x, y = blobs()
+    found = model().fit(pd.DataFrame(x, columns=["a", "b", "c"]), y).fit(x, y)
+    assert not hasattr(found, "feature_names_in_")
+
+
+@pytest.mark.parametrize("classes", [[0, 1, None], [0.0, 1.0, np.nan], ["high", "low", None]])
+def test_classes_are_not_those_of_rows_without_one(classes):
+    with pytest.raises(ValueError, match="`classes` must name classes alone"):
+        model().partial_fit(*blobs(), classes=classes)
+    with pytest.raises(ValueError, match="`classes` must name classes alone"):
+        model().partial_fit(*blobs()).partial_fit(*blobs(), classes=classes)
 
 
 def test_classes_that_are_none():

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pullback.tasks import AbstractTask
 
 Classes = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES", help_behavior_hint="")]
+Strength = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+Seed = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 
 
 def fit_tasks(
@@ -23,8 +25,8 @@ def fit_tasks(
     classes: Classes = (),
     columns: Columns = (),
     id: OptionalName = None,
-    strength: float = 0.3,
-    seed: int = 0,
+    strength: Strength = None,
+    seed: Seed = None,
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
@@ -39,15 +41,20 @@ def fit_tasks(
         classes: All classes that any table will have (default: those of the first table).
         columns: The columns of numbers to take (default: all that can be taken).
         id: The column that only names the rows (default: one that looks like it).
-        strength: How much earlier tables count; 0 is training without memory.
-        seed: The seed of all that is random.
+        strength: How much earlier tables count; 0 is training without memory (default: 0.3).
+        seed: The seed of all that is random (default: 0).
         report: Write no report.html beside the model.
         progress: Show no progress bar.
     """
-    if resume is not None and (columns or id is not None or strength != 0.3 or seed):
+    if resume is not None and (columns or not id is strength is seed is None):
         raise BadUsage(
             "--columns, --id, --strength and --seed are those of the model that --resume names; "
             "leave them out"
+        )
+    if resume is None and (out / "model.json").exists():
+        raise BadUsage(
+            f"{out} holds a model already, and it would be lost: go on with it by --resume {out}, "
+            "or name another folder with --out"
         )
     beside: dict[str, Any] = {}
 
@@ -67,8 +74,8 @@ def fit_tasks(
                 label=label,
                 columns=columns or None,
                 id_column=id,
-                strength=strength,
-                random_state=seed,
+                strength=0.3 if strength is None else strength,
+                random_state=0 if seed is None else seed,
                 progress=shown,
             )
         model = tasks.load(resume)

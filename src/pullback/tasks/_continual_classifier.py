@@ -1,7 +1,11 @@
 """`ContinualClassifier`: the classes of a table's rows, learned one table after another."""
 
+import copy
 import hashlib
+import math
+import numbers
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +13,14 @@ from jaxtyping import Float, Int
 from scipy.special import log_softmax
 from sklearn.utils import check_consistent_length, check_random_state
 
+from pullback.data import MixedTable
+
 from . import _continual_nets as nets
 from ._class_scores import OURS, quiet_others
 from ._classifier import AbstractClassifier
+from ._frame import is_file, is_frame
 from ._inputs import Inputs, describe_inputs, fit_inputs
-from ._labels import Labels, codes_of, labels_of, with_target
+from ._labels import Labels, codes_of, labels_of, missing, with_target
 from ._page import Report, Table
 from ._rows import TableReader
 
@@ -114,7 +121,7 @@ class ContinualClassifier(AbstractClassifier):
             X: as for `partial_fit`.
             y: as for `partial_fit`.
         """
-        return self._first(X, y, None)
+        return self._once_learned("_first", X, y, None)
 
     def partial_fit(self, X: Any, y: Any = None, classes: Any = None) -> "ContinualClassifier":
         """Learn one more task.
@@ -127,12 +134,24 @@ class ContinualClassifier(AbstractClassifier):
                 first task.
         """
         if not hasattr(self, "tasks_"):
-            return self._first(X, y, classes)
-        if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            return self._once_learned("_first", X, y, classes)
+        return self._once_learned("_next", X, y, classes)
+
+    def _once_learned(self, learn: str, *given: Any) -> "ContinualClassifier":
+        """What a method makes of the model, which stays as it is where the method fails."""
+        after = copy.copy(self)
+        getattr(after, learn)(*given)
+        self.__dict__ = after.__dict__
+        return self
+
+    def _next(self, X: Any, y: Any, classes: Any) -> None:
+        self.notes_, self.tasks_ = [*self.notes_], [*self.tasks_]
+        known = None if classes is None else _all_classes(classes)
+        if known is not None and not np.array_equal(known, self.classes_):
             raise ValueError(
                 f"`classes` was {self.classes_.tolist()} with the first task, and cannot become "
-                f"{np.unique(classes).tolist()}: a network has an output for each. Begin anew, by "
-                "`fit` or with another model."
+                f"{known.tolist()}: a network has an output for each. Begin anew, by `fit` or with "
+                "another model."
             )
         self._check_settings()
         table, target = with_target(X, y, self.label, self.columns, self.id_column, classes=True)
@@ -140,18 +159,20 @@ class ContinualClassifier(AbstractClassifier):
         check_consistent_length(values, target)
         codes = self._codes(target)
         digest = hashlib.sha256(values.tobytes() + codes.astype(np.int64).tobytes())
-        before = self.data_
+        before, source = self.data_, _source(table)
+        sources = before["source"].split(", ")
         self.data_ = {
             **before,
+            "source": ", ".join([*sources, *([] if source in sources else [source])]),
             "rows": before["rows"] + len(codes),
             "labelled": before["labelled"] + int((codes >= 0).sum()),
             "sha256": hashlib.sha256(
                 f"{before['sha256']}{digest.hexdigest()}".encode()
             ).hexdigest(),
         }
-        return self._learn(values, codes)
+        self._learn(values, codes)
 
-    def _first(self, X: Any, y: Any, classes: Any) -> "ContinualClassifier":
+    def _first(self, X: Any, y: Any, classes: Any) -> None:
         self._check_settings()
         table, target = with_target(X, y, self.label, self.columns, self.id_column, classes=True)
         taken, self.id_column_, left_out = TableReader(self).fit(
@@ -168,7 +189,7 @@ class ContinualClassifier(AbstractClassifier):
         self.notes_ += describe_inputs(self.inputs_, self.columns_, np.isnan(values))
         self.seed_ = int(check_random_state(self.random_state).randint(2**31))
         self.tasks_ = []
-        return self._learn(values, codes)
+        self._learn(values, codes)
 
     def _codes(self, target: np.ndarray) -> Int[np.ndarray, " n"]:
         codes = codes_of(
@@ -180,9 +201,7 @@ class ContinualClassifier(AbstractClassifier):
             raise ValueError("expected rows with a class; no row of the task has one.")
         return codes
 
-    def _learn(
-        self, values: Float[np.ndarray, "n d"], codes: Int[np.ndarray, " n"]
-    ) -> "ContinualClassifier":
+    def _learn(self, values: Float[np.ndarray, "n d"], codes: Int[np.ndarray, " n"]) -> None:
         number, count = len(self.tasks_) + 1, len(self.classes_)
         z, known = self.inputs_.to_line(values), np.flatnonzero(codes >= 0)
         generator = np.random.RandomState((self.seed_ + number) % 2**31)
@@ -199,7 +218,6 @@ class ContinualClassifier(AbstractClassifier):
             probs |= quiet_others(z[rest], codes[rest], z[test], count)
         self._tell(probs, y, f"of task {number} that took no part in its fit")
         self._remember(number, codes[known], y, probs[OURS], steps)
-        return self
 
     def _remember(
         self,
@@ -249,12 +267,16 @@ class ContinualClassifier(AbstractClassifier):
     def _check_settings(self) -> None:
         if self.method != "synaptic-intelligence":
             raise ValueError(f"`method` must be 'synaptic-intelligence', got {self.method!r}.")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"`steps` must be 1 or more, got {self.steps}.")
-        if not 0 <= self.strength < np.inf:
-            raise ValueError(f"`strength` must be 0 or more, got {self.strength}.")
-        if not 0 < self.damping < np.inf:
-            raise ValueError(f"`damping` must be above 0, got {self.damping}.")
+        steps = self.steps
+        if steps is not None and (
+            not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1
+        ):
+            raise ValueError(
+                f"`steps` must be 1 or more, a whole number, or None for so many that each row is "
+                f"seen twenty times; got {steps!r}."
+            )
+        _check_number("strength", self.strength, above=False)
+        _check_number("damping", self.damping, above=True)
 
     def _card(self) -> list[str]:
         return [
@@ -290,8 +312,33 @@ class ContinualClassifier(AbstractClassifier):
         return page._replace(parts=[table, *page.parts])
 
 
+def _check_number(name: str, value: Any, *, above: bool) -> None:
+    known = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if known else math.nan
+    if not math.isfinite(number) or number < 0 or (above and number == 0):
+        raise ValueError(
+            f"`{name}` must be {'above 0' if above else '0 or more'}, a number and finite; got "
+            f"{value!r}."
+        )
+
+
+def _source(table: Any) -> str:
+    """What rows came from, in the words of a reader of tables."""
+    if isinstance(table, MixedTable):
+        return table.source
+    if is_file(table):
+        return Path(table).name
+    return f"the {type(table).__name__}" if is_frame(table) else "the array"
+
+
 def _all_classes(classes: Any) -> np.ndarray:
-    found = np.unique(np.asarray(classes))
-    if found.ndim != 1 or len(found) < 2:
+    named = np.asarray(classes)
+    if missing(named.ravel()).any():
+        raise ValueError(
+            "`classes` must name classes alone: None and NaN are of rows without one. Got "
+            f"{classes!r}."
+        )
+    found = np.unique(np.asarray(named.tolist()))
+    if len(found) < 2:
         raise ValueError(f"`classes` must name two classes or more, got {classes!r}.")
     return found

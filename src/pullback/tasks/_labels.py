@@ -98,7 +98,7 @@ def labels_of(y: np.ndarray) -> Labels:
     Raises:
         ValueError: there are fewer than two classes, or they are measured numbers.
     """
-    known = ~_missing(y)
+    known = ~missing(y)
     notes = []
     if y.dtype.kind in "iuf" or (y.dtype == object and any(cell == -1 for cell in y[known])):
         none = known & (y == -1)
@@ -158,7 +158,7 @@ def codes_of(
     """
     known = {name: place for place, name in enumerate(classes.tolist())}
     codes = np.full(len(y), -1)
-    for row, (cell, gone) in enumerate(zip(y.tolist(), _missing(y), strict=True)):
+    for row, (cell, gone) in enumerate(zip(y.tolist(), missing(y), strict=True)):
         if cell in known and not gone:
             codes[row] = known[cell]
         elif not gone and cell != -1:
@@ -176,7 +176,7 @@ def numbers_of(y: np.ndarray) -> Float[np.ndarray, " rows"]:
         ValueError: something is no number, or infinite.
     """
     if y.dtype == object:
-        y = np.where(_missing(y), np.nan, y)
+        y = np.where(missing(y), np.nan, y)
     try:
         found = y.astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -189,7 +189,8 @@ def numbers_of(y: np.ndarray) -> Float[np.ndarray, " rows"]:
     return found
 
 
-def _missing(y: np.ndarray) -> Bool[np.ndarray, " rows"]:
+def missing(y: np.ndarray) -> Bool[np.ndarray, " rows"]:
+    """Which rows have no class: None, NaN and their kin."""
     if y.dtype == object:
         # pandas.NA says neither yes nor no when it is compared.
         gone = lambda cell: cell is None or type(cell).__name__ in ("NAType", "NaTType")
