@@ -49,6 +49,10 @@ def test_several_runs_at_once():
     many = jnp.stack([R, R / 2])
     found = jax.vmap(continual_metrics)(many)
     np.testing.assert_allclose(found.average[1], found.average[0] / 2)
+    last = jax.vmap(continual_metrics, in_axes=-1)(np.stack([R, R / 2], axis=-1))
+    np.testing.assert_array_equal(last.average, found.average)
+    with pytest.raises(ValueError, match=r"several runs.*in_axes=-1"):
+        inspect.unwrap(continual_metrics)(many)
     assert continual_metrics(R.astype(np.float16)).average.dtype == np.float32
 
 

@@ -1,5 +1,7 @@
 """One labelled set as several tasks."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -77,8 +79,20 @@ def test_a_number_of_tasks_shares_the_classes_out():
         (lambda: split_tasks(SET, [(0,), ()]), "one or more"),
         (lambda: split_tasks(SET, []), "one or more"),
         (lambda: split_tasks(SET, [(0,)], seed=1), "`seed` is for a number"),
+        (
+            lambda: split_tasks(Split(SET.train, Labelled(SET.test.x[:3], SET.test.y[:3])), 4),
+            r"task of the classes \[3\] has no example in the test set",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_groups_are_a_number_of_any_kind_or_lists():
+    for found, wanted in zip(split_tasks(SET, np.int64(2)), split_tasks(SET, 2), strict=True):
+        np.testing.assert_array_equal(found.train.x, wanted.train.x)
+    for groups in ([0, 1, 2], 2.0, None):
+        with pytest.raises(TypeError, match="`groups` must be a number of tasks, or the classes"):
+            inspect.unwrap(split_tasks)(SET, groups)

@@ -1,5 +1,6 @@
 """Tasks one after another: in one call, in several, stopped on the way, and as a stack."""
 
+import inspect
 import subprocess
 import sys
 from typing import Any
@@ -205,6 +206,14 @@ def test_a_second_call_compiles_nothing_new():
 def test_what_is_refused(given, error, message):
     with pytest.raises(error, match=message):
         learn(**given)
+
+
+@pytest.mark.parametrize("state", [1, {"tasks": 1}])
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(TypeError, match="`state` must be the `ContinualState`"):
+        inspect.unwrap(fit_tasks)(
+            network(), loss, TASKS, optimiser=OPTIMISER, steps=1, state=state, key=jr.key(0)
+        )
 
 
 def test_a_state_of_another_network_is_refused():

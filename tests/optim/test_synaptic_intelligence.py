@@ -344,6 +344,8 @@ class TestDiagonalFisher:
             diagonal_fisher(net, self.categorical, jnp.ones((0, 2)), key=key)
         with pytest.raises(TypeError, match="no parameters"):
             diagonal_fisher(jnp.sum, self.categorical, jnp.ones((4, 2)), key=key)
+        with pytest.raises(TypeError, match=r"`trainable` leaves nothing .* none of the 2"):
+            diagonal_fisher(net, self.categorical, jnp.ones((4, 2)), trainable=False, key=key)
         with pytest.raises(ValueError, match="`batch_size` must be 1 or more"):
             diagonal_fisher(net, self.categorical, jnp.ones((4, 2)), batch_size=0, key=key)
 

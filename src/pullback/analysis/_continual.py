@@ -43,6 +43,9 @@ def continual_metrics(
     $$ \text{backward} = \frac{1}{T-1} \sum_{j<T} (R_{Tj} - R_{jj}), \qquad
        \text{forward} = \frac{1}{T-1} \sum_{j>1} (R_{j-1,j} - b_j) $$
 
+    It is of one run. What `fit_tasks` measured on several has them along the last axis:
+    `jax.vmap(continual_metrics, in_axes=-1)(info.metrics)`.
+
     With one task nothing is forgotten nor gained: all but `average` and `learned` are 0.
 
     Args:
@@ -68,7 +71,8 @@ def continual_metrics(
     if r.ndim != 2 or r.shape[1] != t or t == 0:
         raise ValueError(
             "`accuracy` must have a row after each task and a column for each task, so be square; "
-            f"got shape {r.shape}."
+            f"got shape {r.shape}. Of several runs, along the last axis: "
+            "`jax.vmap(continual_metrics, in_axes=-1)`."
         )
     learned, last = jnp.diagonal(r), r[-1, :-1]
     mean = lambda x: jnp.mean(x) if x.size else jnp.zeros((), r.dtype)

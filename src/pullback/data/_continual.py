@@ -1,6 +1,8 @@
 """One labelled set as several tasks, to be learned one after another."""
 
+import numbers
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -54,7 +56,7 @@ def permuted_tasks(split: Split, n_tasks: int, *, seed: int = 0) -> list[Split]:
 
 
 def split_tasks(
-    split: Split, groups: int | Sequence[Sequence[int]], *, seed: int | None = None
+    split: Split, groups: int | np.integer | Sequence[Sequence[int]], *, seed: int | None = None
 ) -> list[Split]:
     """Some of the classes in each task. Classes keep their numbers.
 
@@ -68,7 +70,9 @@ def split_tasks(
         A training set and a test set for each task.
 
     Raises:
-        ValueError: there are fewer classes than tasks; a class is in two tasks, or has no example.
+        TypeError: `groups` is neither.
+        ValueError: there are fewer classes than tasks; a class is in two tasks, or has no example;
+            a task has none.
 
     Example:
         >>> from pullback.data import digits
@@ -77,7 +81,7 @@ def split_tasks(
 
     Source: Zenke, Poole and Ganguli, arXiv 1703.04200, section 4.1.
     """
-    if isinstance(groups, int):
+    if isinstance(groups, numbers.Integral):
         classes = np.unique(split.train.y)
         if not 1 <= groups <= len(classes):
             raise ValueError(
@@ -86,15 +90,29 @@ def split_tasks(
             )
         if seed is not None:
             classes = np.random.default_rng(seed).permutation(classes)
-        parts = [part.tolist() for part in np.array_split(classes, groups)]
+        parts = [part.tolist() for part in np.array_split(classes, int(groups))]
     else:
         if seed is not None:
             raise ValueError("`seed` is for a number of tasks; `groups` says which classes.")
-        parts = [list(group) for group in groups]
+        try:
+            parts = [list(group) for group in cast(Any, groups)]
+        except TypeError:
+            raise TypeError(
+                "`groups` must be a number of tasks, or the classes of each task such as "
+                f"[[0, 1], [2, 3]]; got {groups!r}."
+            ) from None
         _check_groups(split, parts)
     rows = lambda labelled, group: np.isin(labelled.y, group)
     take = lambda labelled, rows: Labelled(labelled.x[rows], labelled.y[rows])
-    return [Split(*(take(part, rows(part, group)) for part in split)) for group in parts]
+    tasks = [Split(*(take(part, rows(part, group)) for part in split)) for group in parts]
+    for task, group in zip(tasks, parts, strict=True):
+        for name, part in task._asdict().items():
+            if not len(part.y):
+                raise ValueError(
+                    f"the task of the classes {group} has no example in the {name} set: take fewer "
+                    "tasks, or give a `split` that has some."
+                )
+    return tasks
 
 
 def _check_groups(split: Split, groups: list[list[int]]) -> None:

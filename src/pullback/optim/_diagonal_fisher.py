@@ -71,8 +71,14 @@ def diagonal_fisher(
     key = checked_key(key)
     n = leading_axis((x, y), name="x")
     check_batch_size(batch_size)
-    if not jax.tree.leaves(eqx.filter(eqx.filter(model, eqx.is_inexact_array), trainable)):
+    floats = eqx.filter(model, eqx.is_inexact_array)
+    if not jax.tree.leaves(floats):
         raise TypeError("`model` has no parameters: no leaf of it is a floating array.")
+    if not jax.tree.leaves(eqx.filter(floats, trainable)):
+        raise TypeError(
+            "`trainable` leaves nothing of `model` to look at: it is true for none of the "
+            f"{len(jax.tree.leaves(floats))} floating arrays."
+        )
     net = eqx.nn.inference_mode(model)
     mean = Likelihood(likelihood, drawn=y is None)
 

@@ -97,7 +97,7 @@ def fit_tasks(
         The model, the state of the optimiser for the next task, and a `TasksInfo`.
 
     Raises:
-        TypeError: `optimiser` is not one of the two.
+        TypeError: `optimiser` is not one of the two, or `state` not one of theirs.
         ValueError: there is no task; `tests` without a `metric`, or the other way round; `fisher`
             is missing or not wanted; or `fit` refuses an argument.
         TrainingError: as for `fit`; the tasks before are in `folder`.
@@ -122,6 +122,11 @@ def fit_tasks(
     key = checked_key_or_keys(key)
     tasks, tests = list(tasks), list(tests)
     _check(model, optimiser, tasks, tests, metric, fisher, validation)
+    if state is not None and not isinstance(state, ContinualState):
+        raise TypeError(
+            "`state` must be the `ContinualState` that this function gave after the last task, or "
+            f"None before the first one; got {state!r}."
+        )
     measure = lambda model: _measured(metric, model, tests, stacked=key.ndim > 0)
     before = measure(model)
     now: Any = state
