@@ -90,14 +90,14 @@ def test_its_mean_and_covariance_by_batches(draws):
 
 
 def test_less_weight_of_the_kl_and_more_rows_are_less_noise():
-    cold, _ = fit_line(Full(rate=1.0), kl_weight=1e-12)
+    cold, _ = fit_line(Full(rate=1.0), kl_weight=1e-12, draws="batch")
     assert np.ptp(rows.weights_of(cold, 100), axis=0).max() < 1e-5
     twice = fit_posterior(
         line(), rows.TwoPoints, jnp.tile(X, (4, 1)), jnp.tile(Y, 4), curvature=Full(rate=1.0),
         prior_variance=rows.PRIOR / 4, steps=3, statistics_every=1, inverse_every=1,
-        batch_size=4 * rows.N, progress=False, key=KEY,
+        batch_size=4 * rows.N, draws="batch", progress=False, key=KEY,
     )[0]  # fmt: skip
-    once, _ = fit_line(Full(rate=1.0))
+    once, _ = fit_line(Full(rate=1.0), draws="batch")
     root = lambda posterior: np.asarray(posterior.prepared.deviation)
     np.testing.assert_allclose(root(twice), root(once) / 2, rtol=1e-10)
 
@@ -383,7 +383,10 @@ class Twice(eqx.Module):
 def test_a_layer_that_is_passed_twice_is_refused_and_may_be_excluded():
     net = Twice(eqx.nn.Linear(2, 2, key=KEY, dtype=jnp.float64))
     data = jnp.ones((8, 2)), jnp.ones(8)
-    fit = lambda **more: fit_posterior(net, normal, *data, steps=2, progress=False, key=KEY, **more)
+    fit = lambda **more: fit_posterior(
+        net, normal, *data, steps=2, statistics_every=1, inverse_every=1, draws="batch",
+        progress=False, key=KEY, **more,
+    )  # fmt: skip
     with pytest.raises(ValueError, match=r"`model.layer` is called 2 times.*`exclude`"):
         fit()
     _, info = fit(exclude=[".layer"], curvature=Diagonal())
@@ -416,13 +419,17 @@ def test_one_row_and_a_constant_column():
 def test_dropout_does_nothing(tmp_path):
     net = eqx.nn.Sequential([small().layers[0], eqx.nn.Dropout(0.5), small().layers[1]])
     data = jnp.linspace(-1, 1, 8)[:, None], jnp.zeros(8)
-    fit = lambda net: fit_posterior(net, normal, *data, steps=3, progress=False, key=KEY)[0]
+    fit = lambda net: fit_posterior(
+        net, normal, *data, steps=3, statistics_every=1, inverse_every=1, draws="batch",
+        curvature=Diagonal(), progress=False, key=KEY,
+    )[0]  # fmt: skip
     posterior, without = fit(net), fit(eqx.nn.inference_mode(net))
     predicted = posterior.predict(data[0], draws=3, key=KEY)
     np.testing.assert_array_equal(predicted, without.predict(data[0], draws=3, key=KEY))
     posterior.save(tmp_path)
-    again = load_posterior(tmp_path, net, normal)
-    assert eqx.tree_equal(again.log_prob(*data, key=KEY), posterior.log_prob(*data, key=KEY))
+    again = load_posterior(tmp_path, net, normal, curvature=Diagonal())
+    assert eqx.tree_equal(again.predict(data[0], draws=3, key=KEY), predicted)
+    assert np.isfinite(posterior.log_prob(*data, draws=3, key=KEY)).all()
 
 
 @pytest.mark.slow
