@@ -10,6 +10,7 @@ import pytest
 
 from pullback.data import Labelled, Split
 from pullback.recipes.synaptic_intelligence import Config, mnist, models
+from pullback.runs import Context
 
 CONFIG = dataclasses.replace(
     Config(), tasks=3, classes=2, train=40, test=12, batch_size=5, looked_at=10, path_images=10
@@ -74,7 +75,8 @@ def test_adam_goes_on_from_one_permutation_to_the_next_where_that_is_set(monkeyp
         return None, None, types.SimpleNamespace(before=None, metrics=None)
 
     monkeypatch.setattr(models, "fit_tasks", fit_tasks)
-    context = types.SimpleNamespace(training=lambda name: {})
+    monkeypatch.setattr(Context, "training", lambda self, name: {})
+    context = object.__new__(Context)
     tasks = {3: models.permuted(CONFIG, DATA, 3)}
     for anew in (True, False):
         config = dataclasses.replace(CONFIG, anew=anew)
