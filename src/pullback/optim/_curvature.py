@@ -26,7 +26,7 @@ class AbstractCurvature(eqx.Module):
 
     Attributes:
         rate: of the moving average. Each measurement has this share in it, or, of the first ones,
-            $1 / (t + 2)$, where that is more.
+            $1 / t$, where that is more.
 
     Source: Zhang et al., Noisy Natural Gradient as Variational Inference, arXiv 1712.02390.
     """
@@ -35,7 +35,9 @@ class AbstractCurvature(eqx.Module):
 
     @abc.abstractmethod
     def start(self, factors: Factors) -> PyTree:
-        """The average before the first measurement: near the identity, and so a small noise.
+        """What stands for the average before the first measurement: the identity, or near it.
+
+        Noise is then small. Half as much of it is added to the average with each measurement.
 
         Args:
             factors: of a batch; the shapes in it are to be read, and no number.

@@ -55,7 +55,8 @@ class Inferred(eqx.Module):
     Attributes:
         model: the mean of the posterior.
         optimiser: the optimiser's state.
-        statistics: of the curvature.
+        first: what stands for the curvature before it is measured.
+        statistics: of the curvature, 0 at first.
         prepared: what the curvature made of an earlier average.
         step: how many were taken.
         measured: how often the curvature was measured.
@@ -63,10 +64,22 @@ class Inferred(eqx.Module):
 
     model: PyTree
     optimiser: PyTree
+    first: PyTree
     statistics: PyTree
     prepared: PyTree
     step: Int[Array, ""]
     measured: Int[Array, ""]
+
+    @property
+    def curvature(self) -> PyTree:
+        """The average of what was measured, and a share of the start that halves each time.
+
+        Few examples say nothing of many directions, in which the first draws would be the prior's;
+        a start that stayed in the average would count as data there to the end.
+        """
+        left = jnp.exp2(-self.measured.astype(float))
+        add = lambda average, first: average + left.astype(average.dtype) * first
+        return jax.tree.map(add, self.statistics, self.first)
 
 
 class NaturalStep(eqx.Module):
@@ -84,11 +97,12 @@ class NaturalStep(eqx.Module):
     def start(self, model: PyTree, batch: PyTree, key: PRNGKeyArray) -> Inferred:
         """The state before the first step."""
         factors = factors_of(Likelihood(self.likelihood), model, batch, self.exclude, key)
-        statistics = self.curvature.start(factors)
+        first = self.curvature.start(factors)
         optimiser = self.optimiser.init(eqx.filter(model, eqx.is_inexact_array))
         zero = jnp.asarray(0, jnp.int32)
-        prepared = self.weighing.prepare(self.curvature, statistics)
-        return Inferred(model, optimiser, statistics, prepared, zero, zero)
+        statistics = jax.tree.map(jnp.zeros_like, first)
+        prepared = self.weighing.prepare(self.curvature, first)
+        return Inferred(model, optimiser, first, statistics, prepared, zero, zero)
 
     def __call__(
         self, state: Inferred, batch: PyTree, *, key: PRNGKeyArray
@@ -110,23 +124,22 @@ class NaturalStep(eqx.Module):
             for x in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
         ]
         diverged = ~jnp.all(jnp.stack(moved))
-        new = Inferred(
-            model, optimiser, state.statistics, state.prepared, state.step + 1, state.measured
-        )
+        changed = lambda s: (s.model, s.optimiser, s.step)
+        new = eqx.tree_at(changed, state, (model, optimiser, state.step + 1))
         return new, {"loss": loss, "diverged": diverged}
 
     def _with_curvature(self, state: Inferred, batch: PyTree, key: PRNGKeyArray) -> Inferred:
         def measured(state: Inferred) -> Inferred:
             factors = self._factors(state, batch, key, drawn=True)
             count = state.measured.astype(factors.losses.dtype)
-            share = jnp.maximum(self.curvature.rate, 1 / (count + 2))
+            share = jnp.maximum(self.curvature.rate, 1 / (count + 1))
             found = self.curvature.measure(factors)
             statistics = moving_average(state.statistics, found, share)
             counted = state.measured + 1
             return eqx.tree_at(lambda s: (s.statistics, s.measured), state, (statistics, counted))
 
         def refreshed(state: Inferred) -> Inferred:
-            prepared = self.weighing.prepare(self.curvature, state.statistics)
+            prepared = self.weighing.prepare(self.curvature, state.curvature)
             return eqx.tree_at(lambda s: s.prepared, state, prepared)
 
         state = _now_and_then(state, self.statistics_every, measured)

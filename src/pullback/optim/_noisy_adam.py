@@ -46,13 +46,15 @@ def noisy_adam(
     r"""Natural-gradient steps of a fully factorised posterior's mean.
 
     $$ m \leftarrow \beta_1 m + (1 - \beta_1)(g + \gamma_\mathrm{in} \mu), \qquad
-       f \leftarrow \beta_2 f + (1 - \beta_2)\, h, \qquad
+       f \leftarrow (1 - s_t) f + s_t h, \qquad
        \mu \leftarrow \mu - \alpha\,
        \frac{m / (1 - \beta_1^t)}{f + \gamma_\mathrm{in} + \mathrm{damping}} $$
 
     g is the mean gradient of the negative log-likelihood of one example at weights from
     `draw_weights`, and h the mean of squares of each example's gradient, of labels drawn from the
     model, as `pullback.nn.per_example_squares` gives it: `update(g, state, params, squares=h)`.
+    Its share is $s_t = \max(1 - \beta_2, 1 / t)$, and the first draws and steps have $2^{-t}$ added
+    to f, which is near 0 in directions of which few examples say something.
     There is no square root. `fit_posterior` with `Diagonal()` is that and the loop around it.
 
     Args:
@@ -93,7 +95,7 @@ def noisy_adam(
         return NoisyAdamState(
             jnp.asarray(0, jnp.int32),
             jax.tree.map(jnp.zeros_like, params),
-            jax.tree.map(jnp.ones_like, params),
+            jax.tree.map(jnp.zeros_like, params),
             jnp.asarray(intrinsic, dtype),
             jnp.asarray(scale, dtype),
         )
@@ -114,11 +116,13 @@ def noisy_adam(
         count = state.count + 1
         slope = jax.tree.map(lambda g, mean: g + intrinsic * mean, updates, params)
         momentum = jax.tree.map(lambda m, v: b1 * m + (1 - b1) * v, state.momentum, slope)
-        fisher = jax.tree.map(lambda f, h: b2 * f + (1 - b2) * h, state.fisher, squares)
+        share = jnp.maximum(1 - b2, 1 / count.astype(float))
+        average = lambda f, h: f + share.astype(f.dtype) * (h - f)
+        fisher = jax.tree.map(average, state.fisher, squares)
 
         def step(m: Array, f: Array) -> Array:
             unbiased = 1 - b1 ** count.astype(m.dtype)
-            return -learning_rate * m / unbiased / (f + intrinsic + damping)
+            return -learning_rate * m / unbiased / (_settled(f, count) + intrinsic + damping)
 
         new = state._replace(count=count, momentum=momentum, fisher=fisher)
         return jax.tree.map(step, momentum, fisher), new
@@ -142,6 +146,13 @@ def draw_weights(state: NoisyAdamState, params: P, *, key: PRNGKeyArray) -> P:
 
     def drawn(mean: Array, f: Array, key: PRNGKeyArray) -> Array:
         scale, intrinsic = state.scale.astype(mean.dtype), state.intrinsic.astype(mean.dtype)
-        return mean + scale * jax.lax.rsqrt(f + intrinsic) * jr.normal(key, mean.shape, mean.dtype)
+        return mean + scale * jax.lax.rsqrt(_settled(f, state.count) + intrinsic) * jr.normal(
+            key, mean.shape, mean.dtype
+        )
 
     return jax.tree.map(drawn, params, state.fisher, keys)
+
+
+def _settled(fisher: Array, count: Array) -> Array:
+    """f, and beside it a start of 1, of which a half is left after each step."""
+    return fisher + jnp.exp2(-count.astype(fisher.dtype))
