@@ -77,7 +77,8 @@ def episode(
 
     def step(state: Array, key: PRNGKeyArray) -> tuple[Array, Any]:
         if posterior is None:
-            force = jr.uniform(key, minval=-1, maxval=1)
+            # At full force, as plans are: weaker ones would explore less for that alone.
+            force = jnp.sign(jr.uniform(key, minval=-1, maxval=1))
         else:
             force = planned(posterior, state, key)
         new = move(state, force)
