@@ -210,3 +210,14 @@ def test_a_program_says_nan_of_strata_that_do_not_fit():
     assert np.isnan(call(jnp.asarray(rows(6, 2)), jnp.arange(6) % 4))
     with pytest.raises(ValueError, match="not finite"):
         normalised_variance(jnp.full((6, 2), jnp.inf), batch_size=2)
+
+
+def test_a_large_mean_leaves_the_digits_of_the_variance():
+    rows = jnp.asarray([[1.0], [3.0]], jnp.float32) + 1e4
+    assert gradient_variance(rows, batch_size=1).item() == 1.0
+
+
+@pytest.mark.parametrize("batch_size", [1.5, True, "2"])
+def test_a_batch_has_a_whole_number_of_examples(batch_size):
+    with pytest.raises(TypeError, match="must be a whole number"):
+        gradient_variance(jnp.asarray([[1.0], [3.0]]), batch_size=batch_size)

@@ -130,6 +130,12 @@ def test_at_default_settings_the_start_is_no_data(curvature):
     np.testing.assert_allclose(variance[1], 1.0, rtol=0.05)
 
 
+def test_a_label_that_is_missing_has_no_density():
+    posterior, _ = fit_line(Full(rate=1.0), steps=3)
+    with pytest.raises(ValueError, match="`y` must be finite; row 1"):
+        posterior.log_prob(X, Y.at[1].set(jnp.nan), draws=2, key=KEY)
+
+
 class Weight(eqx.Module):
     w: jax.Array
 

@@ -1,5 +1,7 @@
 """How noisy the gradient of a batch is, in closed form."""
 
+import numbers
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -100,8 +102,8 @@ def normalised_variance(
        \frac1P \sum_j \frac{\mathrm{Var}\,\hat g_j}{\mathrm E[\hat g_j^2] + 10^{-7}} $$
 
     The first is the noise scale over the batch's size; above 1 noise dominates. The second, of each
-    parameter by itself, is between 0 and 1. Neither changes much when the loss is multiplied by a
-    number, the first not at all.
+    parameter by itself, is between 0 and 1. The first is the same when the loss is multiplied by a
+    number; the second falls where slopes come near the root of $10^{-7}$.
 
     Args:
         gradients: as for `gradient_variance`.
@@ -135,6 +137,8 @@ def normalised_variance(
 
 
 def _check_batch(batch_size: int, n: int, replacement: bool) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral):
+        raise TypeError(f"`batch_size` must be a whole number, got {batch_size!r}.")
     positive(batch_size=batch_size)
     if not replacement and batch_size > n:
         raise ValueError(
@@ -152,7 +156,13 @@ def _finite(value: Float[Array, ""]) -> Float[Array, ""]:
 @eqx.filter_jit
 def _trace(factors: Factors) -> Float[Array, ""]:
     """The trace of the covariance: of one example, drawn uniformly."""
-    return jnp.maximum(jnp.square(factors.norms()).mean() - _signal(factors), 0)
+    layers = list(factors.layers.values())
+    square = lambda layer: sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(layer.gradient()))
+    parts = [layer.squared_norms().mean() - square(layer) for layer in layers]
+    # What lies there whole is centred first: squares of a large mean leave no digits to the rest.
+    parts += [jnp.square(leaf - leaf.mean(axis=0)[None]).sum() / len(leaf)
+              for leaf in factors.others.values()]  # fmt: skip
+    return jnp.maximum(sum(parts), 0)
 
 
 @eqx.filter_jit

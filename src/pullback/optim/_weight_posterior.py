@@ -13,6 +13,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
+from pullback._checked_data import check_rows
 from pullback._files import atomic_write_text
 from pullback._in_batches import over_rows
 from pullback._key import checked_key
@@ -97,13 +98,15 @@ class WeightPosterior(eqx.Module, Generic[M]):
             key: a random key.
 
         Raises:
-            ValueError: as for `predict`, of either.
+            ValueError: as for `predict`, of either; or a row of `y` is not finite.
         """
         key = checked_key(key)
         _check_draws(draws)
         x = _rows_like(x, self.fitted_on.x, name="x")
         y = _rows_like(y, self.fitted_on.y, name="y")
         leading_axis((x, y), name="x and y")
+        if jnp.issubdtype(y.dtype, jnp.inexact):
+            check_rows(y, name="y")
         return compiled(_log_prob)(self, x, y, jr.split(key, draws))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -128,7 +131,8 @@ def load_posterior(
     Args:
         folder: that folder.
         model: a network of the same structure and settings, for instance a new one.
-        likelihood: the one that the posterior was fitted with.
+        likelihood: the one that the posterior was fitted with: it is a function, of which nothing
+            is kept that could tell another one.
         curvature: with the settings that it was fitted with. None: `Kronecker()`.
 
     Raises:
