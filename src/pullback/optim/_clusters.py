@@ -52,9 +52,10 @@ def cluster_gradients(
        C_k \leftarrow \frac{1}{N_k} \sum_{i \in k} g_i $$
 
     Up to 4,096 examples distances are exact, for the scalar products of all pairs are enough, and
-    the minimum is a local one, as that of k-means: from a start by k-means++ each example in turn goes to the cluster where the objective is least, until
-    a sweep over them no longer lowers it by a hundredth. Beyond, each layer's centre has rank one,
-    and distances from it are cheap: from the same start the two rules above take turns, without the
+    the minimum is a local one, as that of k-means: from a start by k-means++ each example in turn
+    goes to the cluster where the objective is least, until a sweep over them no longer lowers it by
+    a hundredth. Beyond, each layer's centre has rank one, and distances from it are cheap: from the
+    same start the two rules above take turns, without the
     weights $N_k$ and then with them, and the best that was seen is kept; a cluster that falls empty
     takes a part of the one with the most distortion. No gradient of an example is formed.
 

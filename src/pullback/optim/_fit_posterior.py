@@ -107,8 +107,8 @@ def fit_posterior(
         optimiser: takes the direction as it would a gradient. None: a rate $\alpha$ of 0.01, and a
             tenth of it in the second half, with momentum 0.9. Its own preconditioner should be
             none: `optax.sgd`, not `optax.adam`.
-        steps: how many: so many that `loss` in the history no longer falls; 2,000 and more for small
-            networks at the default rate, for the mean may be the last to arrive.
+        steps: how many: so many that `loss` in the history no longer falls; 2,000 and more for
+            small networks at the default rate, for the mean may be the last to arrive.
         batch_size: rows of a step. None: 64, or all where there are fewer.
         statistics_every: steps between two measurements of the curvature.
         inverse_every: steps between two of its inverses; 20 or fewer for small networks.
