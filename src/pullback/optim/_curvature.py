@@ -37,7 +37,8 @@ class AbstractCurvature(eqx.Module):
     def start(self, factors: Factors) -> PyTree:
         """What stands for the average before the first measurement: the identity, or near it.
 
-        Noise is then small. Half as much of it is added to the average with each measurement.
+        Noise is then small. Steps are taken by an average that it counts in as one measurement; the
+        posterior is that of the measurements.
 
         Args:
             factors: of a batch; the shapes in it are to be read, and no number.

@@ -202,7 +202,7 @@ def fit_posterior(
         log_every=min(log_every, steps), checkpoint_every=checkpoint_every, folder=folder,
         resume=resume, progress=progress, mesh=mesh, key=key,
     )  # fmt: skip
-    prepared = compiled(_prepared)(step, state.curvature)
+    prepared = compiled(_prepared)(step, state.settled)
     fitted_on = FittedOn((x.shape[1:], str(x.dtype)), (y.shape[1:], str(y.dtype)), exclude)
     posterior = WeightPosterior(state.model, likelihood, curvature, prepared, fitted_on)
     return posterior, PosteriorInfo(training, layers, others)

@@ -60,6 +60,7 @@ class Inferred(eqx.Module):
         prepared: what the curvature made of an earlier average.
         step: how many were taken.
         measured: how often the curvature was measured.
+        left: the share of `first` in what steps are taken by.
     """
 
     model: PyTree
@@ -69,13 +70,22 @@ class Inferred(eqx.Module):
     prepared: PyTree
     step: Int[Array, ""]
     measured: Int[Array, ""]
+    left: Float[Array, ""]
 
     @property
     def curvature(self) -> PyTree:
-        """The average of what was measured, and a share of the start that halves each time.
+        """What steps are taken by: the average, and what is left of the start.
 
-        Few examples say nothing of many directions, in which the first draws would be the prior's;
-        a start that stayed in the average would count as data there to the end.
+        Few examples say nothing of many directions, in which steps and draws would be wild.
+        """
+        mix = lambda average, first: average + self.left.astype(average.dtype) * (first - average)
+        return jax.tree.map(mix, self.statistics, self.first)
+
+    @property
+    def settled(self) -> PyTree:
+        """What the posterior is drawn by: the start, left in it, would count as data.
+
+        Half of it is left after each measurement, for runs that end after a few.
         """
         left = jnp.exp2(-self.measured.astype(float))
         add = lambda average, first: average + left.astype(average.dtype) * first
@@ -102,7 +112,7 @@ class NaturalStep(eqx.Module):
         zero = jnp.asarray(0, jnp.int32)
         statistics = jax.tree.map(jnp.zeros_like, first)
         prepared = self.weighing.prepare(self.curvature, first)
-        return Inferred(model, optimiser, first, statistics, prepared, zero, zero)
+        return Inferred(model, optimiser, first, statistics, prepared, zero, zero, jnp.ones(()))
 
     def __call__(
         self, state: Inferred, batch: PyTree, *, key: PRNGKeyArray
@@ -135,8 +145,10 @@ class NaturalStep(eqx.Module):
             share = jnp.maximum(self.curvature.rate, 1 / (count + 1))
             found = self.curvature.measure(factors)
             statistics = moving_average(state.statistics, found, share)
-            counted = state.measured + 1
-            return eqx.tree_at(lambda s: (s.statistics, s.measured), state, (statistics, counted))
+            rate = jnp.asarray(self.curvature.rate, state.left.dtype)
+            left = state.left * (1 - jnp.maximum(rate, 1 / (state.measured.astype(rate.dtype) + 2)))
+            changed = lambda s: (s.statistics, s.measured, s.left)
+            return eqx.tree_at(changed, state, (statistics, state.measured + 1, left))
 
         def refreshed(state: Inferred) -> Inferred:
             prepared = self.weighing.prepare(self.curvature, state.curvature)

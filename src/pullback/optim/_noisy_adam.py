@@ -53,8 +53,9 @@ def noisy_adam(
     g is the mean gradient of the negative log-likelihood of one example at weights from
     `draw_weights`, and h the mean of squares of each example's gradient, of labels drawn from the
     model, as `pullback.nn.per_example_squares` gives it: `update(g, state, params, squares=h)`.
-    Its share is $s_t = \max(1 - \beta_2, 1 / t)$, and the first draws and steps have $2^{-t}$ added
-    to f, which is near 0 in directions of which few examples say something.
+    Its share is $s_t = \max(1 - \beta_2, 1 / t)$. A start of 1 is in no average, but f is near 0 at
+    first in directions of which few examples say something: steps have $1 / (t + 1)$ added to it,
+    and draws $2^{-t}$.
     There is no square root. `fit_posterior` with `Diagonal()` is that and the loop around it.
 
     Args:
@@ -122,7 +123,8 @@ def noisy_adam(
 
         def step(m: Array, f: Array) -> Array:
             unbiased = 1 - b1 ** count.astype(m.dtype)
-            return -learning_rate * m / unbiased / (_settled(f, count) + intrinsic + damping)
+            left = 1 / (count.astype(f.dtype) + 1)  # of a start that holds the first steps
+            return -learning_rate * m / unbiased / (f + left + intrinsic + damping)
 
         new = state._replace(count=count, momentum=momentum, fisher=fisher)
         return jax.tree.map(step, momentum, fisher), new
