@@ -1,5 +1,7 @@
 """What networks ask of their sizes, and time-dependent ones of their inputs."""
 
+import numbers
+
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -19,7 +21,9 @@ def time_like(t: object, y: Array, shape: tuple[int | None, ...]) -> Array:
 
 
 def positive(**sizes: int) -> None:
-    """Raise for a size below 1, by its name."""
+    """Raise for a size that is no whole number, or below 1, by its name."""
     for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral):
+            raise TypeError(f"`{name}` must be a whole number, got {size!r}.")
         if size < 1:
             raise ValueError(f"`{name}` must be 1 or more, got {size}.")

@@ -135,6 +135,13 @@ def test_a_label_that_is_missing_has_no_density():
         posterior.log_prob(X, Y.at[1].set(jnp.nan), draws=2, key=KEY)
 
 
+@pytest.mark.parametrize("draws", [1.5, True, "2"])
+def test_a_number_of_draws_is_whole(draws):
+    posterior, _ = fit_line(Full(rate=1.0), steps=3)
+    with pytest.raises(TypeError, match="`draws` must be a whole number"):
+        posterior.predict(X, draws=draws, key=KEY)
+
+
 class Weight(eqx.Module):
     w: jax.Array
 

@@ -1,7 +1,5 @@
 """How noisy the gradient of a batch is, in closed form."""
 
-import numbers
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -137,8 +135,6 @@ def normalised_variance(
 
 
 def _check_batch(batch_size: int, n: int, replacement: bool) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral):
-        raise TypeError(f"`batch_size` must be a whole number, got {batch_size!r}.")
     positive(batch_size=batch_size)
     if not replacement and batch_size > n:
         raise ValueError(

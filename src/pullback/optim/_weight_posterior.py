@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 from pullback._checked_data import check_rows
 from pullback._files import atomic_write_text
 from pullback._in_batches import over_rows
+from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback._leading_axis import leading_axis
 from pullback._traced import compiled
@@ -81,7 +82,7 @@ class WeightPosterior(eqx.Module, Generic[M]):
             ValueError: the rows are of another shape than those of the fit, or there is none.
         """
         key = checked_key(key)
-        _check_draws(draws)
+        positive(draws=draws)
         x = _rows_like(x, self.fitted_on.x, name="x")
         leading_axis(x, name="x")
         return compiled(_predict)(self, x, jr.split(key, draws))
@@ -101,7 +102,7 @@ class WeightPosterior(eqx.Module, Generic[M]):
             ValueError: as for `predict`, of either; or a row of `y` is not finite.
         """
         key = checked_key(key)
-        _check_draws(draws)
+        positive(draws=draws)
         x = _rows_like(x, self.fitted_on.x, name="x")
         y = _rows_like(y, self.fitted_on.y, name="y")
         leading_axis((x, y), name="x and y")
@@ -187,11 +188,6 @@ def _rows_like(rows: Array | np.ndarray, fitted: Described, *, name: str) -> Arr
             f"on, along its leading axis; got an array of the shape {rows.shape}.{hint}"
         )
     return rows
-
-
-def _check_draws(draws: int) -> None:
-    if draws < 1:
-        raise ValueError(f"`draws` must be 1 or more, got {draws}.")
 
 
 def _predict(posterior: WeightPosterior, x: PyTree, keys: Key[Array, " draws"]) -> PyTree:
