@@ -18,6 +18,7 @@ _ROOMS = (
     "bounds",
     "calculus",
     "data",
+    "games",
     "models",
     "nn",
     "ode",

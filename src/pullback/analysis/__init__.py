@@ -2,6 +2,8 @@
 
 from pullback import _contents
 
+from . import samples as samples
+from . import signals as signals
 from ._annealed_evidence import Annealing as Annealing
 from ._annealed_evidence import Evidence as Evidence
 from ._annealed_evidence import evidence_by_annealing as evidence_by_annealing
