@@ -23,6 +23,9 @@ from ._factors import layer_factors as layer_factors
 from ._factors import per_example_gradients as per_example_gradients
 from ._factors import per_example_norms as per_example_norms
 from ._factors import per_example_squares as per_example_squares
+from ._gaussian_init import gaussian_init as gaussian_init
+from ._hidden_states import HiddenStates as HiddenStates
+from ._hidden_states import hidden_states as hidden_states
 from ._hollow import HollowNet as HollowNet
 from ._hyper import HyperPlanarField as HyperPlanarField
 from ._hyper_conv import HyperConv2d as HyperConv2d
