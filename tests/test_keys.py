@@ -15,8 +15,8 @@ from pullback.sampling import Enumeration, expectation
 from pullback.train import Stream, iterate
 
 ROOMS = (
-    "train", "sampling", "bounds", "bilevel", "games", "optim", "analysis", "calculus", "data", "nn",
-    "analysis.samples", "analysis.signals",
+    "train", "sampling", "bounds", "bilevel", "games", "optim", "analysis", "calculus", "data",
+    "nn", "analysis.samples", "analysis.signals",
     "models.vae", "models.energy", "models.bayes", "models.flows", "models.timeseries",
 )  # fmt: skip
 
