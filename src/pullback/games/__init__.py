@@ -6,4 +6,20 @@ ratio of densities, and the generator descends a divergence that is made of that
 
 from pullback import _contents
 
+from ._divergence import FDivergence as FDivergence
+from ._divergence import alpha as alpha
+from ._divergence import jensen_shannon as jensen_shannon
+from ._divergence import kl as kl
+from ._divergence import minimax as minimax
+from ._divergence import neyman as neyman
+from ._divergence import non_saturating as non_saturating
+from ._divergence import pearson as pearson
+from ._divergence import reverse_kl as reverse_kl
+from ._divergence import squared_hellinger as squared_hellinger
+from ._objectives import discriminator_loss as discriminator_loss
+from ._objectives import generator_loss as generator_loss
+from ._ratio import RatioDiagnostics as RatioDiagnostics
+from ._ratio import effective_divergence as effective_divergence
+from ._ratio import ratio_diagnostics as ratio_diagnostics
+
 __all__, __dir__ = _contents.of(__name__)
