@@ -58,5 +58,6 @@ from ._slopes import LipSwish as LipSwish
 from ._slopes import MaxMin as MaxMin
 from ._slopes import slope_bound as slope_bound
 from ._taps import AbstractWeightNoise as AbstractWeightNoise
+from ._trajectory_penalty import TrajectoryPenalty as TrajectoryPenalty
 
 __all__, __dir__ = _contents.of(__name__)

@@ -5,4 +5,15 @@
 
 from pullback import _contents
 
+from ._dichotomies import dichotomies as dichotomies
+from ._layer_noise import LayerNoise as LayerNoise
+from ._layer_noise import layer_noise_sensitivity as layer_noise_sensitivity
+from ._paths import circle as circle
+from ._paths import line as line
+from ._paths import through as through
+from ._regions import ActivationPatterns as ActivationPatterns
+from ._regions import activation_patterns as activation_patterns
+from ._trajectory import trajectory_lengths as trajectory_lengths
+from ._trajectory import transitions as transitions
+
 __all__, __dir__ = _contents.of(__name__)

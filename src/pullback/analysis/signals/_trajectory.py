@@ -1,0 +1,181 @@
+"""How a network stretches a path, and how often its units change on the way."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Scalar
+
+from pullback._in_batches import over_batches_summed
+from pullback._power_method import safe_norm
+from pullback._traced import compiled
+from pullback.analysis.signals._along import (
+    Layers,
+    layer_function,
+    Pieces,
+    points_of,
+    refuse_what_is_not_finite,
+    segments,
+    wide,
+)
+from pullback.analysis.signals._regions import check_thresholds, region
+
+Method = Literal["chord", "jvp"]
+Path = Callable[[Scalar], Any]
+
+
+def trajectory_lengths(
+    layers: Any,
+    path: Path,
+    *,
+    num: int = 4096,
+    method: Method = "chord",
+    batch_size: int | None = 512,
+) -> Float[Array, " depth"]:
+    r"""How long the image of a path is in each layer.
+
+    $$ l_d = \int_0^1 \Big\| \frac{d z_d(x(t))}{dt} \Big\| dt
+       \approx \sum_i \| z_d(x(t_{i+1})) - z_d(x(t_i)) \| $$
+
+    The ratio of one layer to the one before is how much it stretches: in a wide random network
+    $\sqrt{\chi}$ of `MeanField`. Above 1 paths grow exponentially with depth.
+
+    Where points are too few for a long image chords cut it short: double `num` until the last
+    layer stays. Divide by the root of the width to compare layers of different widths.
+
+    Args:
+        layers: an `eqx.nn.MLP` or `eqx.nn.Sequential`, of which what the hidden layers give after
+            their activations is measured, without the readout; or any function from one input to
+            the tuple of its layers, of any shapes. For the path itself, `lambda x: (x,)`.
+        path: a function of t in [0, 1], such as `line`, `circle` or `through` give it.
+        num: points along the path.
+        method: "chord", from point to point, which is never too long; or "jvp", the speed at the
+            middle of each piece by a forward derivative, for twice the work: better where points
+            are few or the image so short that differences are rounded away.
+        batch_size: points at once, which bounds the memory. None: all.
+
+    Returns:
+        A length for each layer; NaN or infinite for one that is not finite, where a call is being
+        compiled.
+
+    Raises:
+        TypeError: `layers` or `path` is no function, or `layers` gives something else.
+        ValueError: `num` is below 2, `method` is unknown, or a layer is not finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> quarter = jnp.array([[0.0, -1.0], [1.0, 0.0]])
+        >>> layers = lambda x: (x, quarter @ x, 3 * x)
+        >>> path = circle(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]))
+        >>> trajectory_lengths(layers, path, num=1000).round(3).tolist()  # 2 pi
+        [6.283..., 6.283..., 18.849...]
+
+    Source: Raghu et al., On the Expressive Power of Deep Neural Networks, arXiv 1606.05336,
+        section 2.
+    """
+    if method not in get_args(Method):
+        raise ValueError(f"`method` must be one of {get_args(Method)}, got {method!r}.")
+    pieces = segments(num, path)
+    of = {"chord": _chords, "jvp": _speeds}[method]
+
+    def measured(layers: Any, path: Path) -> Array:
+        states = layer_function(layers, "post")
+        along = lambda pieces, number: of(lambda t: states(path(t)), pieces)
+        return _stacked(over_batches_summed(along, pieces, batch_size))
+
+    lengths = compiled(measured)(layers, path)
+    refuse_what_is_not_finite(jnp.isfinite(lengths))
+    return lengths
+
+
+def transitions(
+    layers: Any,
+    path: Path,
+    *,
+    num: int = 4096,
+    thresholds: Sequence[float] = (0.0,),
+    batch_size: int | None = 512,
+) -> Int[Array, " depth"]:
+    r"""How often units of each layer go from one region to another along a path.
+
+    $$ T_d = \sum_i \sum_u | r(h_{d, u}(x(t_{i+1}))) - r(h_{d, u}(x(t_i))) |, \qquad
+       r(h) = \#\{\theta : h \text{ is beyond } \theta\} $$
+
+    The regions of a unit are what `thresholds` cut its values into: (0,), the default, tells signs,
+    and a ReLU that is on from one that is off; (-1, 1) tells which part of a hard tanh is at work.
+    A value on a threshold is where a clipped unit rests: outside, or of 0, below.
+
+    Points too far apart miss a unit that goes and comes back: double `num` until the last layer
+    stays.
+
+    Args:
+        layers: an `eqx.nn.MLP` or `eqx.nn.Sequential`, of whose hidden layers the values before the
+            activation are taken; or any function from one input to the tuple of its layers. Those
+            after a ReLU or a hard tanh do as well.
+        path: a function of t in [0, 1], such as `line`, `circle` or `through` give it.
+        num: points along the path.
+        thresholds: where regions meet, rising.
+        batch_size: points at once, which bounds the memory. None: all.
+
+    Returns:
+        A count for each layer, over all its units; -1 for one that is not finite, where a call is
+        being compiled.
+
+    Raises:
+        TypeError: `layers` or `path` is no function, or `layers` gives something else.
+        ValueError: `num` is below 2, `thresholds` do not rise, or a layer is not finite.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp
+        >>> net = eqx.nn.MLP(2, 1, 8, 1, use_bias=False, key=jax.random.key(0))
+        >>> path = circle(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]))
+        >>> transitions(net, path, num=1000).tolist()  # each unit twice
+        [16]
+
+    Source: Raghu et al., arXiv 1606.05336, section 2, neuron transitions.
+    """
+    thresholds = check_thresholds(thresholds)
+    pieces = segments(num, path)
+
+    def counted(layers: Any, path: Path) -> tuple[Array, Array]:
+        states = layer_function(layers, "pre")
+
+        def along(pieces: Pieces, number: Array) -> tuple[list[Array], list[Array]]:
+            del number
+            found = jax.vmap(lambda t: states(path(t)))(points_of(pieces))
+            codes = [region(z, thresholds).astype(jnp.int32) for z in found]
+            counts = [jnp.sum(jnp.abs(jnp.diff(code, axis=0)), dtype=int) for code in codes]
+            return counts, [jnp.sum(~jnp.isfinite(z), dtype=int) for z in found]
+
+        counts, bad = over_batches_summed(along, pieces, batch_size)
+        return jnp.stack(counts), jnp.stack(bad) == 0
+
+    counts, good = compiled(counted)(layers, path)
+    refuse_what_is_not_finite(good)
+    return jnp.where(good, counts, -1)
+
+
+def _chords(states: Callable[[Array], Layers], pieces: Pieces) -> list[Array]:
+    """The lengths of straight lines from point to point, added up."""
+    found = jax.vmap(states)(points_of(pieces))
+    return [_total(jnp.diff(wide(z), axis=0)) for z in found]
+
+
+def _speeds(states: Callable[[Array], Layers], pieces: Pieces) -> list[Array]:
+    """The speeds in the middle of each piece, times how long it takes, added up."""
+    starts, ends = pieces
+
+    def step(start: Array, end: Array) -> Layers:
+        return jax.jvp(states, ((start + end) / 2,), (end - start,))[1]
+
+    return [_total(wide(z)) for z in jax.vmap(step)(starts, ends)]
+
+
+def _total(steps: Array) -> Array:
+    return jnp.sum(jax.vmap(safe_norm)(steps))
+
+
+def _stacked(lengths: list[Array]) -> Array:
+    dtype = jnp.result_type(*lengths)
+    return jnp.stack([length.astype(dtype) for length in lengths])
