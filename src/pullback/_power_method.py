@@ -26,6 +26,17 @@ def safe_norm(x: Float[Array, "*shape"]) -> Float[Array, ""]:
     return scale * jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
+def row_norms(rows: Float[Array, "n ..."]) -> Float[Array, " n"]:
+    """The Euclidean norm of each row, at any scale that they share; its gradient at zero is zero.
+
+    NaN stays NaN.
+    """
+    size = size_of(rows)
+    square = jnp.sum(jnp.square(rows / size), axis=tuple(range(1, rows.ndim)))
+    none = square == 0
+    return size * jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, square)))
+
+
 def size_of(x: Float[Array, "..."]) -> Float[Array, ""]:
     """A power of two near the largest entry, without a gradient; 1 for a zero `x`.
 

@@ -3,11 +3,10 @@
 import math
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pullback._power_method import divided, safe_norm
+from pullback._power_method import divided, row_norms
 
 
 class TrajectoryPenalty(eqx.Module):
@@ -84,4 +83,4 @@ class TrajectoryPenalty(eqx.Module):
 
 
 def _length(rows: Array) -> Array:
-    return jnp.sum(jax.vmap(safe_norm)(jnp.diff(rows, axis=0)))
+    return jnp.sum(row_norms(jnp.diff(rows, axis=0)))

@@ -55,7 +55,7 @@ def wide(x: Array) -> Array:
     return x.astype(at_least_float32(x.dtype))
 
 
-def segments(num: int, path: Callable[..., Any]) -> Pieces:
+def segments(num: Any, path: Any) -> Pieces:
     """Where the pieces between `num` points of a path start and end."""
     if not callable(path):
         raise TypeError(

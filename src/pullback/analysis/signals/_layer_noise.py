@@ -102,7 +102,9 @@ def layer_noise_sensitivity(
             place, key = of
             noisy = [
                 # One layer draws, and no other takes the time.
-                jax.lax.cond(place == i, _noisy, lambda w, *_: w, w, jnp.asarray(scale, w.dtype), key)
+                jax.lax.cond(
+                    place == i, _noisy, lambda w, *_: w, w, jnp.asarray(scale, w.dtype), key
+                )
                 for i, w in enumerate(weights)
             ]
             return value(eqx.combine(jax.tree.unflatten(structure, noisy), rest))
@@ -118,7 +120,8 @@ def layer_noise_sensitivity(
 
 
 def _is_weight(leaf: Any) -> bool:
-    return eqx.is_inexact_array_like(leaf) and np.ndim(leaf) > 1
+    array = isinstance(leaf, Array | np.ndarray)
+    return array and leaf.ndim > 1 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _noisy(weight: Array, scale: Array, key: Array) -> Array:

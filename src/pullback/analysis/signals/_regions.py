@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
@@ -31,7 +30,7 @@ def activation_patterns(
     layers: Any,
     x: Float[Array | np.ndarray, "n ..."],
     *,
-    thresholds: Sequence[float] = (0.0,),
+    thresholds: Sequence[float | int] = (0.0,),
     batch_size: int | None = 512,
 ) -> ActivationPatterns:
     r"""Which units are on, for every input: the linear piece of the network that it is in.
@@ -92,7 +91,7 @@ def region(z: Array, thresholds: Sequence[float]) -> UInt8[Array, "..."]:
     return sum((each.astype(jnp.uint8) for each in beyond[1:]), beyond[0].astype(jnp.uint8))
 
 
-def check_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
+def check_thresholds(thresholds: Sequence[float | int]) -> tuple[float, ...]:
     """Finite numbers that rise."""
     found = np.atleast_1d(np.asarray(thresholds, float))
     rising = found.ndim == 1 and 0 < len(found) < 256 and bool(np.all(np.diff(found) > 0))
