@@ -16,10 +16,15 @@ from ._divergence import non_saturating as non_saturating
 from ._divergence import pearson as pearson
 from ._divergence import reverse_kl as reverse_kl
 from ._divergence import squared_hellinger as squared_hellinger
+from ._fit_gan import fit_gan as fit_gan
+from ._game import AbstractGame as AbstractGame
+from ._game import GANGame as GANGame
 from ._objectives import discriminator_loss as discriminator_loss
 from ._objectives import generator_loss as generator_loss
 from ._ratio import RatioDiagnostics as RatioDiagnostics
 from ._ratio import effective_divergence as effective_divergence
 from ._ratio import ratio_diagnostics as ratio_diagnostics
+from ._step import GANState as GANState
+from ._step import GANStep as GANStep
 
 __all__, __dir__ = _contents.of(__name__)

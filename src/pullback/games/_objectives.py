@@ -70,17 +70,34 @@ def generator_loss(
     if log_ratio.size == 0:
         raise ValueError("`log_ratio` must have the logit of at least one sample, got none.")
     check_estimator(estimator, divergence)
+    check_clip(clip)
+    if self_normalise:
+        log_ratio = log_ratio - log_mean_ratio(log_ratio)
+    loss = divergence.exact if estimator == "exact" else divergence.f
+    return jnp.mean(clipped(loss, log_ratio, clip))
+
+
+def log_mean_ratio(fake: Float[Array, "..."]) -> Float[Array, ""]:
+    """What makes the ratio's mean over samples 1 where it is taken off; without a slope."""
+    found = jax.nn.logsumexp(fake) - jnp.log(fake.size).astype(fake.dtype)
+    return jax.lax.stop_gradient(found)
+
+
+def clipped(
+    function: Callable[[Array], Array], log_ratio: Float[Array, "*shape"], clip: float | int | None
+) -> Float[Array, "*shape"]:
+    """A function of each entry, that beyond `clip` goes on along its tangent."""
+    if clip is None:
+        return function(log_ratio)
+    within = jnp.clip(log_ratio, -clip, clip)
+    value, slope = jax.jvp(function, (within,), (jnp.ones_like(within),))
+    return value + slope * (log_ratio - within)
+
+
+def check_clip(clip: Any) -> None:
+    """Raise where `clip` is no size."""
     if clip is not None and not 0 < clip < np.inf:
         raise ValueError(f"`clip` must be None or a number above 0, got {clip!r}; 10 is usual.")
-    if self_normalise:
-        log_mean = jax.nn.logsumexp(log_ratio) - jnp.log(log_ratio.size).astype(log_ratio.dtype)
-        log_ratio = log_ratio - jax.lax.stop_gradient(log_mean)
-    loss = divergence.exact if estimator == "exact" else divergence.f
-    if clip is None:
-        return jnp.mean(loss(log_ratio))
-    within = jnp.clip(log_ratio, -clip, clip)
-    value, slope = jax.jvp(loss, (within,), (jnp.ones_like(within),))
-    return jnp.mean(value + slope * (log_ratio - within))
 
 
 def check_estimator(estimator: Any, divergence: Any) -> None:
