@@ -20,7 +20,7 @@ def time_like(t: object, y: Array, shape: tuple[int | None, ...]) -> Array:
     return jnp.asarray(t, y.dtype)
 
 
-def positive(**sizes: int) -> None:
+def positive(**sizes: object) -> None:
     """Raise for a size that is no whole number, or below 1, by its name."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, numbers.Integral):
