@@ -6,6 +6,12 @@ ratio of densities, and the generator descends a divergence that is made of that
 
 from pullback import _contents
 
+from ._ali import ALI as ALI
+from ._ali import JointDiscriminator as JointDiscriminator
+from ._conditional import AbstractConditional as AbstractConditional
+from ._conditional import Deterministic as Deterministic
+from ._conditional import GaussianConditional as GaussianConditional
+from ._conditional import NoiseConditional as NoiseConditional
 from ._divergence import FDivergence as FDivergence
 from ._divergence import alpha as alpha
 from ._divergence import jensen_shannon as jensen_shannon
@@ -16,9 +22,13 @@ from ._divergence import non_saturating as non_saturating
 from ._divergence import pearson as pearson
 from ._divergence import reverse_kl as reverse_kl
 from ._divergence import squared_hellinger as squared_hellinger
+from ._fit_ali import ALIState as ALIState
+from ._fit_ali import ALIStep as ALIStep
+from ._fit_ali import fit_ali as fit_ali
 from ._fit_gan import fit_gan as fit_gan
 from ._game import AbstractGame as AbstractGame
 from ._game import GANGame as GANGame
+from ._joint_losses import joint_losses as joint_losses
 from ._objectives import discriminator_loss as discriminator_loss
 from ._objectives import generator_loss as generator_loss
 from ._ratio import RatioDiagnostics as RatioDiagnostics
