@@ -38,11 +38,11 @@ def test_at_the_posterior_nothing_is_told_apart_and_nothing_moves():
     at = posterior()
     losses = by_quadrature(at, WORLD, at, WORLD)
     np.testing.assert_allclose(losses, 2 * np.log(2), rtol=1e-12)
-    generator = lambda both: by_quadrature(*both, at, WORLD)[1]
+    generator = lambda both: by_quadrature(both[0], both[1], at, WORLD)[1]
     gradient = jax.jit(jax.grad(generator))((at, WORLD))
     np.testing.assert_allclose(jax.tree.leaves(gradient), np.zeros(6), atol=1e-10)
     # The same discriminator does move what is not there.
-    other = jax.grad(lambda both: by_quadrature(*both, OFF, WORLD)[1])((OFF, WORLD))
+    other = jax.grad(lambda both: by_quadrature(both[0], both[1], OFF, WORLD)[1])((OFF, WORLD))
     assert min(np.abs(jax.tree.leaves(other))) > 1e-3
 
 
