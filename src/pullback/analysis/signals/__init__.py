@@ -5,9 +5,15 @@
 
 from pullback import _contents
 
+from ._criticality import critical_weight_scale as critical_weight_scale
+from ._criticality import phase as phase
 from ._dichotomies import dichotomies as dichotomies
 from ._layer_noise import LayerNoise as LayerNoise
 from ._layer_noise import layer_noise_sensitivity as layer_noise_sensitivity
+from ._mean_field import Curvature as Curvature
+from ._mean_field import DepthScales as DepthScales
+from ._mean_field import MeanField as MeanField
+from ._mean_field import Trajectory as Trajectory
 from ._paths import circle as circle
 from ._paths import line as line
 from ._paths import through as through
