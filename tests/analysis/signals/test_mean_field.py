@@ -1,5 +1,7 @@
 """Mean-field theory against closed forms, published constants and plain sums."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -275,7 +277,11 @@ def test_activations_that_are_none(activation, error, message):
         (lambda: TANH.trajectory(0.5, 1.0, depth=0), ValueError, "`depth` must be 1 or more"),
         (lambda: TANH.curvature(0.5, depth=3), ValueError, "finite fixed point above 0.* got 0.0"),
         (lambda: RELU.curvature(2.0, depth=3), ValueError, "finite fixed point .* got inf"),
-        (lambda: critical_weight_scale(jnp.tanh), TypeError, "`theory` must be a `MeanField`"),
+        (
+            lambda: inspect.unwrap(critical_weight_scale)(jnp.tanh),
+            TypeError,
+            "`theory` must be a `MeanField`",
+        ),
         (lambda: phase(TANH, 1.0, tolerance=-1.0), ValueError, "`tolerance` must be 0 or more"),
         (lambda: jax.jit(lambda s: phase(TANH, s))(1.0), TypeError, "compare `chi` with 1"),
     ],

@@ -5,15 +5,13 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from . import _fixed_points as fixed
-from ._mean_field import MeanField, broadcast_over, checked_bias_scale
+from ._mean_field import MeanField, Numbers, broadcast_over, checked_bias_scale
 
 
-def critical_weight_scale(
-    theory: MeanField, bias_scale: ArrayLike = 0.0
-) -> Float[Array, "*scales"]:
+def critical_weight_scale(theory: MeanField, bias_scale: Numbers = 0.0) -> Float[Array, "*scales"]:
     r"""The weight scale at which neither signals nor gradients die or explode with depth.
 
     $$ \chi_1(\sigma_w, \sigma_b) = 1 \quad\text{at}\quad q^* = V(q^*) $$
@@ -49,8 +47,8 @@ def critical_weight_scale(
 
 def phase(
     theory: MeanField,
-    weight_scale: ArrayLike,
-    bias_scale: ArrayLike = 0.0,
+    weight_scale: Numbers,
+    bias_scale: Numbers = 0.0,
     *,
     tolerance: float = 1e-3,
 ) -> Any:

@@ -17,6 +17,9 @@ from . import _fixed_points as fixed
 from . import _maps as maps
 from ._kinks import find_kinks
 
+# One, or an array or a list of them.
+Numbers = ArrayLike | Sequence[Any]
+
 
 class Trajectory(NamedTuple):
     """Two inputs on their way through the layers.
@@ -97,13 +100,13 @@ class MeanField(eqx.Module):
     kinks: tuple[float, ...] = eqx.field(static=True)
     is_kinked: bool = eqx.field(static=True)
 
-    def __init__(self, activation: Callable[..., Any], *, kinks: Sequence[float] | None = None):
+    def __init__(self, activation: Any, *, kinks: Sequence[float] | None = None):
         _check_activation(activation)
         self.activation = activation
         self.kinks, self.is_kinked = find_kinks(activation, kinks)
 
     def variance_map(
-        self, q: ArrayLike, weight_scale: ArrayLike, bias_scale: ArrayLike = 0.0
+        self, q: Numbers, weight_scale: Numbers, bias_scale: Numbers = 0.0
     ) -> Float[Array, "*scales"]:
         r"""The variance of the next layer's pre-activations, $V(q)$.
 
@@ -117,7 +120,7 @@ class MeanField(eqx.Module):
         return broadcast_over(maps.variance, self, q, *_scales(weight_scale, bias_scale))
 
     def fixed_point(
-        self, weight_scale: ArrayLike, bias_scale: ArrayLike = 0.0
+        self, weight_scale: Numbers, bias_scale: Numbers = 0.0
     ) -> Float[Array, "*scales"]:
         r"""The variance that layers come to, $q^* = V(q^*)$, from a variance of 1.
 
@@ -128,11 +131,11 @@ class MeanField(eqx.Module):
 
     def correlation_map(
         self,
-        c: ArrayLike,
-        weight_scale: ArrayLike,
-        bias_scale: ArrayLike = 0.0,
+        c: Numbers,
+        weight_scale: Numbers,
+        bias_scale: Numbers = 0.0,
         *,
-        q: ArrayLike | None = None,
+        q: Numbers | None = None,
     ) -> Float[Array, "*scales"]:
         r"""The correlation of two inputs in the next layer, $C(c)$.
 
@@ -153,7 +156,7 @@ class MeanField(eqx.Module):
         return broadcast_over(maps.correlation, self, c, q, *scales, in_batches=True)
 
     def correlation_fixed_point(
-        self, weight_scale: ArrayLike, bias_scale: ArrayLike = 0.0
+        self, weight_scale: Numbers, bias_scale: Numbers = 0.0
     ) -> Float[Array, "*scales"]:
         """The correlation that two inputs come to; 1 in the ordered phase, less in the chaotic."""
         scales = _scales(weight_scale, bias_scale)
@@ -161,11 +164,11 @@ class MeanField(eqx.Module):
 
     def chi(
         self,
-        weight_scale: ArrayLike,
-        bias_scale: ArrayLike = 0.0,
+        weight_scale: Numbers,
+        bias_scale: Numbers = 0.0,
         *,
         order: int = 1,
-        q: ArrayLike | None = None,
+        q: Numbers | None = None,
     ) -> Float[Array, "*scales"]:
         r"""By how much a layer stretches, $\chi_1$, or bends, $\chi_2$.
 
@@ -189,10 +192,10 @@ class MeanField(eqx.Module):
 
     def growth(
         self,
-        weight_scale: ArrayLike,
-        bias_scale: ArrayLike = 0.0,
+        weight_scale: Numbers,
+        bias_scale: Numbers = 0.0,
         *,
-        q: ArrayLike | None = None,
+        q: Numbers | None = None,
     ) -> Float[Array, "*scales"]:
         r"""By how much a layer lengthens a curve, $\sqrt{\chi_1}$.
 
@@ -205,12 +208,12 @@ class MeanField(eqx.Module):
 
     def trajectory(
         self,
-        c: ArrayLike,
-        weight_scale: ArrayLike,
-        bias_scale: ArrayLike = 0.0,
+        c: Numbers,
+        weight_scale: Numbers,
+        bias_scale: Numbers = 0.0,
         *,
         depth: int,
-        q: ArrayLike | None = None,
+        q: Numbers | None = None,
     ) -> Trajectory:
         r"""Variance and correlation of two inputs, layer by layer.
 
@@ -233,7 +236,7 @@ class MeanField(eqx.Module):
         )
 
     def curvature(
-        self, weight_scale: ArrayLike, bias_scale: ArrayLike = 0.0, *, depth: int
+        self, weight_scale: Numbers, bias_scale: Numbers = 0.0, *, depth: int
     ) -> Curvature:
         r"""What becomes of a circle whose first pre-activations have the variance $q^*$.
 
@@ -271,7 +274,7 @@ class MeanField(eqx.Module):
         turned = 1 + jnp.concatenate([jnp.zeros_like(metric[..., :1]), bends], axis=-1)
         return Curvature(metric, turned / metric, 2 * jnp.pi * jnp.sqrt(turned))
 
-    def depth_scales(self, weight_scale: ArrayLike, bias_scale: ArrayLike = 0.0) -> DepthScales:
+    def depth_scales(self, weight_scale: Numbers, bias_scale: Numbers = 0.0) -> DepthScales:
         r"""How deep signals live, $-1 / \log$ of a slope at its fixed point.
 
         $$ \xi_q = -\frac{1}{\log V'(q^*)}, \qquad \xi_c = -\frac{1}{\log C'(c^*)}, \qquad
@@ -280,7 +283,7 @@ class MeanField(eqx.Module):
         scales = _scales(weight_scale, bias_scale)
         return DepthScales(*broadcast_over(fixed.depth_scales, self, *scales, in_batches=True))
 
-    def _at(self, q: ArrayLike | None, *scales: Array) -> Array:
+    def _at(self, q: Numbers | None, *scales: Array) -> Array:
         if q is None:
             return self.fixed_point(*scales)
         _check("q", q, lambda q: q >= 0, "0 or more")
@@ -292,7 +295,7 @@ _PAIRS = 16
 
 
 def broadcast_over(
-    function: Callable[..., Any], theory: MeanField, *given: ArrayLike, in_batches: bool = False,
+    function: Callable[..., Any], theory: MeanField, *given: Numbers, in_batches: bool = False,
     static: tuple[Any, ...] = (),
 ) -> Any:  # fmt: skip
     """`function` of numbers, over arrays that are broadcast against one another."""
@@ -313,7 +316,7 @@ def _compiled(
     return jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), found)
 
 
-def _scales(weight_scale: ArrayLike, bias_scale: ArrayLike) -> tuple[Array, Array]:
+def _scales(weight_scale: Numbers, bias_scale: Numbers) -> tuple[Array, Array]:
     """Both, of one floating dtype."""
     _check("weight_scale", weight_scale, lambda scale: scale > 0, "above 0")
     _check("bias_scale", bias_scale, lambda scale: scale >= 0, "0 or more")
@@ -324,7 +327,7 @@ def _scales(weight_scale: ArrayLike, bias_scale: ArrayLike) -> tuple[Array, Arra
     return weight, bias
 
 
-def checked_bias_scale(bias_scale: ArrayLike) -> Array:
+def checked_bias_scale(bias_scale: Numbers) -> Array:
     """The bias scale, floating."""
     return _scales(1.0, bias_scale)[1]
 
@@ -333,7 +336,7 @@ def _is_floating(x: Array) -> bool:
     return bool(jnp.issubdtype(x.dtype, jnp.floating))
 
 
-def _check(name: str, value: ArrayLike, fits: Callable[[Any], Any], what: str) -> None:
+def _check(name: str, value: Numbers, fits: Callable[[Any], Any], what: str) -> None:
     if isinstance(value, Tracer):
         return
     numbers = np.asarray(value)
