@@ -10,8 +10,9 @@ import pytest
 
 from pullback.games import (
     ALI,
-    ALIStep,
+    ALIGame,
     Deterministic,
+    GANStep,
     GaussianConditional,
     JointDiscriminator,
     fit_ali,
@@ -44,10 +45,14 @@ def fit(model, data=ROWS, **given):
     return fit_ali(model, data, **given)
 
 
+def players(model):
+    return (model.encoder, model.decoder), model.discriminator
+
+
 def test_a_step_by_hand():
     model = small(jr.key(0))
-    step = ALIStep(optax.sgd(0.1), optax.sgd(0.3), cycle_weight=0.2)
-    state, metrics = eqx.filter_jit(step)(step.init(model), ROWS, key=jr.key(1))
+    step = GANStep(optax.sgd(0.1), optax.sgd(0.3), ALIGame(1, 0.2))
+    state, metrics = eqx.filter_jit(step)(step.init(*players(model)), ROWS, key=jr.key(1))
     losses = lambda model: model.losses(ROWS, cycle_weight=0.2, key=jr.key(1))
     gradients = [eqx.filter_grad(lambda m, i=i: losses(m)[i])(model) for i in (0, 1)]
     moved = lambda part, rate, which: jax.tree.map(
@@ -58,13 +63,14 @@ def test_a_step_by_hand():
     for part, rate, which in (
         (lambda m: m.discriminator, 0.3, 0), (lambda m: (m.encoder, m.decoder), 0.1, 1)
     ):  # fmt: skip
-        found = eqx.filter(part(state.model), eqx.is_inexact_array)
+        model_after = ALI(*state.generator, state.discriminator, 1)
+        found = eqx.filter(part(model_after), eqx.is_inexact_array)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found,
                      moved(part, rate, which))  # fmt: skip
     np.testing.assert_allclose(metrics["discriminator_loss"], losses(model)[0])
     np.testing.assert_allclose(metrics["generator_loss"], losses(model)[1])
     # Eagerly as compiled.
-    eager, _ = step(step.init(model), ROWS, key=jr.key(1))
+    eager, _ = step(step.init(*players(model)), ROWS, key=jr.key(1))
     leaves = lambda state: jax.tree.leaves(eqx.filter(state, eqx.is_inexact_array))
     for a, b in zip(leaves(eager), leaves(state), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9)
@@ -72,8 +78,8 @@ def test_a_step_by_hand():
 
 def test_one_forward_pass_serves_both_losses():
     model = small(jr.key(0))
-    step = ALIStep(SGD, SGD)
-    arrays, rest = eqx.partition(step.init(model), eqx.is_array)
+    step = GANStep(SGD, SGD, ALIGame(1))
+    arrays, rest = eqx.partition(step.init(*players(model)), eqx.is_array)
 
     def whole(arrays, key):
         state, metrics = step(eqx.combine(arrays, rest), ROWS, key=key)

@@ -8,6 +8,7 @@ from pullback import _contents
 
 from ._ali import ALI as ALI
 from ._ali import JointDiscriminator as JointDiscriminator
+from ._ali_game import ALIGame as ALIGame
 from ._conditional import AbstractConditional as AbstractConditional
 from ._conditional import Deterministic as Deterministic
 from ._conditional import GaussianConditional as GaussianConditional
@@ -22,8 +23,6 @@ from ._divergence import non_saturating as non_saturating
 from ._divergence import pearson as pearson
 from ._divergence import reverse_kl as reverse_kl
 from ._divergence import squared_hellinger as squared_hellinger
-from ._fit_ali import ALIState as ALIState
-from ._fit_ali import ALIStep as ALIStep
 from ._fit_ali import fit_ali as fit_ali
 from ._fit_gan import fit_gan as fit_gan
 from ._game import AbstractGame as AbstractGame

@@ -10,11 +10,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from pullback._floating import require_floating
 from pullback._inputs import positive
 from pullback._key import checked_key
+from pullback.games._ali_game import ALIGame, decode, encode, examples
 from pullback.games._conditional import AbstractConditional
-from pullback.games._joint_losses import class_count, joint_losses, log_ratio
+from pullback.games._joint_losses import class_count
 
 M = TypeVar("M")
 
@@ -146,8 +146,7 @@ class ALI(eqx.Module):
             x: examples, floating.
             labels: the class of each, from 0, or -1 where it is not known; for a discriminator of
                 K + 1 logits. See `joint_losses` for what they do.
-            cycle_weight: of the mean squared error of x from the decoder's draw given $\hat z$, in
-                $L_G$. At 0, the paper's game, nothing but the game asks for reconstructions.
+            cycle_weight: as of `ALIGame`.
             key: a random key.
 
         Returns:
@@ -160,55 +159,33 @@ class ALI(eqx.Module):
             ValueError: a shape does not fit, or x is of whole numbers.
         """
         key = checked_key(key)
-        x = examples(x)
-        keys = jr.split(key, 5)
-        n, prior = len(x), self._prior(len(x), x.dtype, keys[0])
-        encoded = self._encode(x, keys[1])
-        decoded = self._decode(prior, keys[2], like=x)
-
-        def logits(discriminator: Any, encoded: Array, decoded: Array) -> tuple[Array, Array]:
-            told = jax.vmap(lambda x, z, key: discriminator(x, z, key=key))
-            pairs = jnp.concatenate([x, decoded]), jnp.concatenate([encoded, prior])
-            found = told(*pairs, jr.split(keys[3], 2 * n))
-            return found[:n], found[n:]
-
+        game = ALIGame(self.prior_dim, cycle_weight)
+        show_key, key = jr.split(key)
+        batch = x if labels is None else (x, labels)
+        shown = game.show((self.encoder, self.decoder), batch, key=show_key)
         # Twice the same numbers, of which the compiler makes one forward pass.
-        seen = logits(self.discriminator, *jax.lax.stop_gradient((encoded, decoded)))
-        discriminator_loss, _ = joint_losses(*seen, labels)
-        swayed = logits(_held(self.discriminator), encoded, decoded)
-        _, generator_loss = joint_losses(*swayed)
-
-        share = lambda right: jnp.mean(right.astype(x.dtype))
-        metrics = {
-            "encoder_accuracy": share(log_ratio(seen[0]) > 0),
-            "decoder_accuracy": share(log_ratio(seen[1]) < 0),
-            "z_mean": jnp.mean(jnp.abs(jnp.mean(encoded, axis=0))),
-            "z_std": jnp.mean(jnp.std(encoded, axis=0)),
-        }
-        if not isinstance(cycle_weight, float | int) or cycle_weight != 0:
-            cycle = jnp.mean((self._decode(encoded, keys[4], like=x) - x) ** 2)
-            generator_loss = generator_loss + cycle_weight * cycle
-            metrics["cycle"] = cycle
-        return discriminator_loss, generator_loss, jax.lax.stop_gradient(metrics)
+        own, _, metrics = game.losses(self.discriminator, _held(shown), key=key)
+        _, others, _ = game.losses(_held(self.discriminator), shown, key=key)
+        return own, others, metrics
 
     def sample(self, n: int, *, key: PRNGKeyArray) -> Float[Array, "n ..."]:
         """New examples, of latents of the prior."""
         key = checked_key(key)
         positive(n=n)
         keys = jr.split(key)
-        return _still(self)._decode(self._prior(n, _dtype(self.decoder), keys[0]), keys[1])
+        z = jr.normal(keys[0], (n, self.prior_dim), _dtype(self.decoder))
+        return decode(_still(self.decoder), z, None, key=keys[1])
 
     def infer(self, x: Examples, *, key: PRNGKeyArray) -> Float[Array, "n dim"]:
         """A draw of the posterior of each row."""
         key = checked_key(key)
-        x = examples(x)
-        return _still(self)._encode(x, key)
+        return encode(_still(self.encoder), examples(x), self.prior_dim, key=key)
 
     def reconstruct(self, x: Examples, *, key: PRNGKeyArray) -> Float[Array, "n ..."]:
         """What the decoder makes of a draw of the posterior of each row."""
         key = checked_key(key)
         x, keys = examples(x), jr.split(key)
-        return _still(self)._decode(self.infer(x, key=keys[0]), keys[1], like=x)
+        return decode(_still(self.decoder), self.infer(x, key=keys[0]), x, key=keys[1])
 
     def interpolate(
         self,
@@ -246,9 +223,9 @@ class ALI(eqx.Module):
         t = jnp.linspace(0, 1, steps, dtype=first.dtype)
         line = lambda a, b: (1 - t)[:, None] * a[None] + t[:, None] * b[None]
         paths = jax.vmap(line if straight else lambda a, b: _arc(a, b, t, line(a, b)))(*ends)
-        still, noise = _still(self), jr.split(keys[2], len(first))
-        decode = lambda path, key: jax.vmap(lambda z: still.decoder.sample(z, key=key))(path)
-        return jax.vmap(decode)(paths, noise)
+        decoder, noise = _still(self.decoder), jr.split(keys[2], len(first))
+        along = lambda path, key: jax.vmap(lambda z: decoder.sample(z, key=key))(path)
+        return jax.vmap(along)(paths, noise)
 
     def class_log_prob(self, x: Examples, *, key: PRNGKeyArray) -> Float[Array, "n classes"]:
         """The log-probability of each class, by the discriminator with a draw of the posterior.
@@ -257,48 +234,10 @@ class ALI(eqx.Module):
             ValueError: the discriminator has one logit, and knows no classes.
         """
         key = checked_key(key)
-        x, still = examples(x), _still(self)
-        z = self.infer(x, key=key)
-        logits = jax.vmap(lambda x, z: still.discriminator(x, z, key=None))(x, z)
+        x, discriminator = examples(x), _still(self.discriminator)
+        told = jax.vmap(lambda x, z: discriminator(x, z, key=None))
+        logits = told(x, self.infer(x, key=key))
         return jax.nn.log_softmax(logits[:, : class_count(logits)])
-
-    def _prior(self, n: int, dtype: Any, key: PRNGKeyArray) -> Float[Array, "n dim"]:
-        return jr.normal(key, (n, self.prior_dim), dtype)
-
-    def _encode(self, x: Float[Array, "n ..."], key: PRNGKeyArray) -> Float[Array, "n dim"]:
-        draw = jax.vmap(lambda x, key: self.encoder.sample(x, key=key))
-        z = draw(x, jr.split(key, len(x)))
-        if z.shape[1:] != (self.prior_dim,):
-            raise ValueError(
-                f"`encoder` must give a latent of shape ({self.prior_dim},), as `prior_dim` says; "
-                f"of an example of shape {x.shape[1:]} it gave {z.shape[1:]}."
-            )
-        return z
-
-    def _decode(
-        self, z: Float[Array, "n dim"], key: PRNGKeyArray, *, like: Array | None = None
-    ) -> Float[Array, "n ..."]:
-        draw = jax.vmap(lambda z, key: self.decoder.sample(z, key=key))
-        x = draw(z, jr.split(key, len(z)))
-        if like is not None and x.shape != like.shape:
-            raise ValueError(
-                f"`decoder` must give an example of shape {like.shape[1:]}, as the data are; it "
-                f"gave {x.shape[1:]}."
-            )
-        return x
-
-
-def examples(x: Any) -> Float[Array, "n ..."]:
-    """A batch of examples, once it has proved to be one."""
-    x = jnp.asarray(x)
-    require_floating(
-        "x", x,
-        "a discriminator tells whole numbers from what a decoder gives at a glance, so counts and "
-        "grey levels want noise of one unit added too",
-    )  # fmt: skip
-    if x.ndim < 1 or x.shape[0] == 0:
-        raise ValueError(f"`x` must be a batch of one example or more, got shape {x.shape}.")
-    return x
 
 
 def _arc(

@@ -1,4 +1,4 @@
-"""Training of adversarially learned inference: a step of both players, and a loop of them."""
+"""`fit_ali`: an encoder, a decoder, a discriminator of pairs and data in; a model out."""
 
 import os
 import warnings
@@ -9,102 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Key
 
 from pullback._checked_data import check_labels, check_rows
-from pullback._key import checked_key, checked_key_or_keys
-from pullback._promotion import standard_promotion
-from pullback.games._ali import ALI, examples
-from pullback.train import Stream, TrainingInfo, apply_gradient, iterate
+from pullback._key import checked_key_or_keys
+from pullback.games._ali import ALI
+from pullback.games._ali_game import ALIGame, examples
+from pullback.games._fit_gan import fit_gan
+from pullback.games._step import GANStep
+from pullback.train import TrainingInfo
 
 # Columns much larger than this saturate what a network has at its start.
 _LARGE = 10.0
-
-
-class ALIState(eqx.Module):
-    """What a step changes: the model, and the optimisers' states of both players."""
-
-    model: ALI
-    generator_optimiser: PyTree
-    discriminator_optimiser: PyTree
-
-
-class ALIStep(eqx.Module):
-    r"""One step of both players of an `ALI`, for `pullback.train.iterate`.
-
-    Both gradients are taken where both players stand, of one draw of the pairs, and both steps are
-    taken then: the discriminator's along its loss, the encoder's and the decoder's along theirs.
-
-    Args:
-        generator_optimiser: Optax's, for the encoder and the decoder; Adam with `b1=0.5`.
-        discriminator_optimiser: the same for the discriminator.
-        cycle_weight: as in `ALI.losses`.
-
-    Raises:
-        ValueError: `cycle_weight` is negative; when called, as `ALI.losses`.
-
-    Example:
-        >>> import equinox as eqx, jax, jax.numpy as jnp, optax
-        >>> from pullback.games import ALI, Deterministic, GaussianConditional, JointDiscriminator
-        >>> net = lambda i, o: eqx.nn.MLP(i, o, 8, 1, key=jax.random.key(0))
-        >>> model = ALI(
-        ...     GaussianConditional(net(2, 2)), Deterministic(net(1, 2)),
-        ...     JointDiscriminator(eqx.nn.Identity(), eqx.nn.Identity(), net(3, "scalar")),
-        ...     prior_dim=1)
-        >>> step = ALIStep(optax.adam(1e-3, b1=0.5), optax.adam(1e-3, b1=0.5))
-        >>> state, metrics = step(step.init(model), jnp.ones((4, 2)), key=jax.random.key(1))
-        >>> sorted(metrics)[:3]
-        ['decoder_accuracy', 'discriminator_loss', 'encoder_accuracy']
-
-    Source: Dumoulin et al., arXiv 1606.00704, algorithm 1.
-    """
-
-    generator_optimiser: Any = eqx.field(static=True)
-    discriminator_optimiser: Any = eqx.field(static=True)
-    cycle_weight: float = 0.0
-
-    def __check_init__(self):
-        if isinstance(self.cycle_weight, float | int) and not self.cycle_weight >= 0:
-            raise ValueError(f"`cycle_weight` must be 0 or more, got {self.cycle_weight}.")
-
-    def init(self, model: ALI) -> ALIState:
-        """The state before the first step."""
-        with standard_promotion():
-            first = lambda optimiser, part: jax.tree.map(
-                jnp.asarray, optimiser.init(eqx.filter(part, eqx.is_inexact_array))
-            )
-            return ALIState(
-                model,
-                first(self.generator_optimiser, _generator(model)),
-                first(self.discriminator_optimiser, model.discriminator),
-            )
-
-    def __call__(
-        self, state: ALIState, batch: PyTree, *, key: PRNGKeyArray
-    ) -> tuple[ALIState, dict[str, Array]]:
-        key = checked_key(key)
-        model = state.model
-        x, labels = batch if isinstance(batch, tuple) else (batch, None)
-
-        def both(model: ALI) -> tuple[Array, dict[str, Array]]:
-            discriminator, generator, metrics = model.losses(
-                x, labels, cycle_weight=self.cycle_weight, key=key
-            )
-            losses = {"discriminator_loss": discriminator, "generator_loss": generator}
-            # Neither moves the other's player, so that one backward pass is enough.
-            return discriminator + generator, {**losses, **metrics}
-
-        gradient, metrics = eqx.filter_grad(both, has_aux=True)(model)
-        (encoder, decoder), generator_state = apply_gradient(
-            self.generator_optimiser, _generator(gradient), state.generator_optimiser,
-            _generator(model), loss=metrics["generator_loss"],
-        )  # fmt: skip
-        discriminator, discriminator_state = apply_gradient(
-            self.discriminator_optimiser, gradient.discriminator, state.discriminator_optimiser,
-            model.discriminator, loss=metrics["discriminator_loss"],
-        )  # fmt: skip
-        model = ALI(encoder, decoder, discriminator, model.prior_dim)
-        return ALIState(model, generator_state, discriminator_state), metrics
 
 
 def fit_ali(
@@ -115,7 +31,8 @@ def fit_ali(
     discriminator_optimiser: optax.GradientTransformation,
     steps: int,
     batch_size: int | None = None,
-    cycle_weight: float = 0.0,
+    cycle_weight: float | int = 0.0,
+    unroll: int = 0,
     log_every: int = 100,
     checkpoint_every: int | None = None,
     folder: str | os.PathLike[str] | None = None,
@@ -143,7 +60,8 @@ def fit_ali(
         discriminator_optimiser: of the discriminator, the same.
         steps: of both players.
         batch_size: examples of a step; None for a function.
-        cycle_weight: as in `ALI.losses`.
+        cycle_weight: as of `ALIGame`.
+        unroll: as of `GANStep`.
         log_every: steps between two points of the history.
         checkpoint_every: as for `pullback.train.iterate`, as is all that follows.
         folder: where the log and the checkpoint are written. None: nowhere.
@@ -184,20 +102,15 @@ def fit_ali(
     Source: Dumoulin et al., Adversarially Learned Inference, arXiv 1606.00704.
     """
     key = checked_key_or_keys(key)
-    one = model if key.ndim == 0 else _first(model)
-    step = ALIStep(generator_optimiser, discriminator_optimiser, cycle_weight)
-    _check(one, data)
-    init = step.init if key.ndim == 0 else eqx.filter_vmap(step.init, out_axes=eqx.if_array(0))
-    state, info = iterate(
-        step, init(model), Stream(data, batch_size), steps=steps, log_every=log_every,
-        checkpoint_every=checkpoint_every, folder=folder, resume=resume, progress=progress,
-        mesh=mesh, sequential=sequential, key=key,
+    game = ALIGame(model.prior_dim, cycle_weight)
+    _check(model if key.ndim == 0 else _first(model), data)
+    (encoder, decoder), discriminator, info = fit_gan(
+        (model.encoder, model.decoder), model.discriminator, data,
+        GANStep(generator_optimiser, discriminator_optimiser, game, unroll=unroll), steps=steps,
+        batch_size=batch_size, log_every=log_every, checkpoint_every=checkpoint_every,
+        folder=folder, resume=resume, progress=progress, mesh=mesh, sequential=sequential, key=key,
     )  # fmt: skip
-    return state.model, info
-
-
-def _generator(model: ALI) -> tuple[Any, Any]:
-    return model.encoder, model.decoder
+    return ALI(encoder, decoder, discriminator, model.prior_dim), info
 
 
 def _check(model: ALI, data: Any) -> None:
