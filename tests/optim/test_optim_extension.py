@@ -27,9 +27,6 @@ class Isotropic(pb.optim.AbstractCurvature):
         inner = statistics + intrinsic
         return {"deviation": scale / jnp.sqrt(inner), "inverse": 1 / (inner + damping)}
 
-    def posterior(self, statistics, *, intrinsic, scale):
-        return self.prepare(statistics, intrinsic=intrinsic, damping=0.0, scale=scale)
-
     def solve(self, prepared, gradient):
         return jax.tree.map(lambda leaf: prepared["inverse"] * leaf, gradient)
 

@@ -21,9 +21,8 @@ class AbstractCurvature(eqx.Module):
        \gamma_\mathrm{in} = \frac{\lambda}{N \eta} $$
 
     for N rows, a weight $\lambda$ of the KL and a prior of variance $\eta$. To write one of your
-    own, say what is averaged over training (`start`, `measure`), what is made of it (`prepare` and
-    `posterior`), and what that serves for (`solve`, `draw`, `noise`); `fit_posterior` does the
-    rest. All methods are pure and are compiled.
+    own, say what is averaged over training (`start`, `measure`) and what is made of it (`prepare`,
+    `solve`, `draw`, `noise`); `fit_posterior` does the rest. All methods are pure and are compiled.
 
     Attributes:
         rate: of the moving average. Each measurement has this share in it, or, of the first ones,
@@ -72,19 +71,6 @@ class AbstractCurvature(eqx.Module):
         """
 
     @abc.abstractmethod
-    def posterior(self, statistics: PyTree, *, intrinsic: Scalar, scale: Scalar) -> PyTree:
-        """What `draw` and `solve` need of the finished posterior, made once.
-
-        It may be dearer and more exact than `prepare`, or the same: `self.prepare(statistics,
-        intrinsic=intrinsic, damping=0.0, scale=scale)`.
-
-        Args:
-            statistics: the average, of measurements alone.
-            intrinsic: as for `prepare`.
-            scale: as for `prepare`.
-        """
-
-    @abc.abstractmethod
     def solve(self, prepared: PyTree, gradient: M) -> M:
         r"""$(F + \gamma_\mathrm{in} I + \mathrm{damping}\, I)^{-1} g$, in the structure of g."""
 
@@ -99,7 +85,7 @@ class AbstractCurvature(eqx.Module):
         """What `draw` adds to the weights of dense layers, for one example, without a matrix.
 
         Args:
-            prepared: of `prepare`, never of `posterior`.
+            prepared: of `prepare`.
             exact: whether `backward` must have its whole law, for a measurement of the curvature,
                 or may be its mean, for a gradient, which is then less noisy.
             key: a random key.

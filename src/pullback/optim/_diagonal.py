@@ -78,9 +78,6 @@ class Diagonal(AbstractCurvature):
         given = {"intrinsic": intrinsic, "damping": damping, "scale": scale}
         return jax.tree.map(lambda fisher: Scales.of(fisher, **given), statistics)
 
-    def posterior(self, statistics: Parts, *, intrinsic: Scalar, scale: Scalar) -> Parts:
-        return self.prepare(statistics, intrinsic=intrinsic, damping=0.0, scale=scale)
-
     def solve(self, prepared: Parts, gradient: M) -> M:
         parts = parts_of(gradient, prepared.layers)
         layers = {

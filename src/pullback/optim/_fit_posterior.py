@@ -222,7 +222,7 @@ def _start(step: NaturalStep, model: PyTree, batch: PyTree, key: PRNGKeyArray) -
 
 def _prepared(step: NaturalStep, statistics: PyTree) -> PyTree:
     """What the posterior is drawn by, of the last average."""
-    return step.weighing.posterior(step.curvature, statistics)
+    return step.weighing.prepare(step.curvature, statistics)
 
 
 def _default_optimiser(steps: int) -> optax.GradientTransformation:

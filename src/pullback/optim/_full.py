@@ -76,11 +76,6 @@ class Full(AbstractCurvature):
         stepping = _inverse_root(statistics, intrinsic + damping) if damping else root
         return Root(scale * root, stepping.T @ stepping)
 
-    def posterior(
-        self, statistics: Float[Array, "p p"], *, intrinsic: Scalar, scale: Scalar
-    ) -> Root:
-        return self.prepare(statistics, intrinsic=intrinsic, damping=0.0, scale=scale)
-
     def solve(self, prepared: Root, gradient: M) -> M:
         flat, back = ravel_pytree(gradient)
         return back(prepared.inverse @ flat)

@@ -48,10 +48,6 @@ class Weighing(eqx.Module):
             statistics, intrinsic=self.intrinsic, damping=self.damping, scale=self.scale
         )
 
-    def posterior(self, curvature: AbstractCurvature, statistics: PyTree) -> PyTree:
-        """What the finished posterior is drawn by."""
-        return curvature.posterior(statistics, intrinsic=self.intrinsic, scale=self.scale)
-
 
 class Inferred(eqx.Module):
     """What a step changes.

@@ -23,7 +23,7 @@ from pullback._traced import compiled
 from pullback.optim._curvature import AbstractCurvature
 from pullback.optim._kronecker import Kronecker
 from pullback.optim._likelihood import Likelihood, log_prob_of
-from pullback.optim._natural_step import as_inferred, factors_of
+from pullback.optim._natural_step import Weighing, as_inferred, factors_of
 from pullback.train import CheckpointError, load_checkpoint, save_checkpoint
 
 M = TypeVar("M")
@@ -172,7 +172,9 @@ def _like(
     x, y = (jnp.zeros((1, *shape), dtype) for shape, dtype in fitted_on[:2])
     model, key = as_inferred(model), jr.key(0)
     factors = factors_of(Likelihood(likelihood), model, (x, y), fitted_on.exclude, key)
-    prepared = curvature.posterior(curvature.start(factors), intrinsic=1.0, scale=1.0)
+    prepared = Weighing.of(1, prior_variance=1.0, kl_weight=1.0, damping=0.0).prepare(
+        curvature, curvature.start(factors)
+    )
     return model, curvature, prepared
 
 

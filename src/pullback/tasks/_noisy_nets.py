@@ -150,7 +150,7 @@ def _shape(method: str, count: int, width: int) -> Any:
         loss = lambda net, x, *, key: (jnp.mean(jax.vmap(net)(x)), {})
         rows = jnp.zeros((1, width + count), jnp.float32)
         start = curvature.start(layer_factors(loss, mean, rows, key=jr.key(0)))
-        prepared = curvature.posterior(start, intrinsic=1.0, scale=1.0)
+        prepared = curvature.prepare(start, intrinsic=1.0, damping=1.0, scale=1.0)
         lines = jnp.zeros((count, width), jnp.float32), jnp.zeros(count, jnp.float32)
         net = NoisyNet(mean, prepared, *lines, method)
         rest.append(eqx.filter(net, eqx.is_array, inverse=True))
