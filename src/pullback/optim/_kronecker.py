@@ -99,10 +99,10 @@ class Kronecker(AbstractCurvature):
     by factor, $A^\gamma = A + \pi \sqrt\gamma I$ and $S^\gamma = S + \pi^{-1} \sqrt\gamma I$, with
     $\pi^2$ the ratio of their mean diagonals. Their product is not $S \otimes A + \gamma I$: it has
     $\sqrt\gamma$ times either factor in it beside, so that a posterior is too narrow where the
-    prior matters: of a weight that no row tells of, by several times. It is kept because it predicts
-    better: damped exactly, predictions of a small network have .82 of the variance by HMC for .74,
-    and lose .14 nats on UCI's tables (20 fits, each beside the other). Of a convolution, A is a sum
-    over its places and S a mean.
+    prior matters: of a weight that no row tells of, by several times. It is kept because it
+    predicts better: damped exactly, predictions of a small network have .82 of the variance by HMC
+    for .74, and lose .14 nats on five of UCI's tables. Of a convolution, A is a sum over its places
+    and S a mean.
 
     Parameters in no `eqx.nn.Linear` nor `eqx.nn.Conv2d` (of a `LayerNorm`, a scale of one's own)
     have the diagonal, as in `Diagonal`.
