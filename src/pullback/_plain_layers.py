@@ -49,7 +49,7 @@ def _steps(part: Any, name: str, remedy: str) -> Any:
     elif isinstance(part, eqx.nn.Lambda):
         yield Step(name, part, None, part.fn)
     elif isinstance(part, eqx.nn.Identity):
-        yield Step(name, part, None, lambda x: x)
+        return
     elif isinstance(part, eqx.nn.Dropout):
         if not part.inference:
             raise TypeError(f"`{name}` drops units: give `eqx.nn.inference_mode(model)`.")

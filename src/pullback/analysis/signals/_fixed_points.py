@@ -10,6 +10,7 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from . import _maps as maps
+from ._gaussian_means import TINY
 
 Scalar = Float[Array, ""]
 
@@ -65,17 +66,15 @@ def _correlation(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scala
     return jnp.where(parts, c, 1)
 
 
-def depth_scales(theory: Any, weight_scale: Scalar, bias_scale: Scalar) -> tuple[Scalar, ...]:
-    """Layers over which variance, correlation and gradients change by a factor of e."""
+def at_rest(theory: Any, weight_scale: Scalar, bias_scale: Scalar) -> tuple[Scalar, ...]:
+    """q*, chi_1, and layers over which variance, correlation and gradients change by e."""
     given = (weight_scale, bias_scale)
     q = variance(theory, *given)
-    ones = jnp.ones_like(q)
     at = jnp.minimum(q, maps.LARGEST)
-    _, of_q = jax.jvp(lambda q: maps.variance(theory, q, *given), (at,), (ones,))
-    c = _correlation(theory, q, *given)
-    _, of_c = jax.jvp(lambda c: maps.correlation(theory, c, q, *given), (c,), (ones,))
+    _, of_q = jax.jvp(lambda q: maps.variance(theory, q, *given), (at,), (jnp.ones_like(q),))
+    of_c = maps.correlation_slope(theory, _correlation(theory, q, *given), q, *given)
     chi = maps.stretch(theory, q, *given)
-    return _layers(of_q), _layers(of_c), _layers(jnp.minimum(chi, 1 / chi))
+    return q, chi, _layers(of_q), _layers(of_c), _layers(jnp.minimum(chi, 1 / chi))
 
 
 def critical_weight_scale(theory: Any, bias_scale: Scalar) -> Scalar:
@@ -110,8 +109,7 @@ def _layers(slope: Scalar) -> Scalar:
 def _slope_at_one(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:
     """C'(1), which is chi_1 where the variance does not change."""
     at = jnp.minimum(q, maps.LARGEST)
-    # As `second_moment`, which adds to a variance of 0.
-    ratio = (at + 1e-30) / maps.variance(theory, at, weight_scale, bias_scale)
+    ratio = (at + TINY) / maps.variance(theory, at, weight_scale, bias_scale)
     return maps.stretch(theory, at, weight_scale, bias_scale) * ratio
 
 

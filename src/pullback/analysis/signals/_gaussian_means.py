@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 Scalar = Float[Array, ""]
 
 # A variance of 0 has a root with no slope; this much less than any that matters is added.
-_TINY = 1e-30
+TINY = 1e-30
 _ENDS = 10.0
 _SIDE = np.array([1.0, 2.0, 3.0, 4.5, 6.5, _ENDS])
 # Where the Gaussian and where the activation ask for the end of a piece: the first are in units of
@@ -34,7 +34,7 @@ def mean(f: Callable[[Array], Array], q: Scalar, kinks: tuple[float, ...]) -> Sc
         q: 0 or more.
         kinks: values of its argument.
     """
-    spread = jnp.sqrt(q + _TINY)
+    spread = jnp.sqrt(q + TINY)
     z, weights = _rule(_pieces(spread, _bends(kinks, q.dtype) / spread), 8)
     return _sum(weights, _each(f, spread * z))
 
@@ -59,7 +59,7 @@ def _(primals: Any, tangents: Any, *, kinks: tuple[float, ...]) -> tuple[Array, 
     tangent = jnp.zeros_like(value) if tangent is None else tangent
     if tangents[3] is not None:
         slope = plain_pair_mean(jax.grad(f), q1, q2, c, kinks=kinks)
-        tangent = tangent + jnp.sqrt((q1 + _TINY) * (q2 + _TINY)) * slope * tangents[3]
+        tangent = tangent + jnp.sqrt((q1 + TINY) * (q2 + TINY)) * slope * tangents[3]
     return value, tangent
 
 
@@ -74,8 +74,8 @@ def plain_pair_mean(
     """
     # A negative correlation is a positive one with the second turned round.
     turn = jnp.where(c < 0, -1.0, 1.0).astype(c.dtype)
-    both, apart = jnp.sqrt((1 + turn * c) / 2), jnp.sqrt((1 - turn * c) / 2 + _TINY)
-    s1, s2 = jnp.sqrt(q1 + _TINY), turn * jnp.sqrt(q2 + _TINY)
+    both, apart = jnp.sqrt((1 + turn * c) / 2), jnp.sqrt((1 - turn * c) / 2 + TINY)
+    s1, s2 = jnp.sqrt(q1 + TINY), turn * jnp.sqrt(q2 + TINY)
     bends, at = _bends(kinks, c.dtype), jnp.asarray(kinks, c.dtype)
     crossings = ((at / s1)[:, None] - (at / s2)[None]).ravel() / (2 * apart)
     widest = 2 * apart * jnp.maximum(s1, jnp.abs(s2))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._gaussian_means import mean, pair_mean
+from ._gaussian_means import TINY, mean, pair_mean, plain_pair_mean
 
 Scalar = Float[Array, ""]
 
@@ -39,6 +39,17 @@ def correlation(
     # A value past the end by rounding keeps its slope.
     over = found - jax.lax.stop_gradient(found - jnp.clip(found, -1, 1))
     return jnp.where(c >= 1, at_one, over)
+
+
+def correlation_slope(
+    theory: Any, c: Scalar, q: Scalar, weight_scale: Scalar, bias_scale: Scalar
+) -> Scalar:
+    """C'(c), by Price's theorem."""
+    q = jnp.minimum(q, LARGEST)
+    slopes = plain_pair_mean(jax.grad(theory.activation), q, q, c, kinks=theory.kinks)
+    # As a mean does, which adds to a variance of 0.
+    ratio = (q + TINY) / variance(theory, q, weight_scale, bias_scale)
+    return jnp.square(weight_scale) * slopes * ratio
 
 
 def stretch(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:

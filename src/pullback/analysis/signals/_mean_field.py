@@ -281,7 +281,7 @@ class MeanField(eqx.Module):
            \xi_g = \frac{1}{|\log \chi_1|} $$
         """
         scales = _scales(weight_scale, bias_scale)
-        return DepthScales(*broadcast_over(fixed.depth_scales, self, *scales, in_batches=True))
+        return DepthScales(*broadcast_over(fixed.at_rest, self, *scales, in_batches=True)[2:])
 
     def _at(self, q: Numbers | None, *scales: Array) -> Array:
         if q is None:

@@ -1,0 +1,71 @@
+"""The scales of the weights that a network has now."""
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Float
+
+
+class WeightScales(NamedTuple):
+    """Scales of every layer.
+
+    Attributes:
+        names: where the layers are in the model.
+        weight: sigma_w, the root mean square of the weights times the root of the fan in.
+        bias: sigma_b, the root mean square of the biases; 0 where there are none.
+    """
+
+    names: tuple[str, ...]
+    weight: Float[np.ndarray, " layers"]
+    bias: Float[np.ndarray, " layers"]
+
+
+def weight_scales(model: Any) -> WeightScales:
+    r"""The weight and bias scales that the dense layers and convolutions of a network have.
+
+    $$ \sigma_w = \sqrt{\text{fan in} \cdot \overline{W^2}}, \qquad
+       \sigma_b = \sqrt{\overline{b^2}} $$
+
+    They are what `pullback.nn.gaussian_init` takes and `MeanField` asks for, whatever the law of
+    the weights. Equinox's default is a weight scale of $1 / \sqrt 3$; Glorot's initialisation of
+    square layers is 1, He's $\sqrt 2$.
+
+    Args:
+        model: any PyTree.
+
+    Raises:
+        ValueError: it has no such layer.
+
+    Example:
+        >>> import jax
+        >>> net = eqx.nn.MLP(100, 1, 100, 2, key=jax.random.key(0))
+        >>> print(weight_scales(net).weight[:2].round(2))
+        [0.58 0.58]
+
+    Source: Poole et al., arXiv 1606.05340, section 2.
+    """
+    stops = lambda node: isinstance(node, eqx.nn.Linear | eqx.nn.Conv)
+    found = []
+    for path, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=stops):
+        if stops(node):
+            found += _scales_of(f"model{jax.tree_util.keystr(path)}", node)
+    if not found:
+        raise ValueError("`model` must have an `eqx.nn.Linear` or an `eqx.nn.Conv`; it has none.")
+    names, weight, bias = zip(*found, strict=True)
+    return WeightScales(names, np.asarray(weight), np.asarray(bias))
+
+
+def _scales_of(name: str, layer: Any) -> list[tuple[str, float, float]]:
+    spatial = layer.num_spatial_dims if isinstance(layer, eqx.nn.Conv) else 0
+    weight = np.asarray(layer.weight, float)
+    bias = np.zeros(weight.shape[:1]) if layer.bias is None else np.asarray(layer.bias, float)
+    if weight.ndim == 3 + spatial:  # scanned layers are one, with an axis of them in front
+        parts = [(f"{name}[{at}]", weight[at], bias[at]) for at in range(len(weight))]
+    else:
+        parts = [(name, weight, bias)]
+    root = lambda x: float(np.sqrt(np.mean(np.square(x))))
+    fan_in = math.prod(weight.shape[-1 - spatial :])
+    return [(name, root(w) * math.sqrt(fan_in), root(b)) for name, w, b in parts]
