@@ -128,7 +128,7 @@ class ALI(eqx.Module):
         x: Examples,
         labels: Int[Array, " labels"] | None = None,
         *,
-        cycle_weight: float | int = 0.0,
+        cycle_weight: float | int | Array = 0.0,
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, ""], Float[Array, ""], dict[str, Float[Array, ""]]]:
         r"""The losses of the discriminator and of the generator, by the same draws of both pairs.

@@ -31,7 +31,7 @@ def fit_ali(
     discriminator_optimiser: optax.GradientTransformation,
     steps: int,
     batch_size: int | None = None,
-    cycle_weight: float | int = 0.0,
+    cycle_weight: float | int | Array = 0.0,
     unroll: int = 0,
     log_every: int = 100,
     checkpoint_every: int | None = None,
