@@ -47,7 +47,7 @@ def model(width: int) -> ALI:
     )
 
 
-def weights(width: int) -> dict[str, list[tuple[jax.Array, jax.Array]]]:
+def weights(width: int) -> dict[str, list[Any]]:
     return {
         name: [(layer.weight, layer.bias) for layer in network(name, width).layers]
         for name in SIZES
@@ -101,7 +101,8 @@ def bare(width: int, batch: int) -> Any:
         slope = to_players((one, zero))[0]
         [generator_slope] = to_generator(to_players((zero, one))[1:])
         moves, of_generator = adam.update(generator_slope, of_generator)
-        encoder, decoder = optax.apply_updates(generator, moves)
+        moved: Any = optax.apply_updates(generator, moves)
+        encoder, decoder = moved
         moves, of_discriminator = adam.update(slope, of_discriminator)
         params = {
             "encoder": encoder, "decoder": decoder,
@@ -166,7 +167,6 @@ def in_torch(width: int, batch: int) -> Any:
                 for p, g in zip(params, slope, strict=True):
                     p.grad = g
                 adam.step()
-        return own
 
     return run, losses
 

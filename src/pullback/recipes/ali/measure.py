@@ -85,7 +85,7 @@ def images(config: Images, context: Context, data: Split, seed: int, levels: int
     classes = np.bincount(judge.predict(np.asarray(samples)), minlength=told.shape[1])
     return {
         "accuracy": right(np.argmax(told, axis=1)),
-        "alone": right(np.argmax(eqx.filter_jit(jax.vmap(alone))(x), axis=1)),
+        "alone": right(np.argmax(eqx.filter_jit(eqx.filter_vmap(alone))(x), axis=1)),
         "logistic": right(few.predict(np.asarray(x))),
         "same": right(judge.predict(np.asarray(again))),
         "classes": int(np.sum(classes >= 20)),

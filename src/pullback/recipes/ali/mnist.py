@@ -1,22 +1,38 @@
 """Samples, reconstructions and paths of `ali` on MNIST, of which few images have a label."""
 
+from dataclasses import dataclass
+
 from pullback.data import mnist
+from pullback.recipes._kit.images import in_blocks
 from pullback.recipes.ali import on_images
 from pullback.recipes.ali.models import Images
 from pullback.runs import Claim, Context
 
 
-def run(config: Images, context: Context) -> list[Claim]:
+@dataclass(frozen=True)
+class Config(Images):
+    block: int = 2
+    """Pixels are averaged in blocks of so many on each side."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if 28 % self.block:
+            raise ValueError(f"block must divide 28, got {self.block}")
+
+
+def run(config: Config, context: Context) -> list[Claim]:
     """Train on all images and a few labels."""
-    data = mnist(context.data)
+    data = in_blocks(mnist(context.data), config.block)
     return on_images(config, context, lambda seed: data, "MNIST", levels=255)
 
 
 PRESETS = {
-    "smoke": Images(
+    "smoke": Config(
         seeds=1, labels=20, image_steps=8, image_width=4, image_latent=2, image_batch=10,
-        alone_steps=3,
+        alone_steps=3, block=14,
     ),
-    "desk": Images(seeds=1, image_steps=20_000, image_width=256, image_latent=32),
-    "paper": Images(seeds=3, image_steps=200_000, image_width=512, image_latent=64),
+    "desk": Config(seeds=1, labels=50, image_steps=15_000, image_width=160, image_latent=20),
+    "paper": Config(
+        labels=100, image_steps=200_000, image_width=512, image_latent=64, image_rate=3e-4, block=1
+    ),
 }  # fmt: skip
