@@ -63,8 +63,9 @@ def test_a_step_by_hand():
     for part, rate, which in (
         (lambda m: m.discriminator, 0.3, 0), (lambda m: (m.encoder, m.decoder), 0.1, 1)
     ):  # fmt: skip
-        model_after = ALI(*state.generator, state.discriminator, 1)
-        found = eqx.filter(part(model_after), eqx.is_inexact_array)
+        encoder, decoder = state.generator
+        after = ALI(encoder, decoder, state.discriminator, 1)
+        found = eqx.filter(part(after), eqx.is_inexact_array)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found,
                      moved(part, rate, which))  # fmt: skip
     np.testing.assert_allclose(metrics["discriminator_loss"], losses(model)[0])

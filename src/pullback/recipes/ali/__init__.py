@@ -85,10 +85,11 @@ def _inverse(config: Config, context: Context, keys: jax.Array) -> dict[str, Any
 
 def _lines(config: Config, context: Context, keys: jax.Array, weight: float) -> dict[str, Any]:
     found = models.trained_lines(config, context, keys, _WORLD, weight)
-    slope, scale = (np.asarray(x) for x in (found.decoder.slope, jnp.exp(found.decoder.log_scale)))
+    encoder, decoder = models.lines_of(found)
+    slope, scale = np.asarray(decoder.slope), np.exp(np.asarray(decoder.log_scale))
     return {
         "name": f"cycle weight {weight:g}",
-        "encoder": np.asarray(found.encoder.slope),
+        "encoder": np.asarray(encoder.slope),
         "learned": slope / (slope**2 + scale**2),
         "true": _WORLD[0] / (_WORLD[0] ** 2 + _WORLD[1] ** 2),
     }

@@ -154,7 +154,9 @@ def inverted(config: Config, context: Context, keys: Array) -> tuple[Any, Any]:
         lambda *, key: mlp(inside, out, width, depth, key, normalise=normalise), keys
     )
     step = GANStep(
-        *players(config.rate, config.gan_steps).values(), GANGame(2, non_saturating, "plug_in")
+        adam(config.rate, config.gan_steps),
+        adam(config.rate, config.gan_steps),
+        GANGame(2, non_saturating, "plug_in"),
     )
     generators, _, _ = fit_gan(
         of(2, 2, 3, True), of(2, "scalar", 2, False), lambda key: nine_modes(batch, key), step,
@@ -186,6 +188,14 @@ class Line(AbstractConditional):
         """One draw given one number."""
         noise = jr.normal(key, x.shape, x.dtype)
         return self.slope * x + self.shift + jnp.exp(self.log_scale) * noise
+
+
+def lines_of(model: ALI) -> tuple[Line, Line]:
+    """The encoder and the decoder of a model of lines."""
+    encoder, decoder = model.encoder, model.decoder
+    if not (isinstance(encoder, Line) and isinstance(decoder, Line)):
+        raise TypeError(f"`model` must have two lines, got {type(encoder)} and {type(decoder)}.")
+    return encoder, decoder
 
 
 def quadratic() -> JointDiscriminator:
