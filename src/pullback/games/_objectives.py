@@ -33,8 +33,8 @@ def generator_loss(
     plug-in `non_saturating` is -log D, as practice has them.
 
     The logits are log p / q of a discriminator that was trained by `discriminator_loss`, evaluated
-    at samples and frozen: differentiate by the generator alone. Label smoothing, a hinge, unequal
-    numbers of data and samples make them something else; `ratio_diagnostics` tells.
+    at samples and frozen: differentiate by the generator alone. Label smoothing, a hinge or one mean
+    over data and samples of unequal numbers make them something else; `ratio_diagnostics` tells.
 
     Args:
         log_ratio: the logits at samples, of any shape.
@@ -151,7 +151,8 @@ def discriminator_loss(
 
     Args:
         real: logits of data, of any shape.
-        fake: logits of samples, as many: other numbers shift what is learned by the log of theirs.
+        fake: logits of samples, of any shape too: each side has a mean of its own, so that numbers
+            need not be equal.
         divergence: None: logistic. Else the bound of this one, whose best logits are the same.
 
     Returns:
