@@ -67,6 +67,8 @@ def test_a_path_through_points_meets_them_and_may_stand_still():
     for i, point in enumerate(points):
         np.testing.assert_allclose(path(i / 4), point, rtol=1e-14, atol=1e-14)
     np.testing.assert_allclose(path(0.9), 0.4 * points[3] + 0.6 * points[4], rtol=1e-12)
+    at_the_end = jax.jacfwd(path)(1.0)
+    np.testing.assert_allclose(at_the_end, 4 * (points[4] - points[3]), rtol=1e-12)
     exact = chords(points.reshape(5, 6))
     for method in ("chord", "jvp"):
         found = trajectory_lengths(lambda x: (x,), path, num=13, method=method)
@@ -228,8 +230,11 @@ def test_float32_and_images(x32, key):
 
 
 def test_what_is_not_finite_is_said_and_compiled_it_is_seen():
-    layers = lambda x: (x, x / jnp.where(x[0] > 2, 0.0, 1.0))
+    layers = lambda x: (x, jnp.sqrt(2 - x))
+    infinite = lambda x: (x, jnp.where(x > 2, jnp.inf, x))
     for of in (trajectory_lengths, transitions):
+        with pytest.raises(ValueError, match=r"layer 1 of `layers`"):
+            of(infinite, TURN, num=50)
         with pytest.raises(ValueError, match=r"layer 1 of `layers` \(from 0\) has numbers that"):
             of(layers, TURN, num=50)
         jax.jit(lambda path, of=of: of(layers, path, num=50))(TURN)
