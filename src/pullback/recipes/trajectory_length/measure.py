@@ -28,9 +28,9 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {
 
 
 def _net(
-    width: int, depth: int, activation: Any, scale: float, *, inputs: int, key: jax.Array
+    width: int, depth: int, activation: Any, scale: jax.Array, *, key: jax.Array
 ) -> eqx.nn.MLP:
-    net = eqx.nn.MLP(inputs, "scalar", width, depth, activation, use_bias=False, key=key)
+    net = eqx.nn.MLP(width, "scalar", width, depth, activation, use_bias=False, key=key)
     return gaussian_init(net, weight_scale=scale, key=key)
 
 
@@ -40,7 +40,8 @@ def stretched(
     """Of each activation and scale the lengths and sign changes, `[seed, layer]`, means over nets.
 
     Growth is that of a layer to the next, by the geometric mean over networks, and `theory` what
-    mean-field theory says.
+    mean-field theory says. Lengths are integrals of speeds: in the last layers at the larger scale
+    chords between as many points would be too short.
     """
     found = {}
     for name, (activation, scales) in ACTIVATIONS.items():
@@ -67,9 +68,9 @@ def _stretched(
     lengths, changes = [], []
     for each in jr.split(jr.key(seed), nets):
         net_key, path_key = jr.split(each)
-        net = made(_net, width, depth, activation, scale, inputs=width, key=net_key)
+        net = made(_net, width, depth, activation, jnp.asarray(scale), key=net_key)
         path = circle(*jr.normal(path_key, (2, width)))
-        lengths.append(np.log(trajectory_lengths(net, path, num=points)))
+        lengths.append(np.log(trajectory_lengths(net, path, num=points, method="jvp")))
         changes.append(transitions(net, path, num=points))
     return np.mean(lengths, axis=0), np.mean(changes, axis=0)
 
@@ -86,7 +87,7 @@ def _labelings(
 ) -> list[int]:
     key, x_key, other_key = jr.split(jr.key(seed), 3)
     one, other = (
-        made(_net, width, depth, jax.nn.hard_tanh, scale, inputs=width, key=each)
+        made(_net, width, depth, jax.nn.hard_tanh, jnp.asarray(scale), key=each)
         for each in (key, other_key)
     )
     x = jr.normal(x_key, (inputs, width))
@@ -95,3 +96,8 @@ def _labelings(
         where = lambda net, place=place: net.layers[place].weight
         found.append(dichotomies(one, where, where(other), x, num=points))
     return found
+
+
+def stretch(scale: float) -> float:
+    """By how much a deep layer of hard tanh lengthens a path, in theory."""
+    return float(MeanField(jax.nn.hard_tanh).growth(scale))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
 from pullback.analysis.signals import layer_noise_sensitivity
 from pullback.data import Labelled, Split, standardise
@@ -43,17 +43,19 @@ class Config:
     """A larger one, at which the upper layers are too wild to learn beneath."""
     steps: int = 500
     """Training steps of one layer, on all images."""
-    rate: float = 1e-3
-    """Learning rate, of Adam."""
+    rate: float = 3e-3
+    """Learning rate of it, of Adam: high enough for an upper layer to learn all of the images."""
     noisy_layers: int = 6
     """Hidden layers of the network that is trained whole."""
     noisy_steps: int = 1500
     """Training steps of it."""
+    noisy_rate: float = 1e-3
+    """Learning rate of it, of Adam."""
     batch_size: int = 128
     """Images of such a step."""
     noise: float = 0.5
     """Of a layer's weights, in their standard deviations."""
-    draws: int = 20
+    draws: int = 50
     """Of the noise."""
     penalty: float = 0.01
     """Weight of the penalty on stretched batches."""
@@ -130,22 +132,29 @@ def networks(
     seeds: Sequence[int],
 ) -> eqx.nn.MLP:  # fmt: skip
     """Random networks of no bias, one of each seed, as a stack."""
-    return made_stack(_network, jnp.stack([jr.key(seed) for seed in seeds]), pixels, config.width,
-                      layers, activation, variance)  # fmt: skip
+    scale = jnp.asarray(variance**0.5)
+    return made_stack(_network, keys_of(seeds), pixels, config.width, layers, activation, scale)
+
+
+def keys_of(seeds: Sequence[int]) -> Key[Array, " n"]:
+    """A key of each seed."""
+    return jax.vmap(jr.key)(np.asarray(seeds))
 
 
 def _network(
-    pixels: int, width: int, layers: int, activation: Any, variance: float, *, key: PRNGKeyArray
+    pixels: int, width: int, layers: int, activation: Any, scale: Array, *, key: PRNGKeyArray
 ) -> eqx.nn.MLP:
     net = eqx.nn.MLP(pixels, CLASSES, width, layers, activation, use_bias=False, key=key)
-    return gaussian_init(net, weight_scale=variance**0.5, key=key)
+    return gaussian_init(net, weight_scale=scale, key=key)
 
 
 def one_layer(
     config: Config, context: Context, data: Split, variance: float, seeds: Sequence[int]
 ) -> dict[str, np.ndarray]:
     """Accuracies where one layer is trained and the rest stays random, `[seed, place]`."""
-    start = networks(config, data.train.x.shape[1], config.layers, jax.nn.hard_tanh, variance, seeds)
+    start = networks(
+        config, data.train.x.shape[1], config.layers, jax.nn.hard_tanh, variance, seeds
+    )
     frozen = jax.tree.map(lambda _: False, start)
     found: dict[str, list] = {"train": [], "test": []}
     for place in config.trained:
@@ -153,7 +162,7 @@ def one_layer(
         nets, info = fit(
             start, loss, data.train, optimiser=optax.adam(config.rate), trainable=chosen,
             steps=config.steps, batch_size=len(data.train.y), log_every=config.steps,
-            sequential=True, key=jnp.stack([jr.key(seed) for seed in seeds]),
+            sequential=True, key=keys_of(seeds),
             **context.training(f"layer-{place}-{variance:g}"),
         )  # fmt: skip
         context.log(info.lines(), layer=place, variance=variance)
@@ -171,12 +180,12 @@ def whole(
     start: Any = networks(config, data.train.x.shape[1], layers, jnp.tanh, variance, seeds)
     if penalty:
         each = lambda *, key: tuple(TrajectoryPenalty() for _ in range(layers))
-        start = Penalised(start, made_stack(each, jnp.stack([*map(jr.key, seeds)])))
+        start = Penalised(start, made_stack(each, keys_of(seeds)))
     nets, info = fit(
         start, PenalisedLoss(config.penalty) if penalty else loss, data.train,
-        optimiser=optax.adam(config.rate), steps=config.noisy_steps,
+        optimiser=optax.adam(config.noisy_rate), steps=config.noisy_steps,
         batch_size=config.batch_size, log_every=min(100, config.noisy_steps), sequential=True,
-        key=jnp.stack([jr.key(seed) for seed in seeds]),
+        key=keys_of(seeds),
         **context.training(f"whole-{variance:g}{'-penalised' * penalty}"),
     )  # fmt: skip
     context.log(info.lines(), variance=variance, penalty=penalty)
