@@ -25,7 +25,7 @@ def draw_paths(context: Context, paths: Mapping[str, Found]) -> None:
             linewidth=1.0,
         )  # fmt: skip
     axes[0].set(xlabel="layer", ylabel="length, to the layer before", ylim=(1, None))
-    axes[0].legend(fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(0, 0.78))
+    axes[0].legend(fontsize=8, ncols=2, loc="upper left", bbox_to_anchor=(0, 0.86))
     axes[1].set(xlabel="length of the image of a circle", ylabel="changes of sign, all units")
     context.figure(
         "paths",
@@ -72,15 +72,15 @@ def draw_layers(
             )  # fmt: skip
         for values in row["test"]:
             axes[0].plot(config.trained, values, "o", color=colour, markersize=3.5, alpha=0.6)
-    axes[0].set(xlabel="the layer that is trained", ylabel="accuracy", ylim=(0, 1.02))
+    axes[0].set(xlabel="weights that are trained, from 0", ylabel="accuracy", ylim=(0, 1.02))
     axes[0].legend(fontsize=8)
     for colour, variance in zip(PALETTE, (config.variance, config.penalty_variance), strict=False):
         drop = whole[variance, False]["drop"]
-        layers = np.arange(1, drop.shape[1] + 1)
+        layers = np.arange(drop.shape[1])
         axes[1].plot(layers, drop.mean(axis=0), color=colour, label=f"variance {variance:g}")
         for values in drop:
             axes[1].plot(layers, values, "o", color=colour, markersize=3.5, alpha=0.6)
-    axes[1].set(xlabel="the layer with noise", ylabel="test accuracy lost", ylim=(0, None))
+    axes[1].set(xlabel="weights with noise, from 0", ylabel="test accuracy lost", ylim=(0, None))
     axes[1].legend(fontsize=8)
     context.figure(
         "layers",
@@ -112,7 +112,7 @@ def tell_accuracies(
     whole: Mapping[tuple[float, bool], Found], source: str,
 ) -> None:  # fmt: skip
     """Accuracies of what was trained."""
-    rows = []
+    rows: list[list[Any]] = []
     for variance, row in single.items():
         for place, train, test in zip(config.trained, row["train"].T, row["test"].T, strict=True):
             rows.append([f"layer {place}", variance, float(train.mean()), float(test.mean())])
