@@ -167,11 +167,11 @@ def _claims_of_images(
         ),
         Claim.over_seeds(
             f"When not to: the penalty on stretched batches gains nothing, {source} (test "
-            f"accuracy, with less without, the greater at variances {variances[0]:g} and "
+            f"accuracy, with less without, mean of variances {variances[0]:g} and "
             f"{variances[1]:g})",
-            np.max(gains, axis=0),
+            np.mean(gains, axis=0),
             at_most=0.005,
-            reference="0: none; means " + " and ".join(f"{gain.mean():.3f}" for gain in gains),
+            reference="0: none; " + " and ".join(f"{gain.mean():.3f}" for gain in gains),
         ),
     ]
 
