@@ -33,8 +33,9 @@ def generator_loss(
     plug-in `non_saturating` is -log D, as practice has them.
 
     The logits are log p / q of a discriminator that was trained by `discriminator_loss`, evaluated
-    at samples and frozen: differentiate by the generator alone. Label smoothing, a hinge or one mean
-    over data and samples of unequal numbers make them something else; `ratio_diagnostics` tells.
+    at samples and frozen: differentiate by the generator alone. Label smoothing, a hinge or one
+    mean over data and samples of unequal numbers make them something else; `ratio_diagnostics`
+    tells.
 
     Args:
         log_ratio: the logits at samples, of any shape.
