@@ -1,0 +1,45 @@
+"""The recipe `generator-objectives`: its own arithmetic."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import norm
+
+from pullback.recipes.generator_objectives import models
+
+
+def test_the_density_is_that_of_two_modes():
+    x = np.linspace(-4, 4, 9)
+    want = np.log((norm.pdf(x, -2, 0.5) + norm.pdf(x, 2, 0.5)) / 2)
+    np.testing.assert_allclose(models.log_density(jnp.asarray(x)), want, rtol=1e-10)
+
+
+def test_the_loss_has_the_gradient_of_the_divergence_of_densities():
+    """Of reverse KL: by the mean and the deviation of the Gaussian, on a fine grid."""
+    objective = next(each for each in models.WITH_RATIO if each.name == models.REVERSE)
+    nodes = (np.arange(20_000) + 0.5) / 20_000
+    loss = models.ExactRatioLoss(objective, jnp.asarray(norm.ppf(nodes)))
+    q = models.Gaussian(jnp.asarray(0.7), jnp.asarray(0.9))
+    found = jax.grad(lambda q: loss(q, None, key=jax.random.key(0))[0])(q)
+
+    grid = np.linspace(-8, 8, 40_001)
+
+    def divergence(mean, deviation):
+        log_q = norm.logpdf(grid, mean, deviation)
+        log_p = np.logaddexp(norm.logpdf(grid, -2, 0.5), norm.logpdf(grid, 2, 0.5)) - np.log(2)
+        return np.trapezoid(np.exp(log_q) * (log_q - log_p), grid)
+
+    h = 1e-4
+    want = [
+        (divergence(0.7 + h, 0.9) - divergence(0.7 - h, 0.9)) / (2 * h),
+        (divergence(0.7, 0.9 + h) - divergence(0.7, 0.9 - h)) / (2 * h),
+    ]
+    np.testing.assert_allclose([found.mean, found.deviation], want, rtol=2e-3)
+
+
+def test_one_loss_is_flagged():
+    config = models.Config(steps=2, nodes=20)
+    with jax.numpy_dtype_promotion("standard"):
+        found = models.fit_gaussian(config)
+    names = [each.name for each in models.WITH_RATIO]
+    assert [n for n, flag in zip(names, found["flagged"], strict=True) if flag] == [models.PLUG_IN]
