@@ -89,7 +89,8 @@ def measure(rounds: int) -> dict[str, Any]:
         SPARING: GANStep(adam(), adam(), GANGame(LATENT), unroll=AHEAD),
     }
     _check_same(generator, net, rival, np.asarray(xs[0]))
-    start = (generator, net, adam().init(generator), adam().init(net))
+    state = GANStep(adam(), adam(), GANGame(LATENT)).init(generator, net)
+    start = (generator, net, state.generator_state, state.discriminator_state)
     calls = {BARE: _compiled(_scan(bare_step), start, xs, keys)}
     for name, step in steps.items():
         taken = _scan(lambda state, x, key, step=step: step(state, x, key=key)[0])

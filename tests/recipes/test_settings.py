@@ -14,7 +14,8 @@ EXPERIMENTS = [
 # Those to which 0 says something: all of them, adaptive steps, no noise, no weight.
 MAY_BE_ZERO = {
     "cold_terms", "crop", "delta", "depth", "entropy_weight", "examples", "kappa", "lengths",
-    "noise", "solver_steps", "stays", "table_rows", "terms", "warm_terms", "weight_decay",
+    "noise", "solver_steps", "stays", "table_rows", "terms", "unrolls", "warm_terms",
+    "weight_decay",
 }  # fmt: skip
 
 

@@ -65,10 +65,20 @@ def _radii(steps: int) -> np.ndarray:
     return np.asarray(pairs)
 
 
-def _median(values: np.ndarray) -> dict[str, float | int | None]:
-    """A median over seeds, as a claim keeps it."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"value": float(np.median(values)), "spread": spread, "seeds": len(values)}
+def _of_median(
+    sentence: str, values: np.ndarray, *, at_least: float | int | None = None,
+    at_most: float | int | None = None, reference: str,
+) -> Claim:  # fmt: skip
+    """A claim about the median over the seeds."""
+    return Claim(
+        sentence,
+        value=float(np.median(values)),
+        spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        seeds=len(values),
+        at_least=at_least,
+        at_most=at_most,
+        reference=reference,
+    )
 
 
 def _claims(
@@ -79,21 +89,21 @@ def _claims(
     ring = f"Ring of {MODES}, batch {config.batch}, {config.steps:,} steps"
     prototype = lambda text: f"prototype: {text}; by eye in the paper, which gives no number"
     return [
-        Claim(
+        _of_median(
             f"{ring}: looking {config.unroll} steps ahead covers most modes (modes, median)",
-            **_median(of(ahead)), at_least=6, reference=prototype("7 to 8"),
+            of(ahead), at_least=6, reference=prototype("7 to 8"),
         ),
-        Claim(
+        _of_median(
             f"{ring}: and evenly (divergence of their shares from even ones, nats, median)",
-            **_median(settled(ahead["kl"])), at_most=0.3, reference=prototype("0.08 to 0.13"),
+            settled(ahead["kl"]), at_most=0.3, reference=prototype("0.08 to 0.13"),
         ),
-        Claim(
+        _of_median(
             f"{ring}: a plain GAN sits on a mode, or on none (modes, median)",
-            **_median(of(plain)), at_most=2, reference=prototype("0 to 1"),
+            of(plain), at_most=2, reference=prototype("0 to 1"),
         ),
-        Claim(
+        _of_median(
             f"{ring}: a plain GAN's shares are as uneven as can be (divergence, nats, median)",
-            **_median(settled(plain["kl"])), at_least=1.3,
+            settled(plain["kl"]), at_least=1.3,
             reference="all on one mode: log 8 = 2.08",
         ),
         Claim(
@@ -110,10 +120,10 @@ def _claims(
             reference=f"{radii[0, 1]:.4f} at K = 0, which diverges; {radii[-1, 1]:.4f} at K = "
             f"{_UNROLLS[-1]}",
         ),
-        Claim(
+        _of_median(
             "When not to: with a discriminator of two tanh layers and a quicker generator a plain "
             "GAN covers most modes, and there is nothing to cure (modes, median)",
-            **_median(of(other)), at_least=6,
+            of(other), at_least=6,
             reference="6 in a prototype; the setting of the authors' notebook",
         ),
     ]  # fmt: skip
