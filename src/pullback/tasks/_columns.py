@@ -71,12 +71,7 @@ class ColumnMap(NamedTuple):
         with np.errstate(over="ignore"):
             x = np.where(self.log, np.exp(np.where(self.log, u, 0.0)), u)
         for column, step, origin in zip(x.T, self.step, self.origin, strict=True):
-            if step > 0:
-                places = np.round((column - origin) / step)
-                parts = np.round(1 / step)
-                # 1255 hundredths are 12.55; 1255 times .01 is 12.550000000000002.
-                whole = abs(parts * step - 1) < 1e-9
-                column[:] = origin + (places / parts if whole else places * step)
+            column[:] = on_grid(column, float(step), float(origin))
         return x
 
 
@@ -106,6 +101,17 @@ def fit_columns(
     return ColumnMap(log, repeats.step, repeats.origin, mean, scale, whiten, scores)
 
 
+def on_grid(x: Float[np.ndarray, " n"], step: float, origin: float) -> Float[np.ndarray, " n"]:
+    """Numbers at the nearest place of a grid; as they are where its step is 0."""
+    if step == 0:
+        return x
+    places = np.round((x - origin) / step)
+    parts = np.round(1 / step)
+    # 1255 hundredths are 12.55; 1255 times .01 is 12.550000000000002.
+    whole = abs(parts * step - 1) < 1e-9
+    return origin + (places / parts if whole else places * step)
+
+
 class Repeats(NamedTuple):
     """How far apart the values of columns lie that repeat theirs.
 
@@ -125,10 +131,11 @@ class Repeats(NamedTuple):
     def of(cls, x: Float[np.ndarray, "n d"]) -> "Repeats":
         """Those of rows without holes."""
         found = [_step(column) for column in x.T]
-        step = np.asarray([step or 0.0 for step in found])
-        uneven = np.asarray([step is None for step in found])
+        step = np.asarray([step or 0.0 for step in found], float)
+        uneven = np.asarray([step is None for step in found], bool)
         lowest = x - 0.5 * _width(x, step, uneven)
-        origin = np.asarray([_origin(column, s) for column, s in zip(x.T, step, strict=True)])
+        places = [_origin(column, s) for column, s in zip(x.T, step, strict=True)]
+        origin = np.asarray(places, float)
         return cls(step, origin, uneven, np.all(lowest > 0, axis=0))
 
     def spread(
