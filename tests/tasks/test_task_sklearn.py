@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from pullback.tasks import FlowDensity
+from pullback.tasks import FlowDensity, TableGAN
 
 CORE = (
     "check_estimator_cloneable",
@@ -27,7 +27,7 @@ CORE = (
 )
 
 
-@parametrize_with_checks([FlowDensity()])
+@parametrize_with_checks([FlowDensity(), TableGAN(max_steps=10)])
 @pytest.mark.slow
 def test_all_checks(estimator, check):
     check(estimator)
@@ -35,11 +35,12 @@ def test_all_checks(estimator, check):
 
 def core():
     """The checks that find what breaks most often."""
-    pairs: Any = estimator_checks_generator(FlowDensity())
-    for estimator, check in pairs:
-        name = getattr(check, "func", check).__name__
-        if name in CORE:
-            yield pytest.param(estimator, check, id=name)
+    for task in (FlowDensity(), TableGAN()):
+        pairs: Any = estimator_checks_generator(task)
+        for estimator, check in pairs:
+            name = getattr(check, "func", check).__name__
+            if name in CORE:
+                yield pytest.param(estimator, check, id=f"{type(task).__name__}-{name}")
 
 
 @pytest.mark.parametrize(("estimator", "check"), list(core()))

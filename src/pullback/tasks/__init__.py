@@ -17,6 +17,7 @@ from ._dependence import dependence as dependence
 from ._dynamics import DynamicsModel as DynamicsModel
 from ._dynamics_outputs import simulate_file as simulate_file
 from ._energy_classifier import EnergyClassifier as EnergyClassifier
+from ._gan import TableGAN as TableGAN
 from ._goodness import goodness_of_fit as goodness_of_fit
 from ._load import load as load
 from ._outputs import predict_file as predict_file

@@ -1,7 +1,9 @@
-"""Columns of the user's own beside those that a task writes."""
+"""Columns of the user's own beside those that a task writes, and cells that are empty."""
 
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 
 def beside(given: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,3 +17,13 @@ def beside(given: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]
     """
     own = {f"given_{name}" if name in found else name: cells for name, cells in given.items()}
     return {**own, **found}
+
+
+def or_none(numbers: np.ndarray, known: np.ndarray) -> list[Any]:
+    """Numbers as cells, of which those that are not known are empty.
+
+    Example:
+        >>> or_none(np.array([1.5, np.nan]), np.array([True, False]))
+        [1.5, None]
+    """
+    return [x if k else None for x, k in zip(numbers.tolist(), known.tolist(), strict=True)]

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _flows
+from ._beside import or_none
 from ._columns import ColumnMap, Repeats, describe, fit_columns, with_a_density
 from ._mixture import Kind, choose_kind
 from ._page import Report
@@ -215,6 +216,15 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         check_is_fitted(self)
         shares = np.interp(log_density, self.quantiles_, np.linspace(0, 1, _SHOWN), left=0, right=1)
         return np.where(np.isnan(log_density), np.nan, shares)
+
+    def _predictions(self, values: Float[np.ndarray, "n d"]) -> dict[str, list[Any]]:
+        score = self._log_density(values)
+        whole = ~np.isnan(score)
+        return {
+            "log_density": or_none(score, whole),
+            "share_below": or_none(self.share_below(score), whole),
+            "predicted": or_none(np.where(score < self.offset_, -1, 1), whole),
+        }
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {"quantiles": self.quantiles_, "levels": self.levels_}

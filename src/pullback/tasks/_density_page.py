@@ -1,5 +1,6 @@
 """The page of a density: pairs of columns, scores, and the unlikeliest rows."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def density_page(model: "FlowDensity", X: Any) -> Report:
         parts=[
             Picture(
                 "Rows and draws",
-                _pairs(model, values, draws),
+                pairs(model.columns_, values, draws),
                 f"Rows of the table, and as many drawn of the model{few}. Where the colours part, "
                 "the model is wrong.",
             ),
@@ -84,7 +85,7 @@ def _unlikely(
     blamed = model._gains(values[worst]).argmax(axis=1)
     rows = [
         [
-            *(_plain(column[place]) for column in names.values()),
+            *(plain_cell(column[place]) for column in names.values()),
             float(score[place]),
             model.columns_[blame],
             *values[place].tolist(),
@@ -100,14 +101,16 @@ def _unlikely(
     )
 
 
-def _plain(cell: Any) -> str:
+def plain_cell(cell: Any) -> str:
+    """A cell that names a row, as it stood."""
     cell = cell.item() if isinstance(cell, np.generic) else cell
     # An id that was read as a number is shown as it stood.
     return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
 
 
-def _pairs(model: "FlowDensity", values: np.ndarray, draws: np.ndarray) -> Any:
-    shown = min(len(model.columns_), _PAIRS)
+def pairs(names: Sequence[str], values: np.ndarray, draws: np.ndarray) -> Any:
+    """Rows and draws by pairs of the first columns."""
+    shown = min(len(names), _PAIRS)
     whole = values[~np.isnan(values).any(axis=1)]
     few = np.random.default_rng(0).permutation(len(whole))[:_DOTS]
     with house_style(math=False):
@@ -126,9 +129,9 @@ def _pairs(model: "FlowDensity", values: np.ndarray, draws: np.ndarray) -> Any:
                 ax.set_xlim(*limits[0])
                 ax.set_ylim(*limits[1])
             if i == shown - 1:
-                ax.set_xlabel(model.columns_[j])
+                ax.set_xlabel(names[j])
             if j == 0:
-                ax.set_ylabel(model.columns_[i])
+                ax.set_ylabel(names[i])
         axes[0, 0].legend(fontsize="small", loc="upper right")
     return fig
 

@@ -11,6 +11,7 @@ from ._continual_classifier import ContinualClassifier
 from ._density import FlowDensity
 from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
+from ._gan import TableGAN
 from ._series import SeriesModel
 from ._store import ModelError, read_model
 from ._task import AbstractTask
@@ -27,6 +28,7 @@ _TASKS: dict[str, type[AbstractTask]] = {
         DynamicsModel,
         RowTrust,
         ContinualClassifier,
+        TableGAN,
     )
 }
 

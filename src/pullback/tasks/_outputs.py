@@ -16,8 +16,11 @@ from pullback.data import mixed_chunks
 
 from ._bayes_regressor import BayesianNetRegressor
 from ._beside import beside
+from ._categories import in_codes
 from ._classifier import AbstractClassifier
 from ._density import FlowDensity
+from ._frame import matrix_of
+from ._gan import TableGAN
 from ._series import SeriesModel
 
 Write = Callable[[Mapping[str, Sequence[Any]]], None]
@@ -31,24 +34,15 @@ def score_file(model: Any, file: Path, out: Path) -> int:
         file: a table with the model's columns.
         out: a CSV or Parquet file, or "-", with the columns of the result: the one that names the
             rows, where the table has it; `row`, the line in a CSV file and else the number;
-            `log_density` in nats; `share_below`, of the rows fitted; `predicted`, -1 for an
-            anomaly. A row with a hole in a column of the model has empty cells.
+            `log_density` in nats, or `score` where a model has no density; `share_below`, of the
+            rows fitted; `predicted`, -1 for an anomaly. A row with a hole in a column of the model
+            has empty cells.
 
     Returns:
         How many rows there were.
     """
-    _refuse_another(model, (FlowDensity,), "predict")
-
-    def of_rows(values: np.ndarray) -> dict[str, list[Any]]:
-        score = model._log_density(values)
-        whole = ~np.isnan(score)
-        return {
-            "log_density": _or_none(score, whole),
-            "share_below": _or_none(model.share_below(score), whole),
-            "predicted": _or_none(np.where(score < model.offset_, -1, 1), whole),
-        }
-
-    return _of_file(model, file, out, of_rows)
+    _refuse_another(model, (FlowDensity, TableGAN), "predict")
+    return _of_file(model, file, out, model._predictions)
 
 
 def predict_file(model: Any, file: Path, out: Path, *, level: float | int = 0.9) -> int:
@@ -94,9 +88,11 @@ def _of_file(
 ) -> int:
     """Write what a model says of the rows of a file; how many there were."""
     count, ids = 0, [] if model.id_column_ is None else [model.id_column_]
+    kinds = getattr(model, "kinds_", {})
+    numbers = [name for name in model.columns_ if name not in kinds]
     with table_writer(out) as write:
-        for table in mixed_chunks(file, model.columns_, optional=ids):
-            values = np.stack(table.columns[: len(model.columns_)], axis=1)
+        for table in mixed_chunks(file, numbers, optional=[*kinds, *ids]):
+            values = matrix_of(in_codes(table, model.columns_, kinds), model.columns_)
             named = dict(zip(table.names, table.columns, strict=True))
             count += len(values)
             names = {name: named[name].tolist() for name in ids if name in named}
@@ -115,14 +111,10 @@ def sample_file(model: Any, count: int, out: Path, *, random_state: int = 0) -> 
         out: a CSV or Parquet file, or "-", with the model's columns.
         random_state: seed of the draws.
     """
-    _refuse_another(model, (FlowDensity,), "show")
+    _refuse_another(model, (FlowDensity, TableGAN), "show")
     rows = model.sample(count, random_state=random_state)
     with table_writer(out) as write:
         write({name: rows[:, place].tolist() for place, name in enumerate(model.columns_)})
-
-
-def _or_none(numbers: np.ndarray, known: np.ndarray) -> list[Any]:
-    return [x if k else None for x, k in zip(numbers.tolist(), known.tolist(), strict=True)]
 
 
 @contextmanager

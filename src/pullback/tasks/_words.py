@@ -11,6 +11,14 @@ WORDS = {
     "better.",
     "ECE": "the expected calibration error: how far, in the mean, the probability that was given "
     "is from the share that came true; 0 is calibrated.",
+    "AUROC": "the area under the ROC curve: the chance that a classifier, on rows that it has not "
+    "seen, ranks a sample and a row rightly; 0.5 where it cannot tell them apart, 1 where it "
+    "always can.",
+    "density of samples": "how many rows of the table have a sample within reach of their "
+    "neighbours, in the mean; 1 for samples that lie as rows do, 0 for samples far off.",
+    "coverage of samples": "the share of rows that have a sample within reach of their neighbours.",
+    "Gaussian copula": "columns that hang together as those of a normal distribution do, each with "
+    "the values that it has in the table.",
     "coverage": "the share of true values that lie inside of a band; of a 90 % band it should be "
     "90 %.",
     "conformal": "said of a band whose width is taken from the errors on held-out data, so that it "
