@@ -9,6 +9,7 @@ from pullback.cli._common import BadUsage
 from pullback.cli._fit_classes import fit_classes
 from pullback.cli._fit_density import fit_density
 from pullback.cli._fit_dynamics import fit_dynamics
+from pullback.cli._fit_gan import fit_gan
 from pullback.cli._fit_regression import fit_regression
 from pullback.cli._fit_series import fit_series
 from pullback.cli._fit_tasks import fit_tasks
@@ -16,6 +17,7 @@ from pullback.cli._fit_trust import fit_trust
 
 TASKS = {
     "density": fit_density,
+    "gan": fit_gan,
     "classes": fit_classes,
     "regression": fit_regression,
     "series": fit_series,
