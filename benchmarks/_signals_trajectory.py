@@ -68,14 +68,16 @@ def measure(rounds: int) -> dict[str, Any]:
         BY_HAND: by_hand,
     }
     arrays, static = eqx.partition((net, path), eqx.is_array)
-    calls, memory = {}, {}
+    calls: dict[str, Callable[[], Any]] = {}
+    memory: dict[str, float] = {}
     for name, program in programs.items():
-        compiled = (
+        compiled: Any = (
             jax.jit(lambda arrays, of=program: of(*eqx.combine(arrays, static)))
             .lower(arrays)
             .compile()
         )
-        memory[name] = compiled.memory_analysis().temp_size_in_bytes / 2**20
+        analysis: Any = compiled.memory_analysis()
+        memory[name] = analysis.temp_size_in_bytes / 2**20
         calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(arrays))
     # As a user calls it: the network is traced anew.
     calls[f"{OURS}, not compiled by the caller"] = lambda: jax.block_until_ready(
