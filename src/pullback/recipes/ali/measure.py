@@ -14,23 +14,19 @@ from pullback.analysis.samples import mode_coverage
 from pullback.data import Labelled, Split
 from pullback.games import ALI
 from pullback.recipes._kit.stack import one_by_one
-from pullback.recipes.ali.models import (
-    CENTRES,
-    SPREAD,
-    Images,
-    few_labels,
-    labels_alone,
-    nine_modes,
-    trained_on_images,
-)
+from pullback.recipes.ali import models
+from pullback.recipes.ali.models import CENTRES, SPREAD, Config, Images, nine_modes
 from pullback.runs import Context
 
 POINTS = 4000
+# x = 1.5 z + 0.8 e: the posterior's slope is 0.519.
+WORLD = (1.5, 0.8)
 
 
-def on_the_plane(models: ALI, keys: Array) -> dict[str, Array]:
+def on_the_plane(config: Config, context: Context, keys: Array) -> dict[str, Array]:
     """Modes covered by samples, reconstructions in the mode of their point, latents of data."""
-    return one_by_one(lambda both: _one(*both), (models, keys))
+    trained = models.trained_on_the_plane(config, context, keys)
+    return one_by_one(lambda both: _one(*both), (trained, keys))
 
 
 def _one(model: ALI, key: PRNGKeyArray) -> dict[str, Array]:
@@ -54,7 +50,7 @@ def _mode(x: Float[Array, "n 2"]) -> Array:
     return jnp.argmin(jnp.sum((x[:, None] - jnp.asarray(CENTRES)[None]) ** 2, axis=-1), axis=1)
 
 
-def inverses(both: tuple[Any, Any], keys: Array) -> dict[str, Array]:
+def inverses(config: Config, context: Context, keys: Array) -> dict[str, Array]:
     """Of a GAN and the inverse that was regressed: the same."""
 
     def one(both: tuple[Any, Any], key: PRNGKeyArray) -> dict[str, Array]:
@@ -69,14 +65,24 @@ def inverses(both: tuple[Any, Any], keys: Array) -> dict[str, Array]:
             "deviations": jnp.std(latents, axis=0), "latents": latents,
         }  # fmt: skip
 
+    both = models.inverted(config, context, keys)
     return one_by_one(lambda of: one(*of), (both, keys))
+
+
+def lines(config: Config, context: Context, keys: Array, weight: float) -> dict[str, Any]:
+    """Slopes: of the encoder, of the learned decoder's posterior, and of the world's."""
+    found = models.trained_lines(config, context, keys, WORLD, weight)
+    slope, scale = np.asarray(found.decoder.slope), np.exp(np.asarray(found.decoder.log_scale))
+    posterior = lambda a, s: a / (a**2 + s**2)
+    encoder = np.asarray(found.encoder.slope)
+    return {"encoder": encoder, "learned": posterior(slope, scale), "true": posterior(*WORLD)}
 
 
 def images(config: Images, context: Context, data: Split, seed: int, levels: int) -> dict[str, Any]:
     """A model of images, and what it is beside classifiers that see the labels alone."""
-    labels = few_labels(data.train, config.labels, seed)
-    model = trained_on_images(config, context, data.train, labels, seed, levels)
-    alone = labels_alone(config, data.train, labels, seed, levels)
+    labels = models.few_labels(data.train, config.labels, seed)
+    model = models.trained_on_images(config, context, data.train, labels, seed, levels)
+    alone = models.labels_alone(config, data.train, labels, seed, levels)
     x, train = middle(data.test, levels), np.asarray(middle(data.train, levels))
     told, again, samples, paths, latents = _shown(model, x, jr.key(seed))
     fitted = lambda rows: LogisticRegression(max_iter=2000).fit(train[rows], data.train.y[rows])

@@ -14,11 +14,6 @@ class Config(Images):
     block: int = 2
     """Pixels are averaged in blocks of so many on each side."""
 
-    def __post_init__(self):
-        super().__post_init__()
-        if 28 % self.block:
-            raise ValueError(f"block must divide 28, got {self.block}")
-
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train on all images and a few labels."""

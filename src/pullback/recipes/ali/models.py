@@ -27,7 +27,7 @@ from pullback.games import (
 )
 from pullback.nn import gaussian_init
 from pullback.recipes._kit.checks import check_above_zero
-from pullback.recipes._kit.stack import made_stack
+from pullback.recipes._kit.stack import made, made_stack
 from pullback.runs import Context
 from pullback.train import fit
 
@@ -109,10 +109,7 @@ def adam(rate: float, steps: int) -> optax.GradientTransformation:
 
 def players(rate: float, steps: int) -> dict[str, Any]:
     """One optimiser for each player."""
-    return {
-        "generator_optimiser": adam(rate, steps),
-        "discriminator_optimiser": adam(rate, steps),
-    }
+    return {f"{player}_optimiser": adam(rate, steps) for player in ("generator", "discriminator")}
 
 
 def on_the_plane(width: int, *, key: PRNGKeyArray) -> ALI:
@@ -131,9 +128,8 @@ def on_the_plane(width: int, *, key: PRNGKeyArray) -> ALI:
 def nine_modes(count: int, key: PRNGKeyArray) -> Float[Array, "count 2"]:
     """Points of a mixture of nine normal distributions."""
     mode_key, key = jr.split(key)
-    return jnp.asarray(CENTRES)[jr.randint(mode_key, (count,), 0, 9)] + SPREAD * jr.normal(
-        key, (count, 2)
-    )
+    modes = jr.randint(mode_key, (count,), 0, 9)
+    return jnp.asarray(CENTRES)[modes] + SPREAD * jr.normal(key, (count, 2))
 
 
 def trained_on_the_plane(config: Config, context: Context, keys: Array) -> ALI:
@@ -153,11 +149,8 @@ def inverted(config: Config, context: Context, keys: Array) -> tuple[Any, Any]:
     of = lambda inside, out, depth, normalise: made_stack(
         lambda *, key: mlp(inside, out, width, depth, key, normalise=normalise), keys
     )
-    step = GANStep(
-        adam(config.rate, config.gan_steps),
-        adam(config.rate, config.gan_steps),
-        GANGame(2, non_saturating, "plug_in"),
-    )
+    each = adam(config.rate, config.gan_steps)
+    step = GANStep(each, each, GANGame(2, non_saturating, "plug_in"))
     generators, _, _ = fit_gan(
         of(2, 2, 3, True), of(2, "scalar", 2, False), lambda key: nine_modes(batch, key), step,
         steps=config.gan_steps, log_every=config.gan_steps // 8, sequential=True, key=keys,
@@ -190,28 +183,18 @@ class Line(AbstractConditional):
         return self.slope * x + self.shift + jnp.exp(self.log_scale) * noise
 
 
-def lines_of(model: ALI) -> tuple[Line, Line]:
-    """The encoder and the decoder of a model of lines."""
-    encoder, decoder = model.encoder, model.decoder
-    if not (isinstance(encoder, Line) and isinstance(decoder, Line)):
-        raise TypeError(f"`model` must have two lines, got {type(encoder)} and {type(decoder)}.")
-    return encoder, decoder
-
-
 def quadratic() -> JointDiscriminator:
     """A discriminator that has the best logit of any two lines."""
     features = lambda v: jnp.stack([jnp.ones(()), v[0], v[1], v[0] ** 2, v[0] * v[1], v[1] ** 2])
     linear = eqx.nn.Linear(6, "scalar", use_bias=False, key=jr.key(0))
     linear = eqx.tree_at(lambda at: at.weight, linear, jnp.zeros((1, 6)))
-    nothing = eqx.nn.Identity()
-    return JointDiscriminator(
-        nothing, nothing, eqx.nn.Sequential([eqx.nn.Lambda(features), linear])
-    )
+    head = eqx.nn.Sequential([eqx.nn.Lambda(features), linear])
+    return JointDiscriminator(eqx.nn.Identity(), eqx.nn.Identity(), head)
 
 
 def trained_lines(
     config: Config, context: Context, keys: Array, world: tuple[float, float], cycle_weight: float
-) -> ALI:
+) -> Any:
     """Where x = a z + s e is known, and the decoder is free: from a decoder of slope 0.5."""
     scale, batch = float(np.hypot(*world)), 500
     at = lambda *numbers: Line(*map(jnp.asarray, numbers))
@@ -221,7 +204,6 @@ def trained_lines(
         generator_optimiser=adam(3e-3, config.line_steps),
         discriminator_optimiser=adam(6e-2, config.line_steps),
         cycle_weight=jnp.asarray(cycle_weight),  # so that one program does for all weights
-       
         steps=config.line_steps, log_every=config.line_steps, sequential=True, key=keys,
         **context.training(f"lines-{cycle_weight:g}"),
     )  # fmt: skip
@@ -232,14 +214,10 @@ def of_images(pixels: int, width: int, latent: int, classes: int, *, key: PRNGKe
     """Encoder, decoder and discriminator of flat images, with K + 1 logits."""
     keys = jr.split(key, 5)
     joint = width + width // 2
+    decoder = mlp(latent, pixels, width, 2, keys[1], normalise=True)
     return ALI(
         GaussianConditional(mlp(pixels, 2 * latent, width, 2, keys[0], normalise=True)),
-        Deterministic(
-            eqx.nn.Sequential([
-                mlp(latent, pixels, width, 2, keys[1], normalise=True),
-                eqx.nn.Lambda(jax.nn.sigmoid),
-            ])
-        ),
+        Deterministic(eqx.nn.Sequential([decoder, eqx.nn.Lambda(jax.nn.sigmoid)])),
         JointDiscriminator(
             reader(pixels, width, keys[2]),
             mlp(latent, width // 2, width // 2, 1, keys[3]),
@@ -293,12 +271,9 @@ def trained_on_images(
 ) -> ALI:
     """A model of images and of their classes."""
     pixels, classes = images.x[0].size, int(images.y.max()) + 1
-    key = jr.key(seed)
-    model = made_stack(
-        of_images, key[None], pixels, config.image_width, config.image_latent, classes
-    )
+    key, sizes = jr.key(seed), (config.image_width, config.image_latent)
     model, _ = fit_ali(
-        jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, model),
+        made(of_images, pixels, *sizes, classes, key=key),
         batches(images, labels, config.image_batch, levels), steps=config.image_steps,
         log_every=config.image_steps // 8, key=key,
         **players(config.image_rate, config.image_steps), **context.training(f"images-{seed}"),
@@ -311,8 +286,7 @@ def labels_alone(
 ) -> Any:
     """The network that reads classes, trained on those images alone that have a label."""
     pixels, classes = images.x[0].size, int(images.y.max()) + 1
-    key = jr.key(seed)
-    width = config.image_width
+    key, width = jr.key(seed), config.image_width
     net = eqx.nn.Sequential([
         reader(pixels, width, jr.fold_in(key, 1)), head(width, classes, width, jr.fold_in(key, 2)),
     ])  # fmt: skip

@@ -1,7 +1,6 @@
 """The pictures of the recipe `ali`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,12 +16,11 @@ def draw_plane(context: Context, found: Mapping[str, np.ndarray]) -> None:
     fig, axes = figure(1, 4, width=12.4, height=3.3)
     first = {name: values[0] for name, values in found.items()}
     mode = np.argmin(((first["x"][:, None] - CENTRES) ** 2).sum(axis=-1), axis=1)
-    for ax, name, title in zip(
-        axes,
-        ("x", "samples", "reconstructions", "latents"),
-        ("data", "samples", "reconstructions", "posterior draws"),
-        strict=True,
-    ):
+    titles = {
+        "x": "data", "samples": "samples", "reconstructions": "reconstructions",
+        "latents": "posterior draws",
+    }  # fmt: skip
+    for ax, (name, title) in zip(axes, titles.items(), strict=True):
         points = first[name][:_SHOWN]
         of_data = name != "samples"
         colours = [PALETTE[m % len(PALETTE)] for m in mode[:_SHOWN]] if of_data else "0.4"
@@ -47,9 +45,8 @@ def draw_deviations(
     """Latents of data: by the encoder, and by an inverse that was regressed."""
     fig, axes = figure(1, 2, width=7.4, height=3.3, sharey=True)
     at = np.linspace(-4, 4, 200)
-    for ax, rows, title in zip(
-        axes, (found, other), ("ALI's encoder", "regressed inverse of a GAN"), strict=True
-    ):
+    of = {"ALI's encoder": found, "regressed inverse of a GAN": other}
+    for ax, (title, rows) in zip(axes, of.items(), strict=True):
         for number, latents in enumerate(rows["latents"]):
             ax.hist(
                 latents.ravel(), bins=np.linspace(-4, 4, 60), density=True, histtype="step",
@@ -62,28 +59,6 @@ def draw_deviations(
         "latents",
         fig,
         "Latents of data, both columns, a colour a seed, beside the prior (dashed).",
-    )
-
-
-def draw_lines(context: Context, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Slopes of the encoder and of the posterior, with and without a cycle."""
-    fig, ax = figure(width=5.4, height=3.4)
-    for place, row in enumerate(rows):
-        ax.plot(row["learned"], row["encoder"], "o", color=PALETTE[place], label=row["name"])
-    [true] = {row["true"] for row in rows}
-    ax.plot([0, 0.8], [0, 0.8], color="0.7", linewidth=1)
-    ax.axvline(true, color="0.4", linestyle="--", label="of the world that made the data")
-    ax.set(
-        xlabel="slope of the learned decoder's posterior", ylabel="slope of the encoder",
-        xlim=(0, 0.8), ylim=(0, 0.8), aspect="equal",
-    )  # fmt: skip
-    ax.legend(fontsize=8)
-    context.figure(
-        "lines",
-        fig,
-        "x = a z + noise with a decoder that is free. On the line the encoder is the posterior of "
-        "the decoder that was learned, and the joints are one; which decoder that is, the game "
-        "does not say.",
     )
 
 
