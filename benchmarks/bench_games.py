@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+import _games_ali
 import _games_gan
 from _harness import machine, splice, write_results
 
-PARTS = {"gan": _games_gan}
+PARTS = {"ali": _games_ali, "gan": _games_gan}
 
 
 def main() -> None:
