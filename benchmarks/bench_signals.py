@@ -8,10 +8,11 @@ Each part has a file of its own, measured in one process.
 import argparse
 from typing import Any
 
+import _signals_meanfield
 import _signals_trajectory
 from _harness import machine, splice, write_results
 
-PARTS = {"trajectory": _signals_trajectory}
+PARTS = {"meanfield": _signals_meanfield, "trajectory": _signals_trajectory}
 
 
 def main() -> None:
