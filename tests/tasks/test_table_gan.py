@@ -1,12 +1,14 @@
 """New rows of a table: values that can be, a report that tells, scores of planted rows."""
 
+from html import escape
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from pullback.analysis.samples import _two_sample_auroc
-from pullback.tasks import TableGAN, _gan, _gan_report, load
+from pullback.tasks import TableGAN, _gan, _gan_report, load, write_report
 from pullback.tasks._gan_report import COPULA, OURS, REAL, checks, is_lost
 
 
@@ -186,6 +188,30 @@ def test_a_generator_whose_samples_are_all_alike_is_told(monkeypatch):
     assert commands[0] == "pullback fit gan FILE --max-steps 0 --out copula"
     assert commands[1].startswith("pullback fit density")
     assert abs(model.report_[REAL]["auroc"] - 0.5) < 4 * model.report_[REAL]["standard_error"]
+
+
+def test_the_page_names_the_planted_row_and_says_whether_to_believe(tmp_path):
+    table = mixed(80).assign(patient_id=[f"p{k}" for k in range(80)])
+    table["<b>"] = np.random.RandomState(1).normal(size=80)
+    table.loc[33, "<b>"] = 30.0
+    table.loc[5, "a"] = np.nan
+    model = TableGAN(random_state=0).fit(table)
+    text = write_report(model, table, tmp_path).read_text()
+    assert "<title>the DataFrame: a GAN</title>" in text
+    assert "<b>" not in text
+    usual = text[text.index("The least usual rows") :]
+    assert usual.index("p33") < usual.index("</tr>", usual.index("<tbody>"))
+    assert "p5<" not in usual
+    for sentence in model.notes_:
+        assert escape(sentence) in text
+    for name in ("this model", "Gaussian copula", "as good as it gets", "green", "AUROC"):
+        assert name in text
+    numbers = table[["a"]].dropna()
+    assert write_report(TableGAN(random_state=0).fit(numbers), numbers, tmp_path).is_file()
+    kinds = table[["kind"]]
+    assert write_report(TableGAN(random_state=0).fit(kinds), kinds, tmp_path).is_file()
+    array = np.random.default_rng(0).normal(size=(30, 2))
+    assert write_report(TableGAN(random_state=0).fit(array), array, tmp_path).is_file()
 
 
 def report(**ours):
