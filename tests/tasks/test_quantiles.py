@@ -70,6 +70,21 @@ def test_scores_go_on_beyond_what_was_seen():
     assert found.from_scores(np.asarray([[20.0]])) == x.max()
 
 
+def test_a_value_far_beyond_most_is_far_though_it_was_seen():
+    x = np.random.default_rng(0).normal(size=(200, 1))
+    plain = fit_quantiles(x)
+    np.testing.assert_allclose(plain.how_far(x), plain.to_scores(x), atol=0.8)
+    inner = np.abs(x) < 1.5
+    np.testing.assert_array_equal(plain.how_far(x)[inner], plain.to_scores(x)[inner])
+    x[7], x[9] = 40.0, -40.0
+    found = fit_quantiles(x)
+    assert found.to_scores(x[[7, 9]])[:, 0] == pytest.approx([2.81, -2.81], abs=0.01)
+    assert found.how_far(x[[7]]) > 8
+    assert found.how_far(x[[9]]) < -8
+    order = np.argsort(x[:, 0])
+    assert (np.diff(found.how_far(x)[order, 0]) >= 0).all()
+
+
 def test_of_many_rows_some_quantiles_are_kept(monkeypatch):
     monkeypatch.setattr(_quantiles, "_LEVELS", 100)
     x = np.random.default_rng(0).normal(size=(1000, 1))

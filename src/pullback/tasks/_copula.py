@@ -60,19 +60,27 @@ class Copula(NamedTuple):
         return np.concatenate([numbers, *(kind[:, None].astype(float) for kind in kinds)], axis=1)
 
     def features(
-        self, x: Float[np.ndarray, "n d"], generator: np.random.RandomState | None = None
+        self,
+        x: Float[np.ndarray, "n d"],
+        generator: np.random.RandomState | None = None,
+        *,
+        far: bool = False,
     ) -> Float[np.ndarray, "n f"]:
         """Normal scores and then a column for each kind, 1 in that of the row's and else 0.
 
         Args:
             x: rows without holes; a code that is none has 0 in all.
             generator: as for `Quantiles.to_scores`.
+            far: by `Quantiles.how_far`.
         """
         kinds = [
             column[:, None] == np.arange(count)
             for column, count in zip(x.T[self.whole :], self.counts, strict=True)
         ]
-        scores = self.numbers.to_scores(x[:, : self.whole], generator)
+        numbers = x[:, : self.whole]
+        scores = (
+            self.numbers.how_far(numbers) if far else self.numbers.to_scores(numbers, generator)
+        )
         return np.concatenate([scores, *kinds], axis=1)
 
     def whiten(self, scores: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "n w"]:

@@ -229,7 +229,7 @@ class TableGAN(OutlierMixin, AbstractTask):
     def _white(
         self, values: Float[np.ndarray, "n d"], generator: np.random.RandomState | None = None
     ) -> Float[np.ndarray, "n f"]:
-        found = self.copula_.features(values, generator)
+        found = self.copula_.features(values, generator, far=generator is None)
         whole = self.copula_.whole
         white = self.copula_.whiten(found[:, :whole])
         return np.concatenate([white, found[:, whole:]], axis=1)

@@ -10,6 +10,7 @@ from pullback._location_scale import location_and_scale
 
 from ._columns import Repeats, on_grid
 
+_OUTER = 0.025  # share of values at either end whose distance counts
 _LEVELS = 4096  # quantiles of a column that are kept, at most
 
 
@@ -53,6 +54,24 @@ class Quantiles(NamedTuple):
             beyond = column - np.clip(column, levels[0], levels[-1])
             columns.append(t + beyond / scale)
         return np.stack(columns, axis=1) if columns else x
+
+    def how_far(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        """Scores by which a value far beyond most is far, whether or not it was seen.
+
+        Ranks know no distances: of the greatest value seen they say that it is that and no more.
+        """
+        t, count = self.to_scores(x), self.levels.shape[1]
+        outer = max(1, round(_OUTER * count))
+        places = [min(outer, count - 1), max(count - 1 - outer, 0)]
+        ends, columns = self.levels[:, places].T, []
+        edges = self.to_scores(ends)
+        for j, column in enumerate(x.T):
+            low, high = ends[:, j]
+            above = edges[1, j] + (column - high) / self.scale[j]
+            below = edges[0, j] + (column - low) / self.scale[j]
+            rank = np.where(column > high, np.maximum(t[:, j], above), t[:, j])
+            columns.append(np.where(column < low, np.minimum(rank, below), rank))
+        return np.stack(columns, axis=1) if columns else t
 
     def from_scores(self, t: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         """x of scores, each a value that can be."""
