@@ -18,6 +18,7 @@ def test_scores_of_rows_are_normal_and_lead_back():
     x = np.random.default_rng(0).lognormal(size=(300, 2))
     found = fit_quantiles(x)
     t = found.to_scores(x)
+    np.testing.assert_array_equal(found.to_scores(x, np.random.RandomState(0)), t)  # none repeats
     assert kstest(t[:, 0], norm.cdf).pvalue > 0.99
     np.testing.assert_allclose(found.from_scores(t), x, rtol=1e-9)
     between = np.quantile(x, [[0.111, 0.5], [0.313, 0.787]], axis=0)[..., 0].T

@@ -64,7 +64,7 @@ class Start(NamedTuple):
         low, high, middles = [], [], []
         for order, edges in zip(copula.order, copula.edges, strict=True):
             rank = np.argsort(order)
-            # What is infinite has no gradient that is a number.
+            # Training stops where an array of its state is infinite.
             bounded = np.clip(edges, -_END, _END)
             ends = bounded[:-1][rank], bounded[1:][rank]
             empty = ends[1] <= ends[0]
