@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import erf
+from scipy.stats import norm
 
 from pullback.analysis.signals import MeanField, critical_weight_scale, phase
 
@@ -144,6 +145,21 @@ def test_kinks_that_are_found_given_and_missing():
     second = gaussian_mean(lambda u: np.where(u < 0, np.exp(2 * np.minimum(u, 0)), 0), 2.0)
     np.testing.assert_allclose(smooth.chi(1.0, order=2, q=2.0), second, atol=1e-5)
     assert MeanField(jnp.tanh, kinks=()).kinks == ()
+
+
+def test_the_correlation_of_a_hard_tanh_whose_kinks_cross():
+    # The mean over the second given the first is known; the first is summed over.
+    found = MeanField(jax.nn.hard_tanh)
+    z, step = np.linspace(-9, 9, 200_001, retstep=True)
+    weights = np.exp(-(z**2) / 2) * step / np.sqrt(2 * np.pi)
+    for q, c in ((1.0, 0.5), (12.0, 0.9), (12.0, -0.7), (5.0, 0.999)):
+        mean, spread = np.sqrt(q) * c * z, np.sqrt(q * (1 - c**2))
+        low, high = (-1 - mean) / spread, (1 - mean) / spread
+        inside = mean * (norm.cdf(high) - norm.cdf(low))
+        inside += spread * (norm.pdf(low) - norm.pdf(high)) + norm.sf(high) - norm.cdf(low)
+        first = np.clip(np.sqrt(q) * z, -1, 1)
+        want = np.sum(weights * first * inside) / np.sum(weights * first**2)
+        np.testing.assert_allclose(found.correlation_map(c, 1.0, q=q), want, atol=1e-8)
 
 
 def test_a_steep_activation_at_a_large_weight_scale():
