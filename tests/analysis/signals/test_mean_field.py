@@ -145,6 +145,7 @@ def test_kinks_that_are_found_given_and_missing():
     second = gaussian_mean(lambda u: np.where(u < 0, np.exp(2 * np.minimum(u, 0)), 0), 2.0)
     np.testing.assert_allclose(smooth.chi(1.0, order=2, q=2.0), second, atol=1e-5)
     assert MeanField(jnp.tanh, kinks=()).kinks == ()
+    np.testing.assert_allclose(MeanField(lambda x: jnp.abs(x - 0.3217)).kinks, 0.3217, atol=1e-9)
 
 
 def test_the_correlation_of_a_hard_tanh_whose_kinks_cross():
@@ -159,7 +160,7 @@ def test_the_correlation_of_a_hard_tanh_whose_kinks_cross():
         inside += spread * (norm.pdf(low) - norm.pdf(high)) + norm.sf(high) - norm.cdf(low)
         first = np.clip(np.sqrt(q) * z, -1, 1)
         want = np.sum(weights * first * inside) / np.sum(weights * first**2)
-        np.testing.assert_allclose(found.correlation_map(c, 1.0, q=q), want, atol=1e-8)
+        np.testing.assert_allclose(found.correlation_map(c, 1.0, q=q), want, atol=1e-9)
 
 
 def test_a_steep_activation_at_a_large_weight_scale():
