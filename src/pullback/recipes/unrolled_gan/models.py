@@ -35,10 +35,12 @@ class Config:
     """Points of a batch, and samples."""
     unroll: int = 10
     """How many steps of the discriminator are looked ahead."""
-    rate: float = 1e-4
-    """Learning rate of both players, by Adam."""
+    rate: float = 2e-4
+    """Learning rate of both players, by Adam. At half of it some seeds are on their way still after
+    8,000 steps."""
     quick: float = 1e-3
-    """Learning rate of the generator in the setting where nothing is to be cured."""
+    """Learning rate of the generator in the setting where nothing is to be cured, of whose
+    discriminator it is a tenth."""
     plain_batch: int = 256
     """Points of a batch there."""
     looks: int = 20
@@ -95,7 +97,7 @@ def collapsing(config: Config) -> Setting:
 def harmless(config: Config) -> Setting:
     """One of two hidden layers, and a generator that is ten times as quick."""
     ring = Ring(1.0, 0.01)
-    return Setting(ring, 1.4, 2, jnp.tanh, 1.0, config.quick, config.rate, config.plain_batch)
+    return Setting(ring, 1.4, 2, jnp.tanh, 1.0, config.quick, config.quick / 10, config.plain_batch)
 
 
 class Scaled(eqx.Module):
