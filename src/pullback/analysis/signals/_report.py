@@ -133,7 +133,7 @@ def signal_report(
     Args:
         model: an `eqx.nn.MLP`, or an `eqx.nn.Sequential` of `eqx.nn.Linear`, `eqx.nn.Conv` and
             `eqx.nn.Lambda`, with one activation throughout; `jnp.ravel` may stand between layers.
-        x: two inputs or more, as the network is given them in training.
+        x: two inputs or more, as the network is given them in training; of more than 512 the first.
         key: for the directions of the short steps.
 
     Returns:

@@ -162,7 +162,7 @@ def _claims_of_images(
             f"what is frozen above is too wild (test accuracy, {source}, layer {last} less "
             f"{first})",
             -gap[config.chaotic],
-            at_least=0.1,
+            at_least=0.2,
             reference=f"{-gap[config.variance].mean():.2f}: at variance {config.variance:g}",
         ),
         Claim.over_seeds(
