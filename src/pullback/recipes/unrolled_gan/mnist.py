@@ -194,7 +194,8 @@ def _show(context: Context, found: Mapping[int, Mapping[str, np.ndarray]]) -> No
     for row, (k, way) in zip(axes, found.items(), strict=True):
         images = way["samples"][0].reshape(-1, CHANNELS, SIDE, SIDE)
         image_sheet(row[0], np.moveaxis(images, 1, -1)[None], title=f"K = {k}")
-        row[1].bar(range(len(way["modes"])), way["modes"], color=PALETTE[0])
+        names = [str(seed) for seed in range(len(way["modes"]))]
+        row[1].bar(names, way["modes"], color=PALETTE[0])
         row[1].set(ylabel="kinds", ylim=(0, 1000), xlabel="seed")
     context.figure(
         "samples",
