@@ -20,6 +20,27 @@ def test_of_a_linear_generator_it_is_least_squares(key):
         np.testing.assert_allclose(found.latents, want.T, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1e-8, 1e-3, 0.1, 1.0, 1e4, 1e8])
+def test_of_what_it_can_make_nothing_is_left_over_at_any_scale(scale, x32, key):
+    rng = np.random.default_rng(0)
+    matrix = jnp.asarray(scale * rng.normal(size=(5, 2)), jnp.float32)
+    targets = jnp.asarray(rng.normal(size=(6, 2)), jnp.float32) @ matrix.T
+    found = latent_recovery(lambda z: matrix @ z, targets, 2, key=key)
+    assert float(jnp.max(found.errors / scale**2)) < 1e-9
+
+
+def test_nor_at_any_scale_of_the_input_nor_far_from_zero(x32, key):
+    rng = np.random.default_rng(0)
+    matrix = jnp.asarray(0.03 * rng.normal(size=(5, 2)), jnp.float32)
+    targets = 0.5 + jnp.asarray(rng.normal(size=(6, 2)), jnp.float32) @ matrix.T
+    for size in (1e-5, 1e5):
+        found = latent_recovery(
+            lambda z, size=size: 0.5 + matrix @ (z / size),
+            targets, lambda key, size=size: size * jr.normal(key, (2,)), key=key,
+        )  # fmt: skip
+        assert float(jnp.max(found.errors / 0.03**2)) < 1e-9
+
+
 def test_restarts_leave_poor_minima(key):
     """Of a curve with two branches each start comes to its own."""
     branches = lambda z: jnp.stack([jnp.where(z[0] > 0, 2.0, -1.0), z[0] ** 2])

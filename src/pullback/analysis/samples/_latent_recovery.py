@@ -15,6 +15,8 @@ from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.analysis._chunks import over_chunks
 
+_DRAWS = 64  # for the units
+
 
 class LatentRecovery(NamedTuple):
     """What was found for each target.
@@ -43,8 +45,10 @@ def latent_recovery(
 
     $$ \min_z \; \frac1d \| G(z) - x \|^2 $$
 
-    by BFGS from several draws of z, of which the best counts. It does not say that samples of the
-    row are likely: a generator that passes near by on its way between two modes recovers it too.
+    by BFGS from several draws of z, of which the best counts. It works in units of the spread of
+    draws and of what the generator makes of them, whatever their scales. It does not say that
+    samples of the row are likely: a generator that passes near by on its way between two modes
+    recovers it too.
 
     Args:
         generator: from an input to one sample.
@@ -87,6 +91,7 @@ def latent_recovery(
             "finite."
         )
     draw = latent if callable(latent) else lambda key: jr.normal(key, (latent,), targets.dtype)
+    key, key_of_units = jr.split(key)
     keys = jr.split(key, (len(targets), restarts))
     starts = jax.vmap(jax.vmap(draw))(keys)
     made = jax.eval_shape(generator, jax.ShapeDtypeStruct(starts.shape[2:], starts.dtype))
@@ -95,24 +100,45 @@ def latent_recovery(
             f"`targets` must be rows of the shape that `generator` makes, {made.shape}; got "
             f"{targets.shape[1:]}."
         )
+    drawn = jax.vmap(draw)(jr.split(key_of_units, _DRAWS))
+    units = _spread(drawn), _spread(jax.vmap(generator)(drawn))
     return over_chunks(
-        _recover(max_steps), generator, data=(targets, starts), batch_size=batch_size,
+        _recover(max_steps), generator, units, data=(targets, starts), batch_size=batch_size,
         progress=progress, what="recovers",
     )  # fmt: skip
 
 
+def _spread(rows: Array) -> Float[Array, ""]:
+    """Of numbers about their column's mean; 1 where there is none to go by."""
+    flat = np.asarray(rows, np.float64).reshape(len(rows), -1)
+    flat = flat[np.isfinite(flat).all(axis=1)]
+    found = np.sqrt(np.mean(np.var(flat, axis=0))) if len(flat) else 0.0
+    limits = jnp.finfo(rows.dtype)
+    usual = float(limits.tiny) <= found <= float(limits.max)
+    return jnp.asarray(found if usual else 1.0, rows.dtype)
+
+
 def _recover(max_steps: int) -> Callable[..., LatentRecovery]:
-    def recover(generator: Any, targets: Array, starts: Array) -> LatentRecovery:
+    def recover(
+        generator: Any, units: tuple[Array, Array], targets: Array, starts: Array
+    ) -> LatentRecovery:
+        of_latent, of_sample = units
         tolerance = float(np.sqrt(jnp.finfo(starts.dtype).eps))
         solver = optx.BFGS(tolerance, tolerance)
 
-        def error(z: Array, target: Array) -> Array:
-            return jnp.mean(jnp.square(generator(z) - target))
+        def off(z: Array, target: Array) -> Array:
+            return generator(z) - target
+
+        def error(u: Array, target: Array) -> Array:
+            return jnp.mean(jnp.square(off(u * of_latent, target) / of_sample))
 
         def from_one(target: Array, start: Array) -> tuple[Array, Array]:
-            found = optx.minimise(error, solver, start, target, max_steps=max_steps, throw=False)
-            left = error(found.value, target)
-            return jnp.where(jnp.isfinite(left), left, jnp.inf), found.value
+            found = optx.minimise(
+                error, solver, start / of_latent, target, max_steps=max_steps, throw=False
+            )
+            z = found.value * of_latent
+            left = jnp.mean(jnp.square(off(z, target)))
+            return jnp.where(jnp.isfinite(left), left, jnp.inf), z
 
         def one(target: Array, starts: Array) -> LatentRecovery:
             errors, latents = jax.vmap(lambda start: from_one(target, start))(starts)
