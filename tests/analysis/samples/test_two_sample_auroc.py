@@ -36,6 +36,27 @@ def test_samples_that_are_all_alike_are_told():
     assert two_sample_auroc(rows(0), fake, key=jax.random.key(0)).auroc > 0.95
 
 
+@pytest.mark.parametrize("move", [lambda x: 1.7e9 + x, lambda x: 1e-50 * x, lambda x: 1e40 * x])
+def test_neither_origin_nor_scale_counts(move, monkeypatch):
+    monkeypatch.setattr(_two_sample_auroc, "_TREES", 10)
+    real, fake = rows(0, 40, 2), rows(1, 40, 2) + 20
+    assert two_sample_auroc(move(real), move(fake), key=jax.random.key(0)) == (1, 0)
+
+
+def test_any_growing_function_of_a_column_gives_the_same_area(monkeypatch):
+    """One great number does not make the others equal."""
+    monkeypatch.setattr(_two_sample_auroc, "_TREES", 10)
+    real, fake = rows(0, 40, 2), rows(1, 40, 2) + 0.5
+    curved = [np.stack([np.sinh(20 * x[:, 0]), 3 * x[:, 1]], axis=1) for x in (real, fake)]
+    key = jax.random.key(0)
+    assert two_sample_auroc(real, fake, key=key) == two_sample_auroc(*curved, key=key)
+
+
+def test_samples_that_repeat_the_data_are_far_below_chance(monkeypatch):
+    monkeypatch.setattr(_two_sample_auroc, "_TREES", 20)
+    assert two_sample_auroc(rows(0, 60), rows(0, 60), key=jax.random.key(0)).auroc < 0.3
+
+
 def test_the_standard_error_is_no_smaller_than_the_spread_over_draws(monkeypatch):
     monkeypatch.setattr(_two_sample_auroc, "_TREES", 20)
     found = np.asarray(
