@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -36,6 +37,60 @@ def test_float32_stays(x32):
     assert found.kl.dtype == found.share.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("dtype", [int, np.uint8, np.int16])
+def test_whole_numbers_do_not_wrap_around(dtype, x32):
+    most = min(np.iinfo(dtype).max, 60000)
+    samples = np.asarray([[most], [0], [0]], dtype)
+    centres = np.asarray([[0], [1]], dtype)
+    for run in (lambda f: f, jax.jit):
+        found = run(lambda x: mode_coverage(x, centres, radius=0.5))(samples)
+        assert found.counts.tolist() == [2, 0]
+        assert found.share.dtype == jnp.float32
+    wide = mode_coverage(np.asarray([[16]], np.uint8), np.asarray([[0]], np.uint8), radius=1)
+    assert wide.counts.tolist() == [0]
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-25, 1.0, 1e30, 1e290])
+@pytest.mark.parametrize("origin", [0.0, 1e9])
+def test_neither_scale_nor_origin_counts_in_double_precision(scale, origin, x32):
+    rows = lambda *numbers: scale * (origin + np.asarray(numbers, float)[:, None])
+    found = mode_coverage(rows(0, 10, 20, 60, 10.25), rows(0, 10), radius=0.75 * scale)
+    assert found.counts.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-19, 1e30])
+def test_within_a_program_scale_does_not_count_either(scale, x32):
+    count = lambda x: mode_coverage(x, np.asarray([[0.0], [scale]]), radius=0.25 * scale).counts
+    samples = jnp.asarray([[0.1], [1.2], [0.9], [0.5]], jnp.float32) * jnp.float32(scale)
+    assert jax.jit(count)(samples).tolist() == [1, 2]
+    with pytest.raises(ValueError, match=r"`radius` must be 1.17549.* or more in float32"):
+        jax.jit(lambda x: mode_coverage(x, x, radius=1e-50))(samples)
+
+
+def test_a_least_share_is_met_by_just_so_many():
+    for count in range(1, 101):
+        samples = np.repeat([[0.0], [9.0]], [count, 100 - count], axis=0)
+        found = mode_coverage(samples, np.zeros((1, 1)), radius=1, least_share=count / 100)
+        assert found.covered == 1
+        if count < 100:
+            more = mode_coverage(samples, np.zeros((1, 1)), radius=1, least_share=(count + 1) / 100)
+            assert more.covered == 0
+
+
+def test_half_precision_counts_in_single(x32):
+    samples = jnp.zeros((5000, 1), jnp.float16)
+    found = jax.jit(lambda x: mode_coverage(x, np.zeros((1, 1), np.float16), radius=1))(samples)
+    assert (found.counts.tolist(), found.share) == ([5000], 1)
+
+
+def test_what_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match="`samples` must be real numbers, got <U1"):
+        mode_coverage(np.asarray([["a", "b"]]), CENTRES, radius=1)
+    with pytest.raises(TypeError, match="`centres` must be real numbers, got complex128"):
+        mode_coverage(CENTRES, CENTRES + 0j, radius=1)
+
+
 @pytest.mark.parametrize(
     ("samples", "settings", "message"),
     [
@@ -46,6 +101,7 @@ def test_float32_stays(x32):
         (np.asarray([[0, 0], [np.nan, 1]]), {}, "`samples` must be finite, and row 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(samples, settings, message):
+def test_what_does_not_fit_is_refused(samples, settings, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         mode_coverage(samples, CENTRES, **({"radius": 1} | settings))

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from pullback._floating import at_least_float32
 
 
 class ModeCoverage(NamedTuple):
@@ -26,8 +28,8 @@ class ModeCoverage(NamedTuple):
 
 
 def mode_coverage(
-    samples: Float[Array | np.ndarray, "n d"],
-    centres: Float[Array | np.ndarray, "m d"],
+    samples: Num[Array | np.ndarray, "n d"],
+    centres: Num[Array | np.ndarray, "m d"],
     *,
     radius: float | int,
     least_share: float | int = 0.01,
@@ -47,11 +49,13 @@ def mode_coverage(
         least_share: of all samples, what a covered mode has, above 0.
 
     Returns:
-        A `ModeCoverage`; within `jax.jit` too.
+        A `ModeCoverage`; within `jax.jit` too, where distances have the rows' own precision and
+        otherwise double precision.
 
     Raises:
         ValueError: shapes do not fit, there is nothing to count, a sample is not finite, or a
             setting is none.
+        TypeError: they are no real numbers.
 
     Example:
         >>> import jax.numpy as jnp
@@ -62,7 +66,7 @@ def mode_coverage(
 
     Source: Metz et al., Unrolled Generative Adversarial Networks, arXiv 1611.02163, appendix.
     """
-    samples, centres = jnp.asarray(samples), jnp.asarray(centres)
+    samples, centres = _rows("samples", samples), _rows("centres", centres)
     fits = samples.ndim == 2 and centres.ndim == 2 and samples.shape[1] == centres.shape[1]
     if not fits or not samples.size or not centres.size:
         raise ValueError(
@@ -76,26 +80,52 @@ def mode_coverage(
         )
     _check_finite("samples", samples)
     _check_finite("centres", centres)
-    far = jnp.sum(jnp.square(samples[:, None] - centres[None]), axis=-1)
-    at = jnp.min(far, axis=1) < radius**2
-    here = (jnp.argmin(far, axis=1)[:, None] == jnp.arange(len(centres))[None]) & at[:, None]
-    counts = jnp.sum(here, axis=0)
-    near, floats = jnp.sum(at), counts.astype(far.dtype)
-    shares = floats / jnp.maximum(near, 1).astype(far.dtype)
+    dtype = at_least_float32(jnp.result_type(samples, centres, float))
+    counts = jnp.sum(jnp.asarray(_at_centres(samples, centres, radius, dtype)), axis=0)
+    near = jnp.sum(counts)
+    shares = counts.astype(dtype) / jnp.maximum(near, 1).astype(dtype)
+    # A share of 7 of 100 is 0.07, though 0.07 of 100 is rounded to more than 7.
+    least = int(np.searchsorted(np.arange(len(samples) + 1) / len(samples), least_share))
     # Of no sample there is no logarithm, and nothing to add.
     logs = jnp.log(len(centres) * jnp.where(counts > 0, shares, 1))
     return ModeCoverage(
-        jnp.sum(floats >= least_share * len(samples)),
+        jnp.sum(counts >= least),
         counts,
         jnp.where(near > 0, jnp.sum(shares * logs), float(np.log(len(centres)))),
-        jnp.mean(at.astype(far.dtype)),
+        near.astype(dtype) / len(samples),
     )
+
+
+def _rows(name: str, given: Any) -> Any:
+    rows = given if isinstance(given, Tracer) else np.asarray(given)
+    if not any(jnp.issubdtype(rows.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
+        raise TypeError(f"`{name}` must be real numbers, got {rows.dtype}.")
+    return rows
+
+
+def _at_centres(samples: Any, centres: Any, radius: float | int, dtype: Any) -> Bool[Any, "n m"]:
+    """Whether the centre is the nearest to the sample, and near enough."""
+    traced = isinstance(samples, Tracer) or isinstance(centres, Tracer)
+    # Whole numbers would wrap around, and single precision rounds what is far off zero.
+    xp, dtype = (jnp, dtype) if traced else (np, np.float64)
+    if radius < jnp.finfo(dtype).tiny:
+        raise ValueError(
+            f"`radius` must be {jnp.finfo(dtype).tiny} or more in {jnp.dtype(dtype)}, got "
+            f"{radius!r}: measure in other units."
+        )
+    samples, centres = xp.asarray(samples, dtype), xp.asarray(centres, dtype)
+    with np.errstate(over="ignore"):
+        # In units of the radius, so that squares of what is near are of ordinary size.
+        apart = (samples[:, None] - centres[None]) / radius
+        far = xp.sum(xp.square(apart), axis=-1)
+    nearest = xp.argmin(far, axis=1)[:, None] == xp.arange(len(centres))[None]
+    return nearest & (far < 1)
 
 
 def _check_finite(name: str, rows: Any) -> None:
     if isinstance(rows, Tracer):
         return
-    bad = np.flatnonzero(~np.isfinite(np.asarray(rows)).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(np.asarray(rows, np.float64)).all(axis=1))
     if len(bad):
         raise ValueError(
             f"`{name}` must be finite, and row {bad[0]} of it is not: its generator or its data "
