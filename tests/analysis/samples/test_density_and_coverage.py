@@ -108,6 +108,14 @@ def test_memory_is_flat_and_the_answer_the_same(monkeypatch):
     np.testing.assert_allclose(parts, whole, rtol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+def test_scale_does_not_count(scale):
+    random = np.random.default_rng(0)
+    real, fake = random.normal(size=(40, 3)), random.normal(size=(25, 3)) + 0.3
+    found = density_and_coverage(scale * real, scale * fake)
+    np.testing.assert_allclose(found, density_and_coverage(real, fake), rtol=1e-12)
+
+
 def test_repeated_rows_alone_are_covered_by_themselves():
     same = np.zeros((10, 2))
     found = density_and_coverage(same, same, neighbours=3)

@@ -81,6 +81,9 @@ def density_and_coverage(
             f"`neighbours` must be below the number of real rows, {n}, got {neighbours}: a ball "
             "reaches to another real row."
         )
+    # By a power of 2, which rounds nothing, so that squares neither overflow nor underflow.
+    power = -np.frexp(max(np.abs(real).max(), np.abs(fake).max()))[1]
+    real, fake = np.ldexp(real, power), np.ldexp(fake, power)
     counts, covered = [], []
     size = max(1, _TOGETHER // max(n, m))
     for start in range(0, n, size):
