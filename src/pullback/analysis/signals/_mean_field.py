@@ -55,8 +55,8 @@ class DepthScales(NamedTuple):
         variance: the distance of the variance from its fixed point.
         correlation: the distance of the correlation of two inputs from its fixed point: how deep
             the network can be for what it gives to tell two inputs apart by how alike they are.
-        gradient: the mean square of a gradient, which falls in the ordered phase and grows in the
-            chaotic one; the layers of either.
+        gradient: the squared length of a gradient, which falls in the ordered phase and grows in
+            the chaotic one; the layers of either.
     """
 
     variance: Float[Array, "*scales"]
@@ -175,8 +175,9 @@ class MeanField(eqx.Module):
         $$ \chi_k = \sigma_w^2 E\,\phi^{(k)}(\sqrt q Z)^2 $$
 
         $\chi_1$ is the growth a layer of the squared length of a short step between inputs, and of
-        the mean square of a gradient on its way back. Below 1 inputs come together and gradients
-        vanish (the ordered phase); above 1 inputs part and gradients explode (the chaotic one).
+        that of a gradient, a sum over units, on its way back. Below 1 inputs come together and
+        gradients vanish (the ordered phase); above 1 inputs part and gradients explode (the chaotic
+        one).
 
         Args:
             weight_scale: as for `variance_map`.

@@ -1,6 +1,7 @@
 """How signals run through a network that a user has, beside what theory foretells."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from ._along import wide
 from ._criticality import critical_weight_scale
 from ._fixed_points import at_rest
 from ._mean_field import DepthScales, MeanField, broadcast_over
-from ._weight_scales import weight_scales
+from ._weight_scales import scales_of
 
 Numbers = Float[np.ndarray, " layers"]
 Steps = Float[np.ndarray, " layers-1"]
@@ -45,16 +46,20 @@ class SignalReport:
         q: mean square of each layer's pre-activations.
         correlation: of two inputs in each layer, the mean over pairs of the cosine.
         chi: by how much each layer but the first stretches a short step between inputs, squared:
-            the growth of the mean square of a gradient on its way back.
+            in theory the growth of the squared length of a gradient, a sum over units, on its way
+            back.
         predicted_q: of a wide network with independent weights of these scales.
         predicted_correlation: the same, of two inputs of mean size and correlation.
         predicted_chi: the same.
         phase: "ordered", "critical" or "chaotic", of a network of many layers like the hidden ones.
         fixed_q: the variance that such layers come to; infinite where it grows without bound.
         depth_scales: how deep signals live in it.
-        gradient: by how much the mean square of a gradient changes from the last layer to the
+        gradient: by how much the squared length of a gradient changes from the last layer to the
             first, as foretold.
-        scale_to_take: the weight scale at which it changes by nothing, with the biases as they are.
+        scale_to_take: the weight scale at which it changes by nothing, as foretold for these inputs
+            through this number of layers, with the biases as they are. Layers whose variance is
+            on its way to its fixed point have it beside the critical scale, which is that of
+            endless depth. The critical one where there is none between a quarter and four times it.
         bias_to_take: the bias scale that goes with it.
     """
 
@@ -103,8 +108,8 @@ class SignalReport:
         lines = [
             f"{self.phase.capitalize()} phase: {meaning}.",
             f"In {layers(self.depth_scales.correlation)} layers it is lost by a factor of e how "
-            f"alike two inputs were, in {layers(self.depth_scales.gradient)} layers the mean "
-            "square of a gradient changes by as much.",
+            f"alike two inputs were, in {layers(self.depth_scales.gradient)} layers the "
+            "squared length of a gradient changes by as much.",
             f"Through these {len(self.layers)} layers it changes by a factor of "
             f"{self.gradient:.2g}.",
         ]
@@ -142,8 +147,9 @@ def signal_report(
     Raises:
         TypeError: the model has other parts, such as normalising or residual layers, or several
             activations.
-        ValueError: `x` is no batch of two inputs, is not floating or finite, or has an input of
-            zeros alone.
+        ValueError: `x` is no batch of two inputs, is not floating or finite, has an input of
+            zeros alone, or numbers so large or small that their squares are not of its dtype; the
+            model has weights or biases that are not finite, or weights of 0.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -151,7 +157,7 @@ def signal_report(
         >>> x = jax.random.normal(jax.random.key(1), (50, 20))
         >>> report = signal_report(net, x, key=jax.random.key(2))
         >>> print(f"{report.phase}, {report.gradient < 1e-12}, {report.scale_to_take:.2f}")
-        ordered, True, 1.13
+        ordered, True, 1.25
 
     Source: Poole et al., Exponential expressivity in deep neural networks through transient chaos,
         arXiv 1606.05340; depth scales: Schoenholz et al., Deep Information Propagation, arXiv
@@ -161,15 +167,16 @@ def signal_report(
     steps = plain_steps(model, _REMEDY)
     theory = MeanField(_activation(steps))
     x = _checked_inputs(x)
-    moves = jr.normal(key, x.shape, x.dtype)
-    q, c, chi, start = (np.asarray(each, float) for each in _measured(model, x, moves))
-    scales = weight_scales([step.layer for step in steps if step.layer is not None])
-    weight, bias = scales.weight, scales.bias
+    scales = [scales_of(step.name, step.layer) for step in steps if step.layer is not None]
+    weight, bias = (np.array([layer[at] for (layer,) in scales]) for at in (1, 2))
     if not weight.all():
         at = int(np.argmin(weight != 0))
         raise ValueError(
             f"layer {at} of `model` (from 0) has weights of 0, through which nothing runs."
         )
+    moves = jr.normal(key, x.shape, x.dtype)
+    q, c, chi, start = (np.asarray(each, float) for each in _measured(model, x, moves))
+    _check_sizes(x, q, start)
     foretold = _foretold(theory, jnp.asarray(weight), jnp.asarray(bias), jnp.asarray(start))
     predicted_q, predicted_c, predicted_chi = (np.asarray(each, float) for each in foretold)
     # Layers between hidden ones are what a deeper network has more of.
@@ -232,7 +239,6 @@ def _checked_inputs(x: Any) -> Array:
         raise ValueError(
             f"`x` must be two inputs or more along the first axis, got shape {x.shape}."
         )
-    x = x[:_MOST]
     rows = np.asarray(x, float).reshape(len(x), -1)
     if not np.isfinite(rows).all():
         at = int(np.argmin(np.isfinite(rows).all(axis=1)))
@@ -240,7 +246,17 @@ def _checked_inputs(x: Any) -> Array:
     if not rows.any(axis=1).all():
         at = int(np.argmin(rows.any(axis=1)))
         raise ValueError(f"`x[{at}]` is zero throughout and has no direction: leave it out.")
-    return x
+    return x[:_MOST]
+
+
+def _check_sizes(x: Array, q: np.ndarray, start: np.ndarray) -> None:
+    """Squares of numbers that are finite and not 0 may be neither."""
+    least = float(jnp.finfo(x.dtype).tiny)
+    if not (least <= start[0] < np.inf and least <= q[0] < np.inf):
+        raise ValueError(
+            f"`x` must have numbers whose squares {x.dtype} can hold, in the first layer too; its "
+            f"largest is {float(jnp.max(jnp.abs(x))):.3g}: divide it by its standard deviation."
+        )
 
 
 @compiled
@@ -284,17 +300,17 @@ def _foretold(theory: MeanField, weight: Array, bias: Array, start: Array) -> tu
 
 
 def _scale_to_take(theory: MeanField, bias: float, depth: int, start: np.ndarray) -> float:
-    """The critical one; where its variance is not kept, the one that keeps gradients on average."""
+    """The one that keeps gradients through all layers together; without one, the critical one."""
     critical = float(critical_weight_scale(theory, bias))
-    if depth < 2 or abs(float(theory.chi(critical, bias)) - 1) < 0.01:
-        return critical
-    scales = np.geomspace(critical / 4, 4 * critical, 800)
-    logs = np.asarray(_log_gradients(theory, jnp.asarray(scales), bias, float(start[0]), depth))
-    above = np.flatnonzero(logs > 0)
-    if not len(above) or above[0] == 0:
-        return critical
-    at = slice(above[0] - 1, above[0] + 1)
-    return float(np.interp(0.0, logs[at], scales[at]))
+    low, high = critical / 4, 4 * critical
+    for _ in range(3 if depth > 1 else 0):
+        scales = np.geomspace(low, high, 65)
+        logs = np.asarray(_log_gradients(theory, jnp.asarray(scales), bias, float(start[0]), depth))
+        above = np.flatnonzero(logs > 0)
+        if not len(above) or above[0] == 0:
+            return critical
+        low, high = scales[above[0] - 1], scales[above[0]]
+    return math.sqrt(low * high) if depth > 1 else critical
 
 
 @eqx.filter_jit

@@ -37,7 +37,9 @@ def weight_scales(model: Any) -> WeightScales:
         model: any PyTree.
 
     Raises:
-        ValueError: it has no such layer.
+        ValueError: it has no such layer, one whose weights or biases are not finite, or one within
+            `eqx.nn.WeightNorm` or `eqx.nn.SpectralNorm`, whose weights have another scale than
+            their array.
 
     Example:
         >>> import jax
@@ -47,21 +49,39 @@ def weight_scales(model: Any) -> WeightScales:
 
     Source: Poole et al., arXiv 1606.05340, section 2.
     """
-    stops = lambda node: isinstance(node, eqx.nn.Linear | eqx.nn.Conv)
+    layer, own_scale = eqx.nn.Linear | eqx.nn.Conv, eqx.nn.WeightNorm | eqx.nn.SpectralNorm
+    stops = lambda node: isinstance(node, layer | own_scale)
     found = []
     for path, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=stops):
-        if stops(node):
-            found += _scales_of(f"model{jax.tree_util.keystr(path)}", node)
+        name = f"model{jax.tree_util.keystr(path)}"
+        if isinstance(node, own_scale):
+            raise ValueError(
+                f"`{name}` is an eqx.nn.{type(node).__name__}, which sets the scale of its weights "
+                "itself: give the layer that it stands for, with the weights that it computes."
+            )
+        if isinstance(node, layer):
+            found += scales_of(name, node)
     if not found:
         raise ValueError("`model` must have an `eqx.nn.Linear` or an `eqx.nn.Conv`; it has none.")
     names, weight, bias = zip(*found, strict=True)
     return WeightScales(names, np.asarray(weight), np.asarray(bias))
 
 
-def _scales_of(name: str, layer: Any) -> list[tuple[str, float, float]]:
+def scales_of(name: str, layer: Any) -> list[tuple[str, float, float]]:
+    """The name, weight scale and bias scale of a layer; of scanned ones, of each.
+
+    Raises:
+        ValueError: its weights or biases are not finite.
+    """
     spatial = layer.num_spatial_dims if isinstance(layer, eqx.nn.Conv) else 0
     weight = np.asarray(layer.weight, float)
     bias = np.zeros(weight.shape[:1]) if layer.bias is None else np.asarray(layer.bias, float)
+    for what, numbers in {"weights": weight, "biases": bias}.items():
+        if not np.isfinite(numbers).all():
+            raise ValueError(
+                f"`{name}` has {what} that are not finite: take the model as it was before they "
+                "became so, or draw it anew with `pullback.nn.gaussian_init`."
+            )
     if weight.ndim == 3 + spatial:  # scanned layers are one, with an axis of them in front
         parts = [(f"{name}[{at}]", weight[at], bias[at]) for at in range(len(weight))]
     else:
