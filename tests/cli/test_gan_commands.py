@@ -70,6 +70,11 @@ def test_fit_sample_score_and_show(model, pullback, tmp_path):
         ("fit gan my.csv --out m --contamination 0.7", "--contamination must be above 0"),
         ("fit gan my.csv --out m --columns a c", "no column 'c'"),
         ("fit gan my.csv --out m --columns a name", "'name' of my.csv is text of 60 kinds"),
+        ("fit gan my.csv --out m --columns zz", "the columns are name, a, kind, n"),
+        ("fit gan my.csv --out m --columns a n --id zz", "the columns are a, n, name, kind"),
+        ("fit gan my.csv --out m --columns a a", "--columns has 'a' more than once"),
+        ("fit gan my.csv --out m --columns a n --id a", "'a' is in --columns, and only names"),
+        ("sample m -n 0 --out s.csv", "-n must be 1 or more, got 0"),
         ("predict m my.csv --out p.csv", "try `pullback score`"),
     ],
 )
@@ -86,3 +91,16 @@ def test_columns_of_kinds_may_be_named(model, pullback):
     assert status == 0
     assert "columns: kind, n\n" in out
     assert pullback("sample", "k", "-n", "2", "--out", "-")[1].startswith("kind,n\n")
+
+
+def test_whole_numbers_are_written_so_and_codes_are_text(pullback, tmp_path, monkeypatch):
+    monkeypatch.setattr(_two_sample_auroc, "_TREES", 10)
+    codes = [f"0{k % 3}" if k % 4 else "1A" for k in range(60)]
+    write(tmp_path / "my.csv", 60).assign(code=codes).to_csv(tmp_path / "my.csv", index=False)
+    argv = ("fit", "gan", "my.csv", "--out", "c", "--no-report", "--max-steps", "0")
+    assert pullback(*argv, "--no-progress")[::2] == (0, "")
+    out = pullback("sample", "c", "-n", "40", "--out", "-")[1]
+    drawn = pd.read_csv(io.StringIO(out), dtype=str)
+    assert set(drawn["code"]) == {"00", "01", "02", "1A"}
+    assert drawn["n"].str.fullmatch(r"\d+").all()
+    assert drawn["a"].str.contains(".", regex=False).all()

@@ -98,3 +98,33 @@ def test_of_many_rows_some_quantiles_are_kept(monkeypatch):
 def test_no_columns_have_no_scores():
     found = fit_quantiles(np.zeros((5, 0)))
     assert found.to_scores(np.zeros((3, 0))).shape == found.from_scores(np.zeros((3, 0))).shape
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [1, 2.04, 3],
+        [0, 0.33, 0.67, 1],
+        [0, 0.333, 0.667, 1],
+        [10, 20.4, 30],
+        [-1.5, 0.02, 1.5],
+        [0, 1, 2, 3.04],
+        [10, 20.4],
+        np.random.default_rng(0).random(3),
+        0.1 * np.arange(7) + 0.3,  # 0.6000000000000001 and others
+        np.float32([0.1, 0.3, 0.2, 0.7]),
+    ],
+)
+def test_of_values_that_repeat_those_alone_are_drawn(seen):
+    drawn = there_and_back(np.resize(np.asarray(seen, float), 60))
+    assert set(drawn) == set(np.asarray(seen, float))
+
+
+def test_values_that_repeat_are_drawn_alone_though_few_quantiles_are_kept(monkeypatch):
+    monkeypatch.setattr(_quantiles, "_LEVELS", 100)
+    random = np.random.default_rng(0)
+    seen = random.normal(size=150)
+    drawn = there_and_back(np.repeat(seen, 3))
+    assert set(drawn) <= set(seen)
+    x = np.where(random.random(900) < 0.4, 0.0, random.gamma(2, size=900))
+    assert len(np.unique(there_and_back(x))) > 1000

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pullback.analysis.samples import _two_sample_auroc
-from pullback.tasks import TableGAN, _gan, _gan_report, load, write_report
+from pullback.tasks import TableGAN, _gan, _gan_report, load, score_file, write_report
 from pullback.tasks._gan_report import COPULA, OURS, REAL, checks, is_lost
 
 
@@ -262,6 +262,83 @@ def test_the_judge_knows_real_rows_from_others():
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         TableGAN(**settings).fit(np.random.default_rng(0).normal(size=(30, 2)))
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [["0.1", "0.3", "x"], ["0.50", "01", "x"], [True, False, "maybe"], [1, 2.5, "x"]],
+)
+def test_a_row_scores_the_same_whichever_rows_are_beside_it(kinds, tmp_path):
+    """Of some rows all kinds happen to be numbers."""
+    table = mixed(60)[["a"]].assign(k=np.resize(np.asarray(kinds, object), 60))
+    model = TableGAN(max_steps=0, random_state=0).fit(table)
+    wanted = model.score_samples(table)
+    assert np.isfinite(wanted).all()
+    some = table["k"] != kinds[2]
+    np.testing.assert_array_equal(model.score_samples(table[some]), wanted[some])
+    np.testing.assert_array_equal(model.score_samples(table[:1]), wanted[:1])
+    typed = table[some].infer_objects()
+    np.testing.assert_array_equal(model.score_samples(typed), wanted[some])
+    table[some].to_csv(tmp_path / "some.csv", index=False)
+    np.testing.assert_allclose(model.score_samples(tmp_path / "some.csv"), wanted[some], rtol=1e-6)
+    score_file(model, tmp_path / "some.csv", tmp_path / "scores.csv")
+    found = pd.read_csv(tmp_path / "scores.csv")["score"]
+    np.testing.assert_allclose(found, wanted[some], rtol=1e-6)
+    page = write_report(model, tmp_path / "some.csv", tmp_path).read_text()
+    assert "-inf" not in page
+
+
+def test_the_page_of_rows_of_an_unseen_kind_names_no_other(tmp_path):
+    table = mixed(60)[["a", "kind"]]
+    model = TableGAN(max_steps=0, random_state=0).fit(table)
+    text = write_report(model, table.assign(kind="pink"), tmp_path).read_text()
+    assert "not seen" in text[text.index("The least usual rows") :]
+
+
+def test_durations_are_days():
+    days = np.resize([1.5, 2.0, 4.0, 8.0], 60)
+    table = mixed(60)[["a"]].assign(wait=pd.to_timedelta(days, unit="D"))
+    table.loc[3, "wait"] = pd.NaT
+    model = TableGAN(max_steps=0, random_state=0).fit(table)
+    assert model.kinds_ == {}
+    assert "3" not in model.notes_[0].split()[0]
+    assert set(model.sample(200, random_state=0)[:, 1]) == {1.5, 2.0, 4.0, 8.0}
+    assert np.flatnonzero(np.isnan(model.score_samples(table))).tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"columns": ["a", "a"]}, "`columns` has 'a' more than once"),
+        ({"columns": ["a", "kind"], "id_column": "a"}, "'a' is in `columns`, and only names"),
+        ({"columns": ["a", "kind"], "id_column": "zz"}, "no column 'zz'.* are a, .*zeros, .*count"),
+        ({"columns": ["zz"]}, "no column 'zz'.* are a, .*zeros, .*count"),
+        ({"contamination": "a"}, "must be in .0, 0.5., got 'a'"),
+        ({"max_steps": "a"}, "`max_steps` must be a whole number or None, got 'a'"),
+        ({"max_steps": 1.5}, "`max_steps` must be a whole number or None, got 1.5"),
+        ({"max_steps": True}, "`max_steps` must be a whole number or None, got True"),
+    ],
+)
+def test_names_that_do_not_fit_are_told_of_a_frame_and_of_a_file(settings, message, tmp_path):
+    table = mixed(40)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for given in (table, tmp_path / "t.csv"):
+        with pytest.raises((ValueError, TypeError), match=message):
+            TableGAN(**settings).fit(given)
+
+
+def test_what_is_no_number_is_told_by_name(small):
+    for count in ("a", 2.5, None):
+        with pytest.raises(TypeError, match="`n_samples` must be a whole number, got"):
+            small.sample(count)
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    for columns in (["a"], [0.5], [True]):
+        with pytest.raises(ValueError, match="must be places from 0 to 1, got"):
+            TableGAN(columns=columns).fit(x)
+    with pytest.raises(ValueError, match="`columns` has 0 more than once"):
+        TableGAN(columns=[0, 0]).fit(x)
+    with pytest.raises(ValueError, match=r"1 of 1 are whole\.$"):
+        TableGAN().fit(mixed(1))
 
 
 @pytest.mark.slow

@@ -55,6 +55,9 @@ def test_a_row_outside_of_the_support_has_no_density_and_a_draw_lies_on_the_grid
         (np.asarray([0.1, 0.3, 0.2, 0.7] * 10, np.float32), 0.1, False),
         ([0.0, 1.0] * 20, 1.0, False),
         ([0.0, 1.0, 2.618] * 14, 0.0, True),
+        ([0.0, 0.33, 0.67, 1.0] * 10, 0.0, True),
+        ([0.0, 1.0, 2.0, 3.04] * 10, 0.0, True),
+        ([0.1, 0.2, 0.299999, 0.5] * 10, 0.1, False),  # decimals that were rounded
         (np.linspace(0, 1, 40), 0.0, False),
     ],
 )
@@ -164,3 +167,13 @@ def test_draws_lie_on_a_grid_that_0_is_no_place_of(values):
     places = (drawn - values[0]) / (values[1] - values[0])
     np.testing.assert_allclose(places, np.round(places), atol=1e-12)
     assert set(values) & set(drawn.tolist())
+
+
+@pytest.mark.parametrize("values", [[10.0, 20.4], [0.03, 1.03, 2.03], [9.9, 10.0, 10.2]])
+def test_a_grid_goes_through_the_values_seen(values):
+    x = np.resize(values, 40)[:, None]
+    repeats = Repeats.of(x)
+    places = (x[:, 0] - repeats.origin) / repeats.step
+    np.testing.assert_allclose(places, np.round(places), atol=1e-9)
+    z, _ = fit_columns(x, repeats, copula=False).to_line(x)
+    np.testing.assert_allclose(fit_columns(x, repeats, copula=False).from_line(z), x, rtol=1e-12)

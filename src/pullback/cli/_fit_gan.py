@@ -49,7 +49,8 @@ def fit_gan(
 
         if not columns:
             return data.read_mixed(path)
-        return data.read_mixed(path, [], optional=[*columns, *([] if id is None else [id])])
+        named = [*columns, *([] if id is None else [id])]
+        return data.read_mixed(path, [], optional=named, others=True)
 
     def task() -> "AbstractTask":
         from pullback import tasks

@@ -67,6 +67,8 @@ def sample(
         seed: The seed of the draws.
     """
     check_out(out)
+    if n < 1:
+        raise BadUsage(f"-n must be 1 or more, got {n}")
     set_up_jax()
     from pullback import tasks
 

@@ -51,7 +51,8 @@ def read_mixed(
     """Read the columns of a table, each as numbers if its cells are such and else as text.
 
     A hole is an empty cell, NA, NaN, null, none or a question mark. A column of which most cells
-    are numbers is one of numbers, and its other cells are errors.
+    are numbers is one of numbers, and its other cells are errors, unless some are codes such as 01:
+    beside cells that are no numbers these are text.
 
     Args:
         path: a CSV file in UTF-8, separated by commas, semicolons or tabs, with a header, or with
@@ -233,12 +234,15 @@ def as_labels(cells: Sequence) -> np.ndarray:
         [ 2. nan  1.] ['mild' 'None' None]
     """
     whole = [cell for cell in cells if not is_hole(cell)]
-    coded = any(isinstance(cell, str) and _CODE.fullmatch(cell.strip()) for cell in whole)
-    if whole and not coded and _all_numbers(whole) is not None:
+    if whole and not _has_codes(whole) and _all_numbers(whole) is not None:
         if not all(isinstance(cell, bool | np.bool_) for cell in whole):
             return np.asarray([np.nan if is_hole(cell) else float(cell) for cell in cells])
     text = [None if _is_nothing(cell) else str(cell).strip() for cell in cells]
     return np.asarray(text, object)
+
+
+def _has_codes(cells: Sequence) -> bool:
+    return any(isinstance(cell, str) and _CODE.fullmatch(cell.strip()) for cell in cells)
 
 
 def _is_nothing(cell: object) -> bool:
@@ -269,6 +273,8 @@ def _typed(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.
         return yes_and_no
     whole = [cell for cell in cells if not is_hole(cell)]
     good = sum(to_number(str(cell)) is not None for cell in whole)
+    if good < len(whole) and _has_codes(whole):
+        return as_text(cells)
     if good * 2 > len(whole) or not whole:
         return as_numbers(cells, rows, name, bad)
     return as_text(cells)

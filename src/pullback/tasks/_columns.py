@@ -12,6 +12,7 @@ from pullback._location_scale import location_and_scale
 from ._scores import Scores, fit_scores
 
 _FEWEST = 8  # rows from which on a column may be found skewed, or on a grid
+_OFF = 5e-4  # of a step, by which places of a grid may be off whole: decimals are rounded
 _REPEATED = 0.05  # share of rows that repeat a value from which on a column has no density
 _FOLLOWS = 1e-6  # share of a column's deviation that the columns before it leave unexplained
 
@@ -167,9 +168,8 @@ def _step(column: Float[np.ndarray, " n"]) -> float | None:
         return 0.0
     reach = values[-1] - values[0]
     step = reach / np.round(reach / np.diff(values).min())
-    # Rounding of decimals, and of single precision, leaves places that are a little off whole.
     places = (values - values[0]) / step
-    on_grid = np.abs(places - np.round(places)).max() < 0.05
+    on_grid = np.abs(places - np.round(places)).max() < _tolerance(values, float(step))
     # A grid on which most places are empty is none, but by chance.
     return float(step) if on_grid and places[-1] < 1e5 else None
 
@@ -180,7 +180,15 @@ def _origin(column: Float[np.ndarray, " n"], step: float) -> float:
         return 0.0
     nearest = column[np.argmin(np.abs(column))]
     rest = float(nearest - np.round(nearest / step) * step)
-    return rest if abs(rest) > 0.05 * step else 0.0
+    return rest if abs(rest) > _tolerance(column, step) * step else 0.0
+
+
+def _tolerance(values: Float[np.ndarray, " n"], step: float) -> float:
+    """By how much of a step rounding may move values: single precision by more than decimals do."""
+    with np.errstate(over="ignore"):
+        single = bool(np.all(values.astype(np.float32) == values))
+    rounding = 4 * float(np.finfo(np.float32).eps) * float(np.abs(values).max()) / step
+    return max(_OFF, min(0.05, rounding)) if single else _OFF
 
 
 def skewed(column: Float[np.ndarray, " n"]) -> bool:

@@ -10,6 +10,8 @@ from sklearn.base import DensityMixin, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from pullback._inputs import positive
+
 from . import _flows
 from ._beside import or_none
 from ._columns import ColumnMap, Repeats, describe, fit_columns, with_a_density
@@ -18,6 +20,7 @@ from ._page import Report
 from ._report import Parts, compare, kernel_density, split, verdict
 from ._rows import TableReader, Taken
 from ._scores import Scores
+from ._settings import check_contamination, check_max_steps
 from ._task import AbstractTask
 
 _SHOWN = 1001  # quantiles of the scores that are kept
@@ -175,8 +178,7 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
             random_state: seed, generator or None.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"`n_samples` must be 1 or more, got {n_samples}.")
+        positive(n_samples=n_samples)
         seed = int(check_random_state(random_state).randint(2**31))
         return self.map_.from_line(_flows.sample(self.flow_, n_samples, len(self.columns_), seed))
 
@@ -277,10 +279,8 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         if self.method not in _flows.METHODS:
             known = " or ".join(map(repr, _flows.METHODS))
             raise ValueError(f"`method` must be {known}, got {self.method!r}.")
-        if not 0 < self.contamination <= 0.5:
-            raise ValueError(f"`contamination` must be in (0, 0.5], got {self.contamination}.")
-        if self.max_steps is not None and self.max_steps < 0:
-            raise ValueError(f"`max_steps` must be 0 or more, got {self.max_steps}.")
+        check_contamination(self.contamination)
+        check_max_steps(self.max_steps)
 
     def _keep(self, taken: Taken, left_out: dict[str, str]) -> Float[np.ndarray, "n d"]:
         """The whole rows of the columns that have a density."""

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +37,7 @@ def frame_of(
 ) -> MixedTable:
     """The columns of a file, or only some of numbers and the one of ids, or all of a data frame.
 
-    With `others` what is left of a file is taken as it stands.
+    With `others` what is left of a file is taken as it stands. Of a data frame durations are days.
     """
     if isinstance(x, MixedTable):
         return x
@@ -54,15 +54,30 @@ def _column(series: Any) -> np.ndarray:
     found = np.asarray(series)
     if found.dtype.kind in "biuf":
         return found.astype(np.float64)
-    if found.dtype.kind in "mM":
+    if found.dtype.kind == "m":
+        return found / np.timedelta64(1, "D")
+    if found.dtype.kind == "M":
         texts = found.astype(str).astype(object)
         texts[np.isnat(found)] = None
         return texts
-    cells = [None if _missing(cell) else cell for cell in found.tolist()]
+    cells = _cells(found.tolist())
     try:
         return np.asarray([np.nan if cell is None else float(cell) for cell in cells], np.float64)
     except (TypeError, ValueError):
         return np.asarray([None if cell is None else str(cell) for cell in cells], object)
+
+
+def cells_of(frame: Any, name: str) -> np.ndarray:
+    """The cells of a column of a data frame as they stand, None where there is a hole."""
+    by_text = dict(zip(map(str, frame.columns), frame.columns, strict=True))
+    cells = _cells(np.asarray(frame[by_text[name]]))
+    found = np.empty(len(cells), object)
+    found[:] = cells
+    return found
+
+
+def _cells(found: Iterable[Any]) -> list[Any]:
+    return [None if _missing(cell) else cell for cell in found]
 
 
 def labels_in(frame: Any, name: str) -> np.ndarray:
@@ -70,7 +85,7 @@ def labels_in(frame: Any, name: str) -> np.ndarray:
     found = np.asarray(frame[name])
     if found.dtype.kind in "mM":
         return _column(found)
-    return data.as_labels([None if _missing(cell) else cell for cell in found.tolist()])
+    return data.as_labels(_cells(found.tolist()))
 
 
 def _missing(cell: Any) -> bool:
@@ -101,8 +116,8 @@ def choose(frame: MixedTable, columns: Sequence[str] | None, id_column: str | No
         id_column: the name of the column that only names the rows; None looks for one.
 
     Raises:
-        ValueError: a name is not that of a column, or one that is asked for has no numbers, or none
-            is left.
+        ValueError: a name is not that of a column, or one that is asked for has no numbers or only
+            names the rows, or none is left.
     """
     check_list("columns", columns)
     asked = None if columns is None else tuple(columns)
@@ -112,6 +127,11 @@ def choose(frame: MixedTable, columns: Sequence[str] | None, id_column: str | No
                 f"there is no column {name!r} in {frame.source}; the columns are "
                 f"{', '.join(frame.names)}."
             )
+    if id_column is not None and id_column in (asked or ()):
+        raise ValueError(
+            f"column {id_column!r} is in `columns`, and only names the rows by `id_column`; leave "
+            "it out of one of them."
+        )
     used, left_out = [], {}
     for name, column in zip(frame.names, frame.columns, strict=True):
         why = _why_not(name, column, id_column)

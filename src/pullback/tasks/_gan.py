@@ -10,6 +10,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from pullback._inputs import positive
 from pullback._location_scale import location_and_scale
 
 from . import _gan_nets as nets
@@ -20,6 +21,7 @@ from ._gan_report import COPULA, OURS, REAL, checks, is_lost, judge
 from ._page import Report
 from ._quantiles import Quantiles
 from ._rows import TableReader, Taken
+from ._settings import check_contamination, check_max_steps
 from ._task import AbstractTask
 
 _SHOWN = 1001  # quantiles of the scores that are kept
@@ -37,8 +39,8 @@ class TableGAN(OutlierMixin, AbstractTask):
     copula; columns of text of up to 20 kinds become one-hot, and the generator draws a kind by
     Gumbel's trick. Generator and encoder start as that copula and its inverse, so that what the
     game adds is what columns do beyond it. Draws are values that can be: within those seen, whole
-    numbers and tenths where the column has such, and a value that repeats, such as 0 in many rows,
-    as often as it was seen.
+    numbers and tenths where all that were seen are such, and a value that repeats, such as 0 in
+    many rows, as often as it was seen.
 
     `report_` says whether to believe the draws, beside a quarter of the rows, which take no part in
     the fit: whether a classifier tells them (AUROC; 0.5: it cannot), whether they lie where rows do
@@ -113,7 +115,10 @@ class TableGAN(OutlierMixin, AbstractTask):
         Rows with holes are left out, and `notes_` says so.
 
         Args:
-            X: rows, or the path of a CSV or Parquet file; of an array numbers alone.
+            X: rows, or the path of a CSV or Parquet file; of an array numbers alone. A column of a
+                CSV file of which most cells are numbers is one of numbers, unless some are codes
+                such as 01: of others give a data frame that has them as text. Durations of a data
+                frame are taken in days.
             y: not used.
         """
         self._check_settings()
@@ -186,8 +191,7 @@ class TableGAN(OutlierMixin, AbstractTask):
             are text: `pandas.DataFrame(rows, columns=task.columns_)` is a table as it was.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"`n_samples` must be 1 or more, got {n_samples}.")
+        positive(n_samples=n_samples)
         seed = int(check_random_state(random_state).randint(2**31))
         return self._in_words(self._draws(n_samples, seed))
 
@@ -355,10 +359,8 @@ class TableGAN(OutlierMixin, AbstractTask):
         return tags
 
     def _check_settings(self) -> None:
-        if not 0 < self.contamination <= 0.5:
-            raise ValueError(f"`contamination` must be in (0, 0.5], got {self.contamination}.")
-        if self.max_steps is not None and self.max_steps < 0:
-            raise ValueError(f"`max_steps` must be 0 or more, got {self.max_steps}.")
+        check_contamination(self.contamination)
+        check_max_steps(self.max_steps)
 
 
 def _numbers_first(columns: Sequence[str], kinds: dict[str, list[str]]) -> list[int]:

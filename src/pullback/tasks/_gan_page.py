@@ -25,7 +25,7 @@ def gan_page(model: "TableGAN", X: Any) -> Report:
     """The page of a table GAN and the rows that it was fitted to."""
     named = is_file(X) or is_frame(X)
     frame = read_any(X, None, None) if named else None
-    given = X if frame is None or (is_frame(X) and not model.kinds_) else frame
+    given = X if frame is None or is_frame(X) or model.kinds_ else frame
     table = in_codes(given, model.columns_, model.kinds_)
     values = TableReader(model).use(table, model.columns_, model.places_)
     score = model._scores(model._sorted(values))
@@ -160,7 +160,9 @@ def _unusual(
     for place, name in enumerate(model.columns_):
         cells = values[worst, place]
         kinds = model.kinds_.get(name)
-        shown[:, place] = cells.tolist() if kinds is None else [kinds[int(code)] for code in cells]
+        shown[:, place] = cells.tolist()
+        if kinds is not None:
+            shown[:, place] = [kinds[int(k)] if k >= 0 else "not seen" for k in cells]
     rows = [
         [*(plain_cell(column[place]) for column in names.values()), float(score[place]), *cells]
         for place, cells in zip(worst, shown.tolist(), strict=True)

@@ -114,7 +114,15 @@ def sample_file(model: Any, count: int, out: Path, *, random_state: int = 0) -> 
     _refuse_another(model, (FlowDensity, TableGAN), "show")
     rows = model.sample(count, random_state=random_state)
     with table_writer(out) as write:
-        write({name: rows[:, place].tolist() for place, name in enumerate(model.columns_)})
+        write({name: _cells(rows[:, place]) for place, name in enumerate(model.columns_)})
+
+
+def _cells(column: np.ndarray) -> list[Any]:
+    """Whole numbers as one writes them, where all are such."""
+    cells = column.tolist()
+    if any(isinstance(cell, str) or cell % 1 or abs(cell) > 2**53 for cell in cells):
+        return cells
+    return [int(cell) for cell in cells]
 
 
 @contextmanager

@@ -17,14 +17,15 @@ _LEVELS = 4096  # quantiles of a column that are kept, at most
 class Quantiles(NamedTuple):
     r"""The map of each column to normal scores, $t = \Phi^{-1}(F(x))$, with F as it was seen.
 
-    The way back gives values between the least and the greatest seen: of a column on a grid (whole
-    numbers, tenths) places of the grid, and a value that repeats, such as 0 in many rows, as often
-    as it was seen, exactly.
+    The way back gives values between the least and the greatest seen. A value that repeats, such as
+    0 in many rows, comes as often as it was seen, exactly; between two values that do not repeat
+    there are others, and where all that were seen lie on a grid (whole numbers, tenths) these do.
 
     Attributes:
         levels: k quantiles of each column, rising.
         scale: its standard deviation, by which scores go on beyond the values seen.
-        step: of a column on a grid its step; 0 of others.
+        step: of a column on a grid its step; 0 of others, and infinity where there is nothing
+            between the levels.
         origin: a place of that grid.
     """
 
@@ -84,10 +85,15 @@ class Quantiles(NamedTuple):
             repeated[1:] |= repeated[:-1]
             below, above = low[:, j], np.minimum(low[:, j] + 1, count - 1)
             # Beside a value that repeats there is nothing between it and the next.
-            whole = repeated[below] | repeated[above]
+            step = self.step[j]
+            whole = repeated[below] | repeated[above] | np.isinf(step)
             share = np.where(whole, np.round(rest[:, j]), rest[:, j])
             x = levels[below] * (1 - share) + levels[above] * share
-            columns.append(on_grid(x, self.step[j], self.origin[j]))
+            if 0 < step < np.inf:
+                x = on_grid(x, step, self.origin[j])
+                for seen in (levels[below], levels[above]):
+                    x = np.where(np.abs(x - seen) < step / 2, seen, x)
+            columns.append(x)
         return np.stack(columns, axis=1) if columns else t
 
 
@@ -98,6 +104,10 @@ def fit_quantiles(x: Float[np.ndarray, "n d"]) -> Quantiles:
     step = np.where(repeats.step == 0, whole.astype(float), repeats.step)
     levels = np.sort(x, axis=0)
     if len(x) > _LEVELS:
+        # Of a value that repeats a level alone may be left, beside which it does not seem to.
+        for j in np.flatnonzero(step == 0):
+            _, counts = np.unique(x[:, j], return_counts=True)
+            step[j] = np.inf if np.mean(counts > 1) > 0.5 else 0.0
         levels = levels[np.round(np.linspace(0, len(x) - 1, _LEVELS)).astype(int)]
     return Quantiles(
         np.ascontiguousarray(levels.T), location_and_scale(x).scale, step, repeats.origin

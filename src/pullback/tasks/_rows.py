@@ -40,10 +40,11 @@ class Taken(NamedTuple):
         """
         whole = np.flatnonzero(~np.isnan(self.values).any(axis=1))
         if len(whole) < 2:
+            held = self._holes()
+            remedy = f" ({held}). Leave out columns with many holes by `columns`." if held else "."
             raise ValueError(
                 f"expected two or more rows without holes; {len(whole)} of "
-                f"{len(self.values)} are whole ({self._holes()}). Leave out columns with many "
-                "holes by `columns`."
+                f"{len(self.values)} are whole{remedy}"
             )
         return self.values[whole]
 
@@ -78,6 +79,10 @@ class TableReader:
         What scikit-learn keeps of the columns' number and names is set.
         """
         check_list("columns", columns)
+        asked = [] if columns is None else [*columns]
+        for name in asked:
+            if asked.count(name) > 1:
+                raise ValueError(f"`columns` has {name!r} more than once; name each once.")
         if is_file(x) or is_frame(x):
             columns = None if columns is None else [*map(str, columns)]
             frame = self._frame(x, columns=columns, id_column=id_column, others=id_column is None)
@@ -96,11 +101,13 @@ class TableReader:
             raise ValueError(f"`id_column` is for named columns; an array has no {id_column!r}.")
         values = self._array(x, reset=True, ensure_min_samples=2)
         places = range(values.shape[1]) if columns is None else [*columns]
-        if any(not 0 <= place < values.shape[1] for place in places):
+        known = range(values.shape[1])
+        if any(isinstance(place, bool) or place not in known for place in places):
             raise ValueError(
                 f"`columns` of an array must be places from 0 to {values.shape[1] - 1}, got "
                 f"{list(places)}."
             )
+        places = [int(place) for place in places]
         names = tuple(f"x{place + 1}" for place in places)
         left_out = {f"x{k + 1}": "not asked for" for k in range(values.shape[1]) if k not in places}
         rows = np.arange(1, len(values) + 1)
