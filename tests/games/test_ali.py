@@ -1,5 +1,7 @@
 """The model of adversarially learned inference: what each loss moves, shapes, paths, classes."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -252,12 +254,38 @@ def run(model, x=ROWS, labels=None, **given):
         (lambda: small(encoder=GaussianConditional(net(3, 3))).infer(ROWS, key=jr.key(0)),
          r"\[2 \* dim\]; got the shape \(3,\)"),
         (lambda: NoiseConditional(net(1, 1), noise_dim=0), "`noise_dim` must be 1"),
+        (lambda: inspect.unwrap(ALI.interpolate)(small(), ROWS, ROWS, 2.5, key=jr.key(0)),
+         "2 or more.*got 2.5"),
+        (lambda: small(encoder=net(3, 2)), r"`encoder` must be an `Abstract.*got MLP|type"),
+        (lambda: run(small(), cycle_weight=jnp.asarray(-1.0)), "`cycle_weight` must be 0 or more"),
+        (lambda: inspect.unwrap(NoiseConditional.sample)(
+            NoiseConditional(net(4, 1), 1), jnp.arange(3), key=jr.key(0)),
+         "`x` must be floating, got int"),
         (lambda: GaussianConditional(net(3, 4)).log_prob(jnp.ones(3), ROWS[0]), r"shape \(2,\)"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "labels", "message"),
+    [
+        ((3, 3), (4,), None, r"of one discriminator.*got \(3, 3\) and \(4,\)"),
+        ((3, 3), (3, 5), None, r"of one discriminator.*got \(3, 3\) and \(3, 5\)"),
+        ((0,), (3,), None, "`encoder_logits` must have at least one logit"),
+        ((3,), (0,), None, "`decoder_logits` must have at least one logit"),
+        ((3, 3), (3, 3), ["a", "b", "a"], "`labels` must be whole numbers.*got <U1"),
+        ((3, 3), (3, 3), [0.0, 1.0, 1.0], "`labels` must be whole numbers.*got float64"),
+    ],
+)
+def test_logits_of_two_forms_are_refused(encoder, decoder, labels, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        inspect.unwrap(joint_losses)(jnp.zeros(encoder), jnp.zeros(decoder), labels)
+    # Lists are as good as arrays.
+    found = inspect.unwrap(joint_losses)([[0.3, 0.1]], [[0.5, -0.2]], [0])
+    np.testing.assert_allclose(found, joint_losses(jnp.asarray([0.2]), jnp.asarray([0.7])))
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder", "discriminator"])

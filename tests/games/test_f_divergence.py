@@ -124,6 +124,24 @@ def test_gradients_with_a_frozen_ratio(loss, gradient):
     np.testing.assert_allclose(frozen(loss), gradient, rtol=1e-4)
 
 
+@pytest.mark.parametrize("near", [0, 1])
+@pytest.mark.parametrize("off", [0.1, 1e-4, 1e-6, -1e-8, 1e-20, 1e-50])
+def test_alpha_near_its_ends_in_float32(near, off, x32):
+    """Against 200 terms of the power series in log r, each of which is a power of a in whole
+    numbers: f = sum v^n / n! (1 + a + ... + a^(n - 2))."""
+    a, v = near + off, np.asarray([-5.0, -1.0, -0.1, 0.3, 0.7, 4.0])
+    want, slope, term = np.zeros(6), np.zeros(6), np.ones(6)
+    for n in range(1, 200):
+        term = term * v / n
+        want += term * sum(a**k for k in range(n - 1))
+        slope += term * (a - 1) ** (n - 1)
+    found = alpha(a)
+    at = jnp.asarray(v, jnp.float32)
+    np.testing.assert_allclose(found(at), want, rtol=4e-5)
+    np.testing.assert_allclose(found.slope(at), slope, rtol=4e-6)
+    np.testing.assert_allclose(found.exact(at), want - np.exp(v) * slope, rtol=4e-5, atol=4e-6)
+
+
 def test_what_losses_in_practice_descend():
     """log(1 - D): twice Jensen-Shannon's; -log D: KL(q, p) less that."""
     for loss, value in (
@@ -234,6 +252,25 @@ def test_diagnostics_are_those_of_their_formulas():
         np.testing.assert_allclose(found.accuracy, (1.5 / 3 + 1 / 2) / 2)
 
 
+def test_diagnostics_of_logits_that_are_no_numbers():
+    v, nothing = jnp.asarray([0.5, -1.0]), jnp.zeros(0)
+    for given, name in (((nothing, v), "real"), ((v, nothing), "fake")):
+        with pytest.raises(ValueError, match=f"`{name}` must have at least one logit"):
+            ratio_diagnostics(*given)
+    holes = v.at[1].set(jnp.nan)
+    assert np.isnan(ratio_diagnostics(holes, holes)).all()
+    # Samples where there are no data: told apart, and none of them weighs anything.
+    found = ratio_diagnostics(jnp.ones(2), jnp.full(2, -jnp.inf))
+    np.testing.assert_allclose(found, [0, np.exp(-1), 0, 1])
+
+
+def test_a_loss_that_is_no_number_somewhere_descends_nothing():
+    for loss, where in ((lambda v: -jnp.log(v), "-10"), (lambda v: -jnp.log(5 - v), "5")):
+        with pytest.raises(ValueError, match=f"must be finite .* from -10 to 10, .* at {where}"):
+            effective_divergence(loss)
+    effective_divergence(lambda v: -jnp.log(v), low=0.5)
+
+
 def test_a_divergence_through_the_ratio_needs_no_exact_loss():
     """A function that closes over what is differentiated is let through: it has no numbers."""
     grad = jax.grad(
@@ -266,6 +303,7 @@ def test_a_divergence_through_the_ratio_needs_no_exact_loss():
             "`fake` must have at least one logit",
         ),
         (lambda: unchecked(discriminator_loss)(jnp.arange(2), V), "`real` must be floating"),
+        (lambda: unchecked(generator_loss)(V, kl, clip="10"), "number above 0, got '10'"),
         (lambda: alpha(float("nan")), "`a` must be a finite number, got nan"),
     ],
 )
@@ -277,3 +315,5 @@ def test_what_does_not_fit_is_refused(call, message):
 def test_a_name_is_no_divergence():
     with pytest.raises(TypeError, match=r"`divergence` must be an `FDivergence`.*got 'kl'"):
         unchecked(generator_loss)(V, "kl")
+    with pytest.raises(TypeError, match=r"`divergence` must be an `FDivergence`.*got 'kl'"):
+        unchecked(discriminator_loss)(V, V, "kl")

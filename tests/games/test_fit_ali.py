@@ -146,6 +146,8 @@ def test_float32_stays(x32):
         (np.ones((12, 2), int), {}, "noise of one unit"),
         ((ROWS, np.full(12, 2)), {"logits": 3}, "between 0 and 1, got 2 to 2"),
         ((ROWS, np.full(12, -2)), {"logits": 3}, "between 0 and 1, got -2 to -2"),
+        ((ROWS, np.zeros(12)), {"logits": 3}, "`labels` must be whole numbers.*got float64"),
+        ((ROWS, np.asarray(["a"] * 12)), {"logits": 3}, "`labels` must be whole numbers.*<U1"),
         ((ROWS, np.zeros(12, int)), {}, "knows no classes"),
         (ROWS, {"batch_size": 13}, "`batch_size`"),
         (ROWS, {"cycle_weight": -1.0}, "`cycle_weight` must be 0 or more, got -1"),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 
 from pullback.games import GANGame, GANStep, fit_gan
@@ -75,5 +76,9 @@ def test_bad_data_are_refused(key):
         fit_gan(*players(key), np.zeros((60, 2)), STEP, **SETTINGS, key=key)
     with pytest.raises(ValueError, match="`batch_size` must be from 1 to 60"):
         fit_gan(*players(key), DATA, STEP, **(SETTINGS | {"batch_size": 61}), key=key)
+    with pytest.raises(ValueError, match=r"`data` must be rows.*shape \(0, 1\)"):
+        fit_gan(*players(key), DATA[:0], STEP, **SETTINGS, key=key)
+    with pytest.raises(TypeError, match=r"got a DataFrame: use data.to_numpy"):
+        fit_gan(*players(key), pd.DataFrame({"a": DATA[:, 0]}), STEP, **SETTINGS, key=key)
     with pytest.raises(TypeError, match=r"`step` must be a `GANStep`.*got GANGame"):
         inspect.unwrap(fit_gan)(*players(key), DATA, GANGame(2), **SETTINGS, key=key)

@@ -1,5 +1,8 @@
 """Steps of two players, against games that are solved and steps that are written out."""
 
+import functools
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -264,7 +267,15 @@ def test_what_does_not_fit_is_refused(key):
     for loss in (smooth, hinge, lambda real, fake: jnp.mean(fake) - jnp.mean(real)):
         with pytest.raises(ValueError, match="`discriminator_loss` must have the log of the ratio"):
             GANGame(3, discriminator_loss=loss)
-    GANGame(3, discriminator_loss=bound)
+    for loss in (
+        lambda real, fake: -discriminator_loss(real, fake),
+        lambda real, fake: -bound(real, fake),
+        lambda real, fake: 0.0 * jnp.mean(real),
+    ):
+        with pytest.raises(ValueError, match=r"must be least .* wrong sign, or is a constant"):
+            GANGame(3, discriminator_loss=loss)
+    for divergence in (kl, reverse_kl, jensen_shannon, non_saturating):
+        GANGame(3, discriminator_loss=functools.partial(discriminator_loss, divergence=divergence))
     with pytest.warns(UserWarning, match="pushes samples away"):
         GANGame(3, kl, "plug_in")
     with pytest.raises(ValueError, match="`latent` must be 1 or more, got 0"):
@@ -300,3 +311,37 @@ def test_what_does_not_fit_is_refused(key):
             step.init(*pair)
     with pytest.raises(TypeError, match="`generator` has no weights"):
         step.init(jnp.tanh, net)
+
+
+def test_what_is_no_part_of_a_step_is_refused_by_its_name(key):
+    generator, net = players(key)
+    for given, name in (((optax.adam, ADAM), "generator"), ((ADAM, "adam"), "discriminator")):
+        with pytest.raises(TypeError, match=f"`{name}_optimiser` must be an Optax gradient"):
+            GANStep(*given, GANGame(3))
+    for optimisers, name in (((optax.lbfgs(), ADAM), "generator"),
+                             ((ADAM, optax.lbfgs()), "discriminator")):  # fmt: skip
+        with pytest.raises(TypeError, match=f"`{name}_optimiser` searches along a line"):
+            GANStep(*optimisers, GANGame(3)).init(generator, net)
+    for game in (16, kl):
+        with pytest.raises(TypeError, match="game"):
+            GANStep(ADAM, ADAM, game)
+    twice = GANStep(ADAM, ADAM, GANGame(3), discriminator_steps=2)
+    with pytest.raises(ValueError, match=r"an axis of 2 before .* batches=2.*shape \(5, 2\)"):
+        twice(twice.init(generator, net), jnp.zeros((5, 2)), key=key)
+    step = GANStep(ADAM, ADAM, GANGame(4), unroll=1)
+    for run in (step, eqx.filter_jit(step)):
+        with pytest.raises(TypeError) as error:
+            run(step.init(generator, net), jnp.zeros((5, 2)), key=key)
+        assert "`generator` was given a draw of `latent`, of shape (4,)." in error.value.__notes__
+    step = GANStep(ADAM, ADAM, GANGame(3), unroll=1)
+    with pytest.raises(TypeError) as error:
+        step(step.init(generator, eqx.nn.MLP(5, "scalar", 4, 1, key=key)), jnp.zeros((5, 2)),
+             key=key)  # fmt: skip
+    assert "`discriminator` was given a row of the data, of shape (2,)." in error.value.__notes__
+
+
+def test_numpys_float64_is_what_jax_makes_of_it(key, x32):
+    game, net = GANGame(3), eqx.nn.Linear(3, 2, key=key)
+    show = inspect.unwrap(GANGame.show)
+    shown, fake = show(game, net, np.ones((4, 2)), key=key)
+    assert shown.dtype == fake.dtype == jnp.float32

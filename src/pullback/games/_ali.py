@@ -1,5 +1,6 @@
 """Adversarially learned inference: a generator and its inverse, told apart by one discriminator."""
 
+import numbers
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -88,6 +89,7 @@ class ALI(eqx.Module):
         prior_dim: the size of a latent.
 
     Raises:
+        TypeError: the encoder or the decoder cannot be drawn from.
         ValueError: a part keeps a state, such as batch normalisation, or `prior_dim` is below 1;
             when called, shapes do not fit each other, or x is of whole numbers.
 
@@ -120,6 +122,12 @@ class ALI(eqx.Module):
 
     def __check_init__(self):
         positive(prior_dim=self.prior_dim)
+        for name in ("encoder", "decoder"):
+            if not callable(getattr(getattr(self, name), "sample", None)):
+                raise TypeError(
+                    f"`{name}` must be an `AbstractConditional`, which has a `sample`, such as "
+                    f"`Deterministic(net)`; got {type(getattr(self, name)).__name__}."
+                )
         for name in ("encoder", "decoder", "discriminator"):
             _check_stateless(name, getattr(self, name))
 
@@ -210,8 +218,10 @@ class ALI(eqx.Module):
             key: a random key; a decoder with noise has the same noise all along a path.
         """
         key = checked_key(key)
-        if steps < 2:
-            raise ValueError(f"`steps` must be 2 or more, both ends among them; got {steps}.")
+        if not isinstance(steps, numbers.Integral) or steps < 2:
+            raise ValueError(
+                f"`steps` must be 2 or more, a whole number with both ends in it; got {steps!r}."
+            )
         first, last = examples(first), examples(last)
         if first.shape != last.shape:
             raise ValueError(

@@ -6,6 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from pullback._floating import require_floating
@@ -66,8 +68,10 @@ class ALIGame(AbstractGame):
 
     def __check_init__(self):
         positive(prior_dim=self.prior_dim)
-        if isinstance(self.cycle_weight, float | int) and not self.cycle_weight >= 0:
-            raise ValueError(f"`cycle_weight` must be 0 or more, got {self.cycle_weight}.")
+        weight = self.cycle_weight
+        told = isinstance(weight, float | int | np.ndarray | Array)
+        if told and not isinstance(weight, Tracer) and not np.all(np.asarray(weight) >= 0):
+            raise ValueError(f"`cycle_weight` must be 0 or more, got {weight}.")
 
     def show(self, generator: tuple[Any, Any], batch: PyTree, *, key: PRNGKeyArray) -> Pairs:
         """Both kinds of pairs."""

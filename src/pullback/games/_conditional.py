@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from pullback._floating import require_floating
 from pullback._inputs import positive
 from pullback._key import checked_key
 
@@ -102,7 +103,7 @@ class NoiseConditional(AbstractConditional):
         noise_dim: how many numbers of noise.
 
     Raises:
-        ValueError: `noise_dim` is below 1.
+        ValueError: `noise_dim` is below 1; when called, the input is of whole numbers.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -122,6 +123,7 @@ class NoiseConditional(AbstractConditional):
     def sample(self, x: Float[Array, "..."], *, key: PRNGKeyArray) -> Float[Array, "..."]:
         """One draw given one input."""
         key = checked_key(key)
+        require_floating("x", x, "noise of its dtype goes beside it")
         noise_key, net_key = jr.split(key)
         noise = jr.normal(noise_key, (self.noise_dim,), x.dtype)
         return self.net(jnp.concatenate([jnp.ravel(x), noise]), key=net_key)

@@ -10,6 +10,12 @@ from jaxtyping import Array, Float
 
 from pullback._floating import require_floating
 
+# From here on an alpha-divergence is written as KL is, and below as reverse KL is.
+_COVERS = 0.9
+
+# A power this small is a logarithm to the last digit; float32 has numbers hardly smaller.
+_NO_POWER = 1e-30
+
 
 class FDivergence(eqx.Module):
     r"""An f-divergence from the data p to the samples q, written in the log of their ratio.
@@ -81,6 +87,15 @@ class FDivergence(eqx.Module):
 def _with_slope(f: Callable[[Array], Array], at: Array) -> tuple[Array, Array]:
     """The values of a function of each entry, and its derivatives by the log of the ratio."""
     return jax.jvp(f, (at,), (jnp.ones_like(at),))
+
+
+def check_divergence(divergence: Any) -> None:
+    """Raise where it is none."""
+    if not isinstance(divergence, FDivergence):
+        raise TypeError(
+            "`divergence` must be an `FDivergence`, such as `pullback.games.jensen_shannon`, or "
+            f"`FDivergence(f)` of a function of the log ratio; got {divergence!r}."
+        )
 
 
 def checked_log_ratio(log_ratio: Any, name: str = "log_ratio") -> Array:
@@ -158,14 +173,14 @@ def alpha(a: float | int) -> FDivergence:
     if not abs(float(a)) < float("inf"):
         raise ValueError(f"`a` must be a finite number, got {a!r}: 0 is reverse KL, 1 is KL.")
     a = float(a)
-    if a == 0:
-        return FDivergence(lambda v: jnp.expm1(v) - v, lambda v: -v, lambda v: -jnp.expm1(-v))
-    if a == 1:
-        return FDivergence(
-            lambda v: v * jnp.exp(v) - jnp.expm1(v), lambda v: -jnp.expm1(v), lambda v: v
-        )
+    # Two ways to write one f, of which each loses its digits at the end of the other.
+    seeking = lambda v: (jnp.expm1(v) - _power(v, a)) / (1 - a)
+    covering = lambda v: (jnp.exp(v) * _power(v, a - 1) - jnp.expm1(v)) / a
     return FDivergence(
-        lambda v: (jnp.expm1(a * v) - a * jnp.expm1(v)) / (a * (a - 1)),
-        lambda v: -jnp.expm1(a * v) / a,
-        lambda v: jnp.expm1((a - 1) * v) / (a - 1),
+        seeking if a < _COVERS else covering, lambda v: -_power(v, a), lambda v: _power(v, a - 1)
     )
+
+
+def _power(v: Array, a: float) -> Array:
+    """(r^a - 1) / a, and its limit log r at 0."""
+    return v if abs(a) < _NO_POWER else jnp.expm1(a * v) / a

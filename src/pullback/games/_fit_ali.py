@@ -16,6 +16,7 @@ from pullback._key import checked_key_or_keys
 from pullback.games._ali import ALI
 from pullback.games._ali_game import ALIGame, examples
 from pullback.games._fit_gan import fit_gan
+from pullback.games._joint_losses import check_whole_labels
 from pullback.games._step import GANStep
 from pullback.train import TrainingInfo
 
@@ -122,6 +123,8 @@ def _check(model: ALI, data: Any) -> None:
         x, labels = data if isinstance(data, tuple) else (data, None)
         x = examples(x)
         check_rows(x)
+        if labels is not None:
+            check_whole_labels(labels)
         _tell_scale(np.asarray(x))
         batch = x[:1] if labels is None else (x[:1], jnp.asarray(labels)[:1])
     x, labels = batch if isinstance(batch, tuple) else (batch, None)

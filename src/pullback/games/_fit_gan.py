@@ -78,7 +78,8 @@ def fit_gan(
         above `generator_loss`, the steps of the discriminator are too large.
 
     Raises:
-        ValueError: shapes do not fit, a row is not finite, or see `GANStep`.
+        TypeError: `step` is none, or `data` is a table with names: give its numbers.
+        ValueError: shapes do not fit, there are no rows or one is not finite, or see `GANStep`.
         TrainingError: as for `pullback.train.iterate`.
 
     Example:
@@ -122,10 +123,19 @@ def _checked(data: Any, generator: Any) -> Any:
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(generator) if eqx.is_inexact_array(leaf)]
 
     def of(leaf: Any) -> Any:
+        if hasattr(leaf, "columns") and hasattr(leaf, "to_numpy"):
+            raise TypeError(
+                f"`data` must be rows of numbers, got a {type(leaf).__name__}: use "
+                "data.to_numpy(), with columns of a scale of about 1."
+            )
         if not isinstance(leaf, np.ndarray | Array) or isinstance(leaf, np.memmap | Tracer):
             return leaf
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
+        if leaf.ndim == 0 or len(leaf) == 0:
+            raise ValueError(
+                f"`data` must be rows, [n, ...], one or more; got the shape {leaf.shape}."
+            )
         check_rows(leaf)
         return jnp.asarray(leaf, dtypes[0]) if dtypes else leaf
 

@@ -89,7 +89,8 @@ class GANGame(AbstractGame):
             as those of label smoothing and of a hinge are not.
 
     Raises:
-        ValueError: the best logits of `discriminator_loss` are no log ratios, or a setting is none.
+        ValueError: the best logits of `discriminator_loss` are no log ratios, or log ratios are its
+            worst; or a setting is none. When called, the shapes do not fit.
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp
@@ -124,14 +125,16 @@ class GANGame(AbstractGame):
         """The data, and as many samples."""
         key = checked_key(key)
         draw_key, call_key = jr.split(key)
+        batch = jnp.asarray(batch)
         require_floating("batch", batch, "whole numbers have no density that samples could match")
         keys = jr.split(draw_key, len(batch))
         z = jax.vmap(self.draw)(keys).astype(batch.dtype)
-        fake = mapped(generator, z, key=call_key)
+        fake = _named("generator", "a draw of `latent`", generator, z, key=call_key)
         if fake.shape != batch.shape or fake.dtype != batch.dtype:
             raise ValueError(
                 "`generator` must make samples like a row of the data, of shape "
-                f"{batch.shape[1:]} and {batch.dtype}; got {fake.shape[1:]} and {fake.dtype}."
+                f"{batch.shape[1:]} and {batch.dtype}; got {fake.shape[1:]} and {fake.dtype}. "
+                "Where dtypes differ, give data in the generator's: batch.astype(jnp.float32)."
             )
         return batch, fake
 
@@ -146,7 +149,7 @@ class GANGame(AbstractGame):
         """Of logits of data and samples, and how many of them are told apart."""
         key = checked_key(key)
         rows = jnp.concatenate(shown)
-        logits = mapped(discriminator, rows, key=key)
+        logits = _named("discriminator", "a row of the data", discriminator, rows, key=key)
         if logits.size != len(rows):
             raise ValueError(
                 "`discriminator` must give one logit for a row of the data, without a sigmoid; got "
@@ -174,6 +177,15 @@ def mapped(model: Any, rows: Array, *, key: PRNGKeyArray) -> Array:
     return jax.vmap(lambda row, key: model(row, key=key))(rows, jr.split(key, len(rows)))
 
 
+def _named(name: str, what: str, model: Any, rows: Array, *, key: PRNGKeyArray) -> Array:
+    """`mapped`; an error with the name of the model where it takes none such."""
+    try:
+        return mapped(model, rows, key=key)
+    except (TypeError, ValueError) as error:
+        error.add_note(f"`{name}` was given {what}, of shape {rows.shape[1:]}.")
+        raise
+
+
 def _check_estimates_ratio(loss: Callable[[Array, Array], Array]) -> None:
     """Raise a ValueError where the best logits of a loss are not the log of the ratio.
 
@@ -195,4 +207,12 @@ def _check_estimates_ratio(loss: Callable[[Array, Array], Array]) -> None:
                 "Wasserstein critic logits are no log ratios, and no divergence can be made of "
                 "them. Leave it out for the logistic loss, or take `discriminator_loss(real, fake, "
                 "divergence)`; for other critics write an `AbstractGame` with losses of its own."
+            )
+        # Where the pulls cancel, logits beyond are pulled back if samples pull theirs down.
+        if not np.all(np.asarray(fake) > 0):
+            raise ValueError(
+                "`discriminator_loss` must be least where logits are the log of the ratio of data "
+                f"to samples, and where that is {v:g} it does not rise with the logits of samples: "
+                "it has the wrong sign, or is a constant. It is made small, so that the bound of a "
+                "divergence wants a minus."
             )

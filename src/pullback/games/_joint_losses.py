@@ -1,8 +1,14 @@
 """The losses of both players from the logits of both kinds of pairs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
+
+from pullback.games._divergence import checked_log_ratio
+from pullback.games._objectives import check_some
 
 
 def joint_losses(
@@ -27,13 +33,16 @@ def joint_losses(
     Args:
         encoder_logits: of pairs of an example and a draw of the encoder, `[n]` or `[n, K + 1]`.
         decoder_logits: of pairs of a draw of the decoder and a latent, `[m]` or `[m, K + 1]`.
-        labels: the class of each of the first, from 0 to K - 1, or -1 where it is not known.
+        labels: the class of each of the first, whole numbers from 0 to K - 1, or -1 where it is not
+            known. A class that there is not makes $L_D$ NaN.
 
     Returns:
         $L_D$ and $L_G$.
 
     Raises:
-        ValueError: the logits have no such shapes, or there are labels and no classes.
+        TypeError: labels are no whole numbers.
+        ValueError: the logits have no such shapes, both of one form, or there are none; or there
+            are labels and no classes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -46,12 +55,22 @@ def joint_losses(
     Source: Dumoulin et al., arXiv 1606.00704, sections 2 and 4.3; the K + 1 classes as in Salimans
         et al., arXiv 1606.03498, section 5.
     """
+    encoder_logits = checked_log_ratio(encoder_logits, "encoder_logits")
+    decoder_logits = checked_log_ratio(decoder_logits, "decoder_logits")
+    check_some(encoder_logits=encoder_logits, decoder_logits=decoder_logits)
+    if encoder_logits.shape[1:] != decoder_logits.shape[1:]:
+        raise ValueError(
+            "`encoder_logits` and `decoder_logits` must be of one discriminator, [n] and [m] or "
+            f"[n, K + 1] and [m, K + 1]; got {encoder_logits.shape} and {decoder_logits.shape}."
+        )
     encoder_ratio, decoder_ratio = log_ratio(encoder_logits), log_ratio(decoder_logits)
     mean = lambda x: jnp.mean(jax.nn.softplus(x))
     discriminator = mean(-encoder_ratio) + mean(decoder_ratio)
     generator = mean(encoder_ratio) + mean(-decoder_ratio)
     if labels is None:
         return discriminator, generator
+    check_whole_labels(labels)
+    labels = jnp.asarray(labels)
     if labels.shape != encoder_logits.shape[:1]:
         raise ValueError(
             f"`labels` must be one for each of {len(encoder_logits)} examples, -1 where it is not "
@@ -64,6 +83,17 @@ def joint_losses(
     told = jnp.take_along_axis(log_probs, place, axis=1, mode="fill")[:, 0]
     total = jnp.sum(jnp.where(known, told, 0))
     return discriminator - total / jnp.maximum(jnp.sum(known), 1).astype(total.dtype), generator
+
+
+def check_whole_labels(labels: Any) -> None:
+    """Raise for labels that are no whole numbers, such as names of classes."""
+    dtype = labels.dtype if hasattr(labels, "dtype") else np.asarray(labels).dtype
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(
+            f"`labels` must be whole numbers, from 0, and -1 where a class is not known; got "
+            f"{dtype}. Of names take their numbers, such as numpy.unique(labels, "
+            "return_inverse=True)[1]."
+        )
 
 
 def log_ratio(logits: Float[Array, "n *logits"]) -> Float[Array, " n"]:

@@ -1,5 +1,6 @@
 """What the two players make small, of the logits of a discriminator."""
 
+import numbers
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from pullback.games._divergence import FDivergence, checked_log_ratio
+from pullback.games._divergence import FDivergence, check_divergence, checked_log_ratio
 
 Estimator = Literal["exact", "plug_in"]
 
@@ -95,19 +96,25 @@ def clipped(
     return value + slope * (log_ratio - within)
 
 
+def check_some(**logits: Array) -> None:
+    """Raise where there is none, by its name."""
+    for name, each in logits.items():
+        if each.size == 0:
+            raise ValueError(f"`{name}` must have at least one logit, got none.")
+
+
 def check_clip(clip: Any) -> None:
     """Raise where `clip` is no size."""
-    if clip is not None and not 0 < clip < np.inf:
+    if clip is None:
+        return
+    number = isinstance(clip, numbers.Real) and not isinstance(clip, bool)
+    if not number or not 0 < float(clip) < np.inf:
         raise ValueError(f"`clip` must be None or a number above 0, got {clip!r}; 10 is usual.")
 
 
 def check_estimator(estimator: Any, divergence: Any) -> None:
     """Raise where there is no such loss, and warn of one that pushes the wrong way."""
-    if not isinstance(divergence, FDivergence):
-        raise TypeError(
-            "`divergence` must be an `FDivergence`, such as `pullback.games.jensen_shannon`, or "
-            f"`FDivergence(f)` of a function of the log ratio; got {divergence!r}."
-        )
+    check_divergence(divergence)
     if estimator not in ("exact", "plug_in"):
         raise ValueError(f'`estimator` must be "exact" or "plug_in", got {estimator!r}.')
     if estimator == "exact":
@@ -160,6 +167,7 @@ def discriminator_loss(
         The loss.
 
     Raises:
+        TypeError: `divergence` is none.
         ValueError: there is none of either, or they are no floating numbers.
 
     Example:
@@ -171,9 +179,8 @@ def discriminator_loss(
         arXiv 1606.00709, section 2.4, for the second.
     """
     real, fake = checked_log_ratio(real, "real"), checked_log_ratio(fake, "fake")
-    for name, logits in (("real", real), ("fake", fake)):
-        if logits.size == 0:
-            raise ValueError(f"`{name}` must have at least one logit, got none.")
+    check_some(real=real, fake=fake)
     if divergence is None:
         return jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
+    check_divergence(divergence)
     return -jnp.mean(divergence.slope(real)) - jnp.mean(divergence.exact(fake))

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from pullback.games._divergence import FDivergence, checked_log_ratio
-from pullback.games._objectives import rises
+from pullback.games._objectives import check_some, rises
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
@@ -31,10 +32,14 @@ def effective_divergence(
         high: the largest.
 
     Returns:
-        The divergence, whose `exact` loss is `loss`. Its values are by Gauss-Legendre quadrature.
+        The divergence, whose `exact` loss is `loss`. Its values are by Gauss-Legendre quadrature
+        with 64 points between a log ratio and 0, which is exact to the dtype for a smooth loss. Of
+        one with a kink, as a hinge has, expect three digits, and do not differentiate the values
+        beyond the kink: `exact` and `slope` have no integral in what a gradient takes.
 
     Raises:
-        ValueError: the loss rises somewhere between, so what it descends is not convex.
+        ValueError: the loss rises somewhere between, so what it descends is not convex; or it is
+            not finite there.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,6 +55,12 @@ def effective_divergence(
     """
     if not -np.inf < low < high < np.inf:
         raise ValueError(f"`low` and `high` must be finite and rise, got {low} and {high}.")
+    undefined = _not_finite(loss, low, high)
+    if undefined is not None:
+        raise ValueError(
+            f"`loss` must be finite for log ratios from {low:g} to {high:g}, and is not at "
+            f"{undefined:.3g}. Give `low` and `high` between which it is."
+        )
     where = rises(loss, low, high)
     if where is not None:
         raise ValueError(
@@ -71,6 +82,19 @@ def effective_divergence(
         lambda v: loss(v),
         lambda v: -integral(v, 0.0) - loss(v) * jnp.exp(-v),
     )
+
+
+def _not_finite(
+    loss: Callable[[Array], Array], low: float | int, high: float | int
+) -> float | None:
+    """The first log ratio at which a loss is no finite number; None where there is none."""
+    with jax.ensure_compile_time_eval():
+        at = np.linspace(low, high, 401)
+        value = loss(jnp.asarray(at))
+    if isinstance(value, Tracer):
+        return None  # of a function that is being differentiated there are no numbers
+    found = np.flatnonzero(~np.isfinite(np.asarray(value)))
+    return float(at[found[0]]) if len(found) else None
 
 
 class RatioDiagnostics(NamedTuple):
@@ -106,10 +130,11 @@ def ratio_diagnostics(real: Float[Array, " n"], fake: Float[Array, " m"]) -> Rat
         fake: logits of samples, `[m]`.
 
     Returns:
-        The means, of which those of the ratios are infinite where they overflow.
+        The means, of which those of the ratios are infinite where they overflow. Of a logit that is
+        NaN they are NaN; where every ratio is 0, none carries weight, and the share is 0.
 
     Raises:
-        ValueError: they are no floating numbers.
+        ValueError: there is none of either, or they are no floating numbers.
 
     Example:
         >>> import jax.numpy as jnp
@@ -118,13 +143,14 @@ def ratio_diagnostics(real: Float[Array, " n"], fake: Float[Array, " m"]) -> Rat
         0.79 0.75
     """
     real, fake = checked_log_ratio(real, "real"), checked_log_ratio(fake, "fake")
+    check_some(real=real, fake=fake)
     log_sum = lambda v: jax.nn.logsumexp(v)
     log_count = lambda v: jnp.log(v.size).astype(v.dtype)
-    right = [jnp.mean(jnp.where(side > 0, 1.0, jnp.where(side == 0, 0.5, 0.0)))
-             for side in (real, -fake)]  # fmt: skip
+    right = [jnp.mean((1 + jnp.sign(side)) / 2) for side in (real, -fake)]
+    share = jnp.exp(2 * log_sum(fake) - log_sum(2 * fake) - log_count(fake))
     return RatioDiagnostics(
         jnp.exp(log_sum(fake) - log_count(fake)),
         jnp.exp(log_sum(-real) - log_count(real)),
-        jnp.exp(2 * log_sum(fake) - log_sum(2 * fake) - log_count(fake)),
-        (right[0] + right[1]).astype(real.dtype) / 2,
+        jnp.where(jnp.max(fake) == -jnp.inf, jnp.zeros_like(share), share),
+        (right[0] + right[1]) / 2,
     )

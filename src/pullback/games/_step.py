@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import optax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
@@ -14,6 +15,9 @@ from pullback._promotion import standard_promotion
 from pullback.bilevel import unroll
 from pullback.games._game import AbstractGame
 from pullback.train import apply_gradient
+
+# The states of optimisers that ask for the loss as a function of the parameters.
+_SEARCHES = (optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState)
 
 
 class GANState(eqx.Module):
@@ -59,8 +63,10 @@ class GANStep(eqx.Module):
             that is looked ahead.
 
     Raises:
+        TypeError: an optimiser is none, or searches along a line; `game` is none.
         ValueError: a number does not fit; a model keeps running averages, as batch normalisation
-            does; or the discriminator's optimiser has no derivative.
+            does; the discriminator's optimiser has no derivative; or there are no batches for
+            `discriminator_steps`.
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp, optax
@@ -86,11 +92,19 @@ class GANStep(eqx.Module):
     checkpoint: bool = eqx.field(default=True, static=True)
 
     def __check_init__(self):
+        for name in ("generator_optimiser", "discriminator_optimiser"):
+            _check_optimiser(name, getattr(self, name))
+        if not isinstance(self.game, AbstractGame):
+            raise TypeError(
+                "`game` must be an `AbstractGame`, such as `GANGame(latent=16)`, which says what "
+                f"is shown and what is made small; got {self.game!r}."
+            )
         for name, least in (("unroll", 0), ("discriminator_steps", 1)):
             number = getattr(self, name)
             if isinstance(number, bool) or not isinstance(number, int) or number < least:
                 raise ValueError(
-                    f"`{name}` must be a whole number, {least} or more; got {number!r}."
+                    f"`{name}` must be a whole number, {least} or more; got {number!r}. Of a "
+                    f"number of NumPy's make Python's, int({name})."
                 )
         if self.stop_gradient and not self.unroll:
             raise ValueError(
@@ -109,6 +123,8 @@ class GANStep(eqx.Module):
                 jax.tree.map(jnp.asarray, optimiser.init(eqx.filter(each, eqx.is_inexact_array)))
                 for optimiser, each in zip(optimisers, players.values(), strict=True)
             ]
+        for name, state in zip(players, states, strict=True):
+            _check_needs_no_line(f"{name}_optimiser", state)
         return GANState(generator, discriminator, *states)
 
     def __call__(
@@ -117,6 +133,7 @@ class GANStep(eqx.Module):
         """The state after a step, and the losses before it."""
         key = checked_key(key)
         if self.discriminator_steps > 1:
+            _check_batches(batch, self.discriminator_steps)
             state, batch, key = self._discriminate(state, batch, key)
         show_key, key = jr.split(key)
         shown, to_generator = eqx.filter_vjp(
@@ -193,6 +210,36 @@ def _swap(found: tuple[Array, Array, dict]) -> tuple[tuple[Array, Array], dict]:
     """The two losses, which have gradients, and the metrics beside them."""
     own, others, metrics = found
     return (own, others), metrics
+
+
+def _check_optimiser(name: str, optimiser: Any) -> None:
+    """Raise for what is no optimiser, or has yet to be called with a learning rate."""
+    if not all(callable(getattr(optimiser, method, None)) for method in ("init", "update")):
+        raise TypeError(
+            f"`{name}` must be an Optax gradient transformation, such as `optax.adam(1e-4)`, with "
+            f"its learning rate; got {optimiser!r}."
+        )
+
+
+def _check_needs_no_line(name: str, state: PyTree) -> None:
+    """Raise for an optimiser that searches along a line: it asks for a loss that stays."""
+    searches = lambda node: isinstance(node, _SEARCHES)
+    if any(map(searches, jax.tree.leaves(state, is_leaf=searches))):
+        raise TypeError(
+            f"`{name}` searches along a line, as `optax.lbfgs` does, and a player's loss changes "
+            "with each step of the other player. Use `optax.adam` or `optax.sgd`."
+        )
+
+
+def _check_batches(batches: PyTree, steps: int) -> None:
+    """Raise where there is no batch for each step."""
+    for leaf in jax.tree.leaves(batches):
+        if jnp.shape(leaf)[:1] != (steps,):
+            raise ValueError(
+                f"`batch` must have the batches of `discriminator_steps` in front, an axis of "
+                f"{steps} before that of the examples, as `Stream(data, size, batches={steps})` "
+                f"gives it; got the shape {jnp.shape(leaf)}."
+            )
 
 
 def _check_player(name: str, player: PyTree) -> None:
