@@ -90,7 +90,7 @@ def labels_in(frame: Any, name: str) -> np.ndarray:
 
 def _missing(cell: Any) -> bool:
     # pandas.NA says neither yes nor no when it is compared.
-    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or cell != cell
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or bool(cell != cell)
 
 
 class Choice(NamedTuple):
