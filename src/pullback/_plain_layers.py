@@ -31,6 +31,7 @@ def plain_steps(model: Any, remedy: str) -> list[Step]:
 
     Raises:
         TypeError: it holds a part of another kind, or has no layer of weights.
+        ValueError: it is several networks in one.
     """
     steps = list(_steps(model, "model", remedy))
     if all(step.layer is None for step in steps):
@@ -45,6 +46,8 @@ def _steps(part: Any, name: str, remedy: str) -> Any:
         for place, layer in enumerate(part.layers):
             yield from _steps(layer, f"{name}.layers[{place}]", remedy)
     elif isinstance(part, eqx.nn.Linear | eqx.nn.Conv):
+        if part.weight.ndim != _axes(part):
+            raise ValueError(_several(name))
         yield Step(name, part, part, None)
     elif isinstance(part, eqx.nn.Lambda):
         yield Step(name, part, None, part.fn)
@@ -65,6 +68,8 @@ def _steps_of_mlp(mlp: eqx.nn.MLP, name: str) -> Any:
         for arrays, rest in [eqx.partition(layer, eqx.is_array)]
         for at in (range(layer.weight.shape[0]) if layer.weight.ndim == 3 else [...])
     ]
+    if len(layers) != mlp.depth + 1 or any(layer.weight.ndim != 2 for layer in layers):
+        raise ValueError(_several(name))
     for place, layer in enumerate(layers):
         yield Step(f"{name}.layers[{place}]", layer, layer, None)
         if place < len(layers) - 1:
@@ -74,6 +79,18 @@ def _steps_of_mlp(mlp: eqx.nn.MLP, name: str) -> Any:
         elif len(layers) > 1:  # a network of one layer alone is called without its activation
             scalar = mlp.out_size == "scalar"
             yield _unit_by_unit(f"{name}.final_activation", mlp.final_activation, scalar=scalar)
+
+
+def _axes(layer: eqx.nn.Linear | eqx.nn.Conv) -> int:
+    return 2 + (layer.num_spatial_dims if isinstance(layer, eqx.nn.Conv) else 0)
+
+
+def _several(name: str) -> str:
+    return (
+        f"`{name}` must be one network, and its weights have an axis more, as of those that "
+        "`eqx.filter_vmap` makes: take one member, `jax.tree.map(lambda leaf: leaf[0] if "
+        "eqx.is_array(leaf) else leaf, model)`, or map over them with `eqx.filter_vmap`."
+    )
 
 
 def _unit_by_unit(name: str, activation: Any, *, scalar: bool) -> Step:

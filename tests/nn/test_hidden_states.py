@@ -95,3 +95,22 @@ def test_a_batch_is_no_input():
         hidden_states(NETS["mlp"], jnp.ones((3, 3)))
     with pytest.raises(ValueError, match="is given a number; it is given"):
         hidden_states(NETS["numbers"], jnp.ones(1))
+
+
+def test_several_networks_in_one_are_no_deeper_one():
+    make = lambda key: eqx.nn.MLP(4, 4, 4, 2, jnp.tanh, key=key)
+    several = eqx.filter_vmap(make)(jax.random.split(jax.random.key(0), 3))
+    convolutions = eqx.filter_vmap(lambda key: eqx.nn.Conv1d(2, 2, 1, key=key))(
+        jax.random.split(jax.random.key(0), 3)
+    )
+    for model in (
+        several,
+        eqx.nn.Sequential(several.layers[:1]),
+        eqx.nn.Sequential([convolutions]),
+    ):
+        with pytest.raises(ValueError, match=r"must be one network, .*eqx\.filter_vmap"):
+            hidden_states(model, jnp.ones(4))
+    one = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, several)
+    assert len(hidden_states(one, jnp.ones(4)).pre) == 3
+    mapped = eqx.filter_vmap(lambda model: hidden_states(model, jnp.ones(4)).pre)(several)
+    assert [h.shape for h in mapped] == [(3, 4)] * 3

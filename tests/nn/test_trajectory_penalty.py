@@ -71,3 +71,34 @@ def test_float32_and_what_is_refused(key):
     for rows in ((4, 3), (1, 1)):
         with pytest.raises(ValueError, match="must have the same rows, two or more"):
             call(TrajectoryPenalty(), z[: rows[0]], z[: rows[1]])
+
+
+def test_a_batch_that_is_not_finite_has_no_penalty(key):
+    x = jr.normal(key, (4, 3))
+    for bad in (jnp.nan, jnp.inf):
+        assert jnp.isnan(TrajectoryPenalty()(x, x.at[1, 1].set(bad))[1])
+
+
+def test_half_precision_adds_up_in_single(key):
+    x = 8 * jr.normal(key, (4096, 100), jnp.float16)
+    z, penalty = TrajectoryPenalty(0.5)(2 * x, x)
+    assert z.dtype == jnp.float16
+    np.testing.assert_allclose(penalty, 1, rtol=1e-5)
+    wide = jnp.asarray([[0.0], [1e6]])
+    np.testing.assert_allclose(TrajectoryPenalty()(jnp.float16([[0], [3]]), wide)[1], 3e-6)
+
+
+def test_rows_and_scales_of_another_kind_are_refused():
+    call = inspect.unwrap(TrajectoryPenalty.__call__)
+    good = jnp.ones((3, 2))
+    for z, x, error, message in (
+        (good.astype(int), good, ValueError, "`z` must be floating, got int"),
+        (good, good > 0, ValueError, "`x` must be floating, got bool"),
+        (good[:, :0], good, ValueError, "`z` must have a column or more"),
+        (good, [[1.0], [2.0]], TypeError, "`x` must be an array of rows"),
+    ):
+        with pytest.raises(error, match=message):
+            call(TrajectoryPenalty(), z, x)
+    for scale in ("a", None, True):
+        with pytest.raises(TypeError, match="`scale` must be a number above 0"):
+            inspect.unwrap(TrajectoryPenalty.__init__)(TrajectoryPenalty(), scale)

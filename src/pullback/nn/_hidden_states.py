@@ -41,7 +41,7 @@ def hidden_states(model: Any, x: Float[Array, "..."]) -> HiddenStates:
         TypeError: the model has a part of another kind, such as a normalisation or a residual
             block. Give a function from x to the tuple of its layers instead, where `layers` is
             asked for.
-        ValueError: `x` is not one input.
+        ValueError: `x` is not one input, or the model several networks in one.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -1,11 +1,15 @@
 """A penalty on how much the layers before it stretch a batch."""
 
 import math
+import numbers
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from pullback._floating import at_least_float32, require_floating
 from pullback._power_method import divided, row_norms
 
 
@@ -29,7 +33,8 @@ class TrajectoryPenalty(eqx.Module):
         log_scale: $\log \lambda$.
 
     Raises:
-        ValueError: `scale` is not above 0.
+        TypeError: `scale` is no number.
+        ValueError: it is not above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -45,6 +50,8 @@ class TrajectoryPenalty(eqx.Module):
     log_scale: Float[Array, ""]
 
     def __init__(self, scale: float = 1.0):
+        if isinstance(scale, bool) or not isinstance(scale, numbers.Real | Array | np.ndarray):
+            raise TypeError(f"`scale` must be a number above 0, got {scale!r}.")
         if not 0 < scale < math.inf:
             raise ValueError(f"`scale` must be above 0 and finite, got {scale}.")
         self.log_scale = jnp.asarray(math.log(scale), float)
@@ -65,22 +72,39 @@ class TrajectoryPenalty(eqx.Module):
 
         Returns:
             $\lambda z$ and P; P is 0 where all rows of `x` are alike. Where neighbours are alike
-            its gradient is that of the others.
+            its gradient is that of the others. P is float32 or wider, and NaN where a row of `x`
+            is not finite.
 
         Raises:
-            ValueError: there are fewer than two rows, or not as many in `x` as in `z`.
+            TypeError: `z` or `x` is no array.
+            ValueError: there are fewer than two rows, or not as many in `x` as in `z`; one of the
+                two has no column, or whole numbers.
         """
+        _check("z", z)
+        _check("x", x)
         if len(z) != len(x) or len(z) < 2:
             raise ValueError(
                 "`z` and `x` must have the same rows, two or more, for a path to run through them; "
                 f"got {len(z)} and {len(x)}."
             )
-        scale = self.scale.astype(z.dtype)
-        before = _length(x).astype(z.dtype)
-        some = before > 0
-        ratio = jnp.where(some, divided(_length(z), jnp.where(some, before, 1)), 0)
-        return scale * z, scale * ratio
+        after = _length(z)
+        before = _length(x).astype(after.dtype)
+        still = before == 0
+        ratio = jnp.where(still, 0, divided(after, jnp.where(still, 1, before)))
+        # A batch that is infinitely long would have no penalty.
+        ratio = jnp.where(jnp.isfinite(before), ratio, jnp.nan)
+        return self.scale.astype(z.dtype) * z, self.scale.astype(after.dtype) * ratio
+
+
+def _check(name: str, rows: Any) -> None:
+    if not isinstance(rows, Array | np.ndarray) or rows.ndim == 0:
+        raise TypeError(f"`{name}` must be an array of rows, got {rows!r}.")
+    require_floating(name, rows, "the length of whole numbers is measured as well")
+    if len(rows) and not rows.size:
+        raise ValueError(f"`{name}` must have a column or more, got the shape {rows.shape}.")
 
 
 def _length(rows: Array) -> Array:
-    return jnp.sum(row_norms(jnp.diff(rows, axis=0)))
+    rows = jnp.asarray(rows)
+    # Lengths of half-precision rows add up to more than half precision holds.
+    return jnp.sum(row_norms(jnp.diff(rows.astype(at_least_float32(rows.dtype)), axis=0)))

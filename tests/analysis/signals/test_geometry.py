@@ -98,6 +98,41 @@ def test_where_the_image_stands_still_and_where_it_is_not_finite():
         manifold_geometry(lambda x: x, lambda t: jnp.stack([t, t]), TURN)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_an_image_whose_squares_are_no_numbers(x32, scale):
+    curve = lambda t: jnp.stack([jnp.cos(t), jnp.sin(t)])
+    found = manifold_geometry(lambda x: (x, scale * x), curve, TURN.astype(jnp.float32))
+    np.testing.assert_allclose(found.turning, 2 * np.pi, rtol=1e-5)
+    np.testing.assert_allclose(found.length, np.array([1, scale]) * np.pi * 2**0.5, rtol=1e-5)
+    assert np.all(found.squared_curvature[1] == (np.inf if scale < 1 else 0))
+
+
+def test_a_deep_network_in_the_ordered_phase_has_a_geometry(x32):
+    net = eqx.nn.MLP(20, 1, 20, 8, jnp.tanh, key=jr.key(0))
+    net = jax.tree.map(lambda leaf: 0.02 * leaf if eqx.is_array(leaf) else leaf, net)
+    path = circle(*jr.normal(jr.key(1), (2, 20)))
+    found = manifold_geometry(net, path, jnp.linspace(0, 1, 9))
+    with jax.enable_x64(True):
+        net, path = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, float) if eqx.is_array(leaf) else leaf, (net, path)
+        )
+        want = manifold_geometry(net, path, jnp.linspace(0, 1, 9))
+    want = jax.tree.map(np.asarray, want)
+    assert want.length[-1] < 1e-12
+    np.testing.assert_allclose(found.turning, want.turning, rtol=1e-3)
+    np.testing.assert_allclose(found.length, want.length, rtol=1e-3)
+
+
+def test_the_layer_that_is_not_finite_is_named():
+    with pytest.raises(ValueError, match="layer 1 of"):
+        manifold_geometry(lambda x: (x, x * jnp.nan), lambda t: jnp.stack([t, t]), TURN)
+
+
+def test_boundaries_of_a_readout_of_a_tiny_slope(x32):
+    found = boundary_curvatures(lambda x: 1e-25 * (x @ x), jnp.array([0.0, 2.0, 0.0]))
+    np.testing.assert_allclose(found, 0.5, rtol=1e-5)
+
+
 def test_a_sphere_bends_by_one_over_its_radius(key):
     centre = jr.normal(key, (6,))
     for radius in (0.5, 3.0):

@@ -275,3 +275,41 @@ def test_more_wrong_arguments():
         inspect.unwrap(line)(jnp.ones(2, int), jnp.ones(2, int))
     with pytest.raises(ValueError, match="`points` must be two or more inputs"):
         through(jnp.ones((1, 3)))
+
+
+def test_paths_of_arrays_at_hand_are_made_while_a_call_is_compiled():
+    c = jnp.ones(2)
+    made = jax.jit(lambda t: (line(c, 2 * c)(t), circle(c, c)(t), through(jnp.eye(2))(t)))
+    np.testing.assert_allclose(made(0.5), [[1.5, 1.5], [-1, -1], [0.5, 0.5]], atol=1e-12)
+
+
+def test_chords_that_are_rounded_are_refused_and_never_wrong(x32):
+    with jax.enable_x64(True):
+        model = eqx.nn.MLP(50, 10, 20, 30, jnp.tanh, key=jr.key(0))
+        path = circle(*jr.normal(jr.key(1), (2, 50)))
+        want = np.asarray(trajectory_lengths(model, path, num=257, method="jvp"))
+    model, path = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float32) if eqx.is_array(leaf) else leaf, (model, path)
+    )
+    assert want[-1] < 1e-7 * want[0]
+    speeds = trajectory_lengths(model, path, num=257, method="jvp")
+    np.testing.assert_allclose(speeds, want, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"chords of layer \d+ of `layers` .*`method=\"jvp\"`"):
+        trajectory_lengths(model, path, num=257)
+    found = np.asarray(jax.jit(lambda path: trajectory_lengths(model, path, num=257))(path))
+    good = np.isfinite(found)
+    # Those that are given are right, the first layers among them, and the last are not given.
+    assert good[:4].all()
+    assert not good[-8:].any()
+    np.testing.assert_allclose(found[good], want[good], rtol=3e-3)
+    with pytest.raises(ValueError, match="or of the path itself"):
+        trajectory_lengths(lambda x: (x - 1e4,), line(jnp.full(2, 1e4), jnp.full(2, 1e4 + 2)))
+    # Of what stays at zero a chord has no rounding.
+    assert trajectory_lengths(lambda x: (0 * x,), path, num=9).tolist() == [0]
+
+
+def test_a_value_on_a_threshold_above_zero_is_beyond_it():
+    layers = lambda x: (jnp.clip(x, 0.5, 2),)
+    path = line(jnp.full(1, -3.0), jnp.full(1, 9.0))
+    assert transitions(layers, path, num=101, thresholds=(0.5, 2)).tolist() == [1]
+    assert transitions(layers, path, num=101, thresholds=(0.6, 2)).tolist() == [2]

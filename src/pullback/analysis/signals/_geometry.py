@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from pullback._in_batches import over_rows
+from pullback._power_method import safe_norm, size_of
 from pullback._traced import compiled
 
 from ._along import layer_function, refuse_what_is_not_finite, wide
@@ -23,7 +24,7 @@ class ManifoldGeometry(NamedTuple):
         q: mean square of what the units give.
         metric: squared speed per unit, g / n.
         squared_curvature: squared curvature times the number of units, n kappa^2; 0 where the image
-            stands still.
+            stands still, infinite where it is so short that the dtype cannot hold it.
         length: of the image, over the root of the number of units.
         turning: by how much its direction turns from the first point to the last, in radians.
     """
@@ -74,7 +75,7 @@ def manifold_geometry(
     """
     ts = _checked_times(ts)
     found = _geometry(layers, curve, ts, batch_size)
-    refuse_what_is_not_finite(jnp.all(jnp.isfinite(found.turning + found.length), axis=None)[None])
+    refuse_what_is_not_finite(jnp.isfinite(found.turning + found.length))
     return found
 
 
@@ -89,22 +90,26 @@ def _geometry(layers: Any, curve: Any, ts: Array, batch_size: int | None) -> Man
         (h, v), (_, a) = jax.jvp(moving, (t,), (one,))
         return tuple(jnp.stack(each) for each in zip(*map(_numbers, h, v, a), strict=True))
 
-    q, metric, squared = (each.T for each in over_rows(at, ts, batch_size))
-    speed = jnp.sqrt(metric)
+    q, speed, curvature, rate = (each.T for each in over_rows(at, ts, batch_size))
     integral = lambda y: jnp.trapezoid(y, ts.astype(y.dtype)[None], axis=1)
-    length, turning = integral(speed), integral(jnp.sqrt(squared) * speed)
-    return ManifoldGeometry(q, metric, squared, length, turning)
+    return ManifoldGeometry(
+        q, jnp.square(speed), jnp.square(curvature), integral(speed), integral(rate)
+    )
 
 
-def _numbers(h: Array, v: Array, a: Array) -> tuple[Array, Array, Array]:
-    """Mean square, squared speed and squared curvature, per unit."""
-    speed = v @ v
-    moves = speed > 0
-    safe = jnp.where(moves, speed, 1)
+def _numbers(h: Array, v: Array, a: Array) -> tuple[Array, Array, Array, Array]:
+    """Mean square; speed and curvature, per unit; and how fast the direction turns."""
+    # An image may be so short that its square is no number, and has a direction still.
+    size, root = size_of(v), h.size**0.5
+    v, a = v / size, a / size
+    square = v @ v
+    moves = square > 0
+    safe = jnp.where(moves, square, 1)
     # What is left of the acceleration across the curve: a difference of products would cancel.
-    across = a - (a @ v / safe) * v
-    squared = jnp.where(moves, across @ across / jnp.square(safe), 0)
-    return h @ h / h.size, speed / h.size, squared * h.size
+    across = jnp.where(moves, safe_norm(a - (a @ v / safe) * v), 0)
+    speed = jnp.sqrt(square)
+    rate = across / jnp.sqrt(safe)
+    return h @ h / h.size, speed * size / root, across / safe / size * root, rate
 
 
 def _checked_times(ts: Any) -> Array:
@@ -162,10 +167,12 @@ def boundary_curvatures(
 @compiled
 def _curvatures(readout: Any, x: Array) -> tuple[Array, Array]:
     g, h = jax.grad(readout)(x), jax.hessian(readout)(x)
+    slope, unit = safe_norm(g), size_of(g)
+    g, h = g / unit, h / unit
     size = jnp.linalg.norm(g)
     # The columns but one of a reflection that takes the normal to the first axis.
     sign = jnp.where(g[0] < 0, -1.0, 1.0).astype(g.dtype)
     normal = (g / size).at[0].add(sign)
     across = jnp.eye(x.size, dtype=x.dtype) - 2 * jnp.outer(normal, normal) / (normal @ normal)
     across = across[:, 1:]
-    return jnp.linalg.eigvalsh(across.T @ h @ across) / size, size
+    return jnp.linalg.eigvalsh(across.T @ h @ across) / size, slope

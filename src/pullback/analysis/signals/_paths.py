@@ -135,5 +135,6 @@ def _ends(x0: Any, x1: Any) -> tuple[Array, Array]:
 
 def _check(name: str, x: Array) -> None:
     require_floating(name, x, "a path runs between whole numbers too")
-    if not isinstance(x, Tracer) and not bool(jnp.all(jnp.isfinite(x))):
+    # By NumPy: while a call is being compiled JAX gives no number, of an array at hand either.
+    if not isinstance(x, Tracer) and not np.all(np.isfinite(np.asarray(x, float))):
         raise ValueError(f"`{name}` must be finite, got numbers that are not.")

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Scalar
 
 from pullback._in_batches import over_batches_summed
@@ -23,6 +26,9 @@ from pullback.analysis.signals._regions import check_thresholds, region
 
 Method = Literal["chord", "jvp"]
 Path = Callable[[Scalar], Any]
+
+# Chords as short as a few roundings of their ends are made of those, longer ones not.
+_ROUNDINGS = 16
 
 
 def trajectory_lengths(
@@ -50,18 +56,21 @@ def trajectory_lengths(
             the tuple of its layers, of any shapes. For the path itself, `lambda x: (x,)`.
         path: a function of t in [0, 1], such as `line`, `circle` or `through` give it.
         num: points along the path.
-        method: "chord", from point to point, which is never too long; or "jvp", the speed at the
-            middle of each piece by a forward derivative, for twice the work: better where points
-            are few or the image so short that differences are rounded away.
+        method: "chord", from point to point, which is never too long but by rounding: it is refused
+            where chords are so short beside the layer that this counts, as of very many points, of
+            inputs far from zero, or of deep layers in the ordered phase in float32; or "jvp", the
+            speed at the middle of each piece by a forward derivative, for twice the work, which
+            rounding does not hurt, and few points hurt less.
         batch_size: points at once, which bounds the memory. None: all.
 
     Returns:
-        A length for each layer; NaN or infinite for one that is not finite, where a call is being
-        compiled.
+        A length for each layer; where a call is being compiled, NaN or infinite for one that is not
+        finite, and NaN for one whose chords are rounded.
 
     Raises:
         TypeError: `layers` or `path` is no function, or `layers` gives something else.
-        ValueError: `num` is below 2, `method` is unknown, or a layer is not finite.
+        ValueError: `num` is below 2, `method` is unknown, a layer is not finite, or its chords are
+            too short beside it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -80,14 +89,31 @@ def trajectory_lengths(
     pieces = segments(num, path)
     of = {"chord": _chords, "jvp": _speeds}[method]
 
-    def measured(layers: Any, path: Path) -> Array:
+    def measured(layers: Any, path: Path) -> tuple[Array, Array]:
         states = layer_function(layers, "post")
-        along = lambda pieces, number: of(lambda t: states(path(t)), pieces)
-        return _stacked(over_batches_summed(along, pieces, batch_size))
 
-    lengths = compiled(measured)(layers, path)
+        def all_of(t: Array) -> tuple[Layers, Layers]:
+            x = path(t)
+            return (x,) if eqx.is_inexact_array(x) else (), states(x)
+
+        along = lambda pieces, number: of(all_of, pieces)
+        (path_lengths, lengths), (path_slack, slack) = over_batches_summed(
+            along, pieces, batch_size
+        )
+        good = [each <= length for each, length in zip(slack, lengths, strict=True)]
+        for each, length in zip(path_slack, path_lengths, strict=True):
+            good = [one & (each <= length) for one in good]
+        return _stacked(lengths), jnp.stack(good)
+
+    lengths, good = compiled(measured)(layers, path)
     refuse_what_is_not_finite(jnp.isfinite(lengths))
-    return lengths
+    if not isinstance(good, Tracer) and not np.all(good):
+        raise ValueError(
+            f"the chords of layer {int(np.argmin(good))} of `layers` (from 0), or of the path "
+            "itself, are so short beside the layer that rounding makes a part of them: take "
+            '`method="jvp"`, which does not subtract, or float64.'
+        )
+    return jnp.where(good, lengths, jnp.nan)
 
 
 def transitions(
@@ -105,7 +131,9 @@ def transitions(
 
     The regions of a unit are what `thresholds` cut its values into: (0,), the default, tells signs,
     and a ReLU that is on from one that is off; (-1, 1) tells which part of a hard tanh is at work.
-    A value on a threshold is where a clipped unit rests: outside, or of 0, below.
+    A value on a threshold counts as beyond it where that is above 0, and as not beyond it where it
+    is 0 or below: so a ReLU and a unit clipped on both sides of 0 rest outside. Where the lower
+    bound of a clipped unit is above 0, or its upper one is not, give a threshold further inside.
 
     Points too far apart miss a unit that goes and comes back: double `num` until the last layer
     stays.
@@ -158,20 +186,27 @@ def transitions(
     return jnp.where(good, counts, -1)
 
 
-def _chords(states: Callable[[Array], Layers], pieces: Pieces) -> list[Array]:
-    """The lengths of straight lines from point to point, added up."""
+def _chords(states: Callable[[Array], Any], pieces: Pieces) -> tuple[Any, Any]:
+    """The lengths of straight lines from point to point, added up, and the least to be trusted."""
     found = jax.vmap(states)(points_of(pieces))
-    return [jnp.sum(row_norms(jnp.diff(wide(z), axis=0))) for z in found]
+    lengths = jax.tree.map(lambda z: jnp.sum(row_norms(jnp.diff(wide(z), axis=0))), found)
+
+    def slack(z: Array) -> Array:
+        return _ROUNDINGS * jnp.finfo(z.dtype).eps * jnp.sum(row_norms(wide(z[1:])))
+
+    return lengths, jax.tree.map(slack, found)
 
 
-def _speeds(states: Callable[[Array], Layers], pieces: Pieces) -> list[Array]:
+def _speeds(states: Callable[[Array], Any], pieces: Pieces) -> tuple[Any, Any]:
     """The speeds in the middle of each piece, times how long it takes, added up."""
     starts, ends = pieces
 
-    def step(start: Array, end: Array) -> Layers:
+    def step(start: Array, end: Array) -> Any:
         return jax.jvp(states, ((start + end) / 2,), (end - start,))[1]
 
-    return [jnp.sum(row_norms(wide(z))) for z in jax.vmap(step)(starts, ends)]
+    moved = jax.vmap(step)(starts, ends)
+    lengths = jax.tree.map(lambda z: jnp.sum(row_norms(wide(z))), moved)
+    return lengths, jax.tree.map(jnp.zeros_like, lengths)
 
 
 def _stacked(lengths: list[Array]) -> Array:
