@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from pullback._inputs import positive
+
 
 def over_rows(
     function: Callable[[Any], PyTree],
@@ -75,5 +77,5 @@ def over_batches_summed(
 
 def check_batch_size(batch_size: int | None) -> None:
     """Refuse a batch of no row."""
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"`batch_size` must be 1 or more, got {batch_size}.")
+    if batch_size is not None:
+        positive(batch_size=batch_size)

@@ -1,5 +1,7 @@
 """Gaussian weights: their scale in layers of every kind, and what is left as it is."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -82,6 +84,12 @@ def test_scales_and_keys_can_be_mapped_over():
 def test_scales_that_are_none(arguments, message):
     with pytest.raises(ValueError, match=message):
         gaussian_init(eqx.nn.Linear(2, 2, key=KEY), **arguments, key=KEY)
+
+
+@pytest.mark.parametrize("scale", ["1", None, 1j, True])
+def test_scales_that_are_no_numbers(scale):
+    with pytest.raises(ValueError, match="`weight_scale` must be one number"):
+        inspect.unwrap(gaussian_init)(eqx.nn.Linear(2, 2, key=KEY), weight_scale=scale, key=KEY)
 
 
 def test_models_without_weights_or_with_a_scale_of_their_own():

@@ -1,5 +1,7 @@
 """What layers give is what the network computes on the way, and other networks are refused."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -114,3 +116,9 @@ def test_several_networks_in_one_are_no_deeper_one():
     assert len(hidden_states(one, jnp.ones(4)).pre) == 3
     mapped = eqx.filter_vmap(lambda model: hidden_states(model, jnp.ones(4)).pre)(several)
     assert [h.shape for h in mapped] == [(3, 4)] * 3
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0, 3.0], None, 0.3])
+def test_what_is_no_array_is_refused(x):
+    with pytest.raises(TypeError, match="`x` must be an array, one input"):
+        inspect.unwrap(hidden_states)(NETS["mlp"], x)

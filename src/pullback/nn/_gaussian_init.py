@@ -85,7 +85,9 @@ def gaussian_init(
 
 
 def _check_scale(name: str, scale: Any) -> None:
-    if isinstance(scale, bool) or np.ndim(scale) != 0:
+    dtype = scale.dtype if isinstance(scale, Array) else np.asarray(scale).dtype
+    real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    if not real or np.ndim(scale) != 0:
         raise ValueError(f"`{name}` must be one number, got {scale!r}.")
     if not isinstance(scale, Tracer) and not (np.isfinite(scale) and scale >= 0):
         raise ValueError(f"`{name}` must be finite, and 0 or more, got {scale}.")

@@ -38,9 +38,9 @@ def hidden_states(model: Any, x: Float[Array, "..."]) -> HiddenStates:
         As many pre-activations as layers, and as many activations. `post[-1]` is `model(x)`.
 
     Raises:
-        TypeError: the model has a part of another kind, such as a normalisation or a residual
-            block. Give a function from x to the tuple of its layers instead, where `layers` is
-            asked for.
+        TypeError: `x` is no array; the model has a part of another kind, such as a normalisation or
+            a residual block. Give a function from x to the tuple of its layers instead, where
+            `layers` is asked for.
         ValueError: `x` is not one input, or the model several networks in one.
 
     Example:
@@ -53,6 +53,8 @@ def hidden_states(model: Any, x: Float[Array, "..."]) -> HiddenStates:
     Source: notation of Poole et al., Exponential expressivity in deep neural networks through
         transient chaos, arXiv 1606.05340, section 2.
     """
+    if not hasattr(x, "shape"):
+        raise TypeError(f"`x` must be an array, one input; got {x!r}: use `jnp.asarray`.")
     remedy = "write a function from x to the tuple of its layers, and give that as `layers`"
     pre, post = [], []
     for step in plain_steps(model, remedy):

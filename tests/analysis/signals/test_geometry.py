@@ -166,3 +166,11 @@ def test_boundaries_that_are_none():
     with pytest.raises(ValueError, match="one floating vector"):
         inspect.unwrap(boundary_curvatures)(lambda x: x.sum() * 1.0, jnp.ones(3, int))
     assert boundary_curvatures(lambda x: x[0], jnp.ones(1)).shape == (0,)
+    call = inspect.unwrap(boundary_curvatures)
+    with pytest.raises(TypeError, match="`x` must be an array"):
+        call(lambda x: x[0], [1.0, 2.0])
+    for x in (jnp.ones(0), jnp.ones(3, jnp.bfloat16)):
+        with pytest.raises(ValueError, match="one floating vector, of an entry or more"):
+            call(jnp.sum, x)
+    with pytest.raises(ValueError, match="must give a floating number"):
+        call(lambda x: jnp.argmax(x), jnp.ones(3))

@@ -1,5 +1,7 @@
 """Noise in one layer's weights at a time."""
 
+import inspect
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -57,3 +59,12 @@ def test_weights_that_are_all_alike_get_none(key):
 def test_wrong_arguments(model, metric, settings, message, key):
     with pytest.raises(ValueError, match=message):
         layer_noise_sensitivity(model, metric, key=key, **settings)
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale", "message"),
+    [(None, 0.5, "`metric` must be a function"), (jnp.sum, "a", "`scale` must be a number")],
+)
+def test_arguments_of_another_kind(metric, scale, message, key):
+    with pytest.raises(TypeError, match=message):
+        inspect.unwrap(layer_noise_sensitivity)(jnp.eye(2), metric, scale=scale, key=key)

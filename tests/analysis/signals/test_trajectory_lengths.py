@@ -9,6 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from pullback._in_batches import check_batch_size
 from pullback._traced import _run
 from pullback.analysis.signals import circle, line, through, trajectory_lengths, transitions
 from pullback.nn import gaussian_init, hidden_states
@@ -261,6 +262,9 @@ def test_wrong_arguments(of, arguments, settings, error, message):
 
 
 def test_more_wrong_arguments():
+    for batch_size in (2.5, "a"):
+        with pytest.raises(TypeError, match="`batch_size` must be a whole number"):
+            inspect.unwrap(check_batch_size)(batch_size)
     layers = lambda x: (x,)
     with pytest.raises(ValueError, match=r"`method` must be one of .*, got 'length'"):
         inspect.unwrap(trajectory_lengths)(layers, TURN, method="length")

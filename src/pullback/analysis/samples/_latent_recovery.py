@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optimistix as optx
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._floating import require_floating
@@ -84,11 +85,12 @@ def latent_recovery(
         positive(latent=latent)
     targets = jnp.asarray(targets)
     require_floating("targets", targets, "the distance of whole numbers is measured as well")
-    if targets.ndim < 1 or not targets.size or not bool(jnp.all(jnp.isfinite(targets))):
+    # By NumPy: while a call is being compiled JAX gives no number, of an array at hand either.
+    bad = 0 if isinstance(targets, Tracer) else np.sum(~np.isfinite(np.asarray(targets, float)))
+    if targets.ndim < 1 or not targets.size or bad:
         raise ValueError(
             "`targets` must be finite rows along a leading axis, at least one; got the shape "
-            f"{targets.shape} with {int(jnp.sum(~jnp.isfinite(targets)))} numbers that are not "
-            "finite."
+            f"{targets.shape} with {bad} numbers that are not finite."
         )
     draw = latent if callable(latent) else lambda key: jr.normal(key, (latent,), targets.dtype)
     key, key_of_units = jr.split(key)

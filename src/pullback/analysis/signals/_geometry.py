@@ -67,8 +67,9 @@ def manifold_geometry(
         >>> import jax.numpy as jnp
         >>> ellipse = lambda t: jnp.stack([2 * jnp.cos(t), jnp.sin(t)])
         >>> found = manifold_geometry(lambda x: (x,), ellipse, jnp.linspace(0, 2 * jnp.pi, 101))
-        >>> print(found.squared_curvature[0, 0] / 2, found.turning[0] / (2 * jnp.pi))
-        4.0... 1.0...
+        >>> turns = found.turning[0] / (2 * jnp.pi)
+        >>> print(f"{found.squared_curvature[0, 0] / 2:.3f} {turns:.3f}")
+        4.000 1.000
 
     Source: Poole et al., Exponential expressivity in deep neural networks through transient chaos,
         arXiv 1606.05340, section 3.
@@ -141,7 +142,9 @@ def boundary_curvatures(
         The curvatures in rising order, in units of one over that of x.
 
     Raises:
-        ValueError: the readout gives no number, or has no slope at `x`.
+        TypeError: `x` is no array.
+        ValueError: it is no floating vector; the readout gives no floating number, or has no slope
+            at `x`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -150,11 +153,19 @@ def boundary_curvatures(
 
     Source: Poole et al., arXiv 1606.05340, section 4.
     """
-    if x.ndim != 1 or not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"`x` must be one floating vector, got {x.dtype}{list(x.shape)}.")
+    if not isinstance(x, Array | np.ndarray):
+        raise TypeError(f"`x` must be an array, one floating vector; got {x!r}.")
+    floating = jnp.issubdtype(x.dtype, jnp.floating) and jnp.finfo(x.dtype).bits >= 32
+    if x.ndim != 1 or not x.size or not floating:
+        raise ValueError(
+            "`x` must be one floating vector, of an entry or more and float32 or float64; got "
+            f"{x.dtype}{list(x.shape)}."
+        )
     shape = jax.eval_shape(readout, x)
     if getattr(shape, "shape", None) != ():
         raise ValueError(f"`readout` must give a number, got {shape}: take one entry of it.")
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise ValueError(f"`readout` must give a floating number, got {shape}: it has no slope.")
     found, slope = _curvatures(readout, x)
     if not isinstance(slope, Tracer) and not bool(jnp.isfinite(slope) & (slope > 0)):
         raise ValueError(

@@ -1,5 +1,6 @@
 """What noise in the weights of one layer costs."""
 
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,7 @@ def layer_noise_sensitivity(
         The metric under each draw, for each layer, on the host.
 
     Raises:
+        TypeError: `metric` is no function, or `scale` no number.
         ValueError: the model has no such array, `scale` is not above 0, `repeats` is below 1, or
             the metric is no finite number.
 
@@ -81,6 +83,10 @@ def layer_noise_sensitivity(
     """
     key = checked_key(key)
     positive(repeats=repeats)
+    if not callable(metric):
+        raise TypeError(f"`metric` must be a function of the model, got {metric!r}.")
+    if isinstance(scale, bool) or not isinstance(scale, numbers.Real | Array):
+        raise TypeError(f"`scale` must be a number above 0, got {scale!r}.")
     if not 0 < scale < np.inf:
         raise ValueError(f"`scale` must be above 0, got {scale}.")
     leaves = jtu.tree_leaves_with_path(model)

@@ -209,6 +209,6 @@ def _speeds(states: Callable[[Array], Any], pieces: Pieces) -> tuple[Any, Any]:
     return lengths, jax.tree.map(jnp.zeros_like, lengths)
 
 
-def _stacked(lengths: list[Array]) -> Array:
+def _stacked(lengths: Layers) -> Array:
     dtype = jnp.result_type(*lengths)
     return jnp.stack([length.astype(dtype) for length in lengths])

@@ -20,9 +20,9 @@ Rows = Mapping[str, np.ndarray]
 def run(config: Config, context: Context) -> list[Claim]:
     """Measure random networks, and train some."""
     seeds = context.seeds(config.seeds)
+    starts = models.starts(config)
     found = context.stage("networks", measure.measured, config, seeds)
     theory = measure.foretold(config)
-    starts = models.starts(config)
     critical, ordered, _, default = starts
     runs: dict[str, dict[str, Any]] = {}
     for kind, names, depth, rate in (

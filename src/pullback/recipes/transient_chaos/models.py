@@ -65,20 +65,31 @@ class Config:
 
     def __post_init__(self):
         check_above_zero(self)
-        check_least(self, points=2, depth=2, deep=2, shallow=2)
+        check_least(self, width=2, points=2, depth=2, deep=2, shallow=2)
         check_rising(self, "weight_scales", count=2, above=0)
         named = {*self.edges, *self.turned}
         if not named <= set(self.weight_scales):
             raise ValueError(f"edges and turned must be among weight_scales, got {sorted(named)}")
-        if len(self.edges) != 2:
-            raise ValueError(f"edges must be two weight scales, got {self.edges}")
+        if len(self.edges) != 2 or not self.edges[0] < self.edges[1]:
+            raise ValueError(f"edges must be two weight scales that rise, got {self.edges}")
         if self.turned_layer > self.depth:
             raise ValueError(f"turned_layer must be at most {self.depth}, got {self.turned_layer}")
 
 
 def starts(config: Config) -> dict[str, float]:
-    """Weight scales to train from by what they are; 0 is what Equinox makes."""
+    """Weight scales to train from by what they are; 0 is what Equinox makes.
+
+    Raises:
+        ValueError: one that is to be in a phase is not.
+    """
     critical = float(critical_weight_scale(MeanField(THEORY_OF), config.bias_scale))
+    pairs = {"edges": config.edges, "ordered and chaotic": (config.ordered, config.chaotic)}
+    for name, (low, high) in pairs.items():
+        if not low < critical < high:
+            raise ValueError(
+                f"{name} must lie below and above the critical scale, {critical:.4f}, got {low:g} "
+                f"and {high:g}"
+            )
     return {
         f"critical, {critical:.2f}": critical,
         f"ordered, {config.ordered:g}": config.ordered,
