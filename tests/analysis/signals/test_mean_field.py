@@ -306,3 +306,65 @@ def test_activations_that_are_none(activation, error, message):
 def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_wave_by_its_closed_forms_up_to_its_reach():
+    wave = MeanField(jnp.sin)
+    assert 20 < wave.reach.pair < wave.reach.value < 100
+    q = np.array([0.5, 8.0, wave.reach.pair])
+    np.testing.assert_allclose(wave.variance_map(q, 1.0), (1 - np.exp(-2 * q)) / 2, rtol=1e-5)
+    np.testing.assert_allclose(wave.chi(1.0, q=q), (1 + np.exp(-2 * q)) / 2, rtol=1e-5)
+    want = np.exp(-q) * np.sinh(q / 2) / ((1 - np.exp(-2 * q)) / 2)
+    np.testing.assert_allclose(wave.correlation_map(0.5, 1.0, q=q), want, atol=1e-5)
+    refusals = (
+        lambda: wave.fixed_point(30.0), lambda: wave.fixed_point(100.0),
+        lambda: wave.chi(1.0, q=1e3), lambda: wave.variance_map([1.0, 300.0], 1.0),
+        lambda: wave.correlation_map(0.5, 1.0, q=1.01 * wave.reach.pair),
+    )  # fmt: skip
+    for call in refusals:
+        with pytest.raises(ValueError, match="waves or bends too quickly for a variance of"):
+            call()
+    # Compiled, there is no variance yet that could be refused.
+    assert jnp.isfinite(eqx.filter_jit(wave.chi)(1.0, q=1e3))
+
+
+@pytest.mark.slow
+def test_every_method_refuses_variances_beyond_the_reach():
+    wave = MeanField(jnp.sin)
+    refusals = (
+        lambda: wave.correlation_fixed_point(30.0), lambda: wave.depth_scales(30.0),
+        lambda: wave.trajectory(0.5, 30.0, depth=3, q=1.0), lambda: wave.curvature(30.0, depth=2),
+        lambda: critical_weight_scale(wave, 30.0),
+        lambda: wave.growth(30.0), lambda: wave.chi(30.0, order=2),
+    )  # fmt: skip
+    for call in refusals:
+        with pytest.raises(ValueError, match="waves or bends too quickly for a variance of"):
+            call()
+
+
+def test_activations_that_hold_everywhere_and_those_that_do_not():
+    for activation in (jnp.tanh, jax.nn.relu, jax.nn.gelu, jax.nn.softplus, lambda x: x**2):
+        assert set(MeanField(activation).reach) == {np.inf}
+    assert MeanField(lambda x: jnp.tanh(x - 20)).reach.value < 1e3
+    assert 1e5 <= MeanField(jax.nn.soft_sign).reach.value < 1e7
+    siren = lambda x: jnp.sin(30 * x)
+    with pytest.raises(ValueError, match=r"hold up to 0\.1"):
+        MeanField(siren).variance_map(1.0, 1.0)
+    pieces = MeanField(siren, kinks=np.linspace(-8, 8, 161))
+    assert not pieces.is_kinked
+    np.testing.assert_allclose(pieces.variance_map(1.0, 1.0), 0.5, rtol=1e-9)
+
+
+class Leak(eqx.Module):
+    slope: jax.Array
+
+    def __call__(self, x):
+        return jnp.where(x > 0, x, self.slope * x)
+
+
+def test_a_learned_activation_is_differentiated_in_a_theory_made_before():
+    for transform in (jax.grad, jax.jit):
+        with pytest.raises(TypeError, match="make the `MeanField` outside, and differentiate"):
+            transform(lambda slope: MeanField(Leak(slope)).chi(1.0, q=1.0))(0.2)
+    found = eqx.filter_grad(lambda theory: theory.chi(1.0, q=1.0))(MeanField(Leak(jnp.array(0.2))))
+    np.testing.assert_allclose(found.activation.slope, 0.2, rtol=1e-9)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from . import _fixed_points as fixed
 from ._mean_field import MeanField, Numbers, broadcast_over, checked_bias_scale
+from ._reach import check_reach
 
 
 def critical_weight_scale(theory: MeanField, bias_scale: Numbers = 0.0) -> Float[Array, "*scales"]:
@@ -42,7 +43,9 @@ def critical_weight_scale(theory: MeanField, bias_scale: Numbers = 0.0) -> Float
         sigma_b^2 = 0.05: Schoenholz et al., Deep Information Propagation, arXiv 1611.01232.
     """
     _check_theory(theory)
-    return broadcast_over(fixed.critical_weight_scale, theory, checked_bias_scale(bias_scale))
+    q, scale = broadcast_over(fixed.critical_weight_scale, theory, checked_bias_scale(bias_scale))
+    check_reach(theory, q, "slope")
+    return scale
 
 
 def phase(

@@ -48,13 +48,13 @@ def variance(theory: Any, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:
     return jnp.where(is_inside, jnp.exp(log_q), outside.astype(dtype))
 
 
-def correlation(theory: Any, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:
-    r"""c*: 1 where C has a slope of 1 or less there, else where Newton's steps from 0 come to.
+def correlation(theory: Any, weight_scale: Scalar, bias_scale: Scalar) -> tuple[Scalar, Scalar]:
+    r"""q* and c*, which is 1 where C has a slope of 1 or less there, else where Newton's steps end.
 
-    C is a power series in c with no negative term, and so convex: the steps stay below c*.
+    C is a power series in c with no negative term, and so convex: the steps, from 0, stay below c*.
     """
     q = variance(theory, weight_scale, bias_scale)
-    return _correlation(theory, q, weight_scale, bias_scale)
+    return q, _correlation(theory, q, weight_scale, bias_scale)
 
 
 def _correlation(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:
@@ -77,8 +77,8 @@ def at_rest(theory: Any, weight_scale: Scalar, bias_scale: Scalar) -> tuple[Scal
     return q, chi, _layers(of_q), _layers(of_c), _layers(jnp.minimum(chi, 1 / chi))
 
 
-def critical_weight_scale(theory: Any, bias_scale: Scalar) -> Scalar:
-    """The scale at which chi_1 is 1, by the variance for which the bias scale is the given one."""
+def critical_weight_scale(theory: Any, bias_scale: Scalar) -> tuple[Scalar, Scalar]:
+    """The variance for which the bias scale at which chi_1 is 1 is the given one, and the scale."""
     dtype = bias_scale.dtype
     ladder = jnp.asarray(_RUNGS, dtype)
 
@@ -97,7 +97,8 @@ def critical_weight_scale(theory: Any, bias_scale: Scalar) -> Scalar:
     excess = lambda log_q, squared: (on_line(jnp.exp(log_q))[0] - squared) / size
     log_q = _root(excess, low, high, is_inside, (low + high) / 2, squared)
     outside = jnp.where(is_reached[place], 0.0, maps.LARGEST).astype(dtype)
-    return on_line(jnp.where(is_inside, jnp.exp(log_q), outside))[1]
+    q = jnp.where(is_inside, jnp.exp(log_q), outside)
+    return q, on_line(q)[1]
 
 
 def _layers(slope: Scalar) -> Scalar:

@@ -24,6 +24,8 @@ _SIDE = np.array([1.0, 2.0, 3.0, 4.5, 6.5, _ENDS])
 _GAUSSIAN = np.concatenate([-_SIDE[::-1], [0.0], _SIDE])
 _BENDS = np.array([0.1, 0.3, 0.6, 1.0, 1.5, 2.2, 3.3, 5.0, 8.0, 16.0])
 _BENDS = np.concatenate([-_BENDS[::-1], [0.0], _BENDS])
+# On every piece, of one Gaussian and of two.
+NODES, PAIR_NODES = 8, 6
 
 
 def mean(f: Callable[[Array], Array], q: Scalar, kinks: tuple[float, ...]) -> Scalar:
@@ -35,7 +37,7 @@ def mean(f: Callable[[Array], Array], q: Scalar, kinks: tuple[float, ...]) -> Sc
         kinks: values of its argument.
     """
     spread = jnp.sqrt(q + TINY)
-    z, weights = _rule(_pieces(spread, _bends(kinks, q.dtype) / spread), 8)
+    z, weights = _rule(_pieces(spread, _bends(kinks, q.dtype) / spread), NODES)
     return _sum(weights, _each(f, spread * z))
 
 
@@ -80,12 +82,12 @@ def plain_pair_mean(
     crossings = ((at / s1)[:, None] - (at / s2)[None]).ravel() / (2 * apart)
     widest = 2 * apart * jnp.maximum(s1, jnp.abs(s2))
     y, weights = _rule(
-        _pieces(apart, jnp.concatenate([_bends((), c.dtype) / widest, crossings])), 6
+        _pieces(apart, jnp.concatenate([_bends((), c.dtype) / widest, crossings])), PAIR_NODES
     )
 
     def along(y: Scalar) -> Scalar:
         lines = jnp.concatenate([bends / s1 - apart * y, bends / s2 + apart * y]) / both
-        x, weights = _rule(_pieces(both, lines), 6)
+        x, weights = _rule(_pieces(both, lines), PAIR_NODES)
         u1, u2 = s1 * (both * x + apart * y), s2 * (both * x - apart * y)
         return _sum(weights, _each(f, u1) * _each(f, u2))
 
@@ -100,6 +102,22 @@ def _pieces(like: Array, bends: Array) -> Array:
     """The ends of all pieces, in order."""
     ends = jnp.asarray(_GAUSSIAN, like.dtype)
     return jnp.sort(jnp.concatenate([ends, jnp.clip(bends, -_ENDS, _ENDS)]))
+
+
+def pieces_of(spread: np.ndarray, kinks: tuple[float, ...]) -> np.ndarray:
+    """The ends of the pieces of `mean`, for every one of a column of standard deviations."""
+    bends = np.clip(np.concatenate([_BENDS, kinks]) / spread, -_ENDS, _ENDS)
+    ends = np.broadcast_to(_GAUSSIAN, (len(spread), len(_GAUSSIAN)))
+    return np.sort(np.concatenate([ends, bends], axis=1), axis=1)
+
+
+def weighted_nodes(ends: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nodes of `mean`, and their weights, for every row of ends."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    width = np.diff(ends)[..., None]
+    z = ends[:, :-1, None] + width * (nodes + 1) / 2
+    weights = width * np.exp(-(z**2) / 2) * weights / np.sqrt(8 * np.pi)
+    return z.reshape(len(ends), -1), weights.reshape(len(ends), -1)
 
 
 def _rule(ends: Array, count: int) -> tuple[Array, Array]:

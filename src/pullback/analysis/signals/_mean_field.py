@@ -16,6 +16,7 @@ from pullback._inputs import positive
 from . import _fixed_points as fixed
 from . import _maps as maps
 from ._kinks import find_kinks
+from ._reach import Reach, check_reach
 
 # One, or an array or a list of them.
 Numbers = ArrayLike | Sequence[Any]
@@ -74,17 +75,27 @@ class MeanField(eqx.Module):
     `pullback.nn.gaussian_init`, and neither its square nor a standard deviation. Scales may be
     arrays: every method broadcasts over them, as one compiled program.
 
-    Means over a Gaussian are taken on a dense grid whose pieces end at the kinks of the activation,
-    to 1e-9 or better in float64, and to 1e-5 in float32. In float32 a correlation next to 1 loses
-    its digits; use `jax.enable_x64` there.
+    Means over a Gaussian are taken on a grid whose pieces end at the kinks of the activation and
+    where one like tanh bends, within 16 of 0: of such to 1e-9 in float64, and to 1e-5 in float32.
+    One that waves or is steep on a smaller scale, or bends elsewhere, is compared with a finer grid
+    when the theory is made, and `reach` is the largest variance at which they agree to 1e-4: some
+    30 for sin, everything for tanh. A method that goes beyond it is refused where it is not
+    compiled; in a compiled program hold `fixed_point` against `reach` yourself.
+
+    In float32 a correlation next to 1 loses its digits, and so does the fixed point at a weight
+    scale within 1e-4 of the critical one without biases; use `jax.enable_x64` there. Variances
+    below 1e-16 count as 0 and those above 1e12 as infinite, so scales should be from 1e-5 to 1e5.
 
     Args:
-        activation: from a number to a number, such as `jnp.tanh`; continuous.
-        kinks: where its slope jumps. None: they are looked for between -32 and 32.
+        activation: from a number to a number, such as `jnp.tanh`; continuous. Numbers in it that
+            are differentiated or compiled must be so in a theory made before: it is a PyTree.
+        kinks: where its slope jumps, or pieces should end. None: jumps are looked for between -32
+            and 32.
 
     Raises:
-        TypeError: the activation gives no number for a number.
-        ValueError: it jumps, or is not finite.
+        TypeError: the activation gives no number for a number, or has numbers that are being
+            differentiated or compiled.
+        ValueError: it jumps, or is not finite; in its methods, a variance is beyond `reach`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -99,11 +110,19 @@ class MeanField(eqx.Module):
     activation: Callable[..., Any]
     kinks: tuple[float, ...] = eqx.field(static=True)
     is_kinked: bool = eqx.field(static=True)
+    reach: Reach = eqx.field(static=True)
 
-    def __init__(self, activation: Any, *, kinks: Sequence[float] | None = None):
+    def __init__(self, activation: Any, *, kinks: Sequence[float] | np.ndarray | None = None):
         _check_activation(activation)
         self.activation = activation
-        self.kinks, self.is_kinked = find_kinks(activation, kinks)
+        try:
+            self.kinks, self.is_kinked, self.reach = find_kinks(activation, kinks)
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+            raise TypeError(
+                "`activation` has numbers that are being differentiated or compiled, in which no "
+                "kinks can be looked for: make the `MeanField` outside, and differentiate or "
+                "compile a function of it; it is a PyTree, with the activation's arrays as leaves."
+            ) from error
 
     def variance_map(
         self, q: Numbers, weight_scale: Numbers, bias_scale: Numbers = 0.0
@@ -117,7 +136,8 @@ class MeanField(eqx.Module):
             weight_scale: $\sigma_w$, above 0.
             bias_scale: $\sigma_b$, 0 or more.
         """
-        return broadcast_over(maps.variance, self, q, *_scales(weight_scale, bias_scale))
+        scales = _scales(weight_scale, bias_scale)
+        return broadcast_over(maps.variance, self, self._at(q, *scales, of="value"), *scales)
 
     def fixed_point(
         self, weight_scale: Numbers, bias_scale: Numbers = 0.0
@@ -127,7 +147,9 @@ class MeanField(eqx.Module):
         Infinity where it grows without bound, as for a ReLU with $\sigma_w > \sqrt 2$. Where every
         variance is a fixed point, as for a ReLU with $\sigma_w = \sqrt 2$ and no bias, it is 1.
         """
-        return broadcast_over(fixed.variance, self, *_scales(weight_scale, bias_scale))
+        q = broadcast_over(fixed.variance, self, *_scales(weight_scale, bias_scale))
+        check_reach(self, q, "value")
+        return q
 
     def correlation_map(
         self,
@@ -152,7 +174,7 @@ class MeanField(eqx.Module):
         """
         scales = _scales(weight_scale, bias_scale)
         _check("c", c, lambda c: np.abs(c) <= 1, "from -1 to 1")
-        q = self._at(q, *scales)
+        q = self._at(q, *scales, of="pair")
         return broadcast_over(maps.correlation, self, c, q, *scales, in_batches=True)
 
     def correlation_fixed_point(
@@ -160,7 +182,9 @@ class MeanField(eqx.Module):
     ) -> Float[Array, "*scales"]:
         """The correlation that two inputs come to; 1 in the ordered phase, less in the chaotic."""
         scales = _scales(weight_scale, bias_scale)
-        return broadcast_over(fixed.correlation, self, *scales, in_batches=True)
+        q, c = broadcast_over(fixed.correlation, self, *scales, in_batches=True)
+        check_reach(self, q, "pair")
+        return c
 
     def chi(
         self,
@@ -189,7 +213,8 @@ class MeanField(eqx.Module):
             raise ValueError(f"`order` must be 1 or 2, got {order!r}.")
         scales = _scales(weight_scale, bias_scale)
         function = maps.stretch if order == 1 else maps.bend
-        return broadcast_over(function, self, self._at(q, *scales), *scales)
+        q = self._at(q, *scales, of="slope" if order == 1 else "bend")
+        return broadcast_over(function, self, q, *scales)
 
     def growth(
         self,
@@ -231,10 +256,12 @@ class MeanField(eqx.Module):
         positive(depth=depth)
         scales = _scales(weight_scale, bias_scale)
         _check("c", c, lambda c: np.abs(c) <= 1, "from -1 to 1")
-        q = self._at(q, *scales)
-        return Trajectory(
+        q = self._at(q, *scales, of="pair")
+        found = Trajectory(
             *broadcast_over(maps.path, self, c, q, *scales, in_batches=True, static=(depth,))
         )
+        check_reach(self, found.q, "pair")
+        return found
 
     def curvature(
         self, weight_scale: Numbers, bias_scale: Numbers = 0.0, *, depth: int
@@ -282,13 +309,18 @@ class MeanField(eqx.Module):
            \xi_g = \frac{1}{|\log \chi_1|} $$
         """
         scales = _scales(weight_scale, bias_scale)
-        return DepthScales(*broadcast_over(fixed.at_rest, self, *scales, in_batches=True)[2:])
+        q, _, *found = broadcast_over(fixed.at_rest, self, *scales, in_batches=True)
+        check_reach(self, q, "pair_slope")
+        return DepthScales(*found)
 
-    def _at(self, q: Numbers | None, *scales: Array) -> Array:
+    def _at(self, q: Numbers | None, *scales: Array, of: str) -> Array:
         if q is None:
-            return self.fixed_point(*scales)
-        _check("q", q, lambda q: q >= 0, "0 or more")
-        return jnp.asarray(q, scales[0].dtype)
+            q = self.fixed_point(*scales)
+        else:
+            _check("q", q, lambda q: q >= 0, "0 or more")
+            q = jnp.asarray(q, scales[0].dtype)
+        check_reach(self, q, of)
+        return q
 
 
 # Two Gaussians take a plane of nodes, of which not too many are held at once.

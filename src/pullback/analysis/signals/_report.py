@@ -23,6 +23,7 @@ from ._along import wide
 from ._criticality import critical_weight_scale
 from ._fixed_points import at_rest
 from ._mean_field import DepthScales, MeanField, broadcast_over
+from ._reach import check_reach
 from ._weight_scales import scales_of
 
 Numbers = Float[np.ndarray, " layers"]
@@ -182,7 +183,9 @@ def signal_report(
     # Layers between hidden ones are what a deeper network has more of.
     inner = slice(1, -1) if len(weight) > 2 else slice(None)
     w, b = float(np.median(weight[inner])), float(np.median(bias[inner]))
+    check_reach(theory, predicted_q, "pair_slope")
     fixed_q, chi_there, *deep = broadcast_over(at_rest, theory, w, b, in_batches=True)
+    check_reach(theory, fixed_q, "pair_slope")
     off = float(chi_there) - 1
     return SignalReport(
         layers=tuple(step.name for step in steps if step.layer is not None),
