@@ -272,7 +272,8 @@ def test_the_second_call_compiles_nothing():
         (jax.nn.softmax, TypeError, "from a number to a number"),
         (3.0, TypeError, "from a number to a number"),
         (lambda x: jnp.stack([x, x]), TypeError, "which gives"),
-        (jnp.sign, ValueError, "`activation` jumps at 0: its slope has no mean square"),
+        (jnp.sign, ValueError, "`activation` jumps at 0, or rises there like a root: its slope"),
+        (jnp.cbrt, ValueError, "`activation` jumps at 0, or rises there like a root: its slope"),
         (jnp.log, ValueError, "must be finite between -32 and 32"),
     ],
 )

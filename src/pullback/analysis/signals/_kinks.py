@@ -29,7 +29,7 @@ def find_kinks(activation: Callable[..., Any], given: Sequence[float] | np.ndarr
     kept. A jump that stays is a kink; across a smooth piece it goes away.
 
     Raises:
-        ValueError: the activation itself jumps, or is not finite there.
+        ValueError: the activation itself jumps or has an infinite slope, or is not finite there.
     """
     # Whatever surrounds the call is not computed here.
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
@@ -50,8 +50,8 @@ def find_kinks(activation: Callable[..., Any], given: Sequence[float] | np.ndarr
         where = [tuple(np.unique(np.round(places, 10) + 0.0)) for places in jumps]
         if where[0]:
             raise ValueError(
-                f"`activation` jumps at {where[0][0]:g}: its slope has no mean square, and chi is "
-                "infinite. Give a continuous one."
+                f"`activation` jumps at {where[0][0]:g}, or rises there like a root: its slope has "
+                "no mean square, and chi is infinite. Give a continuous one of finite slope."
             )
         found = {*where[1], *where[2]} if given is None else set(map(float, given))
         kinks = tuple(sorted(map(float, found)))
