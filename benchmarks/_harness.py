@@ -1,5 +1,6 @@
 """Time rivals side by side in one process, and keep what was measured."""
 
+import argparse
 import json
 import os
 import platform
@@ -140,3 +141,30 @@ def splice(marker: str, text: str, path: Path = DOCS) -> None:
         raise ValueError(f"{path} has {begin!r} but no {end!r} after it: put it back by hand.")
     after = rest.split(end, 1)[1]
     atomic_write_text(path, f"{before}{begin}\n{text.strip()}\n{end}{after}")
+
+
+def run_parts(room: str, parts: Mapping[str, Any], about: str | None, *, beside: str = "") -> None:
+    """The command of a benchmark whose parts have files of their own.
+
+    A part has `PACKAGES`, `measure(rounds)` and `tables(record)`; `beside` is told of the machine.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each rival")
+    parser.add_argument("--parts", nargs="+", default=list(parts), choices=list(parts))
+    parser.add_argument("--print", action="store_true", help="print the tables and write nothing")
+    options = parser.parse_args()
+    for name in options.parts:
+        part = parts[name]
+        where = machine(part.PACKAGES)
+        versions = ", ".join(f"{package} {at}" for package, at in where["versions"].items())
+        record: dict[str, Any] = {"machine": where, "options": vars(options)}
+        record |= part.measure(options.rounds)
+        told = [
+            f"{where['cpu']}, {where['cores']} cores{beside}, load {where['load_at_start']} at the "
+            f"start; Python {where['python']}, {versions}.",
+            *part.tables(record),
+        ]
+        print("\n\n".join(told), flush=True)
+        if not options.print:
+            write_results(f"{room}-{name}", record)
+            splice(f"bench-{room}-{name}", "\n\n".join(told))

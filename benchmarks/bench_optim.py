@@ -5,42 +5,15 @@ Each method has a file of its own, with its rivals side by side in one process.
     python benchmarks/bench_optim.py --rounds 5
 """
 
-import argparse
-from typing import Any
-
 import torch
 
 import _optim_clusters
 import _optim_continual
 import _optim_natural
-from _harness import machine, splice, write_results
+from _harness import run_parts
 
 PARTS = {"clusters": _optim_clusters, "natural": _optim_natural, "continual": _optim_continual}
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each rival")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
-    parser.add_argument("--print", action="store_true", help="print the tables and write nothing")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    for name in options.parts:
-        part = PARTS[name]
-        where = machine(part.PACKAGES)
-        versions = ", ".join(f"{package} {at}" for package, at in where["versions"].items())
-        record: dict[str, Any] = {"machine": where, "options": vars(options)}
-        record |= part.measure(options.rounds)
-        told = [
-            f"{where['cpu']}, {where['cores']} cores (PyTorch 1 thread), load "
-            f"{where['load_at_start']} at the start; Python {where['python']}, {versions}.",
-            *part.tables(record),
-        ]
-        print("\n\n".join(told), flush=True)
-        if not options.print:
-            write_results(f"optim-{name}", record)
-            splice(f"bench-optim-{name}", "\n\n".join(told))
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    run_parts("optim", PARTS, __doc__, beside=" (PyTorch 1 thread)")
