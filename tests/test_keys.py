@@ -16,8 +16,9 @@ from pullback.train import Stream, iterate
 
 ROOMS = (
     "train", "sampling", "bounds", "bilevel", "games", "optim", "analysis", "calculus", "data",
-    "nn", "analysis.samples", "analysis.signals",
-    "models.vae", "models.energy", "models.bayes", "models.flows", "models.timeseries",
+    "nn", "analysis.explain", "analysis.samples", "analysis.signals",
+    "models.vae", "models.energy", "models.bayes", "models.flows", "models.recommenders",
+    "models.timeseries",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from pullback import _contents
 
+from . import explain as explain
 from . import samples as samples
 from . import signals as signals
 from ._annealed_evidence import Annealing as Annealing

@@ -7,6 +7,7 @@ from . import energy as energy
 from . import flows as flows
 from . import likelihoods as likelihoods
 from . import ode_net as ode_net
+from . import recommenders as recommenders
 from . import timeseries as timeseries
 from . import vae as vae
 
