@@ -38,6 +38,9 @@ from pullback.data._processes import stochastic_lorenz as stochastic_lorenz
 from pullback.data._ratings import Ratings as Ratings
 from pullback.data._rescale import SeriesScaler as SeriesScaler
 from pullback.data._rescale import rescale_series as rescale_series
+from pullback.data._scenes import Scenes as Scenes
+from pullback.data._scenes import SceneSplit as SceneSplit
+from pullback.data._scenes import digit_scenes as digit_scenes
 from pullback.data._series import Series as Series
 from pullback.data._series import spiral_series as spiral_series
 from pullback.data._shapes import Factored as Factored
