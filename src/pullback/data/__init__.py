@@ -36,6 +36,7 @@ from pullback.data._processes import poisson_events as poisson_events
 from pullback.data._processes import sinusoids as sinusoids
 from pullback.data._processes import stochastic_lorenz as stochastic_lorenz
 from pullback.data._ratings import Ratings as Ratings
+from pullback.data._ratings import RatingsSplit as RatingsSplit
 from pullback.data._rescale import SeriesScaler as SeriesScaler
 from pullback.data._rescale import rescale_series as rescale_series
 from pullback.data._scenes import Scenes as Scenes

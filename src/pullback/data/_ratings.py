@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Int, Integer
+
+_BY = ("random", "time", "users")
 
 
 class Ratings(NamedTuple):
@@ -26,3 +28,187 @@ class Ratings(NamedTuple):
     item_names: tuple[str, ...]
     times: Float[np.ndarray, " ratings"] | None = None
     source: str = "the ratings"
+
+    @property
+    def counts(self) -> tuple[Int[np.ndarray, " users"], Int[np.ndarray, " items"]]:
+        """How many ratings each user has, and each item."""
+        return (
+            np.bincount(self.users, minlength=len(self.user_names)),
+            np.bincount(self.items, minlength=len(self.item_names)),
+        )
+
+    def take(self, index: Int[np.ndarray, " chosen"] | Bool[np.ndarray, " ratings"]) -> "Ratings":
+        """The ratings at these places, of the same users and items by the same rows.
+
+        Args:
+            index: places, or True for the ratings to take.
+        """
+        return self._replace(
+            users=self.users[index],
+            items=self.items[index],
+            values=self.values[index],
+            times=None if self.times is None else self.times[index],
+        )
+
+    def checked(self, feedback: str = "explicit") -> "Ratings":
+        """These ratings, if a recommender can be fitted to them.
+
+        Args:
+            feedback: "explicit": values are ratings; "implicit": how often or how much, above 0.
+
+        Raises:
+            ValueError: there is none; a field is of another length; a row of a user or an item is
+                out of range; a value is no finite number; a user has rated an item twice; all
+                values are the same, or one of implicit feedback is not above 0.
+
+        Example:
+            >>> import numpy as np
+            >>> both = Ratings(np.array([0, 0]), np.array([1, 1]), np.array([4.0, 5.0]),
+            ...                ("ann",), ("Alien", "Brazil"))
+            >>> both.checked()
+            Traceback (most recent call last):
+            ValueError: the ratings: user 'ann' has rated item 'Brazil' twice, ...
+        """
+        if feedback not in ("explicit", "implicit"):
+            raise ValueError(f"`feedback` must be 'explicit' or 'implicit', got {feedback!r}.")
+        if not len(self.values):
+            raise ValueError(f"{self.source}: there is no rating; at least two are wanted.")
+        _check_codes(self, "users", self.users, self.user_names)
+        _check_codes(self, "items", self.items, self.item_names)
+        _check_values(self, feedback)
+        _check_once(self)
+        return self
+
+    def split(
+        self,
+        by: str = "random",
+        *,
+        test: float = 0.2,
+        seed: int = 0,
+    ) -> "RatingsSplit":
+        """Deal the ratings out to a set to learn from and a set to be judged by.
+
+        Both keep the rows of users and items. Splits at random flatter: what a recommender is asked
+        in use is what comes after, by `by="time"`, and of users that are new, by `by="users"`.
+
+        Args:
+            by: "random": ratings, whosever they are; "time": those from one date on, the same for
+                all users; "users": all ratings of some users.
+            test: the share of ratings (of users, by users) to be judged by.
+            seed: of the draw.
+
+        Returns:
+            The two sets, neither without a rating.
+
+        Raises:
+            ValueError: `by` or `test` is not as above; there are no times, or all are the same; or
+                a set would have no rating.
+
+        Example:
+            >>> import numpy as np
+            >>> six = Ratings(np.arange(6) // 2, np.arange(6) % 2, np.arange(1.0, 7.0),
+            ...               ("a", "b", "c"), ("x", "y"), times=np.array([9.0, 1, 2, 3, 8, 7]))
+            >>> six.split("time", test=0.5).test.times
+            array([9., 8., 7.])
+            >>> six.split("users", test=0.4).test.users
+            array([2, 2])
+        """
+        if by not in _BY:
+            raise ValueError(f"`by` must be one of {', '.join(map(repr, _BY))}; got {by!r}.")
+        if not 0 < test < 1:
+            raise ValueError(f"`test` must be a share above 0 and below 1, got {test}.")
+        if by == "time":
+            held = _late(self, test)
+        elif by == "users":
+            rated = np.unique(self.users)
+            held = np.isin(self.users, _drawn(rated, test, seed))
+        else:
+            held = np.zeros(len(self.values), bool)
+            held[_drawn(np.arange(len(held)), test, seed)] = True
+        if held.all() or not held.any():
+            raise ValueError(
+                f"{self.source}: {len(held)} ratings by {by} at test={test} leave none to "
+                f"{'learn from' if held.any() else 'be judged by'}; take another share."
+            )
+        return RatingsSplit(self.take(~held), self.take(held))
+
+
+class RatingsSplit(NamedTuple):
+    """Ratings to learn from, and ratings to be judged by."""
+
+    train: Ratings
+    test: Ratings
+
+
+def _drawn(rows: Int[np.ndarray, " n"], share: float, seed: int) -> Int[np.ndarray, " k"]:
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return rows[order[: round(share * len(rows))]]
+
+
+def _late(ratings: Ratings, share: float) -> Bool[np.ndarray, " ratings"]:
+    """Ratings from the date on that leaves nearest to this share of them."""
+    times = ratings.times
+    if times is None:
+        raise ValueError(
+            f"{ratings.source}: there are no times, so there is no by='time'; read the file with "
+            "its column of times, or take by='random' or by='users'."
+        )
+    if np.isnan(times).any():
+        raise ValueError(f"{ratings.source}: {np.isnan(times).sum()} times are not known (NaN).")
+    dates, before = np.unique(times, return_counts=True)
+    if len(dates) < 2:
+        raise ValueError(f"{ratings.source}: all ratings have one time, so none is later.")
+    left = np.cumsum(before[:-1])  # before each date but the first
+    return times >= dates[1 + np.argmin(np.abs(left - (1 - share) * len(times)))]
+
+
+def _check_codes(
+    ratings: Ratings, field: str, codes: Integer[np.ndarray, " n"], names: tuple[str, ...]
+) -> None:
+    if len(codes) != len(ratings.values):
+        raise ValueError(
+            f"{ratings.source}: `{field}` and `values` must be as long, got {len(codes)} and "
+            f"{len(ratings.values)}."
+        )
+    if codes.min() < 0 or codes.max() >= len(names):
+        raise ValueError(
+            f"{ratings.source}: `{field}` must be rows of the {len(names)} names, 0 to "
+            f"{len(names) - 1}; got {codes.min()} to {codes.max()}."
+        )
+
+
+def _check_values(ratings: Ratings, feedback: str) -> None:
+    values = ratings.values
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise ValueError(
+            f"{ratings.source}: {len(bad)} ratings are no finite number, the first in place "
+            f"{bad[0]} ({values[bad[0]]}); take them out."
+        )
+    if feedback == "implicit":
+        if values.min() <= 0:
+            raise ValueError(
+                f"{ratings.source}: implicit feedback says how often or how much, above 0; got "
+                f"{values.min():g}. Take such rows out, or feedback='explicit'."
+            )
+    elif values.min() == values.max():
+        raise ValueError(
+            f"{ratings.source}: every rating is {values[0]:g}, so there is nothing to tell items "
+            "apart by; if a row only says that a user took an item, feedback='implicit'."
+        )
+
+
+def _check_once(ratings: Ratings) -> None:
+    pairs = ratings.users.astype(np.int64) * len(ratings.item_names) + ratings.items
+    order = np.argsort(pairs, kind="stable")
+    twice = np.flatnonzero(np.diff(pairs[order]) == 0)
+    if len(twice):
+        place = order[twice[0]]
+        user, item = (
+            ratings.user_names[ratings.users[place]],
+            ratings.item_names[ratings.items[place]],
+        )
+        raise ValueError(
+            f"{ratings.source}: user {user!r} has rated item {item!r} twice, in places {place} and "
+            f"{order[twice[0] + 1]}; keep one, such as the last, or their mean."
+        )
