@@ -36,6 +36,8 @@ from ._noise_scale import NoiseScale as NoiseScale
 from ._noise_scale import noise_scale as noise_scale
 from ._ood import auroc as auroc
 from ._ood import ood_scores as ood_scores
+from ._ranking import Ranking as Ranking
+from ._ranking import ranking as ranking
 from ._rate_distortion import DiscreteRateDistortion as DiscreteRateDistortion
 from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion
 from ._rate_distortion import rate_distortion as rate_distortion
