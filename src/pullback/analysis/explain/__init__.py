@@ -2,4 +2,10 @@
 
 from pullback import _contents
 
+from ._time_fit import TimeImportance as TimeImportance
+from ._time_fit import fit_importance as fit_importance
+from ._time_predictors import SeriesGenerator as SeriesGenerator
+from ._time_predictors import prefix_predictor as prefix_predictor
+from ._time_predictors import step_predictor as step_predictor
+
 __all__, __dir__ = _contents.of(__name__)
