@@ -115,8 +115,8 @@ def blank(
     subsets: Bool[Array, "subsets features"], series: Float[Array, "time features"]
 ) -> Bool[Array, "time subsets"]:
     """Where a subset has features, and none of them was observed."""
-    seen = jnp.any(subsets & ~jnp.isnan(series)[:, None], axis=-1)
-    return jnp.any(subsets, axis=-1) & ~seen
+    seen = jnp.any(subsets[None] & ~jnp.isnan(series)[:, None], axis=-1)
+    return jnp.any(subsets, axis=-1)[None] & ~seen
 
 
 def _by_steps(
@@ -284,7 +284,7 @@ def _settled(whose: str, state: PyTree, step: Callable[[PyTree], PyTree]) -> PyT
 
 def _windows(series: Array, window: int) -> Float[Array, "time window features"]:
     """Each time step with those after it; behind the end, the last one."""
-    at = jnp.arange(len(series))[:, None] + jnp.arange(window)
+    at = jnp.arange(len(series))[:, None] + jnp.arange(window)[None]
     return series[jnp.minimum(at, len(series) - 1)]
 
 

@@ -1,5 +1,6 @@
 """Which measurement, at which time, moved a prediction."""
 
+import functools
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -188,9 +189,10 @@ def hidden(
         drawn = generator.sample(state, jnp.where(keep, x, jnp.nan), keep, key=key)
         return jnp.where(seen, jnp.where(keep, x, drawn), jnp.nan)
 
-    return jax.vmap(lambda keep: jax.vmap(lambda key: one(keep, key))(keys))(keeps & seen)
+    return jax.vmap(lambda keep: jax.vmap(lambda key: one(keep, key))(keys))(keeps & seen[None])
 
 
+@functools.partial(jax.jit, static_argnames=("kind", "estimator", "baseline"))
 def scores(
     found: Answers,
     weights: Float[Array, "time groups samples"],
@@ -215,7 +217,7 @@ def scores(
             noise = jnp.zeros_like(q[0, :, 0])
         unexplained, noises = jax.vmap(own)(q, weights)
         # Draws are paired: subsets share their keys with the marginal.
-        spread = jnp.std(noise - noises, axis=-1, ddof=1) / len(noise) ** 0.5
+        spread = jnp.std(noise[None] - noises, axis=-1, ddof=1) / len(noise) ** 0.5
         return shift - unexplained, shift, unexplained, spread
 
     score, shift, unexplained, error = jax.vmap(at)(
@@ -240,4 +242,4 @@ def apart(
     # No product of matrices: some devices round those more.
     mixed = jnp.sum(weights[:, None] * q, axis=0)
     value, slope = jax.value_and_grad(lambda mixed: divergence(p, mixed, kind))(mixed)
-    return value, jnp.sum(q * slope, axis=-1)
+    return value, jnp.sum(q * slope[None], axis=-1)

@@ -79,7 +79,7 @@ def change(p: Float[Array, " k"], q: Float[Array, "... k"], kind: Kind) -> Float
     """The mean absolute change of a probability, or of the mean in standard deviations."""
     if kind == "gaussian":
         return jnp.abs(q[..., 0] - p[0]) / p[1]
-    return jnp.mean(jnp.abs(q - p), axis=-1)
+    return jnp.mean(jnp.abs(q - jnp.broadcast_to(p, q.shape)), axis=-1)
 
 
 def _entropy_between(p: Array, q: Array) -> Array:

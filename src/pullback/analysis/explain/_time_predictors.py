@@ -1,7 +1,7 @@
 """What can be explained over time: a predictor, and a generator of what it might have seen."""
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import equinox as eqx
 import numpy as np
@@ -13,6 +13,7 @@ Outputs = Literal["logits", "probabilities"]
 Kind = Literal["categorical", "multilabel", "gaussian"]
 
 
+@runtime_checkable
 class SeriesGenerator(Protocol):
     """A law of series, from which parts of a time step are drawn given the rest and the past.
 
