@@ -12,6 +12,8 @@ from pullback.data._digits import digits as digits
 from pullback.data._dsprites import dsprites as dsprites
 from pullback.data._errors import DataError as DataError
 from pullback.data._fetch import fetch as fetch
+from pullback.data._grid import GriddedSeries as GriddedSeries
+from pullback.data._grid import on_grid as on_grid
 from pullback.data._idx import read_idx as read_idx
 from pullback.data._irregular import IrregularSeries as IrregularSeries
 from pullback.data._irregular import SeriesSplit as SeriesSplit
@@ -49,6 +51,11 @@ from pullback.data._shapes import drawn_shapes as drawn_shapes
 from pullback.data._shapes import soft_squares as soft_squares
 from pullback.data._standardise import Scaler as Scaler
 from pullback.data._standardise import standardise as standardise
+from pullback.data._switching import ExplainedSeries as ExplainedSeries
+from pullback.data._switching import StateLaw as StateLaw
+from pullback.data._switching import switching_features as switching_features
+from pullback.data._switching import switching_state as switching_state
+from pullback.data._switching import threshold_spikes as threshold_spikes
 from pullback.data._table import NumberTable as NumberTable
 from pullback.data._table import read_table as read_table
 from pullback.data._toys import checkerboard as checkerboard

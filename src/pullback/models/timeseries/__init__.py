@@ -1,4 +1,4 @@
-"""Irregular, partly observed series: recurrent cells, the ODE-RNN, the latent ODE."""
+"""Irregular, partly observed series: recurrent cells, the latent ODE, what comes next."""
 
 from pullback import _contents
 from pullback.models.likelihoods import AbstractLikelihood as AbstractLikelihood
@@ -25,7 +25,12 @@ from ._elbo_terms import ELBOTerms as ELBOTerms
 from ._encoder import Encoder as Encoder
 from ._encoder import Posterior as Posterior
 from ._encoder import gaussian_encoder as gaussian_encoder
+from ._fit_generator import fit_generator as fit_generator
 from ._fitted_noise import fitted_noise as fitted_noise
+from ._generators import AbstractGenerator as AbstractGenerator
+from ._generators import ConditionalGenerator as ConditionalGenerator
+from ._generators import HMMGenerator as HMMGenerator
+from ._generators import series_log_prob as series_log_prob
 from ._latent_ode import LatentODE as LatentODE
 from ._latent_ode_fit import LatentODELoss as LatentODELoss
 from ._latent_ode_fit import TrainingSeries as TrainingSeries
