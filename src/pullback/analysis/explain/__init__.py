@@ -2,6 +2,18 @@
 
 from pullback import _contents
 
+from ._classifier import Classifier as Classifier
+from ._classifier import classifier as classifier
+from ._fido import fido as fido
+from ._gaussian_infill import GaussianInfill as GaussianInfill
+from ._infill import AbstractInfill as AbstractInfill
+from ._infill import BlurInfill as BlurInfill
+from ._infill import ConstantInfill as ConstantInfill
+from ._infill import EmpiricalInfill as EmpiricalInfill
+from ._infill import LocalMeanInfill as LocalMeanInfill
+from ._infill import NoiseInfill as NoiseInfill
+from ._model_infill import ModelInfill as ModelInfill
+from ._saliency import Saliency as Saliency
 from ._time_fit import TimeImportance as TimeImportance
 from ._time_fit import fit_importance as fit_importance
 from ._time_predictors import SeriesGenerator as SeriesGenerator

@@ -1,0 +1,217 @@
+"""From the arguments of an explanation to the searches, and from those to what they found."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from pullback._floating import at_least_float32
+from pullback._inputs import positive
+from pullback.analysis.explain._black_box import BlackBox, host_log_odds
+from pullback.analysis.explain._classifier import (
+    JaxModel,
+    as_classifier,
+    checked_images,
+    steady_predictions,
+)
+from pullback.analysis.explain._fresh import judge, mean_and_error
+from pullback.analysis.explain._infill import AbstractInfill, checked_infill
+from pullback.analysis.explain._run_search import run
+from pullback.analysis.explain._saliency import Saliency
+from pullback.analysis.explain._search import Noise, Question, Search
+from pullback.sampling import (
+    AbstractEstimator,
+    Enumeration,
+    GumbelSoftmax,
+    ScoreFunction,
+    StraightThrough,
+)
+
+# Of each objective, whether its searches keep the class.
+_SIGNS = {"ssr": (1.0,), "sdr": (-1.0,), "joint": (1.0, -1.0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """The arguments of an explanation, checked."""
+
+    model: JaxModel | BlackBox
+    x: Array  # [n, C, H, W]
+    infill: AbstractInfill
+    target: Array  # [n]
+    log_odds: np.ndarray  # [n]
+    objective: str
+    grid: tuple[int, int]
+    weights: Array  # [k]
+    several: tuple[bool, bool]  # images, weights
+    fresh: int
+
+    def checked_estimator(self, estimator: Any) -> AbstractEstimator:
+        """The estimator of the gradient, if this classifier has what it needs."""
+        black = isinstance(self.model, BlackBox)
+        by_slope = not isinstance(self.model, BlackBox) or self.model.gradient is not None
+        if estimator is None:
+            return GumbelSoftmax(0.1) if by_slope else ScoreFunction("leave_one_out")
+        if not isinstance(estimator, AbstractEstimator):
+            raise TypeError(
+                "`estimator` must be one of `pullback.sampling`, such as "
+                f"`ScoreFunction('leave_one_out')`; got {estimator!r}."
+            )
+        if not black or isinstance(estimator, ScoreFunction):
+            return estimator
+        if not by_slope:
+            raise ValueError(
+                f"`estimator` {type(estimator).__name__} needs gradients, and `model` is a black "
+                "box without: leave `estimator` out, or give `classifier(model, "
+                "value_and_grad=...)`."
+            )
+        if not isinstance(estimator, GumbelSoftmax | StraightThrough):
+            raise ValueError(
+                f"`estimator` {type(estimator).__name__} asks at points that are known inside a "
+                "compiled program alone; of a model outside of JAX take `ScoreFunction`, "
+                "`GumbelSoftmax` or `StraightThrough`."
+            )
+        return estimator
+
+    def search(
+        self, *, estimator: AbstractEstimator | None, noise: Noise, steps: int, samples: int,
+        learning_rate: float | None, warmup: int,
+    ) -> Search:  # fmt: skip
+        """The search with these settings."""
+        if learning_rate is not None and not learning_rate > 0:
+            raise ValueError(f"`learning_rate` must be above 0, got {learning_rate}.")
+        if not 0 <= warmup <= steps:
+            raise ValueError(f"`warmup` must lie in 0 and `steps`, {steps}; got {warmup}.")
+        return Search(
+            infill=self.infill, estimator=estimator, grid=self.grid, noise=noise, steps=steps,
+            samples=samples, warmup=warmup,
+            learning_rate=float(60 / steps if learning_rate is None else learning_rate),
+            batch_size=None if isinstance(self.model, BlackBox) else self.model.batch_size,
+        )  # fmt: skip
+
+
+def asked(
+    model: Any, x: Any, infill: Any, *, target: Any, objective: str, grid: Any, size_weight: Any,
+    fresh: int, steps: int, samples: int,
+) -> Asked:  # fmt: skip
+    """The arguments of an explanation, if they fit together."""
+    reader = as_classifier(model)
+    images = checked_images(x)
+    stack = images if images.ndim == 4 else images[None]
+    checked_infill(infill, jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype))
+    if objective not in _SIGNS:
+        raise ValueError(f"`objective` must be 'ssr', 'sdr' or 'joint', got {objective!r}.")
+    positive(steps=steps, samples=samples, fresh=fresh)
+    size = stack.shape[2:]
+    weights = np.asarray(10 / (size[0] * size[1]) if size_weight is None else size_weight, float)
+    if weights.ndim > 1 or not weights.size or not (weights >= 0).all() or np.isinf(weights).any():
+        raise ValueError(
+            f"`size_weight` must be a number, 0 or more, or several of them, got {size_weight!r}."
+        )
+    called = reader.of(stack[0])
+    rows = steady_predictions(called, stack)
+    found = checked_target(target, rows)
+    return Asked(
+        called, stack, infill, jnp.asarray(found), host_log_odds(rows, found, called.outputs),
+        objective, _checked_grid(grid, size), jnp.asarray(np.atleast_1d(weights)),
+        (images.ndim == 4, weights.ndim == 1), fresh,
+    )  # fmt: skip
+
+
+def checked_target(target: Any, rows: np.ndarray) -> np.ndarray:
+    """A class for each image: the predicted ones, if None."""
+    n, classes = rows.shape
+    if target is None:
+        return rows.argmax(axis=1)
+    found = np.asarray(target)
+    if not np.issubdtype(found.dtype, np.integer) or found.shape not in ((), (n,)):
+        raise ValueError(
+            f"`target` must be a class, a whole number, or one for each of {n} images; got "
+            f"{target!r}."
+        )
+    if found.min() < 0 or found.max() >= classes:
+        raise ValueError(
+            f"`target` must lie between 0 and {classes - 1}, for `model` has {classes} classes; "
+            f"got {target!r}."
+        )
+    return np.broadcast_to(found, (n,))
+
+
+def explained(
+    search: Search, asked: Asked, *, progress: bool | None, key: PRNGKeyArray
+) -> Saliency:
+    """Run all searches, and score what they found under fresh infills."""
+    of_search, of_scores = jr.split(key)
+    n, k, signs = len(asked.x), len(asked.weights), _SIGNS[asked.objective]
+    dtype = at_least_float32(asked.x.dtype)
+    lanes = [a.ravel() for a in np.indices((n, k, len(signs)))]
+    questions = Question(
+        asked.x[lanes[0]], asked.target[lanes[0]], asked.weights.astype(dtype)[lanes[1]],
+        jnp.asarray(signs, dtype)[lanes[2]],
+    )  # fmt: skip
+    # The searches of one image share their draws, so that what differs is not the noise.
+    keys = jr.split(of_search, n)[lanes[0]]
+    state = run(search, asked.model, questions, dtype=dtype, progress=progress, keys=keys)
+    size = asked.x.shape[2:]
+    kept = np.asarray(jax.vmap(lambda params: search.probability(params, size))(state.params))
+    kept = np.clip(kept, 0, 1).reshape(n, k, len(signs), *size)
+    trace = np.asarray(state.trace).reshape(n, k, len(signs), -1)
+    matters = {
+        "ssr": kept[:, :, 0],
+        "sdr": 1 - kept[:, :, 0],
+        "joint": np.sqrt(kept[:, :, 0] * (1 - kept[:, :, -1])),
+    }[asked.objective]
+    marked = matters > 0.5
+    values = _scores(asked, marked, of_scores)
+    means, errors = mean_and_error(values)
+    if len(signs) == 1:
+        kept, trace = kept[:, :, 0], trace[:, :, 0]
+    taken = tuple(slice(None) if several else 0 for several in asked.several)
+    pick = lambda a: jnp.asarray(np.asarray(a, kept.dtype)[taken])
+    spread = lambda a: np.broadcast_to(np.asarray(a)[:, None], (n, k))
+    return Saliency(
+        map=pick(matters), keep_probability=pick(kept),
+        target=jnp.asarray(spread(asked.target)[taken]), log_odds=pick(spread(asked.log_odds)),
+        only=pick(means[..., 0]), only_error=pick(errors[..., 0]),
+        without=pick(means[..., 1]), without_error=pick(errors[..., 1]),
+        area=pick(marked.mean(axis=(2, 3))), objective=pick(trace),
+        evaluations=1 + len(signs) * search.steps * _asked_a_step(search) + 2 * values.shape[-1],
+    )  # fmt: skip
+
+
+def _scores(asked: Asked, marked: np.ndarray, key: PRNGKeyArray) -> np.ndarray:
+    """Log-odds of the marked pixels alone and of the others alone, `[n, k, 2, fresh]`."""
+    score = judge(asked.model, asked.infill)
+    keys = jr.split(key, asked.fresh if asked.infill.stochastic else 1)
+    found = [
+        score(x, jnp.asarray(np.stack([each, ~each]), x.dtype), target, keys)
+        for x, target, of_image in zip(asked.x, asked.target, marked, strict=True)
+        for each in of_image
+    ]
+    return np.stack(found).reshape(*marked.shape[:2], 2, -1)
+
+
+def _asked_a_step(search: Search) -> int:
+    match search.estimator:
+        case None:
+            return 1
+        case Enumeration():
+            return 2 ** (search.grid[0] * search.grid[1])
+        case _:
+            return search.samples
+
+
+def _checked_grid(grid: Any, size: tuple[int, ...]) -> tuple[int, int]:
+    if grid is None:
+        return size[0], size[1]
+    fits = isinstance(grid, tuple | list) and len(grid) == 2
+    if not fits or not all(isinstance(n, int) and 1 <= n <= m for n, m in zip(grid, size)):  # noqa: B905
+        raise ValueError(
+            f"`grid` must be rows and columns of the mask, 1 to those of the image, {list(size)}; "
+            f"got {grid!r}."
+        )
+    return grid[0], grid[1]
