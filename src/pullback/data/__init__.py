@@ -39,6 +39,7 @@ from pullback.data._processes import sinusoids as sinusoids
 from pullback.data._processes import stochastic_lorenz as stochastic_lorenz
 from pullback.data._ratings import Ratings as Ratings
 from pullback.data._ratings import RatingsSplit as RatingsSplit
+from pullback.data._read_ratings import read_ratings as read_ratings
 from pullback.data._rescale import SeriesScaler as SeriesScaler
 from pullback.data._rescale import rescale_series as rescale_series
 from pullback.data._scenes import Scenes as Scenes

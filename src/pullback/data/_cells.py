@@ -155,6 +155,28 @@ def to_moment(cell: object) -> datetime | None:
     return datetime(cell.year, cell.month, cell.day) if isinstance(cell, date) else None
 
 
+def kind_of_time(
+    bad: BadRows, column: str, rows: Sequence[int], cells: Sequence
+) -> tuple[bool, bool]:
+    """Whether times are dates, and have a zone: by the first cell that can be read at all."""
+    for cell in cells:
+        if cell is not None and to_number(str(cell)) is not None:
+            return False, False
+        if (moment := to_moment(cell)) is not None:
+            return True, moment.tzinfo is not None
+    texts = [("" if cell is None else str(cell).strip()) for cell in cells]
+    for text, row in zip(texts, rows, strict=True):
+        if text:
+            raise DataError(
+                bad.path,
+                f"the times in column {column!r} are neither numbers nor dates in ISO 8601, as "
+                f"2024-01-31T10:00 is; got {text!r}. With pandas: table[{column!r}] = "
+                f"pd.to_datetime(table[{column!r}], format=...), then to_csv(..., index=False).",
+                line=row if bad.word == "line" else None,
+            )
+    return False, False
+
+
 class Names:
     """Names in the order in which they first come, with the code of each cell seen."""
 

@@ -1,7 +1,5 @@
 """Irregular series from a table with one row an observation."""
 
-import difflib
-import re
 from collections.abc import Sequence
 from itertools import repeat
 from pathlib import Path
@@ -10,20 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from pullback._names import did_you_mean
 from pullback.data._cells import (
     BadRows,
     Names,
     Variables,
+    kind_of_time,
     moments,
     numbers,
     split_unit,
-    to_moment,
 )
-from pullback.data._csv import to_number
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries
 from pullback.data._pack import Entries, average, order, pack
+from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sources import Source, frame_source, open_source
 
 _ORIGINS = ("series", "first", "epoch")
@@ -202,62 +199,17 @@ def long_table(
 
 def _find(path: Path, names: tuple[str, ...], wanted: dict[str, str | None]) -> _Places:
     needed = {
-        role: _needed(path, names, role, wanted[role])
+        role: needed_place(path, names, role, wanted[role], _USUAL[role])
         for role in ("series", "time", "variable", "value")
     }
-    places = _Places(**needed, unit=_place(path, names, "unit", wanted["unit"]))
-    _check_apart(path, names, places)
+    places = _Places(**needed, unit=place_of(path, names, "unit", wanted["unit"], _USUAL["unit"]))
+    check_apart(path, names, places._asdict())
     return places
 
 
 def _check_option(argument: str, got: str, known: tuple[str, ...]) -> None:
     if got not in known:
         raise ValueError(f"`{argument}` must be one of {', '.join(known)}; got {got!r}.")
-
-
-def _needed(path: Path, names: tuple[str, ...], role: str, wanted: str | None) -> int:
-    place = _place(path, names, role, wanted)
-    if place is None:
-        near = difflib.get_close_matches(role, [split_unit(name)[0] for name in names], n=1)
-        hint = f"did you mean {role}={near[0]!r}" if near else f"which is it: {role}=..."
-        raise DataError(
-            path,
-            f"no column has a usual name for the {role}; {hint}? Or call it {role!r} in the file. "
-            f"The columns are {_listed(names)}.",
-        )
-    return place
-
-
-def _place(path: Path, names: tuple[str, ...], role: str, wanted: str | None) -> int | None:
-    plain = [split_unit(name)[0] for name in names]
-    listed = f"The columns are {_listed(names)}."
-    if wanted is not None:
-        for known in (names, plain):
-            if wanted in known:
-                return list(known).index(wanted)
-        hint = did_you_mean(wanted, names) or "."
-        raise DataError(path, f"there is no column {wanted!r}{hint} {listed}")
-    usual = _USUAL[role].split()
-    found = [k for k, name in enumerate(plain) if re.sub("[ -]", "_", name.lower()) in usual]
-    if len(found) > 1:
-        several = " and ".join(repr(names[place]) for place in found)
-        raise DataError(path, f"{several} may each be the {role}; say {role}=.... {listed}")
-    return found[0] if found else None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(name or "(no name)" for name in names)
-
-
-def _check_apart(path: Path, names: tuple[str, ...], places: _Places) -> None:
-    roles: dict[int, str] = {}
-    for role, place in places._asdict().items():
-        if place in roles:
-            raise DataError(
-                path, f"the column {names[place]!r} is named for {roles[place]} and for {role}."
-            )
-        if place is not None:
-            roles[place] = role
 
 
 def _read(
@@ -269,7 +221,7 @@ def _read(
     for rows, columns in source.chunks(chosen, bad):
         column = source.names[places.time]
         if dated is None:
-            dated, zoned = _kind_of_time(bad, column, rows, columns[1])
+            dated, zoned = kind_of_time(bad, column, rows, columns[1])
         if dated:
             time = moments(columns[1], rows, column, zoned, bad)
         else:
@@ -302,28 +254,6 @@ def _values(cells: Sequence, rows: Sequence[int], column: str, bad: BadRows, ask
     zero = lambda cell: "0" if isinstance(cell, str) else 0.0
     filled = [zero(cell) if hole else cell for cell, hole in zip(cells, holes, strict=True)]
     return np.where(holes, np.nan, numbers(filled, rows, column, bad))
-
-
-def _kind_of_time(
-    bad: BadRows, column: str, rows: Sequence[int], cells: Sequence
-) -> tuple[bool, bool]:
-    """Whether times are dates, and have a zone: by the first cell that can be read at all."""
-    for cell in cells:
-        if cell is not None and to_number(str(cell)) is not None:
-            return False, False
-        if (moment := to_moment(cell)) is not None:
-            return True, moment.tzinfo is not None
-    texts = [("" if cell is None else str(cell).strip()) for cell in cells]
-    for text, row in zip(texts, rows, strict=True):
-        if text:
-            raise DataError(
-                bad.path,
-                f"the times in column {column!r} are neither numbers nor dates in ISO 8601, as "
-                f"2024-01-31T10:00 is; got {text!r}. With pandas: table[{column!r}] = "
-                f"pd.to_datetime(table[{column!r}], format=...), then to_csv(..., index=False).",
-                line=row if bad.word == "line" else None,
-            )
-    return False, False
 
 
 def _once(

@@ -1,0 +1,278 @@
+"""Ratings from a file of a user's own: one row says user, item, rating and perhaps time."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from pullback.data._cells import BadRows, Names, kind_of_time, moments, numbers
+from pullback.data._errors import DataError
+from pullback.data._ratings import Ratings
+from pullback.data._roles import check_apart, listed, needed_place, place_of
+from pullback.data._sources import Source, frame_source, open_source
+
+_FEEDBACK = ("explicit", "implicit")
+_ON_DUPLICATE = ("error", "last", "mean", "sum")
+_DOUBLE = "::"  # of MovieLens
+_ROWS = 2048
+_MICROSECONDS = 1e6
+_USUAL = {
+    "user": "user user_id userid users user_name username customer customer_id customerid member "
+    "account visitor visitor_id visitorid reader uid",
+    "item": "item item_id itemid items item_name movie movie_id movieid product product_id "
+    "productid book book_id bookid isbn song song_id songid artist artist_id artistid track "
+    "track_id trackid game anime_id asin iid",
+    "rating": "rating ratings stars score value book_rating overall count plays weight",
+    "time": "time timestamp date datetime date_time rated_at",
+}
+# Columns of a file that has no header, as MovieLens has them.
+_HEADLESS = ("user", "item", "rating", "time")
+
+
+class _Places(NamedTuple):
+    """Which column holds what; None where there is no such column."""
+
+    user: int
+    item: int
+    rating: int | None
+    time: int | None
+
+
+def read_ratings(
+    path: Any,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    rating: str | None = None,
+    time: str | None = None,
+    feedback: str = "explicit",
+    on_duplicate: str = "error",
+) -> Ratings:
+    """Read ratings: one row says user, item, rating and, if it is known, time.
+
+    Rows may come in any order. The file is read some rows at a time, and what is kept of each is
+    four numbers: ten million ratings fit a laptop.
+
+    Args:
+        path: a CSV file in UTF-8, separated by commas, semicolons or tabs, with a header, or
+            without one and then with user, item, rating and time in this order (`u.data`); or one
+            separated by `::` (`ratings.dat`); or one with types in its header, as
+            `user_id:token` (`.inter`); or a Parquet file, `.parquet` or `.pq`; or a data frame of
+            pandas or polars.
+        user: the column that names the user; None takes the one with a usual name.
+        item: the column that names the item, likewise.
+        rating: the column of ratings, or of how often or how much, likewise. Implicit feedback may
+            have none: every row is then once.
+        time: the column of times, as numbers or in ISO 8601, which become seconds since 1970; None
+            takes the one with a usual name, if there is one.
+        feedback: "explicit": the values are ratings; "implicit": they say how often or how much,
+            above 0.
+        on_duplicate: of a user twice on one item: "error", "last" (by time, or else by row),
+            "mean" or "sum".
+
+    Returns:
+        The ratings in the order of the file; users and items in the order in which they come.
+
+    Raises:
+        ValueError: `feedback` or `on_duplicate` is not as above.
+        DataError: the file cannot be read, or has no rows; a column is missing, or several have a
+            usual name; all ratings are the same; or there are bad rows: a cell too many or too few,
+            an empty cell, a rating or a time that is no finite number, a user twice on one item.
+            The message gives the line (of Parquet the row, from 1), and what to do.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "films.csv"
+        >>> _ = file.write_text("user,film,stars\\nann,Alien,5\\nbob,Alien,2\\nann,Brazil,4\\n")
+        >>> ratings = read_ratings(file, item="film")
+        >>> ratings.user_names, ratings.items, ratings.values
+        (('ann', 'bob'), array([0, 0, 1], dtype=int32), array([5., 2., 4.]))
+    """
+    for argument, got, known in (
+        ("feedback", feedback, _FEEDBACK),
+        ("on_duplicate", on_duplicate, _ON_DUPLICATE),
+    ):
+        if got not in known:
+            raise ValueError(f"`{argument}` must be one of {', '.join(known)}; got {got!r}.")
+    is_frame = hasattr(path, "columns")
+    source = frame_source(path) if is_frame else _source(Path(path))
+    path = Path(f"the {type(path).__name__}") if is_frame else Path(path)
+    wanted = {"user": user, "item": item, "rating": rating, "time": time}
+    places = _find(path, source.names, wanted, feedback)
+    bad = BadRows(path, source.word)
+    users, items = Names(source.names[places.user]), Names(source.names[places.item])
+    ratings, rows = _read(source, places, users, items, bad)
+    ratings = ratings._replace(
+        user_names=tuple(users.names), item_names=tuple(items.names), source=path.name
+    )
+    if not len(rows) and not bad.problems:
+        raise DataError(path, "expected rows of ratings; there is none.")
+    ratings, rows = _once(ratings, rows, on_duplicate, bad)
+    if feedback == "implicit":
+        for place in np.flatnonzero(ratings.values <= 0).tolist():
+            how = "expected how often or how much, above 0"
+            bad.add(int(rows[place]), f"{how}; got {ratings.values[place]:g}. Take such rows out.")
+    bad.check()
+    if feedback == "explicit" and ratings.values.min() == ratings.values.max():
+        line = int(rows[0]) if source.word == "line" else None
+        raise DataError(
+            path,
+            f"every rating from here on is {ratings.values[0]:g}, so there is nothing to tell "
+            "items apart by; if a row only says that a user took an item, feedback='implicit'.",
+            line=line,
+        )
+    return ratings
+
+
+def _source(path: Path) -> Source:
+    """Of a file of any kind; names as usual where there is no header, and without types."""
+    double = path.suffix.lower() == ".dat"
+    source = _double_colons(path) if double else open_source(path, headless=True)
+    names = source.names
+    if names == tuple(f"x{place + 1}" for place in range(len(names))):
+        if not 2 <= len(names) <= len(_HEADLESS):
+            raise DataError(
+                path,
+                f"expected a header, or user, item, rating and time; got {len(names)} columns "
+                "without a header.",
+                line=1,
+            )
+        names = _HEADLESS[: len(names)]
+    return source._replace(names=tuple(name.partition(":")[0] for name in names))
+
+
+def _double_colons(path: Path) -> Source:
+    """Rows of cells between double colons, without a header."""
+    lines = _lines(path)
+    first = next(lines, None)
+    if first is None:
+        raise DataError(path, "expected rows; the file is empty.")
+    width = first[1].count(_DOUBLE) + 1
+    if width == 1:
+        return open_source(path, headless=True)
+    names = tuple(f"x{place + 1}" for place in range(width))
+
+    def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
+        rows = ((line, text.split(_DOUBLE)) for line, text in _lines(path))
+        while block := list(islice(rows, _ROWS)):
+            for line, cells in block:
+                if len(cells) != width:
+                    bad.add(line, f"expected {width} cells, got {len(cells)}.")
+            whole = [row for row in block if len(row[1]) == width]
+            columns = list(zip(*(cells for _, cells in whole), strict=True))
+            if columns:
+                yield [line for line, _ in whole], [columns[place] for place in chosen]
+
+    return Source(names, "line", chunks)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for line, text in enumerate(file, 1):
+                if text.strip():
+                    yield line, text.rstrip("\n")
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"expected text in UTF-8: {error}.") from error
+
+
+def _find(
+    path: Path, names: tuple[str, ...], wanted: dict[str, str | None], feedback: str
+) -> _Places:
+    user, item = (
+        needed_place(path, names, role, wanted[role], _USUAL[role]) for role in ("user", "item")
+    )
+    rating = place_of(path, names, "rating", wanted["rating"], _USUAL["rating"])
+    if rating is None and feedback == "explicit":
+        raise DataError(
+            path,
+            "no column has a usual name for the rating; which is it: rating=...? If a row only "
+            f"says that a user took an item, feedback='implicit'. The columns are {listed(names)}.",
+        )
+    places = _Places(
+        user, item, rating, place_of(path, names, "time", wanted["time"], _USUAL["time"])
+    )
+    check_apart(path, names, places._asdict())
+    return places
+
+
+def _read(
+    source: Source, places: _Places, users: Names, items: Names, bad: BadRows
+) -> tuple[Ratings, Int[np.ndarray, " n"]]:
+    """The rows that are not bad, without names, and their numbers."""
+    chosen = {role: at for role, at in places._asdict().items() if at is not None}
+    parts: dict[str, list[np.ndarray]] = {role: [] for role in (*chosen, "row")}
+    dated, zoned = None, False
+    for rows, columns in source.chunks(list(chosen.values()), bad):
+        cells = dict(zip(chosen, columns, strict=True))
+        found: dict[str, np.ndarray] = {
+            "user": users.codes(cells["user"], rows, bad).astype(np.int32),
+            "item": items.codes(cells["item"], rows, bad).astype(np.int32),
+            "row": np.asarray(rows, np.int32),
+        }
+        if places.rating is not None:
+            name = source.names[places.rating]
+            found["rating"] = numbers(cells["rating"], rows, name, bad)
+        if places.time is not None:
+            name = source.names[places.time]
+            if dated is None:
+                dated, zoned = kind_of_time(bad, name, rows, cells["time"])
+            found["time"] = (
+                moments(cells["time"], rows, name, zoned, bad) / _MICROSECONDS
+                if dated
+                else numbers(cells["time"], rows, name, bad)
+            )
+        if bad.problems:
+            whole = np.array([row not in bad.problems for row in rows])
+            found = {role: array[whole] for role, array in found.items()}
+        for role, array in found.items():
+            parts[role].append(array)
+        bad.check(at_end=False)
+    # One column after the other, so that no more than one is there twice.
+    joined = {role: _joined(parts.pop(role)) for role in list(parts)}
+    values = joined.get("rating", np.ones(len(joined["row"])))
+    codes = joined["user"].astype(np.int32), joined["item"].astype(np.int32)
+    return Ratings(*codes, values, (), (), joined.get("time")), joined["row"]
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.zeros(0)
+
+
+def _once(
+    ratings: Ratings, rows: Int[np.ndarray, " n"], on_duplicate: str, bad: BadRows
+) -> tuple[Ratings, Int[np.ndarray, " n"]]:
+    """No user twice on one item."""
+    pairs = ratings.users.astype(np.int64) * len(ratings.item_names) + ratings.items
+    order = np.argsort(pairs, kind="stable")
+    same = np.diff(pairs[order]) == 0
+    if not same.any():
+        return ratings, rows
+    if on_duplicate == "error":
+        for at in np.flatnonzero(same).tolist():
+            before, place = order[at], order[at + 1]
+            user = ratings.user_names[ratings.users[place]]
+            thing = ratings.item_names[ratings.items[place]]
+            bad.add(
+                int(rows[place]),
+                f"user {user!r} has rated {thing!r} on {bad.word} {rows[before]} too; "
+                "on_duplicate='last', 'mean' or 'sum' would settle it.",
+            )
+        return ratings, rows
+    if ratings.times is not None:
+        order = np.lexsort((ratings.times, pairs))
+    first = np.flatnonzero(np.append(True, ~same))
+    last = order[np.append(first[1:], len(order)) - 1]
+    values = ratings.values
+    if on_duplicate != "last":
+        values = values.copy()
+        values[last] = np.add.reduceat(ratings.values[order], first)
+        if on_duplicate == "mean":
+            values[last] /= np.diff(np.append(first, len(order)))
+    kept = np.sort(last)
+    return ratings._replace(values=values).take(kept), rows[kept]
