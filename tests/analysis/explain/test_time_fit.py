@@ -28,7 +28,7 @@ def exact(series, generator, predictor, *, groups=SUBSETS, estimator="kl_of_mean
         groups = np.concatenate([np.zeros_like(groups[:1]), groups])
     full = jnp.asarray(VALUES, series.dtype)
 
-    def rows(state, ahead, key):
+    def rows(state, ahead, keys):
         found = jnp.where(jnp.isnan(ahead[0]), jnp.nan, full)
         return jnp.tile(found, (len(groups), 1))[:, None]
 

@@ -14,10 +14,14 @@ from ._infill import LocalMeanInfill as LocalMeanInfill
 from ._infill import NoiseInfill as NoiseInfill
 from ._model_infill import ModelInfill as ModelInfill
 from ._saliency import Saliency as Saliency
+from ._time_counterfactual import ffc_importance as ffc_importance
+from ._time_counterfactual import occlusion_importance as occlusion_importance
 from ._time_fit import TimeImportance as TimeImportance
 from ._time_fit import fit_importance as fit_importance
 from ._time_predictors import SeriesGenerator as SeriesGenerator
 from ._time_predictors import prefix_predictor as prefix_predictor
 from ._time_predictors import step_predictor as step_predictor
+from ._time_window import WindowImportance as WindowImportance
+from ._time_window import window_importance as window_importance
 
 __all__, __dir__ = _contents.of(__name__)

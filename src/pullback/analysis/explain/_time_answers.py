@@ -27,8 +27,9 @@ class Changes(NamedTuple):
     Attributes:
         start: `start() -> state`.
         step: `step(state, x) -> state`, which sums up one time step more.
-        rows: `rows(state, ahead, key) -> [n, window, features]`, from a time step and those after
-            it `[window, features]`, what may stand in their place.
+        rows: `rows(state, ahead, keys) -> [n, window, features]`, from a time step and those after
+            it `[window, features]`, each with a key that is its own whenever it is met, what may
+            stand in their place.
     """
 
     start: Callable[[], PyTree]
@@ -64,11 +65,12 @@ def answers(
     Raises:
         ValueError: it gives no law, or a black box takes one length only.
     """
-    key = jax.vmap(lambda t: jr.fold_in(key, t))(jnp.arange(len(series)))
+    times = jnp.arange(len(series) + window - 1)
+    keys = _windows(jax.vmap(lambda t: jr.fold_in(key, t))(times), len(series), window)
     if isinstance(predictor, StepPredictor):
-        found, faults = compiled(_by_steps)(predictor, changes, series, window, key)
+        found, faults = compiled(_by_steps)(predictor, changes, series, window, keys)
     else:
-        found, faults = _by_prefixes(predictor, changes, series, window, key)
+        found, faults = _by_prefixes(predictor, changes, series, window, keys)
     if not isinstance(faults, Tracer):
         _refuse(faults)
     good = faults == 0
@@ -128,8 +130,8 @@ def _by_steps(
     filled = _settled("generator", changes.start(), lambda s: changes.step(s, series[0]))
 
     def at(carry: tuple[PyTree, PyTree], item: tuple[Array, ...]) -> tuple[Any, Any]:
-        (state, filled), (x, ahead, key) = carry, item
-        rows = changes.rows(filled, ahead, key)
+        (state, filled), (x, ahead, keys) = carry, item
+        rows = changes.rows(filled, ahead, keys)
         along = lambda row: jax.lax.scan(take, state, row, unroll=window == 1)[1]
         changed = laws(jax.vmap(along, out_axes=1)(rows), predictor.kind, predictor.outputs)
         state, observed = take(state, x)
@@ -138,10 +140,10 @@ def _by_steps(
         return (state, changes.step(filled, x)), (observed, changed, wrong)
 
     _, (observed, changed, faults) = jax.lax.scan(
-        at, (state, filled), (series, _windows(series, window), keys)
+        at, (state, filled), (series, _windows(series, len(series), window), keys)
     )
     count = observed.shape[0] + changed.shape[0] * changed.shape[1] * changed.shape[2]
-    return Answers(observed, changed, jnp.asarray(count)), faults
+    return Answers(observed, changed, jnp.asarray(count, int)), faults
 
 
 def _by_prefixes(
@@ -153,11 +155,11 @@ def _by_prefixes(
             "a predictor of `prefix_predictor` is called on the host, which a compiled or mapped "
             "call cannot do: explain one series after another, or use `step_predictor`."
         )
-    given, ahead = np.asarray(series), _windows(series, window)
+    given, ahead = np.asarray(series), _windows(series, len(series), window)
     state = _settled("generator", changes.start(), lambda s: changes.step(s, series[0]))
 
-    def at(state: PyTree, x: Array, ahead: Array, key: Array) -> tuple[PyTree, Array]:
-        return changes.step(state, x), changes.rows(state, ahead, key)
+    def at(state: PyTree, x: Array, ahead: Array, keys: Array) -> tuple[PyTree, Array]:
+        return changes.step(state, x), changes.rows(state, ahead, keys)
 
     run = Compiled(at, state, series[0], ahead[0], keys[0])
     observed, changed, faults, count = [], [], [], 0
@@ -191,7 +193,9 @@ def _by_prefixes(
     for t, answered in enumerate(changed):
         for late, each in enumerate(answered):
             by_start[t - late, late] = each
-    found = Answers(jnp.asarray(np.stack(observed)), jnp.asarray(by_start), jnp.asarray(count + 1))
+    found = Answers(
+        jnp.asarray(np.stack(observed)), jnp.asarray(by_start), jnp.asarray(count + 1, int)
+    )
     return found, jnp.asarray(faults)
 
 
@@ -282,10 +286,10 @@ def _settled(whose: str, state: PyTree, step: Callable[[PyTree], PyTree]) -> PyT
     return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), state, later)
 
 
-def _windows(series: Array, window: int) -> Float[Array, "time window features"]:
-    """Each time step with those after it; behind the end, the last one."""
-    at = jnp.arange(len(series))[:, None] + jnp.arange(window)[None]
-    return series[jnp.minimum(at, len(series) - 1)]
+def _windows(rows: Array, count: int, window: int) -> Array:
+    """Each of the first rows with those after it; behind the end, the last one."""
+    at = jnp.arange(count)[:, None] + jnp.arange(window)[None]
+    return rows[jnp.minimum(at, len(rows) - 1)]
 
 
 def _refuse(faults: Array) -> None:

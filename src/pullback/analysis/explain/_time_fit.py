@@ -39,7 +39,7 @@ class TimeImportance(NamedTuple):
     Attributes:
         score: of each subset; NaN where nothing of it was observed.
         temporal_shift: how far the prediction moved at all: *when* something happened. None for
-            methods that do not ask.
+            methods that do not ask for it.
         unexplained: how much of it the subset alone does not explain: *which* it was not. None
             likewise.
         standard_error: of `score`, by the number of samples. NaN for one sample.
@@ -153,8 +153,8 @@ def fit_importance(
     if baseline == "marginal":
         groups = jnp.concatenate([jnp.zeros_like(subsets[:1]), subsets])
 
-    def rows(state: PyTree, ahead: Array, key: PRNGKeyArray) -> Array:
-        found = hidden(generator, state, ahead[0], groups, jr.split(key, samples))
+    def rows(state: PyTree, ahead: Array, keys: Array) -> Array:
+        found = hidden(generator, state, ahead[0], groups, jr.split(keys[0], samples))
         return found.reshape(-1, *ahead.shape)
 
     changes = Changes(generator.start, generator.step, rows)
