@@ -2,8 +2,14 @@
 
 from pullback import _contents
 
+from ._bbmp import bbmp as bbmp
 from ._classifier import Classifier as Classifier
 from ._classifier import classifier as classifier
+from ._curves import Curve as Curve
+from ._curves import deletion_curve as deletion_curve
+from ._curves import insertion_curve as insertion_curve
+from ._curves import localisation as localisation
+from ._curves import saliency_metric as saliency_metric
 from ._fido import fido as fido
 from ._gaussian_infill import GaussianInfill as GaussianInfill
 from ._infill import AbstractInfill as AbstractInfill

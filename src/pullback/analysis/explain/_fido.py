@@ -86,7 +86,7 @@ def fido(
         ...     return jnp.stack([0 * x[0, 0, 0], 4 * x[0, 0, 0]])
         >>> found = fido(logits, jnp.ones((1, 1, 3)), ConstantInfill(0.0), size_weight=0.5,
         ...              key=jax.random.key(0))
-        >>> print(found.map.round(1), found.target, found.area.round(2))
+        >>> print(found.map.round(1), found.target, f"{found.area:.2f}")
         [[1. 0. 0.]] 1 0.33
 
     Source: Chang, Creager, Goldenberg and Duvenaud, Explaining Image Classifiers by Counterfactual

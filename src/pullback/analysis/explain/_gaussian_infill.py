@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.core import Tracer
 from jax.scipy.linalg import cholesky, solve_triangular
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -63,6 +64,8 @@ class GaussianInfill(AbstractInfill):
                 f"`factors` and `noise` must be [rank, *] and [*] of `mean`, {list(shape)}; got "
                 f"{list(self.factors.shape)} and {list(self.noise.shape)}."
             )
+        if not isinstance(self.noise, Tracer) and not np.all(np.asarray(self.noise) > 0):
+            raise ValueError("`noise` must be above 0: no pixel may be known beforehand.")
 
     @classmethod
     def fit(
