@@ -105,7 +105,12 @@ def test_implicit_feedback_may_say_only_who_took_what(tmp_path):
     ("text", "settings", "line", "message"),
     [
         (TWICE, {}, 4, r"line 4: user 'a' has rated 'x' on line 2 too; on_duplicate='last', "),
-        ("user,item,rating\na,x,5\nb,x,5\n", {}, 2, "every rating from here on is 5, .*'implicit'"),
+        (
+            "user,item,rating\na,Alien,5\nb,Alein,5\n",
+            {"known_items": ["Alien", "Brazil"]},
+            3,
+            "the item 'Alein' is not known; did you mean 'Alien'",
+        ),
         ("user,film,rating\na,x,5\n", {}, None, "usual name for the item; which is it: item=..."),
         ("user,item,rating\na,x,5\n", {"item": "itm"}, None, "'itm'; did you mean 'item'?"),
         ("user,item\na,x\n", {}, None, "name for the rating; .* feedback='implicit'. The columns"),

@@ -1,6 +1,6 @@
 """Ratings from a file of a user's own: one row says user, item, rating and perhaps time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from pullback._names import did_you_mean
 from pullback.data._cells import BadRows, Names, kind_of_time, moments, numbers
 from pullback.data._errors import DataError
 from pullback.data._ratings import Ratings
@@ -17,7 +18,7 @@ from pullback.data._sources import Source, frame_source, open_source
 _FEEDBACK = ("explicit", "implicit")
 _ON_DUPLICATE = ("error", "last", "mean", "sum")
 _DOUBLE = "::"  # of MovieLens
-_ROWS = 2048
+_ROWS, _HINTS = 2048, 20
 _MICROSECONDS = 1e6
 _USUAL = {
     "user": "user user_id userid users user_name username customer customer_id customerid member "
@@ -50,6 +51,7 @@ def read_ratings(
     time: str | None = None,
     feedback: str = "explicit",
     on_duplicate: str = "error",
+    known_items: Collection[str] | None = None,
 ) -> Ratings:
     """Read ratings: one row says user, item, rating and, if it is known, time.
 
@@ -72,6 +74,7 @@ def read_ratings(
             above 0.
         on_duplicate: of a user twice on one item: "error", "last" (by time, or else by row),
             "mean" or "sum".
+        known_items: the names that an item may have; None: any.
 
     Returns:
         The ratings in the order of the file; users and items in the order in which they come.
@@ -79,9 +82,9 @@ def read_ratings(
     Raises:
         ValueError: `feedback` or `on_duplicate` is not as above.
         DataError: the file cannot be read, or has no rows; a column is missing, or several have a
-            usual name; all ratings are the same; or there are bad rows: a cell too many or too few,
-            an empty cell, a rating or a time that is no finite number, a user twice on one item.
-            The message gives the line (of Parquet the row, from 1), and what to do.
+            usual name; or there are bad rows: a cell too many or too few, an empty cell, a
+            rating or a time that is no finite number, an item that is not known, a user twice on
+            one item. The message gives the line (of Parquet the row, from 1), and what to do.
 
     Example:
         >>> import pathlib, tempfile
@@ -105,25 +108,14 @@ def read_ratings(
     bad = BadRows(path, source.word)
     users, items = Names(source.names[places.user]), Names(source.names[places.item])
     ratings, rows = _read(source, places, users, items, bad)
-    ratings = ratings._replace(
-        user_names=tuple(users.names), item_names=tuple(items.names), source=path.name
-    )
-    if not len(rows) and not bad.problems:
-        raise DataError(path, "expected rows of ratings; there is none.")
+    if known_items is not None:
+        _check_items(ratings, rows, set(known_items), bad)
     ratings, rows = _once(ratings, rows, on_duplicate, bad)
     if feedback == "implicit":
         for place in np.flatnonzero(ratings.values <= 0).tolist():
             how = "expected how often or how much, above 0"
             bad.add(int(rows[place]), f"{how}; got {ratings.values[place]:g}. Take such rows out.")
     bad.check()
-    if feedback == "explicit" and ratings.values.min() == ratings.values.max():
-        line = int(rows[0]) if source.word == "line" else None
-        raise DataError(
-            path,
-            f"every rating from here on is {ratings.values[0]:g}, so there is nothing to tell "
-            "items apart by; if a row only says that a user took an item, feedback='implicit'.",
-            line=line,
-        )
     return ratings
 
 
@@ -204,7 +196,7 @@ def _find(
 def _read(
     source: Source, places: _Places, users: Names, items: Names, bad: BadRows
 ) -> tuple[Ratings, Int[np.ndarray, " n"]]:
-    """The rows that are not bad, without names, and their numbers."""
+    """The rows that are not bad, and their numbers."""
     chosen = {role: at for role, at in places._asdict().items() if at is not None}
     parts: dict[str, list[np.ndarray]] = {role: [] for role in (*chosen, "row")}
     dated, zoned = None, False
@@ -233,20 +225,31 @@ def _read(
         for role, array in found.items():
             parts[role].append(array)
         bad.check(at_end=False)
+    if not parts["row"]:
+        bad.check()
+        raise DataError(bad.path, "expected rows of ratings; there is none.")
     # One column after the other, so that no more than one is there twice.
-    joined = {role: _joined(parts.pop(role)) for role in list(parts)}
+    joined = {role: np.concatenate(parts.pop(role)) for role in list(parts)}
     values = joined.get("rating", np.ones(len(joined["row"])))
-    codes = joined["user"].astype(np.int32), joined["item"].astype(np.int32)
-    return Ratings(*codes, values, (), (), joined.get("time")), joined["row"]
+    names = tuple(users.names), tuple(items.names)
+    codes = joined["user"], joined["item"]
+    return Ratings(*codes, values, *names, joined.get("time"), bad.path.name), joined["row"]
 
 
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(arrays) if arrays else np.zeros(0)
+def _check_items(
+    ratings: Ratings, rows: Int[np.ndarray, " n"], known: set[str], bad: BadRows
+) -> None:
+    unknown = [code for code, name in enumerate(ratings.item_names) if name not in known]
+    hints = {code: did_you_mean(ratings.item_names[code], known) for code in unknown[:_HINTS]}
+    for place in np.flatnonzero(np.isin(ratings.items, unknown)).tolist():
+        code = int(ratings.items[place])
+        hint = hints.get(code) or "; take the row out."
+        bad.add(int(rows[place]), f"the item {ratings.item_names[code]!r} is not known{hint}")
 
 
 def _once(
     ratings: Ratings, rows: Int[np.ndarray, " n"], on_duplicate: str, bad: BadRows
-) -> tuple[Ratings, Int[np.ndarray, " n"]]:
+) -> tuple[Ratings, Int[np.ndarray, " kept"]]:
     """No user twice on one item."""
     pairs = ratings.users.astype(np.int64) * len(ratings.item_names) + ratings.items
     order = np.argsort(pairs, kind="stable")

@@ -16,9 +16,10 @@ from pullback.models.recommenders import (
     choose_prototypes,
     embed_tree,
     fit_evidence_chains,
+    untrained_chains,
 )
 from pullback.models.recommenders._chains import embed_evidence
-from pullback.models.recommenders._fit_chains import HiddenTargets, _untrained
+from pullback.models.recommenders._fit_chains import HiddenTargets
 from pullback.models.recommenders._generators import generator_of
 from pullback.models.recommenders._layers import Side
 
@@ -338,8 +339,7 @@ def test_parameters_are_as_many_for_a_million_users():
     for users in (100, 1_000_000):
         ratings = ratings_of(np.arange(200) % users, np.arange(200) % 20, np.arange(200), (1, 20))
         ratings = ratings._replace(user_names=range(users))
-        codes = choose_prototypes(ratings, 4)
-        chains = _untrained(ratings, 2, codes, 2, "mlp_product", "explicit", 4, key=jr.key(0))
+        chains = untrained_chains(ratings, latent=2, prototypes=4, width=4, key=jr.key(0))
         leaves = jax.tree.leaves(eqx.filter(chains, eqx.is_array))
         sizes.append([leaf.shape for leaf in leaves])
     assert sizes[0] == sizes[1]

@@ -14,6 +14,7 @@ from pullback.models.recommenders import (
     fit_als,
     fit_biases,
     fit_popularity,
+    untrained_chains,
 )
 
 M, N = 12, 9
@@ -200,3 +201,23 @@ def test_settings_that_are_refused(settings, message):
         fit_als(some()[0], key=KEY, **settings)
     with pytest.raises(ValueError, match="`user_shrinkage` must be above 0, got 0"):
         fit_biases(some()[0], user_shrinkage=0.0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_ratings_bring_adds_up_to_the_vector_and_to_what_it_would_give(compiled):
+    ratings, _ = some()
+    chains = untrained_chains(ratings, latent=3, prototypes=4, width=5, key=KEY).embed(ratings)
+    for model in (*models(ratings), fit_popularity(ratings), chains):
+        items, values = of_user(ratings, 4)
+        known = jnp.arange(len(items)) > 0
+        pieces = (eqx.filter_jit(model.pieces) if compiled else model.pieces)(items, values, known)
+        vector = model.embed(items, values, known)
+        # What all users share: of chains the 1 beside the vector, and of others nothing.
+        shared = model.embed(items[:0], values[:0])
+        np.testing.assert_allclose(pieces.sum(0) + shared, vector, atol=1e-5)
+        assert not np.any(pieces[0])
+        every = jnp.arange(N)
+        rates = jax.vmap(model.rate, (0, None))
+        base, none = model.rate(shared, every), model.rate(0 * vector, every)
+        added = (np.asarray(rates(pieces, every)) - np.asarray(none)).sum(0)
+        np.testing.assert_allclose(base + added, model.rate(vector, every), atol=1e-5)

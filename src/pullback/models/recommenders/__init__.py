@@ -13,6 +13,7 @@ from ._chains import Why as Why
 from ._embed_tree import embed_tree as embed_tree
 from ._fit_chains import choose_prototypes as choose_prototypes
 from ._fit_chains import fit_evidence_chains as fit_evidence_chains
+from ._fit_chains import untrained_chains as untrained_chains
 from ._popularity import Popularity as Popularity
 from ._popularity import fit_popularity as fit_popularity
 from ._recommender import AbstractRecommender as AbstractRecommender

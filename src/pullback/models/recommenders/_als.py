@@ -51,10 +51,19 @@ class RatingFactors(AbstractRecommender):
         known: Bool[Array, " k"] | None = None,
     ) -> Float[Array, " size"]:
         """The vector that fits these ratings best, with the items' factors as they are."""
+        return self.pieces(items, values, known).sum(axis=0)
+
+    def pieces(
+        self,
+        items: Int[Array, " k"],
+        values: Float[Array, " k"],
+        known: Bool[Array, " k"] | None = None,
+    ) -> Float[Array, "k size"]:
+        """The solve is linear in the ratings: that of each alone, beside all items."""
         weights, values = weights_of(values, known)
         rows = weights[:, None] * self.items[items].at[:, 0].set(1)
         target = weights * (values - self.mean - self.items[items, 0])
-        return _ridge(rows.T @ rows, rows.T @ target, self.regularisation)
+        return _ridge(rows.T @ rows, rows.T * target[None], self.regularisation).T
 
     def rate(self, user: Float[Array, " size"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean, both biases and the inner products."""
@@ -94,10 +103,19 @@ class PreferenceFactors(AbstractRecommender):
         known: Bool[Array, " k"] | None = None,
     ) -> Float[Array, " size"]:
         """The vector that fits this feedback best, with the items' factors as they are."""
+        return self.pieces(items, values, known).sum(axis=0)
+
+    def pieces(
+        self,
+        items: Int[Array, " k"],
+        values: Float[Array, " k"],
+        known: Bool[Array, " k"] | None = None,
+    ) -> Float[Array, "k size"]:
+        """The solve is linear in what is wanted: that of each alone, beside all items."""
         weights, values = weights_of(values, known)
         rows, extra = self.items[items], self.confidence * values
         gram = self.items.T @ self.items + rows.T @ (extra[:, None] * rows)
-        return _ridge(gram, rows.T @ (weights + extra), self.regularisation)
+        return _ridge(gram, rows.T * (weights + extra)[None], self.regularisation).T
 
     def rate(self, user: Float[Array, " size"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The inner products: about 1 for what they would take, and 0 for what they would not."""
@@ -254,7 +272,7 @@ def _solve(grams: np.ndarray, sides: np.ndarray, regularisation: float) -> np.nd
 
 
 def _ridge(
-    gram: Float[Array, "size size"], side: Float[Array, " size"], regularisation: float
-) -> Float[Array, " size"]:
-    ridge = regularisation * jnp.eye(len(side), dtype=gram.dtype)
-    return jax.scipy.linalg.solve(gram + ridge, side, assume_a="pos")
+    gram: Float[Array, "size size"], sides: Float[Array, "size k"], regularisation: float
+) -> Float[Array, "size k"]:
+    ridge = regularisation * jnp.eye(len(gram), dtype=gram.dtype)
+    return jax.scipy.linalg.solve(gram + ridge, sides, assume_a="pos")

@@ -39,9 +39,18 @@ class Biases(AbstractRecommender):
         known: Bool[Array, " k"] | None = None,
     ) -> Float[Array, " 1"]:
         """The mean of what they gave above others, shrunk to 0, as in the fit."""
+        return self.pieces(items, values, known).sum(axis=0)
+
+    def pieces(
+        self,
+        items: Int[Array, " k"],
+        values: Float[Array, " k"],
+        known: Bool[Array, " k"] | None = None,
+    ) -> Float[Array, "k 1"]:
+        """What each was above the mean and the item's bias, over their number and the shrinkage."""
         weights, values = weights_of(values, known)
         above = weights * (values - self.mean - self.items[items])
-        return above.sum(keepdims=True) / (weights.sum() + self.shrinkage)
+        return (above / (weights.sum() + self.shrinkage))[:, None]
 
     def rate(self, user: Float[Array, " 1"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean and both biases."""

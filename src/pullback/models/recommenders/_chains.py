@@ -164,6 +164,17 @@ class EmbeddedChains(AbstractRecommender):
         """The row of a newcomer: what a user with these ratings has, whom no item has seen."""
         return _newcomer(self, items, values, known, of_user=True)[0]
 
+    def pieces(
+        self,
+        items: Int[Array | np.ndarray, " k"],
+        values: Float[Array | np.ndarray, " k"],
+        known: Bool[Array | np.ndarray, " k"] | None = None,
+    ) -> Float[Array, "k size"]:
+        """What each rating brings to the row of a newcomer: they add up to all but its 1."""
+        _, pieces, shares = _newcomer(self, items, values, known, of_user=True)
+        none = jnp.zeros_like(shares)
+        return jnp.concatenate([pieces, none[:, None], shares[:, None]], axis=1)
+
     def embed_item(
         self,
         users: Int[Array | np.ndarray, " k"],

@@ -132,9 +132,9 @@ def fit_evidence_chains(
             "rest; 10 at least."
         )
     model_key, key = jr.split(key)
-    model = _untrained(
-        ratings, latent, choose_prototypes(ratings, prototypes), depth, generator, feedback, width,
-        key=model_key,
+    model = untrained_chains(
+        ratings, latent=latent, prototypes=prototypes, depth=depth, generator=generator,
+        feedback=feedback, width=width, key=model_key,
     )  # fmt: skip
     dtype = model.offset.dtype
     shape = (len(ratings.user_names), len(ratings.item_names))
@@ -203,10 +203,32 @@ class HiddenTargets(eqx.Module):
         return levelled(found, levels)
 
 
-def _untrained(
-    ratings: Ratings, latent: int, codes: Any, depth: int, generator: str, feedback: Any,
-    width: int, *, key: PRNGKeyArray,
-) -> EvidenceChains:  # fmt: skip
+def untrained_chains(
+    ratings: Ratings,
+    *,
+    latent: int = 16,
+    prototypes: int | tuple[int, ...] = 50,
+    depth: int = 2,
+    generator: str = "mlp_product",
+    feedback: Any = "explicit",
+    width: int = 32,
+    key: PRNGKeyArray,
+) -> EvidenceChains:
+    """The chains that training starts from, or whose arrays those of trained ones replace.
+
+    Arguments as for `fit_evidence_chains`.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pullback.data import Ratings
+        >>> ratings = Ratings(np.array([0, 1]), np.array([0, 0]), np.array([4.0, 2.0]),
+        ...                   ("ann", "bob"), ("Alien",))
+        >>> chains = untrained_chains(ratings, latent=4, key=jax.random.key(0))
+        >>> chains.users.table.shape, chains.items.table.shape
+        ((2, 4), (1, 4))
+    """
+    key = checked_key(key)
+    codes = choose_prototypes(ratings, prototypes)
     dtype = jnp.result_type(float)
     keys = jr.split(key, 4)
     # Products of two rows have variance one: with smaller tables the loss has a plateau at first.

@@ -28,6 +28,15 @@ class Popularity(AbstractRecommender):
         """Nothing: all users are alike."""
         return jnp.zeros(0, self.shares.dtype)
 
+    def pieces(
+        self,
+        items: Int[Array, " k"],
+        values: Float[Array, " k"],
+        known: Bool[Array, " k"] | None = None,
+    ) -> Float[Array, "k 0"]:
+        """Nothing."""
+        return jnp.zeros((len(items), 0), self.shares.dtype)
+
     def rate(self, user: Float[Array, " 0"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The shares of users; no ratings."""
         return self.shares[items]

@@ -31,6 +31,19 @@ class AbstractRecommender(eqx.Module):
         """
 
     @abc.abstractmethod
+    def pieces(
+        self,
+        items: Int[Array, " k"],
+        values: Float[Array, " k"],
+        known: Bool[Array, " k"] | None = None,
+    ) -> Float[Array, "k size"]:
+        """What each rating brings to the vector: they add up to it, but for what all users share.
+
+        What a user would give is affine in the vector, so that each piece has its part in a
+        prediction. Arguments as for `embed`; padding brings nothing.
+        """
+
+    @abc.abstractmethod
     def rate(self, user: Float[Array, " size"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """What a user of this vector would give to these items, or how they rank."""
 
