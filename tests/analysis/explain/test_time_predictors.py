@@ -10,7 +10,13 @@ import pytest
 from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from pullback.analysis.explain import fit_importance, prefix_predictor, step_predictor
+from pullback.analysis.explain import (
+    _time_answers,
+    fit_importance,
+    occlusion_importance,
+    prefix_predictor,
+    step_predictor,
+)
 
 SERIES = np.array([[0.1, 0.2, -1.0], [0.4, np.nan, 0.3], [2.0, -0.5, 0.9], [0.0, 0.7, -0.2]])
 
@@ -209,3 +215,15 @@ def test_a_step_that_gives_no_pair_is_refused(key):
     predictor = step_predictor(tuple, lambda state, x: x)
     with pytest.raises(TypeError, match=r"must return \(state, output\)"):
         fit_importance(predictor, White(), jnp.ones((2, 2)), key=key)
+
+
+def test_how_many_prefixes_differ_does_not_compile_anything_again():
+    """Each time step asks another number of questions, and one program reads the answers."""
+    predictor = prefix_predictor(lambda prefixes: np.full((len(prefixes), 2), 0.5))
+    explain = lambda series: occlusion_importance(predictor, series, key=jr.key(0))
+    series = np.arange(12.0).reshape(6, 2)
+    explain(series)
+    holes = np.where(np.arange(12).reshape(6, 2) % 3 == 0, np.nan, series)
+    before = _time_answers._read._cache_size()
+    explain(holes)
+    assert _time_answers._read._cache_size() == before

@@ -1,5 +1,6 @@
 """What a predictor says of a series as it is, and with parts of some time steps changed."""
 
+import functools
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from pullback._floating import require_floating
 from pullback._traced import Compiled, compiled
 from pullback.analysis.explain._time_outputs import FAULTS, check_shape, fault, laws
-from pullback.analysis.explain._time_predictors import PrefixPredictor, StepPredictor
+from pullback.analysis.explain._time_predictors import Kind, Outputs, PrefixPredictor, StepPredictor
 
 # A batch of another size is rounded another way; dropout is louder than that.
 _SAME = 1e-3
@@ -177,8 +178,10 @@ def _by_prefixes(
         past = np.broadcast_to(given[:since], (len(different), since, given.shape[1]))
         said = _asked(predictor, np.concatenate([past, different], axis=1), given)
         count += len(said)
-        law = laws(jnp.asarray(said, series.dtype), predictor.kind, predictor.outputs)
-        _refuse(jnp.zeros(t + 1, int).at[t].set(fault(law, predictor.kind)))
+        # The last one again and again, up to a number that one program serves at all times.
+        said = said[np.minimum(np.arange(1 + window * len(begun[0])), len(said) - 1)]
+        law, wrong = _read(said.astype(series.dtype), predictor.kind, predictor.outputs)
+        _refuse(np.where(np.arange(t + 1) == t, wrong, 0))
         own, *others = np.asarray(law)[which].reshape(len(which), -1)
         observed.append(own)
         changed.append(np.reshape(others, (len(begun), -1, law.shape[1])))
@@ -197,6 +200,12 @@ def _by_prefixes(
         jnp.asarray(np.stack(observed)), jnp.asarray(by_start), jnp.asarray(count + 1, int)
     )
     return found, jnp.asarray(faults)
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "outputs"))
+def _read(said: Array | np.ndarray, kind: Kind, outputs: Outputs) -> tuple[Array, Array]:
+    law = laws(jnp.asarray(said), kind, outputs)
+    return law, fault(law, kind)
 
 
 def _asked(predictor: PrefixPredictor, prefixes: np.ndarray, series: np.ndarray) -> np.ndarray:
@@ -292,7 +301,7 @@ def _windows(rows: Array, count: int, window: int) -> Array:
     return rows[jnp.minimum(at, len(rows) - 1)]
 
 
-def _refuse(faults: Array) -> None:
+def _refuse(faults: Array | np.ndarray) -> None:
     """Raise for the first time at which the predictor gave no law."""
     wrong = np.flatnonzero(np.asarray(faults))
     if len(wrong):
