@@ -6,6 +6,7 @@ import jax.random as jr
 import numpy as np
 
 from pullback.data import Labelled
+from pullback.recipes._kit.players import mlp
 from pullback.recipes.ali import measure, models
 
 
@@ -39,7 +40,7 @@ def test_a_fifth_of_a_batch_has_a_label_at_least_and_noise_stays_within_its_leve
 
 
 def test_hidden_layers_have_the_size_that_normalisation_says():
-    net = models.mlp(3, 2, 50, 1, jr.key(0), normalise=True)
+    net = mlp(3, 2, 50, 1, jr.key(0), normalise=True)
     linear, norm, leaky, last = net.layers
     hidden = norm(linear(jnp.ones(3)))
     np.testing.assert_allclose(jnp.mean(hidden**2), 1, rtol=1e-3)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import norm
 
-from pullback.recipes.generator_objectives import models
+from pullback.recipes._kit.digit_kinds import small_rows
+from pullback.recipes.generator_objectives import mnist, models
 
 
 def test_the_density_is_that_of_two_modes():
@@ -43,3 +44,29 @@ def test_one_loss_is_flagged():
         found = models.fit_gaussian(config)
     names = [each.name for each in models.WITH_RATIO]
     assert [n for n, flag in zip(names, found["flagged"], strict=True) if flag] == [models.PLUG_IN]
+
+
+def test_kinds_are_those_that_samples_clearly_are(x32):
+    tell = lambda image: image[:10]
+    certain = jnp.repeat(30 * jnp.eye(10, 196), 2, axis=0)
+    found = mnist.kinds(certain, tell)
+    assert (found["kinds"], found["clear"]) == (10, 1)
+    np.testing.assert_allclose(found["kl"], 0, atol=1e-6)
+    # Half of them one digit, half none.
+    found = mnist.kinds(jnp.concatenate([certain[:10] * 0, certain[:1].repeat(10, 0)]), tell)
+    assert (found["kinds"], found["clear"]) == (1, 0.5)
+    np.testing.assert_allclose(found["kl"], np.log(10), rtol=1e-6)
+
+
+def test_the_last_numbers_of_a_latent_are_noise_on_pixels(x32):
+    generator = mnist.Generator(lambda z: jnp.zeros(196) + z[0], 0.5)
+    z = jnp.arange(32 + 196.0)
+    np.testing.assert_allclose(generator.image(z[:32]), 0.5)
+    np.testing.assert_allclose(generator(z), 0.5 + 0.5 * np.arange(32, 228))
+
+
+def test_small_rows_are_means_of_four_pixels(x32):
+    images = np.random.default_rng(0).random((2, 28, 28), np.float32)
+    rows = small_rows(images)
+    assert rows.shape == (2, 196)
+    np.testing.assert_allclose(rows[1, 15], images[1, 2:4, 2:4].mean(), rtol=1e-6)

@@ -7,9 +7,10 @@ from pullback.data import Labelled, Split
 
 def in_blocks(data: Split, side: int) -> Split:
     """Images averaged in blocks of `side` by `side` pixels."""
-    return Split(*(Labelled(_averaged(part.x, side), part.y) for part in data))
+    return Split(*(Labelled(averaged(part.x, side), part.y) for part in data))
 
 
-def _averaged(images: np.ndarray, side: int) -> np.ndarray:
+def averaged(images: np.ndarray, side: int) -> np.ndarray:
+    """Means of `side` by `side` pixels of images `[n, height, width]`."""
     n, height, width = images.shape
     return images.reshape(n, height // side, side, width // side, side).mean(axis=(2, 4))

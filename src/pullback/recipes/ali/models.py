@@ -25,8 +25,8 @@ from pullback.games import (
     fit_gan,
     non_saturating,
 )
-from pullback.nn import gaussian_init
 from pullback.recipes._kit.checks import check_above_zero
+from pullback.recipes._kit.players import adam, leaky, mlp
 from pullback.recipes._kit.stack import made, made_stack
 from pullback.runs import Context
 from pullback.train import fit
@@ -77,34 +77,6 @@ class Config(Images):
     """Adam's, which falls to 0 along a cosine."""
     line_steps: int = 4000
     """Steps where the posterior is known."""
-
-
-def leaky(x: Array) -> Array:
-    """A leak of a tenth."""
-    return jax.nn.leaky_relu(x, 0.1)
-
-
-def mlp(
-    inside: int, out: Any, width: int, depth: int, key: PRNGKeyArray, *, normalise: bool = False
-) -> eqx.nn.Sequential:
-    """Dense layers whose signal neither grows nor fades; of encoders and decoders normalised.
-
-    The paper normalises over batches, which is no function of one example. By the size of each
-    hidden layer of one does as well, and without it some seeds never find more than a mode.
-    """
-    layers: list[Any] = []
-    for number in range(depth):
-        layers.append(eqx.nn.Linear(width if number else inside, width, key=key))
-        if normalise:
-            layers.append(eqx.nn.RMSNorm(width, use_weight=False, use_bias=False))
-        layers.append(eqx.nn.Lambda(leaky))
-    layers.append(eqx.nn.Linear(width, out, key=key))
-    return gaussian_init(eqx.nn.Sequential(layers), weight_scale=2**0.5, key=key)
-
-
-def adam(rate: float, steps: int) -> optax.GradientTransformation:
-    """As the paper's, with a rate that falls to 0."""
-    return optax.adam(optax.cosine_decay_schedule(rate, steps), b1=0.5)
 
 
 def players(rate: float, steps: int) -> dict[str, Any]:

@@ -77,6 +77,14 @@ class Objective:
     divergence: FDivergence
     estimator: Any = "exact"
     clip: float | None = None
+    self_normalise: bool = False
+
+    def game(self, latent: int) -> GANGame:
+        """Of a discriminator that learns."""
+        return GANGame(
+            latent, self.divergence, self.estimator, clip=self.clip,
+            self_normalise=self.self_normalise,
+        )  # fmt: skip
 
 
 KL, REVERSE, PRACTICE = "KL, exact", "reverse KL", "-log D"
@@ -177,7 +185,7 @@ def play(
     keys = jax.vmap(jr.key)(jnp.asarray(seeds))
     generators, nets = made_stack(_players, keys, config.width)
     adam = optax.adam(config.game_rate, b1=0.5)
-    game = GANGame(LATENT, objective.divergence, objective.estimator, clip=objective.clip)
+    game = objective.game(LATENT)
     step = GANStep(adam, adam, game, discriminator_steps=config.discriminator_steps)
 
     def validation(state: GANState, *, key: PRNGKeyArray) -> dict[str, Array]:

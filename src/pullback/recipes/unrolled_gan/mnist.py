@@ -12,16 +12,15 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback.analysis.samples import latent_recovery
-from pullback.data import Split, mnist
+from pullback.data import mnist
 from pullback.games import GANGame, GANStep, fit_gan
 from pullback.plots import PALETTE, figure, image_sheet
 from pullback.recipes._kit.checks import check_above_zero, check_rising
+from pullback.recipes._kit.digit_kinds import CLASSES, PIXELS, SIDE, small_rows, told_by
 from pullback.recipes._kit.stack import made_stack, unstacked
 from pullback.runs import Claim, Context
-from pullback.train import fit
 
-SIDE, CHANNELS, LATENT, CLASSES = 14, 3, 64, 10
-PIXELS = SIDE * SIDE
+CHANNELS, LATENT = 3, 64
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ class Config:
 def run(config: Config, context: Context) -> list[Claim]:
     """Train the classifier, then a generator at each K, and count."""
     split = mnist(context.data)
-    train, test = (_small(part.x) for part in split)
+    train, test = (small_rows(part.x) for part in split)
     seeds = context.seeds(config.seeds)
-    tell, accuracy = context.stage("classifier", classifier, config, split, seeds[0])
+    tell, accuracy = context.stage("classifier", told_by, split, config.classifier_steps, seeds[0])
     found = {
         k: context.stage(f"play-{k}", play, config, context, k, train, test, tell, seeds)
         for k in config.unrolls
@@ -104,30 +103,6 @@ def _claims(
             value=accuracy, at_least=0.95, reference="0.1 by chance",
         ),
     ]  # fmt: skip
-
-
-def _small(images: Float[np.ndarray, "n 28 28"]) -> Float[Array, "n 196"]:
-    """Means of 2 x 2 pixels, as rows."""
-    shape = (len(images), SIDE, 2, SIDE, 2)
-    return jnp.asarray(np.asarray(images).reshape(shape).mean(axis=(2, 4)).reshape(-1, PIXELS))
-
-
-def classifier(config: Config, split: Split, seed: int) -> tuple[eqx.nn.MLP, np.ndarray]:
-    """A small network that tells one digit, and how often it is right on test digits."""
-    keys = jr.split(jr.key(seed))
-    net = eqx.nn.MLP(PIXELS, CLASSES, 128, 1, key=keys[0])
-    rows = lambda part: (_small(part.x), jnp.asarray(part.y))
-
-    def loss(net: eqx.nn.MLP, batch: tuple, *, key: PRNGKeyArray) -> tuple[Array, dict]:
-        logits = jax.vmap(net)(batch[0])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean(), {}
-
-    net, _ = fit(
-        net, loss, rows(split.train), optimiser=optax.adam(1e-3), steps=config.classifier_steps,
-        batch_size=100, log_every=config.classifier_steps, progress=False, key=keys[1],
-    )  # fmt: skip
-    x, y = rows(split.test)
-    return net, np.asarray(jnp.mean(jnp.argmax(jax.vmap(net)(x), axis=1) == y))
 
 
 def _players(width: int, *, key: PRNGKeyArray) -> tuple[eqx.nn.MLP, eqx.nn.MLP]:
