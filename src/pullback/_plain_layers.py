@@ -46,6 +46,7 @@ def _steps(part: Any, name: str, remedy: str) -> Any:
         for place, layer in enumerate(part.layers):
             yield from _steps(layer, f"{name}.layers[{place}]", remedy)
     elif isinstance(part, eqx.nn.Linear | eqx.nn.Conv):
+        check_whole(name, part)
         if part.weight.ndim != _axes(part):
             raise ValueError(_several(name))
         yield Step(name, part, part, None)
@@ -61,6 +62,8 @@ def _steps(part: Any, name: str, remedy: str) -> Any:
 
 
 def _steps_of_mlp(mlp: eqx.nn.MLP, name: str) -> Any:
+    for place, layer in enumerate(mlp.layers):
+        check_whole(f"{name}.layers[{place}]", layer)
     # With `scan` the hidden layers are one, with an axis more in front.
     layers = [
         eqx.combine(jax.tree.map(lambda leaf, at=at: leaf[at], arrays), rest)
@@ -79,6 +82,15 @@ def _steps_of_mlp(mlp: eqx.nn.MLP, name: str) -> Any:
         elif len(layers) > 1:  # a network of one layer alone is called without its activation
             scalar = mlp.out_size == "scalar"
             yield _unit_by_unit(f"{name}.final_activation", mlp.final_activation, scalar=scalar)
+
+
+def check_whole(name: str, layer: eqx.nn.Linear | eqx.nn.Conv) -> None:
+    """Raise for a layer whose arrays are in another part of the model."""
+    if layer.weight is None or (layer.use_bias and layer.bias is None):
+        raise TypeError(
+            f"`{name}` has no weights or no biases: of a model in parts, as `eqx.partition` gives "
+            "it, give the whole, `eqx.combine(*parts)`."
+        )
 
 
 def _axes(layer: eqx.nn.Linear | eqx.nn.Conv) -> int:

@@ -142,6 +142,36 @@ def test_alpha_near_its_ends_in_float32(near, off, x32):
     np.testing.assert_allclose(found.exact(at), want - np.exp(v) * slope, rtol=4e-5, atol=4e-6)
 
 
+# f(0), or its limit; where the ratio overflows all but two are infinite.
+AT_ZERO = {
+    "kl": 0, "reverse_kl": np.inf, "jensen_shannon": np.log(2), "pearson": 1, "neyman": np.inf,
+    "squared_hellinger": 1, "minimax": np.log(2), "non_saturating": np.inf, "alpha 0.3": 1 / 0.3,
+    "alpha 0": np.inf, "alpha 1": 1, "alpha 0.95": 1 / 0.95, "alpha 2": 0.5,
+}  # fmt: skip
+FAR = {"reverse_kl": -np.inf, "minimax": -np.inf, "non_saturating": np.log(0.5)}
+
+
+@pytest.mark.parametrize("name", AT_ZERO)
+@pytest.mark.parametrize("compile", [lambda f: f, jax.jit])
+def test_ratios_of_zero_and_infinity_have_the_limits(name, compile, x32):
+    member = MEMBERS[name][0] if name in MEMBERS else alpha(float(name.split()[1]))
+    v = jnp.asarray([-jnp.inf, -2000, -100, 80, 100, 300, jnp.inf], jnp.float32)
+    found = compile(member)(v)
+    assert found.dtype == jnp.float32
+    assert not np.isnan(found).any()
+    np.testing.assert_allclose(found[0], AT_ZERO[name], rtol=1e-6)
+    np.testing.assert_allclose(found[-1], FAR.get(name, np.inf), rtol=1e-6)
+    slopes = compile(jax.vmap(jax.grad(member)))(v)
+    assert not np.isnan(slopes[:-1]).any()
+    # What grows with the ratio has there a slope of its size.
+    if name not in FAR:
+        assert slopes[3] > 1e10
+        assert slopes[5] > 1e30
+    exact = compile(member.exact)(v)
+    assert not np.isnan(exact).any()
+    assert not np.isnan(compile(jax.vmap(jax.grad(member.exact)))(v[1:-1])).any()
+
+
 def test_what_losses_in_practice_descend():
     """log(1 - D): twice Jensen-Shannon's; -log D: KL(q, p) less that."""
     for loss, value in (

@@ -1,5 +1,6 @@
 """Divergences between two densities, of which only the log of their ratio is known."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -110,15 +111,35 @@ def _log_mean_exp_zero(v: Array) -> Array:
     return jax.nn.softplus(v) - jnp.log(2.0).astype(v.dtype)
 
 
+def _with_ends(f: Callable[[Array], Array], at_zero: float | None = None) -> Callable:
+    """`f`, which grows with the ratio without bound, where its terms are no numbers.
+
+    `at_zero` is its limit where the ratio is 0; None: terms are numbers there.
+    """
+
+    def of(v: Array) -> Array:
+        ratio = jnp.exp(v)
+        over = jnp.isinf(ratio)
+        if at_zero is None:
+            return jnp.where(over, ratio, f(jnp.where(over, 0, v)))
+        none = ratio == 0
+        within = f(jnp.where(over | none, 0, v))
+        return jnp.where(over, ratio, jnp.where(none, at_zero, within))
+
+    return of
+
+
 def _jensen_shannon(v: Array) -> Array:
     # r log(2 r / (1 + r)) - log((1 + r) / 2): no difference of large numbers.
     return -jnp.exp(v) * _log_mean_exp_zero(-v) - _log_mean_exp_zero(v)
 
 
-kl = FDivergence(lambda v: v * jnp.exp(v), lambda v: -jnp.exp(v), lambda v: v + 1)
+kl = FDivergence(_with_ends(lambda v: v * jnp.exp(v), 0.0), lambda v: -jnp.exp(v), lambda v: v + 1)
 reverse_kl = FDivergence(lambda v: -v, lambda v: 1 - v, lambda v: -jnp.exp(-v))
 jensen_shannon = FDivergence(
-    _jensen_shannon, lambda v: -_log_mean_exp_zero(v), lambda v: -_log_mean_exp_zero(-v)
+    _with_ends(_jensen_shannon, math.log(2)),
+    lambda v: -_log_mean_exp_zero(v),
+    lambda v: -_log_mean_exp_zero(-v),
 )
 pearson = FDivergence(
     lambda v: jnp.square(jnp.expm1(v)), lambda v: -jnp.expm1(2 * v), lambda v: 2 * jnp.expm1(v)
@@ -176,9 +197,8 @@ def alpha(a: float | int) -> FDivergence:
     # Two ways to write one f, of which each loses its digits at the end of the other.
     seeking = lambda v: (jnp.expm1(v) - _power(v, a)) / (1 - a)
     covering = lambda v: (jnp.exp(v) * _power(v, a - 1) - jnp.expm1(v)) / a
-    return FDivergence(
-        seeking if a < _COVERS else covering, lambda v: -_power(v, a), lambda v: _power(v, a - 1)
-    )
+    f = _with_ends(seeking) if a < _COVERS else _with_ends(covering, 1 / a)
+    return FDivergence(f, lambda v: -_power(v, a), lambda v: _power(v, a - 1))
 
 
 def _power(v: Array, a: float) -> Array:

@@ -106,3 +106,10 @@ def test_what_does_not_fit_is_refused(samples, settings, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         mode_coverage(samples, CENTRES, **({"radius": 1} | settings))
+
+
+@pytest.mark.parametrize("settings", [{"radius": "a"}, {"radius": 1, "least_share": None}])
+def test_settings_of_another_kind_are_refused(settings, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=f"`{[*settings][-1]}` must be a number above 0"):
+        mode_coverage(CENTRES, CENTRES, **settings)

@@ -252,6 +252,20 @@ def test_float32_is_what_a_user_has(x32):
     np.testing.assert_allclose(RELU.fixed_point(1.0, 0.5), 0.5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e-10, 1e-25])
+def test_correlations_at_scales_whose_squares_are_no_numbers(scale, x32):
+    """At a variance of 0 tanh is a line, which keeps correlations, and half a ReLU has its own."""
+    assert TANH.fixed_point(np.float32(scale)) == 0
+    np.testing.assert_allclose(TANH.correlation_map(0.5, np.float32(scale)), 0.5, rtol=1e-5)
+    np.testing.assert_allclose(
+        RELU.correlation_map(0.5, np.float32(scale)), arc_cosine(0.5), rtol=1e-5
+    )
+    assert TANH.correlation_fixed_point(np.float32(scale)) == 1
+    np.testing.assert_allclose(TANH.correlation_map(0.5, np.float32(scale), 0.3), 1, rtol=1e-5)
+    scales = TANH.depth_scales(np.float32(scale))
+    assert not np.isnan(np.asarray(scales)).any()
+
+
 def test_the_second_call_compiles_nothing():
     traces = []
 
@@ -302,6 +316,16 @@ def test_activations_that_are_none(activation, error, message):
         ),
         (lambda: phase(TANH, 1.0, tolerance=-1.0), ValueError, "`tolerance` must be 0 or more"),
         (lambda: jax.jit(lambda s: phase(TANH, s))(1.0), TypeError, "compare `chi` with 1"),
+        (
+            lambda: TANH.chi(np.ones(3), np.ones(2)),
+            ValueError,
+            r"go together, got `weight_scale` \(3,\) and `bias_scale` \(2,\)",
+        ),
+        (
+            lambda: TANH.correlation_map(np.zeros(3), np.ones(2)),
+            ValueError,
+            r"got `c` \(3,\) and `q` \(2,\) and `weight_scale` \(2,\) and `bias_scale` \(\)",
+        ),
     ],
 )
 def test_what_is_refused(call, error, message):

@@ -7,7 +7,13 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.analysis.signals import activation_patterns, dichotomies, line, transitions
+from pullback.analysis.signals import (
+    activation_patterns,
+    dichotomies,
+    layer_noise_sensitivity,
+    line,
+    transitions,
+)
 from pullback.nn import gaussian_init
 
 
@@ -140,3 +146,16 @@ def test_dichotomies_refuse_what_is_no_label(key):
         dichotomies(wide, where, other, x)
     with pytest.raises(ValueError, match="not finite"):
         dichotomies(model, where, other, x.at[0, 0].set(np.nan))
+
+
+def test_what_is_counted_on_the_host_is_not_compiled(key):
+    model, x = sweep(1, key)
+    where = lambda model: model.layers[0].weight
+    calls = {
+        "activation_patterns": lambda x: activation_patterns(lambda x: (x,), x).index,
+        "dichotomies": lambda x: dichotomies(model, where, where(model), x),
+        "layer_noise_sensitivity": lambda x: layer_noise_sensitivity(x, jnp.sum, key=key).clean,
+    }
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match=f"`{name}` answers with numbers on the host"):
+            jax.jit(call)(x)

@@ -164,6 +164,11 @@ PLAIN = lambda *parts: eqx.nn.Sequential([
 ])  # fmt: skip
 
 
+MIXING = lambda function: eqx.nn.Sequential([
+    eqx.nn.Linear(60, 60, key=KEY), eqx.nn.Lambda(function), eqx.nn.Linear(60, 5, key=KEY),
+])  # fmt: skip
+
+
 class Residual(eqx.Module):
     layer: eqx.nn.Linear
 
@@ -180,11 +185,33 @@ class Residual(eqx.Module):
         (PLAIN(), "must have the same activation"),
         (eqx.nn.MLP(60, 2, 9, 2, eqx.nn.PReLU(), key=KEY), "this one is learned for each"),
         (PLAIN(eqx.nn.Dropout()), "drops units: give `eqx.nn.inference_mode"),
+        (MIXING(lambda h: jnp.tanh(h - h.mean())), r"what follows layer 0 .* mixes its units"),
+        (MIXING(lambda h: h * jnp.max(h)), r"what follows layer 0 .* mixes its units"),
+        (MIXING(jnp.flip), r"what follows layer 0 .* mixes its units"),
+        (MIXING(jax.nn.softmax), "must be a function from a number to a number"),
+        (eqx.filter(net(1.0, depth=1, width=5), False), "has no weights or no biases: of a"),
     ],
 )
 def test_models_that_are_refused_and_not_guessed(model, message):
     with pytest.raises(TypeError, match=message):
         signal_report(model, X, key=KEY)
+
+
+def test_parts_of_a_model_have_no_scales():
+    is_matrix = lambda leaf: eqx.is_array(leaf) and leaf.ndim == 2
+    weights, rest = eqx.partition(net(1.0, depth=1, width=5), is_matrix)
+    for part in (weights, rest):
+        with pytest.raises(TypeError, match=r"`model.layers\[0\]` has no weights or no biases"):
+            weight_scales(part)
+    np.testing.assert_allclose(weight_scales(eqx.combine(weights, rest)).weight[0], 1, rtol=0.2)
+
+
+def test_within_a_program_there_are_no_numbers_on_the_host():
+    model = net(1.0, depth=1, width=5)
+    with pytest.raises(TypeError, match="`signal_report` answers with numbers on the host"):
+        eqx.filter_jit(lambda m: signal_report(m, X, key=KEY).gradient)(model)
+    with pytest.raises(TypeError, match="are being compiled or differentiated"):
+        eqx.filter_grad(lambda m: weight_scales(m).weight[0])(model)
 
 
 @pytest.mark.parametrize(

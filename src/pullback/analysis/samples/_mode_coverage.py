@@ -1,5 +1,6 @@
 """How many of the modes that are known samples are at."""
 
+import numbers
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -55,7 +56,7 @@ def mode_coverage(
     Raises:
         ValueError: shapes do not fit, there is nothing to count, a sample is not finite, or a
             setting is none.
-        TypeError: they are no real numbers.
+        TypeError: they, or a setting, are no real numbers.
 
     Example:
         >>> import jax.numpy as jnp
@@ -73,6 +74,9 @@ def mode_coverage(
             "`samples` and `centres` must be rows of the same columns, [n, d] and [m, d], at least "
             f"one of each; got {samples.shape} and {centres.shape}."
         )
+    for name, setting in {"radius": radius, "least_share": least_share}.items():
+        if isinstance(setting, bool) or not isinstance(setting, numbers.Real | Array):
+            raise TypeError(f"`{name}` must be a number above 0, got {setting!r}.")
     if not 0 < radius < np.inf or not 0 < least_share <= 1:
         raise ValueError(
             "`radius` must be above 0 and `least_share` above 0 and at most 1; got "

@@ -74,6 +74,16 @@ def points_of(pieces: Pieces) -> Array:
     return jnp.concatenate([pieces[0], pieces[1][-1:]])
 
 
+def refuse_traced(name: str, *trees: Any) -> None:
+    """Raise where a call is being compiled or differentiated, and the answer is no array."""
+    # Within `jit` every new array is traced, also where nothing that is handed over is.
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((trees, jnp.zeros(())))):
+        raise TypeError(
+            f"`{name}` answers with numbers on the host, and was called within `jax.jit`, `vmap` "
+            "or a gradient: call it by itself."
+        )
+
+
 def refuse_what_is_not_finite(good: Array) -> None:
     """Where that can be said already: not while a call is being compiled."""
     if not isinstance(good, Tracer) and not bool(jnp.all(good)):

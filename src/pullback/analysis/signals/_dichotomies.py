@@ -13,6 +13,7 @@ from pullback._in_batches import over_rows
 from pullback._inputs import positive
 from pullback._leading_axis import leading_axis
 from pullback._traced import compiled
+from pullback.analysis.signals._along import refuse_traced
 
 
 def dichotomies(
@@ -43,6 +44,7 @@ def dichotomies(
         batch_size: points at once. None: all.
 
     Raises:
+        TypeError: this is within `jax.jit`.
         ValueError: `other` does not fit, `num` is below 1, `model` gives more than one number, or
             one that is not finite.
 
@@ -57,6 +59,7 @@ def dichotomies(
     Source: Raghu et al., On the Expressive Power of Deep Neural Networks, arXiv 1606.05336,
         section 3.
     """
+    refuse_traced("dichotomies", model, other, x)
     positive(num=num)
     leading_axis(x, name="x")
     weight = where(model)

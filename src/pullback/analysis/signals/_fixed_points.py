@@ -10,7 +10,6 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from . import _maps as maps
-from ._gaussian_means import TINY
 
 Scalar = Float[Array, ""]
 
@@ -58,7 +57,7 @@ def correlation(theory: Any, weight_scale: Scalar, bias_scale: Scalar) -> tuple[
 
 
 def _correlation(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:
-    slope = _slope_at_one(theory, q, weight_scale, bias_scale)
+    slope = maps.slope_at_one(theory, q, weight_scale, bias_scale)
     parts = slope > 1 + _tolerance(slope.dtype)
     excess = lambda c, given: maps.correlation(theory, c, *given) - c
     zero = jnp.zeros_like(slope)
@@ -105,13 +104,6 @@ def _layers(slope: Scalar) -> Scalar:
     slope = jnp.abs(slope)
     falls = slope < 1 - float(jnp.finfo(slope.dtype).eps) ** 0.6  # what a mean of two is off by
     return jnp.where(falls, -1 / jnp.log(jnp.where(falls, slope, 0.5)), jnp.inf)
-
-
-def _slope_at_one(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:
-    """C'(1), which is chi_1 where the variance does not change."""
-    at = jnp.minimum(q, maps.LARGEST)
-    ratio = (at + TINY) / maps.variance(theory, at, weight_scale, bias_scale)
-    return maps.stretch(theory, at, weight_scale, bias_scale) * ratio
 
 
 def _tolerance(dtype: Any) -> float:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback._traced import compiled
+from pullback.analysis.signals._along import refuse_traced
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def layer_noise_sensitivity(
         The metric under each draw, for each layer, on the host.
 
     Raises:
-        TypeError: `metric` is no function, or `scale` no number.
+        TypeError: `metric` is no function, or `scale` no number; or this is within `jax.jit`.
         ValueError: the model has no such array, `scale` is not above 0, `repeats` is below 1, or
             the metric is no finite number.
 
@@ -82,6 +83,7 @@ def layer_noise_sensitivity(
         Networks, arXiv 1606.05336.
     """
     key = checked_key(key)
+    refuse_traced("layer_noise_sensitivity", model, scale)
     positive(repeats=repeats)
     if not callable(metric):
         raise TypeError(f"`metric` must be a function of the model, got {metric!r}.")

@@ -32,9 +32,10 @@ def correlation(
 ) -> Scalar:
     """C(c), which is exactly 1 at 1, with the slope that it has there."""
     q = jnp.minimum(q, LARGEST)
-    w, b = jnp.square(weight_scale), jnp.square(bias_scale)
+    scales = relative(weight_scale, bias_scale)
+    w, b = (jnp.square(scale) for scale in scales)
     shared = w * pair_mean(theory.activation, q, q, c, kinks=theory.kinks) + b
-    found = shared / variance(theory, q, weight_scale, bias_scale)
+    found = shared / variance(theory, q, *scales)
     at_one = 1 + (found - jax.lax.stop_gradient(found))
     # A value past the end by rounding keeps its slope.
     over = found - jax.lax.stop_gradient(found - jnp.clip(found, -1, 1))
@@ -47,9 +48,25 @@ def correlation_slope(
     """C'(c), by Price's theorem."""
     q = jnp.minimum(q, LARGEST)
     slopes = plain_pair_mean(jax.grad(theory.activation), q, q, c, kinks=theory.kinks)
+    return slopes * _gain(theory, q, weight_scale, bias_scale)
+
+
+def slope_at_one(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:
+    """C'(1), which is chi_1 where the variance does not change."""
+    q = jnp.minimum(q, LARGEST)
+    return second_moment(theory, q, 1) * _gain(theory, q, weight_scale, bias_scale)
+
+
+def _gain(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:
+    scales = relative(weight_scale, bias_scale)
     # As a mean does, which adds to a variance of 0.
-    ratio = (q + TINY) / variance(theory, q, weight_scale, bias_scale)
-    return jnp.square(weight_scale) * slopes * ratio
+    return jnp.square(scales[0]) * (q + TINY) / variance(theory, q, *scales)
+
+
+def relative(weight_scale: Scalar, bias_scale: Scalar) -> tuple[Scalar, Scalar]:
+    """Both over the larger one: in a quotient it goes out, and squares of small ones are 0."""
+    larger = jax.lax.stop_gradient(jnp.maximum(weight_scale, bias_scale))
+    return weight_scale / larger, bias_scale / larger
 
 
 def stretch(theory: Any, q: Scalar, weight_scale: Scalar, bias_scale: Scalar) -> Scalar:

@@ -333,8 +333,22 @@ def broadcast_over(
 ) -> Any:  # fmt: skip
     """`function` of numbers, over arrays that are broadcast against one another."""
     dtype = jnp.result_type(given[-1])
+    _check_shapes(given)
     arrays = tuple(jnp.asarray(each, dtype) for each in given)
     return _compiled(function, theory, arrays, _PAIRS if in_batches else None, static)
+
+
+def _check_shapes(given: Sequence[Numbers]) -> None:
+    shapes = [jnp.shape(each) for each in given]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        names = ("c", "q", "weight_scale", "bias_scale")[-len(given) :]
+        each = " and ".join(f"`{name}` {shape}" for name, shape in zip(names, shapes, strict=True))
+        raise ValueError(
+            f"numbers must have shapes that go together, got {each}: for every pair of two rows "
+            "give one as [:, None]."
+        ) from None
 
 
 @eqx.filter_jit

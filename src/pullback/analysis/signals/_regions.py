@@ -10,7 +10,11 @@ from jaxtyping import Array, Float, Int, UInt8
 from pullback._in_batches import over_rows
 from pullback._leading_axis import leading_axis
 from pullback._traced import compiled
-from pullback.analysis.signals._along import layer_function, refuse_what_is_not_finite
+from pullback.analysis.signals._along import (
+    layer_function,
+    refuse_traced,
+    refuse_what_is_not_finite,
+)
 
 
 class ActivationPatterns(NamedTuple):
@@ -51,7 +55,7 @@ def activation_patterns(
         The patterns that there are, on the host, and which of them each input has.
 
     Raises:
-        TypeError: `layers` is no function, or gives something else.
+        TypeError: `layers` is no function, or gives something else; or this is within `jax.jit`.
         ValueError: there is no input, `thresholds` do not rise, or a layer is not finite.
 
     Example:
@@ -64,6 +68,7 @@ def activation_patterns(
     Source: Raghu et al., On the Expressive Power of Deep Neural Networks, arXiv 1606.05336,
         section 2, activation patterns.
     """
+    refuse_traced("activation_patterns", layers, x)
     thresholds = check_thresholds(thresholds)
     leading_axis(x, name="x")
 

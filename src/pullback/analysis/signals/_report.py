@@ -19,7 +19,7 @@ from pullback._traced import compiled
 from pullback.nn import hidden_states
 
 from . import _maps as maps
-from ._along import wide
+from ._along import refuse_traced, wide
 from ._criticality import critical_weight_scale
 from ._fixed_points import at_rest
 from ._mean_field import DepthScales, MeanField, broadcast_over
@@ -146,8 +146,8 @@ def signal_report(
         A `SignalReport`; print it.
 
     Raises:
-        TypeError: the model has other parts, such as normalising or residual layers, or several
-            activations.
+        TypeError: the model has other parts, such as normalising or residual layers, several
+            activations, or one that mixes units; or this is within `jax.jit`.
         ValueError: `x` is no batch of two inputs, is not floating or finite, has an input of
             zeros alone, or numbers so large or small that their squares are not of its dtype; the
             model has weights or biases that are not finite, or weights of 0.
@@ -165,9 +165,12 @@ def signal_report(
         1611.01232.
     """
     key = checked_key(key)
+    refuse_traced("signal_report", model, x)
     steps = plain_steps(model, _REMEDY)
-    theory = MeanField(_activation(steps))
+    activation = _activation(steps)
+    theory = MeanField(activation)
     x = _checked_inputs(x)
+    _check_unit_by_unit(model, activation, x[0])
     scales = [scales_of(step.name, step.layer) for step in steps if step.layer is not None]
     weight, bias = (np.array([layer[at] for (layer,) in scales]) for at in (1, 2))
     if not weight.all():
@@ -229,6 +232,25 @@ def _activation(steps: list[Step]) -> Callable[[Any], Any]:
         return x
 
     return composed
+
+
+def _check_unit_by_unit(model: Any, activation: Callable[[Any], Any], x: Array) -> None:
+    """Raise where what stands between layers is not the activation of every unit alone."""
+
+    def both(model: Any, x: Array) -> list[tuple[Array, Array]]:
+        states = hidden_states(model, x)
+        return [
+            (jax.vmap(activation)(h.ravel()), after.ravel())
+            for h, after in zip(states.pre[:-1], states.post[:-1], strict=True)
+        ]
+
+    for place, (alone, here) in enumerate(compiled(both)(model, x)):
+        slack = float(jnp.finfo(x.dtype).eps) ** 0.5 * (1 + float(jnp.max(jnp.abs(alone))))
+        if alone.shape != here.shape or bool(jnp.any(jnp.abs(here - alone) > slack)):
+            raise TypeError(
+                f"what follows layer {place} of `model` (from 0) mixes its units, as pooling, a "
+                f"softmax and a normalisation do: {_REMEDY}."
+            )
 
 
 # Of more inputs, the first.

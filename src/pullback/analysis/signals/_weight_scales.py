@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Float
+
+from pullback._plain_layers import check_whole
 
 
 class WeightScales(NamedTuple):
@@ -37,6 +40,7 @@ def weight_scales(model: Any) -> WeightScales:
         model: any PyTree.
 
     Raises:
+        TypeError: the weights of one are no numbers, as in a part of a model or within `jax.jit`.
         ValueError: it has no such layer, one whose weights or biases are not finite, or one within
             `eqx.nn.WeightNorm` or `eqx.nn.SpectralNorm`, whose weights have another scale than
             their array.
@@ -71,8 +75,15 @@ def scales_of(name: str, layer: Any) -> list[tuple[str, float, float]]:
     """The name, weight scale and bias scale of a layer; of scanned ones, of each.
 
     Raises:
-        ValueError: its weights or biases are not finite.
+        TypeError: its weights or biases are no numbers.
+        ValueError: they are not finite.
     """
+    check_whole(name, layer)
+    if isinstance(layer.weight, Tracer) or isinstance(layer.bias, Tracer):
+        raise TypeError(
+            f"`{name}` has weights that are being compiled or differentiated, and scales are "
+            "numbers on the host: call this by itself."
+        )
     spatial = layer.num_spatial_dims if isinstance(layer, eqx.nn.Conv) else 0
     weight = np.asarray(layer.weight, float)
     bias = np.zeros(weight.shape[:1]) if layer.bias is None else np.asarray(layer.bias, float)
