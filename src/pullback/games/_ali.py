@@ -16,6 +16,7 @@ from pullback._key import checked_key
 from pullback.games._ali_game import ALIGame, decode, encode, examples
 from pullback.games._conditional import AbstractConditional
 from pullback.games._joint_losses import class_count
+from pullback.games._stateless import check_stateless
 
 M = TypeVar("M")
 
@@ -129,7 +130,7 @@ class ALI(eqx.Module):
                     f"`Deterministic(net)`; got {type(getattr(self, name)).__name__}."
                 )
         for name in ("encoder", "decoder", "discriminator"):
-            _check_stateless(name, getattr(self, name))
+            check_stateless(name, getattr(self, name))
 
     def losses(
         self,
@@ -278,17 +279,3 @@ def _still(model: M) -> M:
 def _dtype(module: Any) -> Any:
     floats = jax.tree.leaves(eqx.filter(module, eqx.is_inexact_array))
     return floats[0].dtype if floats else jnp.zeros(()).dtype
-
-
-def _check_stateless(name: str, module: Any) -> None:
-    """Refuse layers that keep a state or look at the whole batch."""
-    stateful = (eqx.nn.StatefulLayer, eqx.nn.StateIndex)
-    # Of a sequence its layers are asked.
-    is_stateful = lambda node: isinstance(node, stateful) and type(node) is not eqx.nn.Sequential
-    for node in jax.tree.leaves(module, is_leaf=is_stateful):
-        if is_stateful(node):
-            raise ValueError(
-                f"`{name}` has a layer that keeps a state, {type(node).__name__}: conditionals and "
-                "discriminators are functions of one example. Use `eqx.nn.LayerNorm` or "
-                "`eqx.nn.GroupNorm`."
-            )

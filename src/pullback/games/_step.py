@@ -14,6 +14,7 @@ from pullback._key import checked_key
 from pullback._promotion import standard_promotion
 from pullback.bilevel import unroll
 from pullback.games._game import AbstractGame
+from pullback.games._stateless import check_stateless
 from pullback.train import apply_gradient
 
 # The states of optimisers that ask for the loss as a function of the parameters.
@@ -244,14 +245,6 @@ def _check_batches(batches: PyTree, steps: int) -> None:
 
 def _check_player(name: str, player: PyTree) -> None:
     """Raise for a model with nothing to train, or with averages that a step would have to carry."""
-    is_index = lambda node: isinstance(node, eqx.nn.StateIndex)
-    leaves = jax.tree.leaves(player, is_leaf=is_index)
-    if any(map(is_index, leaves)):
-        raise ValueError(
-            f"`{name}` keeps averages from step to step, as `eqx.nn.BatchNorm` and "
-            "`eqx.nn.SpectralNorm` do: steps that are looked ahead would change them, and a batch "
-            "of data and one of samples have others. Use `eqx.nn.LayerNorm` or `eqx.nn.GroupNorm`, "
-            "and for a bound on slopes the layers of `pullback.nn`."
-        )
-    if not any(map(eqx.is_inexact_array, leaves)):
+    check_stateless(name, player)
+    if not any(map(eqx.is_inexact_array, jax.tree.leaves(player))):
         raise TypeError(f"`{name}` has no weights: no leaf of it is a floating array.")
