@@ -333,13 +333,13 @@ def broadcast_over(
 ) -> Any:  # fmt: skip
     """`function` of numbers, over arrays that are broadcast against one another."""
     dtype = jnp.result_type(given[-1])
-    _check_shapes(given)
     arrays = tuple(jnp.asarray(each, dtype) for each in given)
+    _check_shapes(arrays)
     return _compiled(function, theory, arrays, _PAIRS if in_batches else None, static)
 
 
-def _check_shapes(given: Sequence[Numbers]) -> None:
-    shapes = [jnp.shape(each) for each in given]
+def _check_shapes(given: Sequence[Array]) -> None:
+    shapes = [each.shape for each in given]
     try:
         np.broadcast_shapes(*shapes)
     except ValueError:
