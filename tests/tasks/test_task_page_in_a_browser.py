@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pullback.tasks import FlowDensity, write_report
+from pullback.tasks import FlowDensity, TableGAN, write_report
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -41,13 +41,13 @@ addEventListener("message", event => document.body.dataset.found = event.data);
 </script><iframe src="asked.html" width="%d" height="900" style="border: 0"></iframe></body>"""
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory):
+@pytest.fixture(scope="module", params=[FlowDensity, TableGAN])
+def page(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     random = np.random.default_rng(0)
     names = ["a", "a name as long as some people make them, with its unit [kg]", *"cdefgh"]
     frame = pd.DataFrame(random.normal(size=(60, 8)), columns=names)
-    model = FlowDensity(random_state=0, max_steps=0).fit(frame)
+    model = request.param(random_state=0, max_steps=0).fit(frame)
     model.save(folder)
     return write_report(model, frame, folder)
 

@@ -56,6 +56,12 @@ def read_labelled(
     return table
 
 
+def check_contamination(share: float) -> None:
+    """Refuse what is no share of rows that may be anomalies, before a file is read."""
+    if not 0 < share <= 0.5:
+        raise BadUsage(f"--contamination must be above 0 and at most 0.5, got {share:g}")
+
+
 def fit_and_save(
     file: Path,
     out: Path,

@@ -3,8 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pullback.cli._common import BadUsage, Flag, OptionalName
-from pullback.cli._fit_and_save import Columns, File, Folder, fit_and_save, read_table
+from pullback.cli._common import Flag, OptionalName
+from pullback.cli._fit_and_save import (
+    Columns,
+    File,
+    Folder,
+    check_contamination,
+    fit_and_save,
+    read_table,
+)
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -37,8 +44,7 @@ def fit_density(
         report: Write no report.html beside the model.
         progress: Show no progress bar.
     """
-    if not 0 < contamination <= 0.5:
-        raise BadUsage(f"--contamination must be above 0 and at most 0.5, got {contamination:g}")
+    check_contamination(contamination)
 
     def read(path: Path) -> "MixedTable":
         return read_table(path, columns, id)

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from pullback.cli._common import BadUsage, Flag, OptionalName
-from pullback.cli._fit_and_save import Columns, File, Folder, fit_and_save
+from pullback.cli._fit_and_save import (
+    Columns,
+    File,
+    Folder,
+    check_contamination,
+    fit_and_save,
+)
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -39,8 +45,7 @@ def fit_gan(
         report: Write no report.html beside the model.
         progress: Show no progress bar.
     """
-    if not 0 < contamination <= 0.5:
-        raise BadUsage(f"--contamination must be above 0 and at most 0.5, got {contamination:g}")
+    check_contamination(contamination)
     if max_steps is not None and max_steps < 0:
         raise BadUsage(f"--max-steps must be 0 or more, got {max_steps}")
 

@@ -5,29 +5,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
-from sklearn.base import DensityMixin, OutlierMixin
+from jaxtyping import Float
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from pullback._inputs import positive
 
 from . import _flows
-from ._beside import or_none
 from ._columns import ColumnMap, Repeats, describe, fit_columns, with_a_density
 from ._mixture import Kind, choose_kind
 from ._page import Report
 from ._report import Parts, compare, kernel_density, split, verdict
 from ._rows import TableReader, Taken
+from ._scored_rows import AbstractScoredRows
 from ._scores import Scores
 from ._settings import check_contamination, check_max_steps
-from ._task import AbstractTask
 
-_SHOWN = 1001  # quantiles of the scores that are kept
 _LEVELS = 64  # quantiles of each column that are kept
 
 
-class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
+class FlowDensity(AbstractScoredRows):
     r"""The density of the rows of a table by a normalising flow, and the rows it makes unlikely.
 
     $$ \log p(x) = \log p_0(f(x)) + \ln |\det \partial f / \partial x| $$
@@ -85,6 +82,7 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         Grathwohl et al., FFJORD, arXiv 1810.01367.
     """
 
+    _column, _called = "log_density", "log-density"
     _found = (
         "columns_", "places_", "id_column_", "left_out_", "notes_", "data_", "report_", "offset_",
         "n_steps_", "size_",
@@ -140,35 +138,14 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         self._tell(mixture, z, slope, parts)
         if self.n_steps_ == 0 or self.size_.is_small:
             self._fit_all(spread, repeats, kind, parts, seed)
-        scores = self._log_density(values)
-        self.offset_ = float(np.percentile(scores, 100 * self.contamination))
-        self.quantiles_ = np.quantile(scores, np.linspace(0, 1, _SHOWN))
+        self._keep_scores(self._scores(values))
         levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
         self.levels_ = np.quantile(values, levels, axis=0, method="nearest")
         return self
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:
         """The log-density of each row in nats; NaN where it has a hole."""
-        return self._log_density(self._values(X))
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean log-density of the rows without holes, in nats: higher is better."""
-        found = self.score_samples(X)
-        whole = found[~np.isnan(found)]
-        if not len(whole):
-            raise ValueError(
-                f"none of the {len(found)} rows is whole, so none has a log-density; fill their "
-                "holes, or leave out columns by `columns` when fitting."
-            )
-        return float(np.mean(whole))
-
-    def decision_function(self, X: Any) -> Float[np.ndarray, " rows"]:
-        """How far a row's log-density is above that of an anomaly; negative for anomalies."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: Any) -> Int[np.ndarray, " rows"]:
-        """-1 for an anomaly, 1 for any other row, and 1 for one with a hole: it may be either."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        return self._scores(self._values(X))
 
     def sample(self, n_samples: int = 1, *, random_state: Any = None) -> Float[np.ndarray, "n d"]:
         """New rows, of the columns `columns_`, in the table's units.
@@ -199,34 +176,22 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         return self._gains(self._values(X))
 
     def _gains(self, values: Float[np.ndarray, "rows d"]) -> Float[np.ndarray, "rows d"]:
-        score = self._log_density(values)
+        score = self._scores(values)
         gain = np.full(values.shape, np.nan)
         whole = ~np.isnan(score)
         values, score = values[whole], score[whole]
         for place, levels in enumerate(self.levels_.T):
             other = np.repeat(values, len(levels), axis=0)
             other[:, place] = np.tile(levels, len(values))
-            found = self._log_density(other).reshape(len(values), len(levels))
+            found = self._scores(other).reshape(len(values), len(levels))
             mean = np.logaddexp.reduce(found, axis=1) - np.log(len(levels))
             # A row that another column makes impossible gains nothing by this one.
             lost = mean == score
             gain[whole, place] = np.where(lost, 0.0, mean - np.where(lost, 0.0, score))
         return gain
 
-    def share_below(self, log_density: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
-        """The share of rows fitted that have a lower log-density: near 0, look at that row."""
-        check_is_fitted(self)
-        shares = np.interp(log_density, self.quantiles_, np.linspace(0, 1, _SHOWN), left=0, right=1)
-        return np.where(np.isnan(log_density), np.nan, shares)
-
     def _predictions(self, values: Float[np.ndarray, "n d"]) -> dict[str, list[Any]]:
-        score = self._log_density(values)
-        whole = ~np.isnan(score)
-        return {
-            "log_density": or_none(score, whole),
-            "share_below": or_none(self.share_below(score), whole),
-            "predicted": or_none(np.where(score < self.offset_, -1, 1), whole),
-        }
+        return self._scored(values)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {"quantiles": self.quantiles_, "levels": self.levels_}
@@ -269,11 +234,6 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         from ._density_page import density_page
 
         return density_page(self, given)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def _check_settings(self) -> None:
         if self.method not in _flows.METHODS:
@@ -341,7 +301,7 @@ class FlowDensity(OutlierMixin, DensityMixin, AbstractTask):
         check_is_fitted(self)
         return TableReader(self).use(X, self.columns_, self.places_)
 
-    def _log_density(self, values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    def _scores(self, values: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         whole = ~np.isnan(values).any(axis=1)
         z, slope = self.map_.to_line(values[whole])
         inside = slope > -np.inf

@@ -23,7 +23,7 @@ def density_page(model: "FlowDensity", X: Any) -> Report:
     """The page of a density and the rows that it was fitted to."""
     frame = frame_of(X) if is_file(X) or is_frame(X) else None
     values = TableReader(model).use(X if frame is None else frame, model.columns_, model.places_)
-    score = model._log_density(values)
+    score = model._scores(values)
     draws = model.sample(min(_DOTS, len(values)), random_state=0)
     names: dict[str, Any] = {"row": np.arange(1, len(values) + 1) if frame is None else frame.rows}
     if frame is not None and model.id_column_ in frame.names:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
-from sklearn.base import OutlierMixin
+from jaxtyping import Float
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,22 +13,20 @@ from pullback._inputs import positive
 from pullback._location_scale import location_and_scale
 
 from . import _gan_nets as nets
-from ._beside import or_none
 from ._categories import in_codes, with_codes
 from ._copula import Copula, fit_copula
 from ._gan_report import COPULA, OURS, REAL, checks, is_lost, judge
 from ._page import Report
 from ._quantiles import Quantiles
 from ._rows import TableReader, Taken
+from ._scored_rows import AbstractScoredRows
 from ._settings import check_contamination, check_max_steps
-from ._task import AbstractTask
 
-_SHOWN = 1001  # quantiles of the scores that are kept
 _HELD_OUT = 25  # per cent of rows that judge
 _FEWEST = 40  # rows from which on some are held out
 
 
-class TableGAN(OutlierMixin, AbstractTask):
+class TableGAN(AbstractScoredRows):
     r"""New rows of a table by adversarially learned inference, and whether to believe them.
 
     $$ \min_{q, p} \max_D\; \mathrm{E}_{q(x) q(z|x)}\big[\log D(x, z)\big] +
@@ -48,7 +45,8 @@ class TableGAN(OutlierMixin, AbstractTask):
     as good as it gets. A GAN often loses to the copula on small tables of many columns, and
     `notes_` then say so: take `max_steps=0`, the copula, or `FlowDensity`.
 
-    Where there are fewer than 80 rows to train on (107 in all) the model is the copula.
+    Where there are fewer than 80 rows to train on (107 in all) the model is the copula. The copula
+    is fitted again, to all rows, once it was judged; a game is not, for it would be another model.
 
     Args:
         contamination: the share of rows taken to be anomalies, in (0, 0.5]: `predict` gives -1 to
@@ -87,6 +85,7 @@ class TableGAN(OutlierMixin, AbstractTask):
         coverage: Naeem et al., arXiv 2002.09797.
     """
 
+    _column, _called = "score", "score"
     _found = (
         "columns_", "kinds_", "places_", "id_column_", "left_out_", "notes_", "data_", "report_",
         "offset_", "n_steps_",
@@ -142,9 +141,13 @@ class TableGAN(OutlierMixin, AbstractTask):
         )
         self.deviation_ = nets.deviations(nets.tell(self.model_, self._white(train)))
         self._tell(train, test, seed)
-        scores = self._scores(values)
-        self.offset_ = float(np.percentile(scores, 100 * self.contamination))
-        self.quantiles_ = np.quantile(scores, np.linspace(0, 1, _SHOWN))
+        if self.n_steps_ == 0 and held:
+            # Of a game another training is another model than the one that was judged.
+            self.copula_ = fit_copula(values, counts, generator)
+            self.model_ = nets.begin(self.copula_, seed)
+            self.deviation_ = nets.deviations(nets.tell(self.model_, self._white(values)))
+            self.notes_.append("It was judged so, and then fitted to all rows.")
+        self._keep_scores(self._scores(values))
         return self
 
     def score_samples(self, X: Any) -> Float[np.ndarray, " rows"]:
@@ -159,25 +162,6 @@ class TableGAN(OutlierMixin, AbstractTask):
         A kind that was not seen has minus infinity.
         """
         return self._scores(self._values(X))
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean score of the rows without holes: higher is more usual."""
-        found = self.score_samples(X)
-        whole = found[~np.isnan(found)]
-        if not len(whole):
-            raise ValueError(
-                f"none of the {len(found)} rows is whole, so none has a score; fill their holes, "
-                "or leave out columns by `columns` when fitting."
-            )
-        return float(np.mean(whole))
-
-    def decision_function(self, X: Any) -> Float[np.ndarray, " rows"]:
-        """How far a row's score is above that of an anomaly; negative for anomalies."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: Any) -> Int[np.ndarray, " rows"]:
-        """-1 for an anomaly, 1 for any other row, and 1 for one with a hole: it may be either."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
 
     def sample(self, n_samples: int = 1, *, random_state: Any = None) -> np.ndarray:
         """New rows, of the columns `columns_`, in the table's units.
@@ -195,20 +179,8 @@ class TableGAN(OutlierMixin, AbstractTask):
         seed = int(check_random_state(random_state).randint(2**31))
         return self._in_words(self._draws(n_samples, seed))
 
-    def share_below(self, score: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
-        """The share of rows fitted that have a lower score: near 0, look at that row."""
-        check_is_fitted(self)
-        shares = np.interp(score, self.quantiles_, np.linspace(0, 1, _SHOWN), left=0, right=1)
-        return np.where(np.isnan(score), np.nan, shares)
-
     def _predictions(self, values: Float[np.ndarray, "n d"]) -> dict[str, list[Any]]:
-        score = self._scores(self._sorted(values))
-        whole = ~np.isnan(score)
-        return {
-            "score": or_none(score, whole),
-            "share_below": or_none(self.share_below(score), whole),
-            "predicted": or_none(np.where(score < self.offset_, -1, 1), whole),
-        }
+        return self._scored(self._sorted(values))
 
     def _values(self, X: Any) -> Float[np.ndarray, "rows d"]:
         """Columns of numbers and then of codes."""
@@ -352,11 +324,6 @@ class TableGAN(OutlierMixin, AbstractTask):
         from ._gan_page import gan_page
 
         return gan_page(self, given)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def _check_settings(self) -> None:
         check_contamination(self.contamination)
