@@ -120,5 +120,6 @@ $(BENCH)/.bench: pyproject.toml
 		backpack-for-pytorch==1.7.1 unfoldNd==0.2.3 einops==0.8.2 opacus==1.6.0 \
 		avalanche-lib==0.6.0 torchvision==0.28.0 dill==0.4.1 gdown==6.5.1 beautifulsoup4==4.15.0 \
 		pytorchcv==0.0.74 psutil==7.2.2 gputil==1.4.0 \
-		neural-tangents==0.6.5 frozendict==2.5.1
+		neural-tangents==0.6.5 frozendict==2.5.1 \
+		captum==0.9.0 shap==0.51.0 slicer==0.0.8
 	@touch $@
