@@ -14,6 +14,8 @@ from pullback.train import TrainingInfo, fit
 
 from ._generators import ConditionalGenerator, series_log_prob
 
+_OFTEN = 20  # steps between two looks at the validation loss
+
 
 def fit_generator(
     series: Float[np.ndarray | Array, "..."],
@@ -24,6 +26,7 @@ def fit_generator(
     batch_size: int = 32,
     learning_rate: float = 1e-2,
     validation: Float[np.ndarray | Array, "..."] | None = None,
+    patience: int | None = None,
     progress: bool | None = None,
     key: PRNGKeyArray,
 ) -> tuple[ConditionalGenerator, TrainingInfo]:
@@ -43,6 +46,9 @@ def fit_generator(
         batch_size: series in a step; all, if there are fewer.
         learning_rate: at the start.
         validation: other series; their loss is in the history as `validation_loss`.
+        patience: stop after so many evaluations without a lower loss on `validation`, one every 20
+            steps, and return the best: of few series the likelihood of others falls long before
+            their own is highest. None: all steps are taken.
         progress: show a bar on stderr. None: where stderr is a terminal.
         key: for the weights and the batches.
 
@@ -81,8 +87,10 @@ def fit_generator(
     generator, info = fit(
         generator, _per_entry, standard(rows), trainable=fixed,
         optimiser=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)), steps=steps,
-        batch_size=min(batch_size, len(rows)), clip_norm=10.0, log_every=min(100, steps),
-        validation=None if held is None else standard(held), progress=progress, key=key,
+        batch_size=min(batch_size, len(rows)), clip_norm=10.0,
+        log_every=min(100 if patience is None else _OFTEN, steps),
+        validation=None if held is None else standard(held), patience=patience, progress=progress,
+        key=key,
     )  # fmt: skip
     units = (generator.location.dtype, location, scale)
     moved = tuple(jnp.asarray(each, units[0]) for each in units[1:])
