@@ -3,18 +3,79 @@
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from sklearn.neural_network import MLPClassifier
+
 from pullback import data, tasks
 
 IMAGES = Path(__file__).parent / "images"
 COLUMNS = ["bmi", "bp", "s5", "progression"]
+HOURS, VITALS = 24, ("heart", "breath", "oxygen", "temperature")
 
 
 def main() -> None:
+    fit_density()
+    explain_pictures()
+    explain_series()
+
+
+def fit_density() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = data.fetch("diabetes", folder) / "diabetes.csv"
         model = tasks.FlowDensity(columns=COLUMNS, random_state=0, progress=False).fit(file)
         picture = model._report(file).parts[0]
     picture.figure.savefig(IMAGES / "fit-density.png", dpi=90)
+
+
+def explain_pictures() -> None:
+    """Digits on smooth backgrounds, as a network of scikit-learn's sees them."""
+    train, test = data.digit_scenes(copies=4)
+    rows = lambda x: x.reshape(len(x), -1)
+    model = MLPClassifier((128,), early_stopping=True, random_state=0).fit(rows(train.x), train.y)
+    explainer = tasks.ImageExplainer(model, random_state=0, progress=False).fit(train.x)
+    sure = np.flatnonzero(model.predict_proba(rows(test.x)).max(axis=1) > 0.98)[:4]
+    found = explainer.explain(test.x[sure])
+    found.figure(range(4)).savefig(IMAGES / "explain-pictures.png", dpi=80)
+
+
+def explain_series() -> None:
+    """A made-up ward: oxygen falls in some, and a rule of thumb sees it."""
+    random = np.random.default_rng(0)
+    series = [_patient(random) for _ in range(80)]
+    ids = [f"patient {k}" for k in range(len(series))]
+    ward = data.irregular_series(series, ids=ids, variables=VITALS, time_unit="h")
+    explainer = tasks.SeriesExplainer(_risk, random_state=0, progress=False).fit(ward)
+    last = _risk(np.where(ward.mask, ward.values, np.nan))[:, 1]
+    ill = int(np.flatnonzero(last > 0.9)[0])
+    found = explainer.explain(ward.take(np.array([ill])))
+    found.figure(0).savefig(IMAGES / "explain-series.png", dpi=90)
+
+
+def _patient(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A day: four vital signs that drift together, and half of the time a fall of the oxygen."""
+    drift = np.zeros((HOURS, 4))
+    for hour in range(1, HOURS):
+        shared = random.normal()
+        step = 0.35 * random.normal(size=4) + 0.35 * shared * np.array([1, 1, -0.5, 0.3])
+        drift[hour] = 0.85 * drift[hour - 1] + step
+    if random.random() < 0.5:
+        begin = random.integers(8, 18)
+        drift[begin:, 2] -= np.minimum(4, 1.2 * np.arange(1, HOURS - begin + 1))
+        drift[begin + 2 :, 1] += 2
+    values = np.array([80, 16, 96, 37.0]) + drift * np.array([8, 2, 1.5, 0.4])
+    measured = random.random((HOURS, 4)) < np.array([0.95, 0.9, 0.9, 0.4])
+    measured[0] = True
+    return np.arange(HOURS, dtype=float), values, measured
+
+
+def _risk(prefixes: np.ndarray) -> np.ndarray:
+    """A rule of thumb: of what was measured last, low oxygen and quick breath."""
+    seen = ~np.isnan(prefixes)
+    place = prefixes.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
+    last = np.take_along_axis(prefixes, place[:, None], axis=1)[:, 0]
+    odds = 0.9 * (92 - last[:, 2]) + 0.25 * (last[:, 1] - 18) + 1.0 * (last[:, 3] - 38)
+    p = 1 / (1 + np.exp(-odds))
+    return np.stack([1 - p, p], axis=1)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import tyro
 from pullback import __version__
 from pullback.cli._common import BadUsage, check_seed, with_flags
 from pullback.cli._data import cite, data
+from pullback.cli._explain import explain
 from pullback.cli._fit import TASKS, fit, fit_help
 from pullback.cli._list import list_recipes
 from pullback.cli._record import gallery, record_run
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         "simulate": simulate,
         "impute": impute,
         "forecast": forecast,
+        "explain": explain,
         "show": show,
         "test": goodness,
         "dependence": dependence,

@@ -12,7 +12,9 @@ from ._density import FlowDensity
 from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
 from ._gan import TableGAN
+from ._image_explainer import ImageExplainer
 from ._series import SeriesModel
+from ._series_explainer import SeriesExplainer
 from ._store import ModelError, read_model
 from ._task import AbstractTask
 from ._trust import RowTrust
@@ -29,16 +31,25 @@ _TASKS: dict[str, type[AbstractTask]] = {
         RowTrust,
         ContinualClassifier,
         TableGAN,
+        ImageExplainer,
+        SeriesExplainer,
     )
 }
 
 
-def load(folder: str | os.PathLike[str], *, known: Callable[..., Any] | None = None) -> Any:
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    known: Callable[..., Any] | None = None,
+    model: Any = None,
+) -> Any:
     """A fitted model that `save` wrote: it needs none of the data, and runs nothing that it reads.
 
     Args:
         folder: with `model.json` and `model.safetensors`.
         known: the function that a `DynamicsModel` was fitted with, which is not saved.
+        model: the model that an `ImageExplainer` or a `SeriesExplainer` is to ask, which is not
+            saved either, and need not be the same.
 
     Returns:
         The task, which scores to the bit as the one that was saved.
@@ -60,10 +71,11 @@ def load(folder: str | os.PathLike[str], *, known: Callable[..., Any] | None = N
     if record["task"] not in _TASKS:
         raise ModelError(f"{folder} holds a {record['task']!r}, which this version does not know.")
     settings = record["settings"]
-    if known is not None:
-        if "known" not in settings:
-            raise ModelError(f"{folder} holds a {record['task']}, which takes no `known`.")
-        settings = {**settings, "known": known}
-    model = _TASKS[record["task"]](**settings)
-    model.restore(record["fitted"], arrays)
-    return model
+    for name, given in (("known", known), ("model", model)):
+        if given is not None and name not in settings:
+            raise ModelError(f"{folder} holds a {record['task']}, which takes no `{name}`.")
+        if given is not None:
+            settings = {**settings, name: given}
+    task = _TASKS[record["task"]](**settings)
+    task.restore(record["fitted"], arrays)
+    return task

@@ -4,6 +4,8 @@ WORDS = {
     "log-density": "how likely a row is, as the natural logarithm of the density in the table's "
     "own units; only differences between rows mean something.",
     "nat": "the unit of log-densities; one nat more is 2.7 times as likely.",
+    "log-odds": "the logarithm of p / (1 - p) of a class: 0 where it is as likely as all others "
+    "together, 2.2 at 90 %, and below 0 where it is less likely.",
     "standard error": "how far a mean of that many rows is off by chance; twice as much is rare.",
     "log loss": "the mean of minus the logarithm of the probability that was given to what came "
     "true; lower is better, and 0 is to be sure and right.",

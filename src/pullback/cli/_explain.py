@@ -1,0 +1,206 @@
+"""`pullback explain`: why a model of the user's own says what it says."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from pullback.cli._common import (
+    BadUsage,
+    Flag,
+    OptionalName,
+    OptionalPath,
+    as_file,
+    check_folder,
+    in_one_line,
+    set_up_jax,
+)
+from pullback.cli._fit_and_save import Columns, Folder
+
+if TYPE_CHECKING:
+    from pullback.tasks import ImageExplainer, SeriesExplainer
+
+Paths = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL] FILE")]
+ModelFile = Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME", help_behavior_hint="")]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+Outputs = Annotated[Literal["probabilities", "logits"] | None, tyro.conf.arg(help_behavior_hint="")]
+Objective = Literal["sdr", "ssr", "joint"]
+Kind = Literal["categorical", "multilabel", "gaussian"]
+
+# Flags of one kind alone, and what they are where they are not given.
+_OF_PICTURES = {
+    "target": None, "objective": "sdr", "infill": None, "size_weight": None, "grid": None,
+    "steps": 300,
+}  # fmt: skip
+_OF_SERIES = {
+    "kind": "categorical", "variables": (), "step": None, "series": None, "time": None,
+    "variable": None, "value": None, "on_duplicate": "error", "max_steps": None,
+}  # fmt: skip
+_WRITTEN = {
+    "ImageExplainer": ("saliency.csv", "maps.npz", "curves.csv"),
+    "SeriesExplainer": ("importance.csv", "top.csv"),
+}
+
+
+def explain(
+    paths: Paths,
+    out: Folder,
+    model: ModelFile = None,
+    background: OptionalPath = None,
+    outputs: Outputs = None,
+    samples: Count = None,
+    batch_size: Count = None,
+    target: OptionalName = None,
+    objective: Objective = "sdr",
+    infill: OptionalName = None,
+    size_weight: Number = None,
+    grid: Count = None,
+    steps: int = 300,
+    kind: Kind = "categorical",
+    variables: Columns = (),
+    step: Number = None,
+    series: OptionalName = None,
+    time: OptionalName = None,
+    variable: OptionalName = None,
+    value: OptionalName = None,
+    on_duplicate: Literal["error", "mean", "last"] = "error",
+    max_steps: Count = None,
+    seed: int = 0,
+    report: Flag = True,
+    progress: Flag = True,
+) -> int:
+    """Explain what a model of your own says: which part of a picture, which measurement and when.
+
+    Args:
+        paths: What to explain: a folder of PNG or JPEG files, one such file, or a .npy or .npz
+            file; or a long table of series, CSV or Parquet (- reads CSV from standard input). In
+            front of it may stand the folder of an explainer that was kept, or of a model that
+            `pullback fit series` wrote with outcomes.
+        out: The folder for tables, pictures and report.html, and for the explainer itself.
+        model: The model: a Python file and the name of a function in it, or of a model with
+            predict_proba. A function is given (n, channels, height, width), or the prefixes of
+            series, (n, time, variables), and returns (n, classes).
+        background: Pictures or series of the same kind, from which is learned what could stand in
+            hidden parts (default: those that are explained).
+        outputs: What the model gives (default: logits of a module of torch or Equinox, and of
+            series in steps; else probabilities).
+        samples: Masks in each step of the search, or draws for each measurement (default: 8, 10).
+        batch_size: The most that the model is given at once (default: no bound).
+        target: Of pictures, the class to explain (default: of each the one that is predicted).
+        objective: Of pictures, look for the smallest part whose removal destroys the class, that
+            keeps it by itself, or that does both.
+        infill: Of pictures, what stands in removed parts: gaussian, other, mean, blur, local-mean
+            or noise (default: gaussian, and of fewer than 50 pictures blur).
+        size_weight: Of pictures, the nats that a pixel of the region costs (default: of three, the
+            largest at which the region decides).
+        grid: Of pictures, the cells of the map along the longer side (default: by the size).
+        steps: Of pictures, the steps of the search.
+        kind: Of series, what is predicted: of classes one, each label by itself, or a mean and a
+            standard deviation.
+        variables: Of series, the variables that the model takes, in its order (default: all, as
+            they first come).
+        step: Of series, between the rows of a prefix, in the unit of the times (default: the usual
+            gap).
+        series: The column with the names of the series (default: one with a usual name).
+        time: The column with the times, numbers or dates (default: one with a usual name).
+        variable: The column with the names of the variables (default: one with a usual name).
+        value: The column with the numbers (default: one with a usual name).
+        on_duplicate: Of series, what to do where a variable has several values at one time.
+        max_steps: Of series, training steps of the generator (default: by the series).
+        seed: The seed of all that is random.
+        report: Write no report.html.
+        progress: Show no progress bar.
+    """
+    return _explained(dict(locals()))
+
+
+def _explained(given: dict[str, Any]) -> int:
+    """Read the model and what is to be explained, explain it, and say what was written."""
+    out, model, background = (given[name] for name in ("out", "model", "background"))
+    saved, file = _split(given["paths"])
+    of_series = str(file) == "-" or file.suffix.lower() in (".csv", ".parquet", ".pq")
+    _refuse_other_flags(given, of_series)
+    kind_of = "SeriesExplainer" if of_series else "ImageExplainer"
+    if model is None and saved is None:
+        raise BadUsage("say which model, --model my.py:predict: a Python file and a name in it")
+    report = given["report"]
+    written = [*_WRITTEN[kind_of], *(["report.html"] if report else [])]
+    check_folder(out, "model.json", "model.safetensors", *written)
+    settings = _settings(given, of_series)
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line(), as_file(file) as path:
+        function = None if model is None else tasks.model_of_file(model)
+        explainer = None if saved is None else _saved(saved, function, of_series)
+        if not isinstance(explainer, tasks.ImageExplainer | tasks.SeriesExplainer):
+            task = getattr(tasks, kind_of)
+            explainer = task(function if explainer is None else explainer, **settings)
+            explainer.fit(path if background is None else background)
+        explainer.save(out)
+        files = tasks.explain_file(explainer, path, out, report=report)
+    print(tasks.card(explainer, out))
+    print(f"{_count(files)} explained: {', '.join(map(str, files[: len(_WRITTEN[kind_of])]))}")
+    if report:
+        print(f"report: {files[-1]}")
+    return 0
+
+
+def _settings(given: dict[str, Any], of_series: bool) -> dict[str, Any]:
+    """Those of the task, of the flags."""
+    names = _OF_SERIES if of_series else _OF_PICTURES
+    found = {name: given[name] for name in ("outputs", "batch_size", *names)}
+    if of_series:
+        found["variables"] = [
+            v for each in given["variables"] for v in each.split(",") if v
+        ] or None
+    if given["samples"] is not None:
+        found["samples"] = given["samples"]
+    progress = None if given["progress"] else False
+    return {**found, "random_state": given["seed"], "progress": progress}
+
+
+def _split(paths: tuple[Path, ...]) -> tuple[Path | None, Path]:
+    """The folder of a saved model, if there is one, and the file."""
+    if not paths or len(paths) > 2:
+        raise BadUsage(
+            f"give what to explain, and in front of it perhaps a saved model; got {len(paths)} "
+            "paths"
+        )
+    return (None, paths[0]) if len(paths) == 1 else (paths[0], paths[1])
+
+
+def _refuse_other_flags(given: dict[str, Any], of_series: bool) -> None:
+    """Say which flags are of the other kind, rather than leave them unheeded."""
+    other, this = ("pictures", "series") if of_series else ("series", "pictures")
+    for name, usual in (_OF_PICTURES if of_series else _OF_SERIES).items():
+        if given[name] != usual:
+            flag = name.replace("_", "-")
+            raise BadUsage(f"--{flag} is of {other}, and what is to be explained are {this}")
+
+
+def _saved(
+    folder: Path, function: Any, of_series: bool
+) -> "ImageExplainer | SeriesExplainer | Any":
+    """An explainer that was kept, with the model that it is to ask; or a model of series itself."""
+    from pullback import tasks
+
+    found = tasks.load(folder, model=function)
+    if isinstance(found, tasks.SeriesExplainer if of_series else tasks.ImageExplainer):
+        if function is None:
+            raise BadUsage(
+                f"{folder} holds a {type(found).__name__}, which keeps no model: say which, "
+                "--model my.py:predict"
+            )
+        return found
+    if isinstance(found, tasks.SeriesModel) and of_series:
+        return found
+    what = "series" if of_series else "pictures"
+    raise BadUsage(f"{folder} holds a {type(found).__name__}, which explains no {what}")
+
+
+def _count(files: list[Path]) -> str:
+    pictures = sum(file.parent.name == "overlays" for file in files)
+    series = sum(file.parent.name == "heatmaps" for file in files)
+    return f"{pictures} pictures" if pictures else f"{series} series"

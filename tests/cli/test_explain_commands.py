@@ -1,0 +1,131 @@
+"""`pullback explain`: pictures and series, by a Python file with a model of any library."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imsave
+
+from pullback import tasks
+
+WHY = ("--no-progress", "--out", "why")
+PICTURES = """
+import numpy as np
+
+def bright(x):  # whether the left half is brighter than the right
+    odds = 6 * (x[:, :, :, :3].mean((1, 2, 3)) - x[:, :, :, 3:].mean((1, 2, 3)))
+    p = 1 / (1 + np.exp(-odds))
+    return np.stack([1 - p, p], axis=1)
+
+def odds(x):
+    return bright(x) * 5
+
+from sklearn.linear_model import LogisticRegression
+random = np.random.default_rng(0)
+rows = random.uniform(size=(40, 1, 4, 6))
+model = LogisticRegression().fit(rows.reshape(40, -1), bright(rows).argmax(1))
+
+import jax.numpy as jnp
+
+def traced(x):
+    odds = 6 * (jnp.mean(x[:, :, :3]) - jnp.mean(x[:, :, 3:]))
+    return jnp.stack([1 / (1 + jnp.exp(odds)), 1 / (1 + jnp.exp(-odds))])
+"""
+SERIES = """
+import numpy as np
+
+def risk(x):  # of the last breath alone
+    p = 1 / (1 + np.exp(-2 * np.nan_to_num(x[:, -1, 1])))
+    return np.stack([1 - p, p], axis=1)
+"""
+
+
+@pytest.fixture(autouse=True)
+def files(workplace, x32, tmp_path):
+    (tmp_path / "pictures.py").write_text(PICTURES)
+    (tmp_path / "series.py").write_text(SERIES)
+    random = np.random.default_rng(0)
+    (tmp_path / "seen").mkdir()
+    for name in ("a", "b"):
+        grey = random.uniform(0, 0.3, (4, 6))
+        grey[1:3, 1] = 1
+        imsave(tmp_path / "seen" / f"{name}.png", np.repeat(grey[..., None], 3, axis=2))
+    rows = [
+        (f"p{k}", t, name, random.normal())
+        for k in range(8) for t in range(5) for name in ("heart", "breath")
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["patient", "time", "variable", "value"])
+    frame.to_csv(tmp_path / "ward.csv", index=False)
+
+
+def rows_of(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ["bright", "model", "traced"])
+def test_pictures_by_a_function_a_model_of_scikit_learn_and_one_of_jax(pullback, tmp_path, name):
+    words = ("explain", "seen", "--model", f"pictures.py:{name}", "--steps", "40")
+    if name == "model":  # which is of grey pictures
+        grey = np.stack([tasks._pictures.read_pictures("seen").x[:, 0]])[0]
+        np.save("grey.npy", grey)
+        words = ("explain", "grey.npy", *words[2:])
+    status, told, err = pullback(*words, *WHY)
+    assert (status, err) == (0, "")
+    assert "2 pictures explained: why/saliency.csv, why/maps.npz, why/curves.csv" in told
+    assert "report: why/report.html" in told
+    rows = rows_of("why/saliency.csv")
+    assert [row["class"] for row in rows] == ["1", "1"]
+    with np.load("why/maps.npz") as maps:
+        assert maps["map"].shape == (2, 4, 6)
+        assert maps["map"][:, :, :3].mean() > maps["map"][:, :, 3:].mean()
+    assert len(list((tmp_path / "why" / "overlays").iterdir())) == 2
+    assert len(rows_of("why/curves.csv")) == 22
+
+
+def test_series_and_then_new_ones_by_the_explainer_that_was_kept(pullback):
+    words = ("--model", "series.py:risk", "--no-progress")
+    status, told, err = pullback(
+        "explain", "ward.csv", *words, "--max-steps", "5", "--samples", "3", "--out", "why"
+    )
+    assert (status, err) == (0, "")
+    assert "8 series explained: why/importance.csv, why/top.csv" in told
+    assert {row["variable"] for row in rows_of("why/top.csv") if row["rank"] == "1"} == {"breath"}
+    status, told, err = pullback("explain", "why", "ward.csv", *words, "--no-report", "--out", "n")
+    assert (status, err) == (0, "")
+    assert rows_of("n/importance.csv") == rows_of("why/importance.csv")
+    assert "variables: heart, breath" in pullback("show", "why")[1]
+
+
+def test_outcomes_of_a_saved_model_of_series_are_explained(pullback):
+    labels = {f"p{k}": "ill" if k % 2 else "well" for k in range(8)}
+    tasks.SeriesModel(max_steps=0, random_state=0).fit("ward.csv", labels).save("ward")
+    words = ("explain", "ward", "ward.csv", "--max-steps", "5", "--samples", "2")
+    status, _, err = pullback(*words, "--no-report", *WHY)
+    assert (status, err) == (0, "")
+    assert {row["output"] for row in rows_of("why/top.csv")} <= {"ill", "well"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("seen",), "say which model, --model my.py:predict"),
+        (("seen", "--model", "pictures.py"), "pictures.py: say which function of it, as "
+         "pictures.py:model; the file has bright, odds, random, rows, model, traced"),
+        (("seen", "--model", "m.pkl"), "two lines, `import pickle` and `model = pickle.load"),
+        (("seen", "--model", "pictures.py:odds"), "pictures.py, line 9: the model gave"),
+        (("seen", "--model", "pictures.py:odds"), "--outputs logits"),
+        (("seen", "--model", "pictures.py:bright", "--kind", "gaussian"), "--kind is of series"),
+        (("ward.csv", "--model", "series.py:risk", "--infill", "blur"), "--infill is of pictures"),
+        (("no.npy", "--model", "pictures.py:bright"), "no.npy: there is no such file or folder"),
+        (("why", "seen", "--model", "pictures.py:bright"), "why holds no saved model"),
+        (("a", "b", "c", "--model", "pictures.py:bright"), "got 3 paths"),
+        (("seen", "--model", "pictures.py:bright", "--target", "7"), "--target must be one of"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_explained_is_said_in_a_line(pullback, words, message):
+    status, _, err = pullback("explain", *words, *WHY)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
