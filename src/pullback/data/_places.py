@@ -36,6 +36,7 @@ _SETS = {
     "cifar10": _Set("cifar10_subset", (("train*.npz",), ("test*.npz",))),
     "physionet2012": _Set("physionet2012", (("set_a.npz", "set-a"), ("set_b.npz", "set-b"))),
     "mocap35": _Set("mocap35", (("mocap35.npz",),)),
+    "movielens100k": _Set("ml-100k", (("u.data", "ml-100k.inter"),)),
     "uci": _Set("uci_regression", tuple((f"{name}.npz",) for name in UCI_TABLES)),
     **{f"uci-{name}": _Set("uci_regression", ((f"{name}.npz",),)) for name in UCI_TABLES},
 }
@@ -46,7 +47,8 @@ def locate(name: str, folder: str | os.PathLike[str] | None = None) -> tuple[Pat
 
     Args:
         name: "mnist", "fashion-mnist", "omniglot", "dsprites", "cifar10", "physionet2012",
-            "mocap35", "uci" (all tables of `uci_regression`) or "uci-NAME" (one of them).
+            "mocap35", "movielens100k", "uci" (all tables of `uci_regression`) or "uci-NAME" (one of
+            them).
         folder: where they lie, or the folder above that one. None: the folder that the environment
             variable `PULLBACK_DATA` names, then the cache of this user.
 

@@ -301,7 +301,7 @@ def test_why_adds_up_to_the_prediction(generator, user):
 def test_no_target_is_in_its_own_prediction(generator):
     ratings = random_ratings(count=60)
     chains = chains_of(generator, levels=())
-    loss = HiddenTargets(20, (12, 9), 0.3)
+    loss = HiddenTargets(20, (12, 9), jnp.asarray(0.3))
     columns = [jnp.asarray(x) for x in (ratings.users, ratings.items, ratings.values)]
 
     def predicted(values):
@@ -320,7 +320,7 @@ def test_thinned_users_are_newcomers():
     order = rng.permutation(3000)
     batch = (jnp.asarray(users[order]), jnp.asarray(items[order]), jnp.asarray(rng.random(3000)))
     chains = chains_of("ridge", users=(0, 1, 2), levels=())
-    given = HiddenTargets(300, (60, 50), 0.5).evidence(chains, batch, key=jr.key(1))
+    given = HiddenTargets(300, (60, 50), jnp.asarray(0.5)).evidence(chains, batch, key=jr.key(1))
     assert np.all(np.diff(np.asarray(given.users)) >= 0)
     kept = np.bincount(np.asarray(given.users), np.asarray(given.for_users), 60)
     lent = np.bincount(np.asarray(given.users), np.asarray(given.for_items), 60)
@@ -361,7 +361,7 @@ def test_order_and_names_change_nothing():
 def test_slopes_of_a_prototype_are_finite_differences(generator):
     ratings, chains = random_ratings(count=60), chains_of(generator)
     batch = tuple(jnp.asarray(x) for x in (ratings.users, ratings.items, ratings.values))
-    error = HiddenTargets(20, (12, 9), 0.3)
+    error = HiddenTargets(20, (12, 9), jnp.asarray(0.3))
     row = lambda c: c.users.table
     of = eqx.filter_jit(
         lambda table: error(eqx.tree_at(row, chains, table), batch, key=jr.key(0))[0]

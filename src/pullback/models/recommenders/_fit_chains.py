@@ -140,7 +140,7 @@ def fit_evidence_chains(
     shape = (len(ratings.user_names), len(ratings.item_names))
     size = min(batch_size, len(ratings.values))
     count = min(max(1, round(targets * size)), size - 1)
-    prediction = HiddenTargets(count, shape, thinned)
+    prediction = HiddenTargets(count, shape, jnp.asarray(thinned, dtype))
     data = (ratings.users.astype(np.int32), ratings.items.astype(np.int32),
             ratings.values.astype(dtype))  # fmt: skip
     held_out = None
@@ -158,9 +158,9 @@ def fit_evidence_chains(
 class HiddenTargets(eqx.Module):
     """The error of targets that the evidence does not hold."""
 
-    targets: int
-    shape: tuple[int, int]
-    thinned: float
+    targets: int = eqx.field(static=True)
+    shape: tuple[int, int] = eqx.field(static=True)
+    thinned: Float[Array, ""]
 
     def __call__(
         self,

@@ -106,12 +106,17 @@ def layers(
         evidence.items, evidence.users, evidence.values, evidence.for_items, evidence.for_items,
         evidence.levels, evidence.at,
     )  # fmt: skip
-    for depth in range(1, chains.depth + 1):
-        users, items = (
+
+    # One program for every depth, however deep.
+    def layer(sides: tuple[Vectors, Vectors], depth: Array) -> tuple[tuple[Vectors, Vectors], None]:
+        users, items = sides
+        return (
             _layer(chains, chains.users, users, items, to_users, bias.users, bias.items, depth),
             _layer(chains, chains.items, items, users, to_items, bias.items, bias.users, depth),
-        )
-    return users, items
+        ), None
+
+    depths = jnp.arange(1, chains.depth + 1, dtype=users.hops.dtype)
+    return jax.lax.scan(layer, (users, items), depths)[0]
 
 
 def _start(side: Side, size: int) -> Vectors:
@@ -124,7 +129,7 @@ def _start(side: Side, size: int) -> Vectors:
 
 def _layer(
     chains: Any, side: Side, own: Vectors, other: Vectors, evidence: Evidence,
-    bias: Array, other_bias: Array, depth: int,
+    bias: Array, other_bias: Array, depth: Array,
 ) -> Vectors:  # fmt: skip
     """One side of a layer from the other side of the layer below. `evidence.users` is one's own."""
     known = (other.hops >= 0).astype(bias.dtype)

@@ -1,0 +1,45 @@
+"""The pictures of the recipe `evidence-chains`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pullback.plots import PALETTE, figure
+from pullback.recipes.evidence_chains.models import Config
+from pullback.runs import Context
+
+Found = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def draw(context: Context, config: Config, found: Found, others: Found) -> None:
+    """Errors while training, and of newcomers by what is known of them."""
+    fig, axes = figure(1, 2, width=9.4, height=3.8)
+    for place, (name, row) in enumerate(found.items()):
+        colour = PALETTE[place % len(PALETTE)]
+        axes[0].plot(row["step"][0], row["curve"].mean(axis=0), color=colour, label=name)
+    axes[0].set(xlabel="training steps", ylabel="error of held-out ratings", ylim=(0, None))
+    axes[0].axhline(config.noise, color="grey", linewidth=0.8)
+    axes[0].legend(fontsize=8)
+    first, _, _, ridge, whole = found
+    shown = {**others, **{name: found[name] for name in (first, ridge, whole)}}
+    draw_newcomers(axes[1], config.shown, shown)
+    axes[1].axhline(config.noise, color="grey", linewidth=0.8)
+    context.figure(
+        "errors",
+        fig,
+        "Left: the error of held-out ratings of trained users while training. Right: the error of "
+        "newcomers by the number of their ratings that are known. Means over the seeds; the grey "
+        "line is the noise.",
+    )
+
+
+def draw_newcomers(ax, shown: Sequence[int], rows: Found) -> None:
+    """The error of newcomers by the number of known ratings, of each recommender."""
+    for place, (name, row) in enumerate(rows.items()):
+        ax.plot(
+            range(len(shown)), row["new"].mean(axis=0), marker="o", markersize=4, label=name,
+            color=PALETTE[place % len(PALETTE)], linestyle="-" if "chains" in name else "--",
+        )  # fmt: skip
+    ax.set_xticks(range(len(shown)), map(str, shown))
+    ax.set(xlabel="known ratings of a newcomer", ylabel="error of newcomers", ylim=(0, None))
+    ax.legend(fontsize=8)
