@@ -17,6 +17,7 @@ from pullback.cli._data import cite, data
 from pullback.cli._explain import explain
 from pullback.cli._fit import TASKS, fit, fit_help
 from pullback.cli._list import list_recipes
+from pullback.cli._recommend import recommend
 from pullback.cli._record import gallery, record_run
 from pullback.cli._results import dependence, goodness
 from pullback.cli._run import run, run_help
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         "impute": impute,
         "forecast": forecast,
         "explain": explain,
+        "recommend": recommend,
         "show": show,
         "test": goodness,
         "dependence": dependence,

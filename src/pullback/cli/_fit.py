@@ -10,6 +10,7 @@ from pullback.cli._fit_classes import fit_classes
 from pullback.cli._fit_density import fit_density
 from pullback.cli._fit_dynamics import fit_dynamics
 from pullback.cli._fit_gan import fit_gan
+from pullback.cli._fit_ratings import fit_ratings
 from pullback.cli._fit_regression import fit_regression
 from pullback.cli._fit_series import fit_series
 from pullback.cli._fit_tasks import fit_tasks
@@ -24,6 +25,7 @@ TASKS = {
     "dynamics": fit_dynamics,
     "trust": fit_trust,
     "tasks": fit_tasks,
+    "ratings": fit_ratings,
 }
 
 

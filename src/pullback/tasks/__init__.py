@@ -27,6 +27,10 @@ from ._model_file import model_of_file as model_of_file
 from ._outputs import predict_file as predict_file
 from ._outputs import sample_file as sample_file
 from ._outputs import score_file as score_file
+from ._recommender import Recommender as Recommender
+from ._recommender_answers import Explanation as Explanation
+from ._recommender_answers import Recommendation as Recommendation
+from ._recommender_files import recommend_file as recommend_file
 from ._results_page import write_result as write_result
 from ._series import SeriesModel as SeriesModel
 from ._series_explainer import SeriesExplainer as SeriesExplainer

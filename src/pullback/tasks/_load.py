@@ -13,6 +13,7 @@ from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
 from ._gan import TableGAN
 from ._image_explainer import ImageExplainer
+from ._recommender import Recommender
 from ._series import SeriesModel
 from ._series_explainer import SeriesExplainer
 from ._store import ModelError, read_model
@@ -33,6 +34,7 @@ _TASKS: dict[str, type[AbstractTask]] = {
         TableGAN,
         ImageExplainer,
         SeriesExplainer,
+        Recommender,
     )
 }
 

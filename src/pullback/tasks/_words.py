@@ -21,6 +21,11 @@ WORDS = {
     "coverage of samples": "the share of rows that have a sample within reach of their neighbours.",
     "Gaussian copula": "columns that hang together as those of a normal distribution do, each with "
     "the values that it has in the table.",
+    "RMSE": "the root of the mean squared error of predicted ratings, in the ratings' own unit; "
+    "lower is better.",
+    "NDCG": "the normalised discounted cumulative gain: 1 where all that a user came to like "
+    "stands first, less the further down it stands; 0 where none of it is shown.",
+    "newcomer": "a user of whom no parameter has seen a rating.",
     "coverage": "the share of true values that lie inside of a band; of a 90 % band it should be "
     "90 %.",
     "conformal": "said of a band whose width is taken from the errors on held-out data, so that it "

@@ -156,13 +156,14 @@ def fit_als(
         ValueError: a setting is not above 0, or ratings as by `Ratings.checked`.
 
     Example:
-        >>> import jax, numpy as np
+        >>> import jax, jax.numpy as jnp, numpy as np
         >>> from pullback.data import Ratings
         >>> who, what = np.divmod(np.arange(12), 4)
         >>> table = Ratings(who, what, 3 + np.outer([1.0, 2, -1], [1.0, 0, -1, 0.5]).ravel(),
         ...                 tuple("abc"), tuple("wxyz"))
         >>> factors = fit_als(table, rank=1, regularisation=0.01, key=jax.random.key(0))
-        >>> print(factors.rate(factors.embed(what[:2], np.array([5.0, 3.0])), what[2:4]).round(1))
+        >>> newcomer = factors.embed(jnp.array([0, 1]), jnp.array([5.0, 3.0]))
+        >>> print(factors.rate(newcomer, jnp.array([2, 3])).round(1))
         [1.3 4. ]
 
     Source: Zhou et al., Large-scale Parallel Collaborative Filtering for the Netflix Prize, 2008;

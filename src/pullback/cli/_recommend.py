@@ -1,0 +1,50 @@
+"""`pullback recommend`: items for users, known or new, by a saved model of ratings."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pullback.cli._common import BadUsage, Flag, as_file, check_out, in_one_line, set_up_jax
+from pullback.cli._simulate import OptionalFile
+from pullback.cli._use import Model, told
+
+Users = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES", help_behavior_hint="")]
+
+
+def recommend(
+    model: Model,
+    file: OptionalFile = None,
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("recommendations.csv"),
+    users: Users = (),
+    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10,
+    new_items: Annotated[Flag, tyro.conf.FlagCreatePairsOff] = False,
+) -> int:
+    """Recommend items to users, known or new, and say because of which of their ratings.
+
+    Args:
+        model: The folder that `pullback fit ratings` wrote.
+        file: Ratings, as those of the fit, of users who may be new; - reads CSV from standard
+            input. They are taken in, and no parameter is fitted again.
+        out: The CSV or Parquet file to write; - writes CSV to standard output.
+        users: The users to recommend to (default: those of the file, or else all).
+        k: How many items for each.
+        new_items: Take items that are not known (default: they are refused, as slips).
+    """
+    check_out(out, file)
+    if k < 1:
+        raise BadUsage(f"-k must be 1 or more, got {k}")
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line():
+        known = tasks.load(model)
+        if file is None:
+            found = tasks.recommend_file(known, None, out, users=users, k=k)
+        else:
+            with as_file(file) as path:
+                found = tasks.recommend_file(
+                    known, path, out, users=users, k=k, new_items=new_items
+                )
+    told(f"{found[1]} items for {found[0]} users", out)
+    return 0
