@@ -1,5 +1,6 @@
 """FIDO beside all sixteen masks of four features, and beside what a linear classifier keeps."""
 
+import dataclasses
 import inspect
 import itertools
 
@@ -9,6 +10,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from pullback._traced import _run
 from pullback.analysis.explain import (
     ConstantInfill,
     EmpiricalInfill,
@@ -254,6 +256,17 @@ def test_a_grid_is_enlarged_and_its_noise_drawn_on_it_or_on_pixels(noise):
     assert found.area == 0.5
 
 
+def test_the_weight_rises_over_the_warm_up():
+    seeker = dataclasses.replace(search(ConstantInfill(0.0), Enumeration(), 1), warmup=4)
+    params = jnp.zeros((1, 4), jnp.float32)
+    nothing = lambda z: jnp.sum(0 * z)
+    found = [
+        float(seeker.objective(params, jnp.asarray(n), question(), nothing, jr.key(0)))
+        for n in (0, 1, 3, 9)
+    ]
+    np.testing.assert_allclose(found, 0.4 * 2 * np.array([0.25, 0.5, 1, 1]), rtol=1e-6)
+
+
 def test_no_reason_to_keep_or_remove_leaves_a_pixel_undecided():
     constant = lambda x: jnp.asarray([0.0, 2.0], x.dtype) + 0 * jnp.sum(x)
     found = fido(constant, X, ConstantInfill(0.0), size_weight=0.0, steps=5, key=jr.key(0))
@@ -327,3 +340,15 @@ def test_a_classifier_that_fails_where_pixels_are_filled_in_is_said_to():
     broken = lambda x: jnp.stack([jnp.zeros((), x.dtype), jnp.sum(jnp.log(x))])
     with pytest.raises(ValueError, match=r"with some of its pixels filled in.*is not finite"):
         fido(broken, X, ConstantInfill(0.0), steps=3, key=jr.key(0))
+
+
+@pytest.mark.parametrize("model", [linear, linear_proba], ids=["jax", "numpy"])
+def test_another_image_of_the_same_shape_compiles_nothing(model):
+    ask = lambda x, key: fido(
+        classifier(model, outputs="probabilities" if model is linear_proba else None), x,
+        ConstantInfill(0.1), steps=2, samples=2, key=key,
+    )  # fmt: skip
+    ask(LINEAR_X, jr.key(0))
+    size = _run._cached._cache_size()
+    ask(LINEAR_X + 1, jr.key(1))
+    assert _run._cached._cache_size() == size
