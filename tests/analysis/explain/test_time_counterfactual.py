@@ -172,6 +172,30 @@ def test_a_late_effect_is_found_where_it_is_late_and_by_no_other_method(key):
     np.testing.assert_allclose(now.score, 0, atol=1e-14)
 
 
+def test_what_is_hidden_is_drawn_on_from_what_was_drawn(key):
+    """A generator that adds one to the last step, and a normal prediction of what is read."""
+
+    class Climbs:
+        start = staticmethod(lambda: jnp.zeros(2))
+        step = staticmethod(lambda state, x: x)
+
+        def sample(self, state, x, keep, *, key):
+            return jnp.where(keep & ~jnp.isnan(x), x, state + 1)
+
+    reads = step_predictor(
+        tuple, lambda state, x: (state, jnp.stack([x[0], jnp.ones_like(x[0])])), kind="gaussian"
+    )
+    series = jr.normal(key, (5, 2))
+    found = window_importance(reads, Climbs(), series, window=3, samples=2, key=key)
+    before = np.concatenate([[0.0], series[:, 0]])
+    off = lambda a, t: 0.5 * (series[t, 0] - before[a] - (t + 1 - a)) ** 2 if a <= t else 0
+    for a in range(5):
+        for late in range(min(3, 5 - a)):
+            wanted = off(a, a + late) - off(a + 1, a + late)
+            np.testing.assert_allclose(found.by_delay[a, 0, late], wanted, atol=1e-12)
+    np.testing.assert_allclose(np.nan_to_num(found.by_delay[:, 1]), 0, atol=1e-12)
+
+
 def test_the_windows_error_is_how_far_scores_of_other_keys_lie(key):
     series = jr.normal(key, (5, 2))
     run = lambda key: window_importance(delayed(1), White(), series, window=2, samples=50, key=key)

@@ -132,8 +132,12 @@ NAN = lambda prefixes: np.where(prefixes.shape[1] < 3, 0.5, np.nan) * np.ones((l
 @pytest.mark.parametrize(
     ("f", "settings", "message"),
     [
-        (NAN, {}, "at time 2 is wrong: not finite: the predictor is given NaN"),
-        (lambda p: 2 * sure(p), {}, r"at time 0 is wrong: probabilities outside of \[0, 1\]"),
+        (NAN, {}, "at time 2, the predictor gives what is not finite: it is given NaN"),
+        (
+            lambda p: 2 * sure(p),
+            {},
+            "at time 0, the predictor gives probabilities outside of",
+        ),
         (lambda p: sure(p) / 2, {}, "probabilities that do not sum to 1; labels by themselves"),
         (lambda p: -sure(p), {"kind": "gaussian"}, "standard deviations that are not above 0"),
         (lambda p: sure(p)[:, 0], {}, r"must give \[n, K\].*it gives \[13\]"),
@@ -150,7 +154,7 @@ def test_answers_that_are_no_laws_are_refused(f, settings, message):
 @pytest.mark.parametrize(
     ("output", "settings", "message"),
     [
-        (lambda x: x, {}, "not finite: the predictor is given NaN"),
+        (lambda x: x, {}, "at time 1, the predictor gives what is not finite"),
         (lambda x: jnp.ones(2), {"outputs": "probabilities"}, "do not sum to 1"),
         (lambda x: 3 * jnp.ones(2), {"outputs": "probabilities"}, r"outside of \[0, 1\]"),
         (lambda x: jnp.zeros(2), {"kind": "gaussian"}, "standard deviations"),
@@ -163,6 +167,17 @@ def test_steps_that_give_no_laws_are_refused(output, settings, message):
     predictor = step_predictor(lambda: (), lambda state, x: (state, output(x)), **settings)
     with pytest.raises(ValueError, match=message):
         fit_importance(predictor, White(), SERIES, samples=2, key=jr.key(0))
+
+
+def test_draws_that_are_no_numbers_are_not_the_predictors_fault():
+    class Broken(White):
+        def sample(self, state, x, keep, *, key):
+            return jnp.where(keep, x, jnp.nan)
+
+    step = step_predictor(tuple, lambda state, x: (state, x))
+    for predictor in (step, prefix_predictor(sure)):
+        with pytest.raises(ValueError, match="at time 0, the draws in place of what was observed"):
+            fit_importance(predictor, Broken(), SERIES, samples=2, key=jr.key(0))
 
 
 def test_compiled_what_is_no_law_is_nan_at_its_time():

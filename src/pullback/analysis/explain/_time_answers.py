@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from pullback._floating import require_floating
 from pullback._traced import Compiled, compiled
-from pullback.analysis.explain._time_outputs import FAULTS, check_shape, fault, laws
+from pullback.analysis.explain._time_outputs import DRAWS, FAULTS, check_shape, fault, laws
 from pullback.analysis.explain._time_predictors import Kind, Outputs, PrefixPredictor, StepPredictor
 
 # A batch of another size is rounded another way; dropout is louder than that.
@@ -138,6 +138,7 @@ def _by_steps(
         state, observed = take(state, x)
         observed = laws(observed, predictor.kind, predictor.outputs)
         wrong = jnp.maximum(fault(observed, predictor.kind), fault(changed, predictor.kind))
+        wrong = jnp.where(_are_drawn(rows, ahead), wrong, DRAWS)
         return (state, changes.step(filled, x)), (observed, changed, wrong)
 
     _, (observed, changed, faults) = jax.lax.scan(
@@ -167,6 +168,8 @@ def _by_prefixes(
     begun: deque[np.ndarray] = deque(maxlen=window)
     for t in range(len(given)):
         state, rows = run(state, series[t], ahead[t], keys[t])
+        if not _are_drawn(rows, ahead[t]):
+            _refuse(jnp.zeros(t + 1, int).at[t].set(DRAWS))
         begun.appendleft(np.asarray(rows))
         since = max(0, t + 1 - window)
         recent = [given[since : t + 1][None]]
@@ -280,6 +283,11 @@ def _stepped(predictor: StepPredictor, state: PyTree, x: Array) -> tuple[PyTree,
     return state, output.astype(x.dtype)
 
 
+def _are_drawn(rows: Array, ahead: Array) -> Bool[Array, ""]:
+    """Whether there is a number wherever there was one."""
+    return jnp.all(jnp.isfinite(rows) | jnp.isnan(ahead)[None])
+
+
 def _settled(whose: str, state: PyTree, step: Callable[[PyTree], PyTree]) -> PyTree:
     """The first state in the dtypes that later ones have."""
     later = jax.eval_shape(step, state)
@@ -302,8 +310,8 @@ def _windows(rows: Array, count: int, window: int) -> Array:
 
 
 def _refuse(faults: Array | np.ndarray) -> None:
-    """Raise for the first time at which the predictor gave no law."""
+    """Raise for the first time at which something was no law."""
     wrong = np.flatnonzero(np.asarray(faults))
     if len(wrong):
         told = FAULTS[int(faults[wrong[0]])]
-        raise ValueError(f"what the predictor gives at time {wrong[0]} is wrong: {told}.")
+        raise ValueError(f"at time {wrong[0]}, {told}.")

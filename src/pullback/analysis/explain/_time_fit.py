@@ -109,8 +109,8 @@ def fit_importance(
     Raises:
         TypeError: `predictor` or `generator` is no such.
         ValueError: a name is unknown, `subsets` or `series` does not fit, `samples` is below 1,
-            `squash` is not above 0, or the predictor gives what is no law, or takes one length
-            only.
+            `squash` is not above 0, the predictor gives what is no law or takes one length only,
+            or the generator draws what is no number.
 
     Warns:
         UserWarning: a black box answers the same question in two ways.

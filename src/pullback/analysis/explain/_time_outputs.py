@@ -13,11 +13,16 @@ _SLACK = 1e-3
 
 FAULTS = (
     "",
-    "not finite: the predictor is given NaN for what was not observed, and must deal with it",
-    'probabilities outside of [0, 1]; logits are to be told of by `outputs="logits"`',
-    'probabilities that do not sum to 1; labels by themselves are `kind="multilabel"`',
-    "standard deviations that are not above 0",
+    "the predictor gives what is not finite: it is given NaN for what was not observed, and must "
+    "deal with it",
+    "the predictor gives probabilities outside of [0, 1]; logits are to be told of by "
+    '`outputs="logits"`',
+    "the predictor gives probabilities that do not sum to 1; labels by themselves are "
+    '`kind="multilabel"`',
+    "the predictor gives standard deviations that are not above 0",
+    "the draws in place of what was observed are not finite",
 )
+DRAWS = len(FAULTS) - 1
 
 
 def check_shape(shape: tuple[int, ...], kind: Kind) -> None:
