@@ -108,7 +108,7 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 # a typeguard older than tyro's, or (0.1.4) does not import with this torch, so it goes in by itself;
 # so do torch-mist, which asks for a NumPy older than 2, storchastic, for an older Pyro, and those of
 # bilevel problems, of gradients an example and of continual learning, which ask for any torch, or for
-# what only their examples use, and neural-tangents, which asks for TensorFlow.
+# what only their examples use, neural-tangents, which asks for TensorFlow, and those that explain.
 $(BENCH)/.bench: pyproject.toml
 	@[[ -n '$(PYTHON)' ]] || { echo 'No Python 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3' >&2; exit 1; }
 	[[ -x $(BENCH)/bin/pip ]] || $(PYTHON) -m venv --clear $(BENCH)
@@ -121,5 +121,6 @@ $(BENCH)/.bench: pyproject.toml
 		avalanche-lib==0.6.0 torchvision==0.28.0 dill==0.4.1 gdown==6.5.1 beautifulsoup4==4.15.0 \
 		pytorchcv==0.0.74 psutil==7.2.2 gputil==1.4.0 \
 		neural-tangents==0.6.5 frozendict==2.5.1 \
-		captum==0.9.0 shap==0.51.0 slicer==0.0.8
+		captum==0.9.0 shap==0.51.0 slicer==0.0.8 \
+		time-interpret==0.3.0 pytorch-lightning==2.6.6
 	@touch $@

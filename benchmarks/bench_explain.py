@@ -5,10 +5,14 @@ Each part has a file of its own, measured in one process.
     python benchmarks/bench_explain.py --rounds 5
 """
 
+import torch
+
 import _explain_fido
+import _explain_fit
 from _harness import run_parts
 
-PARTS = {"fido": _explain_fido}
+PARTS = {"fido": _explain_fido, "fit": _explain_fit}
 
 if __name__ == "__main__":
-    run_parts("explain", PARTS, __doc__)
+    torch.set_num_threads(1)
+    run_parts("explain", PARTS, __doc__, beside=" (PyTorch 1 thread)")

@@ -130,20 +130,29 @@ def _by_steps(
     state = _settled("predictor", predictor.start(), lambda s: take(s, series[0])[0])
     filled = _settled("generator", changes.start(), lambda s: changes.step(s, series[0]))
 
+    def along(state: PyTree, row: Array) -> Array:
+        # The first step by itself: what it makes of the state alone is then made once for all rows.
+        later, first = take(state, row[0])
+        return jnp.concatenate([first[None], jax.lax.scan(take, later, row[1:])[1]])
+
     def at(carry: tuple[PyTree, PyTree], item: tuple[Array, ...]) -> tuple[Any, Any]:
         (state, filled), (x, ahead, keys) = carry, item
         rows = changes.rows(filled, ahead, keys)
-        along = lambda row: jax.lax.scan(take, state, row, unroll=window == 1)[1]
-        changed = laws(jax.vmap(along, out_axes=1)(rows), predictor.kind, predictor.outputs)
+        changed = jax.vmap(along, in_axes=(None, 0), out_axes=1)(state, rows)
         state, observed = take(state, x)
-        observed = laws(observed, predictor.kind, predictor.outputs)
-        wrong = jnp.maximum(fault(observed, predictor.kind), fault(changed, predictor.kind))
-        wrong = jnp.where(_are_drawn(rows, ahead), wrong, DRAWS)
-        return (state, changes.step(filled, x)), (observed, changed, wrong)
+        drawn = _are_drawn(rows, ahead)
+        return (state, changes.step(filled, x)), (observed, changed, drawn)
 
-    _, (observed, changed, faults) = jax.lax.scan(
+    def checked(observed: Array, changed: Array, drawn: Array) -> tuple[Array, ...]:
+        told = [laws(each, predictor.kind, predictor.outputs) for each in (observed, changed)]
+        wrong = jnp.max(jnp.stack([fault(each, predictor.kind) for each in told]))
+        return *told, jnp.where(drawn, wrong, DRAWS)
+
+    _, raw = jax.lax.scan(
         at, (state, filled), (series, _windows(series, len(series), window), keys)
     )
+    # Of all time steps at once: in the loop, small steps would take as long as the predictor.
+    observed, changed, faults = jax.vmap(checked)(*raw)
     count = observed.shape[0] + changed.shape[0] * changed.shape[1] * changed.shape[2]
     return Answers(observed, changed, jnp.asarray(count, int)), faults
 
@@ -160,16 +169,16 @@ def _by_prefixes(
     given, ahead = np.asarray(series), _windows(series, len(series), window)
     state = _settled("generator", changes.start(), lambda s: changes.step(s, series[0]))
 
-    def at(state: PyTree, x: Array, ahead: Array, keys: Array) -> tuple[PyTree, Array]:
-        return changes.step(state, x), changes.rows(state, ahead, keys)
+    def at(state: PyTree, x: Array, ahead: Array, keys: Array) -> tuple[PyTree, Array, Array]:
+        rows = changes.rows(state, ahead, keys)
+        return changes.step(state, x), rows, _are_drawn(rows, ahead)
 
     run = Compiled(at, state, series[0], ahead[0], keys[0])
     observed, changed, faults, count = [], [], [], 0
     begun: deque[np.ndarray] = deque(maxlen=window)
     for t in range(len(given)):
-        state, rows = run(state, series[t], ahead[t], keys[t])
-        if not _are_drawn(rows, ahead[t]):
-            _refuse(jnp.zeros(t + 1, int).at[t].set(DRAWS))
+        state, rows, drawn = run(state, series[t], ahead[t], keys[t])
+        _refuse(np.where(np.arange(t + 1) == t, np.where(drawn, 0, DRAWS), 0))
         begun.appendleft(np.asarray(rows))
         since = max(0, t + 1 - window)
         recent = [given[since : t + 1][None]]
