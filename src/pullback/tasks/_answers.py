@@ -23,7 +23,7 @@ class Answers:
         what: what the batch is of, in a message.
     """
 
-    def __init__(self, function: Callable[[np.ndarray], Any], outputs: str, what: str) -> None:
+    def __init__(self, function: Callable[[Any], Any], outputs: str, what: str) -> None:
         self.function = function
         self.outputs = outputs
         self.what = what

@@ -161,7 +161,7 @@ def by_torch(model: Any, outputs: Outputs, batch_size: int | None) -> BlackBox:
             x.requires_grad_(True)
             found = model(x)
             own = torch.nn.functional.one_hot(
-                torch.tensor(target, device=x.device), found.shape[1]
+                torch.tensor(target, device=x.device, dtype=torch.long), found.shape[1]
             ).bool()
             if outputs == "logits":
                 value = found[own] - found.masked_fill(own, -torch.inf).logsumexp(1)
