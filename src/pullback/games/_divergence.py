@@ -111,6 +111,16 @@ def _log_mean_exp_zero(v: Array) -> Array:
     return jax.nn.softplus(v) - jnp.log(2.0).astype(v.dtype)
 
 
+def _non_saturating_slope(v: Array) -> Array:
+    # -1 / (r (1 + r)), written so that neither value nor slope is a product of infinity and 0.
+    low, high = jnp.minimum(v, 0), jnp.maximum(v, 0)
+    return -jnp.where(
+        v < 0,
+        jnp.exp(-low) - jax.nn.sigmoid(-low),
+        jnp.exp(-high) * jax.nn.sigmoid(-high),
+    )
+
+
 def _with_ends(f: Callable[[Array], Array], at_zero: float | None = None) -> Callable:
     """`f`, which grows with the ratio without bound, where its terms are no numbers.
 
@@ -162,7 +172,7 @@ minimax = FDivergence(
 non_saturating = FDivergence(
     lambda v: _log_mean_exp_zero(-v),
     lambda v: jax.nn.sigmoid(-v) + _log_mean_exp_zero(-v),
-    lambda v: -jnp.exp(-v) * jax.nn.sigmoid(-v),
+    _non_saturating_slope,
 )
 
 
