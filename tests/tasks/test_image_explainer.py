@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from pullback.analysis.explain import ConstantInfill
 from pullback.data import DataError
 from pullback.tasks import ImageExplainer, explain_file, load
+from pullback.tasks._image_explanations import decides
 
 # Of a linear model under an infill that is the mean, the region is exactly where w (x - mean) is
 # above the weight of a pixel.
@@ -181,6 +182,14 @@ def test_a_model_that_changes_its_answer_is_said_and_few_pictures_too(x32):
     assert any("changes its answer from call to call, by up to 0." in n for n in explainer.notes_)
     assert any("4 pictures are too few" in note for note in explainer.notes_)
     explainer.explain(PICTURES[:1])  # without a warning
+
+
+def test_a_region_decides_where_the_class_falls_or_is_kept_and_by_a_nat_where_it_was_unsure():
+    whole, only, without = np.array([[3, 3, -0.5, -0.5], [1, -1, -0.4, -0.6], [1, -1, -1.4, -1.6]])
+    found = {name: decides(name, whole, only, without) for name in ("sdr", "ssr", "joint")}
+    assert found["sdr"].tolist() == [False, True, False, True]
+    assert found["ssr"].tolist() == [True, False, True, False]
+    assert found["joint"].tolist() == [False] * 4
 
 
 def test_infills_are_measured_on_pictures_with_a_half_hidden():

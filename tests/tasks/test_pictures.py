@@ -34,6 +34,11 @@ def test_a_folder_of_pictures_is_read_in_order_and_between_0_and_1(folder):
     assert not is_pictures(folder / "a.csv")
 
 
+def test_a_picture_of_whole_numbers_is_brought_between_0_and_1(tmp_path):
+    imsave(tmp_path / "white.jpg", np.full((8, 8, 3), 255, np.uint8))
+    np.testing.assert_allclose(read_pictures(tmp_path / "white.jpg").x, 1, atol=1e-6)
+
+
 def test_pictures_of_several_sizes_name_the_file_and_the_remedy(folder):
     imsave(folder / "c.png", COLOURS[:, :4])
     told = r"c.png: it is 5 pixels high and 4 wide, and a.png 5 and 7; .*resize\(\(7, 5\)\)"

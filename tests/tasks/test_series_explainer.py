@@ -131,7 +131,7 @@ def test_what_is_written_is_what_was_found(fitted, x32, tmp_path):
 def test_series_are_put_on_steps_from_their_own_beginning():
     given = read_series(
         irregular_series(
-            [([7.2, 8.0, 8.9, 12.1], [1.0, 2.0, 3.0, 4.0]), ([100.0], [5.0])], variables=["a"]
+            [([7.8, 8.0, 8.9, 12.1], [1.0, 2.0, 3.0, 4.0]), ([100.0], [5.0])], variables=["a"]
         ),
         {},
     )
