@@ -62,7 +62,6 @@ def run(config: Config, context: Context) -> list[Claim]:
     names = list(found["random"])
     fig, ax = figure(width=5.6, height=3.8)
     draw_newcomers(ax, config.shown, found["users"])
-    ax.set(ylim=(None, None))
     context.figure(
         "newcomers",
         fig,

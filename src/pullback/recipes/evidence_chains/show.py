@@ -23,6 +23,7 @@ def draw(context: Context, config: Config, found: Found, others: Found) -> None:
     first, _, _, ridge, whole = found
     shown = {**others, **{name: found[name] for name in (first, ridge, whole)}}
     draw_newcomers(axes[1], config.shown, shown)
+    axes[1].set(ylim=(0, None))
     axes[1].axhline(config.noise, color="grey", linewidth=0.8)
     context.figure(
         "errors",
@@ -41,5 +42,5 @@ def draw_newcomers(ax, shown: Sequence[int], rows: Found) -> None:
             color=PALETTE[place % len(PALETTE)], linestyle="-" if "chains" in name else "--",
         )  # fmt: skip
     ax.set_xticks(range(len(shown)), map(str, shown))
-    ax.set(xlabel="known ratings of a newcomer", ylabel="error of newcomers", ylim=(0, None))
+    ax.set(xlabel="known ratings of a newcomer", ylabel="error of newcomers")
     ax.legend(fontsize=8)
