@@ -14,15 +14,15 @@ Found = Mapping[str, Mapping[str, np.ndarray]]
 def draw(context: Context, config: Config, found: Found, others: Found) -> None:
     """Errors while training, and of newcomers by what is known of them."""
     fig, axes = figure(1, 2, width=9.4, height=3.8)
-    for place, (name, row) in enumerate(found.items()):
-        colour = PALETTE[place % len(PALETTE)]
-        axes[0].plot(row["step"][0], row["curve"].mean(axis=0), color=colour, label=name)
+    colours = _colours([*found, *others])
+    for name, row in found.items():
+        axes[0].plot(row["step"][0], row["curve"].mean(axis=0), color=colours[name], label=name)
     axes[0].set(xlabel="training steps", ylabel="error of held-out ratings", ylim=(0, None))
     axes[0].axhline(config.noise, color="grey", linewidth=0.8)
     axes[0].legend(fontsize=8)
     first, _, _, ridge, whole = found
     shown = {**others, **{name: found[name] for name in (first, ridge, whole)}}
-    draw_newcomers(axes[1], config.shown, shown)
+    draw_newcomers(axes[1], config.shown, shown, colours)
     axes[1].set(ylim=(0, None))
     axes[1].axhline(config.noise, color="grey", linewidth=0.8)
     context.figure(
@@ -34,13 +34,20 @@ def draw(context: Context, config: Config, found: Found, others: Found) -> None:
     )
 
 
-def draw_newcomers(ax, shown: Sequence[int], rows: Found) -> None:
+def draw_newcomers(
+    ax, shown: Sequence[int], rows: Found, colours: Mapping[str, str] | None = None
+) -> None:
     """The error of newcomers by the number of known ratings, of each recommender."""
-    for place, (name, row) in enumerate(rows.items()):
+    colours = _colours(list(rows)) if colours is None else colours
+    for name, row in rows.items():
         ax.plot(
             range(len(shown)), row["new"].mean(axis=0), marker="o", markersize=4, label=name,
-            color=PALETTE[place % len(PALETTE)], linestyle="-" if "chains" in name else "--",
+            color=colours[name], linestyle="-" if "chains" in name else "--",
         )  # fmt: skip
     ax.set_xticks(range(len(shown)), map(str, shown))
     ax.set(xlabel="known ratings of a newcomer", ylabel="error of newcomers")
     ax.legend(fontsize=8)
+
+
+def _colours(names: Sequence[str]) -> dict[str, str]:
+    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(names)}
