@@ -230,7 +230,7 @@ class SeriesExplainer(AbstractTask):
         return SeriesExplanations(
             steps.ids, steps.written, steps.times, steps.values, score, left, error, shift,
             np.where(beyond[:, :, None], np.nan, prediction), self._outputs(prediction),
-            steps.lengths, evaluations, steps.names, steps.time_unit,
+            steps.lengths, evaluations, steps.names, steps.time_unit, steps.source,
         )  # fmt: skip
 
     def _outputs(self, prediction: np.ndarray) -> tuple[str, ...]:

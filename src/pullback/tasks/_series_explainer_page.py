@@ -13,19 +13,22 @@ if TYPE_CHECKING:
     from ._series_explainer import SeriesExplainer
 
 _SHOWN, _ROWS = 5, 60
+_CAPTION = (
+    "Above, what the model says at each time; below, how many nats of each change a measurement "
+    "explains by itself. Blue: it alone would have moved the prediction the other way. Grey: "
+    "nothing was observed."
+)
 
 
 def explainer_page(model: "SeriesExplainer", found: SeriesExplanations) -> Report:
     """The page of series that were explained."""
-    count, source = len(found.ids), model.data_["source"]
+    count, source = len(found.ids), found.source
     few = f": the first {_SHOWN} of {count}" if count > _SHOWN else ""
     pictures = [
         Picture(
             f"What moved the prediction{few}" if place == 0 else "",
             heat_map(found, place),
-            "Above, what the model says at each time; below, how many nats of each change a "
-            "measurement explains by itself. Blue: it alone would have moved the prediction the "
-            "other way. Grey: nothing was observed.",
+            _CAPTION if place == 0 else "",
         )
         for place in range(min(count, _SHOWN))
     ]

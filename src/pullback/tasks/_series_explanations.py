@@ -39,6 +39,7 @@ class SeriesExplanations(NamedTuple):
         evaluations: of the model, in all.
         names: what the columns of series, time and variable are called.
         time_unit: of the times.
+        source: where the series came from.
     """
 
     ids: tuple[str, ...]
@@ -55,6 +56,7 @@ class SeriesExplanations(NamedTuple):
     evaluations: int
     names: tuple[str, str, str]
     time_unit: str
+    source: str
 
     @property
     def observed(self) -> Bool[np.ndarray, "s t v"]:
