@@ -122,5 +122,6 @@ $(BENCH)/.bench: pyproject.toml
 		pytorchcv==0.0.74 psutil==7.2.2 gputil==1.4.0 \
 		neural-tangents==0.6.5 frozendict==2.5.1 \
 		captum==0.9.0 shap==0.51.0 slicer==0.0.8 \
-		time-interpret==0.3.0 pytorch-lightning==2.6.6
+		time-interpret==0.3.0 pytorch-lightning==2.6.6 \
+		implicit==0.7.3 scikit-surprise==1.1.5
 	@touch $@

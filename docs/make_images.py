@@ -17,6 +17,7 @@ def main() -> None:
     fit_density()
     explain_pictures()
     explain_series()
+    recommend()
 
 
 def fit_density() -> None:
@@ -49,6 +50,24 @@ def explain_series() -> None:
     ill = int(np.flatnonzero(last > 0.9)[0])
     found = explainer.explain(ward.take(np.array([ill])))
     found.figure(0).savefig(IMAGES / "explain-series.png", dpi=90)
+
+
+def recommend() -> None:
+    """Made-up films of three kinds, of which some are liked by all: curves over k."""
+    random = np.random.default_rng(0)
+    users, films = 400, 150
+    taste, kind = random.dirichlet([0.4] * 3, users), random.dirichlet([0.3] * 3, films)
+    quality = random.normal(size=films)
+    stars = 2.2 + 2.2 * taste @ kind.T + 0.5 * quality + 0.4 * random.normal(size=(users, films))
+    seen = random.random(stars.shape) < 0.3 / (1 + np.exp(-quality))
+    who, what = np.nonzero(seen)
+    names = [tuple(f"{of} {k}" for k in range(n)) for of, n in (("user", users), ("film", films))]
+    rated = np.clip(stars.round(), 1, 5)[seen]
+    ratings = data.Ratings(who, what, rated, names[0], names[1], source="films.csv")
+    model = tasks.Recommender(max_steps=400, random_state=0, progress=False).fit(ratings)
+    print(*model.notes_, sep="\n")
+    picture = model._report(ratings).parts[0]
+    picture.figure.savefig(IMAGES / "recommend.png", dpi=90)
 
 
 def _patient(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from ._recommender_report import NAMES, checks, hold_out, judge, rivals, scores_
 from ._settings import check_max_steps
 from ._task import AbstractTask
 
-_STEPS = 1000
+_STEPS, _SEEN = (200, 1000), 30_000_000  # fewest and most steps, and ratings seen in all
 _AT_ONCE = 256  # users for whom the scores of all items are held
 _FILE = "scores.csv"
 _HELD_OUT = ("time", "random")
@@ -38,7 +38,6 @@ class Recommender(AbstractTask):
     A user's bias and vector are computed from the ratings that the user has given, by what was
     fitted once: `add` takes ratings of newcomers, and they are known from then on, with no
     parameter changed. Each rating has its part in a prediction, which `why` tells.
-
     `report_` says how good it is on ratings and on users held out, beside biases, popularity and
     least squares (ALS), and `notes_` who wins. Least squares is often as good: take it by
     `method="als"`.
@@ -132,7 +131,8 @@ class Recommender(AbstractTask):
         dates = 0 if ratings.times is None else len(np.unique(ratings.times))
         by = self.held_out or ("time" if dates > 1 else "random")
         seed = int(check_random_state(self.random_state).randint(2**31))
-        steps = _STEPS if self.max_steps is None else self.max_steps
+        chosen = int(np.clip(_SEEN // len(ratings.values), *_STEPS))
+        steps = chosen if self.max_steps is None else self.max_steps
         self.n_steps_ = steps if self.method == core.CHAINS else 0
         held = hold_out(ratings, by, seed)
         train = ratings if held is None else held.train
