@@ -76,7 +76,7 @@ def measure(rounds: int) -> dict[str, Any]:
         every = jnp.arange(ITEMS)
         return jax.vmap(lambda i, v: model.rate(model.embed(i, v), every))(items, values)
 
-    calls = {}
+    calls: dict[str, Any] = {}
     for name, model in ((BIASES, biases), (ALS, als), (CHAINS, chains.embed(train))):
         found = model.predict(jnp.asarray(test.users), jnp.asarray(test.items))
         errors[name] = root(np.asarray(found) - test.values)
