@@ -16,7 +16,7 @@ def placed(digit, corner, side):
 def test_each_digit_is_drawn_whole_over_its_background_and_the_strokes_are_its_ink():
     """On grey, ink = 2 x - 1; and each digit of the file is found at one of the places."""
     side = 11
-    for scenes, part in zip(digit_scenes(side=side, deviation=0.0, copies=2, seed=3),
+    for scenes, part in zip(digit_scenes(side=side, level=0.5, deviation=0.0, copies=2, seed=3),
                             digits(seed=3), strict=True):  # fmt: skip
         assert scenes.x.dtype == scenes.background.dtype == np.float32
         assert (scenes.strokes.dtype, scenes.y.dtype) == (np.bool_, np.int32)
@@ -35,8 +35,9 @@ def test_each_digit_is_drawn_whole_over_its_background_and_the_strokes_are_its_i
 
 
 def test_an_image_is_its_background_where_there_is_no_ink_and_white_at_full_ink():
-    _, test = digit_scenes(seed=1)
-    _, same = digit_scenes(seed=1, deviation=0.0)  # the same places
+    wide = {"level": 0.5, "deviation": 0.25}
+    _, test = digit_scenes(seed=1, **wide)
+    _, same = digit_scenes(seed=1, level=0.5, deviation=0.0)  # the same places
     ink = 2 * same.x - 1
     np.testing.assert_allclose(
         test.x, test.background * (1 - ink) + ink, rtol=0, atol=1e-6
@@ -53,13 +54,15 @@ def test_an_image_is_its_background_where_there_is_no_ink_and_white_at_full_ink(
 @pytest.mark.parametrize("length", [1.5, 3.0])
 def test_the_background_is_a_gaussian_process_of_the_length(length):
     """Means and covariances of all pairs of pixels, within 5 standard errors of the largest."""
-    side, deviation = 8, 0.05  # ten deviations from the ends: nothing is cut off
-    train, test = digit_scenes(side=side, length=length, deviation=deviation, copies=20, seed=2)
+    side, deviation = 8, 0.05  # eight deviations from the ends: nothing is cut off
+    train, test = digit_scenes(
+        side=side, length=length, level=0.4, deviation=deviation, copies=20, seed=2
+    )
     g = np.concatenate([train.background, test.background]).reshape(-1, side**2).astype(float)
     places = np.stack(np.unravel_index(np.arange(side**2), (side, side)), axis=1)
     distance = np.sum((places[:, None] - places[None]) ** 2, axis=2)
     want = deviation**2 * np.exp(-distance / (2 * length**2))
-    np.testing.assert_allclose(g.mean(0), 0.5, rtol=0, atol=5 * deviation / len(g) ** 0.5)
+    np.testing.assert_allclose(g.mean(0), 0.4, rtol=0, atol=5 * deviation / len(g) ** 0.5)
     error = np.sqrt((want**2 + deviation**4) / len(g))  # of a covariance, by Isserlis
     assert np.max(np.abs(np.cov(g.T) - want) / error) < 5
 
@@ -83,6 +86,7 @@ def test_places_and_backgrounds_are_drawn_anew_for_each_copy_part_and_seed():
         ({"side": 7}, "`side` must be at least 8.*got 7"),
         ({"length": 0.0}, "`length` must be above 0 and finite, got 0.0"),
         ({"length": float("nan")}, "`length` must be above 0"),
+        ({"level": 1.2}, "`level` must lie between 0 and 1, got 1.2"),
         ({"deviation": -1.0}, "`deviation` must be at least 0 and finite, got -1.0"),
         ({"deviation": float("inf")}, "`deviation` must be at least 0"),
         ({"copies": 0}, "`copies` must be at least 1, got 0"),

@@ -41,7 +41,8 @@ def digit_scenes(
     *,
     side: int = 12,
     length: float = 3.0,
-    deviation: float = 0.25,
+    level: float = 0.3,
+    deviation: float = 0.15,
     copies: int = 1,
     test_fraction: float = 0.25,
     seed: int = 0,
@@ -49,7 +50,7 @@ def digit_scenes(
     r"""The digits of `digits`, drawn in white at a random place on a smooth random background.
 
     $$x = b + a (1 - b), \qquad b = \mathrm{clip}(g, 0, 1), \qquad
-    g \sim \mathrm{GP}\big(1/2,\; \sigma^2 e^{-\lVert p - q \rVert^2 / 2 \ell^2}\big)$$
+    g \sim \mathrm{GP}\big(m,\; \sigma^2 e^{-\lVert p - q \rVert^2 / 2 \ell^2}\big)$$
 
     with $a$ the ink of the digit, 0 to 1. A pixel belongs to the strokes where $a \ge 1/4$. So it
     is known which pixels decide what a classifier should say, and what would be there without them.
@@ -57,8 +58,8 @@ def digit_scenes(
     Args:
         side: pixels across and down, at least the 8 of a digit, which lies wholly inside.
         length: over how many pixels the background keeps its level, $\ell$.
-        deviation: its standard deviation before it is cut to [0, 1], $\sigma$. Where it is 0, the
-            background is grey.
+        level: its mean before it is cut to [0, 1], $m$.
+        deviation: its standard deviation before it is cut to [0, 1], $\sigma$.
         copies: scenes of each digit, each with its own place and background.
         test_fraction: the share of the digits in the test scenes; no digit is in both parts.
         seed: of the split, the places and the backgrounds.
@@ -82,6 +83,8 @@ def digit_scenes(
         raise ValueError(f"`side` must be at least 8, the size of a digit, got {side}.")
     if not 0 < length < np.inf:
         raise ValueError(f"`length` must be above 0 and finite, got {length}.")
+    if not 0 <= level <= 1:
+        raise ValueError(f"`level` must lie between 0 and 1, got {level}.")
     if not 0 <= deviation < np.inf:
         raise ValueError(f"`deviation` must be at least 0 and finite, got {deviation}.")
     if copies < 1:
@@ -90,7 +93,7 @@ def digit_scenes(
     # Not the split's own seed: its permutation is made of the same numbers.
     generators = np.random.default_rng([seed, 1]).spawn(2)
     train, test = (
-        _scenes(part, side, length, deviation, copies, generator)
+        _scenes(part, side, length, level, deviation, copies, generator)
         for part, generator in zip(parts, generators, strict=True)
     )
     return SceneSplit(train, test)
@@ -100,6 +103,7 @@ def _scenes(
     digits: Labelled,
     side: int,
     length: float,
+    level: float,
     deviation: float,
     copies: int,
     generator: np.random.Generator,
@@ -114,7 +118,7 @@ def _scenes(
     ink = ink[rows, down, across]
     root = _root(side, length)
     noise = generator.normal(size=(len(drawn), side, side))
-    background = np.clip(0.5 + deviation * (root @ noise @ root), 0, 1).astype(np.float32)
+    background = np.clip(level + deviation * (root @ noise @ root), 0, 1).astype(np.float32)
     return Scenes(background + ink * (1 - background), y, ink >= 0.25, background)
 
 
