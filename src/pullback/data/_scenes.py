@@ -42,7 +42,7 @@ def digit_scenes(
     side: int = 12,
     length: float = 3.0,
     level: float = 0.3,
-    deviation: float = 0.15,
+    deviation: float = 0.25,
     copies: int = 1,
     test_fraction: float = 0.25,
     seed: int = 0,
