@@ -11,17 +11,8 @@ from scipy.stats import spearmanr
 
 from pullback.analysis.explain import AbstractInfill, classifier, deletion_curve, fido
 from pullback.data import Scenes, digit_scenes
-from pullback.recipes.fido.models import (
-    WAYS,
-    Behind,
-    Config,
-    Net,
-    Way,
-    as_black_box,
-    infills,
-    rows,
-    trained,
-)
+from pullback.recipes.fido import models
+from pullback.recipes.fido.models import Config, Net, Way
 from pullback.runs import Context
 
 POINTS = 24  # of a deletion curve
@@ -30,13 +21,14 @@ POINTS = 24  # of a deletion curve
 def explained(config: Config, context: Context, seed: int) -> dict[str, Any]:
     """The scenes of a seed, and their maps in each way."""
     train, test = digit_scenes(copies=config.copies, seed=seed)
-    net = trained(config, context, train.labelled, seed)
-    right = np.asarray(rows(net, jnp.asarray(test.x[:, None]))).argmax(axis=1) == test.y
+    test = Scenes(*(part[:: config.copies] for part in test))  # one scene of each digit
+    net = models.trained(config, context, train.labelled, seed)
+    right = np.asarray(models.rows(net, jnp.asarray(test.x[:, None]))).argmax(axis=1) == test.y
     shown = Scenes(*(part[right][: config.pictures] for part in test))
-    fills = infills(config, train.x)
+    fills = models.infills(config, train.x)
     maps = {
         name: found_by(way, config, net, shown.x, fills[way.infill], key=jr.key(seed))
-        for name, way in WAYS.items()
+        for name, way in models.WAYS.items()
     }
     return {
         "accuracy": float(right.mean()),
@@ -53,11 +45,11 @@ def explained(config: Config, context: Context, seed: int) -> dict[str, Any]:
 
 
 def found_by(
-    way: Way, config: Any, net: Net, images: Float[np.ndarray, "n side side"],
+    way: Way, config: models.Search, net: Net, images: Float[np.ndarray, "n side side"],
     infill: AbstractInfill, *, key: PRNGKeyArray,
 ) -> dict[str, Any]:  # fmt: skip
     """The maps of one way, and what the classifier says of the regions under fresh infills."""
-    model = classifier(as_black_box(net)) if way.black_box else net
+    model = classifier(models.as_black_box(net)) if way.black_box else net
     found = fido(
         model, images[:, None], infill, objective=way.objective,
         grid=(config.grid, config.grid) if way.coarse else None, size_weight=config.size_weight,
@@ -83,18 +75,18 @@ def against(
     }
 
 
-def deleted(net: Net, scenes: Scenes, maps: Float[np.ndarray, "n h w"]) -> dict[str, np.ndarray]:
+def deleted(net: Net, scenes: Scenes, maps: Float[np.ndarray, "n h w"]) -> dict[str, Any]:
     """Log-odds as pixels go in the order of the maps and what was behind the digit comes."""
     curves = [
         deletion_curve(
-            net, x[None], each, Behind(jnp.asarray(background)[None]), points=POINTS,
+            net, x[None], each, models.Behind(jnp.asarray(background)[None]), points=POINTS,
             key=jr.key(0),
         )
         for x, each, background in zip(scenes.x, maps, scenes.background, strict=True)
     ]  # fmt: skip
     return {
         "log_odds": np.mean([curve.log_odds for curve in curves], axis=0),
-        "area": np.mean([curve.area for curve in curves]),
+        "area": np.mean([curve.area for curve in curves], axis=0),
     }
 
 

@@ -11,24 +11,11 @@ import numpy as np
 import optax
 from jaxtyping import Float
 
-from pullback.analysis.explain import (
-    AbstractInfill,
-    BlurInfill,
-    EmpiricalInfill,
-    LocalMeanInfill,
-    ModelInfill,
-    NoiseInfill,
-    bbmp,
-    deletion_curve,
-    fido,
-    insertion_curve,
-    localisation,
-    saliency_metric,
-)
+from pullback.analysis import explain
+from pullback.bounds import ELBO
 from pullback.data import Split, mnist
-from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
+from pullback.models.vae import Bernoulli, BoundLoss, mlp_vae
 from pullback.plots import figure, image_sheet
-from pullback.recipes._kit.checks import check_above_zero
 from pullback.recipes._kit.images import in_blocks
 from pullback.recipes._kit.stack import made
 from pullback.recipes.fido import measure, models
@@ -41,36 +28,20 @@ JUDGES = ("black", "generative", "another image")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(models.Search):
     seeds: int = 2
-    """Random seeds: images, first weights and masks."""
+    training_steps: int = 1500
+    pictures: int = 12
+    size_weight: float = 0.05
+    grid: int = 7
     images: int = 10_000
     """Training images, averaged in blocks of 2 x 2 pixels."""
-    width: int = 16
-    """Channels of the first convolution of the classifier."""
-    training_steps: int = 1500
-    """Training steps of the classifier, with 64 images each."""
-    pictures: int = 12
-    """Test images that are explained: the first that the classifier is right about."""
-    rank: int = 80
-    """Factors of the Gaussian infill."""
     latent: int = 16
     """Latents of the autoencoder that fills in."""
     vae_steps: int = 2000
     """Its training steps, with 64 images each."""
-    steps: int = 120
-    """Steps of the search for a mask."""
-    samples: int = 8
-    """Masks a step."""
-    size_weight: float = 0.05
-    """Log-odds that a pixel must be worth, in nats."""
-    grid: int = 7
-    """Rows and columns of the masks with which a black box is compared."""
     hidden: int = 64
     """Hidden units of the scikit-learn network."""
-
-    def __post_init__(self):
-        check_above_zero(self)
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -93,10 +64,19 @@ def explained(config: Config, context: Context, data: Split, seed: int) -> dict[
     right = np.asarray(logits).argmax(axis=1) == data.test.y
     x = data.test.x[right][: config.pictures]
     fills, key = _infills(config, context, train.x, seed), jr.key(seed)
-    settings = {"objective": "sdr", "size_weight": config.size_weight, "progress": False}
-    search = {**settings, "steps": config.steps, "samples": config.samples, "key": key}
-    maps = {name: fido(net, x[:, None], fill, **search).map for name, fill in fills.items()}
-    one_mask = bbmp(net, x[:, None], fills["grey"], steps=config.steps, key=key, **settings)
+    settings: dict[str, Any] = {
+        "objective": "sdr",
+        "size_weight": config.size_weight,
+        "progress": False,
+    }
+    search: dict[str, Any] = {
+        **settings,
+        "steps": config.steps,
+        "samples": config.samples,
+        "key": key,
+    }
+    maps = {name: explain.fido(net, x[:, None], fill, **search).map for name, fill in fills.items()}
+    one_mask = explain.bbmp(net, x[:, None], fills["grey"], steps=config.steps, key=key, **settings)
     maps["grey, one mask (BBMP)"] = one_mask.map
     maps = {name: np.asarray(each) for name, each in maps.items()}
     return {
@@ -110,67 +90,60 @@ def explained(config: Config, context: Context, data: Split, seed: int) -> dict[
 
 def _infills(
     config: Config, context: Context, images: Float[np.ndarray, "n h w"], seed: int
-) -> dict[str, AbstractInfill]:
-    some = images[:1000, None]
-    return {
-        **models.infills(config, images),
-        "local mean": LocalMeanInfill(5),
-        "blur": BlurInfill(3.0),
-        "noise": NoiseInfill(),
-        "another image": EmpiricalInfill(some),
-        "autoencoder": ModelInfill(_autoencoder(config, context, images, seed), rounds=3),
-    }
-
-
-def _autoencoder(
-    config: Config, context: Context, images: Float[np.ndarray, "n h w"], seed: int
-) -> VAE:
+) -> dict[str, explain.AbstractInfill]:
     vae = made(
         mlp_vae, (1, *images.shape[1:]), config.latent, 128, 1, likelihood=Bernoulli(),
         key=jr.key(seed),
     )  # fmt: skip
     vae, _ = fit(
-        vae, BoundLoss(), images[:, None], optimiser=optax.adam(1e-3), steps=config.vae_steps,
+        vae, BoundLoss(ELBO()), images[:, None], optimiser=optax.adam(1e-3), steps=config.vae_steps,
         batch_size=64, log_every=config.vae_steps, key=jr.key(seed),
         **context.training(f"autoencoder-{seed}"),
     )  # fmt: skip
-    return vae
+    return {
+        **models.infills(config, images),
+        "local mean": explain.LocalMeanInfill(5),
+        "blur": explain.BlurInfill(3.0),
+        "noise": explain.NoiseInfill(),
+        "another image": explain.EmpiricalInfill(images[:1000, None]),
+        "autoencoder": explain.ModelInfill(vae, rounds=3),
+    }
 
 
 def _scores(
     net: models.Net, x: Float[np.ndarray, "n h w"], maps: Float[np.ndarray, "n h w"],
-    fills: Mapping[str, AbstractInfill],
+    fills: Mapping[str, explain.AbstractInfill],
 ) -> dict[str, Any]:  # fmt: skip
     strokes, key = x >= INK, jr.key(0)
     pairs = [(image[None], each) for image, each in zip(x, maps, strict=True)]
     mean = lambda of: float(np.mean([of(*pair) for pair in pairs]))
-    area = lambda curve, name: mean(lambda *pair: curve(net, *pair, fills[name], key=key).area)
+    area = lambda curve, name: mean(lambda x, each: curve(net, x, each, fills[name], key=key).area)
     return {
         **measure.against(maps, strokes),
-        "box": mean(lambda image, each: localisation(each, image[0] >= INK)),
-        "saliency_metric": mean(lambda *p: saliency_metric(net, *p, fills["black"], key=key)),
-        "insertion": area(insertion_curve, "black"),
-        "deletion": {name: area(deletion_curve, name) for name in JUDGES},
+        "box": mean(lambda image, each: explain.localisation(each, image[0] >= INK)),
+        "crop": mean(
+            lambda image, each: explain.saliency_metric(net, image, each, fills["black"], key=key)
+        ),
+        "insertion": area(explain.insertion_curve, "black"),
+        "deletion": {name: area(explain.deletion_curve, name) for name in JUDGES},
     }
 
 
 def _twin(
-    config: Config, train: Any, x: Float[np.ndarray, "n h w"], infill: AbstractInfill,
+    config: Config, train: Any, x: Float[np.ndarray, "n h w"], infill: explain.AbstractInfill,
     search: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """A scikit-learn network asked through `predict_proba`, and the same one written in JAX."""
     from sklearn.neural_network import MLPClassifier
 
     rows = train.x.reshape(len(train.x), -1)
-    network = MLPClassifier((config.hidden,), max_iter=20, early_stopping=True, random_state=0)
+    network = MLPClassifier((config.hidden,), early_stopping=True, random_state=0)
     network.fit(rows, train.y)
-    (a, b), (c, d) = (
-        tuple(map(jnp.asarray, each)) for each in (network.coefs_, network.intercepts_)
-    )
+    (a, b), (c, d) = (map(jnp.asarray, each) for each in (network.coefs_, network.intercepts_))
     same = lambda image: jax.nn.relu(jnp.ravel(image) @ a + c) @ b + d
     grid = {"grid": (config.grid, config.grid)}
     told = {
-        name: fido(model, x[:, None], infill, **grid, **search)
+        name: explain.fido(model, x[:, None], infill, **grid, **search)
         for name, model in (("scikit-learn", network), ("gradients", same))
     }
     maps = {name: np.asarray(each.map) for name, each in told.items()}
@@ -185,7 +158,7 @@ def _twin(
 def _show(context: Context, config: Config, found: Sequence[Mapping[str, Any]]) -> None:
     names = list(found[0]["maps"])
     mean = lambda name, of: float(np.mean([of(one["scores"][name]) for one in found]))
-    columns = ("area", "precision", "box", "saliency_metric", "insertion")
+    columns = ("area", "precision", "box", "crop", "insertion")
     judged = np.array(
         [[mean(name, lambda s, j=j: s["deletion"][j]) for j in JUDGES] for name in names]
     )
@@ -201,7 +174,8 @@ def _show(context: Context, config: Config, found: Sequence[Mapping[str, Any]]) 
         f"{config.pictures} images of 14 x 14 pixels and {config.seeds} seeds: how many pixels, "
         "the share that is ink, intersection over union of boxes around region and digit, the "
         "saliency metric (lower is better) and the area under the insertion curve, in black; and "
-        "that under deletion curves with each of three infills, in nats: lower is better.",
+        "that under deletion curves with each of three infills, in nats: lower is better, and who "
+        "wins depends on who judges.",
     )  # fmt: skip
     count, first = 10, found[0]
     rows = {"image": first["x"], **first["maps"]}
@@ -215,23 +189,6 @@ def _show(context: Context, config: Config, found: Sequence[Mapping[str, Any]]) 
         "class, dark where a pixel matters. Below, another classifier: scikit-learn's network "
         "asked through `predict_proba` alone, and the same network by its gradients.",
     )
-    fig, ax = figure(width=6.4, height=5)
-    image = ax.imshow(judged, cmap="cividis", aspect="auto")
-    ax.set_xticks(range(len(JUDGES)), JUDGES)
-    ax.set_yticks(range(len(names)), names)
-    ax.set(xlabel="judged by deletion with", title="area under the deletion curve, nats")
-    ax.grid(False)
-    for row, values in enumerate(judged):
-        for column, value in enumerate(values):
-            ink = "white" if value < judged.mean() else "black"
-            ax.text(column, row, f"{value:.1f}", ha="center", va="center", color=ink, fontsize=8)
-    fig.colorbar(image)
-    context.figure(
-        "judges",
-        fig,
-        "Maps by their infill, down, judged by deletion curves with another infill, across: lower "
-        "is better. Who wins depends on who judges.",
-    )
 
 
 def _claims(found: Sequence[Mapping[str, Any]]) -> list[Claim]:
@@ -244,8 +201,7 @@ def _claims(found: Sequence[Mapping[str, Any]]) -> list[Claim]:
             f"{start}: the region that destroys the class is smaller with a generative model than "
             "in grey (ratio of pixels)",
             score("generative", "area") / score("grey", "area"),
-            at_most=0.8,
-            reference="1: grey",
+            at_most=0.8, reference="1: grey",
         ),
         Claim.over_seeds(
             f"{start}: and it lies on ink (share of its pixels, less grey's)",
@@ -258,17 +214,15 @@ def _claims(found: Sequence[Mapping[str, Any]]) -> list[Claim]:
             f"gradients give, roughly, for {twin[0]['evaluations']} calls an image (rank "
             "correlation)",
             [each["agreement"] for each in twin],
-            at_least=0.3,
-            reference="1: the same map; 0: unrelated",
+            at_least=0.3, reference="1: the same map; 0: unrelated",
         ),
         Claim.over_seeds(
             f"{start}: when not to: where what is behind is black, black needs no model and its "
             "regions lie on ink more (share of pixels, less the generative model's)",
             score("black", "precision") - score("generative", "precision"),
-            at_least=0.1,
-            reference=f"generative: {score('generative', 'precision').mean():.2f}",
+            at_least=0.1, reference=f"generative: {score('generative', 'precision').mean():.2f}",
         ),
-    ]
+    ]  # fmt: skip
 
 
 PRESETS = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import equinox as eqx
 import jax
@@ -23,17 +23,17 @@ CLASSES = 10
 
 
 @dataclass(frozen=True)
-class Config:
+class Search:
+    """What the experiments have in common."""
+
     seeds: int = 3
-    """Random seeds: scenes, first weights and masks."""
-    copies: int = 8
-    """Training scenes of each digit."""
+    """Random seeds: images, first weights and masks."""
     width: int = 16
     """Channels of the first convolution; the second has twice as many."""
     training_steps: int = 3000
-    """Training steps of the classifier, with 64 scenes each."""
+    """Training steps of the classifier, with 64 images each."""
     pictures: int = 16
-    """Test scenes that are explained: the first that the classifier is right about."""
+    """Test images that are explained: the first that the classifier is right about."""
     rank: int = 80
     """Factors of the Gaussian infill: strokes are not smooth, and 32 leave them out."""
     steps: int = 120
@@ -47,6 +47,12 @@ class Config:
 
     def __post_init__(self):
         check_above_zero(self)
+
+
+@dataclass(frozen=True)
+class Config(Search):
+    copies: int = 8
+    """Training scenes of each digit."""
 
 
 class Net(eqx.Module):
@@ -73,8 +79,8 @@ class Net(eqx.Module):
     def __call__(self, x: Float[Array, "1 side side"]) -> Float[Array, " classes"]:
         """Logits."""
         for stride, layer in enumerate(self.convolutions, 1):
-            seen = jnp.einsum("oi,ihw->ohw", layer.weight, patches(x, stride))
-            x = jax.nn.relu(seen + layer.bias[:, None, None])
+            seen = jnp.moveaxis(patches(x, stride), 0, -1)
+            x = jnp.moveaxis(jax.nn.relu(jax.vmap(jax.vmap(layer))(seen)), -1, 0)
         return self.dense[1](jax.nn.relu(self.dense[0](jnp.ravel(x))))
 
 
@@ -88,12 +94,12 @@ def patches(
     )
 
 
-def trained(config: Any, context: Context, data: Labelled, seed: int) -> Net:
+def trained(config: Search, context: Context, data: Labelled, seed: int) -> Net:
     """The classifier of a seed."""
 
     def loss(net: Net, batch: Labelled, *, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
         del key
-        logits = jax.vmap(net)(batch.x[:, None])
+        logits = jax.vmap(net)(jnp.asarray(batch.x)[:, None])
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)), {}
 
     net, _ = fit(
@@ -121,7 +127,7 @@ class Way:
     """A way to explain."""
 
     infill: str
-    objective: str = "sdr"
+    objective: Literal["ssr", "sdr"] = "sdr"
     coarse: bool = False
     black_box: bool = False
 
@@ -153,7 +159,7 @@ WAYS = {
 }
 
 
-def infills(config: Config, images: Float[np.ndarray, "n side side"]) -> dict[str, AbstractInfill]:
+def infills(config: Search, images: Float[np.ndarray, "n side side"]) -> dict[str, AbstractInfill]:
     """What stands where pixels are removed, learned from training images."""
     return {
         "generative": GaussianInfill.fit(images[:, None], config.rank),
