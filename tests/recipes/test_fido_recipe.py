@@ -54,7 +54,7 @@ def test_maps_agree_by_ranks():
 
 def test_the_marked_region_alone_is_filled_in(key):
     images, maps = np.ones((1, 2, 2), np.float32), np.array([[[0.9, 0.5], [0.2, 0.6]]])
-    behind = models.Behind(jnp.asarray([[[0.1, 0.2], [0.3, 0.4]]]))
+    behind = models.Behind(jnp.asarray([[[0.1, 0.2], [0.3, 0.4]]], jnp.float32))
     found = measure.filled(behind, images, maps, key=key)
     np.testing.assert_allclose(found, [[[0.1, 1.0], [1.0, 0.4]]], rtol=1e-6)
 

@@ -31,7 +31,7 @@ JUDGES = ("black", "generative", "another image")
 class Config(models.Search):
     seeds: int = 2
     training_steps: int = 1500
-    pictures: int = 12
+    pictures: int = 10
     size_weight: float = 0.05
     grid: int = 7
     images: int = 10_000
@@ -156,19 +156,16 @@ def _twin(
 
 
 def _show(context: Context, config: Config, found: Sequence[Mapping[str, Any]]) -> None:
-    names = list(found[0]["maps"])
     mean = lambda name, of: float(np.mean([of(one["scores"][name]) for one in found]))
     columns = ("area", "precision", "box", "crop", "insertion")
-    judged = np.array(
-        [[mean(name, lambda s, j=j: s["deletion"][j]) for j in JUDGES] for name in names]
-    )
     context.table(
         "infills",
         ["infill", "pixels", "precision", "box", "saliency metric", "insertion",
          *(f"deletion, {judge}" for judge in JUDGES)],
         [
-            [name, *(mean(name, lambda s, c=c: s[c]) for c in columns), *row]
-            for name, row in zip(names, judged.tolist(), strict=True)
+            [name, *(mean(name, lambda s, c=c: s[c]) for c in columns),
+             *(mean(name, lambda s, j=j: s["deletion"][j]) for j in JUDGES)]
+            for name in found[0]["maps"]
         ],
         f"The region whose removal destroys a digit, by what removed pixels are filled with, of "
         f"{config.pictures} images of 14 x 14 pixels and {config.seeds} seeds: how many pixels, "
@@ -177,11 +174,11 @@ def _show(context: Context, config: Config, found: Sequence[Mapping[str, Any]]) 
         "that under deletion curves with each of three infills, in nats: lower is better, and who "
         "wins depends on who judges.",
     )  # fmt: skip
-    count, first = 10, found[0]
+    first = found[0]
     rows = {"image": first["x"], **first["maps"]}
     rows |= {f"twin, {name}": first["twin"][name]["map"] for name in ("scikit-learn", "gradients")}
     fig, ax = figure(width=9.6, height=11.5)
-    image_sheet(ax, np.stack([each[:count] for each in rows.values()]), rows=list(rows))
+    image_sheet(ax, np.stack([each[:10] for each in rows.values()]), rows=list(rows))
     context.figure(
         "maps",
         fig,
