@@ -59,10 +59,12 @@ def test_the_marked_region_alone_is_filled_in(key):
     np.testing.assert_allclose(found, [[[0.1, 1.0], [1.0, 0.4]]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("setting", ["seeds", "pictures", "size_weight", "grid"])
-def test_settings_that_make_no_sense_are_refused(setting):
+@pytest.mark.parametrize(
+    ("setting", "zero"), [("seeds", 0), ("pictures", 0), ("size_weight", 0.0), ("grid", 0)]
+)
+def test_settings_that_make_no_sense_are_refused(setting, zero):
     with pytest.raises(ValueError, match=f"{setting} must be"):
-        dataclasses.replace(Config(), **{setting: 0})
+        dataclasses.replace(Config(), **{setting: zero})
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def found_by(
 
 
 def against(
-    maps: Float[np.ndarray, "n side side"], strokes: Bool[np.ndarray, "n side side"]
+    maps: Float[np.ndarray, "n h w"], strokes: Bool[np.ndarray, "n h w"]
 ) -> dict[str, float]:
     """How many pixels a map marks, and how many of those are of strokes, of all pictures."""
     marked = maps > 0.5
