@@ -55,26 +55,30 @@ def test_every_infill_alone_compiled_and_mapped(name):
 
 
 def laws(infill, keep):
-    """Each feature's mean and variance given all others that are kept, by the block formula."""
+    """Each pixel's means and covariance given all other pixels that are kept, by the block formula.
+
+    A pixel is all of its channels.
+    """
     factors = np.asarray(infill.factors).reshape(len(infill.factors), -1)
     covariance = factors.T @ factors + np.diag(np.asarray(infill.noise).ravel())
     mean, x = np.asarray(infill.mean).ravel(), X.ravel()
     kept = np.broadcast_to(keep, SHAPE).ravel() == 1
-    means, variances = np.zeros(24), np.zeros(24)
-    for u in range(24):
-        others = np.flatnonzero(kept & (np.arange(24) != u))
-        block = covariance[np.ix_(others, others)]
-        weights = np.linalg.solve(block, covariance[others, u]) if len(others) else np.zeros(0)
-        means[u] = mean[u] + weights @ (x - mean)[others]
-        variances[u] = covariance[u, u] - weights @ covariance[others, u]
-    return means.reshape(SHAPE), variances.reshape(SHAPE)
+    pixel = np.broadcast_to(np.arange(12).reshape(1, 3, 4), SHAPE).ravel()
+    means, blocks = np.zeros(24), np.zeros((12, 2, 2))
+    for u in range(12):
+        own, others = np.flatnonzero(pixel == u), np.flatnonzero(kept & (pixel != u))
+        across = covariance[np.ix_(own, others)]
+        weights = np.linalg.solve(covariance[np.ix_(others, others)], across.T).T
+        means[own] = mean[own] + weights @ (x - mean)[others]
+        blocks[u] = covariance[np.ix_(own, own)] - weights @ across.T
+    return means.reshape(SHAPE), blocks
 
 
 @pytest.mark.parametrize("keep", [KEEP, np.ones_like(KEEP), np.zeros_like(KEEP)],
                          ids=["some", "all", "none"])  # fmt: skip
 def test_the_gaussian_is_the_conditional_one_by_the_block_formula(keep):
     smooth = GaussianInfill.fit(SET, 5, draw=False)
-    means, variances = laws(smooth, keep)
+    means, blocks = laws(smooth, keep)
     found = smooth(jnp.asarray(X), jnp.asarray(keep), key=jr.key(0))
     np.testing.assert_allclose(found, means, atol=1e-9)
     if not keep.any():
@@ -85,9 +89,27 @@ def test_the_gaussian_is_the_conditional_one_by_the_block_formula(keep):
     draws = GaussianInfill.fit(SET, 5)
     one = lambda key: draws(jnp.asarray(X), jnp.asarray(keep), key=key)
     many = np.asarray(jax.jit(jax.vmap(one))(jr.split(jr.key(0), n)))
-    error = np.sqrt(variances / n)
-    assert (np.abs(many.mean(0) - means) < 4.5 * error).all()
-    np.testing.assert_allclose(many.var(0), variances, rtol=4.5 * np.sqrt(2 / n))
+    variances = np.diagonal(blocks, axis1=1, axis2=2).T.reshape(SHAPE)
+    assert (np.abs(many.mean(0) - means) < 4.5 * np.sqrt(variances / n)).all()
+    # The channels of a pixel vary together, as they do under the law.
+    centred = (many - many.mean(0)).reshape(n, 2, 12)
+    found = np.einsum("ncp,ndp->pcd", centred, centred) / n
+    scale = np.sqrt(blocks[:, [0, 1], [0, 1]][:, :, None] * blocks[:, [0, 1], [0, 1]][:, None])
+    assert (np.abs(found - blocks) < 4.5 * scale * np.sqrt(2 / n)).all()
+
+
+def test_one_channel_is_as_the_first_of_two_that_are_alike_in_nothing():
+    """The short way of one channel, beside the blocks of two of which one is noise alone."""
+    grey = GaussianInfill.fit(SET[:, :1], 5, draw=False)
+    two = GaussianInfill(
+        jnp.concatenate([grey.mean, 0 * grey.mean]),
+        jnp.concatenate([grey.factors, 0 * grey.factors], axis=1),
+        jnp.concatenate([grey.noise, 1 + 0 * grey.noise]),
+        draw=False,
+    )
+    x, keep = jnp.asarray(X), jnp.asarray(KEEP)
+    a, b = grey(x[:1], keep, key=jr.key(0)), two(x, keep, key=jr.key(0))
+    np.testing.assert_allclose(a, b[:1], atol=1e-9)
 
 
 def test_removed_pixels_are_drawn_together():

@@ -20,6 +20,8 @@ from pullback.analysis.explain._infill import (
 
 # Of the mean variance: pixels of less are taken to have this, for none may be known beforehand.
 _LEAST_NOISE = 1e-4
+# Of a pixel's variance, once what it says of itself is taken away.
+_LEAST_LEFT = 1e-6
 
 
 class GaussianInfill(AbstractInfill):
@@ -29,7 +31,8 @@ class GaussianInfill(AbstractInfill):
        b_u \sim p\big(x_u \mid x_v : v \ne u \text{ kept}\big) $$
 
     By the Woodbury identity a mask costs one Cholesky factor of rank by rank numbers. At a kept
-    pixel the background is what the other kept ones say of it, and not the pixel itself.
+    pixel the background is what the other kept ones say of it, and not the pixel itself: a pixel is
+    all of its channels, and none of them says what the others are.
 
     Args:
         mean: $\mu$, `[C, H, W]`.
@@ -120,16 +123,48 @@ class GaussianInfill(AbstractInfill):
             (factors * precision[None]) @ factors.T + jnp.eye(len(factors), dtype=x.dtype)
         )
         whitened = solve_triangular(root, factors, trans="T")
-        share = jnp.sum(whitened**2, axis=0)
         fitted = whitened.T @ (whitened @ (precision * off))
-        # Without the pixel itself, by the formula of Sherman and Morrison.
-        others = jnp.maximum(1 - precision * share, 1e-6)
-        background = mean + (fitted - precision * share * off) / others
-        if self.draw:
-            latent = jr.normal(of_factors, (len(factors),), x.dtype) @ whitened
-            background += latent / jnp.sqrt(others)
+        latent = jr.normal(of_factors, (len(factors),), x.dtype) @ whitened if self.draw else None
+        if len(x) == 1:
+            # One channel, which is nearly all there is, needs no blocks.
+            share = jnp.sum(whitened**2, axis=0)
+            others = jnp.maximum(1 - precision * share, _LEAST_LEFT)
+            fitted = (fitted - precision * share * off) / others
+            latent = None if latent is None else latent / jnp.sqrt(others)
+        else:
+            fitted, latent = _without_own(whitened, precision, off, fitted, latent, len(x))
+        background = mean + fitted
+        if latent is not None:
+            background += latent
             background += jnp.sqrt(noise) * jr.normal(of_pixels, noise.shape, x.dtype)
         return background.reshape(x.shape)
+
+
+def _without_own(
+    whitened: Float[Array, "rank size"], precision: Float[Array, " size"],
+    off: Float[Array, " size"], fitted: Float[Array, " size"],
+    latent: Float[Array, " size"] | None, channels: int,
+) -> tuple[Float[Array, " size"], Float[Array, " size"] | None]:  # fmt: skip
+    """What all but the pixel itself say of it, and a draw around that.
+
+    By the formula of Sherman and Morrison a channel at a time: each leaves the block of all
+    channels of its pixel, and the next leaves what then stands there.
+    """
+    by_pixel = lambda flat: flat.reshape(channels, -1)
+    of_pixel = whitened.reshape(len(whitened), channels, -1)
+    share = jnp.einsum("rcp,rdp->cdp", of_pixel, of_pixel)
+    precision, off, fitted = by_pixel(precision), by_pixel(off), by_pixel(fitted)
+    latent = None if latent is None else by_pixel(latent)
+    for c in range(channels):
+        others = jnp.maximum(1 - precision[c] * share[c, c], _LEAST_LEFT)
+        gain = (precision[c] / others)[None] * share[:, c]
+        fitted = fitted + gain * (fitted[c] - off[c])[None]
+        if latent is not None:
+            # The gain of the root of the covariance, written so that nothing cancels.
+            root = precision[c] / (others + jnp.sqrt(others))
+            latent = latent + (root * latent[c])[None] * share[:, c]
+        share = share + gain[:, None] * share[c][None]
+    return fitted.ravel(), None if latent is None else latent.ravel()
 
 
 def _components(rows: np.ndarray, rank: int) -> np.ndarray:
