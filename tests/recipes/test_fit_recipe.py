@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -29,6 +30,15 @@ def test_the_exact_filter_says_the_label_as_well_as_its_probabilities_do():
     entropy = -(chance * np.log(chance) + (1 - chance) * np.log(1 - chance))
     error = np.std(-np.log(np.where(series.y == 1, chance, 1 - chance))) / chance.size**0.5
     assert entropy.mean() - 4 * error < float(loss) < entropy.mean() + 4 * error + 0.05
+
+
+@pytest.mark.parametrize("delay", [0, models.LATE])
+def test_a_threshold_says_the_label_of_spikes_exactly(delay):
+    series = data.threshold_spikes(200, height=models.HEIGHT, delay=delay, seed=0)
+    predictor, _ = models.spiked(series.x, delay)
+    run = lambda x: jax.lax.scan(lambda *at: predictor.step(*at), predictor.start(), x)[1]
+    logits = jax.jit(jax.vmap(run))(jnp.asarray(series.x))
+    np.testing.assert_array_equal(np.argmax(logits, axis=-1), series.y)
 
 
 def test_a_measurement_is_taken_away_with_what_came_after_it_of_its_variable():

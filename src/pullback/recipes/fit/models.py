@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback import data
 from pullback.models.timeseries import HMMGenerator, fit_generator
@@ -17,6 +17,8 @@ from pullback.train import fit
 
 # Of `data.switching_state`: which feature counts in each state, and how much.
 _COUNTS, _SLOPE = (1, 2), 2.0
+# Spikes so high that a threshold tells them; how late their label is, and its log-odds.
+HEIGHT, _THRESHOLD, LATE, _ODDS = 2.0, 1.8, 2, 5.0
 
 
 class Filter(eqx.Module):
@@ -33,6 +35,22 @@ class Filter(eqx.Module):
         weights = jnp.exp(self.hmm.posterior(state, x))
         chance = weights @ jax.nn.sigmoid(_SLOPE * x[jnp.array(_COUNTS)])
         return self.hmm.step(state, x), jnp.log(jnp.stack([1 - chance, chance]))
+
+
+class Spiked(eqx.Module):
+    """The label of spikes: whether feature 0 was above a threshold until so many steps ago."""
+
+    delay: Int[Array, ""]
+
+    def start(self) -> Array:
+        """No spike until now, nor until the steps before."""
+        return jnp.zeros(1 + LATE)
+
+    def step(self, state: Array, x: Float[Array, " features"]) -> tuple[Array, Array]:
+        """Whether there was one until each of the last steps, and the logits of the label."""
+        now = jnp.where(x[:1] > _THRESHOLD, 1.0, state[:1])
+        state = jnp.concatenate([now, state[:-1]])
+        return state, _ODDS * jnp.stack([1 - state[self.delay], state[self.delay]])
 
 
 class Recurrent(eqx.Module):
@@ -62,6 +80,13 @@ def exact(law: data.StateLaw) -> tuple[Filter, HMMGenerator]:
     return Filter(hmm), hmm
 
 
+def spiked(x: Float[np.ndarray, "series time features"], delay: int) -> tuple[Spiked, HMMGenerator]:
+    """The label, and a Gaussian without memory that has the mean and covariance of the series."""
+    rows = x.reshape(-1, x.shape[2])
+    one = HMMGenerator([1.0], [[1.0]], rows.mean(axis=0)[None], np.cov(rows.T)[None])
+    return Spiked(jnp.asarray(delay)), one
+
+
 def learned(config: Any, series: data.ExplainedSeries, seed: int) -> tuple[Recurrent, Any]:
     """A predictor and a generator that know series and labels, and no law."""
     x, y = jnp.asarray(series.x, float), jnp.asarray(series.y)
@@ -81,7 +106,7 @@ def learned(config: Any, series: data.ExplainedSeries, seed: int) -> tuple[Recur
 
 
 def label_loss(
-    model: Recurrent, batch: tuple[Array, Array], *, key: PRNGKeyArray
+    model: Filter | Recurrent, batch: tuple[Array, Array], *, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """The cross entropy of the label at every step."""
     run = lambda x: jax.lax.scan(lambda *at: model.step(*at), model.start(), x)[1]

@@ -1,9 +1,8 @@
 """Feature importance in time on PhysioNet 2012: trees that know nothing of time, explained.
 
-Gradient boosting gives the risk of death in hospital at every hour from what was measured until
-then. Of each held-out stay those measurements are taken away that FIT scores highest, or occlusion,
-or some at random; as in the paper a variable then stays as it was before, from that hour on. What
-that costs the risk at the end is how much they mattered.
+Gradient boosting gives the risk of death in hospital at every hour. Of each held-out stay those
+measurements are taken away that FIT scores highest, or occlusion, or some at random; as the
+paper does, a variable then stays as it was, from that hour on. What it costs is what they mattered.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from pullback.analysis.explain import fit_importance, occlusion_importance, pref
 from pullback.models.timeseries import fit_generator
 from pullback.plots import PALETTE, figure
 from pullback.recipes._kit.checks import check_above_zero, check_between, check_rising
+from pullback.recipes.fit import show
 from pullback.runs import Claim, Context
 
 HOURS = 48
@@ -71,7 +71,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     often = np.argsort(-part.mask.any(axis=1).sum(axis=0), kind="stable")[: config.variables]
     part = part.select([part.variables[k] for k in np.sort(often)])
     found = context.stage("physionet", _explained, config, context.seed, part)
-    _draw(context, config, found, part.variables)
+    _draw(context, found["shown"], part.variables)
     context.table(
         "removed",
         ["taken away", *WAYS],
@@ -82,11 +82,10 @@ def run(config: Config, context: Context) -> list[Claim]:
         "and with each of them all that was measured of its variable later.",
     )
     context.note(
-        f"Gradient boosting of {config.trees} rounds, from scikit-learn, on the last value, mean, "
-        "least and greatest, number and age of what was measured of each of "
-        f"{len(part.variables)} variables. It answered {found['evaluations']:.0f} questions a "
-        f"stay. By hour {HOURS} its area under the curve is {found['held']:.3f} on all that were "
-        "held out."
+        f"{config.trees} rounds of scikit-learn's gradient boosting, of the last value, mean, "
+        f"least and greatest, number and age of measurements of {len(part.variables)} variables. "
+        f"It answered {found['evaluations']:.0f} questions a stay. By hour {HOURS} its area under "
+        f"the curve is {found['held']:.3f} on all that were held out."
     )
     return _claims(config, found)
 
@@ -143,9 +142,8 @@ def _explained(config: Config, seed: int, stays: data.IrregularSeries) -> dict[s
 
 
 def _scores(
-    config: Config, seed: int, risk: Callable[[np.ndarray], np.ndarray], train: np.ndarray,
-    x: np.ndarray,
-) -> tuple[dict[str, np.ndarray], float]:  # fmt: skip
+    config: Config, seed: int, risk: Callable[..., Any], train: np.ndarray, x: np.ndarray
+) -> tuple[dict[str, np.ndarray], float]:
     """Scores of the cells of each stay, and how many questions FIT asked the black box of one."""
     generator, _ = fit_generator(
         train, steps=config.generator_steps, batch_size=config.batch_size, components=1,
@@ -177,22 +175,12 @@ def without(values: np.ndarray, scores: np.ndarray, share: float, first: int) ->
     return left
 
 
-def _draw(
-    context: Context, config: Config, found: Mapping[str, Any], variables: tuple[str, ...]
-) -> None:
-    shown = found["shown"]
+def _draw(context: Context, shown: Mapping[str, np.ndarray], variables: tuple[str, ...]) -> None:
     fig, axes = figure(3, 1, width=9.4, height=8.0, sharex=True)
     axes[0].plot(shown["risk"], color=PALETTE[0])
     axes[0].set(ylabel="risk", ylim=(0, 1), xlim=(-0.5, HOURS - 0.5))
     for ax, way in zip(axes[1:], (FIT, OCCLUSION), strict=True):
-        score = shown[way]
-        top = np.nanquantile(np.abs(score), 0.995)
-        ax.imshow(
-            score.T, aspect="auto", cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest"
-        )
-        ax.set_yticks(range(len(variables)), variables, fontsize=7)
-        ax.set_title(way, fontsize=9)
-        ax.grid(visible=False)
+        show.heat(ax, shown[way], way, variables)
     axes[-1].set_xlabel("hour")
     context.figure(
         "stay",
@@ -200,29 +188,10 @@ def _draw(
         "One held-out stay: the risk of death in hospital at every hour, and how much each "
         "measurement moved it (FIT) or is used by it (occlusion). White is not measured, or 0.",
     )
-    fig, ax = figure(width=5.6, height=3.6)
-    for place, way in enumerate(WAYS):
-        ax.plot(
-            [0, *config.removed], [0, *found["fall"][place]], marker="o", color=PALETTE[place],
-            label=way,
-        )  # fmt: skip
-    ax.set(xlabel="share of a stay's measurements taken away", ylabel="fall of the area")
-    ax.legend(fontsize=9)
-    context.figure(
-        "falls",
-        fig,
-        "What it costs the area under the ROC of death in hospital to lose the measurements with "
-        f"the highest scores, from hour {config.first} on.",
-    )
 
 
 def _claims(config: Config, found: Mapping[str, Any]) -> list[Claim]:
-    place = config.removed.index(0.05)
-    fit, occlusion, at_random = found["fall"][:, place]
-    paper = (
-        "the paper's method on MIMIC, run again by Leung et al. (WinIT): 0.066, augmented "
-        "occlusion 0.049"
-    )
+    fit, occlusion, at_random = found["fall"][:, config.removed.index(0.05)]
     return [
         Claim(
             "PhysioNet 2012, gradient boosting: without the 5 % of measurements that FIT scores "
@@ -230,7 +199,9 @@ def _claims(config: Config, found: Mapping[str, Any]) -> list[Claim]:
             "(difference of the falls)",
             value=float(fit - at_random),
             at_least=0.02,
-            reference=f"0: no better than random; falls of {fit:.3f} and {at_random:.3f}; {paper}",
+            reference=f"0: no better than random; falls of {fit:.3f} and {at_random:.3f}; the "
+            "paper's method on MIMIC, run again by Leung et al. (WinIT): 0.066, augmented "
+            "occlusion 0.049",
         ),
         Claim(
             "And by no less than without those that occlusion scores highest (difference of the "

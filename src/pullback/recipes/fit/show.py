@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pullback.plots import PALETTE, figure
+from pullback.recipes.fit import models
 from pullback.recipes.fit.measure import FIT, UNIFORM, WAYS
 from pullback.runs import Context
 
@@ -14,11 +15,8 @@ _TRUTHS = ("at switches", "at every step")
 
 def draw_series(context: Context, shown: Mapping[str, np.ndarray]) -> None:
     """One series, and how much each of its cells counts."""
-    heats = {
-        "FIT, exact": shown[FIT],
-        "FIT, learned": shown["learned"],
-        UNIFORM: shown[UNIFORM],
-    }
+    fit, learned, uniform = shown[FIT], shown["learned"], shown[UNIFORM]
+    heats = {"FIT, exact": fit, "FIT, learned": learned, UNIFORM: uniform}
     fig, axes = figure(1 + len(heats), 1, width=8.6, height=6.4, sharex=True)
     steps, features = shown["x"].shape
     for feature in range(features):
@@ -29,14 +27,8 @@ def draw_series(context: Context, shown: Mapping[str, np.ndarray]) -> None:
     axes[0].legend(fontsize=8, ncols=features, loc="upper right")
     when, which = np.nonzero(shown["at_switches"])
     for ax, (name, score) in zip(axes[1:], heats.items(), strict=True):
-        top = np.nanquantile(np.abs(score), 0.995)
-        ax.imshow(
-            score.T, aspect="auto", cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest"
-        )
+        heat(ax, score, name, [f"feature {feature}" for feature in range(features)])
         ax.plot(when, which, "s", markersize=7, markerfacecolor="none", color="black")
-        ax.set_yticks(range(features), [f"feature {feature}" for feature in range(features)])
-        ax.set_title(name, fontsize=9)
-        ax.grid(visible=False)
     axes[-1].set_xlabel("step")
     context.figure(
         "series",
@@ -45,6 +37,16 @@ def draw_series(context: Context, shown: Mapping[str, np.ndarray]) -> None:
         "map on its own scale. Squares mark the cells that moved the label's law: the feature that "
         "counts in the new state, at the step at which the state changed.",
     )
+
+
+def heat(ax: Any, score: np.ndarray, title: str, names: Sequence[str]) -> None:
+    """Scores of one series by time and feature, on a scale of their own."""
+    top = np.nanquantile(np.abs(score), 0.995)
+    scale = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+    ax.imshow(score.T, aspect="auto", interpolation="nearest", **scale)
+    ax.set_yticks(range(len(names)), names, fontsize=7)
+    ax.set_title(title, fontsize=9)
+    ax.grid(visible=False)
 
 
 def draw_areas(context: Context, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -78,22 +80,21 @@ def tell_areas(context: Context, rows: Sequence[Mapping[str, Any]]) -> None:
     header = [f"{kind}, {truth}" for truth in _TRUTHS for kind in ("AUPRC", "AUROC")]
     context.table(
         "areas",
-        ["method", "predictor", *header],
+        ["method", "of", *header],
         [
             [
                 way,
                 name,
                 *np.mean([row["areas"][name][way] for row in rows], axis=0).ravel().tolist(),
             ]
-            for name in ("exact", "learned")
-            for way in rows[0]["areas"][name]
+            for name, ways in rows[0]["areas"].items()
+            for way in ways
         ],
         f"Means over {len(rows)} seeds. By chance the AUPRC is {base[0]:.3f} and {base[1]:.3f}. "
         f"Cross entropy of the label, of the exact filter and of the network: {loss[0]:.4f} and "
         f"{loss[1]:.4f} nats. The authors' code takes the mean of the divergences, and the "
-        "prediction of the step before in place of the marginal.",
+        "prediction of the step before in place of the marginal. Of series with spikes, "
+        f"of height {models.HEIGHT:g} so that a threshold tells them exactly, the label turns with "
+        f"the first of feature 0, or {models.LATE} steps later (late spikes); that cell is the one "
+        "to find.",
     )
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], name: str, way: str) -> np.ndarray:
-    return np.mean([row["areas"][name][way] for row in rows], axis=0)
