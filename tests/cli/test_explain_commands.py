@@ -95,7 +95,37 @@ def test_series_and_then_new_ones_by_the_explainer_that_was_kept(pullback):
     status, told, err = pullback("explain", "why", "ward.csv", *words, "--no-report", "--out", "n")
     assert (status, err) == (0, "")
     assert rows_of("n/importance.csv") == rows_of("why/importance.csv")
+    more = ("--no-report", "--samples", "4", "--out", "n2")
+    assert pullback("explain", "why", "ward.csv", *words, *more)[::2] == (0, "")
+    assert (tasks.load("why").samples, tasks.load("n2").samples) == (3, 4)
+    for flag in ("--max-steps", "--step", "--variables", "--background"):
+        status, _, err = pullback("explain", "why", "ward.csv", *words, flag, "1", "--out", "n3")
+        assert (status, f"{flag} is of what is learned" in err) == (2, True)
     assert "variables: heart, breath" in pullback("show", "why")[1]
+
+
+def test_flags_beside_a_kept_explainer_of_pictures_are_heeded_or_refused(pullback):
+    words = ("--model", "pictures.py:bright", "--no-progress", "--no-report")
+    first = ("--steps", "9", "--objective", "ssr", "--seed", "3", "--out", "why")
+    assert pullback("explain", "seen", *words, *first)[::2] == (0, "")
+    given = {"steps": 7, "objective": "sdr", "target": "0", "size_weight": 0.25, "grid": 2,
+             "samples": 5, "batch_size": 2, "outputs": "probabilities"}  # fmt: skip
+    flags = [w for name, v in given.items() for w in (f"--{name.replace('_', '-')}", str(v))]
+    assert pullback("explain", "why", "seen", *words, *flags, "--out", "new")[::2] == (0, "")
+    kept, new = tasks.load("why"), tasks.load("new")
+    assert {name: getattr(new, name) for name in given} == given
+    assert (kept.steps, kept.objective, kept.seed_) == (9, "ssr", new.seed_)
+    assert {row["class"] for row in rows_of("new/saliency.csv")} == {"0"}
+    assert {row["size_weight"] for row in rows_of("new/saliency.csv")} == {"0.25"}
+    # What is not said stays as it was.
+    assert pullback("explain", "why", "seen", *words, "--out", "same")[::2] == (0, "")
+    assert rows_of("same/saliency.csv") == rows_of("why/saliency.csv")
+    for flag, value in (("--infill", "mean"), ("--seed", "0"), ("--background", "seen")):
+        status, _, err = pullback("explain", "why", "seen", *words, flag, value, "--out", "no")
+        assert status == 2
+        assert f"{flag} is of what is learned, and why keeps what was learned" in err
+    status, _, err = pullback("explain", "why", "seen", *words, "--steps", "0", "--out", "no")
+    assert (status, "steps must be 1 or more" in err) == (2, True)
 
 
 def test_outcomes_of_a_saved_model_of_series_are_explained(pullback):

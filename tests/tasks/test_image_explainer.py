@@ -155,6 +155,19 @@ def test_a_target_that_is_no_class_and_pictures_of_another_size_are_refused(fitt
         fitted.target = None
 
 
+@pytest.mark.parametrize("factor", [255, 16, 1 / 16, 1 / 255])
+def test_pictures_of_another_scale_than_those_fitted_are_refused(fitted, x32, factor):
+    with pytest.raises(DataError, match=r"reach up to .*; bring both to the scale"):
+        fitted.explain(factor * PICTURE)
+
+
+def test_dim_pictures_and_empty_ones_are_of_the_scale(fitted, x32):
+    fitted.explain(PICTURE / 4)
+    fitted.explain(0 * PICTURE)
+    with pytest.raises(DataError, match=r"of 3 channels.*bring them to as many channels"):
+        fitted.explain(np.repeat(PICTURE, 3, axis=1))
+
+
 @pytest.mark.parametrize(
     ("model", "told"),
     [

@@ -25,18 +25,20 @@ ModelFile = Annotated[str | None, tyro.conf.arg(metavar="FILE.py:NAME", help_beh
 Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
 Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 Outputs = Annotated[Literal["probabilities", "logits"] | None, tyro.conf.arg(help_behavior_hint="")]
-Objective = Literal["sdr", "ssr", "joint"]
-Kind = Literal["categorical", "multilabel", "gaussian"]
+Objective = Annotated[Literal["sdr", "ssr", "joint"] | None, tyro.conf.arg(help_behavior_hint="")]
+Kind = Annotated[
+    Literal["categorical", "multilabel", "gaussian"] | None, tyro.conf.arg(help_behavior_hint="")
+]
+Duplicate = Annotated[Literal["error", "mean", "last"] | None, tyro.conf.arg(help_behavior_hint="")]
 
-# Flags of one kind alone, and what they are where they are not given.
-_OF_PICTURES = {
-    "target": None, "objective": "sdr", "infill": None, "size_weight": None, "grid": None,
-    "steps": 300,
-}  # fmt: skip
-_OF_SERIES = {
-    "kind": "categorical", "variables": (), "step": None, "series": None, "time": None,
-    "variable": None, "value": None, "on_duplicate": "error", "max_steps": None,
-}  # fmt: skip
+# Flags of both kinds, and of one alone. None, or no name, is what was not given.
+_OF_BOTH = ("outputs", "samples", "batch_size")
+_OF_PICTURES = ("target", "objective", "infill", "size_weight", "grid", "steps")
+_OF_SERIES = (
+    "kind", "variables", "step", "series", "time", "variable", "value", "on_duplicate", "max_steps",
+)  # fmt: skip
+# Of these a kept explainer has learned, and what is learned is not learned anew.
+_OF_FIT = ("background", "infill", "variables", "step", "max_steps", "seed")
 _WRITTEN = {
     "ImageExplainer": ("saliency.csv", "maps.npz", "curves.csv"),
     "SeriesExplainer": ("importance.csv", "top.csv"),
@@ -52,21 +54,21 @@ def explain(
     samples: Count = None,
     batch_size: Count = None,
     target: OptionalName = None,
-    objective: Objective = "sdr",
+    objective: Objective = None,
     infill: OptionalName = None,
     size_weight: Number = None,
     grid: Count = None,
-    steps: int = 300,
-    kind: Kind = "categorical",
+    steps: Count = None,
+    kind: Kind = None,
     variables: Columns = (),
     step: Number = None,
     series: OptionalName = None,
     time: OptionalName = None,
     variable: OptionalName = None,
     value: OptionalName = None,
-    on_duplicate: Literal["error", "mean", "last"] = "error",
+    on_duplicate: Duplicate = None,
     max_steps: Count = None,
-    seed: int = 0,
+    seed: Count = None,
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
@@ -75,8 +77,9 @@ def explain(
     Args:
         paths: What to explain: a folder of PNG or JPEG files, one such file, or a .npy or .npz
             file; or a long table of series, CSV or Parquet (- reads CSV from standard input). In
-            front of it may stand the folder of an explainer that was kept, or of a model that
-            `pullback fit series` wrote with outcomes.
+            front of it may stand the folder of an explainer that was kept, whose settings stay as
+            they were unless flags say otherwise; or of a model that `pullback fit series` wrote
+            with outcomes.
         out: The folder for tables, pictures and report.html, and for the explainer itself.
         model: The model: a Python file and the name of a function in it, or of a model with
             predict_proba. A function is given (n, channels, height, width), or the prefixes of
@@ -89,15 +92,15 @@ def explain(
         batch_size: The most that the model is given at once (default: no bound).
         target: Of pictures, the class to explain (default: of each the one that is predicted).
         objective: Of pictures, look for the smallest part whose removal destroys the class, that
-            keeps it by itself, or that does both.
+            keeps it by itself, or that does both (default: sdr, what destroys it).
         infill: Of pictures, what stands in removed parts: gaussian, other, mean, blur, local-mean
             or noise (default: gaussian, and of fewer than 50 pictures blur).
         size_weight: Of pictures, the nats that a pixel of the region costs (default: of three, the
             largest at which the region decides).
         grid: Of pictures, the cells of the map along the longer side (default: by the size).
-        steps: Of pictures, the steps of the search.
+        steps: Of pictures, the steps of the search (default: 300).
         kind: Of series, what is predicted: of classes one, each label by itself, or a mean and a
-            standard deviation.
+            standard deviation (default: categorical, of classes one).
         variables: Of series, the variables that the model takes, in its order (default: all, as
             they first come).
         step: Of series, between the rows of a prefix, in the unit of the times (default: the usual
@@ -106,9 +109,10 @@ def explain(
         time: The column with the times, numbers or dates (default: one with a usual name).
         variable: The column with the names of the variables (default: one with a usual name).
         value: The column with the numbers (default: one with a usual name).
-        on_duplicate: Of series, what to do where a variable has several values at one time.
+        on_duplicate: Of series, what to do where a variable has several values at one time
+            (default: error).
         max_steps: Of series, training steps of the generator (default: by the series).
-        seed: The seed of all that is random.
+        seed: The seed of all that is random (default: 0).
         report: Write no report.html.
         progress: Show no progress bar.
     """
@@ -134,8 +138,12 @@ def _explained(given: dict[str, Any]) -> int:
     with in_one_line(), as_file(file) as path:
         function = None if model is None else tasks.model_of_file(model)
         explainer = None if saved is None else _saved(saved, function, of_series)
-        if not isinstance(explainer, tasks.ImageExplainer | tasks.SeriesExplainer):
-            task = getattr(tasks, kind_of)
+        if isinstance(explainer, tasks.ImageExplainer | tasks.SeriesExplainer):
+            _refuse_flags_of_the_fit(given, saved)
+            explainer.set_params(**settings)
+        else:
+            task, seed = getattr(tasks, kind_of), given["seed"]
+            settings["random_state"] = 0 if seed is None else seed
             explainer = task(function if explainer is None else explainer, **settings)
             explainer.fit(path if background is None else background)
         explainer.save(out)
@@ -148,17 +156,26 @@ def _explained(given: dict[str, Any]) -> int:
 
 
 def _settings(given: dict[str, Any], of_series: bool) -> dict[str, Any]:
-    """Those of the task, of the flags."""
-    names = _OF_SERIES if of_series else _OF_PICTURES
-    found = {name: given[name] for name in ("outputs", "batch_size", *names)}
-    if of_series:
-        found["variables"] = [
-            v for each in given["variables"] for v in each.split(",") if v
-        ] or None
-    if given["samples"] is not None:
-        found["samples"] = given["samples"]
-    progress = None if given["progress"] else False
-    return {**found, "random_state": given["seed"], "progress": progress}
+    """Those of the task, of the flags that were given."""
+    names = (*_OF_BOTH, *(_OF_SERIES if of_series else _OF_PICTURES))
+    found = {name: given[name] for name in names if _is_given(given[name])}
+    if "variables" in found:
+        found["variables"] = [v for each in found["variables"] for v in each.split(",") if v]
+    return {**found, "progress": None if given["progress"] else False}
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value != ()
+
+
+def _refuse_flags_of_the_fit(given: dict[str, Any], saved: Any) -> None:
+    """Say which flags a kept explainer cannot heed, rather than leave them unheeded."""
+    for name in _OF_FIT:
+        if _is_given(given[name]):
+            raise BadUsage(
+                f"--{name.replace('_', '-')} is of what is learned, and {saved} keeps what was "
+                f"learned: leave the flag out, or leave {saved} out and learn anew"
+            )
 
 
 def _split(paths: tuple[Path, ...]) -> tuple[Path | None, Path]:
@@ -174,8 +191,8 @@ def _split(paths: tuple[Path, ...]) -> tuple[Path | None, Path]:
 def _refuse_other_flags(given: dict[str, Any], of_series: bool) -> None:
     """Say which flags are of the other kind, rather than leave them unheeded."""
     other, this = ("pictures", "series") if of_series else ("series", "pictures")
-    for name, usual in (_OF_PICTURES if of_series else _OF_SERIES).items():
-        if given[name] != usual:
+    for name in _OF_PICTURES if of_series else _OF_SERIES:
+        if _is_given(given[name]):
             flag = name.replace("_", "-")
             raise BadUsage(f"--{flag} is of {other}, and what is to be explained are {this}")
 

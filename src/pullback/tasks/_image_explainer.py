@@ -37,6 +37,7 @@ _OBJECTIVES = ("sdr", "ssr", "joint")
 _WEIGHTS = (30.0, 10.0, 3.0)
 _AT_ONCE = 8  # pictures
 _PROBED = 8
+_FAR = 8  # times: of pictures so much brighter or darker than those fitted, the scale is another
 _POINTS, _DRAWS = 11, 4  # of the curves
 
 
@@ -163,7 +164,7 @@ class ImageExplainer(AbstractTask):
         self.notes_ += notes
         self.data_ = {
             "source": pictures.source, "rows": len(pictures.x), "file": pictures.is_file,
-            "sha256": pictures.digest,
+            "sha256": pictures.digest, "scale": _scale(pictures.x),
         }  # fmt: skip
         return self
 
@@ -171,14 +172,17 @@ class ImageExplainer(AbstractTask):
         """Which part of each picture decides.
 
         Args:
-            X: pictures, as for `fit`, of the same size; also ones that were not fitted.
+            X: pictures, as for `fit`, of the same size and on the same scale; also ones that were
+                not fitted.
 
         Returns:
             A map for each picture, and what the model says without its region, and of it alone.
         """
         check_is_fitted(self)
+        self._check_settings()
         pictures = read_pictures(X)
         self._check_size(pictures)
+        self._check_scale(pictures)
         asked = self._classifier()
         with blamed(self.model):
             said = self._ask(asked, pictures.x)
@@ -316,11 +320,24 @@ class ImageExplainer(AbstractTask):
         if tuple(pictures.x.shape[1:]) == self.shape_:
             return
         (c, h, w), (channels, height, width) = pictures.x.shape[1:], self.shape_
+        remedy = "resize them" if (h, w) != (height, width) else "bring them to as many channels"
         raise DataError(
             pictures.source,
             f"its pictures are of {c} channels, {h} pixels high and {w} wide, and the explainer "
-            f"was fitted to {channels} channels, {height} high and {width} wide; resize them, or "
+            f"was fitted to {channels} channels, {height} high and {width} wide; {remedy}, or "
             "fit to pictures of this size.",
+        )
+
+    def _check_scale(self, pictures: Pictures) -> None:
+        """Refuse pictures of 0 to 1 beside an infill of 0 to 255: what they get would be noise."""
+        (low, high), (least, most) = self.data_["scale"], _scale(pictures.x)
+        if not 0 < most < low / _FAR and not least > _FAR * high:
+            return
+        raise DataError(
+            pictures.source,
+            f"its pictures reach up to {most:.3g}, and those that the explainer was fitted to "
+            f"({self.data_['source']}) up to {high:.3g}; bring both to the scale that the model "
+            "was trained on. Picture files are read from 0 to 1, arrays as they are.",
         )
 
     def _check_settings(self) -> None:
@@ -378,6 +395,12 @@ class ImageExplainer(AbstractTask):
 
         found = given if isinstance(given, ImageExplanations) else self.explain(given)
         return explainer_page(self, found)
+
+
+def _scale(x: Float[np.ndarray, "n c h w"]) -> list[float]:
+    """How far from 0 pictures reach: nearly the least of them, for some are empty, and the most."""
+    reach = np.abs(x).max(axis=(1, 2, 3))
+    return [float(np.quantile(reach, 0.05)), float(reach.max())]
 
 
 def _is_module(model: Any) -> bool:

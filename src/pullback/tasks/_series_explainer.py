@@ -198,6 +198,7 @@ class SeriesExplainer(AbstractTask):
             A score for each observed value. It does not depend on which series are beside.
         """
         check_is_fitted(self)
+        self._check_settings()
         steps = on_steps(read_series(X, self._names()), self.step_, self.variables_)
         predictor = self._predictor()
         key = jr.key(self.seed_)
