@@ -1,5 +1,7 @@
 """A recommender of a file, from the command alone: fitted, asked and shown."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,12 +21,23 @@ def write(path, users=30, items=20, seed=0):
     return frame
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    return tmp_path_factory.mktemp("once") / "fitted"
+
+
 @pytest.fixture
-def model(tmp_path, pullback):
+def model(once, tmp_path, pullback):
+    """What the fit says; the folder is that of the first test, copied."""
+    if once.exists():
+        shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+        return (tmp_path / "said.txt").read_text()
     write(tmp_path / "films.csv")
     argv = ("fit", "ratings", "films.csv", "--item", "film", "--method", "als", "--out", "m")
     status, out, err = pullback(*argv, "--no-progress")
     assert (status, err) == (0, "")
+    (tmp_path / "said.txt").write_text(out)
+    shutil.copytree(tmp_path, once)
     return out
 
 

@@ -70,6 +70,7 @@ def test_new_users_of_movielens_are_judged_by_what_comes_after_the_first():
         ({"users": (300,)}, "users must be 2 or more numbers that rise"),
         ({"shown": (1, 5, 20)}, "shown must hold 2, 10 and 20"),
         ({"density": 1.5}, "density must be between 0 and 1"),
+        ({"generators": ("ridge", "gru", "mlp")}, "generators must be three of"),
         ({"seeds": 0}, "seeds must be at least 1"),
     ],
 )

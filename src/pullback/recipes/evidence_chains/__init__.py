@@ -6,6 +6,7 @@ generators, and without what makes newcomers known in training. Beside biases an
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,20 @@ def run(config: Config, context: Context) -> list[Claim]:
     """Train every kind of recommender on the ratings of each seed."""
     seeds = context.seeds(config.seeds)
     few, many = config.users[0], config.users[-1]
-    stage = lambda name, *given: context.stage(name, models.chains, config, context, seeds, *given)
+    most, plain, ridge = config.generators
+
+    @cache
+    def chains(users: int, generator: str, thinned: float = 0.2) -> dict[str, np.ndarray]:
+        name = f"{generator.replace('_', '-')}-{users}-{thinned:g}"
+        given = (config, context, seeds, users, generator, thinned)
+        return context.stage(name, models.chains, *given)
+
     found = {
-        f"chains, {few} users": stage("chains", few),
-        f"chains, {many} users": stage("chains-many", many),
-        "chains, plain network": stage("chains-mlp", few, "mlp"),
-        "chains, ridge": stage("chains-ridge", few, "ridge"),
-        "chains, no user thinned": stage("chains-whole", few, "mlp_product", 0.0),
+        f"chains, {few} users": chains(few, most),
+        f"chains, {many} users": chains(many, most),
+        "chains, plain network": chains(few, plain),
+        "chains, ridge": chains(few, ridge),
+        "chains, no user thinned": chains(few, most, 0.0),
     }
     others = context.stage("baselines", models.baselines, config, context, seeds, few)
     show.draw(context, config, found, others)
@@ -112,8 +120,10 @@ def _claims(config: Config, found: list[Any], others: Found) -> list[Claim]:
 
 
 PRESETS = {
+    # One generator: fewer programs to compile, and what is asked for twice is trained once.
     "smoke": Config(
-        seeds=1, users=(24, 48), newcomers=4, items=60, latent=3, prototypes=4, width=8, steps=12,
+        seeds=1, users=(24, 48), newcomers=4, items=60, latent=2, prototypes=4, width=4, steps=10,
+        generators=("ridge", "ridge", "ridge"),
     ),
     "desk": Config(),
 }  # fmt: skip

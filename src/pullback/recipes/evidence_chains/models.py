@@ -48,6 +48,8 @@ class Config:
     """Users, and items, that have vectors of their own."""
     width: int = 32
     """Hidden units of the generators."""
+    generators: tuple[str, ...] = ("mlp_product", "mlp", "ridge")
+    """What makes a vector of evidence: in most chains, and the two that it is held against."""
     steps: int = 200
     """Training steps, whatever the number of users."""
     rate: float = 1e-2
@@ -61,6 +63,11 @@ class Config:
         check_between(self, 0, 1, "density", "test")
         check_rising(self, "users", count=2, least=20)
         check_rising(self, "shown", count=3, least=1)
+        if len(self.generators) != 3 or not {*self.generators} <= {"mlp", "mlp_product", "ridge"}:
+            raise ValueError(
+                f'generators must be three of "mlp", "mlp_product" and "ridge", got '
+                f"{self.generators}"
+            )
         if not {2, 10, 20} <= set(self.shown):
             raise ValueError(f"shown must hold 2, 10 and 20, got {self.shown}")
 
@@ -111,8 +118,8 @@ def chains(
     context: Context,
     seeds: Sequence[int],
     users: int,
-    generator: str = "mlp_product",
-    thinned: float = 0.2,
+    generator: str,
+    thinned: float,
 ) -> dict[str, np.ndarray]:
     """Train chains of evidence on the ratings of each seed, and judge them."""
     found = []
@@ -168,16 +175,23 @@ def newcomers(
 ) -> list[float]:
     """The error of each newcomer's last ratings, for each number of their first that are known."""
     floats = jnp.result_type(float)
-    first = (jnp.asarray(items[:, :-_JUDGED]), jnp.asarray(values[:, :-_JUDGED], floats))
-
-    @jax.jit
-    def predicted(count: jax.Array) -> jax.Array:
-        known = jnp.arange(items.shape[1] - _JUDGED) < count
-        rows = jax.vmap(lambda items, values: recommender.embed(items, values, known))(*first)
-        return jax.vmap(recommender.rate)(rows, jnp.asarray(items[:, -_JUDGED:]))
-
-    left = [np.asarray(predicted(jnp.asarray(count))) - values[:, -_JUDGED:] for count in shown]
+    given = (jnp.asarray(items), jnp.asarray(values[:, :-_JUDGED], floats))
+    left = [
+        np.asarray(_predicted(recommender, *given, jnp.asarray(count))) - values[:, -_JUDGED:]
+        for count in shown
+    ]
     return [float(np.sqrt(np.mean(each**2))) for each in left]
+
+
+@eqx.filter_jit
+def _predicted(
+    recommender: AbstractRecommender, items: jax.Array, values: jax.Array, count: jax.Array
+) -> jax.Array:
+    """The last of the items, for users of whom so many of the first are known."""
+    known = jnp.arange(values.shape[1]) < count
+    embed = lambda items, values: recommender.embed(items, values, known)
+    rows = jax.vmap(embed)(items[:, :-_JUDGED], values)
+    return jax.vmap(recommender.rate)(rows, items[:, -_JUDGED:])
 
 
 def _stacked(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
