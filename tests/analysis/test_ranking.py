@@ -87,3 +87,19 @@ def test_what_is_refused(changes, error, message):
     given = {"scores": np.eye(2, 3), "relevant": np.eye(2, 3) > 0, "k": 2, **changes}
     with pytest.raises(error, match=message):
         ranking(given.pop("scores"), given.pop("relevant"), given.pop("k"), **given)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint64, np.int64, bool, np.float16])
+def test_scores_of_any_numbers_are_ranked_alike(dtype):
+    scores = np.array([[3, 0, 2, 1], [0, 1, 3, 2]]).astype(dtype)
+    relevant = np.array([[1, 0, 0, 0], [0, 0, 1, 0]], bool)
+    found = ranking(scores, relevant, 4 if dtype is bool else 1)
+    want = ranking(scores.astype(float), relevant, found.k)
+    assert found.ndcg == want.ndcg
+    assert dtype is bool or found.ndcg == 1
+
+
+@pytest.mark.parametrize("dtype", [object, str, complex])
+def test_scores_that_are_no_numbers_are_refused(dtype):
+    with pytest.raises(TypeError, match="`scores` must be real numbers"):
+        ranking(np.eye(2).astype(dtype), np.eye(2, dtype=bool), 1)

@@ -92,4 +92,29 @@ def test_what_is_refused(call, message):
 
 def test_one_value_only_is_fine_of_implicit_feedback():
     ratings = some(values=np.ones(len(some().values)))
-    assert ratings.checked("implicit") is ratings
+    assert rows(ratings.checked("implicit")) == rows(ratings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"times": np.zeros(3)}, ValueError, "`times` and `values` must be as long, got 3 and"),
+        ({"users": some().users.astype(float)}, TypeError, "`users` must be rows .*got float64"),
+        ({"values": some().values[:, None]}, ValueError, "`values` must have one axis"),
+        ({"values": some().values.astype(str)}, TypeError, "`values` must be numbers, got <U"),
+        ({"item_names": (*"uvwxu", "z")}, ValueError, "'u' is there twice among those of `items`"),
+        ({"values": some().values * np.inf}, ValueError, "no finite number"),
+    ],
+)
+def test_what_is_not_well_formed(changes, error, message):
+    for check in (some(**changes).well_formed, some(**changes).checked):
+        with pytest.raises(error, match=message):
+            check()
+
+
+def test_few_ratings_and_lists_are_well_formed():
+    one = Ratings([0], [1], [3.0], ("ann",), ("Alien", "Brazil"), [7.0]).well_formed()
+    assert one.take(np.array([0])).times.tolist() == [7]
+    assert some().take(np.zeros(0, int)).well_formed().values.shape == (0,)
+    with pytest.raises(ValueError, match="above 0; got 0"):
+        one._replace(values=np.zeros(1)).well_formed("implicit")

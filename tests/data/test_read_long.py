@@ -319,7 +319,7 @@ def test_bad_rows_of_parquet(parquet):
     told = str(caught.value).split("\n")
     assert "3 bad rows" in told[0]
     for row, (line, problem) in enumerate(
-        zip(told[1:], ["'series' is empty", "'time'; the cell is empty", "got 'nan'"], strict=True)
+        zip(told[1:], ["'series' is empty", *["'time'; the cell is empty"] * 2], strict=True)
     ):
         assert line.startswith(f"  row {row + 2}: ")
         assert problem in line

@@ -151,3 +151,25 @@ def test_rows_between_double_colons_are_checked_too(tmp_path):
 def test_other_words_are_refused(tmp_path, argument):
     with pytest.raises(ValueError, match=f"`{argument}` must be one of .*; got 'other'"):
         read_ratings(tmp_path / "x.csv", **{argument: "other"})
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+@pytest.mark.parametrize("column", ["user", "item", "rating", "time"])
+def test_a_missing_cell_of_a_frame_is_empty(missing, column):
+    frame = pd.DataFrame(ROWS, columns=["user", "item", "rating", "time"]).astype(object)
+    frame.loc[1, column] = missing
+    with pytest.raises(DataError, match=r"1 bad row:\n  row 2: .*the cell.* is empty"):
+        read_ratings(frame)
+
+
+def test_a_missing_date_of_a_frame_is_empty():
+    frame = pd.DataFrame(ROWS, columns=["user", "item", "rating", "time"])
+    frame["time"] = pd.to_datetime(["2024-01-01", None, "2024-01-03"])
+    with pytest.raises(DataError, match=r"row 2: expected a date .* the cell is empty"):
+        read_ratings(frame)
+
+
+@pytest.mark.parametrize("given", [None, np.zeros((2, 3)), [ROWS]])
+def test_what_is_no_file_and_no_frame_is_named(given):
+    with pytest.raises(TypeError, match=f"or from a data frame, got {type(given).__name__}"):
+        read_ratings(given)

@@ -9,6 +9,7 @@ from pullback import tasks
 from pullback.analysis import ranking
 from pullback.data import Ratings
 from pullback.tasks import _recommender_core as core
+from pullback.tasks import _recommender_held as held_out
 from pullback.tasks import _recommender_report as report
 
 
@@ -85,6 +86,14 @@ def test_reasons_add_up_and_are_the_users_own_ratings(model):
         )
 
 
+def test_without_the_users_ratings_a_prediction_is_what_anyone_would_give(model):
+    with pytest.warns(UserWarning, match="no rating is known"):
+        anyone = model.predict("nobody", "i3")[0]
+    why = model.why(not_a_prototype(model), "i3")
+    assert abs(why.contributions).max() > 0.01
+    np.testing.assert_allclose(why.base, anyone, atol=1e-4)
+
+
 def test_a_contribution_is_what_a_rating_changes(als, tmp_path):
     # Of least squares a prediction is linear in what a user gave.
     model = copy(als, tmp_path)
@@ -137,10 +146,10 @@ def test_a_saved_model_says_the_same_to_the_bit(model, tmp_path):
 
 
 def test_the_report_is_what_ratings_and_rankings_held_out_say(als):
-    held = report.hold_out(als.ratings_, "time", 0)
+    held = held_out.hold_out(als.ratings_, "time", 0)
     assert held.train.times.max() < held.warm.times.min()
     assert not set(held.cold.users) & set(held.train.users)
-    random = report.hold_out(als.ratings_, "random", 0)
+    random = held_out.hold_out(als.ratings_, "random", 0)
     hidden = set(random.cold.users)
     assert len(hidden) == 3
     assert not hidden & set(random.train.users)
@@ -154,7 +163,7 @@ def test_the_report_is_what_ratings_and_rankings_held_out_say(als):
 
 
 def test_rankings_hide_what_was_rated_before(als):
-    held = report.hold_out(als.ratings_, "random", 0)
+    held = held_out.hold_out(als.ratings_, "random", 0)
     asked = report._relevant(held, True, 0)
     popular = report.rivals(held.train, "explicit")["popularity"]
     said = report.judge(held, {"popularity": popular, "biases": popular}, "implicit", 0)
@@ -195,6 +204,99 @@ def test_few_ratings_are_fitted_and_nothing_is_held_out():
     assert model.report_ is None
     assert "Too few ratings to hold any out" in model.notes_[0]
     assert "Recommender of the DataFrame: " in model._card()[0]
+
+
+BAD = [
+    ({"values": np.array([np.nan])}, "1 ratings are no finite number"),
+    ({"users": np.array([-1])}, "`users` must be rows of the 1 names, 0 to 0; got -1"),
+    ({"users": np.array([5])}, "`users` must be rows of the 1 names, 0 to 0; got 5"),
+    (
+        {"users": np.zeros(2, int), "items": np.zeros(2, int), "values": np.ones(2)},
+        "user 'zed' has rated item 'i1' twice",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD)
+def test_ratings_that_are_refused_leave_the_model_as_it_was(model, changes, message, tmp_path):
+    model = copy(model, tmp_path / "first")
+    good = Ratings(np.array([0]), np.array([0]), np.array([4.0]), ("zed",), ("i1",))
+    before = model.recommend("u1", 2)
+    for take in (model.add, model.read):
+        with pytest.raises(ValueError, match=message):
+            take(good._replace(**changes))
+    assert "zed" not in model.ratings_.user_names
+    assert copy(model, tmp_path / "second").recommend("u1", 2) == before
+
+
+def test_a_model_that_fails_as_it_reads_is_left_as_it_was(als, tmp_path, monkeypatch):
+    model = copy(als, tmp_path)
+    ratings, before = model.ratings_, model.recommend("u1", 2)
+
+    def fail(*args):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(core, "read", fail)
+    with pytest.raises(RuntimeError, match="no memory"):
+        model.add(pd.DataFrame({"user": ["zed"], "item": ["i1"], "rating": [4.0]}))
+    assert model.ratings_ is ratings
+    assert model.recommend("u1", 2) == before
+
+
+def test_implicit_feedback_that_is_added_is_above_nothing():
+    table = films(8, 8)[["user", "item"]]
+    model = tasks.Recommender(method="als", feedback="implicit", random_state=0).fit(table)
+    more = Ratings(np.array([0]), np.array([0]), np.array([-5.0]), ("zed",), ("i1",))
+    with pytest.raises(ValueError, match="how often or how much, above 0; got -5"):
+        model.add(more)
+
+
+def late_newcomers():
+    """All ratings of the last fifth are of users who have no other."""
+    table = films()
+    late = table.user.isin([f"u{k}" for k in range(24, 30)])
+    return table.assign(time=np.where(late, 1000.0, table.time))
+
+
+@pytest.mark.parametrize("held", ["time", None])
+def test_where_all_that_comes_late_is_of_newcomers_no_winner_is_named(held):
+    model = tasks.Recommender(method="als", held_out=held, random_state=0)
+    model.fit(late_newcomers())
+    found = model.report_ or {}
+    said = found["models"]["als"]
+    assert np.isfinite(said["cold_rmse"])
+    assert not any("nan" in note for note in model.notes_)
+    if held == "time":
+        assert (found["rows"], "rmse" in said, "behind" in found) == (0, False, False)
+        assert any("nothing says how good it is for known users" in note for note in model.notes_)
+        assert not any(" wins (" in note for note in model.notes_)
+        assert model._report(None).quality is not None
+    else:
+        assert found["by"] == "random"
+        assert "are of users who have no other, so it is held out at random" in model.notes_[0]
+
+
+def test_what_is_held_out_leaves_something_to_learn_from():
+    table = films()
+    late = table.time >= table.time.quantile(0.5)
+    table["rating"] = np.where(late, table.rating, 3.0)
+    table["time"] = late + 0.0
+    model = tasks.Recommender(method="als", random_state=0).fit(table)
+    assert (model.report_ or {})["by"] == "random"
+    assert model.notes_[0] == (
+        "What is held out by time leaves ratings to learn from that are all 3, so it is held out "
+        "at random."
+    )
+    with pytest.raises(ValueError, match=r"that are all 3; take held_out='random'"):
+        tasks.Recommender(method="als", held_out="time", random_state=0).fit(table)
+    table["time"] = (np.arange(len(table)) > 4) + 0.0
+    model.fit(table)
+    assert model.notes_[0].startswith("What is held out by time leaves 5 ratings to learn from")
+    table["rating"] = np.where(np.arange(len(table)) == 7, 4.0, 3.0)
+    seeds = [tasks.Recommender(method="als", random_state=seed).fit(table) for seed in range(9)]
+    none = [model for model in seeds if model.report_ is None]
+    assert none
+    assert none[0].notes_[-1].endswith("all 3, so nothing says how good it is.")
 
 
 def test_new_items_are_refused_as_slips_unless_they_are_meant(als, tmp_path):

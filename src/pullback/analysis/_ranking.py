@@ -1,8 +1,9 @@
 """How good a ranking of items is for each user."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
@@ -62,6 +63,7 @@ def ranking(
         seed: of the order of equal scores.
 
     Raises:
+        TypeError: scores are no numbers, or `relevant` is not true or false.
         ValueError: shapes do not fit; a score is NaN; k is not between 1 and the number of items;
             or no user has a relevant item.
 
@@ -75,7 +77,7 @@ def ranking(
     Source: Järvelin and Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, ACM TOIS
         20(4), 2002.
     """
-    scores, relevant = np.asarray(scores), np.asarray(relevant)
+    scores, relevant = _numbers(scores), np.asarray(relevant)
     ks = np.asarray(k)
     _check(scores, relevant, ks, cold)
     some = relevant.any(axis=1)
@@ -123,6 +125,16 @@ def _means(
         ndcg.std(axis=0) / np.sqrt(max(n - 1, 1)),
         n,
     )
+
+
+def _numbers(scores: Any) -> np.ndarray:
+    """The scores as floats: of numbers without a sign the least would come first."""
+    found = np.asarray(scores)
+    if found.dtype.kind in "biu":
+        return found.astype(np.float64)
+    if not jnp.issubdtype(found.dtype, jnp.floating):
+        raise TypeError(f"`scores` must be real numbers, got {found.dtype}.")
+    return found if found.dtype.kind == "f" else found.astype(np.float32)
 
 
 def _check(scores: np.ndarray, relevant: np.ndarray, ks: np.ndarray, cold: object) -> None:

@@ -41,7 +41,7 @@ class BadRows:
 
     def no_number(self, column: str, place: int, cell: object) -> None:
         """A cell that should have been a number."""
-        text = "" if cell is None else str(cell).strip()
+        text = text_of(cell)
         if text:
             self.cells.setdefault(column, {})[place] = text
         self.add(place, f"expected a number in column {column!r}; {_got(cell)}.")
@@ -89,6 +89,19 @@ def _kind(texts: Sequence[str]) -> tuple[str, str]:
     return "cells that are no numbers", ""
 
 
+def is_missing(cell: object) -> bool:
+    """Whether a cell of a frame holds nothing: None, NaN, or pandas' NA or NaT."""
+    try:
+        return cell is None or bool(cell != cell)
+    except TypeError:  # of NA nothing is true or false
+        return True
+
+
+def text_of(cell: object) -> str:
+    """What is written in a cell; "" where it holds nothing."""
+    return "" if is_missing(cell) else str(cell).strip()
+
+
 def is_date(text: str) -> bool:
     """Whether a cell looks like a date or a time of day."""
     return _DATE.fullmatch(text) is not None
@@ -115,7 +128,7 @@ def numbers(
             return found
     found = np.full(len(cells), np.nan)
     for row, (cell, place) in enumerate(zip(cells, places, strict=True)):
-        value = to_number("" if cell is None else str(cell))
+        value = to_number(text_of(cell))
         if value is not None and math.isfinite(value):
             found[row] = value
             bad.with_numbers.add(column)
@@ -145,6 +158,8 @@ def moments(
 
 def to_moment(cell: object) -> datetime | None:
     """The date or time in a cell, or None."""
+    if is_missing(cell):  # pandas' NaT passes for a datetime
+        return None
     if isinstance(cell, str):
         try:
             return datetime.fromisoformat(cell.strip())
@@ -160,11 +175,11 @@ def kind_of_time(
 ) -> tuple[bool, bool]:
     """Whether times are dates, and have a zone: by the first cell that can be read at all."""
     for cell in cells:
-        if cell is not None and to_number(str(cell)) is not None:
+        if not is_missing(cell) and to_number(str(cell)) is not None:
             return False, False
         if (moment := to_moment(cell)) is not None:
             return True, moment.tzinfo is not None
-    texts = [("" if cell is None else str(cell).strip()) for cell in cells]
+    texts = list(map(text_of, cells))
     for text, row in zip(texts, rows, strict=True):
         if text:
             raise DataError(
@@ -189,7 +204,7 @@ class Names:
         """The code of each cell; -1, and a bad row, where it is empty."""
         for cell in dict.fromkeys(cells):
             if cell not in self._codes:
-                name = "" if cell is None else str(cell).strip()
+                name = text_of(cell)
                 self._codes[cell] = self.names.setdefault(name, len(self.names)) if name else -1
         found = np.array([self._codes[cell] for cell in cells], np.int64)
         for row in np.flatnonzero(found < 0).tolist():
@@ -223,10 +238,10 @@ class Variables:
         return found
 
     def _learn(self, cell: object, beside: object, place: int, word: str) -> int | str:
-        name, inside = split_unit("" if cell is None else str(cell))
+        name, inside = split_unit(text_of(cell))
         if not name:
             return f"the cell in column {self.column!r} is empty."
-        stated = {inside, "" if beside is None else str(beside).strip()} - {""}
+        stated = {inside, text_of(beside)} - {""}
         if len(stated) > 1:
             return f"the variable {cell!r} stands beside another unit, {beside!r}."
         unit = stated.pop() if stated else self.unit
@@ -242,5 +257,5 @@ class Variables:
 
 
 def _got(cell: object) -> str:
-    text = "" if cell is None else str(cell).strip()
+    text = text_of(cell)
     return f"got {text!r}" if text else "the cell is empty"

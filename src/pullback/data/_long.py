@@ -16,6 +16,7 @@ from pullback.data._cells import (
     moments,
     numbers,
     split_unit,
+    text_of,
 )
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries
@@ -250,7 +251,7 @@ def _values(cells: Sequence, rows: Sequence[int], column: str, bad: BadRows, ask
     """The values; NaN where a row has none and may."""
     if not ask:
         return numbers(cells, rows, column, bad)
-    holes = np.array([cell is None or cell != cell or not str(cell).strip() for cell in cells])
+    holes = np.array([not text_of(cell) for cell in cells])
     zero = lambda cell: "0" if isinstance(cell, str) else 0.0
     filled = [zero(cell) if hole else cell for cell, hole in zip(cells, holes, strict=True)]
     return np.where(holes, np.nan, numbers(filled, rows, column, bad))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from pullback._names import check_list
-from pullback.data._cells import BadRows, is_date
+from pullback.data._cells import BadRows, is_date, is_missing
 from pullback.data._csv import choose_columns, leave_out, to_number
 from pullback.data._errors import DataError
 from pullback.data._sources import Source, open_source
@@ -173,7 +173,7 @@ def _blocks(
 
 def is_hole(cell: object) -> bool:
     """Whether there is nothing in a cell."""
-    if cell is None or (isinstance(cell, float) and cell != cell):
+    if is_missing(cell):
         return True
     return isinstance(cell, str) and cell.strip().lower() in HOLES
 

@@ -1,6 +1,8 @@
 """Ratings of items by users."""
 
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
@@ -57,9 +59,8 @@ class Ratings(NamedTuple):
             feedback: "explicit": values are ratings; "implicit": how often or how much, above 0.
 
         Raises:
-            ValueError: there is none; a field is of another length; a row of a user or an item is
-                out of range; a value is no finite number; a user has rated an item twice; all
-                values are the same, or one of implicit feedback is not above 0.
+            ValueError: there is none, or all values are the same; or as by `well_formed`.
+            TypeError: as by `well_formed`.
 
         Example:
             >>> import numpy as np
@@ -69,15 +70,50 @@ class Ratings(NamedTuple):
             Traceback (most recent call last):
             ValueError: the ratings: user 'ann' has rated item 'Brazil' twice, ...
         """
+        found = self.well_formed(feedback)
+        if not len(found.values):
+            raise ValueError(f"{self.source}: there is no rating; at least two are wanted.")
+        if feedback == "explicit" and found.values.min() == found.values.max():
+            raise ValueError(
+                f"{self.source}: every rating is {found.values[0]:g}, so there is nothing to tell "
+                "items apart by; if a row only says that a user took an item, feedback='implicit'."
+            )
+        return found
+
+    def well_formed(self, feedback: str = "explicit") -> "Ratings":
+        """These ratings, if a recommender can read them, few or none as they may be.
+
+        Args:
+            feedback: as for `checked`.
+
+        Returns:
+            The ratings, their fields as arrays of NumPy.
+
+        Raises:
+            ValueError: a field has another length, or more than one axis; a row of a user or an
+                item is out of range; a name is there twice; a value is no finite number, or one of
+                implicit feedback not above 0; a user has rated an item twice.
+            TypeError: rows are no whole numbers, or values or times no numbers.
+
+        Example:
+            >>> import numpy as np
+            >>> Ratings([0, 1], [0, 0], [4.0, np.nan], ("ann", "bob"), ("Alien",)).well_formed()
+            Traceback (most recent call last):
+            ValueError: the ratings: 1 ratings are no finite number, the first in place 1 ...
+        """
         if feedback not in ("explicit", "implicit"):
             raise ValueError(f"`feedback` must be 'explicit' or 'implicit', got {feedback!r}.")
-        if not len(self.values):
-            raise ValueError(f"{self.source}: there is no rating; at least two are wanted.")
-        _check_codes(self, "users", self.users, self.user_names)
-        _check_codes(self, "items", self.items, self.item_names)
-        _check_values(self, feedback)
-        _check_once(self)
-        return self
+        values = _column(self, "values", self.values, None)
+        found = self._replace(
+            users=_codes(self, "users", self.user_names, len(values)),
+            items=_codes(self, "items", self.item_names, len(values)),
+            values=values,
+            times=None if self.times is None else _column(self, "times", self.times, len(values)),
+        )
+        if len(values):
+            _check_values(found, feedback)
+            _check_once(found)
+        return found
 
     def split(
         self,
@@ -162,19 +198,44 @@ def _late(ratings: Ratings, share: float) -> Bool[np.ndarray, " ratings"]:
     return times >= dates[1 + np.argmin(np.abs(left - (1 - share) * len(times)))]
 
 
-def _check_codes(
-    ratings: Ratings, field: str, codes: Integer[np.ndarray, " n"], names: tuple[str, ...]
-) -> None:
-    if len(codes) != len(ratings.values):
+def _column(ratings: Ratings, field: str, given: Any, length: int | None) -> np.ndarray:
+    """One number a rating; lists become arrays."""
+    column = np.asarray(given)
+    if column.ndim != 1:
         raise ValueError(
-            f"{ratings.source}: `{field}` and `values` must be as long, got {len(codes)} and "
-            f"{len(ratings.values)}."
+            f"{ratings.source}: `{field}` must have one axis, a cell a rating; got {column.shape}."
+        )
+    if length is not None and len(column) != length:
+        raise ValueError(
+            f"{ratings.source}: `{field}` and `values` must be as long, got {len(column)} and "
+            f"{length}."
+        )
+    if not len(column) or column.dtype.kind in "iuf":
+        return column
+    raise TypeError(f"{ratings.source}: `{field}` must be numbers, got {column.dtype}.")
+
+
+def _codes(ratings: Ratings, field: str, names: Sequence[str], length: int) -> np.ndarray:
+    codes = _column(ratings, field, getattr(ratings, field), length)
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(
+            f"{ratings.source}: the name {twice!r} is there twice among those of `{field}`; each "
+            "row of the names is another one."
+        )
+    if not len(codes):
+        return codes.astype(np.int32)
+    if codes.dtype.kind == "f":
+        raise TypeError(
+            f"{ratings.source}: `{field}` must be rows of the names, whole numbers, got "
+            f"{codes.dtype}."
         )
     if codes.min() < 0 or codes.max() >= len(names):
         raise ValueError(
             f"{ratings.source}: `{field}` must be rows of the {len(names)} names, 0 to "
             f"{len(names) - 1}; got {codes.min()} to {codes.max()}."
         )
+    return codes
 
 
 def _check_values(ratings: Ratings, feedback: str) -> None:
@@ -185,16 +246,10 @@ def _check_values(ratings: Ratings, feedback: str) -> None:
             f"{ratings.source}: {len(bad)} ratings are no finite number, the first in place "
             f"{bad[0]} ({values[bad[0]]}); take them out."
         )
-    if feedback == "implicit":
-        if values.min() <= 0:
-            raise ValueError(
-                f"{ratings.source}: implicit feedback says how often or how much, above 0; got "
-                f"{values.min():g}. Take such rows out, or feedback='explicit'."
-            )
-    elif values.min() == values.max():
+    if feedback == "implicit" and values.min() <= 0:
         raise ValueError(
-            f"{ratings.source}: every rating is {values[0]:g}, so there is nothing to tell items "
-            "apart by; if a row only says that a user took an item, feedback='implicit'."
+            f"{ratings.source}: implicit feedback says how often or how much, above 0; got "
+            f"{values.min():g}. Take such rows out, or feedback='explicit'."
         )
 
 

@@ -1,5 +1,6 @@
 """Ratings from a file of a user's own: one row says user, item, rating and perhaps time."""
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -81,6 +82,7 @@ def read_ratings(
 
     Raises:
         ValueError: `feedback` or `on_duplicate` is not as above.
+        TypeError: `path` is neither a path nor a data frame.
         DataError: the file cannot be read, or has no rows; a column is missing, or several have a
             usual name; or there are bad rows: a cell too many or too few, an empty cell, a
             rating or a time that is no finite number, an item that is not known, a user twice on
@@ -101,6 +103,11 @@ def read_ratings(
         if got not in known:
             raise ValueError(f"`{argument}` must be one of {', '.join(known)}; got {got!r}.")
     is_frame = hasattr(path, "columns")
+    if not is_frame and not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "ratings are read from the path of a file or from a data frame, got "
+            f"{type(path).__name__}."
+        )
     source = frame_source(path) if is_frame else _source(Path(path))
     path = Path(f"the {type(path).__name__}") if is_frame else Path(path)
     wanted = {"user": user, "item": item, "rating": rating, "time": time}

@@ -19,8 +19,9 @@ from . import _recommender_core as core
 from ._outputs import table_writer
 from ._page import Report
 from ._recommender_answers import Explanation, Recommendation, because_of
+from ._recommender_held import choose_held
 from ._recommender_ratings import arrays_of, digest, from_arrays, joined, names_of
-from ._recommender_report import NAMES, checks, hold_out, judge, rivals, scores_table
+from ._recommender_report import NAMES, checks, judge, rivals, scores_table, told
 from ._settings import check_max_steps
 from ._task import AbstractTask
 
@@ -39,8 +40,9 @@ class Recommender(AbstractTask):
     fitted once: `add` takes ratings of newcomers, and they are known from then on, with no
     parameter changed. Each rating has its part in a prediction, which `why` tells.
     `report_` says how good it is on ratings and on users held out, beside biases, popularity and
-    least squares (ALS), and `notes_` who wins. Least squares is often as good: take it by
-    `method="als"`.
+    least squares (ALS), and `notes_` who wins. The parameters stay those that were fitted without
+    what was held out, so that the report is of them; vectors are computed of all ratings. Least
+    squares is often as good: take it by `method="als"`.
 
     Args:
         user, item, rating, time: the columns of the file or frame; None takes those with usual
@@ -50,7 +52,8 @@ class Recommender(AbstractTask):
         on_duplicate: of a user twice on one item, as for `pullback.data.read_ratings`.
         method: "chains", evidence chains; or "als", least squares with fold-in.
         held_out: "time", what is held out are the latest ratings, one date for all; "random"; None
-            takes time where it is known.
+            takes time where it is known and leaves enough to learn from and to be judged by, and
+            else random; `notes_` says which.
         max_steps: training steps of evidence chains; None chooses.
         random_state: seed, generator or None, as everywhere in scikit-learn.
         progress: show a bar on stderr; None: where stderr is a terminal.
@@ -65,6 +68,7 @@ class Recommender(AbstractTask):
 
     Raises:
         ValueError: a setting or the ratings do not fit; the message says which and how.
+        TypeError: what is given as ratings is no file, frame or `Ratings`.
 
     Example:
         >>> import numpy as np, pandas as pd, pullback as pb
@@ -128,15 +132,24 @@ class Recommender(AbstractTask):
                 f"{ratings.source}: there are no times for held_out='time'; name the column by "
                 "`time`, or take held_out='random'."
             )
-        dates = 0 if ratings.times is None else len(np.unique(ratings.times))
-        by = self.held_out or ("time" if dates > 1 else "random")
         seed = int(check_random_state(self.random_state).randint(2**31))
         chosen = int(np.clip(_SEEN // len(ratings.values), *_STEPS))
         steps = chosen if self.max_steps is None else self.max_steps
-        self.n_steps_ = steps if self.method == core.CHAINS else 0
-        held = hold_out(ratings, by, seed)
+        held, by, notes = choose_held(ratings, self.held_out, self.feedback, seed)
         train = ratings if held is None else held.train
         fitted = core.fit_core(train, self.method, self.feedback, steps, seed, self.progress)
+        judged = None
+        if held is not None:
+            models = {self.method: core.read(fitted, train)}
+            if self.method == core.CHAINS:
+                least = core.fit_core(train, core.ALS, self.feedback, 0, seed, False)
+                models[core.ALS] = core.read(least, train)
+            models |= rivals(train, self.feedback)
+            judged = {"by": by, **judge(held, models, self.feedback, seed)}
+            notes = [*notes, *told(judged)]
+        self._take(fitted, ratings)
+        self.n_steps_ = steps if self.method == core.CHAINS else 0
+        self.report_, self.notes_ = judged, notes
         self.data_ = {
             "source": ratings.source,
             "rows": len(ratings.values),
@@ -145,18 +158,6 @@ class Recommender(AbstractTask):
             "file": isinstance(X, str | os.PathLike),
             "sha256": digest(ratings),
         }
-        self.notes_, self.report_ = [], None
-        if held is None:
-            self.notes_.append("Too few ratings to hold any out, so nothing says how good it is.")
-        else:
-            models = {self.method: core.read(fitted, train)}
-            if self.method == core.CHAINS:
-                least = core.fit_core(train, core.ALS, self.feedback, 0, seed, False)
-                models[core.ALS] = core.read(least, train)
-            models |= rivals(train, self.feedback)
-            self.report_ = {"by": by, **judge(held, models, self.feedback, seed)}
-            self._tell()
-        self._take(fitted, ratings)
         return self
 
     def predict(
@@ -331,34 +332,18 @@ class Recommender(AbstractTask):
             unknown = () if known is None else [name for name in X.item_names if name not in known]
             if unknown:
                 self._items(unknown)
-            return X
+            return X.well_formed(self.feedback)
         return read_ratings(
             X, user=self.user, item=self.item, rating=self.rating, time=self.time,
             feedback=self.feedback, on_duplicate=self.on_duplicate, known_items=known,
         )  # fmt: skip
 
     def _take(self, parameters: Any, ratings: Ratings) -> None:
-        self.ratings_ = ratings
-        self.source_ = ratings.source
+        found = core.read(parameters, ratings)  # may fail, and must then leave what was
+        self.core_, self.ratings_, self.source_ = found, ratings, ratings.source
         self._user_at = {name: code for code, name in enumerate(ratings.user_names)}
         self._item_at = {name: code for code, name in enumerate(ratings.item_names)}
-        self.core_ = core.read(parameters, ratings)
         self.parameters_ = core.settings_of(parameters)
-
-    def _tell(self) -> None:
-        report = self.report_
-        assert report is not None
-        how = "from one date on" if report["by"] == "time" else "at random"
-        self.notes_.append(
-            f"Held out: {report['rows']} ratings {how}, and {report['newcomers']} users, of whom "
-            "up to 10 ratings are shown and no parameter has seen any."
-        )
-        if report["by"] == "random":
-            self.notes_.append(
-                "What is held out at random flatters: in use it is the future that is asked for; "
-                "with a column of times the latest are held out."
-            )
-        self.notes_ += [check.sentence for check in checks(report)]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = arrays_of(self.ratings_)

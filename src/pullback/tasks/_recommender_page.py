@@ -40,19 +40,21 @@ def recommender_page(model: "Recommender") -> Report:
 
 
 def _errors(report: dict[str, Any] | None) -> Table | None:
-    if report is None or "behind" not in report:
+    if report is None:
         return None
     rows = [
         [
             NAMES[key],
-            said["rmse"],
-            said["rmse_error"],
+            said.get("rmse"),
+            said.get("rmse_error"),
             said.get("cold_rmse"),
             said.get("cold_rmse_error"),
         ]
         for key, said in report["models"].items()
-        if "rmse" in said
+        if "rmse" in said or "cold_rmse" in said
     ]
+    if not rows:
+        return None
     head = (f"on {number(report['rows'])} ratings held out", "RMSE", "standard error",
             "RMSE of newcomers", "standard error")  # fmt: skip
     return Table("", head, rows, f"Of {number(report['newcomers'])} newcomers no parameter has "

@@ -11,55 +11,13 @@ from pullback.models.recommenders import fit_biases, fit_popularity
 
 from ._page import Check
 from ._recommender_core import Core, core_of, own_ratings, vectors
+from ._recommender_held import Held
 
 NAMES = {"chains": "evidence chains", "als": "least squares (ALS)", "biases": "biases",
          "popularity": "popularity"}  # fmt: skip
-_FEWEST_RATINGS, _FEWEST_USERS = 100, 10
-_NEWCOMERS, _TEST = 0.1, 0.2
-_SHOWN = 10  # ratings of a newcomer that are shown, at most; and no more than half
 _K = 1, 2, 5, 10, 20, 50
 _CELLS, _RANKED = 20_000_000, 1000  # scores of users and items, and users, that are ranked
 _TOP = 10
-
-
-class Held(NamedTuple):
-    """Ratings to learn from, and those to be judged by.
-
-    Attributes:
-        train: of users who are known.
-        warm: held out, of the same users.
-        shown: what is shown of newcomers, who take no part in the fit.
-        cold: held out, of these.
-    """
-
-    train: Ratings
-    warm: Ratings
-    shown: Ratings
-    cold: Ratings
-
-
-def hold_out(ratings: Ratings, by: str, seed: int) -> Held | None:
-    """Hold ratings out, and users; None where there are too few."""
-    users = np.unique(ratings.users)
-    if len(ratings.values) < _FEWEST_RATINGS or len(users) < _FEWEST_USERS:
-        return None
-    random = np.random.default_rng(seed)
-    if by == "time" and ratings.times is not None:
-        late = ratings.split("time", test=_TEST)
-        new = ~np.isin(ratings.users, late.train.users)
-        train, warm = late.train, late.test.take(np.isin(late.test.users, late.train.users))
-        order = np.lexsort((ratings.times, ratings.users))
-    else:
-        chosen = random.permutation(users)[: max(1, round(_NEWCOMERS * len(users)))]
-        new = np.isin(ratings.users, chosen)
-        train, warm = ratings.take(~new).split("random", test=_TEST, seed=seed)
-        order = np.lexsort((random.random(len(new)), ratings.users))
-    order = order[new[order]]
-    of = ratings.users[order]
-    place = np.arange(len(of)) - np.searchsorted(of, of)
-    count = np.searchsorted(of, of, side="right") - np.searchsorted(of, of)
-    shown = place < np.minimum(_SHOWN, count // 2)
-    return Held(train, warm, ratings.take(order[shown]), ratings.take(order[~shown]))
 
 
 def rivals(train: Ratings, feedback: str) -> dict[str, Core]:
@@ -96,16 +54,17 @@ def judge(held: Held, cores: dict[str, Core], feedback: str, seed: int) -> dict[
         new = vectors(core.model, *own_ratings(held.shown, newcomers)) if len(newcomers) else None
         said: dict[str, Any] = {}
         if explicit and key != "popularity":
-            warm = core.rated(core.users[held.warm.users], held.warm.items)
-            squares[key] = (warm - held.warm.values) ** 2
-            said["rmse"], said["rmse_error"] = _root(squares[key])
+            if len(held.warm.values):
+                warm = core.rated(core.users[held.warm.users], held.warm.items)
+                squares[key] = (warm - held.warm.values) ** 2
+                said["rmse"], said["rmse_error"] = _root(squares[key])
             if new is not None:
                 cold = core.rated(new[at], held.cold.items)
                 said["cold_rmse"], said["cold_rmse_error"] = _root((cold - held.cold.values) ** 2)
         if table.relevant.any():
             said |= _ranked(core, table, held, newcomers, new)
         found["models"][key] = said
-    if explicit:
+    if squares:
         found["behind"] = _behind(squares)
     return found
 
@@ -175,6 +134,26 @@ def _behind(squares: dict[str, np.ndarray]) -> dict[str, Any]:
     best = min(others, key=lambda key: squares[key].mean())
     gap = squares[ours] - squares[best]
     return {"best": best, "gap": float(gap.mean()), "error": float(gap.std() / len(gap) ** 0.5)}
+
+
+def told(report: dict[str, Any]) -> list[str]:
+    """What was held out and who wins, in sentences."""
+    how = "from one date on" if report["by"] == "time" else "at random"
+    found = [
+        f"Held out: {report['rows']} ratings {how}, and {report['newcomers']} users, of whom "
+        "up to 10 ratings are shown and no parameter has seen any."
+    ]
+    if not report["rows"]:
+        found.append(
+            "No rating held out is of a user who has others, so nothing says how good it is for "
+            "known users, nor who wins; held_out='random' would."
+        )
+    if report["by"] == "random":
+        found.append(
+            "What is held out at random flatters: in use it is the future that is asked for; "
+            "with a column of times the latest are held out."
+        )
+    return [*found, *(check.sentence for check in checks(report))]
 
 
 def checks(report: dict[str, Any]) -> list[Check]:

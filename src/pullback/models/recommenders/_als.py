@@ -174,7 +174,7 @@ def fit_als(
     for name, value in (("regularisation", regularisation), ("confidence", confidence)):
         if value is not None and not value > 0:
             raise ValueError(f"`{name}` must be above 0, got {value}.")
-    ratings.checked(feedback)
+    ratings = ratings.checked(feedback)
     draws = 0.1 * np.asarray(jr.normal(key, (len(ratings.item_names), rank)), np.float64)
     if feedback == "implicit":
         ridge = _RIDGE if regularisation is None else float(regularisation)

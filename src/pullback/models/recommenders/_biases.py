@@ -96,7 +96,7 @@ def fit_biases(
     for name, value in (("user_shrinkage", user_shrinkage), ("item_shrinkage", item_shrinkage)):
         if not value > 0:
             raise ValueError(f"`{name}` must be above 0, got {value}.")
-    ratings.checked()
+    ratings = ratings.checked()
     n_users, n_items = ratings.counts
     mean = float(ratings.values.mean(dtype=np.float64))
     above = ratings.values.astype(np.float64) - mean

@@ -125,7 +125,7 @@ def fit_evidence_chains(
     for name, share, low in (("targets", targets, False), ("thinned", thinned, True)):
         if not (0 <= share if low else 0 < share) or not share < 1:
             raise ValueError(f"`{name}` must be a share below 1, got {share}.")
-    ratings.checked(feedback)
+    ratings = ratings.checked(feedback)
     if len(ratings.values) < 10:
         raise ValueError(
             f"{ratings.source}: {len(ratings.values)} ratings are too few to hide some from the "
