@@ -15,7 +15,8 @@ class GriddedSeries(NamedTuple):
     """Series at equal steps, NaN where nothing was observed.
 
     Attributes:
-        times: where each step begins, `[time]`, in `time_unit`.
+        times: where each step begins, `[time]`, in `time_unit`; to the bit the time of what was
+            observed then.
         values: the value that a step ends with, NaN where nothing was observed in it,
             `[series, time, variable]`, in `units`.
         ids: the names of the series.
@@ -66,11 +67,13 @@ def on_grid(series: IrregularSeries | LongTable, step: float) -> GriddedSeries:
     row, place, variable = np.nonzero(series.mask)
     if not len(row):
         raise ValueError("`series` must hold an observation, got none.")
-    number = series.times[row, place] / step
+    observed = series.times[row, place]
+    number = observed / step
     # Three steps of 0.1 are 0.3, whatever the rounding.
     nearest = np.rint(number)
     near = 4 * np.finfo(series.times.dtype).eps * np.maximum(1.0, np.abs(number))
-    number = np.where(np.abs(number - nearest) <= near, nearest, np.floor(number)).astype(np.int64)
+    begins = np.abs(number - nearest) <= near
+    number = np.where(begins, nearest, np.floor(number)).astype(np.int64)
     first, count = number.min(), number.max() - number.min() + 1
     if count > _MOST:
         raise ValueError(
@@ -81,8 +84,10 @@ def on_grid(series: IrregularSeries | LongTable, step: float) -> GriddedSeries:
     values = np.full((len(series.ids), count, len(series.variables)), np.nan, series.values.dtype)
     # Observations come in the order of their times, and the last to be put there stays.
     values[row, number - first, variable] = series.values[row, place, variable]
+    times = step * np.arange(first, first + count, dtype=float)
+    times[(number - first)[begins]] = observed[begins]
     return GriddedSeries(
-        step * np.arange(first, first + count, dtype=float),
+        times,
         values,
         series.ids,
         series.variables,

@@ -206,7 +206,7 @@ class SeriesExplainer(AbstractTask):
         bar = lambda places: track(
             places, description="series", console=Console(stderr=True), disable=not shown
         )
-        shape = steps.values.shape
+        shape, carried = steps.values.shape, steps.carried()
         score, left, error = (np.full(shape, np.nan) for _ in range(3))
         shift, evaluations = np.full(shape[:2], np.nan), 0
         with blamed(self.model):
@@ -215,10 +215,11 @@ class SeriesExplainer(AbstractTask):
             for place in bar(range(len(steps.ids))):
                 count = int(steps.lengths[place])
                 # What carries a state is compiled for a length; of a black box each step is asked.
-                series = steps.values[place] if predictor.stepwise else steps.of_one(place)
+                series = (
+                    on_device(carried[place], float) if predictor.stepwise else steps.of_one(place)
+                )
                 found = fit_importance(
-                    predictor.made, self.generator_, on_device(series, float),
-                    samples=self.samples, key=key,
+                    predictor.made, self.generator_, series, samples=self.samples, key=key
                 )  # fmt: skip
                 for into, part in (
                     (score, found.score), (left, found.unexplained),
@@ -227,10 +228,9 @@ class SeriesExplainer(AbstractTask):
                     assert part is not None
                     into[place, :count] = np.asarray(part)[:count]
                 evaluations += int(found.evaluations)
-        beyond = np.arange(shape[1]) >= steps.lengths[:, None]
         return SeriesExplanations(
             steps.ids, steps.written, steps.times, steps.values, score, left, error, shift,
-            np.where(beyond[:, :, None], np.nan, prediction), self._outputs(prediction),
+            prediction, self._outputs(prediction),
             steps.lengths, evaluations, steps.names, steps.time_unit, steps.source,
         )  # fmt: skip
 
@@ -245,7 +245,9 @@ class SeriesExplainer(AbstractTask):
             raise ValueError(
                 "`model` is missing: SeriesExplainer(model), or `load(folder, model=function)`."
             )
-        return Predictor(self.model, self.outputs, self.kind, self.batch_size, self.step_)
+        return Predictor(
+            self.model, self.outputs, self.kind, self.batch_size, self.step_, self.variables_
+        )
 
     def _learn(self, steps: Steps, generator: np.random.RandomState) -> None:
         values = steps.values

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import expit, softmax
 
 from pullback._on_device import on_device
@@ -37,13 +37,15 @@ class Predictor:
         kind: what it predicts.
         batch_size: the most prefixes in a call.
         step: between the rows of a prefix.
+        variables: of a prefix.
     """
 
     def __init__(
-        self, model: Any, outputs: Any, kind: Any, batch_size: int | None, step: float
-    ) -> None:
+        self, model: Any, outputs: Any, kind: Any, batch_size: int | None, step: float,
+        variables: tuple[str, ...],
+    ) -> None:  # fmt: skip
         if isinstance(model, SeriesModel):
-            model = of_series_model(model, step)
+            model = of_series_model(model, step, variables)
         start, carry_on = getattr(model, "start", None), getattr(model, "step", None)
         self.model, self.kind = model, kind
         self.stepwise = callable(start) and callable(carry_on)
@@ -72,13 +74,15 @@ class Predictor:
         """
         if self.stepwise:
             return 0.0
-        probe = steps.values[:_PROBED]
+        # No rows behind the end of a series: nothing is said of them, and a model may refuse them.
+        longest = np.argsort(-steps.lengths, kind="stable")[:_PROBED]
+        probe = steps.values[longest, : steps.lengths[longest[-1]]]
         try:
             self.asked(probe[:, :1])
         except DataError as error:
-            whole = probe.shape[1]
+            whole = int(steps.lengths[longest[0]])
             try:
-                self.asked(probe)
+                self.asked(steps.of_one(longest[0])[None])
             except DataError:
                 raise error from None
             self.asked.refuse(
@@ -91,38 +95,56 @@ class Predictor:
         return changes(self.asked, probe)
 
     def predict(self, steps: Steps) -> Float[np.ndarray, "s t k"]:
-        """What it says at every step of every series: probabilities, or means and deviations."""
-        values = steps.values
+        """What it says at every step of every series: probabilities, or means and deviations.
+
+        NaN behind the end of a series.
+        """
+        values, lengths = steps.values, steps.lengths
         if self.stepwise:
-            found = np.asarray(_along(self.made, on_device(values, float)))
+            found = np.array(_along(self.made, on_device(steps.carried(), float)), np.float64)
+            found[np.arange(found.shape[1]) >= lengths[:, None]] = np.nan
         else:
             size = self.made.batch_size or len(values)
-            parts = [
-                [self.asked(values[low : low + size, : t + 1]) for t in range(values.shape[1])]
-                for low in range(0, len(values), size)
+            said = [
+                (rows, t, self.asked(values[rows, : t + 1]))
+                for t in range(values.shape[1])
+                for rows in _parts(np.flatnonzero(lengths > t), size)
             ]
-            found = np.concatenate([np.stack(part, axis=1) for part in parts])
-        found = found.astype(np.float64)
+            found = np.full((*values.shape[:2], said[0][2].shape[1]), np.nan)
+            for rows, t, answer in said:
+                found[rows, t] = answer
         if self.kind != "gaussian" and self.outputs == "logits":
             found = softmax(found, axis=-1) if self.kind == "categorical" else expit(found)
         return found
 
 
-def of_series_model(model: SeriesModel, step: float) -> Callable[[np.ndarray], np.ndarray]:
-    """The outcomes that a model of series gives to prefixes of its variables."""
+def of_series_model(
+    model: SeriesModel, step: float, variables: tuple[str, ...]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The outcomes that a model of series gives to prefixes of these of its variables."""
+    units = dict(zip(model.variables_, model.units_, strict=True))
+    unknown = [name for name in variables if name not in units]
+    if unknown:
+        raise ValueError(
+            f"`variables` has {unknown[0]!r}, which the model of series does not know; it was "
+            f"fitted to {', '.join(units)}."
+        )
 
     def outcomes(prefixes: Float[np.ndarray, "n t v"]) -> Float[np.ndarray, "n k"]:
         mask = ~np.isnan(prefixes)
         times = np.broadcast_to(step * np.arange(prefixes.shape[1]), prefixes.shape[:2])
         ids = tuple(map(str, range(len(prefixes))))
-        units = tuple(model.units_)
         given = IrregularSeries(
-            times, np.where(mask, prefixes, 0.0), mask, ids, tuple(model.variables_), units,
-            model.time_unit_, None,
+            times, np.where(mask, prefixes, 0.0), mask, ids, variables,
+            tuple(units[name] for name in variables), model.time_unit_, None,
         )  # fmt: skip
         return model.predict_proba(given)
 
     return outcomes
+
+
+def _parts(rows: Int[np.ndarray, " n"], size: int) -> list[Int[np.ndarray, " m"]]:
+    return [rows[low : low + size] for low in range(0, len(rows), size)]
 
 
 @eqx.filter_jit

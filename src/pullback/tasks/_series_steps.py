@@ -1,5 +1,6 @@
 """Irregular series, each on equal steps from its own beginning: what a predictor is given."""
 
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ class Steps(NamedTuple):
         ids: their names.
         variables: names, in the order in which the model is given them.
         written: the variables as they stand in the table.
-        times: of each row, in the unit of the times, `[series, time]`.
+        times: where each row begins, in the unit of the times, `[series, time]`.
         values: NaN where nothing was observed, `[series, time, variable]`.
         lengths: rows up to the last observation of each series.
         names: what the columns of series, time and variable are called.
@@ -43,15 +44,29 @@ class Steps(NamedTuple):
         """The values of one series, without the rows behind its end."""
         return self.values[place, : self.lengths[place]]
 
+    def carried(self) -> Float[np.ndarray, "s t v"]:
+        """The values, with the last row again behind the end, for what is compiled for a length."""
+        at = np.minimum(np.arange(self.values.shape[1]), self.lengths[:, None] - 1)
+        return np.take_along_axis(self.values, at[:, :, None], axis=1)
+
 
 def usual_step(series: IrregularSeries) -> float:
-    """The usual gap between the times of a series."""
+    """The usual gap between the times of a series, without the rounding of the times."""
     gaps = np.diff(series.times.astype(np.float64), axis=1)
-    return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
+    if not (gaps > 0).any():
+        return 1.0
+    gap = float(np.median(gaps[gaps > 0]))
+    rounding = 4 * float(np.finfo(series.times.dtype).eps * np.abs(series.times).max())
+    # 5 minutes at the hours since 1970 are not 0.0833333333139 of one, but a twelfth.
+    simple = (Fraction(gap).limit_denominator(2**bits) for bits in range(24))
+    near = (float(each) for each in simple if each > 0 and abs(each - gap) <= rounding)
+    return next(near, gap)
 
 
 def on_steps(given: LongTable, step: float, variables: tuple[str, ...]) -> Steps:
     """Series on steps that begin, in each, at the multiple of `step` before its first time.
+
+    Each is put there by itself: nothing of it depends on the others.
 
     Args:
         given: what was read.
@@ -68,20 +83,20 @@ def on_steps(given: LongTable, step: float, variables: tuple[str, ...]) -> Steps
             f"{given.source}: series {empty[0]!r} has no value of {', '.join(variables)}; leave it "
             "out."
         )
-    series = series.compact()
-    times = series.times.astype(np.float64)
-    # A little more, so that a multiple of the step is not taken for the one before by rounding.
-    begin = step * np.floor(times[:, 0] / step + 1e-9)
-    grid = on_grid(series._replace(times=times - begin[:, None]), step)
-    seen = np.any(~np.isnan(grid.values), axis=2)
-    lengths = grid.values.shape[1] - np.argmax(np.flip(seen, axis=1), axis=1)
+    grids = [on_grid(series.take(np.array([row])), step) for row in range(len(series.ids))]
+    lengths = np.array([len(grid.times) for grid in grids])
+    values = np.full((len(grids), lengths.max(), len(variables)), np.nan)
+    # Behind its end, a series' steps go on.
+    times = step * np.arange(values.shape[1]) + np.array([[grid.times[0]] for grid in grids])
+    for row, (grid, length) in enumerate(zip(grids, lengths, strict=True)):
+        times[row, :length], values[row, :length] = grid.times, grid.values[0]
     placed = dict(zip(given.series.variables, given.written, strict=True))
     names = tuple(given.columns[role] for role in ("series", "time", "variable"))
     return Steps(
         series.ids, variables, tuple(placed.get(name, name) for name in variables),
-        begin[:, None] + grid.times, np.asarray(grid.values, np.float64), lengths,
+        times, values, lengths,
         (names[0], names[1], names[2]), series.time_unit, given.source, given.is_file,
-        int(series.mask.sum() - (~np.isnan(grid.values)).sum()),
+        int(series.mask.sum() - (~np.isnan(values)).sum()),
     )  # fmt: skip
 
 

@@ -58,10 +58,20 @@ def answers(
     changes: Changes,
     series: Float[Array, "time features"],
     *,
+    given: Any = None,
     window: int = 1,
     key: PRNGKeyArray,
 ) -> Answers:
     """All that the predictor is asked about a series. NaN for what is no law, in a compiled call.
+
+    Args:
+        predictor: of one's own.
+        changes: what is asked.
+        series: as it is.
+        given: the same before JAX rounded it: a black box is given its numbers to the bit wherever
+            none was drawn.
+        window: how many predictions are asked for after a change.
+        key: for the changes.
 
     Raises:
         ValueError: it gives no law, or a black box takes one length only.
@@ -71,7 +81,8 @@ def answers(
     if isinstance(predictor, StepPredictor):
         found, faults = compiled(_by_steps)(predictor, changes, series, window, keys)
     else:
-        found, faults = _by_prefixes(predictor, changes, series, window, keys)
+        exact = given if isinstance(given, np.ndarray) else series
+        found, faults = _by_prefixes(predictor, changes, series, exact, window, keys)
     if not isinstance(faults, Tracer):
         _refuse(faults)
     good = faults == 0
@@ -158,15 +169,17 @@ def _by_steps(
 
 
 def _by_prefixes(
-    predictor: PrefixPredictor, changes: Changes, series: Array, window: int, keys: Array
-) -> tuple[Answers, Array]:
+    predictor: PrefixPredictor, changes: Changes, series: Array, exact: Any, window: int,
+    keys: Array,
+) -> tuple[Answers, Array]:  # fmt: skip
     """Of a black box: one call a time step, for which each different prefix is made once."""
     if isinstance(series, Tracer) or isinstance(keys, Tracer):
         raise ValueError(
             "a predictor of `prefix_predictor` is called on the host, which a compiled or mapped "
             "call cannot do: explain one series after another, or use `step_predictor`."
         )
-    given, ahead = np.asarray(series), _windows(series, len(series), window)
+    given, ahead = np.asarray(exact), _windows(series, len(series), window)
+    rounded = np.asarray(series)
     state = _settled("generator", changes.start(), lambda s: changes.step(s, series[0]))
 
     def at(state: PyTree, x: Array, ahead: Array, keys: Array) -> tuple[PyTree, Array, Array]:
@@ -179,7 +192,10 @@ def _by_prefixes(
     for t in range(len(given)):
         state, rows, drawn = run(state, series[t], ahead[t], keys[t])
         _refuse(np.where(np.arange(t + 1) == t, np.where(drawn, 0, DRAWS), 0))
-        begun.appendleft(np.asarray(rows))
+        later = np.minimum(np.arange(t, t + window), len(given) - 1)
+        # What was not drawn, to the bit.
+        kept = np.asarray(rows) == rounded[later]
+        begun.appendleft(np.where(kept, given[later], np.asarray(rows)))
         since = max(0, t + 1 - window)
         recent = [given[since : t + 1][None]]
         for late, rows in enumerate(begun):

@@ -147,7 +147,7 @@ def occlusion_importance(
     Source: the baselines of Tonekaboni et al., arXiv 2003.02821.
     """
     key = checked_key(key)
-    series = checked_series(series)
+    given, series = series, checked_series(series)
     low, high = bounds
     if not -np.inf < low < high < np.inf:
         raise ValueError(f"`bounds` must be two finite numbers that rise, got {bounds}.")
@@ -161,7 +161,7 @@ def occlusion_importance(
         return values[place, jnp.arange(len(x))]
 
     draws = _Draws(tuple, lambda state, x: (), draw, samples)
-    return _replaced(predictor, draws, change, series, subsets, key=key)
+    return _replaced(predictor, draws, change, given, subsets, key=key)
 
 
 class _Draws(NamedTuple):
@@ -186,7 +186,7 @@ def _replaced(
     start, step, draw, samples = draws
     check_predictor(predictor)
     positive(samples=samples)
-    series = checked_series(series)
+    given, series = series, checked_series(series)
     subsets = checked_subsets(subsets, series.shape[1])
 
     def rows(state: PyTree, ahead: Array, keys: Array) -> Array:
@@ -196,7 +196,7 @@ def _replaced(
         found = jnp.where(hides[:, None], drawn[None], x[None, None])
         return found.reshape(-1, *ahead.shape)
 
-    found = answers(predictor, Changes(start, step, rows), series, key=key)
+    found = answers(predictor, Changes(start, step, rows), series, given=given, key=key)
     changed = found.changed.reshape(len(series), len(subsets), samples, -1)
     each = jax.vmap(lambda p, q: far(p, q, predictor.kind))(found.observed, changed)
     error = jnp.std(each, axis=-1, ddof=1) / samples**0.5

@@ -147,7 +147,7 @@ def fit_importance(
     positive(samples=samples)
     if squash is not None and not 0 < squash < np.inf:
         raise ValueError(f"`squash` must be above 0, got {squash}: the authors' code has 5.0.")
-    series = checked_series(series)
+    given, series = series, checked_series(series)
     subsets = checked_subsets(subsets, series.shape[1])
     groups = subsets
     if baseline == "marginal":
@@ -158,7 +158,7 @@ def fit_importance(
         return found.reshape(-1, *ahead.shape)
 
     changes = Changes(generator.start, generator.step, rows)
-    found = answers(predictor, changes, series, key=key)
+    found = answers(predictor, changes, series, given=given, key=key)
     changed = found.changed.reshape(len(series), len(groups), samples, -1)
     weights = jnp.full(changed.shape[:3], 1 / samples, changed.dtype)
     score, shift, unexplained, error = scores(

@@ -127,7 +127,8 @@ def prefix_predictor(
     r"""A predictor of which nothing is known but its answers, from any library.
 
     It is called on the host with NumPy arrays, once a time step, with all that is asked about
-    predictions at that time; and once more at the end, to see that it answers the same.
+    predictions at that time; and once more at the end, to see that it answers the same. What was
+    not drawn comes to it to the bit, in the dtype of a series of NumPy.
 
     Args:
         f: `f(prefixes) -> answers`, for series up to some time step `[n, time, features]`, of every

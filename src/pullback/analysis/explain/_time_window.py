@@ -113,7 +113,7 @@ def window_importance(
     check_predictor(predictor)
     check_generator(generator)
     positive(samples=samples, window=window)
-    series = checked_series(series)
+    given, series = series, checked_series(series)
     subsets = checked_subsets(subsets, series.shape[1])
 
     def rows(state: PyTree, ahead: Array, keys: Array) -> Array:
@@ -133,7 +133,7 @@ def window_importance(
         return jax.vmap(of)(subsets).reshape(-1, *ahead.shape)
 
     changes = Changes(generator.start, generator.step, rows)
-    found = answers(predictor, changes, series, window=window, key=key)
+    found = answers(predictor, changes, series, given=given, window=window, key=key)
     shape = (len(series), window, len(subsets), samples, -1)
     by_delay, score, error = _scores(found.observed, found.changed.reshape(shape), predictor.kind)
     nothing = blank(subsets, series)
