@@ -85,4 +85,4 @@ def test_images_from_files(tmp_path):
         )
     assert len(record["claims"]) == 4
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])
-    assert (tmp_path / "run" / "figures" / "judges.png").exists()
+    assert (tmp_path / "run" / "figures" / "maps.png").exists()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from pullback._traced import _run
 from pullback.analysis.explain import (
@@ -21,6 +22,7 @@ from pullback.analysis.explain import (
 from pullback.analysis.explain._classifier import JaxModel
 from pullback.analysis.explain._search import JaxStep, Question, Search, drawn, told
 from pullback.sampling import Enumeration, GumbelSoftmax, ScoreFunction
+from pullback.train._engine import run_chunk
 
 X = np.ones((1, 1, 4), np.float32)
 MASKS = np.array(list(itertools.product((0.0, 1.0), repeat=4)))
@@ -352,3 +354,49 @@ def test_another_image_of_the_same_shape_compiles_nothing(model):
     size = _run._cached._cache_size()
     ask(LINEAR_X + 1, jr.key(1))
     assert _run._cached._cache_size() == size
+
+
+def shapes_of_bits(jaxpr):
+    """Of all random bits that a program draws, those in its loops and calls included."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "random_bits":
+            found.append(equation.params["shape"])
+        for inner in jaxprs_in_params(equation.params):
+            found += shapes_of_bits(inner)
+    return found
+
+
+@pytest.mark.parametrize("noise", ["coarse", "fine"])
+def test_masks_are_drawn_flat(noise):
+    """Of random bits with rows and columns XLA makes a program for four times as long."""
+    images = np.random.default_rng(0).normal(size=(9, 1, 4, 4)).astype(np.float32)
+    seeker = dataclasses.replace(
+        search(GaussianInfill.fit(images, 2), GumbelSoftmax(0.1), 3), grid=(2, 2), noise=noise
+    )
+    asked = dataclasses.replace(question(), x=jnp.ones((1, 4, 4), jnp.float32))
+    state = seeker.start(asked, jnp.float32)
+    step = JaxStep(seeker, JaxModel(logits, "logits", None))
+    by_jax = jax.make_jaxpr(lambda s, k: step(s, None, key=k))(state, jr.key(0))
+    by_host = jax.make_jaxpr(lambda s, k: drawn(seeker, s, k))(state, jr.key(0))
+    cells = 4 if noise == "coarse" else 16
+    for found in (by_jax, by_host):
+        assert sorted(shapes_of_bits(found.jaxpr)) == sorted([(cells,), (2,), (16,)])
+
+
+@pytest.mark.parametrize(("model", "images", "programs"), [
+    # The predictions, the start, the probabilities and the scores; the search itself is `train`'s.
+    (linear, 5, 4),
+    # The start, the masks, what their answers change, the probabilities and the filled images.
+    (linear_proba, 6, 5),
+], ids=["jax", "numpy"])  # fmt: skip
+def test_a_new_shape_compiles_each_program_once(model, images, programs):
+    x = LINEAR_X + np.arange(images).reshape(-1, 1, 1, 1)  # of a number that no other test has
+    before, searches = _run._cached._cache_size(), run_chunk._cached._cache_size()
+    fido(
+        classifier(model, outputs="probabilities" if model is linear_proba else None), x,
+        EmpiricalInfill(np.full((2, 1, 1, 6), 0.1)), steps=2, samples=3, target=1,
+        size_weight=[0.1, 0.2], key=jr.key(0),
+    )  # fmt: skip
+    assert _run._cached._cache_size() - before == programs
+    assert run_chunk._cached._cache_size() - searches == (model is linear)

@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from pullback._floating import at_least_float32
 from pullback._inputs import positive
+from pullback._traced import compiled
 from pullback.analysis.explain._black_box import BlackBox, host_log_odds
 from pullback.analysis.explain._classifier import (
     JaxModel,
@@ -42,11 +43,11 @@ class Asked:
     model: JaxModel | BlackBox
     x: Array  # [n, C, H, W]
     infill: AbstractInfill
-    target: Array  # [n]
+    target: np.ndarray  # [n]
     log_odds: np.ndarray  # [n]
     objective: str
     grid: tuple[int, int]
-    weights: Array  # [k]
+    weights: np.ndarray  # [k]
     several: tuple[bool, bool]  # images, weights
     fresh: int
 
@@ -116,8 +117,8 @@ def asked(
     rows = steady_predictions(called, stack)
     found = checked_target(target, rows)
     return Asked(
-        called, stack, infill, jnp.asarray(found), host_log_odds(rows, found, called.outputs),
-        objective, _checked_grid(grid, size), jnp.asarray(np.atleast_1d(weights)),
+        called, stack, infill, found, host_log_odds(rows, found, called.outputs),
+        objective, _checked_grid(grid, size), np.atleast_1d(weights),
         (images.ndim == 4, weights.ndim == 1), fresh,
     )  # fmt: skip
 
@@ -149,15 +150,16 @@ def explained(
     n, k, signs = len(asked.x), len(asked.weights), _SIGNS[asked.objective]
     dtype = at_least_float32(asked.x.dtype)
     lanes = [a.ravel() for a in np.indices((n, k, len(signs)))]
+    # By NumPy, here and below: what JAX does outside of a program is one more for each shape.
     questions = Question(
-        asked.x[lanes[0]], asked.target[lanes[0]], asked.weights.astype(dtype)[lanes[1]],
-        jnp.asarray(signs, dtype)[lanes[2]],
+        jnp.asarray(np.asarray(asked.x)[lanes[0]]), jnp.asarray(asked.target[lanes[0]]),
+        *(jnp.asarray(a, dtype) for a in (asked.weights[lanes[1]], np.asarray(signs)[lanes[2]])),
     )  # fmt: skip
     # The searches of one image share their draws, so that what differs is not the noise.
     keys = jr.split(of_search, n)[lanes[0]]
     state = run(search, asked.model, questions, dtype=dtype, progress=progress, keys=keys)
     size = asked.x.shape[2:]
-    kept = np.asarray(jax.vmap(lambda params: search.probability(params, size))(state.params))
+    kept = np.asarray(_probabilities(search, state.params, size))
     kept = np.clip(kept, 0, 1).reshape(n, k, len(signs), *size)
     trace = np.asarray(state.trace).reshape(n, k, len(signs), -1)
     matters = {
@@ -188,11 +190,18 @@ def _scores(asked: Asked, marked: np.ndarray, key: PRNGKeyArray) -> np.ndarray:
     score = judge(asked.model, asked.infill)
     keys = jr.split(key, asked.fresh if asked.infill.stochastic else 1)
     found = [
-        score(x, jnp.asarray(np.stack([each, ~each]), x.dtype), target, keys)
-        for x, target, of_image in zip(asked.x, asked.target, marked, strict=True)
+        score(
+            jnp.asarray(x), jnp.asarray(np.stack([each, ~each]), x.dtype), jnp.asarray(target), keys
+        )
+        for x, target, of_image in zip(np.asarray(asked.x), asked.target, marked, strict=True)
         for each in of_image
     ]
     return np.stack(found).reshape(*marked.shape[:2], 2, -1)
+
+
+@compiled
+def _probabilities(search: Search, params: Array, size: tuple[int, ...]) -> Array:
+    return jax.vmap(lambda params: search.probability(params, size))(params)
 
 
 def _asked_a_step(search: Search) -> int:

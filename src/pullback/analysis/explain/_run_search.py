@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 from rich.console import Console
 from rich.progress import track
 
-from pullback._traced import Compiled
+from pullback._traced import Compiled, compiled
 from pullback.analysis.explain._black_box import BlackBox
 from pullback.analysis.explain._classifier import JaxModel
 from pullback.analysis.explain._search import (
@@ -36,7 +36,7 @@ def run(
     keys: Key[Array, " lanes"],
 ) -> Searched:
     """All searches after their last step, with an axis of them in front."""
-    state = eqx.filter_vmap(lambda question: search.start(question, dtype))(questions)
+    state = _begun(search, questions, dtype)
     shown = sys.stderr.isatty() if progress is None else progress
     if isinstance(model, BlackBox):
         return _by_host(search, model, state, shown=shown, keys=keys)
@@ -52,6 +52,11 @@ def run(
     if not np.all(info.good):
         raise ValueError(f"{_FAILED} It was one of {np.size(info.good)} searches.")
     return state
+
+
+@compiled
+def _begun(search: Search, questions: Question, dtype: Any) -> Searched:
+    return eqx.filter_vmap(lambda question: search.start(question, dtype))(questions)
 
 
 _FAILED = (
@@ -70,23 +75,17 @@ def _by_host(
 ) -> Searched:
     """Masks drawn in JAX, answers from Python: two programs a step, with no callback in them."""
     by_slope = search.estimator is None or _differentiates(search)
-    first = eqx.filter_vmap(lambda state, key: drawn(search, state, key))
-
-    @eqx.filter_vmap
-    def next_of(
-        state: Searched, asked: Drawn, values: Array, slopes: Array | None, key: Array
-    ) -> tuple[Searched, Drawn]:
-        state = told(search, state, asked, values, slopes, key)
-        return state, drawn(search, state, key)
-
-    asked, step = Compiled(first, state, keys)(state, keys), None
+    ask = Compiled(eqx.filter_vmap(lambda *args: drawn(search, *args)), state, keys)
+    hear = eqx.filter_vmap(lambda *args: told(search, *args))
+    step = None
     console = Console(stderr=True)
     for _ in track(range(search.steps), "explain", console=console, disable=not shown):
+        asked = ask(state, keys)
         values, slopes = _answers(model, asked, np.asarray(state.question.target), by_slope)
         values = jnp.asarray(values, state.params.dtype)
         args = (state, asked, values, slopes, keys)
-        step = Compiled(next_of, *args) if step is None else step
-        state, asked = step(*args)
+        step = Compiled(hear, *args) if step is None else step
+        state = step(*args)
     return state
 
 

@@ -39,7 +39,7 @@ class Searched(eqx.Module):
 
 
 class Drawn(eqx.Module):
-    """Masks that a black box is asked about, on their grid, and what was behind them."""
+    """Masks that a black box is asked about, flat, and what was behind them."""
 
     z: Float[Array, "..."]
     background: Float[Array, "..."]
@@ -47,7 +47,10 @@ class Drawn(eqx.Module):
 
 
 class Search(eqx.Module):
-    """How a mask is looked for. `estimator` is None for one mask between 0 and 1, BBMP's."""
+    """How a mask is looked for. `estimator` is None for one mask between 0 and 1, BBMP's.
+
+    Masks are drawn flat: random bits with two axes for pixels take four times as long to compile.
+    """
 
     infill: AbstractInfill
     estimator: AbstractEstimator | None
@@ -78,17 +81,26 @@ class Search(eqx.Module):
 
     def law(self, params: Array, size: tuple[int, ...]) -> Any:
         """Of masks, on the grid or on the pixels."""
-        if self.noise == "coarse" or self.grid == size:
-            return dist.Bernoulli(logits=params)
+        if self._drawn_on(size) == self.grid:
+            return dist.Bernoulli(logits=params.ravel())
         # Not the logit of a probability, which is rounded to 1 at 17.
         kept, left = (jnp.log(_to(size, jax.nn.sigmoid(s * params))) for s in (1.0, -1.0))
-        return dist.Bernoulli(logits=kept - left)
+        return dist.Bernoulli(logits=(kept - left).ravel())
+
+    def mask(self, z: Array, x: Array) -> Float[Array, "1 H W"]:
+        """The mask of the pixels of an image."""
+        size = x.shape[1:]
+        return _to(size, z.reshape(self._drawn_on(size)))[None].astype(x.dtype)
 
     def background(self, z: Array, x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
         """The mask of pixels, and what is behind it, of which no gradient is taken."""
-        mask = _to(x.shape[1:], z)[None].astype(x.dtype)
+        mask = self.mask(z, x)
         keep = jax.lax.stop_gradient((mask > 0.5).astype(x.dtype))
         return mask, jax.lax.stop_gradient(self.infill(x, keep, key=key))
+
+    def _drawn_on(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Rows and columns of what is drawn. A mask between 0 and 1 is not drawn."""
+        return self.grid if self.noise == "coarse" else size
 
     def objective(
         self, params: Array, count: Array, question: Question,
@@ -97,7 +109,7 @@ class Search(eqx.Module):
         """The mean of `score` of masks, of the question's sign, and the size of the mask."""
         size = question.x.shape[1:]
         if self.estimator is None:
-            value = score(params)
+            value = score(params.ravel())
         else:
             value = expectation(
                 lambda z, q: score(z.astype(params.dtype)).astype(params.dtype),
@@ -148,7 +160,7 @@ def drawn(search: Search, state: Searched, key: PRNGKeyArray) -> Drawn:
     of_masks, of_infill = jr.split(jr.fold_in(key, state.count))
     x = state.question.x
     if search.estimator is None:
-        z = state.params[None]
+        z = state.params.ravel()[None]
     else:
         law = search.law(state.params, x.shape[1:])
         one = lambda key: _sample(search.estimator, law, key).astype(state.params.dtype)
@@ -170,11 +182,11 @@ def told(
 
     def score(z: Array) -> Array:
         # Masks that are the same have the same background, so it does not matter which is found.
-        apart = jnp.sum((asked.z - jax.lax.stop_gradient(z)[None]) ** 2, (1, 2))
+        apart = jnp.sum((asked.z - jax.lax.stop_gradient(z)[None]) ** 2, axis=1)
         at = jnp.argmin(apart)
         if slopes is None:
             return values[at]
-        mask = _to(x.shape[1:], z)[None].astype(x.dtype)
+        mask = search.mask(z, x)
         moved = (mask - jax.lax.stop_gradient(mask)) * (x - asked.background[at])
         return values[at] + jnp.sum(slopes[at] * moved)
 

@@ -20,6 +20,7 @@ from pullback.runs import Context
 from pullback.train import fit
 
 CLASSES = 10
+AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,19 @@ def rows(net: Net, images: Float[Array, "n 1 side side"]) -> Float[Array, "n cla
 
 
 def as_black_box(net: Net) -> Callable[[np.ndarray], np.ndarray]:
-    """The same network as a function of NumPy's, of which nothing else is known."""
-    return lambda images: np.asarray(rows(net, jnp.asarray(images)))
+    """The same network as a function of NumPy's, of which nothing else is known.
+
+    It takes `AT_ONCE` images at once, so that one program serves any number of them.
+    """
+
+    def call(images: np.ndarray) -> np.ndarray:
+        parts = -(-len(images) // AT_ONCE)
+        filled = np.resize(images, (parts, AT_ONCE, *images.shape[1:]))
+        return np.concatenate([np.asarray(rows(net, jnp.asarray(part))) for part in filled])[
+            : len(images)
+        ]
+
+    return call
 
 
 @dataclass(frozen=True)
