@@ -91,6 +91,18 @@ def test_the_label_of_spikes_turns_at_the_first_of_feature_0():
     assert threshold_spikes(3, points=3, delay=9).y.sum() == 0
 
 
+def test_no_cell_is_marked_where_the_label_does_not_turn():
+    late = threshold_spikes(2000, delay=5, seed=0)
+    turns = late.y.any(axis=1)
+    np.testing.assert_array_equal(late.at_switches.any(axis=(1, 2)), turns)
+    assert threshold_spikes(2000, seed=0).y.any(axis=1).sum() > turns.sum()
+
+
+def test_a_state_that_never_stays_is_one():
+    found = switching_state(3, points=5, stay=0.0)
+    assert (np.diff(found.state, axis=1) != 0).all()
+
+
 def test_the_same_seed_draws_the_same():
     for make in (switching_state, switching_features, threshold_spikes):
         a, b, c = make(3, points=10), make(3, points=10), make(3, points=10, seed=1)
@@ -101,7 +113,10 @@ def test_the_same_seed_draws_the_same():
 @pytest.mark.parametrize(
     ("make", "wrong", "words"),
     [
-        (switching_state, {"n": 0}, "`n` must be at least 1"),
+        (switching_state, {"n": 0}, "`n` must be a whole number, at least 1"),
+        (switching_state, {"n": 1.5}, "`n` must be a whole number, at least 1"),
+        (switching_features, {"transition": ((1.0,), (0.5, 0.5), (1.0,))}, "each summing to 1"),
+        (threshold_spikes, {"delay": 1.5}, "`delay` must be a whole number"),
         (switching_state, {"stay": 1.5}, "`stay` must be a probability"),
         (switching_state, {"fatigue": 0.01}, "`fatigue`"),
         (switching_features, {"points": 0}, "`points`"),

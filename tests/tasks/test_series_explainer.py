@@ -105,6 +105,20 @@ def test_an_explainer_is_kept_without_its_model_and_asks_another(fitted, x32, tm
     assert "generator gives values of 4 held-out series" in " ".join(kept.notes_)
 
 
+def test_at_a_first_time_nothing_was_said_before(fitted, x32):
+    found = fitted.explain(series(2, seed=3))
+    row, time = np.array([0, 0, 1]), np.array([0, 3, 0])
+    moved = found.moved(row, time)
+    likeliest = found.prediction.argmax(axis=2)
+    assert moved[0] == likeliest[0, 0]
+    assert moved[2] == likeliest[1, 0]
+    top = found.top()
+    first = np.array(top["time"]) == 6.0
+    assert first.any()
+    np.testing.assert_array_equal(np.isnan(top["before"]), first)
+    assert np.isfinite(top["after"]).all()
+
+
 def test_what_is_written_is_what_was_found(fitted, x32, tmp_path):
     given = series(2, seed=3)
     files = explain_file(fitted, given, tmp_path / "why")

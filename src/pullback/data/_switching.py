@@ -84,7 +84,7 @@ def switching_state(
     """
     _check_sizes(n, points)
     _check_share(stay=stay)
-    if not 0 <= fatigue * points < stay:
+    if not (fatigue == 0 or 0 < fatigue * points < stay):
         raise ValueError(
             f"`fatigue` must not be negative, nor take {points} steps to no chance of staying; "
             f"got {fatigue} with `stay` {stay}."
@@ -155,7 +155,10 @@ def switching_features(
     _check_sizes(n, points)
     if not 0 < lengthscale < np.inf:
         raise ValueError(f"`lengthscale` must be positive and finite, got {lengthscale}.")
-    rows = np.asarray(transition, np.float64)
+    try:
+        rows = np.asarray(transition, np.float64)
+    except ValueError:  # rows of several lengths
+        rows = np.empty(0)
     if rows.shape != (3, 3) or (rows < 0).any() or not np.allclose(rows.sum(axis=1), 1):
         raise ValueError(
             f"`transition` must be 3 rows of 3 probabilities, each summing to 1; got {transition}."
@@ -207,7 +210,8 @@ def threshold_spikes(
         seed: of the draw.
 
     Returns:
-        The series; `state` is the label. `at_switches` is one cell: feature 0 at its first spike.
+        The series; `state` is the label. `at_switches` is one cell, feature 0 at its first spike,
+        where the label turns before the end.
         `at_every_step` is feature 0 up to it: each of those cells says whether the label turns.
 
     Raises:
@@ -228,6 +232,8 @@ def threshold_spikes(
     for name, number in (("rate", rate), ("height", height), ("delay", delay)):
         if not 0 <= number < np.inf:
             raise ValueError(f"`{name}` must be finite and not negative, got {number}.")
+    if delay != int(delay):
+        raise ValueError(f"`delay` must be a whole number of steps, got {delay}.")
     rng = np.random.default_rng(seed)
     trend = np.array([0.003, 0.065, 0.0]) * np.arange(points)[:, None]
     x = _moving_average(n, points, rng) + trend
@@ -244,9 +250,10 @@ def threshold_spikes(
     first = past & (np.cumsum(past, axis=1) == 1)
     y = np.zeros((n, points), np.int64)
     y[:, delay:] = past[:, : max(points - delay, 0)]
+    turned = first & (np.arange(points) + delay < points)
     nothing = np.zeros((n, points, 2), bool)
     truth = lambda cells: np.concatenate([cells[:, :, None], nothing], axis=2)
-    return ExplainedSeries(x, y, y.astype(float), y, truth(first), truth(~past | first), None)
+    return ExplainedSeries(x, y, y.astype(float), y, truth(turned), truth(~past | first), None)
 
 
 def _moving_average(n: int, points: int, rng: np.random.Generator) -> np.ndarray:
@@ -284,8 +291,8 @@ def _switches(state: Int[np.ndarray, "series time"]) -> Bool[np.ndarray, "series
 
 def _check_sizes(n: int, points: int) -> None:
     for name, count in (("n", n), ("points", points)):
-        if count < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {count}.")
+        if count < 1 or count != int(count):
+            raise ValueError(f"`{name}` must be a whole number, at least 1; got {count}.")
 
 
 def _check_share(**shares: float) -> None:

@@ -88,5 +88,5 @@ def _top(found: SeriesExplanations) -> Table:
     return Table(
         "The measurements that moved it most", tuple(columns), rows,
         "`before` and `after` are the output that moved most at that time, one step before and "
-        f"then.{more}",
+        f"then; before a first time nothing was said.{more}",
     )  # fmt: skip

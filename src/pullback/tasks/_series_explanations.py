@@ -68,7 +68,11 @@ class SeriesExplanations(NamedTuple):
         return self._rows(*np.nonzero(self.observed))
 
     def top(self) -> dict[str, list[Any]]:
-        """The ten measurements of each series that moved the prediction most, the first first."""
+        """The ten measurements of each series that moved the prediction most, the first first.
+
+        `before` and `after` are of the output that changed most; at a series' first time, before
+        which nothing was said, `before` is NaN and the output the likeliest.
+        """
         places = [self._best(row) for row in range(len(self.ids))]
         row = np.repeat(np.arange(len(places)), [len(each[0]) for each in places])
         time, variable = (np.concatenate([each[k] for each in places]) for k in (0, 1))
@@ -76,7 +80,7 @@ class SeriesExplanations(NamedTuple):
         rank = [place + 1 for each in places for place in range(len(each[0]))]
         moved = self.moved(row, time)
         now = self.prediction[row, time, moved]
-        before = self.prediction[row, np.maximum(time - 1, 0), moved]
+        before = np.where(time > 0, self.prediction[row, np.maximum(time - 1, 0), moved], np.nan)
         named = [name for name in found if name not in self.names]
         return {
             **{name: found[name] for name in found if name not in named},
@@ -94,9 +98,12 @@ class SeriesExplanations(NamedTuple):
         return pa.table(self.columns()).to_pandas()
 
     def moved(self, row: np.ndarray, time: np.ndarray) -> np.ndarray:
-        """The place of the output that changed most at each of these times."""
-        change = self.prediction[row, time] - self.prediction[row, np.maximum(time - 1, 0)]
-        return np.abs(change).argmax(axis=1)
+        """The place of the output that changed most at each of these times; at a first time, of
+        the likeliest, or of the mean.
+        """
+        now, before = self.prediction[row, time], self.prediction[row, np.maximum(time - 1, 0)]
+        first = np.zeros(len(row), int) if self.outputs == GAUSSIAN else now.argmax(axis=1)
+        return np.where(time > 0, np.abs(now - before).argmax(axis=1), first)
 
     def figure(self, place: int) -> Any:
         """A figure of Matplotlib of one series: the prediction over time, and what moved it.

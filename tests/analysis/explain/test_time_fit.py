@@ -11,9 +11,17 @@ from binary_hmm import SERIES, SUBSETS, TIMES, VALUES, forecast, information, jo
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pullback._traced import _run
-from pullback.analysis.explain import fit_importance, prefix_predictor, step_predictor
+from pullback.analysis.explain import (
+    ffc_importance,
+    fit_importance,
+    prefix_predictor,
+    step_predictor,
+    window_importance,
+)
 from pullback.analysis.explain._time_answers import Changes, answers
-from pullback.analysis.explain._time_fit import scores
+from pullback.analysis.explain._time_fit import apart, scores
+from pullback.analysis.explain._time_outputs import moments
+from pullback.models.timeseries import HMMGenerator
 
 PATTERNS = {
     "all": np.ones((TIMES, 2), bool),
@@ -363,6 +371,64 @@ def test_gaussian_outputs_are_compared_as_such(key):
     assert np.all(np.abs(found.score[0] - wanted) <= 4 * found.standard_error[0] + 1e-9)
     assert found.standard_error[0, 1] > 1e-3
     assert wanted[3] > 0.1
+
+
+class Still:
+    """It draws 0, whatever came."""
+
+    start = staticmethod(lambda: ())
+    step = staticmethod(lambda state, x: state)
+
+    def sample(self, state, x, keep, *, key):
+        return jnp.where(keep & ~jnp.isnan(x), x, jnp.zeros_like(x))
+
+
+def test_sharp_gaussian_outputs_far_apart_do_not_cancel(x32, key):
+    """From 0 to 7.3 of a standard deviation of 1e-3, the divergence is 7300^2 / 2."""
+    predictor = step_predictor(
+        tuple, lambda state, x: (state, jnp.stack([x[0], jnp.full((), 1e-3)])), kind="gaussian"
+    )
+    x = np.array([[0.0], [7.3]], np.float32)
+    far = 7300**2 / 2
+    for baseline in ("marginal", "previous"):
+        found = fit_importance(predictor, Still(), x, baseline=baseline, samples=3, key=key)
+        np.testing.assert_allclose(found.score[1], far, rtol=1e-4)
+        np.testing.assert_allclose(found.temporal_shift[1], far, rtol=1e-4)
+    found = ffc_importance(predictor, Still(), x, samples=3, key=key)
+    np.testing.assert_allclose(found.score[1], far, rtol=1e-4)
+
+
+def test_a_mixture_of_gaussians_is_one_of_its_moments_in_float32(x32):
+    random = np.random.default_rng(0)
+    mean, spread = 5000 + random.normal(size=9), random.uniform(0.5, 2, size=9)
+    weights = random.dirichlet(np.ones(9))
+    p = jnp.array([0.0, 1.0])
+    q = jnp.asarray(np.stack([mean, spread], axis=1), jnp.float32)
+    found, _ = apart(
+        p, moments(p, q, "gaussian"), jnp.asarray(weights, jnp.float32), "gaussian", "kl_of_mean"
+    )
+    centre = weights @ mean
+    variance = weights @ (spread**2 + (mean - centre) ** 2)
+    wanted = 0.5 * (np.log(variance) + (1 + centre**2) / variance - 1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", [fit_importance, ffc_importance, window_importance])
+def test_a_generator_of_other_features_is_refused(method, x32, key):
+    one = HMMGenerator([1.0], [[1.0]], [[0.0]], [[[1.0]]])
+
+    class One(Still):
+        def sample(self, state, x, keep, *, key):
+            return jnp.zeros(1)
+
+    predictor = step_predictor(tuple, lambda state, x: (state, jnp.stack([x[0], -x[0]])))
+    x = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match=r"must have shape \[1\]"):
+        method(predictor, one, x, samples=2, key=key)
+    with pytest.raises(
+        ValueError, match=r"must draw the features of `series`, \[3\]; it gives \[1\]"
+    ):
+        method(predictor, One(), x, samples=2, key=key)
 
 
 def test_two_features_that_tell_only_together_score_as_a_pair(key):

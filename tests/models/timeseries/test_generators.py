@@ -304,3 +304,61 @@ def test_what_is_no_hidden_markov_model_is_refused(place, wrong, words):
     given[place] = wrong
     with pytest.raises(ValueError, match=words):
         HMMGenerator(*given)
+
+
+def test_what_is_no_covariance_in_the_float_at_hand_is_refused(x32):
+    near = lambda rho: [[[1.0, rho], [rho, 1.0]]]
+    make = lambda spread: HMMGenerator([1.0], [[1.0]], np.zeros((1, len(spread[0]))), spread)
+    for spread in (near(1 - 1e-8), [[[1e-50]]], [[[1e50]]]):
+        with pytest.raises(ValueError, match="positive definite in float32 too"):
+            make(spread)
+    with pytest.raises(ValueError, match="`covariances` must be finite"):
+        make([[[np.inf]]])
+    close = make(near(1 - 1e-4))
+    assert np.isfinite(series_log_prob(close, jnp.array([[0.3, 0.31]]))).all()
+    # Units do not matter.
+    make([[[1e-12, 0.0], [0.0, 1e12]]])
+
+
+def test_a_value_out_of_all_reach_tells_nothing_of_the_state(x32):
+    two = HMMGenerator([0.3, 0.7], [[0.9, 0.1], [0.1, 0.9]], [[-2.0], [2.0]], [[[1.0]]] * 2)
+    found = np.exp(two.posterior(two.start(), jnp.array([1e20])))
+    np.testing.assert_allclose(found, [0.5, 0.5], rtol=1e-5)
+
+
+def test_moves_that_never_happen_leave_gradients_numbers(x32):
+    always = HMMGenerator([1.0, 0.0], [[0.0, 1.0], [0.0, 1.0]], [[-1.0], [1.0]], [[[1.0]]] * 2)
+    series = jnp.array([[-0.5], [0.7], [1.2]])
+    value, slope = eqx.filter_value_and_grad(lambda g: jnp.sum(series_log_prob(g, series)))(always)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+    off = np.array([0.5, -0.3, 0.2])
+    np.testing.assert_allclose(value, -(off @ off) / 2 - 1.5 * np.log(2 * np.pi), rtol=1e-5)
+    # Of each mean: the sum of what its own steps miss.
+    np.testing.assert_allclose(slope.means[:, 0], [0.5, -0.1], atol=1e-5)
+
+
+def test_shapes_that_would_be_broadcast_are_refused(x32):
+    generator = ConditionalGenerator(2, key=KEY)
+    state, x = generator.start(), jnp.zeros(2)
+    with pytest.raises(ValueError, match=r"`keep` must have shape \[2\]"):
+        generator.sample(state, x, jnp.array([True]), key=KEY)
+    with pytest.raises(ValueError, match=r"`x` must have shape \[2\]"):
+        generator.step(state, jnp.zeros(1))
+    drawn = generator.sample(state, jnp.array([3, 0]), jnp.array([True, False]), key=KEY)
+    assert jnp.issubdtype(drawn.dtype, jnp.floating)
+    assert drawn[0] == 3
+    assert drawn[1] % 1 != 0
+    with pytest.raises(ValueError, match="`location` must be finite"):
+        ConditionalGenerator(2, location=[np.nan, 0.0], key=KEY)
+    with pytest.raises(ValueError, match="`scale` must be positive and finite"):
+        ConditionalGenerator(2, scale=[np.inf, 1.0], key=KEY)
+
+
+def test_a_constant_feature_has_the_scale_1_and_units_without_squares_are_refused(x32):
+    rows = np.stack([np.full((7, 3), 0.1), RNG.normal(size=(7, 3))], axis=2)
+    assert np.nanstd(rows[..., 0]) > 0  # the mean was rounded
+    generator, _ = fit_generator(rows, steps=1, key=KEY)
+    assert generator.scale[0] == 1
+    for unit in (1e300, 1e30, 1e-30):
+        with pytest.raises(ValueError, match=r"feature 1 has the mean .*give it in another unit"):
+            fit_generator(rows * [1, unit], steps=1, key=KEY)

@@ -29,6 +29,7 @@ from pullback.analysis.explain._time_predictors import (
     StepPredictor,
     check_generator,
     check_predictor,
+    drawn_by,
 )
 
 
@@ -87,7 +88,8 @@ def ffc_importance(
     check_generator(generator)
 
     def draw(state: PyTree, key: PRNGKeyArray, x: Array) -> Array:
-        return generator.sample(state, jnp.full_like(x, jnp.nan), jnp.zeros(x.shape, bool), key=key)
+        nothing = jnp.zeros(x.shape, bool)
+        return drawn_by(generator, state, jnp.full_like(x, jnp.nan), nothing, key=key)
 
     def far(p: Array, q: Array, kind: Kind) -> Array:
         each = lambda q: divergence(p, q, kind)

@@ -19,7 +19,7 @@ from pullback.analysis.explain._time_answers import (
     checked_series,
     checked_subsets,
 )
-from pullback.analysis.explain._time_outputs import divergence, moments
+from pullback.analysis.explain._time_outputs import divergence, moments, parts
 from pullback.analysis.explain._time_predictors import (
     Kind,
     PrefixPredictor,
@@ -27,6 +27,7 @@ from pullback.analysis.explain._time_predictors import (
     StepPredictor,
     check_generator,
     check_predictor,
+    drawn_by,
 )
 
 Estimator = Literal["kl_of_mean", "mean_of_kl"]
@@ -103,14 +104,15 @@ def fit_importance(
 
     Returns:
         A `TimeImportance`. Several labels are added up; for Gaussians, mixtures are taken as
-        Gaussian. No probability counts as less than 1e-7. NaN at a time where the predictor gives
-        no law, in a call that is being compiled.
+        Gaussian. No probability counts as less than 1e-7, and no variance as less than 1e-20 of
+        that of $p_t$. NaN at a time where the predictor gives no law, in a call that is being
+        compiled.
 
     Raises:
         TypeError: `predictor` or `generator` is no such.
         ValueError: a name is unknown, `subsets` or `series` does not fit, `samples` is below 1,
             `squash` is not above 0, the predictor gives what is no law or takes one length only,
-            or the generator draws what is no number.
+            or the generator is of other features or draws what is no number.
 
     Warns:
         UserWarning: a black box answers the same question in two ways.
@@ -186,7 +188,7 @@ def hidden(
 
     def one(keep: Array, key: PRNGKeyArray) -> Array:
         # What is not kept is not shown: no generator can peek.
-        drawn = generator.sample(state, jnp.where(keep, x, jnp.nan), keep, key=key)
+        drawn = drawn_by(generator, state, jnp.where(keep, x, jnp.nan), keep, key=key)
         return jnp.where(seen, jnp.where(keep, x, drawn), jnp.nan)
 
     return jax.vmap(lambda keep: jax.vmap(lambda key: one(keep, key))(keys))(keeps & seen[None])
@@ -240,6 +242,7 @@ def apart(
         each = jax.vmap(lambda q: divergence(p, q, kind))(q)
         return jnp.sum(weights * each), each
     # No product of matrices: some devices round those more.
-    mixed = jnp.sum(weights[:, None] * q, axis=0)
-    value, slope = jax.value_and_grad(lambda mixed: divergence(p, mixed, kind))(mixed)
-    return value, jnp.sum(q * slope[None], axis=-1)
+    own, law = parts(q, weights, kind)
+    mixed = jnp.sum(weights[:, None] * own, axis=0)
+    value, slope = jax.value_and_grad(lambda mixed: divergence(p, law(mixed), kind))(mixed)
+    return value, jnp.sum(own * slope[None], axis=-1)

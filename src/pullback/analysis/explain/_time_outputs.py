@@ -1,5 +1,7 @@
 """What a predictor says at a time: whether it is a law, and how far it is from another."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -8,6 +10,8 @@ from pullback.analysis.explain._time_predictors import Kind, Outputs
 
 # No probability counts as less: that of a tree's leaf may be 0, and one surprise would be infinite.
 FLOOR = 1e-7
+# Of a variance, in units of that of p: less cannot be divided by in float32.
+_LEAST = 1e-20
 # Sums of 1,000 rounded probabilities are this near to 1.
 _SLACK = 1e-3
 
@@ -60,24 +64,40 @@ def fault(law: Float[Array, "... k"], kind: Kind) -> Int[Array, ""]:
 
 
 def moments(p: Float[Array, " k"], q: Float[Array, "... k"], kind: Kind) -> Float[Array, "... k"]:
-    """Of laws q what is averaged where laws are mixed: that of a mixture is the mean of theirs.
+    """Laws q as `divergence` has them: probabilities, or a Gaussian's mean and variance.
 
-    Of Gaussians, the first two moments in standard deviations of p around its mean.
+    These are in standard deviations of p around its mean.
     """
     if kind != "gaussian":
         return q
     mean, spread = (q[..., 0] - p[0]) / p[1], q[..., 1] / p[1]
-    return jnp.stack([mean, spread**2 + mean**2], axis=-1)
+    return jnp.stack([mean, spread**2], axis=-1)
 
 
-def divergence(p: Float[Array, " k"], mixed: Float[Array, " k"], kind: Kind) -> Float[Array, ""]:
-    """KL(p || q) of the law q with these moments; of labels, the sum of each one's."""
+def parts(
+    q: Float[Array, "samples k"], weights: Float[Array, " samples"], kind: Kind
+) -> tuple[Float[Array, "samples k"], Callable[[Array], Array]]:
+    """What is averaged where laws of these `moments` are mixed, and the law of such a mean.
+
+    Of Gaussians the moments around the mean of all: around another, the variance would be the small
+    difference of large squares.
+    """
+    if kind != "gaussian":
+        return q, lambda mixed: mixed
+    centre = jnp.sum(weights * q[:, 0])
+    away = q[:, 0] - centre
+    law = lambda mixed: jnp.stack([centre + mixed[0], mixed[1] - mixed[0] ** 2])
+    return jnp.stack([away, q[:, 1] + away**2], axis=-1), law
+
+
+def divergence(p: Float[Array, " k"], q: Float[Array, " k"], kind: Kind) -> Float[Array, ""]:
+    """KL(p || q) of the law q with these `moments`; of labels, the sum of each one's."""
     if kind == "gaussian":
-        variance = jnp.maximum(mixed[1] - mixed[0] ** 2, FLOOR)
-        return (jnp.log(variance) + (1 + mixed[0] ** 2) / variance - 1) / 2
+        variance = jnp.maximum(q[1], _LEAST)
+        return (jnp.log(variance) + (1 + q[0] ** 2) / variance - 1) / 2
     if kind == "multilabel":
-        return _entropy_between(p, mixed) + _entropy_between(1 - p, 1 - mixed)
-    return _entropy_between(p, mixed)
+        return _entropy_between(p, q) + _entropy_between(1 - p, 1 - q)
+    return _entropy_between(p, q)
 
 
 def change(p: Float[Array, " k"], q: Float[Array, "... k"], kind: Kind) -> Float[Array, "..."]:

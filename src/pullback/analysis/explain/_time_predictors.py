@@ -182,6 +182,24 @@ def check_generator(generator: Any) -> None:
             )
 
 
+def drawn_by(
+    generator: SeriesGenerator,
+    state: PyTree,
+    x: Float[Array, " features"],
+    keep: Bool[Array, " features"],
+    *,
+    key: PRNGKeyArray,
+) -> Float[Array, " features"]:
+    """A draw of a generator, once it is found to be of as many features."""
+    drawn = generator.sample(state, x, keep, key=key)
+    if np.shape(drawn) != x.shape:
+        raise ValueError(
+            f"`generator` must draw the features of `series`, {list(x.shape)}; it gives "
+            f"{list(np.shape(drawn))}: give one of as many features."
+        )
+    return drawn
+
+
 def _check(outputs: Any, kind: Any) -> None:
     for name, value, known in (("outputs", outputs, Outputs), ("kind", kind, Kind)):
         if value not in get_args(known):

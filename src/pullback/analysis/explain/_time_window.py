@@ -27,6 +27,7 @@ from pullback.analysis.explain._time_predictors import (
     StepPredictor,
     check_generator,
     check_predictor,
+    drawn_by,
 )
 
 
@@ -122,7 +123,7 @@ def window_importance(
                 x, key = item
                 hides = subset & ~jnp.isnan(x)
                 keep = ~subset & ~jnp.isnan(x)
-                drawn = generator.sample(state, jnp.where(keep, x, jnp.nan), keep, key=key)
+                drawn = drawn_by(generator, state, jnp.where(keep, x, jnp.nan), keep, key=key)
                 x = jnp.where(hides, drawn, x)
                 return generator.step(state, x), x
 

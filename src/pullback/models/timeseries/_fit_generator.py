@@ -58,7 +58,8 @@ def fit_generator(
 
     Raises:
         ValueError: the series are not `[series, time, feature]`, hold an infinite number, or a
-            feature that is nowhere observed; or a size is below 1.
+            feature that is nowhere observed, or one in a unit in which squares are no numbers; or a
+            size is below 1.
 
     Example:
         >>> import jax, numpy as np
@@ -129,6 +130,20 @@ def _checked(name: str, series: np.ndarray | Array, features: int | None) -> np.
 
 
 def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    location = np.nanmean(rows, axis=(0, 1))
-    scale = np.nanstd(rows, axis=(0, 1))
-    return location, np.where(scale > 0, scale, 1.0)
+    with np.errstate(over="ignore"):
+        location = np.nanmean(rows, axis=(0, 1))
+        scale = np.nanstd(rows, axis=(0, 1))
+    # A mean that was rounded says nothing of whether a feature varies.
+    constant = np.nanmax(rows, axis=(0, 1)) == np.nanmin(rows, axis=(0, 1))
+    scale = np.where(constant, 1.0, scale)
+    finfo = jnp.finfo(jnp.result_type(float))
+    most, least = float(finfo.max) ** 0.5, float(finfo.tiny) ** 0.5
+    fits = (np.abs(location) < most) & (scale < most) & (scale > least)
+    if not fits.all():
+        j = int(np.argmin(fits))
+        raise ValueError(
+            f"`series` must have features whose squares are numbers in {finfo.dtype}; feature {j} "
+            f"has the mean {location[j]:.3g} and the deviation {scale[j]:.3g}: give it in another "
+            "unit."
+        )
+    return location, scale

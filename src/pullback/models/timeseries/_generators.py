@@ -14,10 +14,12 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree
 from pullback._inputs import positive
 from pullback._key import checked_key
 
-from ._gaussian_mixture import GaussianMixture
+from ._gaussian_mixture import GaussianMixture, check_features
 
 # The least standard deviation of a feature that its neighbours tell, in units of its own.
 _LEAST = 1e-2
+# The logarithm of the probability 0, of which a gradient is a number.
+_NEVER = -1e30
 
 
 class AbstractGenerator(eqx.Module):
@@ -87,8 +89,8 @@ class ConditionalGenerator(AbstractGenerator):
         key: for the weights.
 
     Raises:
-        ValueError: a size is below 1, `location` or `scale` is no number for each feature, or a
-            scale is not positive.
+        ValueError: a size is below 1, `location` or `scale` is no finite number for each feature,
+            or a scale is not positive.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -135,10 +137,12 @@ class ConditionalGenerator(AbstractGenerator):
                     f"`{name}` must be one number for each of the {features} features, got shape "
                     f"{value.shape}."
                 )
-        if not bool(jnp.all(self.scale > 0)):
+        if not bool(jnp.all(jnp.isfinite(self.location))):
+            raise ValueError(f"`location` must be finite, got {np.asarray(self.location)}.")
+        if not bool(jnp.all((self.scale > 0) & (self.scale < jnp.inf))):
             raise ValueError(
-                f"`scale` must be positive, got {np.asarray(self.scale)}; a feature that does not "
-                "vary has the scale 1."
+                f"`scale` must be positive and finite, got {np.asarray(self.scale)}; a feature "
+                "that does not vary has the scale 1."
             )
 
     def start(self) -> Float[Array, " hidden"]:
@@ -149,6 +153,7 @@ class ConditionalGenerator(AbstractGenerator):
         self, state: Float[Array, " hidden"], x: Float[Array, " features"]
     ) -> Float[Array, " hidden"]:
         """The state once `x` was seen; NaN is what was not."""
+        check_features(len(self.location), x=x)
         seen = ~jnp.isnan(x)
         known = jnp.where(seen, x, 0).astype(state.dtype)
         scaled = jnp.where(seen, (known - self.location) / self.scale, 0)
@@ -179,6 +184,7 @@ class ConditionalGenerator(AbstractGenerator):
     ) -> Float[Array, " features"]:
         """A draw given the past and those of the features to keep that are known."""
         key = checked_key(key)
+        check_features(len(self.location), x=x, keep=keep)
         return self.law(state).sample(x, keep & ~jnp.isnan(x), key=key)
 
 
@@ -200,7 +206,7 @@ class HMMGenerator(AbstractGenerator):
 
     Raises:
         ValueError: the shapes do not fit, probabilities do not sum to 1, or a covariance is not
-            symmetric and positive definite.
+            symmetric and positive definite, also once it is rounded to JAX's default float.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -249,14 +255,10 @@ class HMMGenerator(AbstractGenerator):
                 raise ValueError(f"`{name}` must be probabilities that sum to 1, got {value}.")
         if not np.isfinite(centres).all():
             raise ValueError(f"`means` must be finite, got {centres}.")
-        symmetric = np.allclose(spreads, spreads.transpose(0, 2, 1))
-        if not symmetric or not (np.linalg.eigvalsh(spreads) > 0).all():
-            raise ValueError(
-                f"`covariances` must be symmetric and positive definite, got {spreads}."
-            )
+        _check_covariances(spreads)
         with np.errstate(divide="ignore"):  # a move that never happens
             self.log_initial, self.log_transition = (
-                jnp.asarray(np.log(each), float) for each in (start, moves)
+                jnp.asarray(np.maximum(np.log(each), _NEVER), float) for each in (start, moves)
             )
         self.means = jnp.asarray(centres, float)
         self.scale_trils = jnp.asarray(np.linalg.cholesky(spreads), float)
@@ -291,7 +293,31 @@ class HMMGenerator(AbstractGenerator):
     ) -> Float[Array, " features"]:
         """A draw given the past and those of the features to keep that are known."""
         key = checked_key(key)
+        check_features(self.means.shape[1], x=x, keep=keep)
         return self.law(state).sample(x, keep & ~jnp.isnan(x), key=key)
+
+
+def _check_covariances(spreads: Float[np.ndarray, "states features features"]) -> None:
+    """Refuse what is no covariance, or none in the float that is computed in."""
+    finite = bool(np.isfinite(spreads).all())
+    if finite and np.allclose(spreads, spreads.transpose(0, 2, 1)):
+        variances = np.diagonal(spreads, axis1=1, axis2=2)
+        if (np.linalg.eigvalsh(spreads) > 0).all():
+            finfo = jnp.finfo(jnp.result_type(float))
+            roots = np.sqrt(variances)
+            least = np.linalg.eigvalsh(spreads / roots[:, :, None] / roots[:, None, :]).min()
+            enough = 10 * spreads.shape[1] * float(finfo.eps)
+            if variances.min() < finfo.tiny or variances.max() > finfo.max or least < enough:
+                raise ValueError(
+                    f"`covariances` must be positive definite in {finfo.dtype} too, got variances "
+                    f"from {variances.min():.3g} to {variances.max():.3g} and correlations whose "
+                    f"least eigenvalue is {least:.3g}, not {enough:.3g} or more; scale the "
+                    "features, leave out one that others tell, or use float64."
+                )
+            return
+    raise ValueError(
+        f"`covariances` must be finite, symmetric and positive definite, got {spreads}."
+    )
 
 
 def series_log_prob(
