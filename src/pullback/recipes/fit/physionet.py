@@ -1,8 +1,8 @@
 """Feature importance in time on PhysioNet 2012: trees that know nothing of time, explained.
 
-Gradient boosting gives the risk of death in hospital at every hour. Of each held-out stay those
-measurements are taken away that FIT scores highest, or occlusion, or some at random; as the
-paper does, a variable then stays as it was, from that hour on. What it costs is what they mattered.
+Gradient boosting gives the risk of death in hospital at every hour. From each held-out stay the
+measurements are taken that FIT or occlusion scores highest, or random ones; as in the paper a
+variable then stays as it was. FIT beats random ones at base seeds 0 and 1, occlusion at 0 alone.
 """
 
 from collections.abc import Callable, Mapping
