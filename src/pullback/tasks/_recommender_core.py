@@ -21,6 +21,7 @@ from pullback.models.recommenders import (
     fit_evidence_chains,
     untrained_chains,
 )
+from pullback.models.recommenders._chains import embed_ratings
 
 CHAINS, ALS = "chains", "als"
 LATENT, RANK = 16, 10
@@ -94,7 +95,7 @@ def _prototypes(ratings: Ratings) -> tuple[int, int]:
 def read(parameters: Parameters, ratings: Ratings) -> Core:
     """What parameters make of ratings, of users and items that may be new."""
     if isinstance(parameters, EvidenceChains):
-        model = parameters.embed(_roomy(ratings))
+        model = embed_ratings(parameters, _roomy(ratings))
         users = model.users[: len(ratings.user_names)]
         return core_of(parameters, model, users, len(ratings.item_names))
     more = len(ratings.item_names) - len(parameters.items)

@@ -288,6 +288,46 @@ def test_a_new_item_gets_the_row_of_one_in_the_matrix():
     np.testing.assert_allclose(row, chains.embed(ratings).items[8], atol=1e-12)
 
 
+def test_the_bias_of_a_new_item_is_that_of_the_matrix():
+    ratings, chains = random_ratings(count=60), chains_of("mlp_product")
+    mine = ratings.items == 8
+    found = chains.embed(ratings.take(~mine))
+    row = found.embed_item(ratings.users[mine], ratings.values[mine])
+    want = np.sum(ratings.values[mine] - 3.0) / (mine.sum() + np.exp(1.0))
+    np.testing.assert_allclose(row[2], want, atol=1e-12)
+    np.testing.assert_allclose(chains.embed(ratings).items[8, 2], want, atol=1e-12)
+    assert abs(numpy_biases(chains, ratings)["users"][ratings.users[mine]]).max() > 0.1
+    with pytest.raises(ValueError, match=r"`users` must be rows from 0 to 11.*got 12"):
+        found.embed_item([12], [3.0])
+    with pytest.raises(ValueError, match=r"as long, got \(2,\) and \(1,\)"):
+        found.embed_item([0, 1], [3.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "feedback", "message"),
+    [
+        ({"values": np.zeros(60)}, "implicit", "above 0; got 0"),
+        ({"values": np.ones(3)}, "explicit", "`users` and `values` must be as long, got 60 and 3"),
+        ({"users": np.zeros(60, int)}, "explicit", "has rated item .* twice"),
+    ],
+)
+def test_evidence_that_is_not_well_formed(changes, feedback, message):
+    chains, ratings = chains_of("ridge", feedback=feedback), random_ratings()
+    with pytest.raises(ValueError, match=message):
+        chains.embed(ratings._replace(**changes))
+
+
+def test_a_user_who_is_not_there_has_no_reasons_and_no_tree():
+    chains, ratings = chains_of("ridge"), random_ratings()
+    for user in (10**6, -1):
+        with pytest.raises(ValueError, match=r"`user` must be rows from 0 to 11"):
+            chains.embed(ratings).why([0], [3.0], 1, user=user)
+        with pytest.raises(ValueError, match=r"`user` must be rows from 0 to 11"):
+            embed_tree(chains, ratings, user=user)
+    with pytest.raises(ValueError, match=r"`item` must be rows from 0 to 8"):
+        embed_tree(chains, ratings, item=9)
+
+
 @pytest.mark.parametrize("generator", GENERATORS)
 @pytest.mark.parametrize("user", [5, 3, None])
 def test_why_adds_up_to_the_prediction(generator, user):

@@ -223,3 +223,98 @@ def test_what_ratings_bring_adds_up_to_the_vector_and_to_what_it_would_give(comp
         base, none = model.rate(shared, every), model.rate(0 * vector, every)
         added = (np.asarray(rates(pieces, every)) - np.asarray(none)).sum(0)
         np.testing.assert_allclose(base + added, model.rate(vector, every), atol=1e-5)
+
+
+def every_model():
+    ratings, _ = some()
+    chains = untrained_chains(ratings, latent=3, prototypes=4, width=5, key=KEY).embed(ratings)
+    return [*models(ratings), fit_popularity(ratings), chains]
+
+
+MODELS = {
+    "biases": 0,
+    "als": 1,
+    "implicit als": 2,
+    "popularity": 3,
+    "chains": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def made():
+    return every_model()
+
+
+def refused(model):
+    """Calls that must not answer, and what is said."""
+    vector = model.embed([0, 1], [3.0, 4.0])
+    return [
+        (lambda: model.predict([10**6], [0]), r"`users` must be rows from 0 to 11.* got 1000000"),
+        (lambda: model.predict([-1], [0]), r"`users` must be rows from 0 to 11.* got -1"),
+        (lambda: model.predict([0], [N]), r"`items` must be rows from 0 to 8.* got 9"),
+        (lambda: model.rate(vector, [0, -1]), r"`items` must be rows from 0 to 8.* got -1"),
+        (lambda: model.embed([N], [1.0]), r"`items` must be rows from 0 to 8.* got 9"),
+        (lambda: model.pieces([-1], [1.0]), r"`items` must be rows from 0 to 8.* got -1"),
+        (lambda: model.embed([0, 1, 2], [3.0]), r"`values` must be as long, got \(3,\) and \(1,\)"),
+        (lambda: model.pieces([0], [3.0, 4.0]), r"`values` must be as long, got \(1,\) and \(2,\)"),
+        (lambda: model.embed([0, 1], [3.0, 4.0], [True]), "`known` and `items` must be as long"),
+        (lambda: model.predict([0, 1, 2], [0]), r"as long, got \(3,\) and \(1,\)"),
+        (lambda: model.embed([0, 0], [3.0, 4.0]), "`items` must be rows that differ, got 0 twice"),
+        (lambda: model.embed([0], [np.nan]), "`values` must be finite numbers, got nan"),
+        (
+            lambda: model.embed(np.array([[0]]), np.array([[1.0]])),
+            r"`items` must have one axis, got \(1, 1\)",
+        ),
+        (lambda: model.rate(np.zeros(7), [0]), r"`user` must be one vector of \d+ numbers"),
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_no_recommender_takes(name, made):
+    model = made[MODELS[name]]
+    for call, message in refused(model):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(TypeError, match="`items` must be rows, whole numbers, got float64"):
+        model.embed(np.array([0.0]), [1.0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_lists_are_arrays_and_padding_may_be_any_row(name, made):
+    model = made[MODELS[name]]
+    want = model.embed(jnp.array([0, 3]), jnp.array([5.0, 2.0]))
+    np.testing.assert_array_equal(model.embed([0, 3], [5, 2]), want)
+    padded = model.embed([0, 3, -1, 99], [5, 2, np.nan, 0], [True, True, False, False])
+    np.testing.assert_allclose(padded, want, atol=1e-5)
+    np.testing.assert_array_equal(
+        model.predict([1, 2], [3, 4]), model.predict(np.array([1, 2]), np.array([3, 4]))
+    )
+    assert model.embed([], []).shape == want.shape == (model.sizes[2],)
+    assert model.sizes[:2] == (M, N)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_compiled_call_says_nan_of_a_row_that_is_not_there(name, made):
+    model = made[MODELS[name]]
+
+    @eqx.filter_jit
+    def answers(users, items, values):
+        vector = model.embed(items[:1], values[:1])
+        pieces = model.pieces(items, values)
+        wrong = model.embed(items, values)
+        return vector, model.rate(vector, items), model.predict(users, items), wrong, pieces
+
+    right, rates, found, wrong, pieces = answers(
+        jnp.array([0, 1, M]), jnp.array([0, 999, 1]), jnp.ones(3)
+    )
+    assert np.isfinite(right).all()
+    assert np.isfinite(rates).tolist() == [True, False, True]
+    assert np.isfinite(found).tolist() == [True, False, False]
+    assert np.isnan(wrong).all()
+    assert np.isnan(pieces).all()
+
+
+def test_popularity_counts_a_user_once():
+    ratings, _ = some()
+    with pytest.raises(ValueError, match="has rated item 'i1' twice"):
+        fit_popularity(ratings.take(np.array([0, 0])))

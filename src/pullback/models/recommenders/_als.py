@@ -44,20 +44,19 @@ class RatingFactors(AbstractRecommender):
     items: Float[Array, "items size"]
     regularisation: float = eqx.field(static=True)
 
-    def embed(
-        self,
-        items: Int[Array, " k"],
-        values: Float[Array, " k"],
-        known: Bool[Array, " k"] | None = None,
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Users, items, and the bias and the factors."""
+        return len(self.users), len(self.items), self.items.shape[1]
+
+    def _embed(
+        self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, " size"]:
         """The vector that fits these ratings best, with the items' factors as they are."""
-        return self.pieces(items, values, known).sum(axis=0)
+        return self._pieces(items, values, known).sum(axis=0)
 
-    def pieces(
-        self,
-        items: Int[Array, " k"],
-        values: Float[Array, " k"],
-        known: Bool[Array, " k"] | None = None,
+    def _pieces(
+        self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, "k size"]:
         """The solve is linear in the ratings: that of each alone, beside all items."""
         weights, values = weights_of(values, known)
@@ -65,14 +64,16 @@ class RatingFactors(AbstractRecommender):
         target = weights * (values - self.mean - self.items[items, 0])
         return _ridge(rows.T @ rows, rows.T * target[None], self.regularisation).T
 
-    def rate(self, user: Float[Array, " size"], items: Int[Array, " n"]) -> Float[Array, " n"]:
+    def _rate(self, user: Float[Array, " size"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean, both biases and the inner products."""
         rows = self.items[items]
         return self.mean + user[0] + rows[:, 0] + rows[:, 1:] @ user[1:]
 
-    def predict(self, users: Int[Array, " n"], items: Int[Array, " n"]) -> Float[Array, " n"]:
+    def _predict(self, users: Int[Array, " n"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean, both biases and the inner products."""
-        return jax.vmap(lambda user, item: self.rate(user, item[None])[0])(self.users[users], items)
+        return jax.vmap(lambda user, item: self._rate(user, item[None])[0])(
+            self.users[users], items
+        )
 
 
 class PreferenceFactors(AbstractRecommender):
@@ -96,20 +97,19 @@ class PreferenceFactors(AbstractRecommender):
     regularisation: float = eqx.field(static=True)
     confidence: float = eqx.field(static=True)
 
-    def embed(
-        self,
-        items: Int[Array, " k"],
-        values: Float[Array, " k"],
-        known: Bool[Array, " k"] | None = None,
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Users, items, and factors."""
+        return len(self.users), len(self.items), self.items.shape[1]
+
+    def _embed(
+        self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, " size"]:
         """The vector that fits this feedback best, with the items' factors as they are."""
-        return self.pieces(items, values, known).sum(axis=0)
+        return self._pieces(items, values, known).sum(axis=0)
 
-    def pieces(
-        self,
-        items: Int[Array, " k"],
-        values: Float[Array, " k"],
-        known: Bool[Array, " k"] | None = None,
+    def _pieces(
+        self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, "k size"]:
         """The solve is linear in what is wanted: that of each alone, beside all items."""
         weights, values = weights_of(values, known)
@@ -117,11 +117,11 @@ class PreferenceFactors(AbstractRecommender):
         gram = self.items.T @ self.items + rows.T @ (extra[:, None] * rows)
         return _ridge(gram, rows.T * (weights + extra)[None], self.regularisation).T
 
-    def rate(self, user: Float[Array, " size"], items: Int[Array, " n"]) -> Float[Array, " n"]:
+    def _rate(self, user: Float[Array, " size"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The inner products: about 1 for what they would take, and 0 for what they would not."""
         return self.items[items] @ user
 
-    def predict(self, users: Int[Array, " n"], items: Int[Array, " n"]) -> Float[Array, " n"]:
+    def _predict(self, users: Int[Array, " n"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The inner products: about 1 for what they would take, and 0 for what they would not."""
         return jnp.sum(self.users[users] * self.items[items], axis=-1)
 

@@ -32,31 +32,30 @@ class Biases(AbstractRecommender):
     items: Float[Array, " items"]
     shrinkage: float = eqx.field(static=True)
 
-    def embed(
-        self,
-        items: Int[Array, " k"],
-        values: Float[Array, " k"],
-        known: Bool[Array, " k"] | None = None,
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Users, items, and one bias."""
+        return len(self.users), len(self.items), 1
+
+    def _embed(
+        self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, " 1"]:
         """The mean of what they gave above others, shrunk to 0, as in the fit."""
-        return self.pieces(items, values, known).sum(axis=0)
+        return self._pieces(items, values, known).sum(axis=0)
 
-    def pieces(
-        self,
-        items: Int[Array, " k"],
-        values: Float[Array, " k"],
-        known: Bool[Array, " k"] | None = None,
+    def _pieces(
+        self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, "k 1"]:
         """What each was above the mean and the item's bias, over their number and the shrinkage."""
         weights, values = weights_of(values, known)
         above = weights * (values - self.mean - self.items[items])
         return (above / (weights.sum() + self.shrinkage))[:, None]
 
-    def rate(self, user: Float[Array, " 1"], items: Int[Array, " n"]) -> Float[Array, " n"]:
+    def _rate(self, user: Float[Array, " 1"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean and both biases."""
         return self.mean + user + self.items[items]
 
-    def predict(self, users: Int[Array, " n"], items: Int[Array, " n"]) -> Float[Array, " n"]:
+    def _predict(self, users: Int[Array, " n"], items: Int[Array, " n"]) -> Float[Array, " n"]:
         """The mean and both biases."""
         return self.mean + self.users[users] + self.items[items]
 

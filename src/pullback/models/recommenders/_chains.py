@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pullback.data import Ratings
-from pullback.models.recommenders._codes import check_codes
+from pullback.models.recommenders._codes import Flags, Numbers, Rows, given_ratings, rows_of
 from pullback.models.recommenders._layers import Evidence, Side, biases, layers, levelled, rests
 from pullback.models.recommenders._recommender import AbstractRecommender, weights_of
 
@@ -80,33 +80,9 @@ class EvidenceChains(eqx.Module):
         must have the codes that they had there.
 
         Raises:
-            ValueError: codes or values do not fit, or a prototype is missing.
+            ValueError: as by `Ratings.well_formed`, or a prototype is missing.
         """
-        shape = (len(ratings.user_names), len(ratings.item_names))
-        check_codes("ratings.users", ratings.users, shape[0])
-        check_codes("ratings.items", ratings.items, shape[1])
-        for name, side, size in zip(("user", "item"), (self.users, self.items), shape, strict=True):
-            last = None if isinstance(side.codes, jax.core.Tracer) else int(side.codes.max())
-            if last is not None and last >= size:
-                raise ValueError(
-                    f"`ratings` must name every prototype by the code that it had in training: "
-                    f"{name} {last} is one, and there are {size} {name}s. Add new names behind "
-                    "those of the training."
-                )
-        values = np.asarray(ratings.values)
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"`ratings.values` must be finite; got {values[~np.isfinite(values)][0]}."
-            )
-        order = np.argsort(ratings.users, kind="stable")
-        dtype = self.offset.dtype
-        levels = jnp.asarray(self.levels, dtype) if np.isin(values, self.levels).all() else None
-        ones = jnp.ones(len(values), dtype)
-        evidence = Evidence(
-            jnp.asarray(ratings.users[order]), jnp.asarray(ratings.items[order]),
-            jnp.asarray(values[order], dtype), ones, ones,
-        )  # fmt: skip
-        return _embed(self, levelled(evidence, levels), shape)
+        return embed_ratings(self, ratings.well_formed(self.feedback))
 
 
 class Why(NamedTuple):
@@ -155,20 +131,19 @@ class EmbeddedChains(AbstractRecommender):
     user_known: Float[Array, " M"]
     item_known: Float[Array, " N"]
 
-    def embed(
-        self,
-        items: Int[Array | np.ndarray, " k"],
-        values: Float[Array | np.ndarray, " k"],
-        known: Bool[Array | np.ndarray, " k"] | None = None,
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Users, items, and the vector with the 1 and the bias."""
+        return len(self.users), len(self.items), self.items.shape[1]
+
+    def _embed(
+        self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, " size"]:
         """The row of a newcomer: what a user with these ratings has, whom no item has seen."""
         return _newcomer(self, items, values, known, of_user=True)[0]
 
-    def pieces(
-        self,
-        items: Int[Array | np.ndarray, " k"],
-        values: Float[Array | np.ndarray, " k"],
-        known: Bool[Array | np.ndarray, " k"] | None = None,
+    def _pieces(
+        self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, "k size"]:
         """What each rating brings to the row of a newcomer: they add up to all but its 1."""
         _, pieces, shares = _newcomer(self, items, values, known, of_user=True)
@@ -176,48 +151,31 @@ class EmbeddedChains(AbstractRecommender):
         return jnp.concatenate([pieces, none[:, None], shares[:, None]], axis=1)
 
     def embed_item(
-        self,
-        users: Int[Array | np.ndarray, " k"],
-        values: Float[Array | np.ndarray, " k"],
-        known: Bool[Array | np.ndarray, " k"] | None = None,
+        self, users: Rows, values: Numbers, known: Flags | None = None
     ) -> Float[Array, " size"]:
         """The row of a new item, from its ratings by users whose vectors are at hand.
 
         Args:
             users: the rows of the users, each at most once.
-            values: the ratings.
+            values: as many ratings.
             known: False for padding; None takes all.
-        """
-        return _newcomer(self, users, values, known, of_user=False)[0]
-
-    def rate(
-        self, user: Float[Array, " size"], items: Int[Array | np.ndarray, " n"]
-    ) -> Float[Array, " n"]:
-        """The offset and the products: ratings, not clipped, or logits of implicit feedback."""
-        check_codes("items", items, len(self.items))
-        return self.chains.offset + self._rows(self.items, items) @ user
-
-    def predict(
-        self, users: Int[Array | np.ndarray, " n"], items: Int[Array | np.ndarray, " n"]
-    ) -> Float[Array, " n"]:
-        """The same for these users, pair by pair.
 
         Raises:
-            ValueError: a row is not among the users or items. A compiled call gives NaN there.
+            ValueError, TypeError: as for `embed`. A compiled call says NaN for a row not there.
         """
-        check_codes("users", users, len(self.users))
-        check_codes("items", items, len(self.items))
-        product = self._rows(self.users, users) * self._rows(self.items, items)
-        return self.chains.offset + jnp.sum(product, axis=1)
+        given = given_ratings("users", users, values, known, len(self.users))
+        row = _newcomer(self, *given[:3], of_user=False)[0]
+        return row if given.wrong is None else jnp.where(given.wrong.any(), jnp.nan, row)
 
-    def why(
-        self,
-        items: Int[Array | np.ndarray, " k"],
-        values: Float[Array | np.ndarray, " k"],
-        item: int,
-        *,
-        user: int | None = None,
-    ) -> Why:
+    def _rate(self, user: Float[Array, " size"], items: Int[Array, " n"]) -> Float[Array, " n"]:
+        """The offset and the products: ratings, not clipped, or logits of implicit feedback."""
+        return self.chains.offset + self.items[items] @ user
+
+    def _predict(self, users: Int[Array, " n"], items: Int[Array, " n"]) -> Float[Array, " n"]:
+        """The same for these users."""
+        return self.chains.offset + jnp.sum(self.users[users] * self.items[items], axis=1)
+
+    def why(self, items: Rows, values: Numbers, item: int, *, user: int | None = None) -> Why:
         """What each of a user's ratings adds to the prediction for an item: exact, adds up.
 
         Args:
@@ -226,9 +184,12 @@ class EmbeddedChains(AbstractRecommender):
             item: the row of the item that is predicted.
             user: the row of the user, by which a prototype is known; None for a newcomer.
         """
-        check_codes("item", np.asarray([item]), len(self.items))
+        given = given_ratings("items", items, values, None, len(self.items))
+        rows_of("item", [item], len(self.items))
+        if user is not None:
+            rows_of("user", [user], len(self.users))
         latent, side = self.chains.latent, self.chains.users
-        row, pieces, shares = _newcomer(self, items, values, None, of_user=True)
+        row, pieces, shares = _newcomer(self, *given[:3], of_user=True)
         target = self.items[item]
         base = self.chains.offset + target[latent]
         found = np.zeros(0, int) if user is None else np.flatnonzero(side.codes == user)
@@ -239,8 +200,28 @@ class EmbeddedChains(AbstractRecommender):
             shares = shares + pieces @ target[:latent]
         return Why(base, shares, self.chains.offset + row @ target)
 
-    def _rows(self, table: Array, codes: Any) -> Array:
-        return table.at[jnp.asarray(codes)].get(mode="fill", fill_value=jnp.nan)
+
+def embed_ratings(chains: EvidenceChains, ratings: Ratings) -> EmbeddedChains:
+    """`EvidenceChains.embed` of ratings that are well formed, or that repeat what fills a shape."""
+    shape = (len(ratings.user_names), len(ratings.item_names))
+    for name, side, size in zip(("user", "item"), (chains.users, chains.items), shape, strict=True):
+        last = None if isinstance(side.codes, jax.core.Tracer) else int(side.codes.max())
+        if last is not None and last >= size:
+            raise ValueError(
+                f"`ratings` must name every prototype by the code that it had in training: "
+                f"{name} {last} is one, and there are {size} {name}s. Add new names behind "
+                "those of the training."
+            )
+    values = np.asarray(ratings.values)
+    order = np.argsort(ratings.users, kind="stable")
+    dtype = chains.offset.dtype
+    levels = jnp.asarray(chains.levels, dtype) if np.isin(values, chains.levels).all() else None
+    ones = jnp.ones(len(values), dtype)
+    evidence = Evidence(
+        jnp.asarray(ratings.users[order]), jnp.asarray(ratings.items[order]),
+        jnp.asarray(values[order], dtype), ones, ones,
+    )  # fmt: skip
+    return _embed(chains, levelled(evidence, levels), shape)
 
 
 @eqx.filter_jit
@@ -267,7 +248,7 @@ def embed_evidence(chains: Any, evidence: Evidence, shape: tuple[int, int]) -> E
 
 
 def _newcomer(
-    embedded: EmbeddedChains, codes: Any, values: Any, known: Any, *, of_user: bool
+    embedded: EmbeddedChains, codes: Array, values: Array, known: Array | None, *, of_user: bool
 ) -> tuple[Array, Array, Array]:
     """The row, and what each piece brings to its vector and to its bias."""
     chains, latent = embedded.chains, embedded.chains.latent
@@ -276,14 +257,15 @@ def _newcomer(
         if of_user
         else (embedded.users, embedded.user_below, embedded.user_known, chains.items)
     )
-    check_codes("items" if of_user else "users", codes, len(table))
-    codes, dtype = jnp.asarray(codes), chains.offset.dtype
-    known = None if known is None else jnp.asarray(known)
+    dtype = chains.offset.dtype
     weights, values = weights_of(jnp.asarray(values, dtype), known)
     x, shares = rests(chains, values), jnp.zeros_like(values)
     if chains.feedback == "explicit":
+        above = x
         x = x - table[codes, latent if of_user else latent + 1]
-        shares = weights * x / (jnp.sum(weights) + jnp.exp(side.log_shrinkage))
+        # As in `biases`: a user's is of what items leave, and an item's of the ratings themselves.
+        above = x if of_user else above
+        shares = weights * above / (jnp.sum(weights) + jnp.exp(side.log_shrinkage))
     bias = jnp.sum(shares)
     if chains.feedback == "implicit" and not of_user:
         bias = chains.popularity * jnp.log1p(jnp.sum(weights))

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from pullback.data import Ratings
 from pullback.models.recommenders._chains import EvidenceChains
+from pullback.models.recommenders._codes import rows_of
 from pullback.models.recommenders._layers import Biases, Evidence, Side, biases, rests
 
 
@@ -34,7 +35,8 @@ def embed_tree(
         The vector, without the bias; None where no chain reaches a prototype.
 
     Raises:
-        ValueError: neither or both are given.
+        ValueError: neither or both are given, or there is no such row; or ratings as by
+            `Ratings.well_formed`.
 
     Example:
         >>> import jax, numpy as np
@@ -55,7 +57,11 @@ def embed_tree(
     if (user is None) == (item is None):
         raise ValueError("give either `user` or `item`: the one whose vector is wanted.")
     dtype = chains.offset.dtype
+    ratings = ratings.well_formed(chains.feedback)
     shape = (len(ratings.user_names), len(ratings.item_names))
+    for name, code, size in zip(("user", "item"), (user, item), shape, strict=True):
+        if code is not None:
+            rows_of(name, [code], size)
     ones = jnp.ones(len(ratings.values), dtype)
     values = jnp.asarray(ratings.values, dtype)
     evidence = Evidence(jnp.asarray(ratings.users), jnp.asarray(ratings.items), values, ones, ones)
