@@ -137,6 +137,7 @@ def test_what_is_written_is_what_was_found(fitted, x32, tmp_path):
         ({"size_weight": 0}, "`size_weight` must be above 0"),
         ({"steps": 0}, "`steps` must be 1 or more"),
         ({"grid": 0}, "`grid` must be 1 or more"),
+        ({"samples": 1}, "`samples` must be 2 or more"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, told):
@@ -153,6 +154,20 @@ def test_a_target_that_is_no_class_and_pictures_of_another_size_are_refused(fitt
             fitted.explain(PICTURE)
     finally:
         fitted.target = None
+
+
+@pytest.mark.parametrize("infill", ["mean", "other"])
+def test_evaluations_are_those_that_the_model_sees(x32, infill):
+    seen = []
+
+    def counted(x):
+        if isinstance(x, np.ndarray):  # and no tracer, by which it is found out what it is
+            seen.append(len(x))
+        return plain(x)
+
+    explainer = ImageExplainer(counted, infill=infill, steps=3, random_state=0).fit(PICTURES)
+    seen.clear()
+    assert explainer.explain(PICTURE).evaluations[0] == sum(seen)
 
 
 @pytest.mark.parametrize("factor", [255, 16, 1 / 16, 1 / 255])

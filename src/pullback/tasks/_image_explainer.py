@@ -153,6 +153,7 @@ class ImageExplainer(AbstractTask):
         self.notes_ = list(pictures.notes)
         generator = check_random_state(self.random_state)
         self.seed_ = int(generator.randint(2**31))
+        self._check_samples()
         asked = self._classifier()
         with blamed(self.model):
             probe = pictures.x[:_PROBED]
@@ -183,6 +184,7 @@ class ImageExplainer(AbstractTask):
         pictures = read_pictures(X)
         self._check_size(pictures)
         self._check_scale(pictures)
+        self._check_samples()
         asked = self._classifier()
         with blamed(self.model):
             said = self._ask(asked, pictures.x)
@@ -296,25 +298,25 @@ class ImageExplainer(AbstractTask):
                 for name in ("only", "only_error", "without", "without_error", "area")
             },
             "size_weight": np.asarray(weights)[best] / self._pixels,
-            "evaluations": np.full(len(best), found.evaluations * len(weights)),
-            **curves,
+            # What it says of the picture was asked before, too.
+            "evaluations": np.full(
+                len(best), 1 + found.evaluations + sum(asked for _, asked in curves.values())
+            ),
+            **{name: log_odds for name, (log_odds, _) in curves.items()},
         }
 
     def _curve(
         self, of: Any, asked: Classifier, x: Any, order: np.ndarray, target: np.ndarray, key: Any
-    ) -> Float[np.ndarray, "n p"]:
-        """The log-odds of each picture, as pixels are taken in some order."""
-        return np.stack(
-            [
-                np.asarray(
-                    of(
-                        asked, x[k], order[k], self.infill_, target=int(target[k]), fresh=_DRAWS,
-                        points=_POINTS - 1, key=key,
-                    ).log_odds
-                )
-                for k in range(len(x))
-            ]
-        )  # fmt: skip
+    ) -> tuple[Float[np.ndarray, "n p"], int]:
+        """The log-odds of each picture, as pixels are taken in some order, and what each asked."""
+        found = [
+            of(
+                asked, x[k], order[k], self.infill_, target=int(target[k]), fresh=_DRAWS,
+                points=_POINTS - 1, key=key,
+            )
+            for k in range(len(x))
+        ]  # fmt: skip
+        return np.stack([np.asarray(each.log_odds) for each in found]), found[0].evaluations
 
     def _check_size(self, pictures: Pictures) -> None:
         if tuple(pictures.x.shape[1:]) == self.shape_:
@@ -360,6 +362,13 @@ class ImageExplainer(AbstractTask):
         positive(steps=self.steps, samples=self.samples)
         if self.grid is not None:
             positive(grid=self.grid)
+
+    def _check_samples(self) -> None:
+        if self.samples < 2 and self.model is not None and not self._differentiable():
+            raise ValueError(
+                "`samples` must be 2 or more: the masks of a model without gradients are compared "
+                f"with each other; got {self.samples}."
+            )
 
     def _settings(self) -> dict[str, Any]:
         model, self.model = self.model, None  # a function is no JSON

@@ -16,12 +16,15 @@ from pullback.analysis.explain import (
     ConstantInfill,
     EmpiricalInfill,
     GaussianInfill,
+    bbmp,
     classifier,
+    deletion_curve,
     fido,
+    saliency_metric,
 )
 from pullback.analysis.explain._classifier import JaxModel
 from pullback.analysis.explain._search import JaxStep, Question, Search, drawn, told
-from pullback.sampling import Enumeration, GumbelSoftmax, ScoreFunction
+from pullback.sampling import Enumeration, GumbelSoftmax, ScoreFunction, rebar
 from pullback.train._engine import run_chunk
 
 X = np.ones((1, 1, 4), np.float32)
@@ -217,7 +220,7 @@ def test_of_a_linear_classifier_exactly_what_is_worth_its_weight_is_found(model,
     removed = np.where(WORTH > LINEAR, 0.1, LINEAR_X)
     np.testing.assert_allclose(found.without, np.sum(W * removed), atol=1e-5)
     np.testing.assert_allclose(found.log_odds, np.sum(W * LINEAR_X), atol=1e-5)
-    assert found.evaluations == 1 + 300 * 8 + 2
+    assert found.evaluations == (3 if isinstance(model, WithProba) else 1) + 300 * 8 + 2
     assert found.only_error == found.without_error == 0
     assert found.map.dtype == found.only.dtype == jnp.float64
 
@@ -292,8 +295,69 @@ def test_a_black_box_is_asked_for_all_masks_of_a_step_at_once():
     )  # fmt: skip
     # The image, the image twice, seven steps of 3 x 5 masks, and 4 infills of each pair of regions.
     assert sizes == [1, 2, *[15] * 7, *[8] * 3]
-    assert found.evaluations == 1 + 7 * 5 + 2 * 4
+    assert found.evaluations == sum(sizes)
     np.testing.assert_allclose(found.only_error, 0, atol=1e-7)
+
+
+SEEN = []  # of all cases, for a program may outlive the function that it was made of
+
+
+@pytest.mark.parametrize(
+    ("estimator", "noise", "grid"),
+    [(None, "coarse", None), (rebar(), "coarse", None), (ScoreFunction(), "coarse", None),
+     (Enumeration(), "coarse", (1, 2)), (Enumeration(), "fine", (1, 2))],
+    ids=["default", "rebar", "score", "grid", "pixels"],
+)  # fmt: skip
+def test_evaluations_are_those_that_a_function_of_jax_sees(estimator, noise, grid):
+    SEEN.clear()
+
+    def counted(x):
+        jax.debug.callback(lambda _: SEEN.append(1), x[0, 0, 0])
+        return logits(x)
+
+    found = fido(
+        counted, X, EmpiricalInfill(np.zeros((3, 1, 1, 4), np.float32)), steps=4, samples=3,
+        fresh=5, size_weight=[0.1, 0.2], objective="joint", estimator=estimator, noise=noise,
+        grid=grid, progress=False, key=jr.key(0),
+    )  # fmt: skip
+    jax.effects_barrier()
+    assert found.evaluations == len(SEEN)
+
+
+def test_a_search_that_runs_away_is_refused_on_the_host_as_in_jax():
+    for model in (logits, classifier(black_box)):
+        for settings, message in (
+            ({"size_weight": 1e39}, "`size_weight` must be a number of nats"),
+            ({"learning_rate": np.inf}, "`learning_rate` must be above 0 and finite"),
+            ({"learning_rate": 3e38}, "`learning_rate` is too large"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                fido(model, X, ConstantInfill(0.0), steps=3, key=jr.key(0), **settings)
+
+
+def test_one_draw_has_no_standard_error_unless_all_are_the_same():
+    infill = EmpiricalInfill(np.random.default_rng(0).normal(size=(9, 1, 1, 4)).astype(np.float32))
+    ask = lambda infill: fido(logits, X, infill, steps=1, fresh=1, key=jr.key(0))
+    assert np.isnan(ask(infill).only_error)
+    assert np.isnan(ask(infill).without_error)
+    assert ask(ConstantInfill(0.0)).only_error == 0
+    curve = deletion_curve(logits, X, X[0], infill, fresh=1, points=2, key=jr.key(0))
+    assert np.isnan(curve.standard_error).all()
+
+
+def test_inside_of_a_traced_function_it_is_said_that_the_search_is_on_the_host():
+    zero, map = ConstantInfill(0.0), jnp.asarray(X[0])
+    x, key = jnp.asarray(X), jr.key(0)
+    for call in (
+        lambda x, key: fido(logits, x, zero, key=key).map,
+        lambda x, key: bbmp(logits, x, zero, key=key).map,
+        lambda x, key: deletion_curve(logits, x, map, zero, key=key).area,
+        lambda x, key: saliency_metric(logits, x, map, zero, key=key),
+    ):
+        with pytest.raises(TypeError, match=r"search on the host.*several images \[n, C, H, W\]"):
+            jax.jit(call)(x, key)
+        with pytest.raises(TypeError, match="search on the host"):
+            jax.vmap(lambda key, call=call: call(x, key))(jr.split(key, 2))
 
 
 def test_standard_errors_are_of_fresh_infills():
@@ -330,6 +394,9 @@ def test_what_does_not_fit_is_refused():
         (ValueError, "`noise` must be", {"noise": "white"}),
         (ValueError, "`warmup` must lie", {"warmup": 301}),
         (ValueError, "`learning_rate` must be above 0", {"learning_rate": 0.0}),
+        (ValueError, "`samples` must be 2 or more", {"model": WithProba(), "samples": 1}),
+        (ValueError, r"\[2, 1, 1\], and the image \[1, 1, 6\]: give .* one for each of 1 channels",
+         {"infill": ConstantInfill([0.1, 0.2])}),
         (TypeError, "`estimator` must be one", {"estimator": "reinforce"}),
         (ValueError, "GumbelSoftmax needs gradients",
          {"model": WithProba(), "estimator": GumbelSoftmax(0.1)}),

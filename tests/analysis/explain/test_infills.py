@@ -219,6 +219,17 @@ def test_a_density_moves_what_is_not_kept():
     assert abs(many[..., 1].mean() - 1.6) < 4.5 * 0.6 / np.sqrt(1000)
 
 
+@pytest.mark.parametrize("colour", [[0.1, 0.2, 0.3], (1, 0, 1), np.arange(3.0)])
+def test_a_colour_is_a_number_a_channel_of_an_image_however_wide(colour):
+    for size in ((3, 3), (4, 5)):
+        found = ConstantInfill(colour)(jnp.zeros((3, *size)), jnp.ones((1, *size)), key=jr.key(0))
+        np.testing.assert_allclose(found[:, 2, 1], colour)
+        assert np.ptp(found, axis=(1, 2)).max() == 0
+    for wrong in ("a", None):
+        with pytest.raises(TypeError, match="`value` must be a number"):
+            ConstantInfill(wrong)
+
+
 def test_what_no_infill_can_be_made_of_is_refused():
     # Without the tests' own checks of types.
     check = lambda mean, factors, noise: inspect.unwrap(GaussianInfill.__check_init__)(

@@ -45,6 +45,7 @@ def test_curves_are_sums_in_the_order_of_the_map(model):
     np.testing.assert_allclose(comes.area, np.trapezoid(wanted, np.linspace(0, 1, 13)), atol=1e-6)
     np.testing.assert_allclose(comes.share, np.linspace(0, 1, 13))
     assert (comes.standard_error == 0).all()
+    assert comes.evaluations == 13 + (1 if model is linear else 3)
     other = deletion_curve(model, X, MAP, ZERO, target=0, points=4, key=jr.key(0))
     np.testing.assert_allclose(other.log_odds, -(wanted[-1] - wanted)[::3], atol=1e-6)
     predicted = deletion_curve(model, X, MAP, ZERO, points=4, key=jr.key(0))

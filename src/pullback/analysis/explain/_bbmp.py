@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._key import checked_key
 from pullback.analysis.explain._black_box import BlackBox
+from pullback.analysis.explain._classifier import refuse_traced
 from pullback.analysis.explain._explained import asked, explained
 from pullback.analysis.explain._infill import AbstractInfill
 from pullback.analysis.explain._saliency import Saliency
@@ -73,6 +74,7 @@ def bbmp(
     arXiv 1704.03296, section 4; as the baseline of Chang et al., arXiv 1807.08024.
     """
     key = checked_key(key)
+    refuse_traced((x, infill, target, size_weight, key))
     question = asked(
         model, x, infill, target=target, objective=objective, grid=grid, size_weight=size_weight,
         fresh=fresh, steps=steps, samples=1,

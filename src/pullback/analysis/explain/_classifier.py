@@ -121,6 +121,11 @@ def steady_predictions(
     return rows
 
 
+def asked_first(model: JaxModel | BlackBox) -> int:
+    """How many images `steady_predictions` gives it for each, of a black box in all one more."""
+    return 3 if isinstance(model, BlackBox) else 1
+
+
 def classifier(
     model: Any,
     *,
@@ -196,6 +201,16 @@ def as_classifier(model: Any) -> Classifier:
     return model if isinstance(model, Classifier) else classifier(model)
 
 
+def refuse_traced(given: Any) -> None:
+    """Say that an explanation runs from the host, where JAX is tracing it."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given)):
+        raise TypeError(
+            "explanations search on the host, and compile by themselves what pays: call them "
+            "outside of `jax.jit`, `jax.vmap` and `jax.grad`. `fido` and `bbmp` take several "
+            "images [n, C, H, W] at once; of curves make a call for each."
+        )
+
+
 def checked_images(x: Any, *, one: bool = False) -> Array:
     """One image `[C, H, W]`, or several, floating and finite."""
     if not isinstance(x, Array | np.ndarray):
@@ -211,6 +226,6 @@ def checked_images(x: Any, *, one: bool = False) -> Array:
             f"shape {list(x.shape)}. A grey image [H, W] is `x[None]`, a row of a table [F] is "
             "`x[None, None]`."
         )
-    if not isinstance(x, jax.core.Tracer) and not np.isfinite(np.asarray(x)).all():
+    if not np.isfinite(np.asarray(x)).all():
         raise ValueError("`x` must be finite: fill in what is missing.")
     return jnp.asarray(x)

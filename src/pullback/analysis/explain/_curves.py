@@ -11,7 +11,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from pullback._inputs import positive
 from pullback._key import checked_key
-from pullback.analysis.explain._classifier import as_classifier, checked_images, steady_predictions
+from pullback.analysis.explain._classifier import (
+    as_classifier,
+    asked_first,
+    checked_images,
+    refuse_traced,
+    steady_predictions,
+)
 from pullback.analysis.explain._explained import checked_target
 from pullback.analysis.explain._fresh import judge, mean_and_error
 from pullback.analysis.explain._infill import AbstractInfill, checked_infill
@@ -25,14 +31,17 @@ class Curve(eqx.Module):
     Attributes:
         share: of the pixels that were removed, or kept, from 0 to 1.
         log_odds: at each share, the mean over infills.
-        standard_error: of that mean; 0 for an infill that is always the same.
+        standard_error: of that mean; 0 for an infill that is always the same, and NaN of a single
+            draw.
         area: under the curve, the mean log-odds over all shares.
+        evaluations: how many images the classifier was given.
     """
 
     share: Float[Array, " points"]
     log_odds: Float[Array, " points"]
     standard_error: Float[Array, " points"]
     area: Float[Array, ""]
+    evaluations: int = eqx.field(static=True)
 
 
 def deletion_curve(
@@ -68,7 +77,8 @@ def deletion_curve(
         A `Curve` of `points + 1` shares.
 
     Raises:
-        TypeError: `model`, `infill` or `x` is none.
+        TypeError: `model`, `infill` or `x` is none, or it is called inside of `jax.jit` or
+            `jax.vmap`.
         ValueError: an argument does not fit; the message says which.
 
     Example:
@@ -243,6 +253,7 @@ def saliency_metric(
     section 3.
     """
     key = checked_key(key)
+    refuse_traced((x, map, infill, target, key))
     called, x, map, found = _asked(model, x, map, infill, target)
     positive(fresh=fresh)
     box = _box(map > threshold)
@@ -256,7 +267,9 @@ def _curve(
     model: Any, x: Any, map: Any, infill: Any, *, target: Any, points: int, fresh: int, keep: bool,
     key: Any,
 ) -> Curve:  # fmt: skip
-    of_ties, of_infill = jr.split(checked_key(key))
+    key = checked_key(key)
+    refuse_traced((x, map, infill, target, key))
+    of_ties, of_infill = jr.split(key)
     called, x, map, found = _asked(model, x, map, infill, target)
     positive(points=points, fresh=fresh)
     size = map.size
@@ -267,10 +280,15 @@ def _curve(
     taken = (rank[None] < counts[:, None]).reshape(-1, *map.shape)
     keys = jr.split(of_infill, fresh if infill.stochastic else 1)
     keeps = jnp.asarray(taken if keep else ~taken, x.dtype)
-    mean, error = mean_and_error(judge(called, infill)(x, keeps, found, keys))
+    values = judge(called, infill)(x, keeps, found, keys)
+    mean, error = mean_and_error(values, infill)
     share = counts / size
     area = np.trapezoid(mean, share)
-    return Curve(*(jnp.asarray(np.asarray(a, x.dtype)) for a in (share, mean, error, area)))
+    as_x = lambda a: jnp.asarray(np.asarray(a, x.dtype))
+    return Curve(
+        as_x(share), as_x(mean), as_x(error), as_x(area),
+        evaluations=asked_first(called) + int(values.size),
+    )  # fmt: skip
 
 
 def _asked(model: Any, x: Any, map: Any, infill: Any, target: Any) -> tuple[Any, Array, Array, Any]:

@@ -16,6 +16,7 @@ from pullback.analysis.explain._black_box import BlackBox, host_log_odds
 from pullback.analysis.explain._classifier import (
     JaxModel,
     as_classifier,
+    asked_first,
     checked_images,
     steady_predictions,
 )
@@ -28,6 +29,7 @@ from pullback.sampling import (
     AbstractEstimator,
     Enumeration,
     GumbelSoftmax,
+    Relax,
     ScoreFunction,
     StraightThrough,
 )
@@ -83,8 +85,14 @@ class Asked:
         learning_rate: float | None, warmup: int,
     ) -> Search:  # fmt: skip
         """The search with these settings."""
-        if learning_rate is not None and not learning_rate > 0:
-            raise ValueError(f"`learning_rate` must be above 0, got {learning_rate}.")
+        if learning_rate is not None and not 0 < learning_rate < np.inf:
+            raise ValueError(f"`learning_rate` must be above 0 and finite, got {learning_rate}.")
+        alone = isinstance(estimator, ScoreFunction) and isinstance(estimator.baseline, str)
+        if alone and samples < 2:
+            raise ValueError(
+                "`samples` must be 2 or more where masks are compared with each other, as those of "
+                "a model without gradients are; got 1."
+            )
         if not 0 <= warmup <= steps:
             raise ValueError(f"`warmup` must lie in 0 and `steps`, {steps}; got {warmup}.")
         return Search(
@@ -108,10 +116,13 @@ def asked(
         raise ValueError(f"`objective` must be 'ssr', 'sdr' or 'joint', got {objective!r}.")
     positive(steps=steps, samples=samples, fresh=fresh)
     size = stack.shape[2:]
+    # Adam takes squares of slopes, which are the weight at least.
+    most = float(np.finfo(at_least_float32(stack.dtype)).max) ** 0.5 / (size[0] * size[1])
     weights = np.asarray(10 / (size[0] * size[1]) if size_weight is None else size_weight, float)
-    if weights.ndim > 1 or not weights.size or not (weights >= 0).all() or np.isinf(weights).any():
+    if weights.ndim > 1 or not weights.size or not ((weights >= 0) & (weights < most)).all():
         raise ValueError(
-            f"`size_weight` must be a number, 0 or more, or several of them, got {size_weight!r}."
+            f"`size_weight` must be a number of nats, 0 or more and below {most:.0e}, or several "
+            f"of them, got {size_weight!r}."
         )
     called = reader.of(stack[0])
     rows = steady_predictions(called, stack)
@@ -169,7 +180,7 @@ def explained(
     }[asked.objective]
     marked = matters > 0.5
     values = _scores(asked, marked, of_scores)
-    means, errors = mean_and_error(values)
+    means, errors = mean_and_error(values, asked.infill)
     if len(signs) == 1:
         kept, trace = kept[:, :, 0], trace[:, :, 0]
     taken = tuple(slice(None) if several else 0 for several in asked.several)
@@ -181,7 +192,8 @@ def explained(
         only=pick(means[..., 0]), only_error=pick(errors[..., 0]),
         without=pick(means[..., 1]), without_error=pick(errors[..., 1]),
         area=pick(marked.mean(axis=(2, 3))), objective=pick(trace),
-        evaluations=1 + len(signs) * search.steps * _asked_a_step(search) + 2 * values.shape[-1],
+        evaluations=asked_first(asked.model)
+        + k * (len(signs) * search.steps * _asked_a_step(search, size) + 2 * values.shape[-1]),
     )  # fmt: skip
 
 
@@ -204,12 +216,16 @@ def _probabilities(search: Search, params: Array, size: tuple[int, ...]) -> Arra
     return jax.vmap(lambda params: search.probability(params, size))(params)
 
 
-def _asked_a_step(search: Search) -> int:
+def _asked_a_step(search: Search, size: tuple[int, ...]) -> int:
     match search.estimator:
         case None:
             return 1
         case Enumeration():
-            return 2 ** (search.grid[0] * search.grid[1])
+            rows, columns = search.grid if search.noise == "coarse" else size
+            return 2 ** (rows * columns)
+        case Relax() if search.estimator.relaxes:
+            # At the mask, and at two between masks for the value and again for its slope.
+            return 5 * search.samples
         case _:
             return search.samples
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._key import checked_key
+from pullback.analysis.explain._classifier import refuse_traced
 from pullback.analysis.explain._explained import asked, explained
 from pullback.analysis.explain._infill import AbstractInfill
 from pullback.analysis.explain._saliency import Saliency
@@ -57,7 +58,8 @@ def fido(
         size_weight: $\lambda$: how many nats of log-odds a pixel must be worth. Several give a
             curve. None: 10 over the number of pixels.
         steps: of gradient descent.
-        samples: masks a step; they share the draw of the infill.
+        samples: masks a step; they share the draw of the infill. 2 or more for
+            `ScoreFunction("leave_one_out")`.
         estimator: of the gradient, of `pullback.sampling`. None: `GumbelSoftmax(0.1)`, masks nearly
             0 or 1, whose gradient takes the background as given; for a black box
             `ScoreFunction("leave_one_out")`, which needs no gradient, misses none of what a pixel
@@ -69,13 +71,15 @@ def fido(
             of 15 / steps. At a high rate pixels run away while it is low.
         fresh: infills under which the regions that were found are scored.
         progress: show a bar on stderr. None: where stderr is a terminal.
-        key: a random key.
+        key: a random key, of which each of several images gets a part by its place: beside others
+            an image has another map, within the noise that another key shows.
 
     Returns:
         A `Saliency`.
 
     Raises:
-        TypeError: `model`, `infill`, `estimator` or `x` is none.
+        TypeError: `model`, `infill`, `estimator` or `x` is none, or it is called inside of
+            `jax.jit` or `jax.vmap`: it searches on the host.
         ValueError: an argument does not fit, or the model gives what is no classification; the
             message says which and what to do.
 
@@ -94,6 +98,7 @@ def fido(
     al., Simplified Concrete Dropout, arXiv 2307.14825.
     """
     key = checked_key(key)
+    refuse_traced((x, infill, target, size_weight, key))
     question = asked(
         model, x, infill, target=target, objective=objective, grid=grid, size_weight=size_weight,
         fresh=fresh, steps=steps, samples=samples,

@@ -68,8 +68,16 @@ def judge(model: JaxModel | BlackBox, infill: AbstractInfill) -> Judge:
     return asked
 
 
-def mean_and_error(values: Float[np.ndarray, "... n"]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over the last axis and its standard error, 0 of what does not vary."""
+def mean_and_error(
+    values: Float[np.ndarray, "... n"], infill: AbstractInfill
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over the draws of an infill, and its standard error.
+
+    0 of an infill that is always the same, and NaN of one draw of another.
+    """
     n = values.shape[-1]
-    error = values.std(axis=-1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(values.shape[:-1])
+    if n > 1:
+        error = values.std(axis=-1, ddof=1) / np.sqrt(n)
+    else:
+        error = np.full(values.shape[:-1], np.nan if infill.stochastic else 0.0)
     return values.mean(axis=-1), error

@@ -56,10 +56,15 @@ class AbstractInfill(eqx.Module):
 
 
 class ConstantInfill(AbstractInfill):
-    """One value, everywhere.
+    """One value, everywhere, or one for each channel.
 
     Args:
-        value: a number, or an array that broadcasts to an image, such as a colour `[C, 1, 1]`.
+        value: a number; a colour, one number a channel, `[C]`; or an array that broadcasts to an
+            image `[C, H, W]`.
+
+    Raises:
+        TypeError: `value` is no number and no array of numbers.
+        ValueError: when called, if it fits no image of that shape.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -74,7 +79,16 @@ class ConstantInfill(AbstractInfill):
     value: Float[Array, "..."]
 
     def __init__(self, value: Any = 0.0):
-        self.value = jnp.asarray(value, float if isinstance(value, int | float) else None)
+        if not isinstance(value, Array):
+            value = np.asarray(value)
+            if value.dtype.kind not in "fiub":
+                raise TypeError(
+                    f"`value` must be a number, or an array of one a channel, got {value!r}."
+                )
+        found = jnp.asarray(value)
+        found = found if jnp.issubdtype(found.dtype, jnp.floating) else found.astype(float)
+        # A number a channel, and not one a column.
+        self.value = found[:, None, None] if found.ndim == 1 else found
 
     @property
     def stochastic(self) -> bool:
@@ -82,7 +96,16 @@ class ConstantInfill(AbstractInfill):
 
     def __call__(self, x: Image, keep: Keep, *, key: PRNGKeyArray) -> Image:
         checked_key(key)
-        return jnp.broadcast_to(self.value.astype(x.dtype), x.shape)
+        value = self.value
+        fits = value.ndim <= x.ndim and all(
+            have in (1, want) for have, want in zip(value.shape[::-1], x.shape[::-1], strict=False)
+        )
+        if not fits:
+            raise ValueError(
+                f"`value` of the infill is {list(value.shape)}, and the image {list(x.shape)}: "
+                f"give a number, one for each of {x.shape[0]} channels, or an image."
+            )
+        return jnp.broadcast_to(value.astype(x.dtype), x.shape)
 
 
 class LocalMeanInfill(AbstractInfill):

@@ -61,7 +61,8 @@ def _begun(search: Search, questions: Question, dtype: Any) -> Searched:
 
 _FAILED = (
     "the log-odds of an image with some of its pixels filled in, or their gradient, is not finite: "
-    "the classifier cannot take what `infill` makes, or its gradient overflows."
+    "the classifier cannot take what `infill` makes, its gradient overflows, or `learning_rate` is "
+    "too large."
 )
 
 
@@ -86,6 +87,8 @@ def _by_host(
         args = (state, asked, values, slopes, keys)
         step = Compiled(hear, *args) if step is None else step
         state = step(*args)
+    if not (np.isfinite(state.params).all() and np.isfinite(state.trace).all()):
+        raise ValueError(_FAILED)
     return state
 
 

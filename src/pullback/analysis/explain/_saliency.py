@@ -18,12 +18,15 @@ class Saliency(eqx.Module):
         target: the class that is explained.
         log_odds: of the class, for the whole image.
         only: log-odds where only the marked pixels are kept, `map > 1/2`, the mean over infills.
-        only_error: the standard error of that mean; 0 for an infill that is always the same.
+        only_error: the standard error of that mean; 0 for an infill that is always the same, and
+            NaN of a single draw, which tells nothing of it.
         without: log-odds where the marked pixels alone are removed.
         without_error: its standard error.
         area: the share of pixels that are marked.
         objective: what was made small, at each step: of the relaxed masks, and noisy.
-        evaluations: how many images the classifier was given for one map.
+        evaluations: how many images the classifier was given for one image, of all `size_weight`
+            together: itself, and of a black box twice more to see whether its answers are steady;
+            the masks of the search; and the regions that were found.
     """
 
     map: Float[Array, "*many H W"]
