@@ -1,5 +1,7 @@
 """Scenes of digits: what was drawn where, and the law of what lies behind it."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,18 @@ def test_places_and_backgrounds_are_drawn_anew_for_each_copy_part_and_seed():
     assert min(np.abs(one - two).max() for one, two in pairs) > 0.1
     np.testing.assert_array_equal(train.labelled.x, train.x)
     np.testing.assert_array_equal(train.labelled.y, train.y)
+
+
+def test_backgrounds_of_any_length_are_finite_and_counts_are_whole():
+    for length, apart in ((1e-200, True), (1e200, False)):
+        background = digit_scenes(length=length)[1].background
+        assert np.isfinite(background).all()
+        assert (np.ptp(background[0]) > 0.01) == apart
+    for wrong in ({"side": 8.5}, {"copies": 1.5}, {"seed": None}):
+        with pytest.raises(TypeError, match=f"`{next(iter(wrong))}` must be a whole number"):
+            inspect.unwrap(digit_scenes)(**wrong)
+    with pytest.raises(ValueError, match="`seed` must be 0 or more, got -1"):
+        digit_scenes(seed=-1)
 
 
 @pytest.mark.parametrize(

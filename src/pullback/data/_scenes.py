@@ -1,5 +1,6 @@
 """Handwritten digits in front of a smooth background, with the truth of what was drawn where."""
 
+import numbers
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,7 @@ def digit_scenes(
         Training and test scenes; the copies of a digit follow each other.
 
     Raises:
+        TypeError: `side`, `copies` or `seed` is no whole number.
         ValueError: an argument is out of its range; the message says which.
 
     Example:
@@ -79,6 +81,11 @@ def digit_scenes(
 
     Source: the digits are those of `digits`.
     """
+    for name, count in (("side", side), ("copies", copies), ("seed", seed)):
+        if isinstance(count, bool) or not isinstance(count, numbers.Integral):
+            raise TypeError(f"`{name}` must be a whole number, got {count!r}.")
+    if seed < 0:
+        raise ValueError(f"`seed` must be 0 or more, got {seed}.")
     if side < 8:
         raise ValueError(f"`side` must be at least 8, the size of a digit, got {side}.")
     if not 0 < length < np.inf:
@@ -124,6 +131,8 @@ def _scenes(
 
 def _root(side: int, length: float) -> Float[np.ndarray, "side side"]:
     """The symmetric root of the covariance along one axis; of the plane it is a product of two."""
+    # Beyond these nothing and all of a level is kept, to the bit; and squares would overflow.
+    length = min(max(length, 1e-100), 1e100)
     distance = np.arange(side)[:, None] - np.arange(side)[None]
     values, vectors = np.linalg.eigh(np.exp(-(distance**2) / (2 * length**2)))
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

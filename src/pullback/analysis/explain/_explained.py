@@ -1,6 +1,7 @@
 """From the arguments of an explanation to the searches, and from those to what they found."""
 
 import dataclasses
+import numbers
 from typing import Any
 
 import jax
@@ -85,16 +86,19 @@ class Asked:
         learning_rate: float | None, warmup: int,
     ) -> Search:  # fmt: skip
         """The search with these settings."""
-        if learning_rate is not None and not 0 < learning_rate < np.inf:
-            raise ValueError(f"`learning_rate` must be above 0 and finite, got {learning_rate}.")
+        number = learning_rate is None or isinstance(learning_rate, numbers.Real)
+        if not number or (learning_rate is not None and not 0 < learning_rate < np.inf):
+            raise ValueError(f"`learning_rate` must be above 0 and finite, got {learning_rate!r}.")
         alone = isinstance(estimator, ScoreFunction) and isinstance(estimator.baseline, str)
         if alone and samples < 2:
             raise ValueError(
                 "`samples` must be 2 or more where masks are compared with each other, as those of "
                 "a model without gradients are; got 1."
             )
-        if not 0 <= warmup <= steps:
-            raise ValueError(f"`warmup` must lie in 0 and `steps`, {steps}; got {warmup}.")
+        if not isinstance(warmup, numbers.Integral) or not 0 <= warmup <= steps:
+            raise ValueError(
+                f"`warmup` must be a whole number from 0 to `steps`, {steps}; got {warmup!r}."
+            )
         return Search(
             infill=self.infill, estimator=estimator, grid=self.grid, noise=noise, steps=steps,
             samples=samples, warmup=warmup,
@@ -112,7 +116,7 @@ def asked(
     images = checked_images(x)
     stack = images if images.ndim == 4 else images[None]
     checked_infill(infill, jax.ShapeDtypeStruct(stack.shape[1:], stack.dtype))
-    if objective not in _SIGNS:
+    if not isinstance(objective, str) or objective not in _SIGNS:
         raise ValueError(f"`objective` must be 'ssr', 'sdr' or 'joint', got {objective!r}.")
     positive(steps=steps, samples=samples, fresh=fresh)
     size = stack.shape[2:]
@@ -233,10 +237,11 @@ def _asked_a_step(search: Search, size: tuple[int, ...]) -> int:
 def _checked_grid(grid: Any, size: tuple[int, ...]) -> tuple[int, int]:
     if grid is None:
         return size[0], size[1]
+    whole = lambda n: isinstance(n, numbers.Integral) and not isinstance(n, bool)
     fits = isinstance(grid, tuple | list) and len(grid) == 2
-    if not fits or not all(isinstance(n, int) and 1 <= n <= m for n, m in zip(grid, size)):  # noqa: B905
+    if not fits or not all(whole(n) and 1 <= n <= m for n, m in zip(grid, size)):  # noqa: B905
         raise ValueError(
             f"`grid` must be rows and columns of the mask, 1 to those of the image, {list(size)}; "
             f"got {grid!r}."
         )
-    return grid[0], grid[1]
+    return int(grid[0]), int(grid[1])
