@@ -58,5 +58,13 @@ def test_what_has_no_grid_is_refused():
     for step in (0.0, -1.0, NAN, np.inf):
         with pytest.raises(ValueError, match="`step` must be positive and finite"):
             on_grid(series, step)
+    for step in (1e-300, 5e-324):
+        with pytest.raises(ValueError, match=f"`step` of {step} makes .* steps"):
+            on_grid(series, step)
+    for step in ("1", None):
+        with pytest.raises(TypeError, match="`step` must be a number"):
+            on_grid(series, step)
+    with pytest.raises(TypeError, match=r"`series` must be IrregularSeries.*got ndarray"):
+        on_grid(np.zeros((2, 3)), 1.0)
     with pytest.raises(ValueError, match="must hold an observation"):
         on_grid(series._replace(mask=np.zeros_like(series.mask)), 1.0)

@@ -221,7 +221,10 @@ def test_a_model_that_changes_its_answer_is_said(x32):
     [
         ({"kind": "classes"}, "`kind` must be one of categorical, multilabel, gaussian"),
         ({"outputs": "odds"}, "`outputs` must be 'probabilities' or 'logits', got 'odds'"),
-        ({"step": 0}, "`step` must be above 0"),
+        ({"step": 0}, "`step` must be a finite number above 0"),
+        ({"step": "1"}, "`step` must be a finite number above 0, got '1'"),
+        ({"variables": "heart"}, "`variables` must be a list of names, each of them once"),
+        ({"variables": ["heart", "heart"]}, "`variables` must be a list of names, each of them"),
         ({"samples": 1}, "`samples` must be 2 or more"),
         ({"max_steps": 0}, "`max_steps` must be 1 or more"),
         ({"variables": ["heart", "mood"]}, "has no value of 'mood'"),

@@ -1,5 +1,6 @@
 """Irregular series at equal steps."""
 
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ def on_grid(series: IrregularSeries | LongTable, step: float) -> GriddedSeries:
         series that ends early has rows of NaN behind its end.
 
     Raises:
+        TypeError: `series` or `step` is no such.
         ValueError: `step` is not positive, or so small that there would be more than 100,000 steps;
             or nothing was observed.
 
@@ -62,29 +64,40 @@ def on_grid(series: IrregularSeries | LongTable, step: float) -> GriddedSeries:
                [nan,  4., nan]])
     """
     series = series.series if isinstance(series, LongTable) else series
+    if not isinstance(series, IrregularSeries):
+        raise TypeError(
+            "`series` must be IrregularSeries, of `irregular_series`, or a LongTable; got "
+            f"{type(series).__name__}."
+        )
+    if not isinstance(step, Real):
+        raise TypeError(f"`step` must be a number, in the unit of the times; got {step!r}.")
     if not 0 < step < np.inf:
         raise ValueError(f"`step` must be positive and finite, got {step}.")
     row, place, variable = np.nonzero(series.mask)
     if not len(row):
         raise ValueError("`series` must hold an observation, got none.")
     observed = series.times[row, place]
-    number = observed / step
+    with np.errstate(over="ignore"):
+        number = observed / step
     # Three steps of 0.1 are 0.3, whatever the rounding.
     nearest = np.rint(number)
     near = 4 * np.finfo(series.times.dtype).eps * np.maximum(1.0, np.abs(number))
-    begins = np.abs(number - nearest) <= near
-    number = np.where(begins, nearest, np.floor(number)).astype(np.int64)
-    first, count = number.min(), number.max() - number.min() + 1
-    if count > _MOST:
+    with np.errstate(invalid="ignore"):
+        begins = np.abs(number - nearest) <= near
+    number = np.where(begins, nearest, np.floor(number))
+    span = float(number.max()) - float(number.min()) + 1
+    if not span <= _MOST:
         raise ValueError(
-            f"`step` of {step} makes {count} steps from the first time to the last, more than "
+            f"`step` of {step} makes {span:.7g} steps from the first time to the last, more than "
             f"{_MOST}; give a longer step, in the unit of the times"
             + (f" ({series.time_unit})." if series.time_unit else ".")
         )
+    number = number.astype(np.int64)
+    first, count = number.min(), int(span)
     values = np.full((len(series.ids), count, len(series.variables)), np.nan, series.values.dtype)
     # Observations come in the order of their times, and the last to be put there stays.
     values[row, number - first, variable] = series.values[row, place, variable]
-    times = step * np.arange(first, first + count, dtype=float)
+    times = float(step) * np.arange(first, first + count, dtype=float)
     times[(number - first)[begins]] = observed[begins]
     return GriddedSeries(
         times,

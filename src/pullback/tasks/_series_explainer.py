@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -301,8 +302,14 @@ class SeriesExplainer(AbstractTask):
             raise ValueError(
                 f"`outputs` must be 'probabilities' or 'logits', got {self.outputs!r}."
             )
-        if self.step is not None and not self.step > 0:
-            raise ValueError(f"`step` must be above 0, got {self.step}.")
+        step = self.step
+        if step is not None and not (isinstance(step, Real) and 0 < step < np.inf):
+            raise ValueError(f"`step` must be a finite number above 0, got {step!r}.")
+        names = self.variables
+        if isinstance(names, str) or len(set(names or ())) < len(names or ()):
+            raise ValueError(
+                f"`variables` must be a list of names, each of them once; got {names!r}."
+            )
         positive(samples=self.samples)
         if self.samples < 2:
             raise ValueError("`samples` must be 2 or more, for scores have standard errors; got 1.")

@@ -242,3 +242,17 @@ def test_how_many_prefixes_differ_does_not_compile_anything_again():
     before = _time_answers._read._cache_size()
     explain(holes)
     assert _time_answers._read._cache_size() == before
+
+
+def test_names_of_classes_are_no_probabilities(key):
+    names = prefix_predictor(lambda x: np.full((len(x), 2), "yes"))
+    with pytest.raises(TypeError, match=r"must give numbers.*and not the names of classes"):
+        occlusion_importance(names, np.zeros((2, 1)), samples=2, key=key)
+
+
+def test_a_number_that_the_dtype_does_not_hold_is_said_as_it_was_given(x32, key):
+    with pytest.raises(ValueError, match=r"finite or NaN in float32, got 1e\+300 at time 1"):
+        occlusion_importance(
+            prefix_predictor(lambda x: np.ones((len(x), 2)) / 2), np.array([[0.0], [1e300]]),
+            samples=2, key=key,
+        )  # fmt: skip

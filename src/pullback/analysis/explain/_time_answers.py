@@ -94,7 +94,9 @@ def answers(
 
 def checked_series(series: Any) -> Array:
     """A series that can be explained."""
-    series = jnp.asarray(series)
+    given = series
+    with np.errstate(over="ignore"):  # said below
+        series = jnp.asarray(given)
     require_floating("series", series, "NaN is what was not observed")
     if series.ndim != 2 or not series.size:
         raise ValueError(
@@ -104,8 +106,8 @@ def checked_series(series: Any) -> Array:
     if not isinstance(series, Tracer) and np.any(np.isinf(series)):
         t, feature = np.argwhere(np.isinf(series))[0]
         raise ValueError(
-            f"`series` must be finite or NaN, got {series[t, feature]} at time {t} of feature "
-            f"{feature}."
+            f"`series` must be finite or NaN in {series.dtype}, got {given[t][feature]} at time "
+            f"{t} of feature {feature}."
         )
     return series
 
@@ -248,6 +250,11 @@ def _asked(predictor: PrefixPredictor, prefixes: np.ndarray, series: np.ndarray)
             _refuse_one_length(predictor, part, series, error)
             raise
         said = np.asarray(said)
+        if said.dtype.kind in "SU":
+            raise TypeError(
+                f"the predictor must give numbers, [n, K]; it gives {said.dtype}: give "
+                "probabilities, as `predict_proba` does, and not the names of classes."
+            )
         if said.ndim != 2 or len(said) != len(part):
             raise ValueError(
                 f"the predictor must give [n, K] for prefixes [n, time, features]; of "

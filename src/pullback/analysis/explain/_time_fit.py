@@ -1,6 +1,7 @@
 """Which measurement, at which time, moved a prediction."""
 
 import functools
+from numbers import Real
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -147,8 +148,10 @@ def fit_importance(
         if value not in get_args(known):
             raise ValueError(f"`{name}` must be one of {get_args(known)}, got {value!r}.")
     positive(samples=samples)
-    if squash is not None and not 0 < squash < np.inf:
-        raise ValueError(f"`squash` must be above 0, got {squash}: the authors' code has 5.0.")
+    if squash is not None and not (isinstance(squash, Real) and 0 < squash < np.inf):
+        raise ValueError(
+            f"`squash` must be a number above 0, got {squash!r}: the authors' code has 5.0."
+        )
     given, series = series, checked_series(series)
     subsets = checked_subsets(subsets, series.shape[1])
     groups = subsets
