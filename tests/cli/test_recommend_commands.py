@@ -69,6 +69,17 @@ def test_fit_recommend_and_show(model, pullback, tmp_path):
     assert [line.split(",")[0] for line in out.splitlines()] == ["user", "u1", "u1", "u2", "u2"]
 
 
+def test_the_columns_of_newcomers_may_have_other_names(model, pullback, tmp_path):
+    (tmp_path / "new.csv").write_text("who,what,stars\nzoe,i1,5\nzoe,i1,3\n")
+    argv = ["recommend", "m", "new.csv", "--out", "-", "-k", "1"]
+    assert "which is it: --user" in pullback(*argv)[2] + pullback(*argv, "--item", "what")[2]
+    argv += ["--user", "who", "--item", "what"]
+    assert "--on-duplicate" in pullback(*argv)[2]
+    status, out, err = pullback(*argv, "--on-duplicate", "last")
+    assert status == 0, err
+    assert "zoe,1," in out
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -173,3 +173,9 @@ def test_a_missing_date_of_a_frame_is_empty():
 def test_what_is_no_file_and_no_frame_is_named(given):
     with pytest.raises(TypeError, match=f"or from a data frame, got {type(given).__name__}"):
         read_ratings(given)
+
+
+def test_a_colon_in_a_name_that_is_no_type_stays(tmp_path):
+    file = tmp_path / "films.csv"
+    file.write_text("user,item,rating:first,rating:last\na,x,1,5\nb,x,2,4\n")
+    assert read_ratings(file, rating="rating:last").values.tolist() == [5, 4]

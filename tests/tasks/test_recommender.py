@@ -119,7 +119,9 @@ def test_recommendations_are_the_best_of_what_is_left(model):
         np.testing.assert_allclose([e.predicted for e in own], np.sort(scores)[::-1][:3], atol=1e-5)
         why = model.why(name, own[0].item)
         best = int(np.argmax(why.contributions))
-        if why.contributions[best] > 0:
+        if core.is_prototype(model.core_, model._user_at[name]):
+            assert own[0].because == "what was learned of this user as a whole"
+        elif why.contributions[best] > 0:
             assert own[0].because.startswith(f"{why.items[best]} ({why.ratings[best]:g})")
 
 
@@ -332,3 +334,27 @@ def test_predictions_are_pair_by_pair(als):
     with pytest.raises(ValueError, match="must be as many, got 2 and 1"):
         als.predict(["u1", "u2"], ["i1"])
     assert als.predict([], []).shape == (0,)
+
+
+def test_numbers_are_names_as_in_a_file():
+    table = films(8, 8)
+    table["user"], table["item"] = table.user.str[1:].astype(int), table["item"].str[1:].astype(int)
+    model = tasks.Recommender(method="als", random_state=0).fit(table)
+    assert model.recommend(5, 2) == model.recommend("5", 2) == model.recommend([5], 2)
+    assert model.predict(0, 3) == model.predict("0", "3")
+    assert model.why(5, 3).predicted == model.why("5", "3").predicted
+
+
+def test_a_known_name_without_a_rating_is_told(als, tmp_path):
+    model = copy(als, tmp_path)
+    more = Ratings([0], [0], [4.0], ("zed", "idle"), ("i1",))
+    model.add(more)
+    with pytest.warns(UserWarning, match="no rating is known of 'idle'"):
+        model.recommend("idle", 1)
+
+
+def test_of_a_prototype_no_rating_is_named_as_a_reason(chains):
+    codes = set(np.asarray(chains.core_.parameters.users.codes).tolist())
+    for code, name in enumerate(chains.ratings_.user_names[:12]):
+        said = {each.because for each in chains.recommend(name, 3)}
+        assert (said == {"what was learned of this user as a whole"}) == (code in codes)

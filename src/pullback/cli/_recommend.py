@@ -1,15 +1,27 @@
 """`pullback recommend`: items for users, known or new, by a saved model of ratings."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from pullback.cli._common import BadUsage, Flag, as_file, check_out, in_one_line, set_up_jax
+from pullback.cli._common import (
+    BadUsage,
+    Flag,
+    OptionalName,
+    as_file,
+    check_out,
+    in_one_line,
+    set_up_jax,
+)
 from pullback.cli._simulate import OptionalFile
 from pullback.cli._use import Model, told
 
 Users = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES", help_behavior_hint="")]
+OnDuplicate = Annotated[
+    Literal["error", "last", "mean", "sum"] | None,
+    tyro.conf.arg(metavar="HOW", help_behavior_hint=""),
+]
 
 
 def recommend(
@@ -19,6 +31,11 @@ def recommend(
     users: Users = (),
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10,
     new_items: Annotated[Flag, tyro.conf.FlagCreatePairsOff] = False,
+    user: OptionalName = None,
+    item: OptionalName = None,
+    rating: OptionalName = None,
+    time: OptionalName = None,
+    on_duplicate: OnDuplicate = None,
 ) -> int:
     """Recommend items to users, known or new, and say because of which of their ratings.
 
@@ -30,6 +47,12 @@ def recommend(
         users: The users to recommend to (default: those of the file, or else all).
         k: How many items for each.
         new_items: Take items that are not known (default: they are refused, as slips).
+        user: The column of users in FILE (default: as in the fit).
+        item: The column of items (default: as in the fit).
+        rating: The column of ratings (default: as in the fit).
+        time: The column of times (default: as in the fit).
+        on_duplicate: What stands where a user is twice on one item: error, last, mean or sum
+            (default: as in the fit).
     """
     check_out(out, file)
     if k < 1:
@@ -39,6 +62,10 @@ def recommend(
 
     with in_one_line():
         known = tasks.load(model)
+        columns = {"user": user, "item": item, "rating": rating, "time": time,
+                   "on_duplicate": on_duplicate}  # fmt: skip
+        if isinstance(known, tasks.Recommender):
+            known.set_params(**{name: said for name, said in columns.items() if said is not None})
         if file is None:
             found = tasks.recommend_file(known, None, out, users=users, k=k)
         else:

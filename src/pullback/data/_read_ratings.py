@@ -19,6 +19,7 @@ from pullback.data._sources import Source, frame_source, open_source
 _FEEDBACK = ("explicit", "implicit")
 _ON_DUPLICATE = ("error", "last", "mean", "sum")
 _DOUBLE = "::"  # of MovieLens
+_TYPES = ("token", "token_seq", "float", "float_seq")  # of RecBole
 _ROWS, _HINTS = 2048, 20
 _MICROSECONDS = 1e6
 _USUAL = {
@@ -140,7 +141,13 @@ def _source(path: Path) -> Source:
                 line=1,
             )
         names = _HEADLESS[: len(names)]
-    return source._replace(names=tuple(name.partition(":")[0] for name in names))
+    return source._replace(names=tuple(map(_untyped, names)))
+
+
+def _untyped(name: str) -> str:
+    """The name of a column without its type, as in `user_id:token`."""
+    bare, _, kind = name.partition(":")
+    return bare if kind in _TYPES else name
 
 
 def _double_colons(path: Path) -> Source:

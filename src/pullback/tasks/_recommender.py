@@ -28,6 +28,8 @@ from ._task import AbstractTask
 _STEPS, _SEEN = (200, 1000), 30_000_000  # fewest and most steps, and ratings seen in all
 _AT_ONCE = 256  # users for whom the scores of all items are held
 _FILE = "scores.csv"
+# Of a prototype the ratings add one bias to all items, which is no reason for one of them.
+_OWN = "what was learned of this user as a whole"
 _HELD_OUT = ("time", "random")
 
 
@@ -236,6 +238,7 @@ class Recommender(AbstractTask):
             item: a name.
         """
         check_is_fitted(self)
+        (user,), (item,) = names_of(user), names_of(item)
         code = self._items([item])
         vector = self._vectors([user])
         items, values = self._own([user])
@@ -274,9 +277,12 @@ class Recommender(AbstractTask):
         found = []
         for row, name in enumerate(names):
             chosen = best[row][scores[row, best[row]] > -np.inf]
+            own = core.is_prototype(self.core_, self._user_at.get(name))
             shares = self._shares(vectors[row : row + 1], pieces[row], chosen)[1]
             for rank, item in enumerate(chosen.tolist()):
-                because = because_of(known, items[row], values[row], shares[:, rank])
+                because = (
+                    _OWN if own else because_of(known, items[row], values[row], shares[:, rank])
+                )
                 predicted = float(scores[row, item])
                 found.append(Recommendation(name, rank + 1, known[item], predicted, because))
         return found
@@ -304,7 +310,9 @@ class Recommender(AbstractTask):
     def _vectors(self, names: Sequence[str]) -> Float[np.ndarray, "n size"]:
         """The vectors of users; those who have rated nothing are told."""
         codes = np.array([self._user_at.get(name, -1) for name in names])
-        new = sorted({name for name, code in zip(names, codes, strict=True) if code < 0})
+        rated = self.ratings_.counts[0]
+        none = (codes < 0) | (rated[np.maximum(codes, 0)] == 0)
+        new = sorted({name for name, bare in zip(names, none, strict=True) if bare})
         if new:
             near = did_you_mean(new[0], self._user_at)
             told = ", ".join(map(repr, new[:3])) + (f" and {len(new) - 3} more" * (len(new) > 3))

@@ -1,6 +1,7 @@
 """The models of a `Recommender`: what fitting finds, and what it says once it has read ratings."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -21,7 +22,6 @@ from pullback.models.recommenders import (
     fit_evidence_chains,
     untrained_chains,
 )
-from pullback.models.recommenders._chains import embed_ratings
 
 CHAINS, ALS = "chains", "als"
 LATENT, RANK = 16, 10
@@ -95,7 +95,7 @@ def _prototypes(ratings: Ratings) -> tuple[int, int]:
 def read(parameters: Parameters, ratings: Ratings) -> Core:
     """What parameters make of ratings, of users and items that may be new."""
     if isinstance(parameters, EvidenceChains):
-        model = embed_ratings(parameters, _roomy(ratings))
+        model = parameters.embed(_roomy(ratings))
         users = model.users[: len(ratings.user_names)]
         return core_of(parameters, model, users, len(ratings.item_names))
     more = len(ratings.item_names) - len(parameters.items)
@@ -108,19 +108,22 @@ def read(parameters: Parameters, ratings: Ratings) -> Core:
 def _roomy(ratings: Ratings) -> Ratings:
     """The ratings with room for more, so that a program is compiled for sizes and not for each.
 
-    What fills the room are ratings of an item that nobody else has rated, by a user who has rated
+    What fills the room are ratings of items that nobody else has rated, by users who have rated
     nothing else: no chain leads from them to the others.
     """
-    rows = _room(len(ratings.values)) - len(ratings.values)
+    count = len(ratings.values)
+    rows = _room(count) - count
+    side = math.isqrt(_step(count)) + 1
     users, items = (
-        (*each, *[""] * (_room(len(each) + 1) - len(each)))
+        (*each, *(f"\0{place}" for place in range(_room(len(each) + side) - len(each))))
         for each in (ratings.user_names, ratings.item_names)
     )
-    fill = lambda codes, code: np.concatenate([codes, np.full(rows, code, codes.dtype)])
+    user, item = np.divmod(np.arange(rows), side)
+    fill = lambda codes, more: np.concatenate([codes, more.astype(codes.dtype)])
     return Ratings(
-        fill(ratings.users, len(ratings.user_names)),
-        fill(ratings.items, len(ratings.item_names)),
-        fill(ratings.values, ratings.values[0]),
+        fill(ratings.users, len(ratings.user_names) + user),
+        fill(ratings.items, len(ratings.item_names) + item),
+        fill(ratings.values, np.full(rows, ratings.values[0])),
         users,
         items,
     )
@@ -128,8 +131,12 @@ def _roomy(ratings: Ratings) -> Ratings:
 
 def _room(size: int) -> int:
     """The next size of those that are at most a quarter apart."""
-    step = max(16, 2 ** (size.bit_length() - 3))
+    step = _step(size)
     return -(-size // step) * step
+
+
+def _step(size: int) -> int:
+    return max(16, 2 ** (size.bit_length() - 3))
 
 
 Own = tuple[list[np.ndarray], list[np.ndarray]]
@@ -235,8 +242,14 @@ def from_arrays(
     return eqx.combine(jax.tree.unflatten(jax.tree.structure(old), leaves), rest)
 
 
+def is_prototype(core: Core, user: int | None) -> bool:
+    """Whether the vector of a user is a parameter, and not made of ratings."""
+    parameters = core.parameters
+    chains = isinstance(parameters, EvidenceChains)
+    return chains and user in set(parameters.users.codes.tolist())
+
+
 def without_own(core: Core, user: int | None, pieces: Float[np.ndarray, "k size"]) -> None:
     """Take out what ratings would bring to a vector that is a parameter: of a prototype."""
-    parameters = core.parameters
-    if isinstance(parameters, EvidenceChains) and user in set(parameters.users.codes.tolist()):
-        pieces[:, : parameters.latent] = 0
+    if is_prototype(core, user):
+        pieces[:, : core.parameters.latent] = 0

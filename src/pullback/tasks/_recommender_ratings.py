@@ -1,7 +1,8 @@
 """Ratings as a recommender keeps them: joined, told apart, and as arrays to save."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,7 @@ def joined(old: Ratings, new: Ratings) -> Ratings:
     )  # fmt: skip
 
 
-def names_of(given: str | Sequence[str]) -> list[str]:
-    """Names as a list; one is a list of one."""
-    return [given] if isinstance(given, str) else [str(name) for name in given]
+def names_of(given: Any) -> list[str]:
+    """Names as a list; one is a list of one, and a number is its text, as in a file."""
+    one = isinstance(given, str) or not isinstance(given, Iterable)
+    return [str(name) for name in ([given] if one else given)]

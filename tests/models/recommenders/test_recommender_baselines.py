@@ -193,8 +193,10 @@ def test_popularity_is_the_share_of_users_whoever_asks():
     [
         ({"rank": 0}, "`rank` must be 1 or more"),
         ({"sweeps": 0}, "`sweeps` must be 1 or more"),
-        ({"regularisation": 0.0}, "`regularisation` must be above 0, got 0"),
-        ({"confidence": -1.0}, "`confidence` must be above 0, got -1"),
+        ({"regularisation": 0.0}, "`regularisation` must be above 0 and finite, got 0"),
+        ({"confidence": -1.0}, "`confidence` must be above 0 and finite, got -1"),
+        ({"confidence": np.inf}, "`confidence` must be above 0 and finite, got inf"),
+        ({"regularisation": np.inf}, "`regularisation` must be above 0 and finite, got inf"),
         ({"feedback": "both"}, "`feedback` must be 'explicit' or"),
     ],
 )
@@ -318,3 +320,10 @@ def test_popularity_counts_a_user_once():
     ratings, _ = some()
     with pytest.raises(ValueError, match="has rated item 'i1' twice"):
         fit_popularity(ratings.take(np.array([0, 0])))
+
+
+def test_values_too_large_to_solve_for_are_told():
+    ratings, _ = some()
+    large = ratings._replace(values=1e30 * ratings.values)
+    with pytest.raises(ValueError, match="the values are too large for regularisation=10"):
+        fit_als(large, rank=4, feedback="implicit", key=KEY)

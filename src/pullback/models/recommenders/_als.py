@@ -153,7 +153,8 @@ def fit_als(
         key: for the factors at the start.
 
     Raises:
-        ValueError: a setting is not above 0, or ratings as by `Ratings.checked`.
+        ValueError: a setting is not above 0 or not finite, values are too large to solve for, or
+            ratings as by `Ratings.checked`.
 
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np
@@ -172,8 +173,8 @@ def fit_als(
     key = checked_key(key)
     positive(rank=rank, sweeps=sweeps)
     for name, value in (("regularisation", regularisation), ("confidence", confidence)):
-        if value is not None and not value > 0:
-            raise ValueError(f"`{name}` must be above 0, got {value}.")
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"`{name}` must be above 0 and finite, got {value}.")
     ratings = ratings.checked(feedback)
     draws = 0.1 * np.asarray(jr.normal(key, (len(ratings.item_names), rank)), np.float64)
     if feedback == "implicit":
@@ -269,7 +270,13 @@ def _moments(weights: sp.csr_array, rows: np.ndarray) -> np.ndarray:
 
 def _solve(grams: np.ndarray, sides: np.ndarray, regularisation: float) -> np.ndarray:
     ridge = regularisation * np.eye(grams.shape[-1])
-    return np.linalg.solve(grams + ridge, sides[..., None])[..., 0]
+    try:
+        return np.linalg.solve(grams + ridge, sides[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            f"the values are too large for regularisation={regularisation:g}, which is lost in "
+            "rounding; scale them, or take their logarithm."
+        ) from None
 
 
 def _ridge(

@@ -82,7 +82,7 @@ class EvidenceChains(eqx.Module):
         Raises:
             ValueError: as by `Ratings.well_formed`, or a prototype is missing.
         """
-        return embed_ratings(self, ratings.well_formed(self.feedback))
+        return _embed_ratings(self, ratings.well_formed(self.feedback))
 
 
 class Why(NamedTuple):
@@ -201,8 +201,7 @@ class EmbeddedChains(AbstractRecommender):
         return Why(base, shares, self.chains.offset + row @ target)
 
 
-def embed_ratings(chains: EvidenceChains, ratings: Ratings) -> EmbeddedChains:
-    """`EvidenceChains.embed` of ratings that are well formed, or that repeat what fills a shape."""
+def _embed_ratings(chains: EvidenceChains, ratings: Ratings) -> EmbeddedChains:
     shape = (len(ratings.user_names), len(ratings.item_names))
     for name, side, size in zip(("user", "item"), (chains.users, chains.items), shape, strict=True):
         last = None if isinstance(side.codes, jax.core.Tracer) else int(side.codes.max())
