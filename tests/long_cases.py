@@ -23,6 +23,8 @@ EACH, FIRST = 0.2, 1.75
 # that a trained flow is a density.
 ALL_OF = (
     "tests/recipes/test_every_recipe.py",
+    "tests/cli/test_recommend_commands.py::test_fit_recommend_and_show",
+    "tests/tasks/test_image_explainer.py::test_an_explainer_is_kept_without_its_model",
     "tests/tasks/test_task_store.py",
     "tests/tasks/test_flow_density.py::test_the_log_density_is_that_of_the_change_of_variables",
 )
