@@ -1,7 +1,6 @@
 """From the arguments of an explanation to the searches, and from those to what they found."""
 
 import dataclasses
-import numbers
 from typing import Any
 
 import jax
@@ -83,10 +82,10 @@ class Asked:
 
     def search(
         self, *, estimator: AbstractEstimator | None, noise: Noise, steps: int, samples: int,
-        learning_rate: float | None, warmup: int,
+        learning_rate: Any, warmup: Any,
     ) -> Search:  # fmt: skip
         """The search with these settings."""
-        number = learning_rate is None or isinstance(learning_rate, numbers.Real)
+        number = learning_rate is None or isinstance(learning_rate, int | float | np.number)
         if not number or (learning_rate is not None and not 0 < learning_rate < np.inf):
             raise ValueError(f"`learning_rate` must be above 0 and finite, got {learning_rate!r}.")
         alone = isinstance(estimator, ScoreFunction) and isinstance(estimator.baseline, str)
@@ -95,20 +94,20 @@ class Asked:
                 "`samples` must be 2 or more where masks are compared with each other, as those of "
                 "a model without gradients are; got 1."
             )
-        if not isinstance(warmup, numbers.Integral) or not 0 <= warmup <= steps:
+        if not isinstance(warmup, int | np.integer) or not 0 <= warmup <= steps:
             raise ValueError(
                 f"`warmup` must be a whole number from 0 to `steps`, {steps}; got {warmup!r}."
             )
         return Search(
             infill=self.infill, estimator=estimator, grid=self.grid, noise=noise, steps=steps,
-            samples=samples, warmup=warmup,
+            samples=samples, warmup=int(warmup),
             learning_rate=float(60 / steps if learning_rate is None else learning_rate),
             batch_size=None if isinstance(self.model, BlackBox) else self.model.batch_size,
         )  # fmt: skip
 
 
 def asked(
-    model: Any, x: Any, infill: Any, *, target: Any, objective: str, grid: Any, size_weight: Any,
+    model: Any, x: Any, infill: Any, *, target: Any, objective: Any, grid: Any, size_weight: Any,
     fresh: int, steps: int, samples: int,
 ) -> Asked:  # fmt: skip
     """The arguments of an explanation, if they fit together."""
@@ -237,7 +236,7 @@ def _asked_a_step(search: Search, size: tuple[int, ...]) -> int:
 def _checked_grid(grid: Any, size: tuple[int, ...]) -> tuple[int, int]:
     if grid is None:
         return size[0], size[1]
-    whole = lambda n: isinstance(n, numbers.Integral) and not isinstance(n, bool)
+    whole = lambda n: isinstance(n, int | np.integer) and not isinstance(n, bool)
     fits = isinstance(grid, tuple | list) and len(grid) == 2
     if not fits or not all(whole(n) and 1 <= n <= m for n, m in zip(grid, size)):  # noqa: B905
         raise ValueError(
