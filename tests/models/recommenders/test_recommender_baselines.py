@@ -267,7 +267,7 @@ def refused(model):
             lambda: model.embed(np.array([[0]]), np.array([[1.0]])),
             r"`items` must have one axis, got \(1, 1\)",
         ),
-        (lambda: model.rate(np.zeros(7), [0]), r"`user` must be one vector of \d+ numbers"),
+        (lambda: model.rate(jnp.zeros(7), [0]), r"`user` must be one vector of \d+ numbers"),
     ]
 
 
@@ -285,8 +285,8 @@ def test_what_no_recommender_takes(name, made):
 def test_lists_are_arrays_and_padding_may_be_any_row(name, made):
     model = made[MODELS[name]]
     want = model.embed(jnp.array([0, 3]), jnp.array([5.0, 2.0]))
-    np.testing.assert_array_equal(model.embed([0, 3], [5, 2]), want)
-    padded = model.embed([0, 3, -1, 99], [5, 2, np.nan, 0], [True, True, False, False])
+    np.testing.assert_array_equal(model.embed([0, 3], [5.0, 2.0]), want)
+    padded = model.embed([0, 3, -1, 99], [5.0, 2.0, np.nan, 0.0], [True, True, False, False])
     np.testing.assert_allclose(padded, want, atol=1e-5)
     np.testing.assert_array_equal(
         model.predict([1, 2], [3, 4]), model.predict(np.array([1, 2]), np.array([3, 4]))
