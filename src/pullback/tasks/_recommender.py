@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ class Recommender(AbstractTask):
         return self
 
     def predict(
-        self, users: str | Sequence[str], items: str | Sequence[str]
+        self, users: str | int | Iterable[str | int], items: str | int | Iterable[str | int]
     ) -> Float[np.ndarray, " n"]:
         """What these users would give to these items, pair by pair.
 
@@ -187,7 +187,7 @@ class Recommender(AbstractTask):
         return self.core_.rated(self._vectors(users), self._items(items))
 
     def recommend(
-        self, users: str | Sequence[str] | None = None, k: int = 10
+        self, users: str | int | Iterable[str | int] | None = None, k: int = 10
     ) -> list[Recommendation]:
         """The items that users would like most, of those that they have not rated.
 
@@ -230,7 +230,7 @@ class Recommender(AbstractTask):
         check_is_fitted(self)
         return self._ratings(X, None if new_items else self._item_at)
 
-    def why(self, user: str, item: str) -> Explanation:
+    def why(self, user: str | int, item: str | int) -> Explanation:
         """What each of a user's ratings adds to a prediction: exact, and adds up.
 
         Args:
@@ -238,11 +238,11 @@ class Recommender(AbstractTask):
             item: a name.
         """
         check_is_fitted(self)
-        (user,), (item,) = names_of(user), names_of(item)
-        code = self._items([item])
-        vector = self._vectors([user])
-        items, values = self._own([user])
-        parts = self._pieces([user], items, values)[0]
+        whose = names_of(user)
+        code = self._items(names_of(item))
+        vector = self._vectors(whose)
+        items, values = self._own(whose)
+        parts = self._pieces(whose, items, values)[0]
         base, shares = self._shares(vector, parts, code)
         return Explanation(
             float(base[0]),
