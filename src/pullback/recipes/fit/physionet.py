@@ -208,7 +208,8 @@ def _claims(config: Config, found: Mapping[str, Any]) -> list[Claim]:
             "falls)",
             value=float(fit - occlusion),
             at_least=0.0,
-            reference=f"0: as good; falls of {fit:.3f} and {occlusion:.3f}; with `--seed 1` it fails",
+            reference=f"0: as good; falls of {fit:.3f} and {occlusion:.3f}; with `--seed 1` it "
+            "fails",
         ),
     ]
 
