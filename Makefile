@@ -123,5 +123,5 @@ $(BENCH)/.bench: pyproject.toml
 		neural-tangents==0.6.5 frozendict==2.5.1 \
 		captum==0.9.0 shap==0.51.0 slicer==0.0.8 \
 		time-interpret==0.3.0 pytorch-lightning==2.6.6 \
-		implicit==0.7.3 scikit-surprise==1.1.5
+		implicit==0.7.3 scikit-surprise==1.1.5 ledidi==2.2.0
 	@touch $@

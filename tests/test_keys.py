@@ -18,7 +18,7 @@ ROOMS = (
     "train", "sampling", "bounds", "bilevel", "games", "optim", "analysis", "calculus", "data",
     "nn", "analysis.explain", "analysis.samples", "analysis.signals",
     "models.vae", "models.energy", "models.bayes", "models.flows", "models.recommenders",
-    "models.timeseries",
+    "models.sequences", "models.timeseries",
 )  # fmt: skip
 
 

@@ -45,6 +45,9 @@ from pullback.data._rescale import rescale_series as rescale_series
 from pullback.data._scenes import Scenes as Scenes
 from pullback.data._scenes import SceneSplit as SceneSplit
 from pullback.data._scenes import digit_scenes as digit_scenes
+from pullback.data._sequences import Molecules as Molecules
+from pullback.data._sequences import Motif as Motif
+from pullback.data._sequences import Sequences as Sequences
 from pullback.data._series import Series as Series
 from pullback.data._series import spiral_series as spiral_series
 from pullback.data._shapes import Factored as Factored

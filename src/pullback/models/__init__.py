@@ -8,6 +8,7 @@ from . import flows as flows
 from . import likelihoods as likelihoods
 from . import ode_net as ode_net
 from . import recommenders as recommenders
+from . import sequences as sequences
 from . import timeseries as timeseries
 from . import vae as vae
 
