@@ -54,6 +54,8 @@ from ._self_tuning import freeze_response as freeze_response
 from ._self_tuning import respond as respond
 from ._self_tuning import response_parameters as response_parameters
 from ._self_tuning import self_tuning as self_tuning
+from ._sequence_conv import SequenceConv as SequenceConv
+from ._sequence_conv import convolve_sequence as convolve_sequence
 from ._slopes import LipSwish as LipSwish
 from ._slopes import MaxMin as MaxMin
 from ._slopes import slope_bound as slope_bound
