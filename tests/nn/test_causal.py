@@ -9,6 +9,7 @@ import pytest
 
 from lazily import Lazily
 from pullback.nn import (
+    AbstractSteppedNet,
     AntiCausal,
     CausalAttentionNet,
     CausalConvNet,
@@ -56,6 +57,25 @@ def test_a_delay_makes_it_strict(name):
 def test_a_longer_sequence_begins_as_the_shorter_one(name):
     x = jr.normal(jr.key(1), (TIME, 3))
     np.testing.assert_allclose(CAUSAL[name](x)[:4], CAUSAL[name](x[:4]), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", ["conv", "conv of kernel 3", "recurrent"])
+def test_row_by_row_it_gives_what_it_gives_at_once(name, compiled):
+    net = CAUSAL[name]
+    assert isinstance(net, AbstractSteppedNet)
+    x = jr.normal(jr.key(1), (2 * TIME, 3))
+    step = eqx.filter_jit(net.step) if compiled else net.step
+    state, rows = net.start(), []
+    for row in x:
+        state, out = step(state, row)
+        rows.append(out)
+    np.testing.assert_allclose(np.stack(rows), net(x), rtol=1e-10, atol=1e-13)
+
+
+def test_every_net_that_can_be_taken_row_by_row_is_tried():
+    stepped = {type(net) for net in CAUSAL.values() if isinstance(net, AbstractSteppedNet)}
+    assert stepped == {CausalConvNet, RecurrentNet}
 
 
 def test_a_convolution_reaches_as_far_as_it_says():

@@ -5,6 +5,7 @@ from pullback import _contents
 from ._attention import AttentionConditioner as AttentionConditioner
 from ._augment import RandomCrop as RandomCrop
 from ._causal import AbstractSequenceNet as AbstractSequenceNet
+from ._causal import AbstractSteppedNet as AbstractSteppedNet
 from ._causal import AntiCausal as AntiCausal
 from ._causal import CausalConvNet as CausalConvNet
 from ._causal import RecurrentNet as RecurrentNet

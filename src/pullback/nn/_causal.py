@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback._inputs import positive
 from pullback._key import checked_key
@@ -33,7 +33,32 @@ class AbstractSequenceNet(eqx.Module):
         """The result of every row; `jax.vmap` over sequences."""
 
 
-class CausalConvNet(AbstractSequenceNet):
+class AbstractSteppedNet(AbstractSequenceNet):
+    r"""A causal net that can also be taken row by row, by what it keeps of the rows before.
+
+    $$ (s_t, y_t) = \mathrm{step}(s_{t-1}, x_t), \quad s_0 = \mathrm{start}() $$
+
+    gives the rows of `net(x)`. To draw a sequence, each row of which depends on those drawn before,
+    then takes as many steps as there are rows, where a net without takes the square of it.
+    """
+
+    @abc.abstractmethod
+    def start(self) -> PyTree[Array]:
+        """The state before the first row."""
+
+    @abc.abstractmethod
+    def step(
+        self, state: PyTree[Array], row: Float[Array, " in_size"]
+    ) -> tuple[PyTree[Array], Float[Array, " out_size"]]:
+        """The state after a row, and the result of that row.
+
+        Args:
+            state: after the row before.
+            row: what goes in.
+        """
+
+
+class CausalConvNet(AbstractSteppedNet):
     r"""Residual convolutions over the past, dilated so that a few reach far back.
 
     $$ h \leftarrow h + \phi\Big( \sum_{j=0}^{k-1} W_j h_{t - j d} + b \Big), \qquad
@@ -117,8 +142,29 @@ class CausalConvNet(AbstractSequenceNet):
             h = h + self.activation(jnp.concatenate(seen, axis=1) @ weight + bias[None])
         return jax.vmap(self.last)(h)
 
+    def start(self) -> tuple[Float[Array, "_ width"], ...]:
+        """The rows before the first, of what goes into each convolution: zeros."""
+        past = [(self.kernel - 1) * dilation for dilation in self.dilations]
+        return tuple(
+            jnp.zeros((rows, len(bias)), bias.dtype)
+            for rows, bias in zip(past, self.biases, strict=True)
+        )
 
-class RecurrentNet(AbstractSequenceNet):
+    def step(
+        self, state: tuple[Float[Array, "_ width"], ...], row: Float[Array, " in_size"]
+    ) -> tuple[tuple[Float[Array, "_ width"], ...], Float[Array, " out_size"]]:
+        """The rows that are still in reach, and the result of a row."""
+        h, kept = self.first(row), []
+        layers = zip(state, self.weights, self.biases, self.dilations, strict=True)
+        for past, weight, bias, dilation in layers:
+            rows = jnp.concatenate([past, h[None]])
+            kept.append(rows[1:])
+            seen = rows[::-dilation].ravel()
+            h = h + self.activation(seen @ weight + bias)
+        return tuple(kept), self.last(h)
+
+
+class RecurrentNet(AbstractSteppedNet):
     r"""A GRU along the sequence, read out at every row.
 
     $$ h_t = \mathrm{GRU}(h_{t-1}, x_t), \quad h_0 = 0, \qquad y_t = W h_t + b $$
@@ -164,9 +210,19 @@ class RecurrentNet(AbstractSequenceNet):
             h = self.cell(row, h)
             return h, h
 
-        start = jnp.zeros(self.cell.hidden_size, self.cell.weight_hh.dtype)
-        _, states = jax.lax.scan(step, start, x)
+        _, states = jax.lax.scan(step, self.start(), x)
         return jax.vmap(self.last)(states)
+
+    def start(self) -> Float[Array, " width"]:
+        """The state before the first row, zeros."""
+        return jnp.zeros(self.cell.hidden_size, self.cell.weight_hh.dtype)
+
+    def step(
+        self, state: Float[Array, " width"], row: Float[Array, " in_size"]
+    ) -> tuple[Float[Array, " width"], Float[Array, " out_size"]]:
+        """The state after a row, and the result of that row."""
+        h = self.cell(row, state)
+        return h, self.last(h)
 
 
 class AntiCausal(AbstractSequenceNet):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pullback.models.vae import Bernoulli, Categorical, SequenceDecoder
-from pullback.nn import CausalConvNet, RecurrentNet
+from pullback.nn import AbstractSequenceNet, AbstractSteppedNet, CausalConvNet, RecurrentNet
 
 STEPS = 4
 
@@ -54,6 +54,56 @@ def test_the_probabilities_of_all_sequences_sum_to_one_and_draws_have_them():
     error = np.sqrt(exact * (1 - exact) / count)
     np.testing.assert_array_less(np.abs(found - exact), 4 * error)
     assert np.ptp(exact) > 0.1  # so that the match says something
+
+
+class Unstepped(AbstractSequenceNet):
+    """A net that is known by all rows at once alone."""
+
+    net: AbstractSequenceNet
+    in_size: int = eqx.field(static=True)
+    out_size: int = eqx.field(static=True)
+
+    def __call__(self, x):
+        return self.net(x)
+
+
+class Counted(AbstractSteppedNet):
+    """A net that counts its steps, as the program takes them."""
+
+    net: AbstractSteppedNet
+    in_size: int = eqx.field(static=True)
+    out_size: int = eqx.field(static=True)
+    steps: list = eqx.field(static=True)
+
+    def __call__(self, x):
+        raise AssertionError("all rows at once")
+
+    def start(self):
+        return self.net.start()
+
+    def step(self, state, row):
+        jax.debug.callback(lambda: self.steps.append(1))
+        return self.net.step(state, row)
+
+
+@pytest.mark.parametrize("kind", [RecurrentNet, CausalConvNet])
+def test_drawn_by_steps_of_the_net_the_rows_are_those_drawn_by_all_of_it(kind):
+    likelihood, z = Categorical(5), jr.normal(jr.key(1), (3,))
+    net = jax.tree.map(
+        lambda leaf: 3 * leaf if eqx.is_inexact_array(leaf) else leaf, kind(2, 5, 5, key=jr.key(0))
+    )
+    of = lambda net: SequenceDecoder(
+        net, steps=9, latent=3, outputs=likelihood.params_shape((2,)), key=jr.key(2)
+    )
+    draw = lambda decoder: eqx.filter_jit(decoder.sample)(z, likelihood, key=jr.key(3))
+    steps = []
+    by_steps = draw(of(Counted(net, 2, 5, steps)))
+    jax.effects_barrier()
+    assert len(steps) == 9
+    by_all = draw(of(Unstepped(net, 2, 5)))
+    assert by_steps.dtype == by_all.dtype
+    np.testing.assert_array_equal(by_steps, by_all)
+    assert len(np.unique(by_all)) > 2
 
 
 def test_rows_of_categories_are_drawn_as_whole_numbers():

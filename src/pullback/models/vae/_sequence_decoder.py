@@ -1,17 +1,18 @@
 """A decoder of sequences, row by row."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood
-from pullback.nn import AbstractSequenceNet, delayed
+from pullback.nn import AbstractSequenceNet, AbstractSteppedNet, delayed
 
 from ._autoregressive import AbstractAutoregressiveDecoder
 
@@ -23,8 +24,9 @@ class SequenceDecoder(AbstractAutoregressiveDecoder):
        p(x \mid z) = \prod_t p\big(x_t \mid \mathrm{head}(h_t, z_t)\big) $$
 
     An image is a sequence of its rows. The entries of one row are independent given $h_t$ and
-    $z_t$. To draw a sequence the net is run as often as there are rows, on all of them, in one
-    compiled loop.
+    $z_t$. To draw a sequence takes one step of the net for each row where it is an
+    `AbstractSteppedNet`; any other net is run on all rows for each of them. Either is one compiled
+    loop.
 
     Args:
         net: a causal net, of the rows of x.
@@ -110,6 +112,10 @@ class SequenceDecoder(AbstractAutoregressiveDecoder):
         def draw(params: Array, key: PRNGKeyArray) -> Array:
             return likelihood.sample(params, key=key)
 
+        keys = jr.split(key, self.steps)
+        if isinstance(self.net, AbstractSteppedNet):
+            return self._by_steps(self.net, z, draw, keys)
+
         def step(x: Array, place: tuple[Array, PRNGKeyArray]) -> tuple[Array, None]:
             number, key = place
             row = draw(self._row(self._past(x)[number], z[number]), key)
@@ -117,8 +123,20 @@ class SequenceDecoder(AbstractAutoregressiveDecoder):
 
         params = jax.ShapeDtypeStruct(self.outputs, self.start.dtype)
         row = jax.eval_shape(draw, params, key)
-        places = jnp.arange(self.steps), jr.split(key, self.steps)
+        places = jnp.arange(self.steps), keys
         return jax.lax.scan(step, jnp.zeros((self.steps, *row.shape), row.dtype), places)[0]
+
+    def _by_steps(
+        self, net: AbstractSteppedNet, z: Array, draw: Callable[..., Array], keys: Array
+    ) -> Array:
+        def step(past: tuple[PyTree, Array], place: tuple[Array, PRNGKeyArray]) -> tuple:
+            state, before = past
+            z, key = place
+            state, hidden = net.step(state, before)
+            row = draw(self._row(hidden, z), key)
+            return (state, row.astype(before.dtype)), row
+
+        return jax.lax.scan(step, (net.start(), self.start), (z, keys))[1]
 
     def _past(self, x: Array) -> Float[Array, "time hidden"]:
         return self.net(delayed(x.astype(self.start.dtype), self.start))
