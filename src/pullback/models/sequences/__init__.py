@@ -1,5 +1,11 @@
 """Sequences by design: generators, regressors, motifs and latent spaces, and searches in them."""
 
 from pullback import _contents
+from pullback.models.sequences._design_latent import design_latent as design_latent
+from pullback.models.sequences._designs import Designs as Designs
+from pullback.models.sequences._maximise import maximise as maximise
+from pullback.models.sequences._motif import MotifScore as MotifScore
+from pullback.models.sequences._objective import near_target as near_target
+from pullback.models.sequences._objective import weighted as weighted
 
 __all__, __dir__ = _contents.of(__name__)
