@@ -18,6 +18,7 @@ from pullback.data._idx import read_idx as read_idx
 from pullback.data._irregular import IrregularSeries as IrregularSeries
 from pullback.data._irregular import SeriesSplit as SeriesSplit
 from pullback.data._irregular import irregular_series as irregular_series
+from pullback.data._letters import reverse_complement as reverse_complement
 from pullback.data._long import LongTable as LongTable
 from pullback.data._long import long_table as long_table
 from pullback.data._long import read_long as read_long
@@ -29,9 +30,14 @@ from pullback.data._mixed_table import read_mixed as read_mixed
 from pullback.data._mnist import fashion_mnist as fashion_mnist
 from pullback.data._mnist import mnist as mnist
 from pullback.data._mocap import mocap35 as mocap35
+from pullback.data._molecule_sets import nci_molecules as nci_molecules
 from pullback.data._omniglot import omniglot as omniglot
+from pullback.data._one_hot import from_one_hot as from_one_hot
+from pullback.data._one_hot import one_hot as one_hot
 from pullback.data._physionet import physionet2012 as physionet2012
 from pullback.data._places import locate as locate
+from pullback.data._planted_motif import PlantedMotif as PlantedMotif
+from pullback.data._planted_motif import planted_motif as planted_motif
 from pullback.data._processes import cosine_points as cosine_points
 from pullback.data._processes import ornstein_uhlenbeck as ornstein_uhlenbeck
 from pullback.data._processes import poisson_events as poisson_events
@@ -40,6 +46,8 @@ from pullback.data._processes import stochastic_lorenz as stochastic_lorenz
 from pullback.data._ratings import Ratings as Ratings
 from pullback.data._ratings import RatingsSplit as RatingsSplit
 from pullback.data._read_ratings import read_ratings as read_ratings
+from pullback.data._read_sequences import read_sequences as read_sequences
+from pullback.data._read_sequences import write_fasta as write_fasta
 from pullback.data._rescale import SeriesScaler as SeriesScaler
 from pullback.data._rescale import rescale_series as rescale_series
 from pullback.data._scenes import Scenes as Scenes
@@ -74,5 +82,6 @@ from pullback.data._types import Measured as Measured
 from pullback.data._types import MeasuredSplit as MeasuredSplit
 from pullback.data._types import Split as Split
 from pullback.data._uci import uci_regression as uci_regression
+from pullback.data._vocabulary import Vocabulary as Vocabulary
 
 __all__, __dir__ = _contents.of(__name__)

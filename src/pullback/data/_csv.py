@@ -1,10 +1,13 @@
 """The rows and the columns' names of CSV files."""
 
 import csv
+import gzip
 import shlex
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pullback._names import did_you_mean
 from pullback.data._errors import DataError
@@ -12,6 +15,24 @@ from pullback.data._errors import DataError
 _DELIMITERS = ",;\t"
 # What pandas calls an index when it writes Parquet, and when it reads a CSV file that has one.
 _PANDAS_INDEX = ("__index_level_", "Unnamed: ")
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """A file of text in UTF-8, unzipped where its name ends in `.gz`, with errors that name it."""
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark in front.
+        if path.suffix.lower() == ".gz":
+            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+                yield file
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                yield file
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"expected text in UTF-8: {error}.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(path, f"cannot be read: {reason}.") from error
 
 
 def csv_rows(path: Path, *, empty: bool = False) -> Iterator[tuple[int, list[str]]]:
@@ -23,8 +44,7 @@ def csv_rows(path: Path, *, empty: bool = False) -> Iterator[tuple[int, list[str
     """
     reader: Any = None
     try:
-        # utf-8-sig: spreadsheets put a byte order mark in front.
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path) as file:
             first = next((line for line in file if line.strip()), "")
             file.seek(0)
             delimiter = max(_DELIMITERS, key=first.count)
@@ -33,10 +53,6 @@ def csv_rows(path: Path, *, empty: bool = False) -> Iterator[tuple[int, list[str
                 counts = empty and (len(cells) > 1 or cells == [""])
                 if cells and (counts or cells[0].strip() or any(map(str.strip, cells))):
                     yield reader.line_num, cells
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"expected text in UTF-8: {error}.") from error
     except csv.Error as error:
         raise DataError(path, f"not a CSV file: {error}.", line=reader.line_num) from error
 

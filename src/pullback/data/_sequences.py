@@ -1,9 +1,17 @@
 """Sequences of letters, motifs and molecules, as they are read."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
+
+from pullback.data._cells import BadRows
+
+_NONE: Mapping[int, str] = MappingProxyType({})
+_SHOWN = 5
 
 
 class Sequences(NamedTuple):
@@ -14,12 +22,32 @@ class Sequences(NamedTuple):
         letters: The sequences, in capital letters.
         scores: What was measured of each, in the file's unit; None where nothing was.
         source: Where they came from, for messages.
+        rows: Of each the line of its file (of FASTA, its header's), or its number from 1 on where
+            there are no lines; empty where there is no file.
+        left_out: What was left out on request, by line, and why.
     """
 
     names: tuple[str, ...]
     letters: tuple[str, ...]
     scores: Float[np.ndarray, " sequences"] | None = None
     source: str = "the sequences"
+    rows: tuple[int, ...] = ()
+    left_out: Mapping[int, str] = _NONE
+
+    def take(self, places: Sequence[int] | np.ndarray) -> "Sequences":
+        """Some of them, by their places from 0, or where a mask is true."""
+        at = _places(places)
+        scores = None if self.scores is None else self.scores[at]
+        return self._replace(
+            names=_taken(self.names, at),
+            letters=_taken(self.letters, at),
+            scores=scores,
+            rows=_taken(self.rows, at),
+        )
+
+    def describe_left_out(self) -> str:
+        """A sentence on what was left out, or nothing."""
+        return _describe(self.left_out, len(self.letters), "sequences")
 
 
 class Motif(NamedTuple):
@@ -46,9 +74,81 @@ class Molecules(NamedTuple):
         smiles: Canonical, by RDKit.
         properties: By name, a number for each molecule, NaN where it was not measured.
         source: Where they came from, for messages.
+        rows: Of each the line of its file, or its number from 1 on where there are no lines; empty
+            where there is no file.
+        left_out: What was left out on request, by line, and why.
     """
 
     names: tuple[str, ...]
     smiles: tuple[str, ...]
     properties: dict[str, Float[np.ndarray, " molecules"]]
     source: str = "the molecules"
+    rows: tuple[int, ...] = ()
+    left_out: Mapping[int, str] = _NONE
+
+    def take(self, places: Sequence[int] | np.ndarray) -> "Molecules":
+        """Some of them, by their places from 0, or where a mask is true."""
+        at = _places(places)
+        return self._replace(
+            names=_taken(self.names, at),
+            smiles=_taken(self.smiles, at),
+            properties={name: values[at] for name, values in self.properties.items()},
+            rows=_taken(self.rows, at),
+        )
+
+    def describe_left_out(self) -> str:
+        """A sentence on what was left out, or nothing."""
+        return _describe(self.left_out, len(self.smiles), "molecules")
+
+
+Strings: TypeAlias = Sequence[str] | Sequences | Molecules
+
+
+def strings_of(strings: Strings, argument: str = "strings") -> tuple[str, ...]:
+    """The strings themselves, of which there is at least one."""
+    if isinstance(strings, str):
+        raise TypeError(f"`{argument}` must be several strings, got one; write [{strings[:20]!r}].")
+    if isinstance(strings, Sequences):
+        found = strings.letters
+    else:
+        found = strings.smiles if isinstance(strings, Molecules) else tuple(strings)
+    for place, string in enumerate(found):
+        if not isinstance(string, str):
+            kind = type(string).__name__
+            raise TypeError(f"`{argument}` must be strings; number {place + 1} is of type {kind}.")
+    if not found:
+        raise ValueError(f"`{argument}` must hold at least one string, got none.")
+    return found
+
+
+def refuse(strings: Strings, problems: Mapping[int, str], argument: str = "strings") -> None:
+    """Raise where strings have problems, told by their places from 0, with file and line."""
+    record = isinstance(strings, Sequences | Molecules)
+    source = strings.source if record else f"`{argument}`"
+    rows = strings.rows if record else ()
+    bad = BadRows(Path(source), word_of(source) if rows else "string")
+    for place, problem in problems.items():
+        bad.add(rows[place] if rows else place + 1, problem)
+    bad.check()
+
+
+def word_of(source: str | Path) -> str:
+    """What the rows of a file are counted in."""
+    return "row" if Path(source).suffix.lower() in (".parquet", ".pq") else "line"
+
+
+def _places(places: Sequence[int] | np.ndarray) -> np.ndarray:
+    at = np.asarray(places)
+    return np.flatnonzero(at) if at.dtype == bool else at.astype(np.int64)
+
+
+def _taken(values: tuple, at: np.ndarray) -> tuple:
+    return tuple(values[place] for place in at.tolist()) if values else values
+
+
+def _describe(left_out: Mapping[int, str], kept: int, what: str) -> str:
+    if not left_out:
+        return ""
+    first = "; ".join(f"{row}: {why}" for row, why in list(left_out.items())[:_SHOWN])
+    cut = f"; the first {_SHOWN} are lines" if len(left_out) > _SHOWN else ", of lines"
+    return f"{len(left_out)} of {kept + len(left_out)} {what} were left out{cut} {first}"

@@ -1,0 +1,234 @@
+"""Sequences of letters from files of a user's own, and FASTA files of them."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pullback._extras import extra
+from pullback._files import atomic_write_text
+from pullback.data._cells import BadRows, Names, numbers, text_of
+from pullback.data._csv import open_text, to_number
+from pullback.data._errors import DataError
+from pullback.data._letters import check_alphabet, check_choice, foreign
+from pullback.data._roles import check_apart, needed_place, place_of
+from pullback.data._sequences import Sequences, Strings, strings_of
+from pullback.data._sources import frame_source, open_source
+
+_USUAL = {
+    "sequence": "sequence seq sequences seqs dna rna letters probe probe_sequence promoter insert",
+    "score": "score scores signal intensity value y target activity expression measured affinity",
+    "name": "name names id identifier seq_id sequence_id probe_id accession label",
+}
+_WIDTH = 60
+_LAST = "last"
+
+
+def read_sequences(
+    path: Any,
+    *,
+    sequence: str | None = None,
+    score: str | None = None,
+    name: str | None = None,
+    ambiguous: str = "error",
+    alphabet: str = "ACGT",
+) -> Sequences:
+    """Read sequences of letters, with a name each and where known a score each.
+
+    Args:
+        path: a FASTA file, gzipped or not; a CSV file in UTF-8 with a header; a Parquet file,
+            `.parquet` or `.pq`; or a data frame of pandas or polars.
+        sequence: the column of sequences; None takes the one with a usual name.
+        score: the column of what was measured; None takes the one with a usual name, if there is
+            one. Of a FASTA file, the NAME of `NAME=number` in every header; None takes "score", if
+            every header has it; "last" takes the last word of the header.
+        name: the column of names; None takes the one with a usual name, if there is one. A FASTA
+            file's names are the first words of its headers.
+        ambiguous: of letters that stand for several of those of DNA or RNA, such as N for any:
+            "error" refuses the file; "drop" leaves those sequences out; "average" keeps them, for
+            `one_hot(..., ambiguous="average")`.
+        alphabet: the letters that a sequence may have.
+
+    Returns:
+        The sequences in the order of the file, in capital letters, without spaces. They may be of
+        different lengths.
+
+    Raises:
+        ValueError: `ambiguous` or `alphabet` is not as above.
+        TypeError: `path` is neither a path nor a data frame.
+        ImportError: a FASTA file is read and Biopython is not installed; the message says how.
+        DataError: the file cannot be read, or has no sequences; a column is missing, or several
+            have a usual name; or there are bad rows: a letter outside of the alphabet, an empty
+            sequence, a score that is no finite number. The message gives the first 20 lines (of
+            FASTA the headers', of Parquet the rows, from 1), their count, and what to do.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "probes.csv"
+        >>> _ = file.write_text("sequence,signal\\nGATTACA,1.5\\nGATNACA,0.5\\n")
+        >>> found = read_sequences(file, ambiguous="drop")
+        >>> found.letters, found.scores, found.describe_left_out()
+        (('GATTACA',), array([1.5]),
+         "1 of 2 sequences were left out, of lines 3: letter 4 is 'N', which 'ACGT' has not.")
+    """
+    check_alphabet(alphabet)
+    check_choice("ambiguous", ambiguous, ("error", "drop", "average"))
+    if hasattr(path, "columns"):
+        found = _table(path, Path(f"the {type(path).__name__}"), sequence, score, name)
+    elif not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "sequences are read from the path of a file or from a data frame, got "
+            f"{type(path).__name__}."
+        )
+    elif _is_fasta(Path(path)):
+        found = _fasta(Path(path), sequence, score, name)
+    else:
+        found = _table(None, Path(path), sequence, score, name)
+    records, bad, scored = found
+    kept, left_out = [], {}
+    for row, called, letters, value in records:
+        letters = "".join(letters.split()).upper()
+        if not letters:
+            bad.add(row, "the sequence is empty; take it out.")
+            continue
+        problem = foreign(letters, alphabet, ambiguous=ambiguous == "average")
+        if problem and ambiguous == "drop" and not foreign(letters, alphabet, ambiguous=True):
+            left_out[row] = problem.partition(" It stands")[0]
+        elif problem:
+            bad.add(row, problem)
+        else:
+            kept.append((row, called, letters, value))
+    bad.check()
+    if not kept:
+        raise DataError(bad.path, "expected sequences; there is none that can be used.")
+    rows, names, strings, values = zip(*kept, strict=True)
+    scores = np.asarray(values, np.float64) if scored else None
+    return Sequences(names, strings, scores, str(bad.path), rows, left_out)
+
+
+def write_fasta(path: str | os.PathLike[str], sequences: Strings) -> None:
+    """Write sequences as FASTA: a header `>name score=number`, then 60 letters a line.
+
+    Args:
+        path: appears whole or not at all.
+        sequences: `Sequences`, whose scores, if there are any, are read back to the bit by
+            `read_sequences`; or strings, whose names are their numbers from 1. Spaces in names
+            become underscores, for a name in FASTA is one word.
+
+    Raises:
+        ValueError: there is none, or one is empty.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "designs.fasta"
+        >>> write_fasta(file, ["GATTACA"])
+        >>> print(file.read_text().strip())
+        >1
+        GATTACA
+    """
+    strings = strings_of(sequences, "sequences")
+    names = [str(place + 1) for place in range(len(strings))]
+    scores = None
+    if isinstance(sequences, Sequences):
+        names, scores = ["_".join(name.split()) for name in sequences.names], sequences.scores
+    lines = []
+    for place, (name, string) in enumerate(zip(names, strings, strict=True)):
+        if not string.strip():
+            raise ValueError(f"`sequences` must have letters; number {place + 1} has none.")
+        lines.append(f">{name}" if scores is None else f">{name} score={float(scores[place])!r}")
+        lines += [string[start : start + _WIDTH] for start in range(0, len(string), _WIDTH)]
+    atomic_write_text(path, "\n".join(lines) + "\n")
+
+
+def _is_fasta(path: Path) -> bool:
+    if path.suffix.lower() in (".parquet", ".pq", ".xlsx", ".xls", ".ods"):
+        return False
+    with open_text(path) as file:
+        return next((line for line in file if line.strip()), "").lstrip().startswith(">")
+
+
+def _fasta(path: Path, sequence: str | None, score: str | None, name: str | None) -> tuple:
+    if sequence is not None or name is not None:
+        given = "sequence" if sequence is not None else "name"
+        raise DataError(path, f"is FASTA, which has no columns; leave out {given}=....")
+    parser = extra("Bio.SeqIO.FastaIO", "dna").SimpleFastaParser
+    headers: list[int] = []
+
+    def counted(file: Iterable[str]) -> Iterator[str]:
+        for number, line in enumerate(file, 1):
+            if line.startswith(">"):
+                headers.append(number)
+            yield line
+
+    with open_text(path) as file:
+        titled = list(parser(counted(file)))
+    bad = BadRows(path, "line")
+    values = _header_scores([title for title, _ in titled], headers, score, bad)
+    records = []
+    for place, (title, letters) in enumerate(titled):
+        called = (title.split() or [str(place + 1)])[0]
+        value = None if values is None else values[place]
+        records.append((headers[place], called, letters, value))
+    return records, bad, values is not None
+
+
+def _header_scores(
+    titles: list[str], lines: list[int], score: str | None, bad: BadRows
+) -> list[float] | None:
+    """What the headers say was measured; None where nothing was asked for, or found."""
+    words = [title.replace("|", " ").replace(";", " ").split() for title in titles]
+    key = score or "score"
+    if score == _LAST:
+        cells = [each[-1] if each else "" for each in words]
+    else:
+        cells = [_value(each, key) for each in words]
+        if score is None and "" in cells:
+            return None
+    if score is not None and not any(cells):
+        last = words and all(each and to_number(each[-1]) is not None for each in words)
+        hint = " The last word of each is a number: score='last' takes it." if last else ""
+        raise DataError(bad.path, f"no header has {key}=number, as in >name {key}=1.5.{hint}")
+    what = "as the header's last word" if score == _LAST else f"as {key}=number in the header"
+    found = []
+    for cell, line in zip(cells, lines, strict=True):
+        value = to_number(cell)
+        if value is None or not np.isfinite(value):
+            bad.add(line, f"expected a number {what}; got {cell!r}.")
+        found.append(np.nan if value is None else value)
+    return found
+
+
+def _value(words: list[str], key: str) -> str:
+    """The value of the first word that is `key=value`."""
+    pairs = (word.partition("=") for word in words)
+    return next((value for name, _, value in pairs if name.lower() == key.lower()), "")
+
+
+def _table(
+    frame: Any, path: Path, sequence: str | None, score: str | None, name: str | None
+) -> tuple:
+    source = open_source(path) if frame is None else frame_source(frame)
+    places = {
+        "sequence": needed_place(path, source.names, "sequence", sequence, _USUAL["sequence"]),
+        "score": place_of(path, source.names, "score", score, _USUAL["score"]),
+        "name": place_of(path, source.names, "name", name, _USUAL["name"]),
+    }
+    check_apart(path, source.names, places)
+    chosen = {role: place for role, place in places.items() if place is not None}
+    bad, records = BadRows(path, source.word), []
+    names = Names(source.names[chosen["name"]]) if "name" in chosen else None
+    for rows, columns in source.chunks(list(chosen.values()), bad):
+        cells = dict(zip(chosen, columns, strict=True))
+        values = [None] * len(rows)
+        if "score" in cells:
+            values = numbers(cells["score"], rows, source.names[chosen["score"]], bad).tolist()
+        called = range(len(records) + 1, len(records) + len(rows) + 1)
+        if names is not None:
+            names.codes(cells["name"], rows, bad)
+            called = map(text_of, cells["name"])
+        letters = map(text_of, cells["sequence"])
+        records += zip(rows, map(str, called), letters, values, strict=True)
+        bad.check(at_end=False)
+    return records, bad, "score" in chosen

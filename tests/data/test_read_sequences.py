@@ -1,0 +1,178 @@
+"""Sequences read from the files in which people have them."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pullback.data import DataError, Sequences, read_sequences, write_fasta
+
+LETTERS, SCORES, NAMES = ("GATTACA", "ACGT"), [1.5, -2.0], ("p1", "p2")
+
+
+def write(folder, name, text):
+    file = folder / name
+    if name.endswith(".gz"):
+        file.write_bytes(gzip.compress(text.encode()))
+    else:
+        file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "settings"),
+    [
+        ("a.csv", "name,sequence,score\np1,GATTACA,1.5\np2,ACGT,-2\n", {}),
+        ("a.csv.gz", "name,sequence,score\np1,GATTACA,1.5\np2,ACGT,-2\n", {}),
+        ("a.tsv", "Probe ID\tSeq\tSignal [au]\np1\tgattaca\t1.5\n\np2\tAC GT\t-2\n", {}),
+        ("a.csv", "x,score,y,n\nGATTACA,9,1.5,p1\nACGT,9,-2,p2\n",
+         {"sequence": "x", "score": "y", "name": "n"}),
+        ("a.fasta", ">p1 score=1.5\nGATT\nACA\n>p2 other=3 Score=-2\nacgt\n", {}),
+        ("a.fa.gz", ">p1 signal=1.5\nGATTACA\n\n>p2 signal=-2\nACGT\n", {"score": "signal"}),
+        ("a.txt", "\n>p1|x|1.5\nGATTACA\r\n>p2|x|-2\nACGT\n", {"score": "last"}),
+    ],
+)  # fmt: skip
+def test_files_of_all_kinds_say_the_same(tmp_path, name, text, settings):
+    found = read_sequences(write(tmp_path, name, text), **settings)
+    assert found.letters == LETTERS
+    assert found.scores.tolist() == SCORES
+    assert tuple(each.split("|")[0] for each in found.names) == NAMES
+    assert len(found.rows) == 2
+    assert found.source == str(tmp_path / name)
+
+
+def test_parquet_and_frames_are_read_too(tmp_path):
+    frame = pd.DataFrame({"sequence": LETTERS, "score": SCORES, "name": NAMES})
+    frame.to_parquet(tmp_path / "a.parquet")
+    for given in (frame, tmp_path / "a.parquet"):
+        found = read_sequences(given)
+        assert (found.names, found.letters, found.rows) == (NAMES, LETTERS, (1, 2))
+        assert found.scores.tolist() == SCORES
+    assert read_sequences(frame).source == "the DataFrame"
+
+
+def test_what_is_not_there_is_none(tmp_path):
+    found = read_sequences(write(tmp_path, "a.csv", "sequence\nGATTACA\nACGT\n"))
+    assert found.scores is None
+    assert found.names == ("1", "2")
+    found = read_sequences(write(tmp_path, "a.fa", ">a score=1\nGATTACA\n>b\nACGT\n"))
+    assert found.scores is None
+    assert found.rows == (1, 3)
+
+
+def test_fasta_comes_back_to_the_bit(tmp_path):
+    letters = tuple(
+        "".join(np.random.default_rng(k).choice([*"ACGT"], 1 + 61 * k)) for k in range(4)
+    )
+    scores = np.random.default_rng(9).normal(size=4)
+    write_fasta(tmp_path / "x.fasta", Sequences(("a b", "c", "d", "e"), letters, scores))
+    found = read_sequences(tmp_path / "x.fasta")
+    assert found.names == ("a_b", "c", "d", "e")
+    assert found.letters == letters
+    assert found.scores.tolist() == scores.tolist()
+    assert max(map(len, (tmp_path / "x.fasta").read_text().splitlines())) == 60
+    write_fasta(tmp_path / "x.fasta", list(letters))
+    assert read_sequences(tmp_path / "x.fasta").names == ("1", "2", "3", "4")
+
+
+MIXED = "sequence,score\nACGT,1\nACGN,2\nACRT,3\nACCC,4\n"
+
+
+def test_letters_that_stand_for_several(tmp_path):
+    file = write(tmp_path, "a.csv", MIXED)
+    with pytest.raises(DataError, match="2 bad rows") as error:
+        read_sequences(file)
+    assert "line 3: letter 4 is 'N', which 'ACGT' has not. It stands for A, C, G, T: " in str(
+        error.value
+    )
+    dropped = read_sequences(file, ambiguous="drop")
+    assert dropped.letters == ("ACGT", "ACCC")
+    assert dropped.scores.tolist() == [1, 4]
+    assert dropped.rows == (2, 5)
+    assert dropped.left_out.keys() == {3, 4}
+    assert "2 of 4 sequences were left out, of lines 3: letter 4 is 'N'" in (
+        dropped.describe_left_out()
+    )
+    assert read_sequences(file, ambiguous="average").letters[1:3] == ("ACGN", "ACRT")
+    assert read_sequences(file, ambiguous="average").describe_left_out() == ""
+
+
+def test_what_no_letter_stands_for_is_an_error_whatever_is_asked(tmp_path):
+    file = write(tmp_path, "a.csv", "sequence\nACGT\nAC-T\n")
+    for ambiguous in ("error", "drop", "average"):
+        with pytest.raises(DataError, match="line 3: letter 3 is '-'"):
+            read_sequences(file, ambiguous=ambiguous)
+    assert read_sequences(file, alphabet="ACGT-").letters == ("ACGT", "AC-T")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "settings", "line", "message"),
+    [
+        ("a.csv", "sequence,score\nACGT,high\nACGT,2\n", {}, 2, "expected a number in column 'sco"),
+        ("a.csv", "sequence,score\nACGT,\nACGT,2\n", {}, 2, "column 'score'; the cell is empty"),
+        ("a.csv", "sequence,score\nACGT,inf\nACGT,2\n", {}, 2, "expected a number"),
+        ("a.csv", "sequence,score\n,1\nACGT,2\n", {}, 2, "the sequence is empty; take it out"),
+        ("a.csv", "sequence,name\nACGT,\n", {}, 2, "the cell in column 'name' is empty"),
+        ("a.csv", "sequence,score\nACGT\n", {}, 2, "expected 2 cells, got 1"),
+        ("a.csv", "sequence\n", {}, None, "there is none that can be used"),
+        ("a.csv", "text,score\nACGT,1\n", {}, None, "for the sequence; which is it: sequence="),
+        ("a.csv", "sequence,score\nACGT,1\n", {"score": "scor"}, None, "did you mean 'score'"),
+        ("a.csv", "seq,dna\nAC,GT\n", {}, None, "may each be the sequence; say sequence="),
+        ("a.csv", "sequence,s\nA,1\n", {"score": "sequence"}, None, "is named for sequence"),
+        ("a.csv", "", {}, None, "the file is empty"),
+        ("a.fa", ">a score=x\nACGT\n>b score=2\nAC\n", {}, 1, "a number as score=number"),
+        ("a.fa", ">a 1\nACGT\n>b 2\nAC\n", {"score": "k"}, None, "no header has k=number.*'last'"),
+        ("a.fa", ">a k=1\nACGT\n>b\nAC\n", {"score": "k"}, 3, "a number as k=number"),
+        ("a.fa", ">a one\nACGT\n", {"score": "last"}, 1, "as the header's last word; got 'one'"),
+        ("a.fa", ">a\nACGT\n>b\n\n>c\nAC\n", {}, 3, "the sequence is empty"),
+        ("a.fa", ">a\nACGT\n>b\nACXT\n", {}, 3, "letter 3 is 'X'"),
+        ("a.fa", ">a\nACGU\n", {}, 1, "RNA has U where DNA has T: name the alphabet"),
+        ("a.fa", ">a\nACGT\n", {"sequence": "s"}, None, "has no columns; leave out sequence="),
+        ("a.xlsx", "x", {}, None, "is a spreadsheet; save the sheet as CSV"),
+        ("a.parquet", "x", {}, None, "cannot be read as Parquet"),
+    ],
+)  # fmt: skip
+def test_bad_files_are_told_by_line_with_a_remedy(tmp_path, name, text, settings, line, message):
+    with pytest.raises(DataError, match=message) as error:
+        read_sequences(write(tmp_path, name, text), **settings)
+    assert error.value.line == line
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        read_sequences(tmp_path / "none.fa")
+    (tmp_path / "a.fa").write_bytes(b">a\n\xff\xfe\n")
+    with pytest.raises(DataError, match="expected text in UTF-8"):
+        read_sequences(tmp_path / "a.fa")
+    whole = gzip.compress(b">a\n" + b"ACGT" * 1000)
+    for damaged in (b"no gzip", whole[: len(whole) // 2]):
+        (tmp_path / "a.fa.gz").write_bytes(damaged)
+        with pytest.raises(DataError, match="cannot be read: "):
+            read_sequences(tmp_path / "a.fa.gz")
+
+
+def test_wrong_arguments(tmp_path):
+    file = write(tmp_path, "a.csv", MIXED)
+    with pytest.raises(ValueError, match="`ambiguous` must be one of error, drop, average"):
+        read_sequences(file, ambiguous="skip")
+    with pytest.raises(ValueError, match="`alphabet` must be letters"):
+        read_sequences(file, alphabet="")
+    with pytest.raises(TypeError, match="from the path of a file or from a data frame, got list"):
+        read_sequences(["ACGT"])
+    with pytest.raises(ValueError, match="at least one string"):
+        write_fasta(tmp_path / "x", [])
+    with pytest.raises(ValueError, match="number 2 has none"):
+        write_fasta(tmp_path / "x", ["A", ""])
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_biopython_the_install_line_is_told(tmp_path, monkeypatch):
+    import sys
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "Bio"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "Bio", None)
+    with pytest.raises(ImportError, match=r"pip install 'pullback\[dna\]'"):
+        read_sequences(write(tmp_path, "a.fa", ">a\nACGT\n"))
