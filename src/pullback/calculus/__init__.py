@@ -15,6 +15,7 @@ from ._divergence import HutchinsonDivergence as HutchinsonDivergence
 from ._fokker_planck import fokker_planck_objective as fokker_planck_objective
 from ._fokker_planck import fokker_planck_rate as fokker_planck_rate
 from ._fokker_planck import fokker_planck_residual as fokker_planck_residual
+from ._gradient_penalty import gradient_penalty as gradient_penalty
 from ._induced_norm import induced_norm as induced_norm
 from ._log_det import AbstractLogDet as AbstractLogDet
 from ._log_det import ExactLogDet as ExactLogDet

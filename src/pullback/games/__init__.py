@@ -35,5 +35,8 @@ from ._ratio import effective_divergence as effective_divergence
 from ._ratio import ratio_diagnostics as ratio_diagnostics
 from ._step import GANState as GANState
 from ._step import GANStep as GANStep
+from ._wasserstein import WassersteinEstimate as WassersteinEstimate
+from ._wasserstein import WassersteinGame as WassersteinGame
+from ._wasserstein import wasserstein_estimate as wasserstein_estimate
 
 __all__, __dir__ = _contents.of(__name__)

@@ -123,39 +123,19 @@ class GANGame(AbstractGame):
         self, generator: Any, batch: Shaped[Array, "batch ..."], *, key: PRNGKeyArray
     ) -> tuple[Array, Array]:
         """The data, and as many samples."""
-        key = checked_key(key)
-        draw_key, call_key = jr.split(key)
-        batch = jnp.asarray(batch)
-        require_floating("batch", batch, "whole numbers have no density that samples could match")
-        keys = jr.split(draw_key, len(batch))
-        z = jax.vmap(self.draw)(keys).astype(batch.dtype)
-        fake = _named("generator", "a draw of `latent`", generator, z, key=call_key)
-        if fake.shape != batch.shape or fake.dtype != batch.dtype:
-            raise ValueError(
-                "`generator` must make samples like a row of the data, of shape "
-                f"{batch.shape[1:]} and {batch.dtype}; got {fake.shape[1:]} and {fake.dtype}. "
-                "Where dtypes differ, give data in the generator's: batch.astype(jnp.float32)."
-            )
-        return batch, fake
+        return samples_like(self.latent, generator, batch, key=checked_key(key))
 
     def draw(self, key: PRNGKeyArray) -> Array:
         """What the generator is given for one sample."""
         key = checked_key(key)
-        return self.latent(key) if callable(self.latent) else jr.normal(key, (self.latent,))
+        return _draw(self.latent, key)
 
     def losses(
         self, discriminator: Any, shown: tuple[Array, Array], *, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], Float[Array, ""], dict[str, Array]]:
         """Of logits of data and samples, and how many of them are told apart."""
         key = checked_key(key)
-        rows = jnp.concatenate(shown)
-        logits = _named("discriminator", "a row of the data", discriminator, rows, key=key)
-        if logits.size != len(rows):
-            raise ValueError(
-                "`discriminator` must give one logit for a row of the data, without a sigmoid; got "
-                f"the shape {logits.shape[1:]}."
-            )
-        real, fake = jnp.split(jnp.reshape(logits, -1), 2)
+        real, fake = judged(discriminator, shown, key=key)
         own = self.discriminator_loss(real, fake)
         right = (jnp.mean(real > 0) + jnp.mean(fake < 0)) / 2
         return own, self._generator_loss(real, fake), {"accuracy": right}
@@ -170,11 +150,53 @@ class GANGame(AbstractGame):
         return loss + jnp.mean(clipped(self.divergence.slope, real, self.clip))
 
 
+def samples_like(
+    latent: int | Callable[[PRNGKeyArray], Array],
+    generator: Any,
+    batch: Array,
+    *,
+    key: PRNGKeyArray,
+) -> tuple[Array, Array]:
+    """Rows of data, and as many samples of the same shape and dtype."""
+    draw_key, call_key = jr.split(key)
+    batch = jnp.asarray(batch)
+    require_floating("batch", batch, "whole numbers have no density that samples could match")
+    z = jax.vmap(lambda key: _draw(latent, key))(jr.split(draw_key, len(batch)))
+    z = z.astype(batch.dtype)
+    fake = _named("generator", "a draw of `latent`", generator, z, key=call_key)
+    if fake.shape != batch.shape or fake.dtype != batch.dtype:
+        raise ValueError(
+            "`generator` must make samples like a row of the data, of shape "
+            f"{batch.shape[1:]} and {batch.dtype}; got {fake.shape[1:]} and {fake.dtype}. "
+            "Where dtypes differ, give data in the generator's: batch.astype(jnp.float32)."
+        )
+    return batch, fake
+
+
+def judged(
+    discriminator: Any, shown: tuple[Array, Array], *, key: PRNGKeyArray
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """What a discriminator makes of each row of data, and of each sample."""
+    rows = jnp.concatenate(shown)
+    logits = _named("discriminator", "a row of the data", discriminator, rows, key=key)
+    if logits.size != len(rows):
+        raise ValueError(
+            "`discriminator` must give one logit for a row of the data, without a sigmoid; got "
+            f"the shape {logits.shape[1:]}."
+        )
+    real, fake = jnp.split(jnp.reshape(logits, -1), 2)
+    return real, fake
+
+
 def mapped(model: Any, rows: Array, *, key: PRNGKeyArray) -> Array:
     """A model of each row; one that takes a key is given one of its own for each."""
     if "key" not in inspect.signature(model).parameters:
         return jax.vmap(model)(rows)
     return jax.vmap(lambda row, key: model(row, key=key))(rows, jr.split(key, len(rows)))
+
+
+def _draw(latent: int | Callable[[PRNGKeyArray], Array], key: PRNGKeyArray) -> Array:
+    return latent(key) if callable(latent) else jr.normal(key, (latent,))
 
 
 def _named(name: str, what: str, model: Any, rows: Array, *, key: PRNGKeyArray) -> Array:

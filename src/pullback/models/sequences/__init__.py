@@ -8,4 +8,11 @@ from pullback.models.sequences._motif import MotifScore as MotifScore
 from pullback.models.sequences._objective import near_target as near_target
 from pullback.models.sequences._objective import weighted as weighted
 
+from ._fit_gan import fit_sequence_gan as fit_sequence_gan
+from ._fit_regressor import fit_sequence_regressor as fit_sequence_regressor
+from ._gan_nets import SequenceCritic as SequenceCritic
+from ._gan_nets import SequenceGenerator as SequenceGenerator
+from ._regressor import SequenceEnsemble as SequenceEnsemble
+from ._regressor import SequenceRegressor as SequenceRegressor
+
 __all__, __dir__ = _contents.of(__name__)
