@@ -123,7 +123,8 @@ class GANGame(AbstractGame):
         self, generator: Any, batch: Shaped[Array, "batch ..."], *, key: PRNGKeyArray
     ) -> tuple[Array, Array]:
         """The data, and as many samples."""
-        return samples_like(self.latent, generator, batch, key=checked_key(key))
+        key = checked_key(key)
+        return samples_like(self.latent, generator, batch, key=key)
 
     def draw(self, key: PRNGKeyArray) -> Array:
         """What the generator is given for one sample."""

@@ -61,7 +61,8 @@ class WassersteinGame(AbstractGame):
         self, generator: Any, batch: Shaped[Array, "batch ..."], *, key: PRNGKeyArray
     ) -> tuple[Array, Array]:
         """The data, and as many samples."""
-        return samples_like(self.latent, generator, batch, key=checked_key(key))
+        key = checked_key(key)
+        return samples_like(self.latent, generator, batch, key=key)
 
     def losses(
         self, discriminator: Any, shown: tuple[Array, Array], *, key: PRNGKeyArray
