@@ -122,7 +122,11 @@ def test_strings_of_another_vocabulary_are_named_by_place():
         (lambda: Vocabulary.letters("A", 0), ValueError, "`max_length` must be 1 or more"),
         (lambda: Vocabulary.from_strings([]), ValueError, "at least one string, got none"),
         (lambda: Vocabulary.from_strings("AB"), TypeError, "several strings, got one; write"),
-        (lambda: Vocabulary.from_strings(["A", None]), TypeError, "number 2 is of|NoneType|strings"),
+        (
+            lambda: Vocabulary.from_strings(["A", None]),
+            TypeError,
+            "number 2 is of|NoneType|strings",
+        ),
         (lambda: Vocabulary.letters("A").encode(["A"], 0), ValueError, "`length` must be 1 or"),
         (lambda: Vocabulary.letters("A").encode(["A"], 1), ValueError, "at most 0 fit"),
         (lambda: Vocabulary.letters("A").decode([1]), ValueError, "write codes.None."),

@@ -16,5 +16,6 @@ from ._normal import normal_log_prob as normal_log_prob
 from ._support import check_support as check_support
 from ._support import require_params as require_params
 from ._support import within_support as within_support
+from ._tokens import Tokens as Tokens
 
 __all__, __dir__ = _contents.of(__name__)

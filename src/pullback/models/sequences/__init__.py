@@ -10,9 +10,12 @@ from pullback.models.sequences._objective import weighted as weighted
 
 from ._fit_gan import fit_sequence_gan as fit_sequence_gan
 from ._fit_regressor import fit_sequence_regressor as fit_sequence_regressor
+from ._fit_token_vae import fit_token_vae as fit_token_vae
 from ._gan_nets import SequenceCritic as SequenceCritic
 from ._gan_nets import SequenceGenerator as SequenceGenerator
 from ._regressor import SequenceEnsemble as SequenceEnsemble
 from ._regressor import SequenceRegressor as SequenceRegressor
+from ._token_vae import TokenVAE as TokenVAE
+from ._token_vae import token_vae as token_vae
 
 __all__, __dir__ = _contents.of(__name__)

@@ -8,6 +8,7 @@ from pullback.models.likelihoods import DiscretisedLogisticMixture as Discretise
 from pullback.models.likelihoods import NegativeBinomial as NegativeBinomial
 from pullback.models.likelihoods import Normal as Normal
 from pullback.models.likelihoods import Poisson as Poisson
+from pullback.models.likelihoods import Tokens as Tokens
 from pullback.models.likelihoods import bernoulli_log_prob as bernoulli_log_prob
 
 from ._ar1_prior import AR1Prior as AR1Prior
@@ -27,7 +28,11 @@ from ._networks import ConvDecoder as ConvDecoder
 from ._networks import ConvEncoder as ConvEncoder
 from ._networks import DenseNet as DenseNet
 from ._pixel_cnn import PixelCNN as PixelCNN
+from ._property_loss import PropertyLoss as PropertyLoss
 from ._sequence_decoder import SequenceDecoder as SequenceDecoder
+from ._token_decoder import TokenDecoder as TokenDecoder
+from ._token_decoder import TokenState as TokenState
+from ._token_encoder import TokenEncoder as TokenEncoder
 from ._vae import VAE as VAE
 from ._vae import mlp_vae as mlp_vae
 from ._vae import traverse as traverse

@@ -169,6 +169,7 @@ def batch_terms(
     *,
     kl: str = "analytic",
     num_samples: int = 1,
+    told: Array | None = None,
     key: PRNGKeyArray,
 ) -> BatchTerms:
     """Rate and distortion of each example of a batch, with the gradients of an estimator.
@@ -179,6 +180,8 @@ def batch_terms(
         estimator: of the gradients.
         kl: "analytic" or "sampled".
         num_samples: of each posterior.
+        told: what an autoregressive decoder is told of each example in its place, such as the
+            examples with parts that are hidden; they themselves, when None.
         key: a typed PRNG key.
 
     Returns:
@@ -191,8 +194,8 @@ def batch_terms(
     if kl == "sampled":
         require_densities(estimator)
 
-    def one(x: Array, key: Array) -> tuple[Array, Array, object, object]:
-        model, posterior = vae.target(x)
+    def one(x: Array, told: Array | None, key: Array) -> tuple[Array, Array, object, object]:
+        model, posterior = vae.target(x, told=told)
         require_inside(posterior, model.prior)
         model = model.normalised(key=key)
         mean = lambda f: expectation(
@@ -208,7 +211,7 @@ def batch_terms(
         z = draw(posterior, jr.split(key, num_samples)[0]) if through else None
         return distortion, rate, posterior, z
 
-    distortion, rate, posterior, z = jax.vmap(one)(batch, jr.split(key, len(batch)))
+    distortion, rate, posterior, z = jax.vmap(one)(batch, told, jr.split(key, len(batch)))
     prior = vae.latent_prior()
     return BatchTerms(distortion, rate, posterior, prior, z, vae.committed_rate)
 

@@ -115,10 +115,17 @@ class VAE(eqx.Module):
             stop_gradient(self.prior) if isinstance(self.prior, dist.Distribution) else self.prior
         )
 
-    def model(self, x: Array) -> LatentModel:
-        """The terms of p(x, z) at x, as a function of z, for what `pullback.bounds` has."""
+    def model(self, x: Array, *, told: Array | None = None) -> LatentModel:
+        """The terms of p(x, z) at x, as a function of z, for what `pullback.bounds` has.
+
+        Args:
+            x: one example.
+            told: what an autoregressive decoder is told in the place of x, such as x with parts
+                that are hidden.
+        """
+        told = x if told is None else told
         return LatentModel(
-            lambda z: jnp.sum(self.likelihood.log_prob(self.outputs(z, x), x)),
+            lambda z: jnp.sum(self.likelihood.log_prob(self.outputs(z, told), x)),
             self.latent_prior(),
         )
 
@@ -129,14 +136,14 @@ class VAE(eqx.Module):
         """
         check_support(self.likelihood, x)
 
-    def target(self, x: Array) -> tuple[LatentModel, Any]:
+    def target(self, x: Array, *, told: Array | None = None) -> tuple[LatentModel, Any]:
         """What a bound is given: the terms of the model and the posterior.
 
         They are those of `model` and `posterior`, with the auxiliary variables of a family that has
         such.
         """
         params = self.encoder(x)
-        return self.family.augment(self.model(x), params), self.family(params)
+        return self.family.augment(self.model(x, told=told), params), self.family(params)
 
     def outputs(self, z: Array, x: Array) -> Float[Array, "..."]:
         """What the decoder says of x; an autoregressive one is told x itself."""
