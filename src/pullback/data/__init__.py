@@ -30,7 +30,10 @@ from pullback.data._mixed_table import read_mixed as read_mixed
 from pullback.data._mnist import fashion_mnist as fashion_mnist
 from pullback.data._mnist import mnist as mnist
 from pullback.data._mocap import mocap35 as mocap35
+from pullback.data._molecule_sets import MoleculeSplit as MoleculeSplit
+from pullback.data._molecule_sets import molnet as molnet
 from pullback.data._molecule_sets import nci_molecules as nci_molecules
+from pullback.data._molecule_sets import zinc as zinc
 from pullback.data._omniglot import omniglot as omniglot
 from pullback.data._one_hot import from_one_hot as from_one_hot
 from pullback.data._one_hot import one_hot as one_hot
@@ -45,6 +48,8 @@ from pullback.data._processes import sinusoids as sinusoids
 from pullback.data._processes import stochastic_lorenz as stochastic_lorenz
 from pullback.data._ratings import Ratings as Ratings
 from pullback.data._ratings import RatingsSplit as RatingsSplit
+from pullback.data._read_molecules import read_molecules as read_molecules
+from pullback.data._read_motifs import read_motifs as read_motifs
 from pullback.data._read_ratings import read_ratings as read_ratings
 from pullback.data._read_sequences import read_sequences as read_sequences
 from pullback.data._read_sequences import write_fasta as write_fasta
@@ -53,6 +58,11 @@ from pullback.data._rescale import rescale_series as rescale_series
 from pullback.data._scenes import Scenes as Scenes
 from pullback.data._scenes import SceneSplit as SceneSplit
 from pullback.data._scenes import digit_scenes as digit_scenes
+from pullback.data._sequence_sets import BindingArray as BindingArray
+from pullback.data._sequence_sets import SpliceJunctions as SpliceJunctions
+from pullback.data._sequence_sets import jaspar as jaspar
+from pullback.data._sequence_sets import splice_junctions as splice_junctions
+from pullback.data._sequence_sets import uniprobe as uniprobe
 from pullback.data._sequences import Molecules as Molecules
 from pullback.data._sequences import Motif as Motif
 from pullback.data._sequences import Sequences as Sequences

@@ -1,0 +1,219 @@
+"""Molecules from files of a user's own: SMILES, tables and SDF."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pullback._extras import extra
+from pullback._names import check_list, did_you_mean
+from pullback.data._cells import BadRows, text_of
+from pullback.data._csv import open_text
+from pullback.data._errors import DataError
+from pullback.data._mixed_table import as_numbers
+from pullback.data._roles import check_apart, listed, needed_place, place_of
+from pullback.data._sequences import Molecules
+from pullback.data._sources import frame_source, open_source
+
+_USUAL = {
+    "smiles": "smiles canonical_smiles isomeric_smiles smi smile structure molecule mol",
+    "name": "name names id identifier compound compound_id mol_id molecule_id zinc_id chembl_id",
+}
+_TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xls", ".ods")
+
+
+class _Record(NamedTuple):
+    """A molecule as it stands in the file: `written` is SMILES, or what RDKit made of an SDF."""
+
+    row: int
+    name: str
+    written: Any
+    cells: Sequence[Any]
+
+
+def read_molecules(
+    path: Any,
+    *,
+    smiles: str | None = None,
+    properties: Sequence[str] = (),
+    skip_invalid: bool = False,
+    name: str | None = None,
+) -> Molecules:
+    """Read molecules, made canonical by RDKit, with what was measured of them.
+
+    Args:
+        path: a file of SMILES, one a line, and its name after it, `.smi`, `.smiles` or `.txt`; a
+            CSV file in UTF-8 with a header; one of these gzipped; a Parquet file, `.parquet` or
+            `.pq`; an SDF file, `.sdf` or `.sdf.gz`; or a data frame of pandas or polars.
+        smiles: the column of SMILES; None takes the one with a usual name.
+        properties: names of the columns, or of the SDF file's fields, with what was measured. An
+            empty cell, NA and the like is NaN.
+        skip_invalid: leave out molecules that RDKit cannot read, and say which in `left_out`.
+        name: the column of names; None takes the one with a usual name, if there is one.
+
+    Returns:
+        The molecules in the order of the file. One that is there twice is so here.
+
+    Raises:
+        TypeError: `path` is neither a path nor a data frame.
+        ImportError: RDKit is not installed; the message says how.
+        DataError: the file cannot be read, or has no molecules; a column is missing; a property is
+            no finite number; or there are molecules that RDKit cannot read. The message gives the
+            first 20 lines (of Parquet the rows, from 1; of SDF where the molecule begins), with
+            what RDKit found wrong, and their count.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "my.csv"
+        >>> _ = file.write_text("smiles,solubility\\nOCC,1.1\\nC1CC,\\nc1ccccc1,-1.6\\n")
+        >>> found = read_molecules(file, properties=["solubility"], skip_invalid=True)
+        >>> found.smiles, found.properties["solubility"]
+        (('CCO', 'c1ccccc1'), array([ 1.1, -1.6]))
+        >>> found.describe_left_out()
+        "1 of 3 molecules were left out, of lines 3: RDKit cannot read 'C1CC' as SMILES."
+    """
+    check_list("properties", properties)
+    properties = list(properties)
+    chem = extra("rdkit.Chem", "chem")
+    is_frame = hasattr(path, "columns")
+    if not is_frame and not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            "molecules are read from the path of a file or from a data frame, got "
+            f"{type(path).__name__}."
+        )
+    file = Path(f"the {type(path).__name__}") if is_frame else Path(path)
+    kinds = [suffix.lower() for suffix in file.suffixes if suffix.lower() != ".gz"]
+    kind = "frame" if is_frame else kinds[-1] if kinds else ""
+    if kind == "frame" or kind in _TABLES:
+        source = frame_source(path) if is_frame else open_source(file)
+        bad = BadRows(file, source.word)
+        records = _table(file, source, smiles, properties, name, bad)
+    else:
+        bad = BadRows(file, "line")
+        for argument, given in (("smiles", smiles), ("name", name)):
+            if given is not None:
+                raise DataError(file, f"has no columns of its own; leave out {argument}=....")
+        records = _sdf(file, properties) if kind == ".sdf" else _lines(file, properties, chem)
+    kept, canonical, left_out = [], [], {}
+    with extra("rdkit.rdBase", "chem").BlockLogs():
+        for record in records:
+            found, problem = _canonical(record.written, chem)
+            if not problem:
+                kept.append(record)
+                canonical.append(found)
+            elif skip_invalid:
+                left_out[record.row] = problem
+            else:
+                bad.add(record.row, f"{problem} skip_invalid=True leaves such rows out.")
+            bad.check(at_end=False)
+    rows = [record.row for record in kept]
+    values = {
+        each: as_numbers([record.cells[place] for record in kept], rows, each, bad)
+        for place, each in enumerate(properties)
+    }
+    bad.check()
+    if not kept:
+        more = f" {len(left_out)} could not be read." if left_out else ""
+        raise DataError(file, f"expected molecules; there is none.{more}")
+    names = tuple(record.name for record in kept)
+    return Molecules(names, tuple(canonical), values, str(file), tuple(rows), left_out)
+
+
+def _canonical(written: Any, chem: Any) -> tuple[str, str]:
+    """A molecule's canonical SMILES, and what is wrong with it, or nothing."""
+    if isinstance(written, str):
+        if not written:
+            return "", "the cell is empty."
+        molecule = chem.MolFromSmiles(written)
+        if molecule is None:
+            raw = chem.MolFromSmiles(written, sanitize=False)
+            why = [] if raw is None else chem.DetectChemistryProblems(raw)
+            told = f": {why[0].Message()}" if why else " as SMILES"
+            return "", f"RDKit cannot read {written!r}{told}."
+    elif written is None:
+        return "", "RDKit cannot read the molecule that begins here."
+    else:
+        why = chem.DetectChemistryProblems(written)
+        if why:
+            return "", f"RDKit cannot read the molecule that begins here: {why[0].Message()}."
+        chem.SanitizeMol(written)
+        molecule = chem.RemoveHs(written)
+    return (chem.MolToSmiles(molecule), "") if molecule.GetNumAtoms() else ("", "it has no atoms.")
+
+
+def _table(
+    path: Path,
+    source: Any,
+    smiles: str | None,
+    properties: Sequence[str],
+    name: str | None,
+    bad: BadRows,
+) -> Iterator[_Record]:
+    names = source.names
+    places = {
+        "smiles": needed_place(path, names, "smiles", smiles, _USUAL["smiles"]),
+        "name": place_of(path, names, "name", name, _USUAL["name"]),
+    }
+    for each in properties:
+        at = place_of(path, names, each, each, "")
+        if at in places.values():
+            check_apart(path, names, {**places, f"the property {each!r}": at})
+        places[f"property {each}"] = at
+    chosen = {role: place for role, place in places.items() if place is not None}
+    number = 0
+    for rows, columns in source.chunks(list(chosen.values()), bad):
+        cells = dict(zip(chosen, columns, strict=True))
+        measured = [cells[f"property {each}"] for each in properties]
+        for place, row in enumerate(rows):
+            number += 1
+            called = text_of(cells["name"][place]) if "name" in cells else ""
+            yield _Record(
+                row,
+                called or str(number),
+                text_of(cells["smiles"][place]),
+                [column[place] for column in measured],
+            )
+
+
+def _lines(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record]:
+    """SMILES, then a name, separated by spaces or tabs."""
+    if properties:
+        raise DataError(
+            path,
+            f"a file of SMILES has no {', '.join(properties)}; write a CSV file with a header, or "
+            "an SDF file.",
+        )
+    with open_text(path) as file:
+        number = 0
+        for row, line in enumerate(file, 1):
+            words = line.split(maxsplit=1)
+            if not words or (not number and words[0].lower() in _USUAL["smiles"].split()):
+                continue
+            number += 1
+            yield _Record(row, words[1].strip() if len(words) > 1 else str(number), words[0], ())
+
+
+def _sdf(path: Path, properties: Sequence[str]) -> Iterator[_Record]:
+    """Molecules between lines of four dollars, with the line on which each begins."""
+    supplier = extra("rdkit.Chem", "chem").SDMolSupplier()
+    with open_text(path) as file:
+        lines = file.read().splitlines()
+    starts = [0, *(place + 1 for place, line in enumerate(lines) if line.startswith("$$$$"))]
+    known: set[str] = set()
+    found = []
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True), 1):
+        if not any(line.strip() for line in lines[start:end]):
+            continue
+        supplier.SetData("\n".join(lines[start:end]) + "\n", sanitize=False, removeHs=False)
+        molecule = supplier[0] if len(supplier) else None
+        fields = {} if molecule is None else molecule.GetPropsAsDict(False, False)
+        known |= set(fields)
+        cells = [text_of(fields.get(each)) for each in properties]
+        found.append(_Record(start + 1, lines[start].strip() or str(number), molecule, cells))
+    for each in properties:
+        if found and each not in known:
+            hint = did_you_mean(each, known) or "."
+            raise DataError(
+                path, f"no molecule has a field {each!r}{hint} There are {listed(sorted(known))}."
+            )
+    yield from found
