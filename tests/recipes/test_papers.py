@@ -2,7 +2,7 @@
 
 import pytest
 
-from pullback.recipes import find, load, papers
+from pullback.recipes import _papers, find, load, papers
 from pullback.runs._identity import check_settings
 
 
@@ -38,3 +38,11 @@ def test_bibtex_is_balanced_and_names_the_paper(name):
     assert depth == 0
     assert f"{{{{{paper.title}}}}}" in paper.bibtex
     assert f"{{{' and '.join(paper.authors)}}}" in paper.bibtex
+
+
+def test_an_experiment_on_several_sets_reads_the_files_of_all(tmp_path):
+    for folder, file in (("uniprobe_pbm", "Gata4.npz"), ("splice_junction", "splice.data")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).touch()
+    found = _papers.reads("uniprobe-Gata4 and splice-junctions", tmp_path)
+    assert [file.name for file in found] == ["Gata4.npz", "splice.data"]

@@ -28,7 +28,8 @@ class Paper:
         authors: The paper's authors.
         year: The year of its first version.
         summary: One line about what is measured.
-        data: The experiments on other data, each a module of the folder, and what they read.
+        data: The experiments on other data, each a module of the folder, and what they read: a set
+            by its name, or several as "one and another".
         task: The command that does the same with a file of the user's own, if there is one.
     """
 
@@ -159,9 +160,9 @@ def _own(paper: Paper, file: Path) -> str:
 
 
 def reads(of: str, data: Path | None) -> Sequence[Path]:
-    """The files of a data set in a folder, or where sets are looked for."""
+    """The files of a data set, or of several, in a folder, or where sets are looked for."""
     from pullback.data import locate
 
     if of == SIMULATED:
         return ()
-    return locate(of, data)
+    return tuple(file for name in of.split(" and ") for file in locate(name, data))
