@@ -1,5 +1,7 @@
 """The Gaussian process beside scikit-learn's, and expected improvement beside Monte Carlo."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -183,8 +185,6 @@ def test_a_believed_target_is_the_mean_and_narrows_the_rest():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"noise": 0.0}, "`noise` must be above 0"),
-        ({"length_scale": np.nan}, "`length_scale` must be above 0 and finite, got nan"),
         ({"y": np.zeros(3)}, "`y` must be one target a row of `x`, of which there are 40"),
         ({"y": np.where(np.arange(40) == 7, np.nan, Y)}, "1 of 40 targets are not, row 7"),
         ({"x": X[0]}, "`x` must be floating codes"),
@@ -192,6 +192,15 @@ def test_a_believed_target_is_the_mean_and_narrows_the_rest():
     ],
 )
 def test_what_a_process_refuses(change, message):
-    x, y = change.pop("x", X), change.pop("y", Y)
+    x, y = change.get("x", X), change.get("y", Y)
     with pytest.raises(ValueError, match=message):
-        GaussianProcess(x, y, **NUMBERS | change)
+        inspect.unwrap(GaussianProcess.fit.__func__)(GaussianProcess, x, y)
+
+
+def test_numbers_that_are_none():
+    with pytest.raises(ValueError, match="`noise` must be above 0"):
+        GaussianProcess(X, Y, length_scale=1.0, noise=0.0)
+    with pytest.raises(ValueError, match="`length_scale` must be above 0 and finite, got nan"):
+        GaussianProcess(X, Y, length_scale=float("nan"))
+    with pytest.raises(ValueError, match="`most` must be 1 or more"):
+        GaussianProcess.fit(X, Y, most=0)
