@@ -19,11 +19,11 @@ from ._latent_space import checked_codes
 
 def climb(
     surrogate: Callable[..., Any],
-    z0: Float[Array, "batch latent"],
+    z0: Float[Array | np.ndarray, "batch latent"],
     *,
     steps: int = 40,
-    step: float = 0.15,
-    trust_radius: float = 6.0,
+    step: float | int = 0.15,
+    trust_radius: float | int = 6.0,
 ) -> Float[Array, "points batch latent"]:
     r"""Paths uphill on a surrogate, by steps of one length, within a ball around each start.
 
