@@ -29,6 +29,9 @@ from ._kernel_stein import kernel_stein_test as kernel_stein_test
 from ._local_fit import LocalFit as LocalFit
 from ._local_fit import LocalSearch as LocalSearch
 from ._local_fit import fit_local as fit_local
+from ._molecule_properties import molecule_properties as molecule_properties
+from ._molecule_report import MoleculeReport as MoleculeReport
+from ._molecule_report import molecule_report as molecule_report
 from ._mutual_information import MutualInformation as MutualInformation
 from ._mutual_information import estimate_mutual_information as estimate_mutual_information
 from ._mutual_information_gap import mig as mig
