@@ -118,10 +118,10 @@ class _Logits(AbstractSpace):
         logits, scale, shift = free
         # Along the sequence, over the places that are free: those that are given say nothing.
         weight = (1 - self.held.given)[:, None]
-        number = jnp.sum(weight)
-        centred = logits - jnp.sum(weight * logits, axis=0) / number
-        variance = jnp.sum(weight * centred**2, axis=0) / number
-        return scale * centred * jax.lax.rsqrt(variance + 1e-5) + shift
+        share = weight / jnp.sum(weight)
+        centred = logits - jnp.sum(share * logits, axis=0, keepdims=True)
+        variance = jnp.sum(share * centred**2, axis=0, keepdims=True)
+        return scale[None] * centred * jax.lax.rsqrt(variance + 1e-5) + shift[None]
 
     def decode(self, free: PyTree) -> Float[Array, "length letters"]:
         return self.held(jax.nn.softmax(self.logits(free)))
