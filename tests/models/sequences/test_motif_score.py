@@ -6,6 +6,7 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -126,13 +127,15 @@ def test_a_score_of_float64_takes_float32():
         ({"alphabet": "ACGX"}, "no reverse complement: use both_strands=False"),
     ],
 )
-def test_what_is_no_motif(arguments, match):
+def test_what_is_no_motif(arguments, match, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=match):
         MotifScore(**{"motif": COUNTS, **arguments})
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (6, 5), (7, 6, 4)])
-def test_what_is_no_sequence_for_it(shape):
+def test_what_is_no_sequence_for_it(shape, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match="one sequence of at least 3 rows"):
         MotifScore(COUNTS)(jnp.zeros(shape))
 
@@ -171,6 +174,7 @@ def test_a_target_pulls_from_both_sides_and_rests_there():
         (lambda: near_target(jnp.sum, np.inf), ValueError, "finite"),
     ],
 )
-def test_what_is_no_score(make, kind, match):
+def test_what_is_no_score(make, kind, match, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(kind, match=match):
         make()

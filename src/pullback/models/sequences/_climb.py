@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from pullback._traced import compiled
+from pullback.data import from_one_hot
 from pullback.models.sequences._designs import Designs
 from pullback.models.sequences._objective import Score, members_of
 from pullback.models.sequences._pattern import Pattern
@@ -112,9 +113,8 @@ def climb_all(
     if not np.all(np.isfinite(value)):
         _refuse("of a one-hot string ", None)
     order = jnp.argsort(-value, stable=True)
-    letters = np.asarray(jnp.argmax(one_hot[order], axis=-1))
     return Designs(
-        letters=tuple("".join(alphabet[code] for code in row) for row in letters),
+        letters=tuple(from_one_hot(one_hot[order], alphabet)),
         one_hot=one_hot[order],
         soft=soft[order],
         score=value[order],
