@@ -45,6 +45,8 @@ from ._rate_distortion import DiscreteRateDistortion as DiscreteRateDistortion
 from ._rate_distortion import discrete_rate_distortion as discrete_rate_distortion
 from ._rate_distortion import rate_distortion as rate_distortion
 from ._rate_distortion import reverse_water_filling as reverse_water_filling
+from ._sequence_report import SequenceReport as SequenceReport
+from ._sequence_report import sequence_report as sequence_report
 from ._stein_result import GoodnessOfFit as GoodnessOfFit
 
 __all__, __dir__ = _contents.of(__name__)

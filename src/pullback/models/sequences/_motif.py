@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Real, ScalarLike
+from jaxtyping import Array, Float, Real
 
 from pullback.data import Motif
 from pullback.nn import convolve_sequence
@@ -59,14 +59,14 @@ class MotifScore(eqx.Module):
 
     def __init__(
         self,
-        motif: Motif | Sequence[Sequence[ScalarLike]] | Real[Array | np.ndarray, "width letters"],
-        background: Sequence[ScalarLike] | Real[Array | np.ndarray, " letters"] | None = None,
+        motif: Motif | Sequence[Sequence[float | int]] | Real[Array | np.ndarray, "width letters"],
+        background: Sequence[float | int] | Real[Array | np.ndarray, " letters"] | None = None,
         *,
         alphabet: str = "ACGT",
         both_strands: bool = True,
         reduce: Literal["logsumexp", "max"] = "logsumexp",
-        temperature: ScalarLike = 1.0,
-        smoothing: ScalarLike = 0.01,
+        temperature: float = 1.0,
+        smoothing: float = 0.01,
     ):
         if isinstance(motif, Motif):
             motif, alphabet = motif.counts, motif.alphabet

@@ -8,12 +8,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, ScalarLike
+from jaxtyping import Array, Float
 
 Score = Callable[[Float[Array, "length letters"]], Float[Array, ""]]
 
 
-def weighted(parts: Sequence[tuple[Score, ScalarLike]]) -> Score:
+def weighted(parts: Sequence[tuple[Score, float | int]]) -> Score:
     r"""Several scores as one: bind this protein, avoid that one.
 
     $$ s(x) = \sum_i w_i s_i(x) $$
@@ -55,7 +55,7 @@ def weighted(parts: Sequence[tuple[Score, ScalarLike]]) -> Score:
     )
 
 
-def near_target(score: Score, value: ScalarLike) -> Score:
+def near_target(score: Score, value: float | int) -> Score:
     r"""A score that is highest, 0, where another one has a given value.
 
     $$ t(x) = -\tfrac12 (s(x) - v)^2 $$
