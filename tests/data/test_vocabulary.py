@@ -15,6 +15,13 @@ def molecules():
     return nci_molecules()
 
 
+@pytest.fixture(scope="module")
+def some(molecules):
+    """Every fourth, and those that have no SELFIES."""
+    hard = [k for k, smiles in enumerate(molecules.smiles) if "[I]" in smiles]
+    return molecules.take(sorted({*range(0, len(molecules.smiles), 4), *hard}))
+
+
 def canonical(smiles):
     from rdkit import Chem
 
@@ -37,22 +44,22 @@ def test_every_molecule_comes_back_as_it_was(molecules, kind):
         assert "l" not in vocabulary.tokens
 
 
-def test_selfies_write_the_same_molecules_and_refuse_what_they_cannot(molecules):
+def test_selfies_write_the_same_molecules_and_refuse_what_they_cannot(some):
     with pytest.raises(DataError, match="2 bad rows") as error:
-        Vocabulary.from_strings(molecules, "selfies")
+        Vocabulary.from_strings(some, "selfies")
     assert "SELFIES cannot write 'c1ccc2c(c1)[I]c1ccccc1-2': [[IH0] with 2 bond" in str(error.value)
-    vocabulary = Vocabulary.from_strings(molecules, "selfies", skip_invalid=True)
-    problems = vocabulary.problems(molecules)
+    vocabulary = Vocabulary.from_strings(some, "selfies", skip_invalid=True)
+    problems = vocabulary.problems(some)
     assert len(problems) == 2
-    kept = molecules.take([k for k in range(len(molecules.smiles)) if k not in problems])
+    kept = some.take([k for k in range(len(some.smiles)) if k not in problems])
     assert canonical(vocabulary.decode(vocabulary.encode(kept))) == list(kept.smiles)
 
 
-def test_any_sequence_of_selfies_of_common_elements_is_a_molecule(molecules):
+def test_any_sequence_of_selfies_of_common_elements_is_a_molecule(some):
     import selfies
     from rdkit import Chem
 
-    vocabulary = Vocabulary.from_strings(molecules, "selfies", skip_invalid=True)
+    vocabulary = Vocabulary.from_strings(some, "selfies", skip_invalid=True)
     common = selfies.get_semantic_robust_alphabet()
     numbers = [k for k, token in enumerate(vocabulary.tokens, 1) if token in common]
     codes = np.random.default_rng(0).choice(numbers, (300, 20))
