@@ -1,9 +1,9 @@
 """What networks ask of their sizes, and time-dependent ones of their inputs."""
 
-import numbers
-
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from pullback._sizes import positive as positive
 
 
 def time_like(t: object, y: Array, shape: tuple[int | None, ...]) -> Array:
@@ -18,12 +18,3 @@ def time_like(t: object, y: Array, shape: tuple[int | None, ...]) -> Array:
             "`jax.vmap(field, in_axes=(None, 0, None))`."
         )
     return jnp.asarray(t, y.dtype)
-
-
-def positive(**sizes: object) -> None:
-    """Raise for a size that is no whole number, or below 1, by its name."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, numbers.Integral):
-            raise TypeError(f"`{name}` must be a whole number, got {size!r}.")
-        if size < 1:
-            raise ValueError(f"`{name}` must be 1 or more, got {size}.")

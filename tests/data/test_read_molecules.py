@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rdkit import Chem
+from rdkit.Chem import AllChem
 
 from pullback.data import DataError, read_molecules
 
@@ -138,6 +139,21 @@ def test_a_damaged_molecule_of_an_sdf_file(tmp_path):
             read_molecules(write(tmp_path, "a.sdf", text))
     found = read_molecules(write(tmp_path, "a.sdf", atoms), skip_invalid=True)
     assert found.smiles == (CANONICAL[0], CANONICAL[2])
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_hands_double_bonds_and_hydrogens_of_an_sdf_file(tmp_path, flat):
+    written = ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "F/C=C/F", "F/C=C\\F", "[2H]OC")
+    blocks = []
+    for smiles in written:
+        molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        if flat:
+            AllChem.Compute2DCoords(molecule)
+        else:
+            AllChem.EmbedMolecule(molecule, randomSeed=1)
+        blocks.append(Chem.MolToMolBlock(molecule) + "$$$$\n")
+    found = read_molecules(write(tmp_path, "a.sdf", "".join(blocks)))
+    assert found.smiles == tuple(Chem.CanonSmiles(each) for each in written)
 
 
 @pytest.mark.parametrize(

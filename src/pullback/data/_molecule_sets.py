@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pullback._extras import extra
-from pullback._inputs import positive
+from pullback._sizes import positive
 from pullback.data._errors import DataError
 from pullback.data._letters import check_choice
 from pullback.data._places import MOLNET, locate

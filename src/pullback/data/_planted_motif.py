@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import logsumexp
 
-from pullback._inputs import positive
+from pullback._sizes import positive
 from pullback.data._sequences import Motif, Sequences
 
 _LETTERS = "ACGT"
@@ -51,7 +50,7 @@ class PlantedMotif(NamedTuple):
             at = np.flatnonzero(lengths == length)
             codes = np.array([[_LETTERS.index(c) for c in strings[place]] for place in at.tolist()])
             windows = np.lib.stride_tricks.sliding_window_view(codes, width, axis=1)
-            found[at] = logsumexp(odds[np.arange(width), windows].sum(-1), axis=1)
+            found[at] = np.logaddexp.reduce(odds[np.arange(width), windows].sum(-1), axis=1)
         return found
 
 

@@ -23,11 +23,12 @@ _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xls", ".ods")
 
 
 class _Record(NamedTuple):
-    """A molecule as it stands in the file: `written` is SMILES, or what RDKit made of an SDF."""
+    """What stands in the file about one molecule: RDKit's, or what is wrong with it."""
 
     row: int
     name: str
-    written: Any
+    molecule: Any
+    problem: str
     cells: Sequence[Any]
 
 
@@ -87,20 +88,22 @@ def read_molecules(
     if kind == "frame" or kind in _TABLES:
         source = frame_source(path) if is_frame else open_source(file)
         bad = BadRows(file, source.word)
-        records = _table(file, source, smiles, properties, name, bad)
+        records = _table(file, source, smiles, properties, name, bad, chem)
     else:
         bad = BadRows(file, "line")
         for argument, given in (("smiles", smiles), ("name", name)):
             if given is not None:
                 raise DataError(file, f"has no columns of its own; leave out {argument}=....")
-        records = _sdf(file, properties) if kind == ".sdf" else _lines(file, properties, chem)
+        records = _sdf(file, properties, chem) if kind == ".sdf" else _lines(file, properties, chem)
     kept, canonical, left_out = [], [], {}
     with extra("rdkit.rdBase", "chem").BlockLogs():
         for record in records:
-            found, problem = _canonical(record.written, chem)
+            problem = record.problem
+            if not problem and record.molecule.GetNumAtoms() == 0:
+                problem = "it has no atoms."
             if not problem:
                 kept.append(record)
-                canonical.append(found)
+                canonical.append(chem.MolToSmiles(record.molecule))
             elif skip_invalid:
                 left_out[record.row] = problem
             else:
@@ -119,26 +122,32 @@ def read_molecules(
     return Molecules(names, tuple(canonical), values, str(file), tuple(rows), left_out)
 
 
-def _canonical(written: Any, chem: Any) -> tuple[str, str]:
-    """A molecule's canonical SMILES, and what is wrong with it, or nothing."""
-    if isinstance(written, str):
-        if not written:
-            return "", "the cell is empty."
-        molecule = chem.MolFromSmiles(written)
-        if molecule is None:
-            raw = chem.MolFromSmiles(written, sanitize=False)
-            why = [] if raw is None else chem.DetectChemistryProblems(raw)
-            told = f": {why[0].Message()}" if why else " as SMILES"
-            return "", f"RDKit cannot read {written!r}{told}."
-    elif written is None:
-        return "", "RDKit cannot read the molecule that begins here."
-    else:
-        why = chem.DetectChemistryProblems(written)
-        if why:
-            return "", f"RDKit cannot read the molecule that begins here: {why[0].Message()}."
-        chem.SanitizeMol(written)
-        molecule = chem.RemoveHs(written)
-    return (chem.MolToSmiles(molecule), "") if molecule.GetNumAtoms() else ("", "it has no atoms.")
+def _of_smiles(written: str, chem: Any) -> tuple[Any, str]:
+    """The molecule of a SMILES, and what is wrong with it, or nothing."""
+    if not written:
+        return None, "the cell is empty."
+    molecule = chem.MolFromSmiles(written)
+    if molecule is not None:
+        return molecule, ""
+    why = _why(chem.MolFromSmiles(written, sanitize=False), chem)
+    return None, f"RDKit cannot read {written!r}{why or ' as SMILES'}."
+
+
+def _of_sdf(text: str, supplier: Any, chem: Any) -> tuple[Any, Any, str]:
+    """The molecule of a part of an SDF file, what holds its fields, and what is wrong with it."""
+    supplier.SetData(text)
+    molecule = supplier[0] if len(supplier) else None
+    if molecule is not None:
+        return molecule, molecule, ""
+    supplier.SetData(text, sanitize=False)
+    raw = supplier[0] if len(supplier) else None
+    return None, raw, f"RDKit cannot read the molecule that begins here{_why(raw, chem)}."
+
+
+def _why(raw: Any, chem: Any) -> str:
+    """Why a molecule cannot be, where it could at least be parsed."""
+    problems = [] if raw is None else chem.DetectChemistryProblems(raw)
+    return f": {problems[0].Message()}" if problems else ""
 
 
 def _table(
@@ -148,6 +157,7 @@ def _table(
     properties: Sequence[str],
     name: str | None,
     bad: BadRows,
+    chem: Any,
 ) -> Iterator[_Record]:
     names = source.names
     places = {
@@ -167,12 +177,9 @@ def _table(
         for place, row in enumerate(rows):
             number += 1
             called = text_of(cells["name"][place]) if "name" in cells else ""
-            yield _Record(
-                row,
-                called or str(number),
-                text_of(cells["smiles"][place]),
-                [column[place] for column in measured],
-            )
+            found = _of_smiles(text_of(cells["smiles"][place]), chem)
+            values = [column[place] for column in measured]
+            yield _Record(row, called or str(number), *found, values)
 
 
 def _lines(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record]:
@@ -190,12 +197,13 @@ def _lines(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record
             if not words or (not number and words[0].lower() in _USUAL["smiles"].split()):
                 continue
             number += 1
-            yield _Record(row, words[1].strip() if len(words) > 1 else str(number), words[0], ())
+            name = words[1].strip() if len(words) > 1 else str(number)
+            yield _Record(row, name, *_of_smiles(words[0], chem), ())
 
 
-def _sdf(path: Path, properties: Sequence[str]) -> Iterator[_Record]:
+def _sdf(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record]:
     """Molecules between lines of four dollars, with the line on which each begins."""
-    supplier = extra("rdkit.Chem", "chem").SDMolSupplier()
+    supplier = chem.SDMolSupplier()
     with open_text(path) as file:
         lines = file.read().splitlines()
     starts = [0, *(place + 1 for place, line in enumerate(lines) if line.startswith("$$$$"))]
@@ -204,12 +212,13 @@ def _sdf(path: Path, properties: Sequence[str]) -> Iterator[_Record]:
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True), 1):
         if not any(line.strip() for line in lines[start:end]):
             continue
-        supplier.SetData("\n".join(lines[start:end]) + "\n", sanitize=False, removeHs=False)
-        molecule = supplier[0] if len(supplier) else None
-        fields = {} if molecule is None else molecule.GetPropsAsDict(False, False)
+        text = "\n".join(lines[start:end]) + "\n"
+        molecule, holder, problem = _of_sdf(text, supplier, chem)
+        fields = {} if holder is None else holder.GetPropsAsDict(False, False)
         known |= set(fields)
         cells = [text_of(fields.get(each)) for each in properties]
-        found.append(_Record(start + 1, lines[start].strip() or str(number), molecule, cells))
+        name = lines[start].strip() or str(number)
+        found.append(_Record(start + 1, name, molecule, problem, cells))
     for each in properties:
         if found and each not in known:
             hint = did_you_mean(each, known) or "."

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from pullback._extras import extra
-from pullback._inputs import positive
+from pullback._sizes import positive
 from pullback.data._letters import check_alphabet, check_choice
 from pullback.data._sequences import Strings, refuse, strings_of
 
