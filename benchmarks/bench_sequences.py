@@ -8,10 +8,11 @@ Each part has a file of its own, measured in one process.
 import torch
 from threadpoolctl import threadpool_limits
 
+import _sequences_design
 import _sequences_gan
 from _harness import run_parts
 
-PARTS = {"gan": _sequences_gan}
+PARTS = {"gan": _sequences_gan, "design": _sequences_design}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
