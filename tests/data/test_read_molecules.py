@@ -67,6 +67,7 @@ def test_files_with_properties_say_the_same(tmp_path, name, text, settings):
         ("list.txt", "OCC\nC1=CC=CC=C1\nC[C@H](N)C(O)=O", ("1", "2", "3"), (1, 2, 3)),
         ("a.csv", "SMILES\n\nOCC \nC1=CC=CC=C1\nC[C@H](N)C(O)=O\n", ("1", "2", "3"), (3, 4, 5)),
         ("a.sdf", sdf(fields=False), NAMES, (1, 12, 30)),
+        ("a.mol", sdf(fields=False).rpartition("$$$$")[0], NAMES, (1, 12, 30)),
     ],
 )  # fmt: skip
 def test_files_without(tmp_path, name, text, names, rows):
@@ -114,7 +115,7 @@ def test_what_rdkit_cannot_read_is_told_by_line_and_counted(tmp_path, capfd):
     assert found.rows == (2, 7)
     assert list(found.left_out) == [3, 4, 5, 6]
     assert found.describe_left_out().startswith(
-        "4 of 6 molecules were left out, of lines 3: RDKit cannot read 'C1CC' as SMILES.; 4: RDKit"
+        "4 of 6 molecules were left out. Line 3: RDKit cannot read 'C1CC' as SMILES. Line 4: RDKit"
     )
     assert capfd.readouterr().err == ""  # RDKit writes there
 
@@ -127,6 +128,7 @@ def test_of_many_the_first_twenty(tmp_path):
     assert "line 22:" not in str(error.value)
     found = read_molecules(file, skip_invalid=True)
     assert found.describe_left_out().count("RDKit") == 5
+    assert found.describe_left_out().startswith("30 of 31 molecules were left out; the first 5 are")
 
 
 def test_a_damaged_molecule_of_an_sdf_file(tmp_path):
@@ -171,6 +173,7 @@ def test_hands_double_bonds_and_hydrogens_of_an_sdf_file(tmp_path, flat):
         ("a.smi", "C\n", {"properties": ["y"]}, None, "has no y; write a CSV file with a header"),
         ("a.smi", "C\n", {"smiles": "s"}, None, "no columns of its own; leave out smiles="),
         ("a.sdf", sdf(), {"properties": ["logs"]}, None, "no field|has a field 'logs'; did you me"),
+        ("a.txt", "\nid\tSMILES\n1\tC\n", {}, 2, "seems to be a table with a header; let its name"),
         ("a.sdf", "", {}, None, "expected molecules; there is none."),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pullback.data import DataError, Sequences, read_sequences, write_fasta
+from pullback.data import DataError, Sequences, one_hot, read_sequences, write_fasta
 
 LETTERS, SCORES, NAMES = ("GATTACA", "ACGT"), [1.5, -2.0], ("p1", "p2")
 
@@ -50,6 +50,11 @@ def test_parquet_and_frames_are_read_too(tmp_path):
         assert (found.names, found.letters, found.rows) == (NAMES, LETTERS, (1, 2))
         assert found.scores.tolist() == SCORES
     assert read_sequences(frame).source == "the DataFrame"
+    frame = pd.DataFrame({"sequence": ["ACG", "ACN"]})
+    dropped = read_sequences(frame, ambiguous="drop").describe_left_out()
+    assert dropped.startswith("1 of 2 sequences were left out. Row 2: letter 3 is 'N'")
+    with pytest.raises(DataError, match="the DataFrame: 1 bad row:\n  row 2: has 2 letters"):
+        one_hot(read_sequences(pd.DataFrame({"sequence": ["ACG", "AC", "AAA"]})))
 
 
 def test_what_is_not_there_is_none(tmp_path):
@@ -91,7 +96,7 @@ def test_letters_that_stand_for_several(tmp_path):
     assert dropped.scores.tolist() == [1, 4]
     assert dropped.rows == (2, 5)
     assert dropped.left_out.keys() == {3, 4}
-    assert "2 of 4 sequences were left out, of lines 3: letter 4 is 'N'" in (
+    assert "2 of 4 sequences were left out. Line 3: letter 4 is 'N'" in (
         dropped.describe_left_out()
     )
     assert read_sequences(file, ambiguous="average").letters[1:3] == ("ACGN", "ACRT")
@@ -159,6 +164,8 @@ def test_wrong_arguments(tmp_path):
         read_sequences(file, ambiguous="skip")
     with pytest.raises(ValueError, match="`alphabet` must be letters"):
         read_sequences(file, alphabet="")
+    with pytest.raises(ValueError, match="`alphabet` must be capital letters; got 'acgt'"):
+        read_sequences(file, alphabet="acgt")
     with pytest.raises(TypeError, match="from the path of a file or from a data frame, got list"):
         read_sequences(["ACGT"])
     with pytest.raises(ValueError, match="at least one string"):

@@ -19,6 +19,7 @@ _USUAL = {
     "smiles": "smiles canonical_smiles isomeric_smiles smi smile structure molecule mol",
     "name": "name names id identifier compound compound_id mol_id molecule_id zinc_id chembl_id",
 }
+_DRAWN = (".sdf", ".sd", ".mol")
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xls", ".ods")
 
 
@@ -45,7 +46,8 @@ def read_molecules(
     Args:
         path: a file of SMILES, one a line, and its name after it, `.smi`, `.smiles` or `.txt`; a
             CSV file in UTF-8 with a header; one of these gzipped; a Parquet file, `.parquet` or
-            `.pq`; an SDF file, `.sdf` or `.sdf.gz`; or a data frame of pandas or polars.
+            `.pq`; an SDF or MOL file, `.sdf`, `.sdf.gz` or `.mol`; or a data frame of pandas or
+            polars.
         smiles: the column of SMILES; None takes the one with a usual name.
         properties: names of the columns, or of the SDF file's fields, with what was measured. An
             empty cell, NA and the like is NaN.
@@ -71,7 +73,7 @@ def read_molecules(
         >>> found.smiles, found.properties["solubility"]
         (('CCO', 'c1ccccc1'), array([ 1.1, -1.6]))
         >>> found.describe_left_out()
-        "1 of 3 molecules were left out, of lines 3: RDKit cannot read 'C1CC' as SMILES."
+        "1 of 3 molecules were left out. Line 3: RDKit cannot read 'C1CC' as SMILES."
     """
     check_list("properties", properties)
     properties = list(properties)
@@ -94,7 +96,7 @@ def read_molecules(
         for argument, given in (("smiles", smiles), ("name", name)):
             if given is not None:
                 raise DataError(file, f"has no columns of its own; leave out {argument}=....")
-        records = _sdf(file, properties, chem) if kind == ".sdf" else _lines(file, properties, chem)
+        records = _sdf(file, properties, chem) if kind in _DRAWN else _lines(file, properties, chem)
     kept, canonical, left_out = [], [], {}
     with extra("rdkit.rdBase", "chem").BlockLogs():
         for record in records:
@@ -183,7 +185,8 @@ def _table(
 
 
 def _lines(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record]:
-    """SMILES, then a name, separated by spaces or tabs."""
+    """SMILES, then a name, separated by spaces or tabs; maybe below a header."""
+    usual = _USUAL["smiles"].split()
     if properties:
         raise DataError(
             path,
@@ -194,9 +197,15 @@ def _lines(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record
         number = 0
         for row, line in enumerate(file, 1):
             words = line.split(maxsplit=1)
-            if not words or (not number and words[0].lower() in _USUAL["smiles"].split()):
+            if not words or (not number and words[0].lower() in usual):
                 continue
             number += 1
+            if number == 1 and {*usual} & {*line.lower().split()}:
+                raise DataError(
+                    path,
+                    "seems to be a table with a header; let its name end in .csv, or .tsv.",
+                    line=row,
+                )
             name = words[1].strip() if len(words) > 1 else str(number)
             yield _Record(row, name, *_of_smiles(words[0], chem), ())
 

@@ -71,9 +71,11 @@ def read_sequences(
         >>> found = read_sequences(file, ambiguous="drop")
         >>> found.letters, found.scores, found.describe_left_out()
         (('GATTACA',), array([1.5]),
-         "1 of 2 sequences were left out, of lines 3: letter 4 is 'N', which 'ACGT' has not.")
+         "1 of 2 sequences were left out. Line 3: letter 4 is 'N', which 'ACGT' has not.")
     """
     check_alphabet(alphabet)
+    if alphabet != alphabet.upper():
+        raise ValueError(f"`alphabet` must be capital letters; got {alphabet!r}.")
     check_choice("ambiguous", ambiguous, ("error", "drop", "average"))
     if hasattr(path, "columns"):
         found = _table(path, Path(f"the {type(path).__name__}"), sequence, score, name)

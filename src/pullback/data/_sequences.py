@@ -47,7 +47,7 @@ class Sequences(NamedTuple):
 
     def describe_left_out(self) -> str:
         """A sentence on what was left out, or nothing."""
-        return _describe(self.left_out, len(self.letters), "sequences")
+        return _describe(self.left_out, len(self.letters), "sequences", self.source)
 
 
 class Motif(NamedTuple):
@@ -98,7 +98,7 @@ class Molecules(NamedTuple):
 
     def describe_left_out(self) -> str:
         """A sentence on what was left out, or nothing."""
-        return _describe(self.left_out, len(self.smiles), "molecules")
+        return _describe(self.left_out, len(self.smiles), "molecules", self.source)
 
 
 Strings: TypeAlias = Sequence[str] | Sequences | Molecules
@@ -133,8 +133,9 @@ def refuse(strings: Strings, problems: Mapping[int, str], argument: str = "strin
 
 
 def word_of(source: str | Path) -> str:
-    """What the rows of a file are counted in."""
-    return "row" if Path(source).suffix.lower() in (".parquet", ".pq") else "line"
+    """What the rows of a file, or of "the DataFrame", are counted in."""
+    table = Path(source).suffix.lower() in (".parquet", ".pq") or str(source).startswith("the ")
+    return "row" if table else "line"
 
 
 def _places(places: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -146,9 +147,11 @@ def _taken(values: tuple, at: np.ndarray) -> tuple:
     return tuple(values[place] for place in at.tolist()) if values else values
 
 
-def _describe(left_out: Mapping[int, str], kept: int, what: str) -> str:
+def _describe(left_out: Mapping[int, str], kept: int, what: str, source: str) -> str:
     if not left_out:
         return ""
-    first = "; ".join(f"{row}: {why}" for row, why in list(left_out.items())[:_SHOWN])
-    cut = f"; the first {_SHOWN} are lines" if len(left_out) > _SHOWN else ", of lines"
-    return f"{len(left_out)} of {kept + len(left_out)} {what} were left out{cut} {first}"
+    word = word_of(source).capitalize()
+    first = " ".join(f"{word} {row}: {why}" for row, why in list(left_out.items())[:_SHOWN])
+    cut = f"; the first {_SHOWN} are" if len(left_out) > _SHOWN else ""
+    end = ":" if cut else "."
+    return f"{len(left_out)} of {kept + len(left_out)} {what} were left out{cut}{end} {first}"
