@@ -23,11 +23,18 @@ def test_against_the_formula_of_an_explicit_slope():
     quadratic = lambda x: jnp.sum(w * x**2) / 2
     got = eqx.filter_jit(gradient_penalty)(quadratic, REAL, FAKE, centre=0.5, key=jr.key(3))
     share = np.asarray(jr.uniform(jr.key(3), (5, 1, 1), jnp.float64)).ravel()
-    want = 0.0
+    want, by_real, by_fake = 0.0, [], []
     for x, y, e in zip(np.asarray(REAL), np.asarray(FAKE), share, strict=True):
         slope = np.asarray(w) * (e * x + (1 - e) * y)
-        want += (np.sqrt((slope**2).sum()) - 0.5) ** 2 / 5
+        norm = np.sqrt((slope**2).sum())
+        want += (norm - 0.5) ** 2 / 5
+        between = 2 * (norm - 0.5) / 5 * slope / norm * np.asarray(w)
+        by_real.append(e * between)
+        by_fake.append((1 - e) * between)
     np.testing.assert_allclose(got, want, rtol=1e-12)
+    of = lambda *rows: gradient_penalty(quadratic, *rows, centre=0.5, key=jr.key(3))
+    sides = jax.jit(jax.grad(of, argnums=(0, 1)))(REAL, FAKE)
+    np.testing.assert_allclose(sides, [by_real, by_fake], rtol=1e-10)
 
 
 def test_the_second_order_gradient_is_that_of_differences():

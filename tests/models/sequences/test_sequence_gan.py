@@ -1,5 +1,7 @@
 """The GAN of sequences: its nets, that it learns a law it can be held to, and bad data."""
 
+from types import SimpleNamespace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,12 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from pullback.models.sequences import SequenceCritic, SequenceGenerator, fit_sequence_gan
+from pullback.models.sequences import (
+    SequenceCritic,
+    SequenceGenerator,
+    _fit_gan,
+    fit_sequence_gan,
+)
 
 
 def one_hot(codes, letters=4):
@@ -92,3 +99,26 @@ def test_strings_and_other_lengths_are_refused_with_what_to_do(monkeypatch):
     critic = SequenceCritic(7, 4, width=2, blocks=1, key=jr.key(0))
     with pytest.raises(ValueError, match=r"one sequence, of shape \(7, 4\); got \(6, 4\)"):
         critic(jnp.ones((6, 4)))
+
+
+def test_the_curve_is_of_sequences_that_neither_player_sees(monkeypatch):
+    """A critic that reads one letter finds the mean of what was held out, and of nothing else."""
+    seen = {}
+
+    def spy(generator, critic, data, step, *, validation, **options):
+        seen.update(data=data, validation=validation, **options)
+        return generator, critic, None
+
+    monkeypatch.setattr(_fit_gan, "fit_gan", spy)
+    x = np.random.default_rng(0).dirichlet(np.ones(4), (40, 3)).astype(np.float32)
+    fit_sequence_gan(x, latent=2, width=2, blocks=1, held_out=13, key=jr.key(0))
+    train = {row.tobytes() for row in np.asarray(seen["data"])}
+    assert len(train) == seen["batch_size"] == 27
+    held = np.stack([row for row in x if row.tobytes() not in train])
+    assert len(held) == 13
+    state = SimpleNamespace(
+        generator=lambda z: jnp.full((3, 4), 0.25, jnp.float32), discriminator=lambda x: x[0, 0] / 2
+    )
+    found = seen["validation"](state, key=jr.key(1))
+    np.testing.assert_allclose(found["wasserstein"], held[:, 0, 0].mean() / 2 - 0.125, rtol=1e-5)
+    np.testing.assert_allclose(found["slope"], 0.5, rtol=1e-6)
