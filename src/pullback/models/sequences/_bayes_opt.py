@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from pullback._inputs import positive
 from pullback._key import checked_key
@@ -135,7 +135,8 @@ def bayes_opt(
         if not 0 < value < np.inf:
             raise ValueError(f"`{name}` must be above 0 and finite, got {value}.")
     codes, scores = _known(space, codes, scores)
-    room = len(codes) + rounds * batch
+    # Rounded up, so that one program serves searches that start from a few codes more or fewer.
+    room = -(-(len(codes) + rounds * batch) // 64) * 64
     asked: dict[str, float] = {}
     found = []
     for number, round_key in enumerate(jr.split(key, rounds)):
@@ -145,9 +146,11 @@ def bayes_opt(
         # Those without a score are no place to start from.
         order = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), kind="stable")
         order = np.resize(order[: min(starts, np.isfinite(scores).sum())], starts)
+        # As arrays, for a plain number would be part of the program.
+        numbers = len(codes), np.nanmax(scores), float(step), float(trust_radius)
         proposals, means, sds = _propose(
-            process, space.whiten(codes[order]), space.scale > 0, len(codes), np.nanmax(scores),
-            step, trust_radius, batch=batch, steps=steps, key=start_key,
+            process, space.whiten(codes[order]), space.scale > 0, *map(jnp.asarray, numbers),
+            batch=batch, steps=steps, key=start_key,
         )  # fmt: skip
         proposals = space.unwhiten(proposals)
         candidates = decode_many(
@@ -179,10 +182,10 @@ def _propose(
     process: GaussianProcess,
     centres: Float[Array, "starts latent"],
     moves: Bool[Array, " latent"],
-    known: ScalarLike,
-    best: ScalarLike,
-    step: ScalarLike,
-    radius: ScalarLike,
+    known: Int[Array, ""],
+    best: Float[Array, ""],
+    step: Float[Array, ""],
+    radius: Float[Array, ""],
     *,
     batch: int,
     steps: int,
@@ -190,20 +193,21 @@ def _propose(
 ) -> tuple[Array, Array, Array]:
     """Codes of the largest expected improvement, one after another, and what is expected there."""
     # At a code whose score is known the slope may be zero, so a climb starts beside it.
-    step, radius = (jnp.asarray(value, centres.dtype) for value in (step, radius))
+    best, step, radius = (value.astype(centres.dtype) for value in (best, step, radius))
     aside = jnp.minimum(step, radius / 2)
 
-    def one(process: GaussianProcess, inputs: tuple[Array, Array]) -> tuple[Any, Any]:
-        row, key = inputs
+    def one(carry: tuple[GaussianProcess, Array], inputs: tuple[Array, Array]) -> tuple[Any, Any]:
+        (process, best), (row, key) = carry, inputs
         noise = jr.normal(key, centres.shape, centres.dtype) * moves.astype(centres.dtype)[None]
         starts = centres + aside * jax.vmap(unit)(noise, jnp.zeros_like(noise))
         value = lambda z: log_expected_improvement(process, z, best)
         path, values = ascend(value, centres, starts, steps=steps, step=step, radius=radius)
         chosen = path.reshape(-1, path.shape[-1])[jnp.argmax(values)]
-        return believing(process, chosen, row), (chosen, *process.predict(chosen))
+        mean, sd = process.predict(chosen)
+        return (believing(process, chosen, row), jnp.maximum(best, mean)), (chosen, mean, sd)
 
-    rows = jnp.asarray(known) + jnp.arange(batch)
-    return jax.lax.scan(one, process, (rows, jr.split(key, batch)))[1]
+    rows = known + jnp.arange(batch)
+    return jax.lax.scan(one, (process, best), (rows, jr.split(key, batch)))[1]
 
 
 def _known(
