@@ -1,5 +1,7 @@
 """What codes decode to, and searches for the strings of the highest scores."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -167,8 +169,9 @@ def test_single_precision(x32):
     ],
 )
 def test_what_a_search_refuses(options, message):
+    wanted = {"decode": decode, "space": SPACE, "oracle": Recorder(score), "codes": CODES}
     with pytest.raises(ValueError, match=message):
-        search(**{"oracle": Recorder(score)} | options)
+        inspect.unwrap(bayes_opt)(**wanted | {"scores": KNOWN, "key": jr.key(0)} | SIZES | options)
 
 
 def letters(z, *, key):
