@@ -96,6 +96,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "ObjectiveLoss": lambda: Case(
         vae.ObjectiveLoss(Beta(), kl="sampled"), auto_encoder(), ROWS, True
     ),
+    "PropertyLoss": lambda: Case(
+        vae.PropertyLoss(Beta()), (auto_encoder(), eqx.nn.Linear(1, 1, key=KEY)),
+        (ROWS, ROWS[:, :1]), True,
+    ),
     "maximum_likelihood_loss": lambda: Case(flows.maximum_likelihood_loss, flow(), ROWS, True),
     "HybridLoss": lambda: Case(flows.HybridLoss(), hybrid(), (ROWS, LABELS), False),
     "ScoreMatchingLoss": lambda: Case(

@@ -21,6 +21,7 @@ from pullback.models.likelihoods import (
     NegativeBinomial,
     Normal,
     Poisson,
+    Tokens,
     check_support,
     masked_log_prob,
 )
@@ -37,11 +38,15 @@ ALL: dict[str, Any] = {
     "normal-emitted": Normal(),
     "logistic": DiscretisedLogisticMixture(2, 6),
     "poisson": Poisson(),
+    "tokens": Tokens(3),
     "negative": NegativeBinomial(0.7),
     "negative-learned": NegativeBinomial(0.7, variables=2),
     "negative-emitted": NegativeBinomial(),
 }
 every = pytest.mark.parametrize("likelihood", ALL.values(), ids=ALL)
+# Whose entries do not depend on one another; of the others see `test_tokens.py`.
+APART = {name: each for name, each in ALL.items() if not isinstance(each, Tokens)}
+apart = pytest.mark.parametrize("likelihood", APART.values(), ids=APART)
 
 
 def distribution_of(likelihood, params) -> Any:
@@ -68,9 +73,11 @@ def of_scipy(likelihood, params, x):
     distribution = distribution_of(likelihood, params)
     if distribution is not None:
         return distribution.logpdf(x) if likelihood.kind == "real" else distribution.logpmf(x)
-    if isinstance(likelihood, Categorical):
+    if isinstance(likelihood, Categorical | Tokens):
         p = special.softmax(params, axis=-1)
-        return np.log(np.take_along_axis(p, x.astype(int)[..., None], -1)[..., 0])
+        log_p = np.log(np.take_along_axis(p, x.astype(int)[..., None], -1)[..., 0])
+        stopped = np.cumsum(x == 0, axis=-1) > (x == 0)
+        return np.where(stopped & isinstance(likelihood, Tokens), 0.0, log_p)
     weights = special.softmax(params[..., 0], axis=-1)
     mean, scale = params[..., 1], np.exp(params[..., 2])
     # Bins of width 2/5 about -1, -0.6, ..., 1; the outer two are open.
@@ -103,7 +110,7 @@ def test_the_density_of_each_entry_is_that_of_scipy(likelihood, key):
     np.testing.assert_allclose(likelihood.log_prob(params, whole), expected, rtol=1e-8)
 
 
-@every
+@apart
 def test_draws_follow_the_density(likelihood, key):
     # The mean of log p over draws is minus the entropy, and draws have the mean that is stated.
     params = jr.normal(key, likelihood.params_shape((2,)))
@@ -148,7 +155,7 @@ def test_slopes_are_differences_at_ties_and_ends(likelihood, x):
         # Means and scales of the first of two components, between bounds that are not crossed.
         first = np.stack([0 * grid[:, 0], np.tanh(grid[:, 0]), np.maximum(grid[:, 1], -6)], axis=-1)
         grid = np.stack([first, first[::-1]], axis=1)
-    elif isinstance(likelihood, Categorical):
+    elif isinstance(likelihood, Categorical | Tokens):
         grid = np.concatenate([grid, np.zeros((len(grid), 1))], axis=-1)
     elif isinstance(likelihood, Normal) and last:
         grid[:, 1] = np.clip(grid[:, 1], -8, 8)
@@ -185,7 +192,7 @@ def test_the_negative_binomial_in_float32_loses_nothing_to_large_or_tiny_concent
 
 
 @pytest.mark.parametrize("under", [math.nan, -7.0])
-@every
+@apart
 def test_what_lies_under_a_mask_reaches_neither_the_value_nor_a_slope(likelihood, under, key):
     params = jr.normal(key, likelihood.params_shape((3, 2)))
     mask = jnp.asarray([[True, False], [True, True], [False, True]])
@@ -231,6 +238,7 @@ def test_the_mass_of_a_bin_far_from_the_logistic_is_finite_and_has_a_slope():
         (Categorical(3), [[0.0, 1.0], [2.0, 3.0]], r"row 1 .* has 3 at \[1\], .* from 0 to 2"),
         (Categorical(3), [0.0, 1.5], "has 1.5, and data of a Categorical must be whole numbers"),
         (Categorical(3), [0, -1], "has -1"),
+        (Tokens(3), [[1, 2], [3, 0]], r"row 1 .* has 3 at \[0\], .* from 0 to 2"),
         (Normal(), [[np.inf, np.nan]], r"must be finite numbers \(2 such entries\)\."),
         (DiscretisedLogisticMixture(2), [0.0, 256.0], "whole numbers from 0 to 255"),
         (Poisson(), [[3, 1], [2, -1]], r"row 1 .* has -1 at \[1\], .*whole numbers from 0 "),
@@ -252,6 +260,9 @@ def test_data_that_do_not_match_are_refused_by_their_row(likelihood, x, message)
         (Categorical(3), [0, 3]),
         (Categorical(3), [1, -1]),
         (Categorical(3), [1.0, 0.5]),
+        (Tokens(3), [1, 3]),
+        (Tokens(3), [1, -1]),
+        (Tokens(3), [1.0, 0.5]),
         (DiscretisedLogisticMixture(2, 6), [0, 6]),
         (DiscretisedLogisticMixture(2, 6), [0.0, -1.0]),
         (Poisson(), [0, -1]),
@@ -274,6 +285,8 @@ def test_outside_of_the_support_the_mass_is_zero_compiled_too(likelihood, x, com
     ("make", "message"),
     [
         (lambda: Categorical(1), "`levels` must be 2 or more"),
+        (lambda: Tokens(1), "`levels` must be 2 or more"),
+        (lambda: Tokens(3, -0.5), r"`temperature` must be 0 or more, got -0\.5"),
         (lambda: Normal(0.0), "`std` must be positive, or None, got 0"),
         (lambda: Normal(1.0, variables=0), "`variables` must be 1 or more"),
         (lambda: Normal(variables=2), "`variables` needs `std` too"),

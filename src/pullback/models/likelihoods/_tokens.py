@@ -93,5 +93,5 @@ def _ended(x: Array) -> Bool[Array, "..."]:
     """Where a stop lies before, along the last axis."""
     if x.ndim == 0:
         return jnp.zeros((), bool)
-    stopped = jnp.cumsum(x == 0, axis=-1, dtype=jnp.int32)
-    return stopped > (x == 0)
+    stops = (x == 0).astype(jnp.int32)
+    return jnp.cumsum(stops, axis=-1) > stops

@@ -68,8 +68,9 @@ def fit_token_vae(
         batch_size: sequences a step.
         learning_rate: of Adam.
         buckets: draw each batch from sequences of about one length, and compute as much of it as
-            its longest one needs; else all are as long as the padding. Each of a few lengths is
-            compiled for itself.
+            its longest needs; else all are as long as the padding. Each of a few lengths is
+            compiled for itself, so there are the more of them the more steps there are; a short
+            training has but one, of the longest sequence.
         log_every: steps between two points of the history.
         folder: as for `pullback.train.fit`, as are those that follow.
         resume: go on from the checkpoint in `folder`.
@@ -116,7 +117,8 @@ def fit_token_vae(
     )
 
     def objective(step: Int[Array, ""]) -> Beta:
-        return Beta(kl_weight * jax.nn.sigmoid((step / steps - _MIDDLE) / _WIDTH))
+        done = step.astype(float) / steps
+        return Beta(kl_weight * jax.nn.sigmoid((done - _MIDDLE) / _WIDTH))
 
     def told(vae: VAE, x: Array, *, key: PRNGKeyArray) -> Array:
         return cast(TokenDecoder, vae.decoder).hide(x, word_dropout, key=key)
@@ -126,10 +128,12 @@ def fit_token_vae(
     data: Any = codes, targets
     loss.check(pair, data)
     drawing: dict[str, Any] = {"batch_size": batch_size}
-    if buckets:
-        lengths = bucket_lengths(needed)
+    lengths = bucket_lengths(needed, steps) if buckets else codes.shape[1:]
+    if len(lengths) > 1:
         data = length_batches(codes, targets, needed, lengths, batch_size)
         loss, drawing = CutLoss(loss, lengths), {}
+    else:
+        data = codes[:, : lengths[0]], targets
     (vae, predictor), info = fit(
         pair, loss, data, optimiser=optax.adam(learning_rate), steps=steps, **drawing,
         log_every=min(log_every, steps), folder=folder, resume=resume, progress=progress, mesh=mesh,

@@ -10,35 +10,34 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-_MOST = 6  # lengths: each is compiled for itself
-_WORTH = 0.06  # of the work, that one more of them must spare
+_MOST = 8  # lengths
+_WORTH = 60  # steps of all padding, about what it costs to compile one more length
 
 
-def bucket_lengths(needed: Int[np.ndarray, " n"], most: int = _MOST) -> tuple[int, ...]:
+def bucket_lengths(needed: Int[np.ndarray, " n"], steps: int) -> tuple[int, ...]:
     """The lengths to pad to at which least is computed, by dynamic programming.
 
     Args:
         needed: the tokens of each sequence, with its stop.
-        most: how many lengths there may be; no more than are worth their compilation.
+        steps: of the training: the longer it is, the more lengths are worth their compilation.
     """
     lengths, counts = np.unique(needed, return_counts=True)
     upto = np.concatenate([[0], np.cumsum(counts)])
-    # The least cost of the first j distinct lengths, the last of which ends a bucket.
+    whole = int(lengths[-1] * upto[-1])
+    # The least cost of the sequences of the first lengths, the last of which ends a bucket.
     best = lengths * upto[1:]
-    chosen: list[tuple[int, ...]] = [(int(length),) for length in lengths]
-    found, cost = chosen[-1], int(best[-1])
-    for _ in range(1, most):
-        new, ends = best.copy(), list(chosen)
+    ends: list[tuple[int, ...]] = [(int(length),) for length in lengths]
+    for _ in range(1, _MOST):
+        more, longer = best.copy(), list(ends)
         for j in range(1, len(lengths)):
             costs = best[:j] + lengths[j] * (upto[j + 1] - upto[1 : j + 1])
             i = int(np.argmin(costs))
-            if costs[i] < new[j]:
-                new[j], ends[j] = costs[i], (*chosen[i], int(lengths[j]))
-        best, chosen = new, ends
-        if best[-1] > (1 - _WORTH) * cost:
+            if costs[i] < more[j]:
+                more[j], longer[j] = costs[i], (*ends[i], int(lengths[j]))
+        if (best[-1] - more[-1]) * steps < _WORTH * whole:
             break
-        found, cost = chosen[-1], int(best[-1])
-    return found
+        best, ends = more, longer
+    return ends[-1]
 
 
 class LengthBuckets(eqx.Module):
@@ -53,9 +52,9 @@ class LengthBuckets(eqx.Module):
     def __call__(self, key: PRNGKeyArray) -> tuple[Array, Array]:
         """A batch, with replacement."""
         bucket, rows = jr.split(key)
-        place = jr.randint(bucket, (), 0, len(self.codes))
+        place = jr.randint(bucket, (), 0, len(self.codes), jnp.int32)
         which = jnp.sum(place >= self.starts[1:])
-        among = jr.randint(rows, (self.batch_size,), 0, self.counts[which])
+        among = jr.randint(rows, (self.batch_size,), 0, self.counts[which], jnp.int32)
         chosen = self.starts[which] + among
         return self.codes[chosen], self.targets[chosen]
 

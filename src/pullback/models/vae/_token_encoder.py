@@ -15,12 +15,13 @@ from pullback.nn import SequenceConv
 
 
 class TokenEncoder(eqx.Module):
-    r"""Convolutions along a sequence of tokens, and a linear map of all places.
+    r"""Convolutions along a sequence of tokens, and a linear map of all places and of their sum.
 
     The tokens are embedded, convolved, taken two by two and convolved again, so that the second
-    kernel sees rows that are twice as wide and half as many. All rows from the first stop on are
-    zeros at each layer: whatever follows the stop, and however long the padding is, the result is
-    the same.
+    kernel sees rows that are twice as wide and half as many. Each place has weights of its own in
+    the last map, which tell where a token stands; the sum has others, by which what adds up along
+    the sequence is learned from few. All rows from the first stop on are zeros at each layer:
+    whatever follows the stop, and however long the padding is, the result is the same.
 
     Args:
         tokens: how many there are, with the stop, which is 0.
@@ -42,7 +43,7 @@ class TokenEncoder(eqx.Module):
         (4,)
 
     Source: Gomez-Bombarelli et al., arXiv 1610.02415 (convolutions, all of whose places are seen by
-    the layer behind); the mask is ours.
+    the layer behind); the mask and the sum are ours.
     """
 
     letters: Float[Array, "tokens embed"]
@@ -71,8 +72,8 @@ class TokenEncoder(eqx.Module):
         self.first = SequenceConv(embed, width, kernel, dtype=dtype, key=first)
         wider = kernel // 4 * 2 + 1
         self.second = SequenceConv(2 * width, width, wider, dtype=dtype, key=second)
-        places = -(-length // 2) * width
-        self.last = eqx.nn.Linear(places, math.prod(outputs), dtype=dtype, key=last)
+        places = -(-length // 2) + 1
+        self.last = eqx.nn.Linear(places * width, math.prod(outputs), dtype=dtype, key=last)
         self.length = length
         self.outputs = tuple(outputs)
 
@@ -86,7 +87,9 @@ class TokenEncoder(eqx.Module):
         h = (jax.nn.one_hot(x, tokens, dtype=self.letters.dtype) @ self.letters) * inside
         h = jax.nn.relu(self.first(h)) * inside
         h = jax.nn.relu(self.second(h.reshape(len(x) // 2, -1))) * inside[::2]
-        seen = self.last.weight[:, : h.size] @ h.ravel()
+        weight, width = self.last.weight, h.shape[1]
+        pooled = jnp.sum(h, axis=0) / math.sqrt(-(-self.length // 2))
+        seen = weight[:, : h.size] @ h.ravel() + weight[:, -width:] @ pooled
         return (seen + jnp.asarray(self.last.bias)).reshape(self.outputs)
 
 
