@@ -65,6 +65,10 @@ def auto_encoder():
     return eqx.tree_at(lambda v: v.family, made, Flows((2,), ConcatMLP(1, 2, 1, key=KEY)))
 
 
+def predicted():
+    return vae.mlp_vae(2, latent=1, width=2, likelihood=vae.Normal(), key=KEY)
+
+
 def flow():
     field = ConcatMLP(2, width=2, depth=1, key=KEY)
     return flows.CNF(field, StandardNormal(2), solver=EULER, steps=1)
@@ -97,8 +101,8 @@ CASES: dict[str, Callable[[], Case]] = {
         vae.ObjectiveLoss(Beta(), kl="sampled"), auto_encoder(), ROWS, True
     ),
     "PropertyLoss": lambda: Case(
-        vae.PropertyLoss(Beta()), (auto_encoder(), eqx.nn.Linear(1, 1, key=KEY)),
-        (ROWS, ROWS[:, :1]), True,
+        vae.PropertyLoss(Beta()), (predicted(), eqx.nn.Linear(1, 1, key=KEY)),
+        (ROWS, ROWS[:, :1]), False,
     ),
     "maximum_likelihood_loss": lambda: Case(flows.maximum_likelihood_loss, flow(), ROWS, True),
     "HybridLoss": lambda: Case(flows.HybridLoss(), hybrid(), (ROWS, LABELS), False),

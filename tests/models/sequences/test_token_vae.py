@@ -237,7 +237,6 @@ def test_a_second_training_of_the_shapes_does_not_compile_again():
         ({"word_dropout": 1.0}, ValueError, "`word_dropout` must be from 0 to below 1, got 1.0"),
         ({"kl_weight": -1.0}, ValueError, "`kl_weight` must be 0 or more"),
         ({"property_weight": -1.0}, ValueError, "`weight` must be 0 or more"),
-        ({"key": 0}, TypeError, "key must be one random key"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(change, error, message):

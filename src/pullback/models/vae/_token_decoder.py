@@ -64,7 +64,7 @@ class TokenDecoder(AbstractAutoregressiveDecoder):
     Continuous Space, arXiv 1511.06349 (z at every word, and hidden words).
     """
 
-    letters: Float[Array, "tokens+1 embed"]
+    letters: Float[Array, "known embed"]
     start_of: eqx.nn.Linear
     cell: eqx.nn.GRUCell
     head: eqx.nn.Linear
@@ -170,7 +170,7 @@ class TokenDecoder(AbstractAutoregressiveDecoder):
         key = checked_key(key)
         return jnp.where(jr.bernoulli(key, rate, x.shape), self.tokens, x)
 
-    def _table(self) -> Float[Array, "tokens+1 gates"]:
+    def _table(self) -> Float[Array, "known gates"]:
         """What each token adds to the cell's gates."""
         return self.letters @ self.cell.weight_ih[:, : self.letters.shape[1]].T
 
