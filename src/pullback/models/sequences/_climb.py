@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from pullback._traced import compiled
@@ -101,6 +102,7 @@ def climb_all(
     key: PRNGKeyArray,
 ) -> Designs:
     """The designs at which the searches end that start at `free`, which has them in front."""
+    _refuse_traced((score, space, free, key))
     step = _Climb(score, space, optax.adam(learning_rate))
     try:
         state, _ = iterate(
@@ -123,6 +125,16 @@ def climb_all(
         z=None if z is None else z(state.free)[order],
         trajectory=state.trajectory[:, order],
     )
+
+
+def _refuse_traced(given: PyTree) -> None:
+    # Within `jit` every new array is traced, also where nothing that is handed over is.
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((given, jnp.zeros(())))):
+        raise TypeError(
+            "a search was called within `jax.jit`, `vmap` or a gradient: it compiles its own steps "
+            "and ranks strings on the host, so call it by itself; `count` makes many designs at "
+            "once."
+        )
 
 
 def _refuse(where: str, cause: Exception | None) -> NoReturn:

@@ -64,8 +64,8 @@ def design_latent(
         `Designs`, the best first, with `z`.
 
     Raises:
-        TypeError: `generator` or `score` cannot be called or gives another shape, or `latent` is
-            not known.
+        TypeError: `generator` or `score` cannot be called or gives another shape, `latent` is not
+            known, or it is called inside of `jax.jit`, `vmap` or a gradient.
         ValueError: `beta` is given with another prior, or is negative; `fixed` or `start` does not
             fit; a number does not fit; the score or its slope is not finite.
 

@@ -56,7 +56,8 @@ def maximise(
             come; "N" is a letter where `alphabet` has it. None: all are free.
         relax: "softmax", rows on the simplex; "straight_through", the likeliest letters, with the
             slope of the softmax; "seqprop", letters drawn from logits that are normalised along the
-            sequence, with that slope (Fast SeqProp). The last two score real strings in every step.
+            sequence, with that slope (Fast SeqProp), which ties the places of a short one together.
+            The last two score real strings in every step.
         steps: of Adam.
         learning_rate: of Adam.
         alphabet: the letters of the columns.
@@ -66,7 +67,8 @@ def maximise(
         `Designs`, the best first.
 
     Raises:
-        TypeError: `score` gives no scalar, or `fixed` or `start` is no string.
+        TypeError: `score` gives no scalar, `fixed` or `start` is no string, or it is called inside
+            of `jax.jit`, `vmap` or a gradient.
         ValueError: lengths differ or none is given, a letter is not in `alphabet`, nothing is free,
             a number does not fit, or the score or its slope is not finite.
 
@@ -98,11 +100,10 @@ def maximise(
     noise = jr.normal(begin_key, (count, len(kept.free), letters), dtype)
     if begun is not None:
         noise = _NOISE * noise + _LIKED * jnp.stack([row.one_hot(letters, dtype) for row in begun])
-    one = jnp.ones((count, letters), dtype)
+    space = _Logits(Held.of(kept, letters, dtype), relax)
     return climb_all(
-        score, _Logits(Held.of(kept, letters, dtype), relax),
-        (noise, one, 0 * one) if relax == "seqprop" else (noise,),
-        alphabet=alphabet, steps=steps, learning_rate=learning_rate, key=key,
+        score, space, jax.vmap(space.begin)(noise), alphabet=alphabet, steps=steps,
+        learning_rate=learning_rate, key=key,
     )  # fmt: skip
 
 
@@ -112,16 +113,27 @@ class _Logits(AbstractSpace):
     held: Held
     relax: str = eqx.field(static=True)
 
+    def begin(self, logits: Float[Array, "length letters"]) -> PyTree:
+        """What is free, where the search starts from these logits."""
+        if self.relax != "seqprop":
+            return (logits,)
+        mean, sd = self._along(logits)
+        return logits, sd, mean
+
     def logits(self, free: PyTree) -> Float[Array, "length letters"]:
         if self.relax != "seqprop":
             return free[0]
         logits, scale, shift = free
-        # Along the sequence, over the places that are free: those that are given say nothing.
-        weight = (1 - self.held.given)[:, None]
-        share = weight / jnp.sum(weight)
-        centred = logits - jnp.sum(share * logits, axis=0, keepdims=True)
-        variance = jnp.sum(share * centred**2, axis=0, keepdims=True)
-        return scale[None] * centred * jax.lax.rsqrt(variance + 1e-5) + shift[None]
+        mean, sd = self._along(logits)
+        return scale[None] * (logits - mean[None]) / sd[None] + shift[None]
+
+    def _along(
+        self, logits: Float[Array, "length letters"]
+    ) -> tuple[Float[Array, " letters"], Float[Array, " letters"]]:
+        """Mean and deviation of each letter over the places that are free."""
+        share = (1 - self.held.given) / jnp.sum(1 - self.held.given)
+        mean = share @ logits
+        return mean, jnp.sqrt(share @ (logits - mean[None]) ** 2 + 1e-5)
 
     def decode(self, free: PyTree) -> Float[Array, "length letters"]:
         return self.held(jax.nn.softmax(self.logits(free)))
