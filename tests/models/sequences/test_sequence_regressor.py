@@ -92,3 +92,12 @@ def test_bad_scores(y, options, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         fit_sequence_regressor(one_hot(np.zeros((20, 5), int)), y, **options, key=jr.key(0))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 4), (0, 4)])
+def test_other_shapes_are_refused(shape, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match="one sequence, with 4 numbers"):
+        SequenceRegressor(key=jr.key(0))(jnp.ones(shape))
+    with pytest.raises(TypeError, match=r"`x` must be an array .*pullback.data.one_hot"):
+        fit_sequence_regressor(["ACGT"], np.ones(1), key=jr.key(0))

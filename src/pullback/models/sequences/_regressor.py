@@ -33,7 +33,7 @@ class SequenceRegressor(eqx.Module):
         key: for the weights.
 
     Raises:
-        ValueError: a size is below 1, or `kernel` is even.
+        ValueError: a size is below 1, or `kernel` is even; when called, `x` has other letters.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -73,6 +73,11 @@ class SequenceRegressor(eqx.Module):
     def __call__(self, x: Float[Array, "length letters"]) -> Float[Array, ""]:
         """The score of one sequence; `jax.vmap` over several."""
         kernel, letters, _ = self.conv.weight.shape
+        if x.ndim != 2 or x.shape[1] != letters or len(x) == 0:
+            raise ValueError(
+                f"`x` must be one sequence, with {letters} numbers for each letter of it; got the "
+                f"shape {x.shape}. For a batch use `jax.vmap`."
+            )
         beyond = jnp.full((kernel // 2, letters), 1 / letters, x.dtype)
         seen = lambda x: _leaky(self.conv(jnp.concatenate([beyond, x, beyond])))
         h = seen(x)
