@@ -39,7 +39,7 @@ def test_dim_probes_come_with_the_brightest_first_and_the_bright_ones_are_hidden
 def test_groups_are_judged_by_the_oracle_and_by_the_predictor():
     groups = {"first": ["AAAC", "CCCC"], "second": ["GGGG"]}
     count = lambda strings: np.array([float(string.count("C")) for string in strings])
-    found = measure.judged(groups, count, 2.0, lambda x: x[:, 2].sum())
+    found = measure.judged(groups, count, 1.0, lambda x: x[:, 2].sum())
     assert [float(found["first"][of]) for of in ("score", "above", "predicted")] == [2.5, 0.5, 0.0]
     assert float(found["second"]["predicted"]) == 4.0
     rows = [{"ways": found}, {"ways": {"first": {"score": 0.5}}}]

@@ -58,7 +58,7 @@ def draw_training(context: Context, histories: Mapping[str, Mapping[str, np.ndar
     context.figure(
         "training", fig,
         "The distance of samples to sequences that neither player has seen, as the critic finds "
-        "it: it first rises, while the critic learns, and then falls.",
+        "it: it falls while training helps.",
     )  # fmt: skip
 
 
