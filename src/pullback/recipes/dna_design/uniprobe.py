@@ -2,7 +2,9 @@
 
 Of Cebpa and of Gata4, the probes whose signal is in the upper 40 % are hidden; a predictor and a
 GAN are trained on the others. Designs are judged by what no model saw: the enrichment of 8-mers,
-measured over the whole array with the hidden probes in it, and the factor's motif in JASPAR.
+measured over the whole array with the hidden probes in it, and the factor's motif in JASPAR. The
+motif fits those for Cebpa by 4 nats better, and at base seed 0 those for Gata4 no better: the claim
+is of both, and fails.
 """
 
 from collections.abc import Mapping, Sequence
