@@ -32,6 +32,9 @@ from ._recommender_answers import Explanation as Explanation
 from ._recommender_answers import Recommendation as Recommendation
 from ._recommender_files import recommend_file as recommend_file
 from ._results_page import write_result as write_result
+from ._sequence_designer import SequenceDesigner as SequenceDesigner
+from ._sequence_designs import SequenceDesigns as SequenceDesigns
+from ._sequence_scores import SequenceScores as SequenceScores
 from ._series import SeriesModel as SeriesModel
 from ._series_explainer import SeriesExplainer as SeriesExplainer
 from ._series_explanations import SeriesExplanations as SeriesExplanations

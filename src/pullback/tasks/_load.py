@@ -14,6 +14,7 @@ from ._energy_classifier import EnergyClassifier
 from ._gan import TableGAN
 from ._image_explainer import ImageExplainer
 from ._recommender import Recommender
+from ._sequence_designer import SequenceDesigner
 from ._series import SeriesModel
 from ._series_explainer import SeriesExplainer
 from ._store import ModelError, read_model
@@ -35,6 +36,7 @@ _TASKS: dict[str, type[AbstractTask]] = {
         ImageExplainer,
         SeriesExplainer,
         Recommender,
+        SequenceDesigner,
     )
 }
 

@@ -19,6 +19,7 @@ from ._beside import beside
 from ._categories import in_codes
 from ._classifier import AbstractClassifier
 from ._density import FlowDensity
+from ._designer import AbstractDesigner
 from ._frame import matrix_of
 from ._gan import TableGAN
 from ._series import SeriesModel
@@ -36,11 +37,13 @@ def score_file(model: Any, file: Path, out: Path) -> int:
             rows, where the table has it; `row`, the line in a CSV file and else the number;
             `log_density` in nats, or `score` where a model has no density; `share_below`, of the
             rows fitted; `predicted`, -1 for an anomaly. A row with a hole in a column of the model
-            has empty cells.
+            has empty cells. Of sequences: `name`, `sequence`, `mean`, `sd` and `outside`.
 
     Returns:
         How many rows there were.
     """
+    if isinstance(model, AbstractDesigner):
+        return model._write_scores(file, out)
     _refuse_another(model, (FlowDensity, TableGAN), "predict")
     return _of_file(model, file, out, model._predictions)
 
@@ -108,9 +111,12 @@ def sample_file(model: Any, count: int, out: Path, *, random_state: int = 0) -> 
     Args:
         model: fitted.
         count: how many.
-        out: a CSV or Parquet file, or "-", with the model's columns.
+        out: a CSV or Parquet file, or "-", with the model's columns; of sequences a FASTA file too.
         random_state: seed of the draws.
     """
+    if isinstance(model, AbstractDesigner):
+        model._write_samples(count, out, random_state)
+        return
     _refuse_another(model, (FlowDensity, TableGAN), "show")
     rows = model.sample(count, random_state=random_state)
     with table_writer(out) as write:

@@ -1,0 +1,350 @@
+"""A designer of sequences: designs that are what it says of them, saved and read, and refusals."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pullback import data, tasks
+from pullback.tasks import _sequence_judge as judged
+from pullback.tasks._sequence_checks import checks
+from pullback.tasks._sequence_designs import changes
+from pullback.tasks._sequence_goal import Own, goal_of, hits, values
+from pullback.tasks._sequence_input import split
+from pullback.tasks._sequence_scores import Range
+
+OTHER = str.maketrans("ACGT", "TGCA")
+
+
+def dna(count=70, length=12, seed=0):
+    random = np.random.default_rng(seed)
+    return ["".join(row) for row in random.choice(list("ACGT"), (count, length))]
+
+
+def signal(letters):
+    return np.array([each.count("G") + 0.1 * each.count("A") for each in letters])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    letters = dna()
+    y = signal(letters)
+    y[3] = np.nan
+    return tasks.SequenceDesigner(max_steps=3, random_state=0, progress=False).fit(letters, y)
+
+
+@pytest.fixture(scope="module")
+def unscored():
+    settings = {"max_steps": 2, "random_state": 0, "progress": False}
+    # As many as `fitted` learns from, so that its programs serve.
+    return tasks.SequenceDesigner(one_strand=True, **settings).fit(dna(59))
+
+
+@pytest.fixture(scope="module")
+def designed(fitted):
+    return fitted.design(6, avoid="GRC", fixed="ACN.........", random_state=0)
+
+
+def test_designs_are_what_is_said_of_them(fitted, designed):
+    assert len(designed.letters) == len(set(designed.letters)) == 6
+    assert {each[:2] for each in designed.letters} == {"AC"}
+    found = fitted.score(designed.letters)
+    np.testing.assert_allclose(designed.mean, found.mean, rtol=1e-5)
+    np.testing.assert_allclose(designed.sd, found.sd, rtol=1e-4, atol=1e-7)
+    assert designed.outside == found.outside
+    np.testing.assert_allclose(designed.scores["score"], found.mean, rtol=1e-5)
+    x = data.one_hot(designed.letters)
+    goal = goal_of(None, "GRC", None, fitted._own())
+    np.testing.assert_allclose(designed.goal, values(goal.climbed, x), rtol=1e-4)
+    clean = designed.hits["GRC"] == 0
+    assert clean.tolist() == sorted(clean.tolist(), reverse=True)
+    for part in (designed.goal[clean], designed.goal[~clean]):
+        assert (np.diff(part) <= 0).all()
+
+
+def test_a_score_is_the_mean_of_the_members_on_either_strand(fitted):
+    letters = dna(5, seed=3)
+    x = jnp.asarray(data.one_hot(letters))
+    members = np.stack([np.asarray(fitted.ensemble_.members(each)) for each in x])
+    found = fitted.score(letters)
+    np.testing.assert_allclose(found.mean, members.mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found.sd, members.std(axis=1), rtol=1e-4)
+    back = fitted.score([each.translate(OTHER)[::-1] for each in letters])
+    np.testing.assert_allclose(found.mean, back.mean, rtol=1e-5)
+
+
+def test_a_saved_model_says_the_same_to_the_bit(fitted, designed, tmp_path):
+    again = tasks.load(fitted.save(tmp_path))
+    assert again.sample(5, random_state=1) == fitted.sample(5, random_state=1)
+    letters = dna(4, seed=1)
+    np.testing.assert_array_equal(again.score(letters).mean, fitted.score(letters).mean)
+    found = again.design(6, avoid="GRC", fixed="ACN.........", random_state=0)
+    assert found.letters == designed.letters
+    np.testing.assert_array_equal(found.goal, designed.goal)
+    for name in ("report_", "notes_", "range_", "curve_", "score_name_", "letters_", "length_"):
+        assert getattr(again, name) == getattr(fitted, name), name
+    np.testing.assert_array_equal(again.scores_, fitted.scores_)
+
+
+def test_the_files_of_designs_are_read_back(designed, tmp_path):
+    files = designed.save(tmp_path / "new")
+    assert sorted(file.name for file in files) == ["designs.csv", "designs.fasta", "logos.png"]
+    fasta = data.read_sequences(tmp_path / "new" / "designs.fasta")
+    assert fasta.letters == designed.letters
+    np.testing.assert_array_equal(fasta.scores, designed.goal)
+    table = data.read_sequences(tmp_path / "new" / "designs.csv", score="mean")
+    assert (table.names, table.letters) == (fasta.names, designed.letters)
+    np.testing.assert_array_equal(table.scores, designed.mean)
+    assert list(designed.to_frame()) == [
+        "name", "sequence", "mean", "sd", "outside", "score_score", "score_avoid GRC", "goal",
+        "goal_soft", "hits_GRC", "changes",
+    ]  # fmt: skip
+
+
+def test_where_the_predictor_leaves_what_it_has_seen_is_said(fitted, designed):
+    known = Range.of(np.array([1.0, 3.0]), np.linspace(0, 1, 101))
+    assert known == Range(1.0, 3.0, 0.99)
+    mean, sd = np.array([2.0, 3.1, 0.9, 4.0]), np.array([0.99, 0.1, 0.1, 1.0])
+    assert known.outside(mean, sd) == ("", "above", "below", "above, unsure")
+    seen = signal(fitted.letters_)[~np.isnan(fitted.scores_)]
+    assert seen.min() <= fitted.range_.low < fitted.range_.high <= seen.max()
+    low = designed._replace(outside=("above",) * 4 + ("",) * 2)
+    notes = " ".join(tasks._sequence_designs.notes_on(low, 9, fitted.range_))
+    assert "6 designs and not 9" in notes
+    assert "4 of 6 designs are predicted to be above every score of the fit" in notes
+
+
+def test_what_repeats_is_on_one_side():
+    letters = dna(80) + dna(40)
+    train, test = split(letters, 0)
+    assert sorted([*train.tolist(), *test.tolist()]) == list(range(120))
+    assert not {letters[p] for p in train} & {letters[p] for p in test}
+    assert 8 <= len({letters[p] for p in test}) <= 16
+    assert len(split(dna(50), 0)[1]) == 0
+
+
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("site", ["GA", "GRC", "ACGT", "NNA"])
+def test_sites_are_counted_as_by_hand(site, both):
+    letters = dna(40, 9, seed=2)
+    codes = {"R": "[AG]", "N": "[ACGT]"}
+    word = lambda text: re.compile(f"(?=({''.join(codes.get(c, c) for c in text)}))")
+    back = {"GA": "TC", "GRC": "GYC", "ACGT": "ACGT", "NNA": "TNN"}[site]
+    words = {site, back} if both else {site}
+    codes["Y"] = "[CT]"
+    want = [sum(len(word(w).findall(each)) for w in words) for each in letters]
+    assert hits(letters, site, "ACGT", both).tolist() == want
+
+
+def test_changes_are_the_letters_that_differ_from_the_nearest():
+    some, seen = dna(7, 9, seed=5), dna(30, 9, seed=6)
+    want = [min(sum(a != b for a, b in zip(x, y, strict=True)) for y in seen) for x in some]
+    assert changes(data.one_hot(some), data.one_hot(seen)).tolist() == want
+
+
+def own(score=None, name="score"):
+    return Own(name, score, data.one_hot(dna(60)), "ACGT", True)
+
+
+def gc(x):
+    return x[:, 1:3].sum()
+
+
+def test_a_goal_is_made_of_scores_weighed_by_their_spreads():
+    x = data.one_hot(dna(9, seed=8))
+    known = own(gc, "signal")
+    plain = goal_of("signal", None, None, known)
+    np.testing.assert_allclose(values(plain.climbed, x), x[:, :, 1:3].sum((1, 2)), rtol=1e-6)
+    first = lambda x: x[0, 0]
+    both = goal_of(None, ["GATC", first], None, known)
+    assert [part.name for part in both.parts] == ["signal", "avoid GATC", "avoid <lambda>"]
+    assert both.sites == ["GATC"]
+    want = 0.0
+    for sign, part in zip((1, -1, -1), both.parts, strict=True):
+        want = want + sign * values(part.score, x) / values(part.score, known.x).std()
+    np.testing.assert_allclose(values(both.climbed, x), want, rtol=1e-4)
+    near = goal_of(None, None, 4, known)
+    np.testing.assert_allclose(
+        values(near.climbed, x), -0.5 * (x[:, :, 1:3].sum((1, 2)) - 4) ** 2, rtol=1e-5
+    )
+    motif = data.Motif("M1", "MAX", np.eye(4)[[1, 0, 1, 2, 3, 2]])
+    named = goal_of(motif, [motif, motif], None, own())
+    assert [part.name for part in named.parts] == ["MAX", "avoid MAX", "avoid MAX 2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"score": None}, "no scores were fitted, so `score` must be a motif"),
+        ({"score": "sgnal", "own": own(gc, "signal")}, "did you mean 'signal'"),
+        ({"score": "CAJ"}, "`score` must be letters of a motif, a motif or a function; got 'CAJ'"),
+        ({"score": "ACGTACGTACGTA"}, "ACGTACGTACGTA has 13 letters, and the sequences 12"),
+        ({"score": gc, "avoid": ["GA", "J"]}, "`avoid` must be letters of a motif"),
+        ({"score": lambda x: x[0]}, r"must give one number of one sequence.*\(12, 4\)"),
+        ({"score": data.Motif("P", "p", np.ones((3, 2)), "AB")}, "the letters of p are AB"),
+    ],
+)
+def test_a_goal_that_is_none_is_refused(given, message):
+    asked = {"avoid": None, "target": None, "own": own(), **given}
+    with pytest.raises(ValueError, match=message):
+        goal_of(**asked)
+    with pytest.raises(TypeError, match="name of a score"):
+        goal_of(3.5, None, None, own())
+
+
+def test_letters_drawn_by_place_stand_as_often_as_they_should():
+    shares = np.array([[0.7, 0.1, 0.2, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    found = judged._by_place(shares, 4000, "ACGT", np.random.default_rng(0))
+    for letter, share in zip("ACGT", shares[0], strict=True):
+        told = np.mean([each[0] == letter for each in found])
+        assert abs(told - share) <= 4 * np.sqrt(share * (1 - share) / 4000)
+    assert {each[1] for each in found} == {"T"}
+
+
+def test_the_ridge_counts_the_words_of_both_strands():
+    letters = dna(300, 10)
+    of_ga = np.array([len(re.findall("GA", each)) for each in letters], float)
+    ridge = judged.fit_ridge(letters, of_ga, False)
+    new = dna(50, 10, seed=1)
+    want = np.array([len(re.findall("GA", each)) for each in new])
+    assert np.corrcoef(ridge(new), want)[0, 1] > 0.9
+    both = judged.fit_ridge(letters, of_ga, True)
+    other = [each.translate(OTHER)[::-1] for each in new]
+    np.testing.assert_allclose(both(new), both(other), atol=1e-8)
+
+
+def test_errors_and_correlations_are_those_of_numpy():
+    random = np.random.default_rng(0)
+    y = random.normal(size=40)
+    a, b = y + 0.1 * random.normal(size=40), y + random.normal(size=40)
+    found = judged.judge_predictor(y, {judged.OURS: a, judged.RIDGE: b})
+    assert found[judged.OURS]["pearson"] == pytest.approx(np.corrcoef(a, y)[0, 1])
+    assert found[judged.RIDGE]["rmse"] == pytest.approx(np.sqrt(np.mean((b - y) ** 2)))
+    gap = (b - y) ** 2 - (a - y) ** 2
+    assert found["ahead"] == pytest.approx(gap.mean())
+    assert found["ahead_error"] == pytest.approx(gap.std() / np.sqrt(40))
+    flat = judged.judge_predictor(y, {judged.OURS: a, judged.RIDGE: np.zeros(40)})
+    assert flat[judged.RIDGE]["pearson"] == 0.0
+
+
+def report(**changes):
+    one = {"pearson": 0.9, "spearman": 0.8, "rmse": 0.5}
+    predictor = {"rows": 50, "sd": 1.0, judged.OURS: one, judged.RIDGE: one,
+                 "ahead": 0.1, "ahead_error": 0.01}  # fmt: skip
+    said = {"kmers": 0.01, "unique": 1.0, "mean": 1.0}
+    names = (judged.HELD, judged.SAMPLES, judged.SHUFFLED, judged.BEST, judged.PLAIN, judged.JOINT)
+    sets = {name: dict(said) for name in names}
+    sets[judged.JOINT]["mean"], sets[judged.PLAIN]["kmers"] = 2.0, 0.2
+    for name, change in changes.items():
+        (predictor if name == "predictor" else sets[getattr(judged, name)]).update(change)
+    return {"rows": 50, "predictor": predictor, "sets": sets}
+
+
+def test_what_is_good_is_said_to_be():
+    found = checks(report())
+    assert all(check.good for check in found)
+    assert [check.sentence.split(" (")[0] for check in found] == [
+        "Predictions and scores of 50 sequences held out correlate by 0.90",
+        "It predicts better than a ridge regression on counts of k-mers",
+        "Samples look like the sequences",
+        "100 % of samples are unique.",
+        "Designs are predicted to be better than the best sequences of the fit",
+        "Designs look more like the sequences than what climbing the letters alone gives",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"predictor": {judged.OURS: {"pearson": 0.1, "spearman": 0, "rmse": 1}}}, "are guesses"),
+        ({"predictor": {"ahead": -0.1}}, "k-mers predicts better"),
+        ({"SAMPLES": {"kmers": 0.2}}, "train longer by `max_steps`"),
+        ({"SAMPLES": {"unique": 0.5}}, "50 % of samples are unique: the generator draws few"),
+        ({"JOINT": {"mean": 0.9}}, "no better than the best sequences of the fit"),
+        ({"JOINT": {"kmers": 0.3}}, "no more like the sequences"),
+    ],
+)
+def test_what_is_not_is_said_with_what_to_do(change, message):
+    bad = [check for check in checks(report(**change)) if not check.good]
+    assert len(bad) == 1
+    assert message in bad[0].sentence
+
+
+def test_without_scores_designs_are_by_a_motif(unscored, tmp_path):
+    assert unscored.report_ is None
+    assert "Too few different sequences to hold any out" in unscored.notes_[-1]
+    found = unscored.design(4, score="CACGTG", random_state=0)
+    assert found.mean is None
+    assert "mean" not in found.columns()
+    assert "CACGTG" in found.letters[0]
+    for ask in (lambda: unscored.score(dna(3)), lambda: unscored.design(2)):
+        with pytest.raises(ValueError, match="no scores were fitted"):
+            ask()
+    again = tasks.load(unscored.save(tmp_path))
+    assert again.ensemble_ is None
+    assert again.sample(2, random_state=0) == unscored.sample(2, random_state=0)
+
+
+BAD = [
+    (dna(10), None, {}, "10 sequences are too few to learn from; give 20 or more"),
+    ([], None, {}, "there is no sequence"),
+    ([*dna(29), "ACG"], None, {}, "string 30: has 3 letters, and most have 12"),
+    ([*dna(29), "ACGTNACGTACG"], None, {}, r"string 30: letter 5 is 'N'.*average"),
+    ([each[:4] for each in dna(30)], None, {}, "sequences of 4 letters are too short"),
+    (dna(30), np.ones(30), {}, "every score is 1, which teaches nothing"),
+    (dna(30), np.ones(29), {}, "one score for each of 30 sequences"),
+    (dna(30), ["high"] * 30, {}, "`y` must be numbers"),
+    (dna(30), np.r_[np.inf, np.ones(29)], {}, "the score of sequence 1 is no finite number"),
+    (dna(30), np.r_[np.ones(9), np.full(21, np.nan)], {}, "9 sequences have a score, too few"),
+    (dna(30), None, {"alphabet": "AAC"}, "`alphabet` must be two letters or more"),
+    (dna(30), None, {"alphabet": "acgt"}, "`alphabet` must be of capital letters"),
+    (dna(30), None, {"ambiguous": "skip"}, "`ambiguous` must be one of error, drop, average"),
+    (dna(30), None, {"max_steps": 0}, "`max_steps` must be 1 or more"),
+]
+
+
+@pytest.mark.parametrize(("letters", "y", "settings", "message"), BAD)
+def test_what_cannot_be_learned_from_is_refused(letters, y, settings, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.SequenceDesigner(**settings).fit(letters, y)
+
+
+def test_what_are_no_sequences_is_refused(fitted):
+    with pytest.raises(TypeError, match="sequences are strings, or the path of a file; got int"):
+        fitted.score(3)
+    with pytest.raises(TypeError, match="number 2 is 7"):
+        tasks.SequenceDesigner().fit(["ACGT", 7])
+    frame = pytest.importorskip("pandas").DataFrame({"a": dna(3)})
+    with pytest.raises(TypeError, match="give one of its columns"):
+        fitted.score(frame)
+    with pytest.raises(ValueError, match="have 5 letters, and those of the fit 12"):
+        fitted.score(["ACGTA"])
+    for bad, message in (
+        ({"n": 0}, "`n` must be 1 or more"),
+        ({"fixed": "ACN"}, "`fixed` has 3 letters, and the generator's sequences 12"),
+        ({"fixed": "J" + "N" * 11}, "`fixed` has 'J' at place 1"),
+        ({"target": np.nan}, "`value` must hold finite numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fitted.design(**bad)
+
+
+def test_other_letters_are_left_out_or_averaged(tmp_path):
+    letters = [*dna(), "ACGTNACGTACG"]
+    settings = {"max_steps": 1, "random_state": 0, "progress": False}
+    model = tasks.SequenceDesigner(ambiguous="drop", **settings).fit(letters)
+    assert model.data_["rows"] == 70
+    assert "1 of 71 sequences were left out" in model.notes_[0]
+    model = tasks.SequenceDesigner(ambiguous="average", **settings).fit(letters[1:])
+    assert tasks.load(model.save(tmp_path)).letters_[-1] == "ACGTNACGTACG"
+
+
+def test_letters_of_another_kind_have_one_strand(tmp_path):
+    letters = [each.translate(str.maketrans("ACGT", "HPQR")) for each in dna(59)]
+    settings = {"max_steps": 1, "random_state": 0, "progress": False}
+    model = tasks.SequenceDesigner(alphabet="HPQR", **settings).fit(letters, range(59))
+    found = model.design(3, avoid="HH", random_state=0)
+    assert set("".join(found.letters)) <= set("HPQR")
+    assert not model._both_strands
+    assert len(found.save(tmp_path)) == 3
