@@ -8,12 +8,14 @@ table has been read.
 import os
 import shlex
 import sys
+from collections.abc import Callable
 
 import tyro
 
 from pullback import __version__
 from pullback.cli._common import BadUsage, check_seed, with_flags
 from pullback.cli._data import cite, data
+from pullback.cli._design import design, design_help, designer_of
 from pullback.cli._explain import explain
 from pullback.cli._fit import TASKS, fit, fit_help
 from pullback.cli._list import list_recipes
@@ -44,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         "forecast": forecast,
         "explain": explain,
         "recommend": recommend,
+        "design": design_help,
         "show": show,
         "test": goodness,
         "dependence": dependence,
@@ -63,14 +66,15 @@ def main(argv: list[str] | None = None) -> int:
             return run(argv[1:])
         if argv[0] == "fit":
             return fit(argv[1:])
+        if argv[0] == "design":
+            return design(argv[1:])
         status = tyro.extras.subcommand_cli_from_dict(
             commands, prog="pullback", description=_DESCRIPTION, args=argv
         )
         sys.stdout.flush()
         return status
     except BadUsage as error:
-        verb = TASKS.get(argv[1]) if argv[0] == "fit" and argv[1:] else commands.get(argv[0])
-        print(f"pullback: {with_flags(str(error), verb)}", file=sys.stderr)
+        print(f"pullback: {with_flags(str(error), _verb(argv, commands))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\npullback: stopped", file=sys.stderr)
@@ -84,3 +88,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except SystemExit as stop:  # how tyro ends after --help (0) and after bad usage (2)
         return stop.code if isinstance(stop.code, int) else 2
+
+
+def _verb(argv: list[str], commands: dict[str, Callable[..., int]]) -> Callable[..., int] | None:
+    """The function whose flags a message is to name."""
+    if argv[0] == "fit" and argv[1:]:
+        return TASKS.get(argv[1])
+    if argv[0] == "design" and argv[1:]:
+        return designer_of(argv[1])
+    return commands.get(argv[0])

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +31,13 @@ Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_b
 
 STDIN = "standard input"
 # Flags that are called otherwise in Python.
-_FLAG_OF = {"random_state": "seed", "id_column": "id"}
+_FLAG_OF = {
+    "random_state": "seed",
+    "id_column": "id",
+    "score_column": "score",
+    "sequence_column": "sequence",
+    "name_column": "name",
+}
 
 
 @contextlib.contextmanager
@@ -70,7 +76,7 @@ def in_one_line() -> Iterator[None]:
         raise
     except OSError as error:
         raise BadUsage(f"{error.filename}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, ImportError) as error:  # a package that an extra brings may be missing
         if not is_ours(error):
             raise
         raise BadUsage(" ".join(str(error).split())) from error
@@ -87,16 +93,17 @@ def written(path: Path, flag: str) -> Iterator[None]:
         ) from error
 
 
-def check_out(out: Path, *read: Path | None) -> None:
+def check_out(out: Path, *read: Path | None, more: Sequence[str] = ()) -> None:
     """Refuse, before any work, a table that could not be written, or one over a file that is read.
 
     Args:
         out: the file to write.
         read: the files that are read.
+        more: endings of files that some models write, which are refused later of others.
     """
     if str(out) == "-":
         return
-    if out.suffix.lower() not in (".csv", ".parquet", ".pq"):
+    if out.suffix.lower() not in (".csv", ".parquet", ".pq", *more):
         raise BadUsage(f"--out must end in .csv or .parquet, or be - for stdout; got {out}")
     for file in read:
         if file is not None and out.exists() and file.exists() and out.samefile(file):
@@ -114,7 +121,7 @@ def check_folder(out: Path, *files: str) -> None:
             check_writable(out / file)
 
 
-def is_ours(error: ValueError) -> bool:
+def is_ours(error: ValueError | ImportError) -> bool:
     """Whether pullback refused something, with a sentence; others' errors are defects of ours."""
     from pullback.data import DataError
 

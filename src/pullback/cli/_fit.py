@@ -8,6 +8,7 @@ import tyro
 from pullback.cli._common import BadUsage
 from pullback.cli._fit_classes import fit_classes
 from pullback.cli._fit_density import fit_density
+from pullback.cli._fit_dna import fit_dna
 from pullback.cli._fit_dynamics import fit_dynamics
 from pullback.cli._fit_gan import fit_gan
 from pullback.cli._fit_ratings import fit_ratings
@@ -26,6 +27,7 @@ TASKS = {
     "trust": fit_trust,
     "tasks": fit_tasks,
     "ratings": fit_ratings,
+    "dna": fit_dna,
 }
 
 

@@ -12,12 +12,15 @@ Model = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Out = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 
 
-def score(model: Model, file: File, out: Out) -> int:
+def score(model: Model, file: File, out: Out = Path("scores.csv")) -> int:
     """Score the rows of a file by a saved model: how likely each is, and which are anomalies.
+
+    Of sequences: what is predicted of each, and where the predictor leaves what it has seen.
 
     Args:
         model: The folder that `pullback fit` wrote.
-        file: A table with the columns of the model; - reads CSV from standard input.
+        file: A table with the columns of the model; - reads CSV from standard input. Of sequences
+            FASTA too.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
     """
     check_out(out, file)
@@ -25,8 +28,9 @@ def score(model: Model, file: File, out: Out) -> int:
     from pullback import tasks
 
     with in_one_line(), as_file(file) as path:
-        count = tasks.score_file(tasks.load(model), path, out)
-    told(f"{count} rows scored", out)
+        known = tasks.load(model)
+        count = tasks.score_file(known, path, out)
+    told(f"{count} {getattr(known, 'things', 'rows')} scored", out)
     return 0
 
 
@@ -54,27 +58,29 @@ def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
 
 def sample(
     model: Model,
-    out: Out,
+    out: Out = Path("samples.csv"),
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1000,
     seed: int = 0,
 ) -> int:
-    """Draw new rows from a saved model.
+    """Draw new rows or sequences from a saved model.
 
     Args:
         model: The folder that `pullback fit` wrote.
-        out: The CSV or Parquet file to write; - writes CSV to standard output.
-        n: How many rows.
+        out: The CSV or Parquet file to write, of sequences FASTA too; - writes CSV to standard
+            output.
+        n: How many.
         seed: The seed of the draws.
     """
-    check_out(out)
+    check_out(out, more=(".fasta", ".fa", ".fna"))
     if n < 1:
         raise BadUsage(f"-n must be 1 or more, got {n}")
     set_up_jax()
     from pullback import tasks
 
     with in_one_line():
-        tasks.sample_file(tasks.load(model), n, out, random_state=seed)
-    told(f"{n} rows drawn", out)
+        known = tasks.load(model)
+        tasks.sample_file(known, n, out, random_state=seed)
+    told(f"{n} {getattr(known, 'things', 'rows')} drawn", out)
     return 0
 
 

@@ -1,0 +1,130 @@
+"""`pullback design`: new sequences by a saved model. A function for each task that designs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from pullback.cli._common import (
+    BadUsage,
+    OptionalName,
+    check_folder,
+    in_one_line,
+    set_up_jax,
+)
+from pullback.cli._use import Model
+
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+Avoid = Annotated[tuple[str, ...], tyro.conf.arg(metavar="WHAT", help_behavior_hint="")]
+
+
+def design_sequences(
+    model: Model,
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("designs"),
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100,
+    score: OptionalName = None,
+    avoid: Avoid = (),
+    fixed: OptionalName = None,
+    target: Number = None,
+    seed: int = 0,
+) -> int:
+    """Design sequences that score high and look like those of the fit.
+
+    Args:
+        model: The folder that `pullback fit dna` wrote.
+        out: The folder for designs.fasta, designs.csv and logos.png.
+        n: How many designs.
+        score: What they are to have: the score that was fitted, by its name; letters of a motif,
+            such as CACGTG; a file of motifs, JASPAR or MEME, of which FILE:NAME takes one; or a
+            function of JAX, FILE.py:NAME, that gives a number of one sequence, length by letters
+            (default: the score that was fitted).
+        avoid: What they are not to have, likewise; sites that are named by letters are kept out.
+        fixed: Letters that stay, such as primers, with N where a letter is free: as many as a
+            sequence has.
+        target: The score to come near to (default: as high as can be).
+        seed: The seed of all that is random.
+    """
+    if n < 1:
+        raise BadUsage(f"-n must be 1 or more, got {n}")
+    check_folder(out, "designs.csv", "designs.fasta", "logos.png")
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line():
+        known = tasks.load(model)
+        wanted = None if score is None else _named(score, "score")
+        unwanted = [_named(each, "avoid") for each in avoid]
+        found = known.design(
+            n, score=wanted, avoid=unwanted or None, fixed=fixed, target=target, random_state=seed
+        )
+        files = found.save(out)
+    print(*found.notes, sep="\n")
+    print(f"{len(found.letters)} designs: {', '.join(map(str, files))}")
+    return 0
+
+
+def _named(text: str, flag: str) -> Any:
+    """A motif or a function that a file holds; other text as it is."""
+    from pullback import data, tasks
+
+    path, colon, name = text.rpartition(":")
+    if (path if colon else text).endswith(".py"):
+        return tasks.model_of_file(text)
+    file, name = (Path(path), name) if colon and Path(path).is_file() else (Path(text), "")
+    if not file.is_file():
+        return text
+    motifs = data.read_motifs(file)
+    named = {known: motif for motif in motifs for known in (motif.identifier, motif.name)}
+    if name and name in named:
+        return named[name]
+    if not name and len(motifs) == 1:
+        return motifs[0]
+    some = ", ".join(f"{file}:{motif.identifier}" for motif in motifs[:5])
+    raise BadUsage(
+        f"{file} has {len(motifs)} motifs"
+        + (f", and none is called {name}" if name else "")
+        + f"; say which by --{flag} {some}" + (" ..." if len(motifs) > 5 else "")
+    )  # fmt: skip
+
+
+# By the task that is saved in the folder.
+DESIGNERS: dict[str, Callable[..., int]] = {"SequenceDesigner": design_sequences}
+
+
+def design(argv: list[str]) -> int:
+    """Design by the model that the first word names; the flags are those of its task."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: pullback design MODEL [flags]\n\nThe flags are those of the kind of model:\n")
+        for function in DESIGNERS.values():
+            tyro.cli(function, prog="pullback design", args=["--help"])
+        return 0
+    folder = argv[0]
+    if folder.startswith("-"):
+        raise BadUsage("the model comes first: pullback design MODEL [flags]")
+    function = designer_of(folder)
+    if function is None:
+        raise BadUsage(
+            f"the model in {folder} designs nothing; `pullback show {folder}` says what it can do"
+        )
+    return tyro.cli(function, prog="pullback design", args=argv)
+
+
+def designer_of(folder: str) -> Callable[..., int] | None:
+    """What designs by the model of a folder; None where that designs nothing."""
+    try:
+        kind = json.loads((Path(folder) / "model.json").read_bytes())["task"]
+    except (OSError, ValueError, KeyError, TypeError):
+        # What is no saved model is refused where it is loaded, with what is wrong.
+        return next(iter(DESIGNERS.values()))
+    return DESIGNERS.get(kind)
+
+
+def design_help(model: Model) -> int:
+    """Design sequences by a saved model; `design MODEL --help` shows the flags.
+
+    Args:
+        model: The folder of a model that designs; it comes first.
+    """
+    raise NotImplementedError("`design` parses this command; the signature is what --help shows")
