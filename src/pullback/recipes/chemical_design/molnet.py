@@ -155,6 +155,6 @@ def _draw(context: Context, found: Mapping[str, Mapping[str, np.ndarray]]) -> No
 
 PRESETS = {
     "smoke": Config(latent=4, width=8, steps=6, batch_size=8, buckets=False, longest=30),
-    "desk": Config(steps=2500),
+    "desk": Config(),
     "paper": Config(latent=196, width=488, steps=50_000, batch_size=126),
 }

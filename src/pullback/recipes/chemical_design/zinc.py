@@ -170,6 +170,6 @@ PRESETS = {
     "smoke": Config(
         latent=4, width=8, steps=6, batch_size=8, buckets=False, train=100, test=20, drawn=20,
     ),
-    "desk": Config(train=10_000, test=2000, steps=2500),
+    "desk": Config(train=10_000, test=2000),
     "paper": Config(latent=196, width=488, steps=100_000, batch_size=126),
 }  # fmt: skip
