@@ -70,5 +70,8 @@ def draw_molecules(
         words = f"path of {length:g}" if length else "start"
         ax.set_title(f"{words}: {ax.get_title(loc='left')}", fontsize=9, fontweight="normal")
     context.figure(
-        "molecules", fig, "What is decoded along some paths uphill, by SELFIES, a row a start."
+        "molecules",
+        fig,
+        "What is decoded along some paths uphill, by SELFIES, a row a start. That all are valid "
+        "does not say that one would make them: see the large rings.",
     )
