@@ -155,6 +155,9 @@ def test_repeated_codes_and_one_code():
     value, slope = jax.value_and_grad(lambda z: single.predict(z)[1])(single.centre)
     np.testing.assert_allclose(value, (1e-4 / 50) ** 0.5, rtol=0.5)
     assert jnp.isfinite(slope).all()
+    line = np.linspace(0, 1, 80, dtype=np.float32)[:, None]
+    sure = GaussianProcess(line, np.sin(9 * line[:, 0]), length_scale=1.0, noise=1e-7)
+    assert (jax.vmap(sure.predict)(jnp.asarray(line))[1] > 0).all()
     one = GaussianProcess.fit(X[:1], Y[:1])
     mean, sd = one.predict(jnp.asarray(X[0]))
     np.testing.assert_allclose(mean, Y[0])
