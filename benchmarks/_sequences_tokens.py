@@ -24,7 +24,7 @@ from pullback.nn import AbstractSequenceNet, RecurrentNet
 
 PACKAGES = ("pullback", "jax", "equinox", "optax", "torch", "rdkit")
 DRAWS, FEW, LENGTH, ALPHABET, WIDTH, LATENT = 10_000, 100, 64, 40, 128, 32
-BATCH, STEPS, LONG = 64, 20, 20_000  # LONG: the steps for which the lengths are chosen
+BATCH, STEPS, LONG = 64, 16, 20_000  # LONG: the steps for which the lengths are chosen
 RATE, KL, WEIGHT, HIDDEN = 2e-3, 0.05, 5.0, 0.2
 PADDED, BUCKETS = "pullback, padded", "pullback, in buckets"
 TORCH, TORCH_CUT = "PyTorch, padded", "PyTorch, in the same buckets"
@@ -68,7 +68,7 @@ def _draws(rounds: int) -> dict[str, float]:
         return jax.vmap(lambda z, key: decoder.sample(z, law, key=key))(z, keys)
 
     z, keys = jr.normal(jr.key(2), (DRAWS, LATENT)), jr.split(jr.key(3), DRAWS)
-    by_steps, by_all = of(net), of(WholeNet(net, 1, WIDTH))
+    by_steps, by_all = of(net), of(WholeNet(net=net, in_size=1, out_size=WIDTH))
     few = functools.partial(draw, z=z[:FEW], keys=keys[:FEW])
     np.testing.assert_array_equal(few(by_steps), few(by_all))
     tokens = token_vae(ALPHABET, LENGTH, latent=LATENT, width=WIDTH, key=jr.key(4))

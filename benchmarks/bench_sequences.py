@@ -10,9 +10,10 @@ from threadpoolctl import threadpool_limits
 
 import _sequences_design
 import _sequences_gan
+import _sequences_tokens
 from _harness import run_parts
 
-PARTS = {"gan": _sequences_gan, "design": _sequences_design}
+PARTS = {"gan": _sequences_gan, "design": _sequences_design, "tokens": _sequences_tokens}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
