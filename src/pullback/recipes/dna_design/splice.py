@@ -70,8 +70,8 @@ def _of_kind(
         RANDOM: models.random_strings(config.samples, len(training[0]), other_key),
     }
     looks = context.stage(f"look-{name}", measure.looks, groups, training)
-    pair = (groups[SAMPLES], held_out)
-    edits = context.stage(f"edits-{name}", measure.edits, pair, training)
+    both = (groups[SAMPLES], held_out)
+    edits = context.stage(f"edits-{name}", measure.edits, both, training)
     groups[TRAINING] = training
     shares = {way: measure.letter_shares(strings) for way, strings in groups.items()}
     for way, look in looks.items():
