@@ -56,6 +56,7 @@ def test_the_nets_are_those_of_the_paper(x32):
     assert 0.9 * bound < jnp.abs(generator.first.weight).max() <= bound
 
 
+@pytest.mark.slow
 def test_it_learns_which_letters_there_are_and_its_curve_falls():
     """Half of the letters, more of one: samples have their frequencies, and the curve tells so."""
     codes = np.random.default_rng(0).choice([1, 2], p=[0.75, 0.25], size=(512, 6))
@@ -103,6 +104,7 @@ def test_strings_and_other_lengths_are_refused_with_what_to_do(monkeypatch):
 
 def test_the_curve_is_of_sequences_that_neither_player_sees(monkeypatch):
     """A critic that reads one letter finds the mean of what was held out, and of nothing else."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     seen = {}
 
     def spy(generator, critic, data, step, *, validation, **options):
