@@ -87,6 +87,33 @@ def test_parquet_and_frames_are_read_too(tmp_path):
     assert read_molecules(frame).source == "the DataFrame"
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Series])
+def test_smiles_themselves_are_read_as_the_lines_of_a_file(kind):
+    given = kind([*WRITTEN, "C1CC", ""])
+    found = read_molecules(given, skip_invalid=True, optional=["logS"])
+    assert (found.smiles, found.names, found.rows) == (CANONICAL, ("1", "2", "3"), (1, 2, 3))
+    assert found.properties == {}
+    assert found.describe_left_out().endswith("as SMILES. Row 5: the cell is empty.")
+    with pytest.raises(DataError, match="row 4: RDKit cannot read 'C1CC' as SMILES") as error:
+        read_molecules(given)
+    assert str(error.value).startswith(f"the {type(given).__name__}: 2 bad rows:")
+    with pytest.raises(DataError, match="a list of SMILES has no logS; give a table"):
+        read_molecules(given, properties=["logS"])
+    with pytest.raises(DataError, match="has no columns of its own; leave out name"):
+        read_molecules(given, name="id")
+
+
+def test_what_is_optional_is_taken_where_it_is_there(tmp_path):
+    for name, text in (("a.csv", csv("name,smiles,logS [M]")), ("a.sdf", sdf())):
+        file = write(tmp_path, name, text)
+        found = read_molecules(file, optional=["logS", "QED"])
+        assert list(found.properties) == ["logS"]
+        np.testing.assert_array_equal(found.properties["logS"], VALUES)
+    with pytest.raises(DataError, match="expected a number in column 'logS'"):
+        read_molecules(write(tmp_path, "b.csv", "smiles,logS\nC,x\nC,1\n"), optional=["logS"])
+    assert read_molecules(write(tmp_path, "a.smi", "C\n"), optional=["logS"]).properties == {}
+
+
 def test_twice_the_same_is_kept_twice_and_part_can_be_taken(tmp_path):
     found = read_molecules(write(tmp_path, "a.csv", "smiles,y\nOCC,1\nCCO,2\nC,3\n"),
                            properties=["y"])  # fmt: skip
@@ -190,8 +217,8 @@ def test_if_none_can_be_read_it_is_said(tmp_path):
         read_molecules(tmp_path / "none.smi")
     with pytest.raises(ValueError, match=r"`properties` must be a list of names"):
         read_molecules(tmp_path / "none.smi", properties="logS")
-    with pytest.raises(TypeError, match=r"path of a file or from a data frame, got list|path"):
-        read_molecules(["C"])
+    with pytest.raises(TypeError, match="from a data frame or from a list of SMILES, got int"):
+        read_molecules(3)
 
 
 def test_without_rdkit_the_install_line_is_told(tmp_path, monkeypatch):

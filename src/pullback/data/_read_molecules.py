@@ -1,13 +1,13 @@
 """Molecules from files of a user's own: SMILES, tables and SDF."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pullback._extras import extra
 from pullback._names import check_list, did_you_mean
-from pullback.data._cells import BadRows, text_of
+from pullback.data._cells import BadRows, split_unit, text_of
 from pullback.data._csv import open_text
 from pullback.data._errors import DataError
 from pullback.data._mixed_table import as_numbers
@@ -30,7 +30,7 @@ class _Record(NamedTuple):
     name: str
     molecule: Any
     problem: str
-    cells: Sequence[Any]
+    cells: Any
 
 
 def read_molecules(
@@ -40,30 +40,32 @@ def read_molecules(
     properties: Sequence[str] = (),
     skip_invalid: bool = False,
     name: str | None = None,
+    optional: Sequence[str] = (),
 ) -> Molecules:
     """Read molecules, made canonical by RDKit, with what was measured of them.
 
     Args:
         path: a file of SMILES, one a line, and its name after it, `.smi`, `.smiles` or `.txt`; a
             CSV file in UTF-8 with a header; one of these gzipped; a Parquet file, `.parquet` or
-            `.pq`; an SDF or MOL file, `.sdf`, `.sdf.gz` or `.mol`; or a data frame of pandas or
-            polars.
+            `.pq`; an SDF or MOL file, `.sdf`, `.sdf.gz` or `.mol`; a data frame of pandas or
+            polars; or a list of SMILES.
         smiles: the column of SMILES; None takes the one with a usual name.
         properties: names of the columns, or of the SDF file's fields, with what was measured. An
             empty cell, NA and the like is NaN.
         skip_invalid: leave out molecules that RDKit cannot read, and say which in `left_out`.
         name: the column of names; None takes the one with a usual name, if there is one.
+        optional: as `properties`, of columns or fields that are taken where the file has them.
 
     Returns:
         The molecules in the order of the file. One that is there twice is so here.
 
     Raises:
-        TypeError: `path` is neither a path nor a data frame.
+        TypeError: `path` is neither a path nor a data frame nor a list.
         ImportError: RDKit is not installed; the message says how.
         DataError: the file cannot be read, or has no molecules; a column is missing; a property is
             no finite number; or there are molecules that RDKit cannot read. The message gives the
-            first 20 lines (of Parquet the rows, from 1; of SDF where the molecule begins), with
-            what RDKit found wrong, and their count.
+            first 20 lines (of Parquet and of lists the rows, from 1; of SDF where the molecule
+            begins), with what RDKit found wrong, and their count.
 
     Example:
         >>> import pathlib, tempfile
@@ -76,27 +78,10 @@ def read_molecules(
         "1 of 3 molecules were left out. Line 3: RDKit cannot read 'C1CC' as SMILES."
     """
     check_list("properties", properties)
-    properties = list(properties)
+    check_list("optional", optional)
     chem = extra("rdkit.Chem", "chem")
-    is_frame = hasattr(path, "columns")
-    if not is_frame and not isinstance(path, str | os.PathLike):
-        raise TypeError(
-            "molecules are read from the path of a file or from a data frame, got "
-            f"{type(path).__name__}."
-        )
-    file = Path(f"the {type(path).__name__}") if is_frame else Path(path)
-    kinds = [suffix.lower() for suffix in file.suffixes if suffix.lower() != ".gz"]
-    kind = "frame" if is_frame else kinds[-1] if kinds else ""
-    if kind == "frame" or kind in _TABLES:
-        source = frame_source(path) if is_frame else open_source(file)
-        bad = BadRows(file, source.word)
-        records = _table(file, source, smiles, properties, name, bad, chem)
-    else:
-        bad = BadRows(file, "line")
-        for argument, given in (("smiles", smiles), ("name", name)):
-            if given is not None:
-                raise DataError(file, f"has no columns of its own; leave out {argument}=....")
-        records = _sdf(file, properties, chem) if kind in _DRAWN else _lines(file, properties, chem)
+    bad, records, taken = _opened(path, smiles, list(properties), list(optional), name, chem)
+    file = bad.path
     kept, canonical, left_out = [], [], {}
     with extra("rdkit.rdBase", "chem").BlockLogs():
         for record in records:
@@ -114,7 +99,7 @@ def read_molecules(
     rows = [record.row for record in kept]
     values = {
         each: as_numbers([record.cells[place] for record in kept], rows, each, bad)
-        for place, each in enumerate(properties)
+        for place, each in enumerate(taken)
     }
     bad.check()
     if not kept:
@@ -122,6 +107,55 @@ def read_molecules(
         raise DataError(file, f"expected molecules; there is none.{more}")
     names = tuple(record.name for record in kept)
     return Molecules(names, tuple(canonical), values, str(file), tuple(rows), left_out)
+
+
+def _opened(
+    path: Any,
+    smiles: str | None,
+    properties: list[str],
+    optional: Sequence[str],
+    name: str | None,
+    chem: Any,
+) -> tuple[BadRows, Iterator[_Record], Sequence[str]]:
+    """Where bad rows are gathered, the records, and the properties that these have."""
+    is_frame, is_path = hasattr(path, "columns"), isinstance(path, str | os.PathLike)
+    if not (is_frame or is_path or (hasattr(path, "__iter__") and hasattr(path, "__len__"))):
+        raise TypeError(
+            "molecules are read from the path of a file, from a data frame or from a list of "
+            f"SMILES, got {type(path).__name__}."
+        )
+    file = Path(path) if is_path else Path(f"the {type(path).__name__}")
+    kinds = [suffix.lower() for suffix in file.suffixes if suffix.lower() != ".gz"]
+    kind = kinds[-1] if is_path and kinds else ""
+    if is_frame or kind in _TABLES:
+        source = frame_source(path) if is_frame else open_source(file)
+        bad, taken = BadRows(file, source.word), properties + _there(optional, source.names)
+        return bad, _table(file, source, smiles, taken, name, bad, chem), taken
+    for argument, given in (("smiles", smiles), ("name", name)):
+        if given is not None:
+            raise DataError(file, f"has no columns of its own; leave out {argument}=....")
+    if kind in _DRAWN:
+        parts = list(_parts(file, chem))
+        taken = properties + _there(optional, {name for part in parts for name in part.cells})
+        return BadRows(file, "line"), _sdf(file, parts, taken), taken
+    if properties:
+        what = "write a CSV file with a header, or an SDF file" if is_path else "give a table"
+        kind = "file" if is_path else "list"
+        raise DataError(file, f"a {kind} of SMILES has no {', '.join(properties)}; {what}.")
+    if is_path:
+        return BadRows(file, "line"), _lines(file, chem), []
+    return BadRows(file, "row"), _listed(path, chem), []
+
+
+def _there(optional: Sequence[str], names: Collection[str]) -> list[str]:
+    """Those that there are, as they are called or with a unit behind."""
+    known = {*names, *(split_unit(name)[0] for name in names)}
+    return [each for each in optional if each in known]
+
+
+def _listed(smiles: Any, chem: Any) -> Iterator[_Record]:
+    for number, written in enumerate(smiles, 1):
+        yield _Record(number, str(number), *_of_smiles(text_of(written), chem), ())
 
 
 def _of_smiles(written: str, chem: Any) -> tuple[Any, str]:
@@ -184,15 +218,9 @@ def _table(
             yield _Record(row, called or str(number), *found, values)
 
 
-def _lines(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record]:
+def _lines(path: Path, chem: Any) -> Iterator[_Record]:
     """SMILES, then a name, separated by spaces or tabs; maybe below a header."""
     usual = _USUAL["smiles"].split()
-    if properties:
-        raise DataError(
-            path,
-            f"a file of SMILES has no {', '.join(properties)}; write a CSV file with a header, or "
-            "an SDF file.",
-        )
     with open_text(path) as file:
         number = 0
         for row, line in enumerate(file, 1):
@@ -210,28 +238,29 @@ def _lines(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record
             yield _Record(row, name, *_of_smiles(words[0], chem), ())
 
 
-def _sdf(path: Path, properties: Sequence[str], chem: Any) -> Iterator[_Record]:
-    """Molecules between lines of four dollars, with the line on which each begins."""
+def _parts(path: Path, chem: Any) -> Iterator[_Record]:
+    """Molecules between lines of four dollars, with the line on which each begins, and fields."""
     supplier = chem.SDMolSupplier()
     with open_text(path) as file:
         lines = file.read().splitlines()
     starts = [0, *(place + 1 for place, line in enumerate(lines) if line.startswith("$$$$"))]
-    known: set[str] = set()
-    found = []
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True), 1):
         if not any(line.strip() for line in lines[start:end]):
             continue
         text = "\n".join(lines[start:end]) + "\n"
         molecule, holder, problem = _of_sdf(text, supplier, chem)
         fields = {} if holder is None else holder.GetPropsAsDict(False, False)
-        known |= set(fields)
-        cells = [text_of(fields.get(each)) for each in properties]
-        name = lines[start].strip() or str(number)
-        found.append(_Record(start + 1, name, molecule, problem, cells))
+        yield _Record(start + 1, lines[start].strip() or str(number), molecule, problem, fields)
+
+
+def _sdf(path: Path, parts: Sequence[_Record], properties: Sequence[str]) -> Iterator[_Record]:
+    """The same with the cells of these fields."""
+    known = {name for part in parts for name in part.cells}
     for each in properties:
-        if found and each not in known:
+        if parts and each not in known:
             hint = did_you_mean(each, known) or "."
             raise DataError(
                 path, f"no molecule has a field {each!r}{hint} There are {listed(sorted(known))}."
             )
-    yield from found
+    for part in parts:
+        yield part._replace(cells=[text_of(part.cells.get(each)) for each in properties])
