@@ -85,6 +85,9 @@ def test_alerts():
     # An azide, which is on Brenk's list alone; a Mannich base, on that of PAINS; two on neither.
     found = molecule_report(["CN=[N+]=[N-]", "Oc1ccccc1CN1CCCCC1", "CCO", "CCN"], ["C"])
     assert found.alerts == 0.5
+    counts = molecule_properties(["CN=[N+]=[N-]", "Oc1ccccc1CN1CCCCC1", "CCO", "x"], ["alerts"])
+    np.testing.assert_array_equal(counts["alerts"] > 0, [True, True, False, False])
+    assert np.isnan(counts["alerts"][3])
 
 
 def test_nothing_that_is_a_molecule():

@@ -24,7 +24,8 @@ def molecule_properties(
             no atom, is no molecule.
         names: of "logP", the logarithm of how much more of it dissolves in octanol than in water,
             by Crippen's atoms; "QED", how much it is like a drug, from 0 to 1; "SAS", how hard it
-            is to make, from 1 to 10.
+            is to make, from 1 to 10; "alerts", how many of the parts of which chemists beware it
+            has, of the lists of PAINS and of Brenk.
 
     Returns:
         For each name as many numbers as there are strings.
@@ -39,7 +40,8 @@ def molecule_properties(
         array([1.6866, nan, nan])
 
     Source: Wildman and Crippen, J. Chem. Inf. Comput. Sci. 39 (1999); Bickerton et al., Nature
-        Chemistry 4 (2012); Ertl and Schuffenhauer, J. Cheminformatics 1 (2009).
+        Chemistry 4 (2012); Ertl and Schuffenhauer, J. Cheminformatics 1 (2009); Baell and Holloway,
+        J. Med. Chem. 53 (2010), and Brenk et al., ChemMedChem 3 (2008).
     """
     check_list("names", names)
     for name in names:
@@ -76,8 +78,22 @@ def _sas() -> Callable[[Any], float]:
     return _sascorer().calculateScore
 
 
+def _alerts() -> Callable[[Any], float]:
+    catalog = _catalog()
+    return lambda molecule: len(catalog.GetMatches(molecule))
+
+
+@functools.cache
+def _catalog() -> Any:
+    module = extra("rdkit.Chem.FilterCatalog", "chem")
+    settings = module.FilterCatalogParams()
+    for catalog in ("PAINS", "BRENK"):
+        settings.AddCatalog(getattr(settings.FilterCatalogs, catalog))
+    return module.FilterCatalog(settings)
+
+
 _KNOWN: dict[str, Callable[[], Callable[[Any], float]]] = {
-    "logP": _log_p, "QED": _qed, "SAS": _sas,
+    "logP": _log_p, "QED": _qed, "SAS": _sas, "alerts": _alerts,
 }  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def molecule_report(
         novel=_share([each not in others for each in ours]),
         diversity=_diversity(prints),
         nearest=float(_similarities(prints, beside).max(1).mean()) if len(prints) else np.nan,
-        alerts=_share(_alerts(list(ours.values()))),
+        alerts=_share(molecule_properties(list(ours), ["alerts"])["alerts"] > 0),
         smiles=tuple(ours),
         properties=properties,
         reference=expected,
@@ -160,16 +160,7 @@ def _diversity(prints: Float[np.ndarray, "n bits"]) -> float:
     return float(1 - total / (count * (count - 1)))
 
 
-def _alerts(molecules: Sequence[Any]) -> list[bool]:
-    module = extra("rdkit.Chem.FilterCatalog", "chem")
-    settings = module.FilterCatalogParams()
-    for catalog in ("PAINS", "BRENK"):
-        settings.AddCatalog(getattr(settings.FilterCatalogs, catalog))
-    catalog = module.FilterCatalog(settings)
-    return [catalog.HasMatch(molecule) for molecule in molecules]
-
-
-def _share(found: Sequence[bool]) -> float:
+def _share(found: Sequence[bool] | np.ndarray) -> float:
     return float(np.mean(found)) if len(found) else np.nan
 
 
