@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Real
 
 from pullback._inputs import positive
 from pullback._key import checked_key
@@ -69,7 +69,7 @@ def bayes_opt(
     space: LatentSpace,
     oracle: Callable[[list[str]], Any],
     codes: Float[Array | np.ndarray, "n latent"],
-    scores: Float[Array | np.ndarray, " n"],
+    scores: Real[Array | np.ndarray, " n"],
     *,
     rounds: int = 10,
     batch: int = 10,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.spatial
-from jaxtyping import Array, Float, ScalarLike
+from jaxtyping import Array, Float, Real, ScalarLike
 
 from pullback._inputs import positive
 
@@ -67,7 +67,7 @@ class GaussianProcess(eqx.Module):
     def __init__(
         self,
         x: Float[Array | np.ndarray, "n latent"],
-        y: Float[Array | np.ndarray, " n"],
+        y: Real[Array | np.ndarray, " n"],
         *,
         length_scale: ScalarLike,
         variance: ScalarLike = 1.0,
@@ -98,7 +98,7 @@ class GaussianProcess(eqx.Module):
     def fit(
         cls,
         x: Float[Array | np.ndarray, "n latent"],
-        y: Float[Array | np.ndarray, " n"],
+        y: Real[Array | np.ndarray, " n"],
         *,
         most: int = 500,
     ) -> "GaussianProcess":
