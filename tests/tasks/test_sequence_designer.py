@@ -4,6 +4,7 @@ import re
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 from pullback import data, tasks
@@ -311,13 +312,16 @@ def test_what_cannot_be_learned_from_is_refused(letters, y, settings, message):
 
 
 def test_what_are_no_sequences_is_refused(fitted):
-    with pytest.raises(TypeError, match="sequences are strings, or the path of a file; got int"):
+    with pytest.raises(
+        TypeError, match="sequences are strings, a data frame or the path of a file; got int"
+    ):
         fitted.score(3)
     with pytest.raises(TypeError, match="number 2 is 7"):
         tasks.SequenceDesigner().fit(["ACGT", 7])
-    frame = pytest.importorskip("pandas").DataFrame({"a": dna(3)})
-    with pytest.raises(TypeError, match="give one of its columns"):
-        fitted.score(frame)
+    frame = pd.DataFrame({"letters": dna(3), "note": "new"})
+    np.testing.assert_array_equal(fitted.score(frame).mean, fitted.score(dna(3)).mean)
+    with pytest.raises(ValueError, match="sequence"):
+        fitted.score(frame[["note"]])
     with pytest.raises(ValueError, match="have 5 letters, and those of the fit 12"):
         fitted.score(["ACGTA"])
     for bad, message in (

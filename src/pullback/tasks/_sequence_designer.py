@@ -133,8 +133,8 @@ class SequenceDesigner(AbstractDesigner):
         """Fit sequences, and scores where there are some.
 
         Args:
-            X: sequences of one length, as strings; the path of a FASTA, CSV or Parquet file; or
-                `pullback.data.Sequences`.
+            X: sequences of one length, as strings; the path of a FASTA, CSV or Parquet file; a
+                data frame; or `pullback.data.Sequences`.
             y: a score for each, in any unit, NaN where a sequence was not measured; None: those of
                 the file, if it has some.
         """

@@ -103,6 +103,7 @@ class SequenceDesigns(NamedTuple):
 
 
 FILES = "designs.csv", "designs.fasta", "logos.png"
+_FAINT = 0.1  # bits; less is chance in a few hundred sequences
 _ROWS = 256  # designs beside all sequences of the fit
 
 
@@ -168,5 +169,9 @@ def logos(rows: dict[str, Float[np.ndarray, "length letters"]], alphabet: str) -
         fig, axes = figure(len(rows), 1, width=width, height=1.35 * len(rows))
         for ax, (name, shares) in zip(np.ravel(axes), rows.items(), strict=True):
             sequence_logo(ax, shares, alphabet)
+            bits = np.log2(len(alphabet)) + np.sum(shares * np.log2(np.maximum(shares, 1e-9)), 1)
+            top = float(np.clip(1.1 * bits.max(), _FAINT, np.log2(len(alphabet))))
+            ax.set_ylim(0, top)
+            ax.set_yticks([0, top], ["0", f"{top:.2g}"])
             ax.set_title(name)
     return fig

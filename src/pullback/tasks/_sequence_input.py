@@ -29,14 +29,14 @@ class Reading(NamedTuple):
 
 
 def read(X: Any, y: Any, how: Reading) -> Sequences:
-    """Sequences of a path, of strings or of `Sequences`.
+    """Sequences of a path, a data frame, of strings or of `Sequences`.
 
     Args:
-        X: a path, strings, or `Sequences`.
+        X: a path, a data frame, strings, or `Sequences`.
         y: scores of the strings, NaN where none was measured; None: those that a file has.
         how: to read them.
     """
-    if isinstance(X, str | os.PathLike):
+    if isinstance(X, str | os.PathLike) or hasattr(X, "columns"):
         found = read_sequences(
             X, sequence=how.sequence, score=how.score, name=how.name, ambiguous=how.ambiguous,
             alphabet=how.alphabet,
@@ -65,10 +65,9 @@ def is_fasta(X: Any) -> bool:
 
 
 def _of_strings(X: Any) -> Sequences:
-    if not isinstance(X, Iterable) or hasattr(X, "columns"):
-        remedy = ": give one of its columns" if hasattr(X, "columns") else ""
+    if not isinstance(X, Iterable):
         raise TypeError(
-            f"sequences are strings, or the path of a file; got {type(X).__name__}{remedy}."
+            f"sequences are strings, a data frame or the path of a file; got {type(X).__name__}."
         )
     letters = list(X)
     for place, each in enumerate(letters, 1):

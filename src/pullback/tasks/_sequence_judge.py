@@ -23,7 +23,7 @@ OURS, RIDGE = "ensemble of networks", "ridge on counts of k-mers"
 HELD, SAMPLES, SHUFFLED = "sequences held out", "samples", "letters drawn place by place"
 BEST, PLAIN, JOINT = "best sequences of the fit", "plain maximisation", "designs"
 _DRAWN, _DESIGNED = 500, 32  # samples, and designs: the better half of as many climbs
-_NEAR = 100  # sequences of a set of which the nearest is looked for
+_NEAR, _BESIDE = 32, 5000  # sequences of a set of which the nearest is looked for, and among which
 _TEACH = 20_000  # sequences that a ridge is fitted to
 _KMERS = 4
 _FEW_LETTERS = 5  # of more, words of three are too many to count
@@ -67,8 +67,9 @@ def judge(
         best = taught[np.argsort(-scores[taught], kind="stable")[:_DESIGNED]]
         sets |= {BEST: [letters[p] for p in best.tolist()], **_designs(model, seed)}
     found["designs"] = sets.get(JOINT)
+    beside = [known[place] for place in random.permutation(len(known))[:_BESIDE]]
     found["sets"] = {
-        name: _likeness(each, known, model.alphabet) | _predicted(model, each, ridge)
+        name: _likeness(each, beside, model.alphabet) | _predicted(model, each, ridge)
         for name, each in sets.items()
     }
     return found
