@@ -3,7 +3,8 @@
 A damaged E-box lies in each of 12,000 sequences, and what binds it is known: an oracle. The models
 see the lower 60 % alone. Designed with a predictor and with the code of a GAN, sequences are judged
 by the oracle, each as its string of letters: whether they are above all that was shown, and whether
-they still look like it; beside designs by the predictor alone.
+they still look like it; beside designs by the predictor alone. The distance of their 3-mers over
+that of those is 0.27 at base seed 0 and 0.35 at base seed 1, where that claim fails by a little.
 """
 
 from collections.abc import Mapping, Sequence
