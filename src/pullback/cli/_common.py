@@ -37,6 +37,10 @@ _FLAG_OF = {
     "score_column": "score",
     "sequence_column": "sequence",
     "name_column": "name",
+    "smiles_column": "smiles",
+    "properties": "property",
+    "a": "start",
+    "b": "to",
 }
 
 
@@ -148,13 +152,14 @@ def with_flags(message: str, verb: Callable[..., int] | None) -> str:
     taken = set(inspect.signature(verb).parameters) - {"file", "model", "starts"}
 
     def flag(found: re.Match[str]) -> str:
-        word = found["name"] or found["given"]
+        word = found["name"] or found["given"] or found["on"]
         name = _FLAG_OF.get(word, word)
         if name not in taken:
             return found[0]
         return f"--{name.replace('_', '-')}" + (" " if found[0].endswith("=") else "")
 
-    return re.sub(r"`(?P<name>\w+)`|\b(?P<given>\w+)=(?=['.])", flag, message)
+    given = r"`(?P<name>\w+)`|\b(?P<given>\w+)=(?=['.])|\b(?P<on>\w+)=True\b"
+    return re.sub(given, flag, message)
 
 
 def read_ahead(flags: list[str], wanted: str) -> str | None:

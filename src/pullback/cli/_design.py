@@ -1,4 +1,4 @@
-"""`pullback design`: new sequences by a saved model. A function for each task that designs."""
+"""`pullback design`: new things by a saved model. A function for each task that designs."""
 
 import json
 from collections.abc import Callable
@@ -89,8 +89,64 @@ def _named(text: str, flag: str) -> Any:
     )  # fmt: skip
 
 
+def design_molecules(
+    model: Model,
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("designs"),
+    n: Annotated[int | None, tyro.conf.arg(aliases=["-n"], help_behavior_hint="")] = None,
+    property: OptionalName = None,
+    target: Number = None,
+    start: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SMILES", help_behavior_hint="")] = (),
+    radius: Number = None,
+    to: OptionalName = None,
+    seed: int = 0,
+) -> int:
+    """Design molecules near known ones of which a property is high, or go from one to another.
+
+    Args:
+        model: The folder that `pullback fit molecules` wrote.
+        out: The folder for designs.csv, designs.sdf and drawings, designs.png; with --to for
+            interpolation.csv and interpolation.png.
+        n: How many designs, or codes on the way (default: 100, or 12).
+        property: What is to be high: what was fitted, by its name, or logP, QED or SAS by RDKit
+            (default: the first that was fitted, or QED).
+        target: The value to come near to (default: as high as can be).
+        start: The molecules to start from, as SMILES in quotes (default: the 20 best of the fit).
+        radius: How far a design may lie from its start, in standard deviations of the codes
+            (default: 4).
+        to: Go from --start to this molecule, as SMILES, and climb nothing.
+        seed: The seed of all that is random.
+    """
+    if n is not None and n < 1:
+        raise BadUsage(f"-n must be 1 or more, got {n}")
+    if to is not None and len(start) != 1:
+        raise BadUsage("--to goes from one molecule: name it with --start")
+    asked = {"property": property, "target": target, "radius": radius}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if to is not None and given:
+        raise BadUsage(f"--to climbs nothing; leave out --{' and --'.join(given)}")
+    files = ("interpolation.csv", "interpolation.png") if to else ("designs.csv", "designs.sdf")
+    check_folder(out, *files)
+    set_up_jax()
+    from pullback import tasks
+
+    with in_one_line():
+        known = tasks.load(model)
+        if to is not None:
+            found = known.interpolate(start[0], to, n or 12, random_state=seed)
+        else:
+            found = known.design(n or 100, start=start or None, random_state=seed, **given)
+        written = found.save(out)
+    print(*found.notes, sep="\n")
+    what = "codes" if to is not None else "designs"
+    print(f"{len(found.smiles)} {what}: {', '.join(map(str, written))}")
+    return 0
+
+
 # By the task that is saved in the folder.
-DESIGNERS: dict[str, Callable[..., int]] = {"SequenceDesigner": design_sequences}
+DESIGNERS: dict[str, Callable[..., int]] = {
+    "SequenceDesigner": design_sequences,
+    "MoleculeDesigner": design_molecules,
+}
 
 
 def design(argv: list[str]) -> int:
@@ -122,7 +178,7 @@ def designer_of(folder: str) -> Callable[..., int] | None:
 
 
 def design_help(model: Model) -> int:
-    """Design sequences by a saved model; `design MODEL --help` shows the flags.
+    """Design sequences or molecules by a saved model; `design MODEL --help` shows the flags.
 
     Args:
         model: The folder of a model that designs; it comes first.

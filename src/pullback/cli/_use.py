@@ -15,7 +15,8 @@ Out = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 def score(model: Model, file: File, out: Out = Path("scores.csv")) -> int:
     """Score the rows of a file by a saved model: how likely each is, and which are anomalies.
 
-    Of sequences: what is predicted of each, and where the predictor leaves what it has seen.
+    Of sequences: what is predicted of each, and where the predictor leaves what it has seen. Of
+    molecules: what is predicted of each, and what RDKit computes.
 
     Args:
         model: The folder that `pullback fit` wrote.
@@ -35,12 +36,12 @@ def score(model: Model, file: File, out: Out = Path("scores.csv")) -> int:
 
 
 def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
-    """Predict the rows of a file by a saved model of classes or of a number, or series.
+    """Predict the rows of a file by a saved model of classes or of a number, series or molecules.
 
     Args:
         model: The folder that `pullback fit` wrote.
-        file: A table with the columns of the model, or a long table of series; - reads CSV from
-            standard input.
+        file: A table with the columns of the model, a long table of series, or molecules; - reads
+            CSV from standard input.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
         level: The share of numbers that the band from lower to upper covers.
     """
@@ -51,8 +52,9 @@ def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
     from pullback import tasks
 
     with in_one_line(), as_file(file) as path:
-        count = tasks.predict_file(tasks.load(model), path, out, level=level)
-    told(f"{count} rows predicted", out)
+        known = tasks.load(model)
+        count = tasks.predict_file(known, path, out, level=level)
+    told(f"{count} {getattr(known, 'things', 'rows')} predicted", out)
     return 0
 
 
@@ -62,7 +64,7 @@ def sample(
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1000,
     seed: int = 0,
 ) -> int:
-    """Draw new rows or sequences from a saved model.
+    """Draw new rows, sequences or molecules from a saved model.
 
     Args:
         model: The folder that `pullback fit` wrote.

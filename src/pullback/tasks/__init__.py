@@ -24,6 +24,9 @@ from ._image_explainer import ImageExplainer as ImageExplainer
 from ._image_explanations import ImageExplanations as ImageExplanations
 from ._load import load as load
 from ._model_file import model_of_file as model_of_file
+from ._molecule_designer import MoleculeDesigner as MoleculeDesigner
+from ._molecule_designs import MoleculeDesigns as MoleculeDesigns
+from ._molecule_designs import MoleculePath as MoleculePath
 from ._outputs import predict_file as predict_file
 from ._outputs import sample_file as sample_file
 from ._outputs import score_file as score_file

@@ -13,6 +13,7 @@ from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
 from ._gan import TableGAN
 from ._image_explainer import ImageExplainer
+from ._molecule_designer import MoleculeDesigner
 from ._recommender import Recommender
 from ._sequence_designer import SequenceDesigner
 from ._series import SeriesModel
@@ -37,6 +38,7 @@ _TASKS: dict[str, type[AbstractTask]] = {
         SeriesExplainer,
         Recommender,
         SequenceDesigner,
+        MoleculeDesigner,
     )
 }
 

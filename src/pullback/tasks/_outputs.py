@@ -38,6 +38,8 @@ def score_file(model: Any, file: Path, out: Path) -> int:
             `log_density` in nats, or `score` where a model has no density; `share_below`, of the
             rows fitted; `predicted`, -1 for an anomaly. A row with a hole in a column of the model
             has empty cells. Of sequences: `name`, `sequence`, `mean`, `sd` and `outside`.
+            Of molecules: `name`, `smiles`, `known`, `similarity` to the most similar molecule of
+            the fit, `predicted_NAME`, `logP`, `QED`, `SAS` and `alerts`.
 
     Returns:
         How many rows there were.
@@ -58,12 +60,15 @@ def predict_file(model: Any, file: Path, out: Path, *, level: float | int = 0.9)
             rows, where the table has it; `row`, the line in a CSV file and else the number;
             `log_density` and `share_below`, of the rows fitted, where the model has a density;
             `p_CLASS` for each class and `predicted`; or `mean`, `lower` and `upper`. Of
-            series, a row for each with the probabilities of outcomes, without `row`.
+            series, a row for each with the probabilities of outcomes, without `row`. Of molecules
+            as of `score_file`.
         level: of the band from `lower` to `upper`.
 
     Returns:
         How many rows there were.
     """
+    if isinstance(model, AbstractDesigner) and hasattr(model, "predict"):
+        return model._write_scores(file, out)
     if isinstance(model, SeriesModel):
         columns = model._outcomes(file)
         with table_writer(out) as write:

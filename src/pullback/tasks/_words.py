@@ -36,4 +36,11 @@ WORDS = {
     "few sequences it is above 0 by chance: compare with those held out.",
     "ensemble": "several networks trained apart on the same scores: what they say alike can be "
     "believed more than that on which they differ.",
+    "logP": "the logarithm of how much more of a molecule dissolves in octanol than in water, by "
+    "Crippen's atoms: about 1 to 3 is usual of drugs.",
+    "QED": "how much a molecule is like a drug, from 0 to 1: size, polarity, rings and more.",
+    "SAS": "how hard a molecule is to make, from 1, easy, to 10, by how rare its parts are.",
+    "alerts": "parts of molecules that react or disturb assays, of the lists PAINS and Brenk.",
+    "Morgan fingerprint": "which pieces of up to two bonds around an atom a molecule has: what "
+    "most would take to predict a property.",
 }

@@ -1,0 +1,197 @@
+"""Molecules as a designer takes them: read, as tokens, with properties that differ."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.model_selection import GroupShuffleSplit
+
+from pullback._names import check_list, did_you_mean
+from pullback.analysis import molecule_properties
+from pullback.data import Molecules, Vocabulary, read_molecules
+
+COMPUTED = ("logP", "QED", "SAS")  # by RDKit, where a file has no column of the name
+FEWEST = 20  # molecules
+LONGEST = 120  # tokens of a molecule, if nothing else is said
+_HELD_OUT, _JUDGED = 0.1, 100  # share that judges, of so many different molecules or more
+
+
+class Reading(NamedTuple):
+    """How molecules are read: the arguments of `pullback.data.read_molecules`."""
+
+    smiles: str | None
+    properties: tuple[str, ...]
+    name: str | None
+    skip_invalid: bool
+
+
+def read(X: Any, y: Any, how: Reading) -> Molecules:
+    """Molecules of a path, a data frame, of SMILES or of `Molecules`, with their properties.
+
+    Args:
+        X: a path, a data frame, SMILES, or `Molecules`.
+        y: a number for each molecule, or a row of them, NaN where nothing was measured; None: those
+            of the file.
+        how: to read them.
+    """
+    found = X
+    if not isinstance(X, Molecules):
+        table = isinstance(X, str | os.PathLike) or hasattr(X, "columns")
+        measured = table and y is None
+        found = read_molecules(
+            X,
+            smiles=how.smiles if table else None,
+            properties=[n for n in how.properties if n not in COMPUTED] if measured else (),
+            optional=[n for n in how.properties if n in COMPUTED] if measured else (),
+            skip_invalid=how.skip_invalid,
+            name=how.name if table else None,
+        )
+    if y is not None:
+        if found.left_out:
+            raise ValueError(
+                f"{found.source}: `y` says nothing of which molecules were left out; take those "
+                "out of both, or give a file with the properties in it."
+            )
+        found = found._replace(properties=_given(y, len(found.smiles), how.properties))
+    names = how.properties or tuple(found.properties)
+    for name in names:
+        if name not in found.properties and name not in COMPUTED:
+            hint = did_you_mean(name, [*found.properties, *COMPUTED]) or "."
+            raise ValueError(f"`properties`: the molecules have no {name!r}{hint}")
+    computed = molecule_properties(found.smiles, [n for n in names if n not in found.properties])
+    known = {**found.properties, **computed}
+    return found._replace(properties={name: known[name] for name in names})
+
+
+def _given(y: Any, count: int, names: Sequence[str]) -> dict[str, Float[np.ndarray, " n"]]:
+    try:
+        values = np.asarray(y, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("`y` must be numbers, NaN where a molecule was not measured.") from None
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or len(values) != count:
+        raise ValueError(
+            f"`y` must have a number, or a row of them, for each of {count} molecules; got the "
+            f"shape {np.shape(y)}."
+        )
+    called = list(getattr(y, "columns", [])) or ([y.name] if getattr(y, "name", None) else [])
+    width = values.shape[1]
+    numbered = ["property"] if width == 1 else [f"property{k}" for k in range(1, width + 1)]
+    names = list(names) if len(names) == width else [n for n in names if n not in COMPUTED]
+    names = names or [str(name) for name in called] or numbered
+    if len(names) != width:
+        raise ValueError(
+            f"`properties` names {len(names)} columns and `y` has {width}; name each of them."
+        )
+    return dict(zip(names, values.T, strict=True))
+
+
+def check_settings(properties: Any, max_length: Any) -> None:
+    """Raise for what are no names, or no length."""
+    check_list("properties", properties)
+    if len(set(properties)) < len(properties):
+        raise ValueError(f"`properties` must name each once, got {list(properties)}.")
+    if max_length is not None and (isinstance(max_length, bool) or not max_length >= 1):
+        raise ValueError(f"`max_length` must be 1 or more, or None, got {max_length!r}.")
+
+
+def check(found: Molecules) -> None:
+    """Raise for what nothing can be learned from: too few, or a property that is all the same."""
+    kinds = len(set(found.smiles))
+    if kinds < FEWEST:
+        raise ValueError(
+            f"{found.source}: {kinds} different molecule{'s are' if kinds > 1 else ' is'} too few "
+            f"to learn from; give {FEWEST} or more."
+        )
+    for name, values in found.properties.items():
+        bad = np.flatnonzero(np.isinf(values))
+        if len(bad):
+            raise ValueError(
+                f"{found.source}: the {name} of molecule {found.names[bad[0]]} is no finite "
+                "number; take it out, or leave it empty (NaN) where nothing was measured."
+            )
+        measured = values[np.isfinite(values)]
+        if len(measured) < FEWEST:
+            raise ValueError(
+                f"{found.source}: {len(measured)} molecules have a {name}, too few to learn from; "
+                f"give {FEWEST} or more, or fit without it."
+            )
+        if np.ptp(measured) == 0:
+            raise ValueError(
+                f"{found.source}: every {name} is {measured[0]:g}, which teaches nothing; fit "
+                "without it."
+            )
+
+
+def vocabulary_of(
+    found: Molecules, selfies: bool, max_length: int | None, skip_invalid: bool
+) -> tuple[Vocabulary, Molecules]:
+    """The tokens of molecules, and those of them that it can write.
+
+    Raises:
+        ValueError: one is too long, or SELFIES cannot write it, and such are not to be left out.
+    """
+    kind = "selfies" if selfies else "smiles_atom"
+    longest = LONGEST if max_length is None else max_length
+    made = Vocabulary.from_strings(found, kind, longest, skip_invalid=skip_invalid)
+    if skip_invalid:
+        found = writable(found, made)
+    # No longer than the longest that there is, so that no step is taken for nothing.
+    needed = int((made.encode(found.smiles) > 0).sum(axis=1).max())
+    return Vocabulary(kind, made.tokens, needed), found
+
+
+def writable(found: Molecules, vocabulary: Vocabulary) -> Molecules:
+    """Those molecules that a vocabulary can write; the others are in `left_out`."""
+    problems = vocabulary.problems(found)
+    if not problems:
+        return found
+    rows = found.rows or tuple(range(1, len(found.smiles) + 1))
+    kept = np.ones(len(found.smiles), bool)
+    kept[list(problems)] = False
+    left = {rows[place]: f"it {why}" if why[:3] == "has" else why
+            for place, why in problems.items()}  # fmt: skip
+    return found.take(kept)._replace(left_out=dict(sorted({**found.left_out, **left}.items())))
+
+
+def split(
+    smiles: Sequence[str], seed: int
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
+    """Rows to learn from, and rows that judge; a molecule that repeats is all on one side."""
+    kinds, group = np.unique(np.asarray(smiles), return_inverse=True)
+    if len(kinds) < _JUDGED:
+        return np.arange(len(smiles)), np.zeros(0, int)
+    parts = GroupShuffleSplit(1, test_size=_HELD_OUT, random_state=seed)
+    train, test = next(parts.split(group, groups=group))
+    return np.sort(train), np.sort(test)
+
+
+def digest(found: Molecules) -> str:
+    """Of SMILES and properties."""
+    told = hashlib.sha256("\n".join(found.smiles).encode())
+    for name, values in found.properties.items():
+        told.update(name.encode())
+        told.update(np.ascontiguousarray(values, np.float64).tobytes())
+    return told.hexdigest()
+
+
+def described(found: Molecules) -> list[str]:
+    """What there is to say of the molecules, in sentences."""
+    notes = [found.describe_left_out()] if found.left_out else []
+    repeats = len(found.smiles) - len(set(found.smiles))
+    if repeats:
+        notes.append(
+            f"{repeats} of {len(found.smiles)} molecules repeat another; all of a kind were either "
+            "learned from or held out."
+        )
+    for name, values in found.properties.items():
+        holes = int(np.isnan(values).sum())
+        if holes:
+            notes.append(
+                f"{holes} molecules have no {name}; the code was learned from them all the same."
+            )
+    return notes

@@ -1,0 +1,252 @@
+"""A designer of molecules: designs that are what it says of them, saved and read, and refusals."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from rdkit import Chem, DataStructs
+from rdkit.Chem import QED, Crippen, rdFingerprintGenerator
+
+from pullback import data, tasks
+from pullback.cli._fit_molecules import COMPUTED as FLAGGED
+from pullback.tasks._molecule_checks import checks, told
+from pullback.tasks._molecule_chemistry import canonical, drawn, nearest
+from pullback.tasks._molecule_input import COMPUTED, Reading, read, split, writable
+from pullback.tasks._molecule_judge import MEAN, NET, PROCESS, RIDGE
+
+SMILES = data.nci_molecules(longest=12).smiles[:140]
+QUICK = {"max_steps": 3, "random_state": 0, "progress": False}
+
+
+def carbons(smiles):
+    return np.array([float(each.upper().count("C")) for each in smiles])
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    y = carbons(SMILES)
+    y[3] = np.nan
+    model = tasks.MoleculeDesigner(
+        properties=["carbons", "logP"], selfies=True, skip_invalid=True, **QUICK
+    )
+    return model.fit(data.read_molecules(SMILES)._replace(properties={"carbons": y}))
+
+
+@pytest.fixture(scope="module")
+def designed(fitted):
+    return fitted.design(6, property="QED", start=[SMILES[5], SMILES[9]], radius=6, random_state=0)
+
+
+def test_designs_are_what_is_said_of_them(fitted, designed):
+    assert len(designed.smiles) == len(set(designed.smiles)) <= 6
+    assert set(designed.start) <= {SMILES[5], SMILES[9]}
+    assert not set(designed.smiles) & {SMILES[5], SMILES[9]}
+    make = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    prints = lambda smiles: make.GetFingerprint(Chem.MolFromSmiles(smiles))
+    for place, (smiles, start) in enumerate(zip(designed.smiles, designed.start, strict=True)):
+        molecule = Chem.MolFromSmiles(smiles)
+        assert Chem.MolToSmiles(molecule) == smiles
+        assert designed.value[place] == designed.said["QED"][place] == QED.qed(molecule)
+        assert designed.said["logP"][place] == Crippen.MolLogP(molecule)
+        like = DataStructs.TanimotoSimilarity(prints(smiles), prints(start))
+        assert designed.similarity[place] == pytest.approx(like, abs=1e-6)
+        assert designed.known[place] == (smiles in SMILES)
+    assert (np.diff(designed.value) <= 0).all()
+    codes = fitted.codes_
+    away = (fitted.transform(designed.smiles) - fitted.transform(designed.start)) / codes.std(0)
+    np.testing.assert_allclose(designed.distances, np.linalg.norm(away, axis=1), rtol=1e-3)
+    assert designed.distances.max() <= 6
+    predicted = fitted.predict(designed.smiles)
+    np.testing.assert_allclose(designed.said["predicted_carbons"], predicted[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(designed.said["predicted_logP"], predicted[:, 1], rtol=1e-5)
+
+
+def test_the_process_that_is_climbed_knows_the_molecules(fitted):
+    found = fitted.design(4, property="carbons", start=SMILES[5], radius=6, random_state=0)
+    np.testing.assert_array_equal(found.value, found.mean)
+    assert (found.sd > 0).all()
+    low = fitted.design(4, property="carbons", target=1, start=SMILES[5], radius=6, random_state=0)
+    off = np.abs(low.value - 1)
+    assert (np.diff(off) >= 0).all()
+    assert "the start has" in found.notes[-2]
+    assert found.name == "carbons"
+
+
+def test_a_saved_model_says_the_same_to_the_bit(fitted, designed, tmp_path):
+    again = tasks.load(fitted.save(tmp_path))
+    np.testing.assert_array_equal(again.predict(SMILES[:4]), fitted.predict(SMILES[:4]))
+    np.testing.assert_array_equal(again.codes_, fitted.codes_)
+    assert again.sample(4, random_state=1) == fitted.sample(4, random_state=1)
+    found = again.design(6, property="QED", start=[SMILES[5], SMILES[9]], radius=6, random_state=0)
+    assert (found.smiles, found.notes) == (designed.smiles, designed.notes)
+    names = "report_", "notes_", "curve_", "smiles_", "properties_", "computed_", "tokens_"
+    for name in names:
+        assert getattr(again, name) == getattr(fitted, name), name
+    np.testing.assert_array_equal(again.targets_, fitted.targets_)
+
+
+def test_the_files_of_designs_are_read_back(designed, tmp_path):
+    files = designed.save(tmp_path / "new")
+    assert [file.name for file in files] == ["designs.csv", "designs.sdf", "designs.png"]
+    for file in files[:2]:
+        found = data.read_molecules(file, properties=["distance", "QED"])
+        assert found.smiles == designed.smiles
+        np.testing.assert_allclose(found.properties["QED"], designed.said["QED"])
+        np.testing.assert_allclose(found.properties["distance"], designed.distances)
+    assert files[2].read_bytes().startswith(b"\x89PNG")
+    assert list(designed.to_frame()) == [
+        "name", "smiles", "start", "count", "distance", "similarity", "known", "mean_QED",
+        "sd_QED", "predicted_carbons", "predicted_logP", "logP", "QED", "SAS", "alerts",
+    ]  # fmt: skip
+
+
+def test_there_and_back_and_from_one_to_another(fitted, tmp_path):
+    z = fitted.transform(SMILES[:3])
+    back = fitted.inverse_transform(z)
+    assert all(canonical(each) == each for each in back)
+    assert fitted.inverse_transform(z[1:]) == back[1:]
+    way = fitted.interpolate(SMILES[0], SMILES[7], 5, random_state=0)
+    assert (way.smiles[0], way.smiles[-1]) == (SMILES[0], SMILES[7])
+    np.testing.assert_array_equal(way.part, [0, 0.25, 0.5, 0.75, 1])
+    assert way.similarity[0, 0] == way.similarity[-1, 1] == 1
+    files = way.save(tmp_path)
+    assert [file.name for file in files] == ["interpolation.csv", "interpolation.png"]
+    assert pd.read_csv(files[0]).smiles.fillna("").tolist() == list(way.smiles)
+    empty = way._replace(smiles=(SMILES[0], "", SMILES[7]), part=np.array([0, 0.5, 1.0]))
+    assert empty.drawing().startswith(b"\x89PNG")
+
+
+def test_samples_are_molecules(fitted):
+    found = fitted.sample(20, random_state=3)
+    assert len(found) == 20
+    assert all(canonical(each) == each for each in found)
+    assert found != fitted.sample(20, random_state=4)
+
+
+def test_what_is_judged_was_held_out_and_the_winner_is_named(fitted):
+    report = fitted.report_
+    said = report["predictions"]["carbons"]
+    assert said["rows"] == len(said["measured"]) <= report["rows"]
+    mean = np.mean(np.abs(np.array(said["predicted"][MEAN]) - said["measured"]))
+    assert said["mae"][MEAN] == pytest.approx(mean)
+    assert set(said["mae"]) == {NET, PROCESS, RIDGE, MEAN}
+    assert report["valid"]["samples"] == report["sets"]["samples"]["valid"]
+    ours, ridge = (np.abs(np.array(said["predicted"][w]) - said["measured"]) for w in (NET, RIDGE))
+    assert said["ahead"] == pytest.approx(np.mean(ridge - ours))
+    better = {**said, "ahead": 1.0, "ahead_error": 0.1, "mae": dict.fromkeys(said["mae"], 0.1)}
+    better["mae"][MEAN] = 2.0
+    for change, word, good in (
+        ({}, "The network on the code is better than the ridge", True),
+        ({"ahead": -1.0}, "The ridge is better: to predict, take it", False),
+        ({"ahead": 0.1}, "Neither the network nor the ridge is better for sure", True),
+        ({"mae": dict.fromkeys(said["mae"], 1.0)}, "says nothing of it", False),
+    ):
+        one = checks({**report, "predictions": {"carbons": {**better, **change}}}, True)[0]
+        assert word in one.sentence
+        assert one.good is good
+    poor = {**report, "sets": {"samples": {**report["sets"]["samples"], "valid": 0.1}}}
+    assert any("write them as `selfies`" in each for each in told(poor, False))
+    assert "Too few different molecules" in told(None, True)[0]
+
+
+def test_properties_come_from_the_file_or_from_rdkit(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("smiles,logP,y\nCCO,7,1\nCCN,8,\n")
+    found = read(file, None, Reading(None, ("y", "logP", "QED"), None, False))
+    assert found.properties["logP"].tolist() == [7, 8]
+    assert found.properties["QED"][0] == QED.qed(Chem.MolFromSmiles("CCO"))
+    np.testing.assert_array_equal(found.properties["y"], [1, np.nan])
+    found = read(["CCO", "CCN"], np.ones((2, 1)), Reading(None, ("y", "SAS"), None, False))
+    assert list(found.properties) == ["y", "SAS"]
+    assert COMPUTED == FLAGGED
+
+
+def test_what_repeats_is_on_one_side():
+    smiles = [*SMILES, *SMILES[:40]]
+    train, test = split(smiles, 0)
+    assert sorted([*train, *test]) == list(range(len(smiles)))
+    assert not {smiles[k] for k in train} & {smiles[k] for k in test}
+    assert len(split(SMILES[:50], 0)[1]) == 0
+
+
+def test_the_nearest_is_the_most_similar():
+    assert nearest(["CCO", "c1ccccc1"], ["CCO", "CCN"])[0] == 1
+    assert nearest([], ["C"]).shape == (0,)
+    assert drawn(["CCO", ""], ["a", "b"]).startswith(b"\x89PNG")
+    assert [canonical(each) for each in ("OCC", "C1CC", "")] == ["CCO", None, None]
+
+
+FEW = [*SMILES[:25]]
+
+
+@pytest.mark.parametrize(
+    ("smiles", "y", "settings", "message"),
+    [
+        (["C"], None, {}, "the list: 1 different molecule is too few to learn from; give 20"),
+        (["C"] * 30, None, {}, "1 different molecule is too few"),
+        ([*FEW, "C1CC"], None, {}, "row 26: RDKit cannot read 'C1CC' as SMILES"),
+        (FEW, np.ones(25), {}, "every property is 1, which teaches nothing"),
+        (FEW, np.ones(24), {}, "`y` must have a number, or a row of them, for each of 25"),
+        (FEW, ["a"] * 25, {}, "`y` must be numbers"),
+        (FEW, [np.inf, *[1.0] * 24], {}, "the property of molecule 1 is no finite number"),
+        (FEW, [np.nan] * 24 + [1.0], {}, "1 molecules have a property, too few to learn from"),
+        (FEW, None, {"properties": ["QDE"]}, "the molecules have no 'QDE'; did you mean 'QED'"),
+        (FEW, None, {"properties": "QED"}, "`properties` must be a list of names"),
+        (FEW, None, {"properties": ["QED", "QED"]}, "must name each once"),
+        (FEW, None, {"max_length": 3}, "tokens, and at most 3 fit"),
+        (FEW, None, {"max_length": 0}, "`max_length` must be 1 or more"),
+        (FEW, None, {"max_steps": 0}, "`max_steps` must be 1 or more"),
+        ([*FEW, "C1CC"], np.ones(26), {"skip_invalid": True}, "`y` says nothing of which"),
+    ],
+)  # fmt: skip
+def test_molecules_that_teach_nothing_are_refused(smiles, y, settings, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.MoleculeDesigner(**settings).fit(smiles, y)
+
+
+def test_what_cannot_be_written_is_left_out_and_said():
+    found = data.read_molecules([*FEW, "C" * 40])
+    vocabulary = data.Vocabulary.from_strings(FEW, "smiles_atom", 30)
+    left = writable(found, vocabulary)
+    assert left.smiles == tuple(FEW)
+    assert left.left_out[26].startswith("it has 40 tokens, and at most 30 fit")
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda m: m.design(3, start="C1CC"), "`start`: RDKit cannot read 'C1CC'"),
+        (lambda m: m.design(3, start=[]), "`start` must name at least one"),
+        (lambda m: m.design(3, start="C" * 60), "`start`: 'CCC.*has 60 tokens, and at most"),
+        (lambda m: m.design(3, start="[U]"), "`start`: '.U.' has '.U.', which the vocabulary"),
+        (lambda m: m.design(3, property="carbon"), "did you mean 'carbons'"),
+        (lambda m: m.design(3, radius=0), "`radius` must be above 0"),
+        (lambda m: m.design(3, target=np.nan), "`target` must be a finite number"),
+        (lambda m: m.design(3, start=SMILES[5], radius=1e-3), "give a greater `radius`"),
+        (lambda m: m.design(0), "`n` must be at least 1|`n` must"),
+        (lambda m: m.interpolate("CCO", "x"), "`b`: RDKit cannot read 'x'"),
+        (lambda m: m.interpolate("CCO", "CCN", 1), "`n` must be 2 or more"),
+        (lambda m: m.inverse_transform(np.zeros((2, 3))), "`X` must be finite codes"),
+        (lambda m: m.sample(0), "`n_samples` must"),
+    ],
+)
+def test_what_cannot_be_asked(fitted, ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask(fitted)
+
+
+def test_new_molecules_need_tokens_that_were_seen(fitted):
+    strict = tasks.MoleculeDesigner(**{**fitted.get_params(), "skip_invalid": False})
+    strict.coder_, strict.notes_ = fitted.coder_, []
+    with pytest.raises(ValueError, match=r"row 2: .*which the vocabulary lacks"):
+        strict.transform(["CCO", "[U]"])
+    assert fitted.transform(["CCO", "[U]"]).shape == (1, 32)
+
+
+def test_without_rdkit_the_install_line_is_told(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rdkit"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    with pytest.raises(ImportError, match=r"pip install 'pullback\[chem\]'"):
+        tasks.MoleculeDesigner().fit(FEW)
