@@ -117,7 +117,6 @@ def test_a_file_that_teaches_nothing_is_refused(text, flags, message, pullback, 
         ("design m --start CCO --to CC --target 1", "--to climbs nothing; leave out --target"),
         ("design m --out mine.csv", "mine.csv is a file; name a folder with --out"),
         ("sample m --out s.txt", "--out must end in .csv or .parquet"),
-        ("recommend m", "a MoleculeDesigner recommends nothing"),
     ],
 )
 def test_what_cannot_be_done_is_said(argv, message, model, pullback):

@@ -18,8 +18,9 @@ from pullback.models.sequences import LatentSpace
 from . import _molecule_nets as nets
 from ._designer import AbstractDesigner
 from ._molecule_checks import told
-from ._molecule_chemistry import fingerprints, nearest, similarities
+from ._molecule_chemistry import nearest
 from ._molecule_designs import MoleculeDesigns, MoleculePath, cells, table_of_samples
+from ._molecule_found import designs_of, path_of
 from ._molecule_input import (
     COMPUTED,
     Reading,
@@ -34,15 +35,12 @@ from ._molecule_input import (
 )
 from ._molecule_judge import judge
 from ._molecule_search import (
-    Found,
-    Goal,
     decoded,
     goal_of,
     named,
     sampled,
     search,
     starts_of,
-    way,
 )
 from ._outputs import table_writer
 from ._page import Report
@@ -109,9 +107,7 @@ class MoleculeDesigner(AbstractDesigner):
 
     report_: dict[str, Any] | None
 
-    _found = (
-        "notes_", "data_", "report_", "properties_", "computed_", "curve_", "tokens_",
-    )  # fmt: skip
+    _found = ("notes_", "data_", "report_", "properties_", "computed_", "curve_", "tokens_")
 
     def __init__(
         self,
@@ -287,7 +283,7 @@ class MoleculeDesigner(AbstractDesigner):
                 f"molecules, and none but the starts lies within {radius:g} standard deviations: "
                 "give a greater `radius`, other starts, or fit for longer or with `selfies`."
             )
-        return self._designs(found, goal, starts, n, float(radius))
+        return designs_of(self, found, goal, starts, n, float(radius))
 
     def interpolate(self, a: str, b: str, n: int = 12, *, random_state: Any = None) -> MoleculePath:
         """Molecules on the way from one to another, along a great circle of the codes.
@@ -307,94 +303,7 @@ class MoleculeDesigner(AbstractDesigner):
             raise ValueError("`n` must be 2 or more, to hold both ends; got 1.")
         (a,), (b,) = named("a", [a]), named("b", [b])
         seed = int(check_random_state(random_state).randint(2**31))
-        smiles, away, valid = way(self, a, b, n, seed)
-        there = np.asarray([bool(each) for each in smiles])
-        molecules = [each for each in smiles if each]
-        filled = lambda values: _at(there, values)
-        near = similarities(fingerprints(molecules), fingerprints([a, b]))
-        said = {name: filled(values) for name, values in self._said(molecules).items()}
-        empty = int((~there).sum())
-        notes = [
-            f"{len(set(molecules))} different molecules at {n} codes from {a} to {b}; "
-            f"{100 * valid.mean():.0f} % of the strings drawn there are molecules."
-        ]
-        if empty:
-            notes.append(f"At {empty} of {n} codes no string that was drawn is a molecule.")
-        return MoleculePath(
-            tuple(smiles), np.linspace(0, 1, n), away, valid, filled(near), said, notes
-        )
-
-    def _designs(
-        self, found: Found, goal: Goal, starts: list[str], n: int, radius: float
-    ) -> MoleculeDesigns:
-        """The best of what was found, and what there is to say of it."""
-        value = found.mean
-        if goal.computed:
-            value = molecule_properties(found.smiles, [goal.name])[goal.name]
-        order = np.argsort(-goal.rank(value), kind="stable")[:n]
-        smiles = tuple(found.smiles[k] for k in order)
-        start = [starts[k] for k in found.start[order]]
-        prints, others = fingerprints(smiles), fingerprints(starts)
-        near = similarities(prints, others)[np.arange(len(order)), found.start[order]]
-        known = set(self.smiles_)
-        made = MoleculeDesigns(
-            smiles,
-            tuple(start),
-            found.counts[order],
-            found.distances[order].astype(np.float64),
-            near.astype(np.float64),
-            tuple(each in known for each in smiles),
-            goal.name,
-            found.mean[order],
-            found.sd[order],
-            value[order],
-            self._said(smiles),
-            [],
-        )
-        return made._replace(notes=self._notes_on(made, found, goal, starts, n, radius))
-
-    def _notes_on(
-        self,
-        made: MoleculeDesigns,
-        found: Found,
-        goal: Goal,
-        starts: list[str],
-        n: int,
-        radius: float,
-    ) -> list[str]:
-        count = len(made.smiles)
-        one = starts[0] if len(starts) == 1 else f"{len(starts)} molecules"
-        who = "by RDKit" if goal.computed else "by the Gaussian process"
-        notes = [
-            f"{100 * found.valid:.0f} % of {found.drawn} strings drawn on the way from {one} are "
-            f"molecules, {found.distinct} different ones without the starts; {len(found.smiles)} "
-            f"of these lie within {radius:g} standard deviations of a start."
-        ]
-        if count < n:
-            notes.append(f"{count} designs and not {n}: a greater `radius` finds more.")
-        best = f"The best {goal.name} of a design is {made.value[0]:.3g} {who}"
-        before = self._of_starts(goal, starts)
-        if before is not None:
-            word = "the start has" if len(starts) == 1 else "the best start has"
-            best += f"; {word} {before:.3g}"
-        seen = goal.values[np.isfinite(goal.values)]
-        notes.append(f"{best}, the molecules of the fit {seen.min():.3g} to {seen.max():.3g}.")
-        new, alerts = count - sum(made.known), int((made.said["alerts"] > 0).sum())
-        notes.append(
-            f"{new} of {count} are new, and {count - new} molecules of the fit (column known); "
-            f"{alerts} have parts of which chemists beware (column alerts)."
-        )
-        return notes
-
-    def _of_starts(self, goal: Goal, starts: list[str]) -> float | None:
-        """The best value of the starts, by RDKit or as it was measured."""
-        if goal.computed:
-            values = molecule_properties(starts, [goal.name])[goal.name]
-        else:
-            rows = [k for k, each in enumerate(self.smiles_) if each in set(starts)]
-            values = goal.values[rows]
-        values = values[np.isfinite(values)]
-        return float(values[np.argmax(goal.rank(values))]) if len(values) else None
+        return path_of(self, a, b, n, seed)
 
     def _said(self, smiles: Any) -> dict[str, Float[np.ndarray, " n"]]:
         """What the network predicts of molecules, NaN of those without a code, and RDKit's word."""
@@ -489,10 +398,3 @@ class MoleculeDesigner(AbstractDesigner):
         check_max_steps(self.max_steps)
         if self.max_steps == 0:
             raise ValueError("`max_steps` must be 1 or more, got 0.")
-
-
-def _at(there: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values at these places, NaN at the others."""
-    found = np.full((len(there), *values.shape[1:]), np.nan)
-    found[there] = values
-    return found
