@@ -61,9 +61,47 @@ def test_what_is_not_there_is_none(tmp_path):
     found = read_sequences(write(tmp_path, "a.csv", "sequence\nGATTACA\nACGT\n"))
     assert found.scores is None
     assert found.names == ("1", "2")
-    found = read_sequences(write(tmp_path, "a.fa", ">a score=1\nGATTACA\n>b\nACGT\n"))
+    found = read_sequences(write(tmp_path, "a.fa", ">a k=1 target=TF1\nGATTACA\n>b\nACGT\n"))
     assert found.scores is None
     assert found.rows == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "settings"),
+    [
+        ("a.csv", "sequence,signal\nACGT,1.5\nACGA,{}\nACGC,-2\n", {}),
+        ("a.csv", "sequence,k\nACGT,1.5\nACGA,{}\nACGC,-2\n", {"score": "k"}),
+        ("a.fa", ">a signal=1.5\nACGT\n>b signal={}\nACGA\n>c Signal=-2\nACGC\n", {}),
+        ("a.fa", ">a k=1.5\nACGT\n>b k={}\nACGA\n>c k=-2\nACGC\n", {"score": "k"}),
+        ("a.fa", ">a|1.5\nACGT\n>b|n/a{}\nACGA\n>c|-2\nACGC\n", {"score": "last"}),
+    ],
+)
+@pytest.mark.parametrize("hole", ["", "NA", "NaN", "null"])
+def test_what_was_not_measured_is_nan(tmp_path, name, text, settings, hole):
+    text = text.replace("n/a{}", hole or "?").format(hole)
+    found = read_sequences(write(tmp_path, name, text), **settings)
+    np.testing.assert_array_equal(found.scores, [1.5, np.nan, -2])
+    assert found.letters == ("ACGT", "ACGA", "ACGC")
+
+
+def test_holes_of_frames_and_of_more_rows_than_a_chunk(tmp_path):
+    scores = np.arange(5000.0)
+    scores[[0, 3000]] = np.nan
+    frame = pd.DataFrame({"sequence": ["ACGT"] * 5000, "score": scores})
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    for given in (frame, tmp_path / "a.parquet", tmp_path / "a.csv"):
+        np.testing.assert_array_equal(read_sequences(given).scores, scores)
+
+
+def test_headers_of_fasta_have_the_usual_names_of_columns(tmp_path):
+    text = ">a signal=2.5 target=TF1\nACGT\n>b\nACGA\n>c Signal=0\nACGC\n"
+    found = read_sequences(write(tmp_path, "a.fa", text))
+    np.testing.assert_array_equal(found.scores, [2.5, np.nan, 0])
+    text = ">a signal=2 score=1\nACGT\n>b signal=3\nACGA\n"
+    np.testing.assert_array_equal(read_sequences(write(tmp_path, "a.fa", text)).scores, [1, np.nan])
+    with pytest.raises(DataError, match=r"'signal' and 'value' in the headers may each be the"):
+        read_sequences(write(tmp_path, "a.fa", ">a signal=2 value=1\nACGT\n"))
 
 
 def test_fasta_comes_back_to_the_bit(tmp_path):
@@ -79,6 +117,22 @@ def test_fasta_comes_back_to_the_bit(tmp_path):
     assert max(map(len, (tmp_path / "x.fasta").read_text().splitlines())) == 60
     write_fasta(tmp_path / "x.fasta", list(letters))
     assert read_sequences(tmp_path / "x.fasta").names == ("1", "2", "3", "4")
+
+
+def test_fasta_of_holes_without_names_and_gzipped(tmp_path):
+    given = Sequences(("a", "", " "), ("ACGT", "AC", "GT"), np.array([1.0, np.nan, 3.0]))
+    write_fasta(tmp_path / "x.fasta", given)
+    write_fasta(tmp_path / "x.fasta.gz", given)
+    assert gzip.decompress((tmp_path / "x.fasta.gz").read_bytes()) == (
+        (tmp_path / "x.fasta").read_bytes()
+    )
+    for file in ("x.fasta", "x.fasta.gz"):
+        found = read_sequences(tmp_path / file)
+        assert (found.names, found.letters) == (("a", "2", "3"), given.letters)
+        np.testing.assert_array_equal(found.scores, given.scores)
+    # Nothing measured at all is read as such, for who needs scores to say.
+    write_fasta(tmp_path / "x.fasta", given._replace(scores=np.full(3, np.nan)))
+    assert np.isnan(read_sequences(tmp_path / "x.fasta").scores).all()
 
 
 MIXED = "sequence,score\nACGT,1\nACGN,2\nACRT,3\nACCC,4\n"
@@ -115,7 +169,7 @@ def test_what_no_letter_stands_for_is_an_error_whatever_is_asked(tmp_path):
     ("name", "text", "settings", "line", "message"),
     [
         ("a.csv", "sequence,score\nACGT,high\nACGT,2\n", {}, 2, "expected a number in column 'sco"),
-        ("a.csv", "sequence,score\nACGT,\nACGT,2\n", {}, 2, "column 'score'; the cell is empty"),
+        ("a.csv", "sequence,y\nA,\nC,NA\n", {"score": "y"}, None, "measured: column 'y' has no"),
         ("a.csv", "sequence,score\nACGT,inf\nACGT,2\n", {}, 2, "expected a number"),
         ("a.csv", "sequence,score\n,1\nACGT,2\n", {}, 2, "the sequence is empty; take it out"),
         ("a.csv", "sequence,name\nACGT,\n", {}, 2, "the cell in column 'name' is empty"),
@@ -128,7 +182,9 @@ def test_what_no_letter_stands_for_is_an_error_whatever_is_asked(tmp_path):
         ("a.csv", "", {}, None, "the file is empty"),
         ("a.fa", ">a score=x\nACGT\n>b score=2\nAC\n", {}, 1, "a number as score=number"),
         ("a.fa", ">a 1\nACGT\n>b 2\nAC\n", {"score": "k"}, None, "no header has k=number.*'last'"),
-        ("a.fa", ">a k=1\nACGT\n>b\nAC\n", {"score": "k"}, 3, "a number as k=number"),
+        ("a.fa", ">a k=1\nACGT\n>b k=x\nAC\n", {"score": "k"}, 3, "a number as k=number"),
+        ("a.fa", ">a y=1\nACGT\n>b y=inf\nAC\n", {}, 3, "a number as y=number in the header; g"),
+        ("a.fa", ">a k=NA\nACGT\n>b\nAC\n", {"score": "k"}, None, "no header has k=number"),
         ("a.fa", ">a one\nACGT\n", {"score": "last"}, 1, "as the header's last word; got 'one'"),
         ("a.fa", ">a\nACGT\n>b\n\n>c\nAC\n", {}, 3, "the sequence is empty"),
         ("a.fa", ">a\nACGT\n>b\nACXT\n", {}, 3, "letter 3 is 'X'"),
@@ -172,6 +228,13 @@ def test_wrong_arguments(tmp_path):
         write_fasta(tmp_path / "x", [])
     with pytest.raises(ValueError, match="number 2 has none"):
         write_fasta(tmp_path / "x", ["A", ""])
+    given = Sequences(("a", "b"), ("A", "C"), np.array([1.0, np.inf]))
+    with pytest.raises(ValueError, match=r"finite scores, or NaN .* number 2 is inf"):
+        write_fasta(tmp_path / "x", given)
+    with pytest.raises(ValueError, match=r"a score for each of 2; theirs have the shape \(1,\)"):
+        write_fasta(tmp_path / "x", given._replace(scores=np.ones(1)))
+    with pytest.raises(ValueError, match="a name for each of 2; has 1"):
+        write_fasta(tmp_path / "x", given._replace(names=("a",)))
     assert not (tmp_path / "x").exists()
 
 

@@ -1,18 +1,20 @@
 """Sequences of letters from files of a user's own, and FASTA files of them."""
 
+import gzip
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pullback._extras import extra
-from pullback._files import atomic_write_text
-from pullback.data._cells import BadRows, Names, numbers, text_of
+from pullback._files import atomic_write
+from pullback.data._cells import BadRows, Names, text_of
 from pullback.data._csv import open_text, to_number
 from pullback.data._errors import DataError
 from pullback.data._letters import check_alphabet, check_choice, foreign
+from pullback.data._mixed_table import as_numbers, is_hole
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sequences import Sequences, Strings, strings_of
 from pullback.data._sources import frame_source, open_source
@@ -42,8 +44,9 @@ def read_sequences(
             `.parquet` or `.pq`; or a data frame of pandas or polars.
         sequence: the column of sequences; None takes the one with a usual name.
         score: the column of what was measured; None takes the one with a usual name, if there is
-            one. Of a FASTA file, the NAME of `NAME=number` in every header; None takes "score", if
-            every header has it; "last" takes the last word of the header.
+            one. Of a FASTA file, the NAME of `NAME=number` in the headers; None takes "score", or
+            another usual name; "last" takes the last word of the header. An empty cell, NA and the
+            like, and a header without the name where others have it, is NaN: not measured.
         name: the column of names; None takes the one with a usual name, if there is one. A FASTA
             file's names are the first words of its headers.
         ambiguous: of letters that stand for several of those of DNA or RNA, such as N for any:
@@ -60,9 +63,10 @@ def read_sequences(
         TypeError: `path` is neither a path nor a data frame.
         ImportError: a FASTA file is read and Biopython is not installed; the message says how.
         DataError: the file cannot be read, or has no sequences; a column is missing, or several
-            have a usual name; or there are bad rows: a letter outside of the alphabet, an empty
-            sequence, a score that is no finite number. The message gives the first 20 lines (of
-            FASTA the headers', of Parquet the rows, from 1), their count, and what to do.
+            have a usual name; nothing was measured in the column or under the name that is given;
+            or there are bad rows: a letter outside of the alphabet, an empty sequence, a score that
+            is no finite number. The message gives the first 20 lines (of FASTA the headers', of
+            Parquet the rows, from 1), their count, and what to do.
 
     Example:
         >>> import pathlib, tempfile
@@ -114,13 +118,14 @@ def write_fasta(path: str | os.PathLike[str], sequences: Strings) -> None:
     """Write sequences as FASTA: a header `>name score=number`, then 60 letters a line.
 
     Args:
-        path: appears whole or not at all.
+        path: appears whole or not at all; gzipped where its name ends in `.gz`.
         sequences: `Sequences`, whose scores, if there are any, are read back to the bit by
             `read_sequences`; or strings, whose names are their numbers from 1. Spaces in names
-            become underscores, for a name in FASTA is one word.
+            become underscores, for a name in FASTA is one word; an empty name becomes the number.
 
     Raises:
-        ValueError: there is none, or one is empty.
+        ValueError: there is none, or one is empty; there are not as many names or scores, or a
+            score is infinite.
 
     Example:
         >>> import pathlib, tempfile
@@ -131,17 +136,42 @@ def write_fasta(path: str | os.PathLike[str], sequences: Strings) -> None:
         GATTACA
     """
     strings = strings_of(sequences, "sequences")
-    names = [str(place + 1) for place in range(len(strings))]
-    scores = None
+    numbered = [str(place + 1) for place in range(len(strings))]
+    names, scores = numbered, None
     if isinstance(sequences, Sequences):
-        names, scores = ["_".join(name.split()) for name in sequences.names], sequences.scores
+        scores = None if sequences.scores is None else np.asarray(sequences.scores, np.float64)
+        _check_whole(len(strings), sequences.names, scores)
+        written = ["_".join(name.split()) for name in sequences.names]
+        names = [name or number for name, number in zip(written, numbered, strict=True)]
     lines = []
     for place, (name, string) in enumerate(zip(names, strings, strict=True)):
         if not string.strip():
             raise ValueError(f"`sequences` must have letters; number {place + 1} has none.")
         lines.append(f">{name}" if scores is None else f">{name} score={float(scores[place])!r}")
         lines += [string[start : start + _WIDTH] for start in range(0, len(string), _WIDTH)]
-    atomic_write_text(path, "\n".join(lines) + "\n")
+    text = ("\n".join(lines) + "\n").encode()
+    with atomic_write(path) as file:
+        # Without the time, so that the same sequences make the same file.
+        file.write(gzip.compress(text, mtime=0) if Path(path).suffix.lower() == ".gz" else text)
+
+
+def _check_whole(count: int, names: Sequence[str], scores: np.ndarray | None) -> None:
+    """Raise for another number of names or of scores than of sequences, and for infinite scores."""
+    if len(names) != count:
+        raise ValueError(f"`sequences` must have a name for each of {count}; has {len(names)}.")
+    if scores is None:
+        return
+    if scores.shape != (count,):
+        raise ValueError(
+            f"`sequences` must have a score for each of {count}; theirs have the shape "
+            f"{scores.shape}."
+        )
+    if np.isinf(scores).any():
+        place = int(np.flatnonzero(np.isinf(scores))[0])
+        raise ValueError(
+            f"`sequences` must have finite scores, or NaN where nothing was measured; that of "
+            f"number {place + 1} is {scores[place]}."
+        )
 
 
 def _is_fasta(path: Path) -> bool:
@@ -181,31 +211,53 @@ def _header_scores(
 ) -> list[float] | None:
     """What the headers say was measured; None where nothing was asked for, or found."""
     words = [title.replace("|", " ").replace(";", " ").split() for title in titles]
-    key = score or "score"
+    key = ""
     if score == _LAST:
         cells = [each[-1] if each else "" for each in words]
     else:
-        cells = [_value(each, key) for each in words]
-        if score is None and "" in cells:
+        pairs = [_pairs(each) for each in words]
+        key = _usual_key(pairs, bad.path) if score is None else score.lower()
+        if not key:
             return None
-    if score is not None and not any(cells):
+        cells = [each.get(key, "") for each in pairs]
+    if score is not None and all(map(is_hole, cells)):
         last = words and all(each and to_number(each[-1]) is not None for each in words)
         hint = " The last word of each is a number: score='last' takes it." if last else ""
-        raise DataError(bad.path, f"no header has {key}=number, as in >name {key}=1.5.{hint}")
-    what = "as the header's last word" if score == _LAST else f"as {key}=number in the header"
+        raise DataError(bad.path, f"no header has {score}=number, as in >name {score}=1.5.{hint}")
+    what = f"as {key}=number in the header" if key else "as the header's last word"
     found = []
     for cell, line in zip(cells, lines, strict=True):
-        value = to_number(cell)
-        if value is None or not np.isfinite(value):
+        value = np.nan if is_hole(cell) else to_number(cell)
+        if value is None or np.isinf(value):
             bad.add(line, f"expected a number {what}; got {cell!r}.")
         found.append(np.nan if value is None else value)
     return found
 
 
-def _value(words: list[str], key: str) -> str:
-    """The value of the first word that is `key=value`."""
-    pairs = (word.partition("=") for word in words)
-    return next((value for name, _, value in pairs if name.lower() == key.lower()), "")
+def _pairs(words: list[str]) -> dict[str, str]:
+    """The value of the first word that is `key=value`, by key in small letters."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if value:
+            found.setdefault(key.lower(), value)
+    return found
+
+
+def _usual_key(pairs: list[dict[str, str]], path: Path) -> str:
+    """The usual name of a score that headers have a number under; "score" before all others."""
+    known = dict.fromkeys(key for each in pairs for key in each)
+    if "score" in known:
+        return "score"
+    found = [key for key in known if key in _USUAL["score"].split() and _has_number(pairs, key)]
+    if len(found) > 1:
+        several = " and ".join(map(repr, found))
+        raise DataError(path, f"{several} in the headers may each be the score; say score=....")
+    return found[0] if found else ""
+
+
+def _has_number(pairs: list[dict[str, str]], key: str) -> bool:
+    return any(to_number(each[key]) is not None for each in pairs if key in each)
 
 
 def _table(
@@ -219,18 +271,21 @@ def _table(
     }
     check_apart(path, source.names, places)
     chosen = {role: place for role, place in places.items() if place is not None}
-    bad, records = BadRows(path, source.word), []
+    bad, records, measured = BadRows(path, source.word), [], []
     names = Names(source.names[chosen["name"]]) if "name" in chosen else None
     for rows, columns in source.chunks(list(chosen.values()), bad):
         cells = dict(zip(chosen, columns, strict=True))
-        values = [None] * len(rows)
-        if "score" in cells:
-            values = numbers(cells["score"], rows, source.names[chosen["score"]], bad).tolist()
+        measured += cells.get("score", [None] * len(rows))
         called = range(len(records) + 1, len(records) + len(rows) + 1)
         if names is not None:
             names.codes(cells["name"], rows, bad)
             called = map(text_of, cells["name"])
-        letters = map(text_of, cells["sequence"])
-        records += zip(rows, map(str, called), letters, values, strict=True)
+        records += zip(rows, map(str, called), map(text_of, cells["sequence"]), strict=True)
         bad.check(at_end=False)
-    return records, bad, "score" in chosen
+    if "score" in chosen:
+        column = source.names[chosen["score"]]
+        if score is not None and records and all(map(is_hole, measured)):
+            raise DataError(path, f"nothing was measured: column {column!r} has no number.")
+        measured = as_numbers(measured, [record[0] for record in records], column, bad).tolist()
+    whole = [(*record, value) for record, value in zip(records, measured, strict=True)]
+    return whole, bad, "score" in chosen
