@@ -12,6 +12,11 @@ def at_least_float32(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
+def as_floating(x: Array, dtype: Any) -> Array:
+    """Whole numbers and booleans in a dtype of their user; what has a slope is left as it is."""
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(dtype)
+
+
 def require_floating(name: str, x: Array | np.ndarray, remedy: str) -> None:
     """Whole numbers are refused: steps along a slope would be rounded away."""
     if not jnp.issubdtype(x.dtype, jnp.floating):

@@ -109,3 +109,18 @@ def test_whole_numbers_have_no_slope(monkeypatch):
 
 def test_nan_is_not_hidden():
     assert jnp.isnan(gradient_penalty(lambda x: jnp.sum(x * jnp.nan), REAL, FAKE, key=jr.key(0)))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"real": [[1.0, 2.0]]}, "`real` must be an array of rows, got list"),
+    ({"fake": None}, "`fake` must be an array of rows, got NoneType"),
+    ({"centre": "a"}, "`centre` must be one number, got 'a'"),
+    ({"critic": None}, "`critic` must be a function of one example, got None"),
+    ({"critic": lambda x: jnp.argmax(x)}, "a floating number .*; got int64"),
+    ({"critic": lambda x: None}, "a floating number .*; got NoneType"),
+])  # fmt: skip
+def test_what_is_no_critic_and_no_row(change, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    given = {"critic": jnp.sum, "real": REAL, "fake": FAKE} | change
+    with pytest.raises(TypeError, match=message):
+        gradient_penalty(**given, key=jr.key(0))

@@ -59,6 +59,8 @@ def test_without_a_bias_and_the_size_of_the_weights():
     (lambda: SequenceConv(3, 4, 0, key=jr.key(0)), "`kernel` must be 1 or more"),
     (lambda: SequenceConv(3, 4, 3, key=jr.key(0))(jnp.ones((5, 2))), "rows of 3 numbers"),
     (lambda: convolve_sequence(jnp.ones((3, 2, 1)), jnp.ones((2, 2))), "shorter than the kernel"),
+    (lambda: convolve_sequence(jnp.ones((3, 2)), jnp.ones((2, 2))), r"`weight` .* got \(3, 2\)"),
+    (lambda: convolve_sequence(jnp.ones((0, 2, 1)), jnp.ones((2, 2))), "`weight` must be of the"),
 ])  # fmt: skip
 def test_wrong_arguments(call, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from pullback._floating import require_floating
 from pullback._key import checked_key
+from pullback._numbers import check_number
 from pullback._power_method import row_norms
 
 
@@ -32,15 +34,17 @@ def gradient_penalty(
 
     Args:
         critic: a function of one example to a number. It must have no batch normalisation, with
-            which an example has no slope of its own.
+            which an example has no slope of its own; to one with dropout give its key before.
         real: x, rows of data.
         fake: y, as many samples.
         centre: c. With 0, slopes are made small.
         key: for $\epsilon$, one number for each pair.
 
     Raises:
-        ValueError: shapes or dtypes differ, there are no rows, they are whole numbers, or `critic`
-            gives more than a number.
+        ValueError: shapes or dtypes differ, there are no rows, they are whole numbers, `centre` is
+            not finite, or `critic` gives more than a number.
+        TypeError: `real` or `fake` is no array, `centre` no number, `critic` cannot be called or
+            gives no floating number.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -52,6 +56,9 @@ def gradient_penalty(
     Source: Gulrajani et al., Improved Training of Wasserstein GANs, arXiv 1704.00028, equation 3.
     """
     key = checked_key(key)
+    if not callable(critic):
+        raise TypeError(f"`critic` must be a function of one example, got {critic!r}.")
+    check_number("centre", centre)
     _check(real, fake)
     share = jr.uniform(key, (len(real), *[1] * (real.ndim - 1)), real.dtype)
     slopes = jax.vmap(jax.grad(lambda x: _number(critic(x))))(share * real + (1 - share) * fake)
@@ -59,6 +66,9 @@ def gradient_penalty(
 
 
 def _check(real: Array, fake: Array) -> None:
+    for name, rows in (("real", real), ("fake", fake)):
+        if not isinstance(rows, np.ndarray | Array):
+            raise TypeError(f"`{name}` must be an array of rows, got {type(rows).__name__}.")
     if real.shape != fake.shape or real.dtype != fake.dtype or real.ndim == 0 or len(real) == 0:
         raise ValueError(
             "`real` and `fake` must be rows of the same shape and dtype, one or more; got "
@@ -68,8 +78,13 @@ def _check(real: Array, fake: Array) -> None:
 
 
 def _number(value: Array) -> Array:
-    if jnp.size(value) != 1:
+    if not isinstance(value, Array) or not jnp.issubdtype(value.dtype, jnp.floating):
+        got = value.dtype if isinstance(value, Array) else type(value).__name__
+        raise TypeError(
+            f"`critic` must give a floating number for one example, that it has a slope; got {got}."
+        )
+    if value.size != 1:
         raise ValueError(
-            f"`critic` must give one number for one example, got the shape {jnp.shape(value)}."
+            f"`critic` must give one number for one example, got the shape {value.shape}."
         )
     return jnp.reshape(value, ())

@@ -93,7 +93,7 @@ def convolve_sequence(
             many rows as go in, with zeros beyond the ends.
 
     Raises:
-        ValueError: the shapes do not fit, or `kernel` is even with "same".
+        ValueError: the shapes do not fit, a size is 0, or `kernel` is even with "same".
 
     Example:
         >>> import jax.numpy as jnp
@@ -101,6 +101,11 @@ def convolve_sequence(
         >>> convolve_sequence(motif, jnp.eye(2)[jnp.asarray([1, 0, 1, 1])])[:, 0].tolist()
         [0.0, 2.0, 1.0]
     """
+    if weight.ndim != 3 or 0 in weight.shape:
+        raise ValueError(
+            "`weight` must be of the shape (kernel, in_size, out_size), each 1 or more; got "
+            f"{weight.shape}."
+        )
     kernel, in_size, out_size = weight.shape
     _check_padding(padding, kernel)
     if x.ndim != 2 or x.shape[1] != in_size:

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -106,3 +107,29 @@ def test_a_single_token_is_one_that_nothing_ended():
 def test_the_number_of_tokens_is_whole():
     with pytest.raises(TypeError, match=r"`levels` must be a whole number|Type-check"):
         Tokens(2.5)  # pyrefly: ignore
+
+
+def test_the_number_of_tokens_may_be_of_numpy():
+    law = Tokens(np.int64(5))
+    assert law.levels == 5
+    assert type(law.levels) is int
+
+
+@pytest.mark.parametrize("temperature", [np.inf, np.nan, -1.0, "a", None])
+def test_the_temperature_is_a_finite_number(temperature, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises((ValueError, TypeError), match=r"`temperature` must be (0 or more|one num)"):
+        Tokens(3, temperature)
+
+
+def test_logits_of_other_tokens_or_none_are_refused():
+    law, other = Tokens(3), jnp.zeros((2, 4))
+    for call in (
+        lambda: law.sample(other, key=jr.key(0)),
+        lambda: law.log_prob(other, jnp.array([1, 0])),
+        lambda: law.mean(other),
+    ):
+        with pytest.raises(ValueError, match=r"must have 3 logits .* the shape \(2, 4\)"):
+            call()
+    with pytest.raises(ValueError, match="`params` are NaN"):
+        law.sample(jnp.full((2, 3), jnp.nan), key=jr.key(0))

@@ -12,6 +12,7 @@ import pytest
 
 from pullback.data import Motif
 from pullback.models.sequences import MotifScore, near_target, weighted
+from pullback.models.sequences._objective import members_of
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.integers(1, 20, (3, 4))
@@ -167,14 +168,69 @@ def test_a_target_pulls_from_both_sides_and_rests_there():
     [
         (lambda: weighted([]), ValueError, "at least one"),
         (lambda: weighted([(jnp.sum, np.nan)]), ValueError, "finite"),
-        (lambda: weighted([(jnp.sum, "1")]), ValueError, "finite"),
+        (lambda: weighted([(jnp.sum, "1")]), TypeError, "`parts` must be one number, got '1'"),
+        (lambda: weighted([(jnp.sum, True)]), TypeError, "`parts` must be a number, got True"),
         (lambda: weighted([("E-box", 1.0)]), TypeError, "callable"),
         (lambda: weighted([jnp.sum, jnp.sum]), TypeError, "pairs of a score and its weight"),
         (lambda: near_target(3.0, 1.0), TypeError, "callable"),
         (lambda: near_target(jnp.sum, np.inf), ValueError, "finite"),
+        (lambda: near_target(jnp.sum, None), TypeError, "`value` must be one number, got None"),
+        (lambda: MotifScore([[1, 2, 3, 4], [1]]), TypeError, "`motif` must be an array of numbers"),
+        (lambda: MotifScore(COUNTS, {"A": 1}), TypeError, "`background` must be an array of num"),
+        (lambda: MotifScore(COUNTS, alphabet=None), TypeError, "`alphabet` must be a string"),
+        (lambda: MotifScore(COUNTS, temperature="a"), TypeError, "`temperature` must be one num"),
+        (lambda: MotifScore(COUNTS, temperature=1e-45), ValueError, "reduce='max'"),
+        (lambda: MotifScore(COUNTS)([[1, 0, 0, 0]] * 3), TypeError, "an array.*; got list"),
     ],
 )
 def test_what_is_no_score(make, kind, match, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(kind, match=match):
         make()
+
+
+@pytest.mark.parametrize("dtype", [int, bool, np.uint8, np.float16])
+def test_a_sequence_of_whole_numbers_is_scored_as_one_of_floats(dtype, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    x, close = one_hot("ACGTTGCA"), 1e-2 if dtype is np.float16 else 1e-14
+    for score in (MotifScore(COUNTS), MotifScore(COUNTS, reduce="max")):
+        np.testing.assert_allclose(score(x.astype(dtype)), score(x), rtol=close)
+        np.testing.assert_allclose(score.scan(x.astype(dtype)), score.scan(x), rtol=0, atol=close)
+
+
+@pytest.mark.parametrize("compile", [lambda f: f, eqx.filter_jit])
+def test_scores_that_are_counts_or_plain_numbers_are_weighed_as_they_are(compile):
+    x = one_hot("AAAAAGGG")
+    first, third = lambda x: x[:, 0].sum(), lambda x: (x.argmax(1) == 2).sum()
+    some, plain = lambda x: (x.argmax(1) == 2).any(), lambda x: 2.0
+    for parts, want in (
+        ([(first, 1.0), (third, 0.5)], 6.5),
+        ([(third, 0.5), (first, 1.0)], 6.5),
+        ([(some, 0.25), (some, 0.5)], 0.75),
+        ([(plain, 0.25), (lambda x: 3, 0.5)], 2.0),
+    ):
+        assert compile(weighted(parts))(x) == want
+    for score, value, want in ((third, 2.5, -0.125), (some, 0.5, -0.125), (plain, 1, -0.5)):
+        assert compile(near_target(score, value))(x) == want
+
+
+def test_members_of_whole_numbers_are_weighed_as_they_are():
+    class Counts(eqx.Module):
+        def members(self, x):
+            return jnp.arange(3)
+
+        def __call__(self, x):
+            return jnp.asarray(1)
+
+    score = near_target(weighted([(Counts(), 0.5), (lambda x: 2, 0.25)]), 0.75)
+    members = members_of(score)
+    assert members is not None
+    np.testing.assert_array_equal(members(one_hot("ACG")), [-0.03125, -0.03125, -0.28125])
+
+
+def test_a_weight_and_a_target_may_be_traced():
+    x = one_hot("AACG")
+    count = lambda x: jnp.sum(x[:, 0])
+    slope = jax.jit(jax.grad(lambda w: weighted([(count, w), (count, 1.0)])(x)))
+    assert slope(3.0) == 2.0
+    assert jax.jit(jax.grad(lambda v: near_target(count, v)(x)))(0.5) == 1.5

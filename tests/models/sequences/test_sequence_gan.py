@@ -16,6 +16,7 @@ from pullback.models.sequences import (
     _fit_gan,
     fit_sequence_gan,
 )
+from pullback.models.sequences._rows import checked_sequences
 
 
 def one_hot(codes, letters=4):
@@ -86,6 +87,9 @@ def test_it_learns_which_letters_there_are_and_its_curve_falls():
     (one_hot([[0, 1]] * 9), {"held_out": 9}, "`held_out` must leave sequences"),
     (one_hot([[0, 1]] * 9), {"latent": 0}, "`latent` must be 1 or more"),
     (one_hot([[0, 1]] * 9), {"penalty": -1.0}, "`penalty` must be a number"),
+    (one_hot([[0, 1]] * 9), {"learning_rate": 0}, "`learning_rate` must be positive, got 0"),
+    (one_hot([[0, 1]] * 9), {"learning_rate": -1.0}, "`learning_rate` must be positive"),
+    (one_hot([[0, 1]] * 9), {"learning_rate": np.nan}, "`learning_rate` must be positive"),
 ])  # fmt: skip
 def test_bad_data(data, options, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
@@ -100,6 +104,12 @@ def test_strings_and_other_lengths_are_refused_with_what_to_do(monkeypatch):
     critic = SequenceCritic(7, 4, width=2, blocks=1, key=jr.key(0))
     with pytest.raises(ValueError, match=r"one sequence, of shape \(7, 4\); got \(6, 4\)"):
         critic(jnp.ones((6, 4)))
+    generator = SequenceGenerator(7, 4, 3, width=2, blocks=1, key=jr.key(0))
+    with pytest.raises(ValueError, match=r"`z` must have the shape \(3,\), got \(4,\)"):
+        generator(jnp.ones(4))
+    for setting in ({"penalty": "a"}, {"learning_rate": "a"}):
+        with pytest.raises(TypeError, match=r"`(penalty|learning_rate)` must be one number"):
+            fit_sequence_gan(np.asarray(one_hot([[0, 1]] * 9)), **setting, key=jr.key(0))
 
 
 def test_the_curve_is_of_sequences_that_neither_player_sees(monkeypatch):
@@ -116,6 +126,7 @@ def test_the_curve_is_of_sequences_that_neither_player_sees(monkeypatch):
     fit_sequence_gan(x, latent=2, width=2, blocks=1, held_out=13, key=jr.key(0))
     train = {row.tobytes() for row in np.asarray(seen["data"])}
     assert len(train) == seen["batch_size"] == 27
+    assert seen["data"].dtype == jnp.float32
     held = np.stack([row for row in x if row.tobytes() not in train])
     assert len(held) == 13
     state = SimpleNamespace(
@@ -124,3 +135,11 @@ def test_the_curve_is_of_sequences_that_neither_player_sees(monkeypatch):
     found = seen["validation"](state, key=jr.key(1))
     np.testing.assert_allclose(found["wasserstein"], held[:, 0, 0].mean() / 2 - 0.125, rtol=1e-5)
     np.testing.assert_allclose(found["slope"], 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, int, bool])
+def test_other_numbers_are_taken_as_float32(dtype):
+    rows = np.eye(4)[[[0, 1], [3, 2]]]
+    found = checked_sequences(rows.astype(dtype))
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, rows)

@@ -86,6 +86,11 @@ def test_members_learn_the_score_in_its_unit_and_apart():
     (np.where(np.arange(20) == 3, np.nan, 1.0), {}, "`y` must be finite; row 3"),
     (np.arange(20.0), {"kernel": 4}, "`kernel` must be odd"),
     (np.arange(20.0), {"members": 0}, "`members` must be 1 or more"),
+    (np.arange(20) * 1e39, {}, "`y` cannot be held in float32: it goes to 1.9e.40.*Rescale"),
+    (np.arange(20) * 1e200, {}, "`y` cannot be held in float32"),
+    (np.arange(20) * 1e-50, {}, "`y` cannot be held in float32: .* deviation of 5.8e-50"),
+    (np.arange(20.0), {"learning_rate": -1.0}, "`learning_rate` must be positive, got -1"),
+    (np.arange(20.0), {"learning_rate": np.nan}, "`learning_rate` must be positive, got nan"),
 ])  # fmt: skip
 def test_bad_scores(y, options, message, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
@@ -100,3 +105,23 @@ def test_other_shapes_are_refused(shape, monkeypatch):
         SequenceRegressor(key=jr.key(0))(jnp.ones(shape))
     with pytest.raises(TypeError, match=r"`x` must be an array .*pullback.data.one_hot"):
         fit_sequence_regressor(["ACGT"], np.ones(1), key=jr.key(0))
+
+
+@pytest.mark.parametrize("dtype", [int, bool])
+def test_whole_numbers_are_padded_by_the_uniform_law_too(dtype, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    net = SequenceRegressor(filters=4, width=4, key=jr.key(0))
+    stack = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, net)
+    ensemble = SequenceEnsemble(stack, jnp.asarray(2.0), jnp.asarray(0.5))
+    x = jnp.asarray(one_hot([0, 1, 3]), float)
+    for score in (net, ensemble, ensemble.lower):
+        np.testing.assert_allclose(score(x.astype(dtype)), score(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("y", "options"), [
+    (["a"] * 20, {}), (["1.5"] * 20, {}), (np.arange(20.0), {"learning_rate": "a"}),
+])  # fmt: skip
+def test_strings_are_no_numbers(y, options, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=r"`(y|learning_rate)` must be (an array of|one) number"):
+        fit_sequence_regressor(one_hot(np.zeros((20, 5), int)), y, **options, key=jr.key(0))

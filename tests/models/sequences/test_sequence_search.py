@@ -301,6 +301,9 @@ def test_a_score_that_is_no_number_is_said_to_be_none(score, match, key, monkeyp
         ({"start": ["ACGTACGT", "AC"]}, ValueError, r"lengths \[2, 8\]"),
         ({"relax": "gumbel"}, ValueError, "'seqprop', got 'gumbel'"),
         ({"alphabet": "AAC"}, ValueError, "two different letters"),
+        ({"alphabet": "AC.T"}, ValueError, "must not hold '.'"),
+        ({"start": 5}, TypeError, "`start` must be a string"),
+        ({"learning_rate": "a"}, TypeError, "`learning_rate` must be one number"),
     ],
 )
 def test_what_no_search_can_be_made_of(arguments, kind, match, key, monkeypatch):
@@ -313,7 +316,8 @@ def test_what_no_search_can_be_made_of(arguments, kind, match, key, monkeypatch)
 @pytest.mark.parametrize(
     ("arguments", "kind", "match"),
     [
-        ({"generator": 3}, TypeError, "`generator` must be callable"),
+        ({"generator": None}, TypeError, r"`generator` must be callable, from z \(Z,\) to rows"),
+        ({"generator": Linear(jnp.ones((20, 7)), 7)}, TypeError, "with one z of 20 numbers"),
         ({"generator": lambda z: z}, TypeError, "`generator` must give rows of 4 letters"),
         ({"latent": None}, TypeError, "`latent`.*is not known"),
         ({"latent": 0}, ValueError, "`latent` must be 1 or more"),
@@ -326,6 +330,8 @@ def test_what_no_search_can_be_made_of(arguments, kind, match, key, monkeypatch)
         ({"start": np.zeros((3, 20))}, ValueError, r"shape \(2, 20\), got \(3, 20\)"),
         ({"start": np.zeros((2, 20))}, ValueError, "no row of zeros alone"),
         ({"start": np.full((2, 20), np.nan)}, ValueError, "finite"),
+        ({"start": "a"}, TypeError, "`start` must be an array of numbers"),
+        ({"prior": "gaussian", "beta": "a"}, TypeError, "`beta` must be one number"),
     ],
 )
 def test_what_no_latent_search_can_be_made_of(arguments, kind, match, key, monkeypatch):

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import pytest
 from scipy import stats
@@ -233,14 +234,21 @@ def test_a_second_training_of_the_shapes_does_not_compile_again():
         ({"targets": np.zeros(3)}, ValueError, "a row for each of the 2 sequences"),
         ({"targets": [1.0, np.inf]}, ValueError, "row 1 is infinite"),
         ({"targets": [[1.0, np.nan]] * 2}, ValueError, "nothing was measured, 1: leave"),
-        ({"batch_size": 3}, ValueError, "`batch_size` must be from 1 to 2"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be 1 or more"),
+        ({"targets": [1e305, 1e306]}, ValueError, "`targets` cannot be held in float64"),
+        ({"targets": ["a", "b"]}, TypeError, "`targets` must be an array of numbers"),
+        ({"learning_rate": -1.0}, ValueError, "`learning_rate` must be positive, got -1"),
+        ({"learning_rate": "a"}, TypeError, "`learning_rate` must be one number"),
         ({"steps": 0}, ValueError, "`steps` must be 1 or more"),
         ({"word_dropout": 1.0}, ValueError, "`word_dropout` must be from 0 to below 1, got 1.0"),
         ({"kl_weight": -1.0}, ValueError, "`kl_weight` must be 0 or more"),
-        ({"property_weight": -1.0}, ValueError, "`weight` must be 0 or more"),
+        ({"kl_weight": np.inf}, ValueError, "`kl_weight` must be 0 or more, got inf"),
+        ({"kl_weight": "a"}, TypeError, "`kl_weight` must be one number"),
+        ({"property_weight": -1.0}, ValueError, "`property_weight` must be 0 or more"),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused(change, error, message):
+def test_what_cannot_be_trained_on_is_refused(change, error, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     given = {"codes": np.array([[1, 2, 0], [3, 0, 0]]), "targets": [1.0, 2.0], "batch_size": 2,
              "key": jr.key(0), "tokens": TOKENS, "steps": 1} | change  # fmt: skip
     codes = given.pop("codes")
@@ -251,8 +259,8 @@ def test_what_cannot_be_trained_on_is_refused(change, error, message):
 def test_the_loss_is_the_one_that_is_said():
     codes, targets = toy(8)
     model, info = fit_token_vae(
-        codes, targets, tokens=TOKENS, latent=2, width=4, steps=1, batch_size=8, word_dropout=0,
-        property_weight=3.0, learning_rate=0.0, key=jr.key(0),
+        codes, targets, tokens=TOKENS, latent=2, width=4, steps=1, word_dropout=0,
+        property_weight=3.0, learning_rate=1e-30, key=jr.key(0),
     )  # fmt: skip
     scored = (targets - targets.mean(0)) / targets.std(0)
     mu, _ = jax.vmap(model.encode)(codes)
@@ -261,3 +269,27 @@ def test_the_loss_is_the_one_that_is_said():
     told = info.history["distortion"][0] + 3 * error
     weight = 0.05 / (1 + np.exp(0.35 / 0.05))
     assert info.history["loss"][0] == pytest.approx(told + weight * info.history["rate"][0])
+
+
+def test_targets_beyond_float32_are_refused(x32):
+    for size in (1e39, 1e-50):
+        with pytest.raises(ValueError, match=r"`targets` cannot be held in float32: .*Rescale"):
+            fit_token_vae(np.array([[1, 0], [2, 0]]), [0.0, size], tokens=3, key=jr.key(0))
+
+
+def test_what_is_no_argument_of_a_model(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model, key = token_vae(5, 4, targets=1, latent=2, width=4, key=jr.key(0)), jr.key(1)
+    for call, error, message in (
+        (lambda: model.encode(jnp.array([1, 9])), ValueError, "from 0 to 4; it has 9 at 1"),
+        (lambda: model.encode(jnp.array([-1, 9])), ValueError, "has -1 at 0, one of 2 such"),
+        (lambda: model.encode(jnp.array([1.5, 0])), TypeError, "whole numbers; got float64"),
+        (lambda: jax.jit(lambda x: model.encode(x))(jnp.array([1.5, 0])), TypeError, "got float64"),
+        (lambda: model.log_prob(jnp.ones(2), jnp.array([6, 1])), ValueError, "from 0 to 5"),
+        (lambda: model.predict(jnp.ones(3)), ValueError, r"`mu` must have the shape \(2,\)"),
+        (lambda: model.decode(jnp.array([1, np.nan]), key=key), ValueError, "`z` must be finite"),
+        (lambda: token_vae(5, 4, targets=-1, key=key), ValueError, "`targets` must be 0 or more"),
+        (lambda: token_vae(5, 4, targets=1.5, key=key), TypeError, "`targets` must be a whole"),
+    ):
+        with pytest.raises(error, match=message):
+            call()

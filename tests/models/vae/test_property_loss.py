@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -113,3 +114,33 @@ def test_what_does_not_fit_is_refused():
         loss.check(parts(), (np.where(X == X[0, 0], np.nan, X), Y))
     with pytest.raises(ValueError, match="`weight` must be 0 or more, got -1"):
         PropertyLoss(Beta(), weight=-1)
+
+
+def test_a_predictor_of_other_columns_is_not_broadcast():
+    vae, loss, key = parts()[0], PropertyLoss(Beta()), jr.key(0)
+    for size, y in (("scalar", Y[:, :1]), (3, Y[:, :1]), (1, Y)):
+        model = vae, eqx.nn.Linear(3, size, key=jr.key(1))
+        message = f"the predictor must give {y.shape[1]} numbers of one example"
+        with pytest.raises(ValueError, match=message):
+            loss.check(model, (X, y))
+        with pytest.raises(ValueError, match=message):
+            eqx.filter_jit(loss)(model, (jnp.asarray(X), jnp.asarray(y)), key=key)
+
+
+def test_a_call_refuses_what_a_check_would(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    loss, key = PropertyLoss(Beta()), jr.key(0)
+    for y, message in (
+        (Y[:1], "a row for each"),
+        (Y[:, 0], "a row for each"),
+        (Y * np.inf, "finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(parts(), (jnp.asarray(X), jnp.asarray(y)), key=key)
+
+
+@pytest.mark.parametrize("weight", ["a", None, np.inf, np.nan, -1.0, jnp.asarray(-1.0)])
+def test_the_weight_is_a_number(weight, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises((TypeError, ValueError), match=r"`weight` must be (one number|0 or more)"):
+        PropertyLoss(Beta(), weight=weight)

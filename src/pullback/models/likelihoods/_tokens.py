@@ -1,19 +1,28 @@
 """Sequences of tokens that end at a stop."""
 
+import numbers
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from numpyro.distributions import constraints
 
 from pullback._key import checked_key
+from pullback._numbers import check_number
 
 from ._interface import AbstractLikelihood, Kind
 from ._support import within_support
+
+
+def _whole(levels: Any) -> int:
+    if isinstance(levels, bool) or not isinstance(levels, numbers.Integral):
+        raise TypeError(f"`levels` must be a whole number, got {levels!r}.")
+    return int(levels)
 
 
 class Tokens(AbstractLikelihood):
@@ -34,8 +43,9 @@ class Tokens(AbstractLikelihood):
             of T = 1. A plain number, for what is an array in a model is trained.
 
     Raises:
-        TypeError: `levels` is no whole number.
-        ValueError: `levels` is below 2, or `temperature` below 0.
+        TypeError: `levels` is no whole number, or `temperature` no number.
+        ValueError: `levels` is below 2, or `temperature` below 0 or infinite; when called, the
+            parameters are not of K tokens, or, where they are drawn from and not traced, are NaN.
 
     Example:
         >>> import jax.numpy as jnp
@@ -44,16 +54,15 @@ class Tokens(AbstractLikelihood):
     """
 
     kind: ClassVar[Kind] = "classes"
-    levels: int = eqx.field(static=True)
+    levels: int = eqx.field(static=True, converter=_whole)
     temperature: Float[Array, ""] | float | int = 1.0
 
     def __check_init__(self):
-        if not isinstance(self.levels, int):
-            raise TypeError(f"`levels` must be a whole number, got {self.levels!r}.")
         if self.levels < 2:
             raise ValueError(f"`levels` must be 2 or more, got {self.levels}.")
-        if not isinstance(self.temperature, Tracer) and not self.temperature >= 0:
-            raise ValueError(f"`temperature` must be 0 or more, got {self.temperature}.")
+        check_number(
+            "temperature", self.temperature, "0 or more, and finite", lambda value: value >= 0
+        )
 
     @property
     def support(self) -> Any:
@@ -63,6 +72,7 @@ class Tokens(AbstractLikelihood):
         return (*shape, self.levels)
 
     def log_prob(self, params: Float[Array, "..."], x: Array) -> Float[Array, "..."]:
+        self._check(params)
         # A sum over one entry: its slope is a product, where that of a look-up is a scatter.
         chosen = jax.nn.one_hot(x.astype(jnp.int32), self.levels, dtype=bool)
         logit = jnp.sum(jnp.where(chosen, params, 0.0), axis=-1)
@@ -71,6 +81,7 @@ class Tokens(AbstractLikelihood):
 
     def mean(self, params: Float[Array, "..."]) -> Float[Array, "..."]:
         """The probability that each token is there, 0 where the sequence has ended."""
+        self._check(params)
         p = jax.nn.softmax(params)
         if params.ndim == 1:
             return p
@@ -81,12 +92,22 @@ class Tokens(AbstractLikelihood):
 
     def sample(self, params: Float[Array, "..."], *, key: PRNGKeyArray) -> Int[Array, "..."]:
         key = checked_key(key)
+        self._check(params)
+        if not isinstance(params, Tracer) and np.isnan(params).any():
+            raise ValueError("`params` are NaN: no token can be drawn from them.")
         # By Gumbel's trick, which at 0 is the likeliest, and divides by nothing.
         noise = jnp.asarray(self.temperature, params.dtype) * jr.gumbel(
             key, params.shape, params.dtype
         )
         drawn = jnp.argmax(params + noise, axis=-1).astype(jnp.int32)
         return jnp.where(_ended(drawn), 0, drawn)
+
+    def _check(self, params: Array) -> None:
+        if params.shape[-1:] != (self.levels,):
+            raise ValueError(
+                f"`params` must have {self.levels} logits for each token, `levels`, along the last "
+                f"axis; got the shape {params.shape}."
+            )
 
 
 def _ended(x: Array) -> Bool[Array, "..."]:

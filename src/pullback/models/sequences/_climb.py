@@ -1,7 +1,6 @@
 """Many searches for sequences side by side, up the slope of a score, as one program."""
 
 import abc
-import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from pullback._numbers import check_number
 from pullback._traced import compiled
 from pullback.data import from_one_hot
 from pullback.models.sequences._designs import Designs
@@ -156,8 +156,7 @@ def _read(
 
 
 def check_rate(learning_rate: float) -> None:
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise ValueError(f"`learning_rate` must be positive, got {learning_rate}.")
+    check_number("learning_rate", learning_rate, "positive", lambda value: value > 0)
 
 
 def dtype_of(*trees: PyTree) -> Any:

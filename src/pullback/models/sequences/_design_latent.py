@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from pullback._inputs import positive
 from pullback._key import checked_key
+from pullback._numbers import as_numbers, check_number
 from pullback.models.sequences._climb import AbstractSpace, Held, check_rate, climb_all, dtype_of
 from pullback.models.sequences._designs import Designs
 from pullback.models.sequences._maximise import check_some_free
@@ -87,7 +88,7 @@ def design_latent(
     positive(count=count, steps=steps)
     check_rate(learning_rate)
     check_alphabet(alphabet)
-    check_callable(generator, "generator")
+    check_callable(generator, "generator", "z (Z,) to rows on the simplex (L, V)")
     check_callable(score, "score")
     weight = _weight(prior, beta)
     dtype = dtype_of(generator, score)
@@ -145,10 +146,10 @@ def _weight(prior: str, beta: float | None) -> float:
             )
         return 0.0
     weight = 0.05 if beta is None else beta
-    if not (np.isfinite(weight) and weight >= 0):
-        raise ValueError(
-            f"`beta` must be 0 or more, got {beta}: a negative one drives z away from the prior."
-        )
+    check_number(
+        "beta", weight, "0 or more, for a negative one drives z away from the prior",
+        lambda value: value >= 0,
+    )  # fmt: skip
     return float(weight)
 
 
@@ -163,7 +164,7 @@ def _latent(generator: Any, latent: int | None) -> int:
 
 
 def _started(start: Any, count: int, latent: int | None, dtype: Any) -> Float[Array, "count z"]:
-    z = jnp.asarray(start, dtype)
+    z = jnp.asarray(as_numbers("start", start), dtype)
     wanted = f"({count}, {'Z' if latent is None else latent})"
     if z.ndim != 2 or z.shape[0] != count or latent not in (None, z.shape[1]):
         raise ValueError(f"`start` must have the shape {wanted}, got {z.shape}.")
@@ -173,7 +174,13 @@ def _started(start: Any, count: int, latent: int | None, dtype: Any) -> Float[Ar
 
 
 def _length(generator: Any, z: Float[Array, "count latent"], alphabet: str) -> int:
-    found = eqx.filter_eval_shape(generator, jax.ShapeDtypeStruct(z.shape[1:], z.dtype))
+    try:
+        found = eqx.filter_eval_shape(generator, jax.ShapeDtypeStruct(z.shape[1:], z.dtype))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`generator` cannot be called with one z of {z.shape[1]} numbers: see what it says of "
+            "it above. Is that the size it wants, as `latent` or the columns of `start` have it?"
+        ) from error
     shape = getattr(found, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] != len(alphabet):
         raise TypeError(

@@ -11,7 +11,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._inputs import positive
 from pullback._key import checked_key
+from pullback._numbers import check_number
 from pullback.games import GANState, GANStep, WassersteinGame, fit_gan, wasserstein_estimate
+from pullback.models.sequences._climb import check_rate
 from pullback.models.sequences._gan_nets import SequenceCritic, SequenceGenerator
 from pullback.models.sequences._rows import checked_sequences, split_rows
 from pullback.train import TrainingInfo
@@ -49,7 +51,7 @@ def fit_sequence_gan(
 
     Args:
         data: sequences one-hot, as `pullback.data.one_hot` makes them of strings: each row of each
-            sums to 1.
+            sums to 1. Those of half precision are taken as float32.
         latent: the size of the generator's code.
         width: channels of both players.
         blocks: of both.
@@ -72,6 +74,7 @@ def fit_sequence_gan(
 
     Raises:
         ValueError: `data` are not sequences one-hot, or are too few; or a number does not fit.
+        TypeError: `data` is no array, or what should be a number is none.
         TrainingError: as for `pullback.train.iterate`.
 
     Example:
@@ -93,6 +96,8 @@ def fit_sequence_gan(
         latent=latent, width=width, blocks=blocks, steps=steps, batch_size=batch_size,
         critic_steps=critic_steps,
     )  # fmt: skip
+    check_rate(learning_rate)
+    check_number("penalty", penalty, "a number, 0 or more", lambda value: value >= 0)
     x = checked_sequences(data)
     split_key, generator_key, critic_key, key = jr.split(key, 4)
     train, test = split_rows(len(x), held_out, most=1024, key=split_key)

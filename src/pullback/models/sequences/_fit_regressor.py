@@ -14,8 +14,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback._checked_data import check_rows
 from pullback._inputs import positive
 from pullback._key import checked_key
+from pullback._numbers import as_numbers
+from pullback.models.sequences._climb import check_rate
 from pullback.models.sequences._regressor import SequenceEnsemble, SequenceRegressor
-from pullback.models.sequences._rows import checked_sequences, split_rows
+from pullback.models.sequences._rows import check_range, checked_sequences, split_rows
 from pullback.train import TrainingInfo, fit
 
 
@@ -49,7 +51,8 @@ def fit_sequence_regressor(
     The nets differ by their first weights and the order of their batches; all are one program.
 
     Args:
-        x: sequences one-hot, as `pullback.data.one_hot` makes them of strings.
+        x: sequences one-hot, as `pullback.data.one_hot` makes them of strings; those of half
+            precision are taken as float32.
         y: the score of each, in any unit, best of a scale without long tails: the logarithm of a
             binding signal, for example.
         members: how many nets.
@@ -75,8 +78,9 @@ def fit_sequence_regressor(
         column for each net; its `validation_loss` is the share of the variance that is left.
 
     Raises:
-        ValueError: `x` are not sequences one-hot, `y` does not fit them, is not finite or is the
-            same for all; or a number does not fit.
+        ValueError: `x` are not sequences one-hot, `y` does not fit them, is not finite, is the same
+            for all or is beyond the range of the dtype of `x`; or a number does not fit.
+        TypeError: `x` is no array, or `y` or a number is none.
         TrainingError: as for `pullback.train.fit`.
 
     Example:
@@ -94,6 +98,7 @@ def fit_sequence_regressor(
     """
     key = checked_key(key)
     positive(members=members, steps=steps, batch_size=batch_size)
+    check_rate(learning_rate)
     x = checked_sequences(x, name="x")
     y, mean, sd = _standardised(y, len(x), x.dtype)
     split_key, net_key, key = jr.split(key, 3)
@@ -119,15 +124,17 @@ def _squared_error(
 
 def _standardised(y: Any, n: int, dtype: Any) -> tuple[Array, Array, Array]:
     """The scores with mean 0 and sd 1, and what they had."""
-    y = np.asarray(y, float)
+    y = as_numbers("y", y)
     if y.shape != (n,):
         raise ValueError(f"`y` must be a score for each of the {n} sequences; got {y.shape}.")
     check_rows(y, name="y")
-    mean, sd = y.mean(), y.std()
+    with np.errstate(over="ignore"):
+        mean, sd = y.mean(), y.std()
     if not sd > 1e-12 * max(abs(mean), 1e-300):
         raise ValueError(
             f"the scores in `y` are all the same, {mean:g}: there is nothing to learn. Is it the "
             "right column?"
         )
+    check_range("y", y, sd, dtype)
     in_units_of_sd, mean, sd = (jnp.asarray(each, dtype) for each in ((y - mean) / sd, mean, sd))
     return in_units_of_sd, mean, sd

@@ -13,11 +13,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._inputs import positive
 from pullback._key import checked_key
+from pullback._numbers import as_numbers, check_number
 from pullback.bounds import Beta
 from pullback.models.vae import VAE, PropertyLoss, TokenDecoder
 from pullback.train import TrainingInfo, fit
 
+from ._climb import check_rate
 from ._length_buckets import CutLoss, bucket_lengths, length_batches
+from ._rows import check_range
 from ._token_vae import TokenVAE, token_vae
 
 _MIDDLE, _WIDTH = 0.35, 0.05  # of the rise of the weight of the KL, in shares of the training
@@ -65,7 +68,7 @@ def fit_token_vae(
         property_weight: $w$.
         word_dropout: the share of tokens that is hidden from the decoder.
         steps: S.
-        batch_size: sequences a step.
+        batch_size: sequences a step, or all there are.
         learning_rate: of Adam.
         buckets: draw each batch from sequences of about one length, and compute as much of it as
             its longest needs; else all are as long as the padding. Each of a few lengths is
@@ -83,9 +86,10 @@ def fit_token_vae(
         sequence and `property_mse` in variances of the targets.
 
     Raises:
-        ValueError: `codes` are not of 0 to `tokens` - 1, `targets` have other rows, are infinite or
-            hold a column of which nothing was measured, or a setting is out of its range.
-        TypeError: `codes` are no whole numbers.
+        ValueError: `codes` are not of 0 to `tokens` - 1, `targets` have other rows, are infinite,
+            beyond the range of JAX's default float or hold a column of which nothing was measured,
+            or a setting is out of its range.
+        TypeError: `codes` are no whole numbers, or `targets` or a setting no numbers.
 
     Example:
         >>> import jax, numpy as np
@@ -100,17 +104,13 @@ def fit_token_vae(
     """
     key = checked_key(key)
     positive(tokens=tokens, latent=latent, width=width, steps=steps, batch_size=batch_size)
-    if not 0 <= word_dropout < 1:
-        raise ValueError(f"`word_dropout` must be from 0 to below 1, got {word_dropout}.")
-    if not kl_weight >= 0:
-        raise ValueError(f"`kl_weight` must be 0 or more, got {kl_weight}.")
+    check_rate(learning_rate)
+    check_number("word_dropout", word_dropout, "from 0 to below 1", lambda value: 0 <= value < 1)
+    check_number("kl_weight", kl_weight, "0 or more", lambda value: value >= 0)
+    check_number("property_weight", property_weight, "0 or more", lambda value: value >= 0)
     codes, needed = _checked_codes(codes, tokens)
     targets, centre, scale = _standardised(targets, len(codes))
-    if batch_size > len(codes):
-        raise ValueError(
-            f"`batch_size` must be from 1 to {len(codes)}, the number of sequences; got "
-            f"{batch_size}."
-        )
+    batch_size = min(batch_size, len(codes))
     making, training = jr.split(key)
     start = _start(
         tokens, codes.shape[1], targets=targets.shape[1], latent=latent, width=width, key=making
@@ -177,7 +177,7 @@ def _standardised(
 ) -> tuple[Float[np.ndarray, "n p"], Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
     """What was measured with mean 0 and variance 1 for each column, and both as they were."""
     dtype = jnp.result_type(float)
-    found = np.zeros((count, 0)) if targets is None else np.asarray(targets, np.float64)
+    found = np.zeros((count, 0)) if targets is None else as_numbers("targets", targets)
     found = found[:, None] if found.ndim == 1 else found
     if found.ndim != 2 or len(found) != count:
         raise ValueError(
@@ -195,7 +195,9 @@ def _standardised(
             f"`targets` has a column of which nothing was measured, {int(np.argmax(empty))}: leave "
             "it out."
         )
-    centre, scale = np.nanmean(found, axis=0), np.nanstd(found, axis=0)
+    with np.errstate(over="ignore"):
+        centre, scale = np.nanmean(found, axis=0), np.nanstd(found, axis=0)
     # To rounding a column that is constant has no deviation, and is predicted by its mean.
     scale = np.where(scale > 1e-9 * np.abs(centre), scale, 1.0)
+    check_range("targets", found, scale, dtype)
     return ((found - centre) / scale).astype(dtype), centre.astype(dtype), scale.astype(dtype)

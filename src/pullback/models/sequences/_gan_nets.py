@@ -51,7 +51,7 @@ class SequenceGenerator(eqx.Module):
         key: for the weights.
 
     Raises:
-        ValueError: a size is below 1.
+        ValueError: a size is below 1; when called, z has another size.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -92,6 +92,11 @@ class SequenceGenerator(eqx.Module):
 
     def __call__(self, z: Float[Array, " latent"]) -> Float[Array, "length letters"]:
         """The law of each letter; `jax.vmap` over codes."""
+        if z.shape != (self.latent,):
+            raise ValueError(
+                f"`z` must have the shape {(self.latent,)}, got {z.shape}. For a batch use "
+                "`jax.vmap`."
+            )
         h = self.first(z).reshape(self.length, -1)
         for block in self.blocks:
             h = block(h)
@@ -113,7 +118,7 @@ class SequenceCritic(eqx.Module):
         key: for the weights.
 
     Raises:
-        ValueError: a size is below 1.
+        ValueError: a size is below 1; when called, x has another shape.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -170,6 +170,8 @@ def _lengths(
         said["length"] = length
     begun = None
     if start is not None:
+        if not isinstance(start, Sequence):
+            raise TypeError(f"`start` must be a string, or one for each design; got {start!r}.")
         texts = [start] * count if isinstance(start, str) else list(start)
         if len(texts) != count:
             raise ValueError(

@@ -7,11 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Real
+from jaxtyping import Array, Float, Real, Shaped
 
+from pullback._floating import as_floating
+from pullback._numbers import as_numbers, check_number
 from pullback.data import Motif
 from pullback.nn import convolve_sequence
 
+_LEAST = 1e-30  # of the temperature: log-odds over it stay within the range of float32
 _PAIRS = {"A": "T", "C": "G", "G": "C", "T": "A", "U": "A"}
 
 
@@ -39,6 +42,7 @@ class MotifScore(eqx.Module):
         ValueError: a count is negative or not finite, a place has none, a letter has no share while
             `smoothing` is 0, or another argument does not fit; when called, the sequence has other
             letters or is shorter than the motif.
+        TypeError: what should hold numbers does not; when called, the sequence is no array.
 
     Example:
         >>> import jax.numpy as jnp
@@ -72,11 +76,13 @@ class MotifScore(eqx.Module):
             motif, alphabet = motif.counts, motif.alphabet
         if reduce not in get_args(Literal["logsumexp", "max"]):
             raise ValueError(f"`reduce` must be 'logsumexp' or 'max', got {reduce!r}.")
-        if not (np.isfinite(temperature) and temperature > 0):
-            raise ValueError(
-                f"`temperature` must be positive, got {temperature}: for the maximum itself, use "
-                "reduce='max'."
-            )
+        check_number(
+            "temperature", temperature, f"{_LEAST:g} or more, or else reduce='max' be used",
+            lambda value: value >= _LEAST,
+        )  # fmt: skip
+        check_number("smoothing", smoothing)
+        if not isinstance(alphabet, str):
+            raise TypeError(f"`alphabet` must be a string of letters, got {alphabet!r}.")
         if not 0 <= smoothing < 1:
             raise ValueError(f"`smoothing` must be at least 0 and below 1, got {smoothing}.")
         shares = _shares(motif, len(alphabet))
@@ -95,19 +101,25 @@ class MotifScore(eqx.Module):
         self.log_odds = jnp.asarray(np.stack(strands), float)
         self.alphabet, self.reduce, self.temperature = alphabet, reduce, float(temperature)
 
-    def scan(self, x: Float[Array, "length letters"]) -> Float[Array, "strands places"]:
+    def scan(self, x: Shaped[Array, "length letters"]) -> Float[Array, "strands places"]:
         """The score of every place where the motif fits in whole, one strand after the other."""
         _, width, letters = self.log_odds.shape
+        if not isinstance(x, np.ndarray | Array):
+            raise TypeError(
+                f"`x` must be an array, one sequence one-hot; got {type(x).__name__}. Of a string "
+                "make one by `pullback.data.one_hot`."
+            )
         if x.ndim != 2 or x.shape[1] != letters or x.shape[0] < width:
             raise ValueError(
                 f"`x` must be one sequence of at least {width} rows, as long as the motif, with "
                 f"the {letters} columns of {self.alphabet!r}; got the shape {x.shape}. Of a batch, "
                 "use `jax.vmap(score)`."
             )
+        x = as_floating(x, self.log_odds.dtype)
         odds = jnp.moveaxis(self.log_odds, 0, -1).astype(x.dtype)
         return convolve_sequence(odds, x).T
 
-    def __call__(self, x: Float[Array, "length letters"]) -> Float[Array, ""]:
+    def __call__(self, x: Shaped[Array, "length letters"]) -> Float[Array, ""]:
         """The score of one sequence, in nats."""
         found = self.scan(x)
         if self.reduce == "max":
@@ -116,7 +128,7 @@ class MotifScore(eqx.Module):
 
 
 def _shares(motif: object, letters: int) -> Float[np.ndarray, "width letters"]:
-    counts = np.asarray(motif, float)
+    counts = as_numbers("motif", motif)
     if counts.ndim != 2 or counts.shape[0] == 0 or counts.shape[1] != letters:
         raise ValueError(
             f"`motif` must have a row a place and {letters} columns, one a letter of `alphabet`; "
@@ -134,7 +146,7 @@ def _shares(motif: object, letters: int) -> Float[np.ndarray, "width letters"]:
 def _background(background: object, letters: int) -> Float[np.ndarray, " letters"]:
     if background is None:
         return np.full(letters, 1 / letters)
-    found = np.asarray(background, float)
+    found = as_numbers("background", background)
     if found.shape != (letters,) or not np.all(np.isfinite(found)) or np.any(found <= 0):
         raise ValueError(
             f"`background` must be {letters} positive numbers, one a letter of `alphabet`; got "

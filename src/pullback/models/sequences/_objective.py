@@ -1,19 +1,20 @@
 """Scores of sequences, and scores made of them."""
 
-import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, ScalarLike
+
+from pullback._floating import as_floating
+from pullback._numbers import check_number
 
 Score = Callable[[Float[Array, "length letters"]], Float[Array, ""]]
 
 
-def weighted(parts: Sequence[tuple[Score, float | int]]) -> Score:
+def weighted(parts: Sequence[tuple[Score, ScalarLike]]) -> Score:
     r"""Several scores as one: bind this protein, avoid that one.
 
     $$ s(x) = \sum_i w_i s_i(x) $$
@@ -25,7 +26,7 @@ def weighted(parts: Sequence[tuple[Score, float | int]]) -> Score:
         A score, any callable from `(L, V)` to a scalar.
 
     Raises:
-        TypeError: it is no sequence of pairs, or a score cannot be called.
+        TypeError: it is no sequence of pairs, a score cannot be called, or a weight is no number.
         ValueError: there is none, or a weight is not finite.
 
     Example:
@@ -48,14 +49,13 @@ def weighted(parts: Sequence[tuple[Score, float | int]]) -> Score:
         raise ValueError("`parts` must hold at least one score with its weight.")
     for score, weight in pairs:
         check_callable(score, "parts")
-        _check_number(weight, "parts")
+        check_number("parts", weight, "pairs of a score and a finite number")
     return _Weighted(
-        tuple(score for score, _ in pairs),
-        jnp.asarray([float(weight) for _, weight in pairs], float),
+        tuple(score for score, _ in pairs), jnp.asarray([weight for _, weight in pairs], float)
     )
 
 
-def near_target(score: Score, value: float | int) -> Score:
+def near_target(score: Score, value: ScalarLike) -> Score:
     r"""A score that is highest, 0, where another one has a given value.
 
     $$ t(x) = -\tfrac12 (s(x) - v)^2 $$
@@ -71,7 +71,7 @@ def near_target(score: Score, value: float | int) -> Score:
         A score.
 
     Raises:
-        TypeError: `score` cannot be called.
+        TypeError: `score` cannot be called, or `value` is no number.
         ValueError: `value` is not finite.
 
     Example:
@@ -84,8 +84,8 @@ def near_target(score: Score, value: float | int) -> Score:
     Source: Killoran et al., arXiv 1712.06148, the scripts that go with it.
     """
     check_callable(score, "score")
-    _check_number(value, "value")
-    return _NearTarget(score, jnp.asarray(float(value), float))
+    check_number("value", value)
+    return _NearTarget(score, jnp.asarray(value, float))
 
 
 class _Weighted(eqx.Module):
@@ -93,8 +93,7 @@ class _Weighted(eqx.Module):
     weights: Float[Array, " parts"]
 
     def __call__(self, x: Float[Array, "length letters"]) -> Float[Array, ""]:
-        values = [score(x) for score in self.scores]
-        return _total(values, self.weights)
+        return _total([score(x) for score in self.scores], self.weights)
 
 
 class _NearTarget(eqx.Module):
@@ -105,17 +104,19 @@ class _NearTarget(eqx.Module):
         return _nearness(self.score(x), self.value)
 
 
-def _total(values: Sequence[Array], weights: Float[Array, " parts"]) -> Array:
-    parts = [
-        weight.astype(value.dtype) * value for weight, value in zip(weights, values, strict=True)
-    ]
+def _total(values: Sequence[Any], weights: Float[Array, " parts"]) -> Array:
+    parts = []
+    for weight, value in zip(weights, values, strict=True):
+        value = as_floating(jnp.asarray(value), weight.dtype)
+        parts.append(weight.astype(value.dtype) * value)
     total = parts[0]
     for part in parts[1:]:
         total = total + part
     return total
 
 
-def _nearness(found: Array, value: Array) -> Array:
+def _nearness(found: Any, value: Array) -> Array:
+    found = as_floating(jnp.asarray(found), value.dtype)
     return -0.5 * (found - value.astype(found.dtype)) ** 2
 
 
@@ -136,7 +137,7 @@ def members_of(score: Score) -> Callable[[Array], Float[Array, " members"]] | No
 
     def members(x: Array) -> Array:
         values = [
-            part(x)[None] if inner is None else inner(x)
+            jnp.asarray(part(x))[None] if inner is None else inner(x)
             for part, inner in zip(score.scores, inners, strict=True)
         ]
         most = max(len(value) for value in values)
@@ -163,18 +164,8 @@ def check_score(score: Any, length: int, letters: int, dtype: Any) -> None:
         )
 
 
-def check_callable(score: Any, name: str) -> None:
+def check_callable(
+    score: Any, name: str, kind: str = "a sequence (L, V) to a scalar, such as a `MotifScore`"
+) -> None:
     if not callable(score):
-        raise TypeError(
-            f"`{name}` must be callable, from a sequence (L, V) to a scalar, such as a "
-            f"`MotifScore`; got {score!r}."
-        )
-
-
-def _check_number(value: Any, name: str) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Real | Array)
-        or not math.isfinite(float(value))
-    ):
-        raise ValueError(f"`{name}` must hold finite numbers, got {value!r}.")
+        raise TypeError(f"`{name}` must be callable, from {kind}; got {score!r}.")

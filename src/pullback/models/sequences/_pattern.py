@@ -41,8 +41,12 @@ def free_everywhere(length: int) -> Pattern:
 
 
 def check_alphabet(alphabet: object) -> None:
-    """Refuse what is no set of two letters or more."""
+    """Refuse what is no set of two letters or more, or has the mark of a free place among them."""
     if not isinstance(alphabet, str) or len(alphabet) < 2 or len(set(alphabet)) < len(alphabet):
         raise ValueError(
             f"`alphabet` must be two different letters or more, as 'ACGT'; got {alphabet!r}."
+        )
+    if "." in alphabet:
+        raise ValueError(
+            f"`alphabet` must not hold '.', which stands for any letter; got {alphabet!r}."
         )

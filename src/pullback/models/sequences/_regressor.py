@@ -6,8 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike, Shaped
 
+from pullback._floating import as_floating
 from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.nn import SequenceConv
@@ -70,7 +71,7 @@ class SequenceRegressor(eqx.Module):
         self.mlp = eqx.nn.MLP(2 * filters, "scalar", width, depth, _leaky, dtype=dtype, key=mlp)
         self.both_strands = both_strands
 
-    def __call__(self, x: Float[Array, "length letters"]) -> Float[Array, ""]:
+    def __call__(self, x: Shaped[Array, "length letters"]) -> Float[Array, ""]:
         """The score of one sequence; `jax.vmap` over several."""
         kernel, letters, _ = self.conv.weight.shape
         if x.ndim != 2 or x.shape[1] != letters or len(x) == 0:
@@ -78,6 +79,7 @@ class SequenceRegressor(eqx.Module):
                 f"`x` must be one sequence, with {letters} numbers for each letter of it; got the "
                 f"shape {x.shape}. For a batch use `jax.vmap`."
             )
+        x = as_floating(x, self.conv.weight.dtype)
         beyond = jnp.full((kernel // 2, letters), 1 / letters, x.dtype)
         seen = lambda x: _leaky(self.conv(jnp.concatenate([beyond, x, beyond])))
         h = seen(x)
@@ -116,16 +118,16 @@ class SequenceEnsemble(eqx.Module):
     mean: Float[Array, ""]
     sd: Float[Array, ""]
 
-    def members(self, x: Float[Array, "length letters"]) -> Float[Array, " members"]:
+    def members(self, x: Shaped[Array, "length letters"]) -> Float[Array, " members"]:
         """The score of each net."""
         scores = eqx.filter_vmap(lambda net: net(x))(self.regressors)
         return self.mean + self.sd * scores
 
-    def __call__(self, x: Float[Array, "length letters"]) -> Float[Array, ""]:
+    def __call__(self, x: Shaped[Array, "length letters"]) -> Float[Array, ""]:
         """The mean of the nets."""
         return jnp.mean(self.members(x))
 
-    def lower(self, x: Float[Array, "length letters"], k: ScalarLike = 1.0) -> Float[Array, ""]:
+    def lower(self, x: Shaped[Array, "length letters"], k: ScalarLike = 1.0) -> Float[Array, ""]:
         """The mean less k standard deviations of the nets."""
         each = self.members(x)
         spread = each - jnp.mean(each)

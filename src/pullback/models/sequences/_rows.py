@@ -5,13 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
 from pullback._inputs import positive
 
 
 def checked_sequences(x: Any, *, name: str = "data") -> Float[Array, "n length letters"]:
-    """An array on the device, once each row of each sequence has proved to sum to 1."""
+    """An array on the device, once each row of each sequence has proved to sum to 1.
+
+    Whole numbers and those of half precision become float32.
+    """
     if not isinstance(x, np.ndarray | Array):
         raise TypeError(
             f"`{name}` must be an array of sequences one-hot, [n, length, letters]; got "
@@ -22,7 +25,7 @@ def checked_sequences(x: Any, *, name: str = "data") -> Float[Array, "n length l
             f"`{name}` must be sequences one-hot, [n, length, letters], one or more; got the shape "
             f"{x.shape}."
         )
-    if not jnp.issubdtype(x.dtype, jnp.floating):
+    if not jnp.issubdtype(x.dtype, jnp.floating) or jnp.finfo(x.dtype).bits < 32:
         x = x.astype(jnp.float32)
     sums = np.asarray(x.sum(axis=2), float)
     bad = np.flatnonzero(~((np.abs(sums - 1) < 1e-3).all(axis=1) & (x.min(axis=(1, 2)) >= 0)))
@@ -49,3 +52,18 @@ def split_rows(
         )
     order = jax.random.permutation(key, n)
     return order[held_out:], order[:held_out]
+
+
+def check_range(name: str, x: Real[np.ndarray, "..."], sd: Any, dtype: Any) -> None:
+    """Raise ValueError where numbers, or how they spread, are beyond what a dtype can hold."""
+    if not np.size(x):
+        return
+    numbers = jnp.finfo(dtype)
+    # A prediction may lie further out than what was learned from.
+    greatest, most = float(np.nanmax(np.abs(x))), 1e-3 * float(numbers.max)
+    least = float(np.min(sd))
+    if not (greatest <= most and np.max(sd) <= most and least >= numbers.tiny):
+        raise ValueError(
+            f"`{name}` cannot be held in {numbers.dtype}: it goes to {greatest:.2g} in size, with "
+            f"a standard deviation of {least:.2g}. Rescale it, to a deviation of 1 for example."
+        )

@@ -1,13 +1,17 @@
 """A variational autoencoder of sequences of tokens that predicts what was measured of them."""
 
+import numbers
 from typing import Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.bounds import DiagonalNormal
 from pullback.models.likelihoods import Tokens
@@ -66,7 +70,13 @@ class TokenVAE(eqx.Module):
     def encode(
         self, codes: Int[Array, " time"]
     ) -> tuple[Float[Array, " latent"], Float[Array, " latent"]]:
-        """The mean and the standard deviation of the posterior of z."""
+        """The mean and the standard deviation of the posterior of z.
+
+        Raises:
+            ValueError: `codes` are longer than `length`, or have a token that there is not; within
+                `jit` and `vmap` nobody looks at those.
+            TypeError: they are no whole numbers.
+        """
         posterior = self.vae.posterior(codes)
         return posterior.mean, jnp.sqrt(posterior.variance)
 
@@ -86,13 +96,25 @@ class TokenVAE(eqx.Module):
             key: a typed PRNG key.
 
         Raises:
-            ValueError: `temperature` is negative, or z of another size.
+            ValueError: `temperature` is negative, z of another size or, where it is not traced, not
+                finite.
         """
         key = checked_key(key)
+        if not isinstance(z, Tracer) and not np.isfinite(z).all():
+            raise ValueError(f"`z` must be finite, got {z}.")
         return self._decoder.sample(z, Tokens(self.tokens, temperature), key=key)
 
     def predict(self, mu: Float[Array, " latent"]) -> Float[Array, " targets"]:
-        """What would be measured, in the units of what it was fitted to."""
+        """What would be measured, in the units of what it was fitted to.
+
+        Raises:
+            ValueError: mu has another size.
+        """
+        if mu.shape != (self.latent,):
+            raise ValueError(
+                f"`mu` must have the shape {(self.latent,)}, got {mu.shape}. For a batch use "
+                "`jax.vmap`."
+            )
         return self.centre + self.scale * self.predictor(mu)
 
     def log_prob(self, z: Float[Array, " latent"], codes: Int[Array, " time"]) -> Float[Array, ""]:
@@ -124,7 +146,8 @@ def token_vae(
         key: for the weights.
 
     Raises:
-        ValueError: a size is below 1.
+        ValueError: a size is below 1, or `targets` below 0.
+        TypeError: a size is no whole number.
 
     Example:
         >>> import equinox as eqx, jax
@@ -133,6 +156,11 @@ def token_vae(
         12
     """
     key = checked_key(key)
+    if isinstance(targets, bool) or not isinstance(targets, numbers.Integral):
+        raise TypeError(f"`targets` must be a whole number, got {targets!r}.")
+    if targets < 0:
+        raise ValueError(f"`targets` must be 0 or more, got {targets}.")
+    positive(tokens=tokens, length=length, latent=latent, width=width)
     family = DiagonalNormal(latent)
     encoder, decoder, predictor = jr.split(key, 3)
     vae = VAE(

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._key import checked_key
+from pullback._numbers import check_number
 from pullback.bounds import AbstractObjective
 
 from ._losses import batch_terms
@@ -35,8 +37,10 @@ class PropertyLoss(eqx.Module):
             examples, such as tokens of which some are hidden; None: the examples.
 
     Raises:
-        ValueError: `weight` is negative; when called, y has other rows than x or is infinite, or
-            the objective is a function of the step and there is none.
+        ValueError: `weight` is negative or not finite; when called, y has other rows than x, other
+            columns than the predictor gives or, where it is not traced, is infinite, or the
+            objective is a function of the step and there is none.
+        TypeError: `weight` is no number.
 
     Example:
         >>> import equinox as eqx, jax, jax.numpy as jnp
@@ -58,24 +62,16 @@ class PropertyLoss(eqx.Module):
     told: Callable[..., Array] | None = eqx.field(default=None, kw_only=True)
 
     def __check_init__(self):
-        if isinstance(self.weight, float | int) and not self.weight >= 0:
-            raise ValueError(f"`weight` must be 0 or more, got {self.weight}.")
+        check_number("weight", self.weight, "0 or more", lambda value: value >= 0)
 
     def check(self, model: Any, batch: Any) -> None:
         """Raise ValueError if the data cannot be of the likelihood, or measured of it."""
-        x, y = batch
-        model[0].check(x)
-        if np.ndim(y) != 2 or len(y) != len(x):
-            raise ValueError(
-                f"what was measured must have a row for each of the {len(x)} examples, `[n, p]`, "
-                f"got the shape {np.shape(y)}."
-            )
-        bad = np.flatnonzero(np.isinf(np.asarray(y)).any(axis=1))
-        if len(bad):
-            raise ValueError(
-                f"what was measured must be finite, or NaN where nothing was; row {bad[0]} is not, "
-                f"one of {len(bad)}."
-            )
+        (vae, predictor), (x, y) = model, batch
+        vae.check(x)
+        _check_measured(y, len(x))
+        one = jax.ShapeDtypeStruct(np.shape(x)[1:], jnp.asarray(x[:1]).dtype)
+        predicts = lambda vae, x: predictor(vae.posterior(x).mean)
+        _check_predicted(eqx.filter_eval_shape(predicts, vae, one).shape, np.shape(y)[1])
 
     def __call__(
         self,
@@ -87,6 +83,7 @@ class PropertyLoss(eqx.Module):
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         key = checked_key(key)
         (vae, predictor), (x, y) = model, batch
+        _check_measured(y, len(x))
         objective = self.objective
         if not isinstance(objective, AbstractObjective):
             if step is None:
@@ -98,7 +95,33 @@ class PropertyLoss(eqx.Module):
         value, metrics = objective(found)
         measured = ~jnp.isnan(y)
         predicted = jax.vmap(lambda posterior: predictor(posterior.mean))(found.posterior)
+        _check_predicted(predicted.shape[1:], y.shape[1])
         error = jnp.where(measured, predicted - jnp.where(measured, y, 0.0), 0.0)
         count = jnp.maximum(jnp.sum(measured), 1).astype(error.dtype)
         squared = jnp.sum(jnp.square(error)) / count
         return value + self.weight * squared, {**metrics, "property_mse": squared}
+
+
+def _check_measured(y: Any, examples: int) -> None:
+    if np.ndim(y) != 2 or len(y) != examples:
+        raise ValueError(
+            f"what was measured must have a row for each of the {examples} examples, `[n, p]`, "
+            f"got the shape {np.shape(y)}."
+        )
+    if isinstance(y, Tracer):
+        return
+    bad = np.flatnonzero(np.isinf(np.asarray(y)).any(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"what was measured must be finite, or NaN where nothing was; row {bad[0]} is not, "
+            f"one of {len(bad)}."
+        )
+
+
+def _check_predicted(shape: tuple[int, ...], measured: int) -> None:
+    # Broadcast, each prediction would be compared with what was measured of all.
+    if shape != (measured,):
+        raise ValueError(
+            f"the predictor must give {measured} numbers of one example, as many as were measured "
+            f"of it; it gives the shape {shape}."
+        )

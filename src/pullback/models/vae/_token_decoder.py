@@ -10,8 +10,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pullback._inputs import positive
 from pullback._key import checked_key
+from pullback._numbers import check_number
 
 from ._autoregressive import AbstractAutoregressiveDecoder
+from ._token_numbers import check_tokens
 
 
 class TokenState(NamedTuple):
@@ -49,7 +51,9 @@ class TokenDecoder(AbstractAutoregressiveDecoder):
         key: for the weights.
 
     Raises:
-        ValueError: a size is below 1; when called, z or x does not fit.
+        ValueError: a size is below 1; when called, z or x does not fit. Within `jit` and `vmap`
+            tokens have no values yet, and one that there is not counts as a row of zeros.
+        TypeError: when called, x is not of whole numbers.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -106,6 +110,7 @@ class TokenDecoder(AbstractAutoregressiveDecoder):
                 f"`x` must be one sequence of tokens, got the shape {x.shape}. For a batch use "
                 "`jax.vmap`."
             )
+        check_tokens(x, len(self.letters))
         begin = self.start(z)
         before = jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]).astype(jnp.int32)
         # A product and no look-up, whose slope would be a scatter.
@@ -143,6 +148,9 @@ class TokenDecoder(AbstractAutoregressiveDecoder):
         Args:
             state: after the token before.
             token: the token; 0 before the first.
+
+        For `jax.lax.scan`, which wants a function that can be hashed, write
+        `lambda state, token: decoder.step(state, token)`: a method of a net cannot be.
         """
         return self._step(self._table(), state, token)
 
@@ -166,8 +174,9 @@ class TokenDecoder(AbstractAutoregressiveDecoder):
     def hide(
         self, x: Int[Array, "..."], rate: float | int, *, key: PRNGKeyArray
     ) -> Int[Array, "..."]:
-        """Tokens, of which each is hidden by itself with a probability, `rate`."""
+        """Tokens, of which each is hidden by itself with a probability, `rate`, from 0 to 1."""
         key = checked_key(key)
+        check_number("rate", rate, "from 0 to 1", lambda value: 0 <= value <= 1)
         return jnp.where(jr.bernoulli(key, rate, x.shape), self.tokens, x)
 
     def _table(self) -> Float[Array, "known gates"]:

@@ -7,11 +7,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.nn import SequenceConv
+
+from ._token_numbers import check_tokens
 
 
 class TokenEncoder(eqx.Module):
@@ -34,7 +36,10 @@ class TokenEncoder(eqx.Module):
         key: for the weights.
 
     Raises:
-        ValueError: a size is below 1 or `kernel` even; when called, x is longer than `length`.
+        ValueError: a size is below 1 or `kernel` even; when called, x is longer than `length`, or
+            has a token that there is not. Within `jit` and `vmap` tokens have no values yet, and
+            such a one counts as a row of zeros: look before.
+        TypeError: `outputs` is no tuple of sizes; when called, x is not of whole numbers.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -67,6 +72,12 @@ class TokenEncoder(eqx.Module):
     ):
         key = checked_key(key)
         positive(tokens=tokens, length=length, embed=embed, width=width, kernel=kernel)
+        if not isinstance(outputs, tuple | list):
+            raise TypeError(
+                f"`outputs` must be a shape, such as `family.shape` or (4,); got {outputs!r}."
+            )
+        for size in outputs:
+            positive(outputs=size)
         letters, first, second, last = jr.split(key, 4)
         self.letters = jr.normal(letters, (tokens, embed), dtype)
         self.first = SequenceConv(embed, width, kernel, dtype=dtype, key=first)
@@ -79,7 +90,7 @@ class TokenEncoder(eqx.Module):
 
     def __call__(self, x: Int[Array, " time"]) -> Float[Array, "..."]:
         """The parameters of the posterior, of a sequence of no more than `length` tokens."""
-        x = _checked(x, self.length)
+        x = _checked(x, self.length, len(self.letters))
         x = jnp.pad(x, (0, len(x) % 2))
         tokens = len(self.letters)
         inside = (jnp.cumsum(x == 0) == 0).astype(self.letters.dtype)[:, None]
@@ -93,10 +104,11 @@ class TokenEncoder(eqx.Module):
         return (seen + jnp.asarray(self.last.bias)).reshape(self.outputs)
 
 
-def _checked(x: Array, length: int) -> Int[Array, " time"]:
+def _checked(x: Shaped[Array, "..."], length: int, tokens: int) -> Int[Array, " time"]:
     if x.ndim != 1 or not 1 <= len(x) <= length:
         raise ValueError(
             f"`x` must be one sequence of 1 to {length} tokens, got the shape {x.shape}. For a "
             "batch use `jax.vmap`; leave out what is longer."
         )
+    check_tokens(x, tokens)
     return x.astype(jnp.int32)
