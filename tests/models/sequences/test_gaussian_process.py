@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate
+from scipy import integrate, special
 from scipy.stats import norm
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
@@ -118,14 +118,33 @@ def test_expected_improvement_is_that_of_monte_carlo():
 
 
 def test_hope_keeps_its_digits_everywhere():
-    at = np.array([-1e4, -300, -60, -20, -10.001, -9.999, -5, -1.001, -0.999, 0, 3, 40])
-    want = np.array([norm.logpdf(u) + _log_hope_over_density(u) for u in at])
-    found = jax.vmap(_log_hope)(jnp.asarray(at))
-    np.testing.assert_allclose(found, want, rtol=1e-6)
-    single = jax.vmap(_log_hope)(jnp.asarray(at, jnp.float32))
-    np.testing.assert_allclose(single, want, rtol=1e-5, atol=1e-4)
-    slopes = jax.vmap(jax.grad(_log_hope))(jnp.asarray(at))
-    np.testing.assert_allclose(slopes, np.exp(norm.logcdf(at) - want), rtol=1e-4)
+    near = np.nextafter(np.float32(-3), np.float32([-4, 0]))
+    tail = [-1e4, -300, -60, -20, -10.001, -10, -9.99, -5, -3.5, *near]
+    at = [*tail, -3, -2.5, -1, -0.999, 0, 3, 40]
+    at = np.array(at, np.float32).astype(float)
+    over = np.array([_log_hope_over_density(u) for u in at])
+    want = norm.logpdf(at) + over
+    both = jax.vmap(jax.value_and_grad(_log_hope))
+    mills = np.sqrt(np.pi / 2) * special.erfcx(np.maximum(-at, -5) / 2**0.5)
+    slope = np.where(at < -1, np.log(mills) - over, norm.logcdf(at) - want)
+    slope = np.exp(slope)
+    for run in (both, jax.jit(both)):
+        # Of the logarithm what counts is the error itself, but for that of u^2 / 2.
+        for dtype, rtol in ((jnp.float64, 1e-13), (jnp.float32, 2e-7)):
+            value, slopes = run(jnp.asarray(at, dtype))
+            assert value.dtype == slopes.dtype == dtype
+            off = np.abs(np.asarray(value, float) - want)
+            assert (off <= 20 * rtol + rtol * at**2).all()
+            np.testing.assert_allclose(slopes, slope, rtol=20 * rtol)
+    # The slope of the slope, for second-order climbs: by differences.
+    at = np.array([-40, -3.1, -2.9, 1.0])
+    second = jax.vmap(jax.grad(jax.grad(_log_hope)))(jnp.asarray(at))
+    by = [jax.vmap(jax.grad(_log_hope))(jnp.asarray(at + h)) for h in (1e-5, -1e-5)]
+    np.testing.assert_allclose(second, (by[0] - by[1]) / 2e-5, rtol=1e-6)
+    # Beyond any number that single precision has, the slope is one still.
+    value, slope = jax.value_and_grad(_log_hope)(jnp.float32(-1e20))
+    assert value == -jnp.inf
+    np.testing.assert_allclose(slope, 1e20, rtol=1e-6)
 
 
 def _log_hope_over_density(u):
@@ -135,6 +154,127 @@ def _log_hope_over_density(u):
     points = (0, 60) if u < 0 else (max(0, u - 12), u + 12)
     found = integrate.quad(part, *points, epsabs=0, epsrel=1e-11)[0]
     return np.log(found) + shift - 2 * np.log(scale)
+
+
+def reference(process, x, y):
+    """The same process in double precision."""
+    numbers = [float(getattr(process, each)) for each in NUMBERS]
+    kernel = ConstantKernel(numbers[1]) * RBF(numbers[0])
+    want = GaussianProcessRegressor(kernel, alpha=numbers[2], optimizer=None, normalize_y=True)
+    return want.fit(np.asarray(x, float), y)
+
+
+def smooth(name):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((150, 8 if name == "8 axes" else 2))
+    if name == "sine":
+        x = np.linspace(-3, 3, 60)[:, None]
+    targets = {"line": x[:, 0], "sine": np.sin(x[:, 0])}
+    return x.astype(np.float32), targets.get(name, np.square(x).sum(axis=1))
+
+
+@pytest.mark.parametrize("name", ["bowl", "line", "8 axes", "sine"])
+def test_smooth_targets_in_single_precision_by_what_fit_finds(x32, name):
+    x, y = smooth(name)
+    process = GaussianProcess.fit(x, y)
+    new = np.concatenate([x[:40], x[:40] + np.float32(0.1), 3 * x[:10]])
+    mean, sd = reference(process, x, y).predict(new.astype(float), return_std=True)
+    found = jax.vmap(process.predict)(jnp.asarray(new))
+    assert found[1].dtype == jnp.float32
+    np.testing.assert_allclose(found[0], mean, atol=1e-3 * y.std())
+    np.testing.assert_allclose(found[1], sd, rtol=0.15)
+    # It is no floor that is found, for it has a slope.
+    slopes = jax.vmap(jax.grad(lambda z: process.predict(z)[1]))(jnp.asarray(x[:40]))
+    assert (jnp.abs(slopes).max(axis=1) > 0).mean() > 0.9
+
+
+def test_noise_too_little_for_the_digits_is_refused(x32):
+    x, y = smooth("line")
+    noisy = y + 0.3 * np.random.default_rng(1).standard_normal(len(y))
+    with pytest.raises(ValueError, match=r"`noise` 0.0001 is too little .* in float32: the mean"):
+        GaussianProcess(x, noisy, length_scale=10.0, variance=100.0, noise=1e-4)
+    with pytest.raises(ValueError, match=r"`noise` 1e-10 is too little .* in float32"):
+        GaussianProcess(x, noisy, length_scale=1.0, noise=1e-10)
+    twice = np.repeat(x, 2, axis=0)
+    with pytest.raises(ValueError, match=r"`noise` 1e-18 is too little .* lie so near each other"):
+        GaussianProcess(twice, np.repeat(y, 2), length_scale=1.0, noise=1e-18)
+
+
+def test_targets_that_differ_in_late_digits_are_not_equal():
+    x = X[:, :1]
+    y = 1e7 + np.sin(x[:, 0])
+    process = GaussianProcess.fit(x, y)
+    plain = GaussianProcess.fit(x, y - 1e7)
+    np.testing.assert_allclose(process.scale, np.sin(x).std(), rtol=1e-6)
+    found = jax.vmap(process)(jnp.asarray(x))
+    np.testing.assert_allclose(found - 1e7, jax.vmap(plain)(jnp.asarray(x)), atol=1e-4)
+    # Rounding alone is none of it: that of the dtype of the targets.
+    equal = np.full(40, 0.1, np.float32)
+    equal[3] = np.nextafter(equal[3], np.float32(1))
+    assert GaussianProcess.fit(x, equal).scale == 1
+    assert GaussianProcess.fit(x, np.full(40, 1e7) * (1 + 1e-16)).scale == 1
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-25, 1e30])
+def test_codes_of_any_size(x32, size):
+    x = (X - 50).astype(np.float32)
+    plain = GaussianProcess(x, Y, **NUMBERS)
+    numbers = NUMBERS | {"length_scale": 1.7 * size}
+    process = GaussianProcess(x * np.float32(size), Y, **numbers)
+    want = jax.vmap(plain.predict)(jnp.asarray(x))
+    found = jax.vmap(process.predict)(jnp.asarray(x * np.float32(size)))
+    np.testing.assert_allclose(found[0], want[0], atol=1e-3)
+    np.testing.assert_allclose(found[1], want[1], rtol=1e-2)
+    # Far away nothing is known, however far.
+    far = jnp.full(3, 3e38, jnp.float32)
+    mean, sd = process.predict(far)
+    np.testing.assert_allclose(mean, Y.mean(), rtol=1e-5)
+    np.testing.assert_allclose(sd, Y.std() * 1.3**0.5, rtol=1e-5)
+    assert (jax.grad(process)(far) == 0).all()
+
+
+@pytest.mark.parametrize("y", [np.array([1e39, -1e39]), np.array([1e-50, -1e-50])])
+def test_targets_beyond_single_precision_are_refused(x32, y):
+    x = np.array([[0.0], [1.0]], np.float32)
+    for make in (
+        lambda: GaussianProcess(x, y, length_scale=1.0),
+        lambda: GaussianProcess.fit(x, y),
+    ):
+        with pytest.raises(ValueError, match=r"beyond the range of float32.*: rescale the targets"):
+            make()
+    with pytest.raises(ValueError, match=r"`length_scale` 1e-30 is beyond what float32 can hold"):
+        GaussianProcess(x, np.array([1.0, 2.0]), length_scale=1e-30)
+
+
+def test_targets_beyond_single_precision_in_double():
+    for size in (1e39, 1e-50, 1e300):
+        process = GaussianProcess(X, Y * size, **NUMBERS)
+        mean, sd = process.predict(jnp.asarray(X[0]))
+        np.testing.assert_allclose(
+            np.array([mean, sd]) / size, PROCESS.predict(jnp.asarray(X[0])), rtol=1e-10
+        )
+
+
+def test_a_process_is_made_on_the_host():
+    with pytest.raises(TypeError, match=r"`x` came from within `jax\.jit`"):
+        jax.jit(lambda x: GaussianProcess(x, Y, length_scale=1.0).centre)(jnp.asarray(X))
+    with pytest.raises(TypeError, match="`y` came from within"):
+        jax.grad(lambda y: GaussianProcess(X, y, length_scale=1.0)(jnp.asarray(X[0])))(
+            jnp.asarray(Y)
+        )
+    with pytest.raises(TypeError, match="`noise` came from within"):
+        jax.grad(lambda s: GaussianProcess(X, Y, length_scale=1.0, noise=s).noise)(0.1)
+
+
+def test_a_best_target_that_is_none():
+    z = jnp.asarray(X[0])
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"`best` must be finite, got {value}"):
+            expected_improvement(PROCESS, z, value)
+        with pytest.raises(ValueError, match=f"`margin` must be finite, got {value}"):
+            log_expected_improvement(PROCESS, z, 1.0, margin=value)
+    traced = jax.jit(lambda best: expected_improvement(PROCESS, z, best))
+    np.testing.assert_allclose(traced(8.0), expected_improvement(PROCESS, z, 8.0))
 
 
 def test_targets_that_are_all_equal():
@@ -156,7 +296,8 @@ def test_repeated_codes_and_one_code():
     np.testing.assert_allclose(value, (1e-4 / 50) ** 0.5, rtol=0.5)
     assert jnp.isfinite(slope).all()
     line = np.linspace(0, 1, 80, dtype=np.float32)[:, None]
-    sure = GaussianProcess(line, np.sin(9 * line[:, 0]), length_scale=1.0, noise=1e-7)
+    bump = np.exp(-np.square(line[:, 0] - 0.5) / 2)
+    sure = GaussianProcess(line, bump, length_scale=1.0, noise=1e-7)
     assert (jax.vmap(sure.predict)(jnp.asarray(line))[1] > 0).all()
     one = GaussianProcess.fit(X[:1], Y[:1])
     mean, sd = one.predict(jnp.asarray(X[0]))
@@ -190,6 +331,7 @@ def test_a_believed_target_is_the_mean_and_narrows_the_rest():
     [
         ({"y": np.zeros(3)}, "`y` must be one target a row of `x`, of which there are 40"),
         ({"y": np.where(np.arange(40) == 7, np.nan, Y)}, "1 of 40 targets are not, row 7"),
+        ({"y": np.array(["a"] * 40)}, "`y` must be numbers, one a row of `x`: could not convert"),
         ({"x": X[0]}, "`x` must be floating codes"),
         ({"x": np.where(X == X[5], np.inf, X)}, "1 of 40 rows are not, row 5"),
     ],
@@ -207,3 +349,9 @@ def test_numbers_that_are_none():
         GaussianProcess(X, Y, length_scale=float("nan"))
     with pytest.raises(ValueError, match="`most` must be 1 or more"):
         GaussianProcess.fit(X, Y, most=0)
+    with pytest.raises(ValueError, match=r"`variance` must be a number, got 'a'"):
+        inspect.unwrap(GaussianProcess.__init__)(PROCESS, X, Y, length_scale=1.0, variance="a")
+    with pytest.raises(
+        ValueError, match=r"`z` must be one code of 3 entries, got the shape \(2,\)"
+    ):
+        PROCESS(jnp.zeros(2))

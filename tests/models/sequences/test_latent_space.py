@@ -54,6 +54,38 @@ def test_more_axes_than_codes():
     np.testing.assert_allclose(space.unwhiten(space.whiten(codes)), codes, atol=1e-12)
 
 
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("kind", ["2 of 2", "2 of 32", "two places", "50 times", "a line"])
+def test_codes_that_span_less_than_the_space(kind, single):
+    rng = np.random.default_rng(0)
+    codes = {
+        "2 of 2": rng.standard_normal((2, 2)),
+        "2 of 32": rng.standard_normal((2, 32)),
+        "two places": np.array([[0.0, 0], [1, 1], [0, 0], [1, 1]]),
+        "50 times": np.repeat(rng.standard_normal((2, 3)), 50, axis=0),
+        "a line": np.repeat(rng.standard_normal((5, 1)), 3, axis=1),
+    }[kind]
+    space = LatentSpace.from_data(jnp.asarray(codes, jnp.float32 if single else jnp.float64))
+    # Of two places one standard deviation each; of a line, as far as on one axis of it.
+    want = np.abs((codes - codes.mean(axis=0)) / codes.std(axis=0))[:, 0]
+    rtol = 1e-3 if single else 1e-4
+    if kind == "a line":
+        rtol = 0.2  # Ledoit and Wolf shrink it
+    np.testing.assert_allclose(space.mahalanobis(jnp.asarray(codes)), want, rtol=rtol)
+    if kind != "a line":
+        signs = np.sign(codes[0] - codes.mean(axis=0))
+        across = jnp.asarray(np.where(np.arange(len(signs)) == 0, -signs, signs)[:2])
+        across = jnp.zeros(len(signs)).at[:2].set(across / 2**0.5)
+        np.testing.assert_allclose(space.mahalanobis(space.unwhiten(across)), 1e3, rtol=1e-2)
+
+
+def test_a_space_is_made_on_the_host_of_numbers_that_its_dtype_has(x32):
+    with pytest.raises(TypeError, match=r"`codes` came from within `jax\.jit`"):
+        jax.jit(LatentSpace.from_data)(jnp.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"within the range of float32, got .*e\+39: rescale"):
+        LatentSpace.from_data(np.array(some_codes(), float) * 1e38)
+
+
 def test_an_axis_that_does_not_vary_is_not_searched():
     codes = some_codes().at[:, 2].set(0.1)
     space = LatentSpace.from_data(codes)
@@ -158,6 +190,11 @@ def test_what_a_space_refuses():
         SPACE.slerp(z, z, 1)
     with pytest.raises(ValueError, match="`count` must be 1 or more"):
         SPACE.neighbours(z, 1.0, 0, key=jr.key(0))
+    for radius in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(
+            ValueError, match=f"`radius` must be 0 or more and finite, got {radius}"
+        ):
+            SPACE.neighbours(z, radius, 2, key=jr.key(0))
 
 
 def test_a_path_goes_uphill_and_never_passes_its_radius():
@@ -205,6 +242,12 @@ def test_a_path_stays_where_nothing_rises_and_says_where_nothing_is_known():
         climb(bad, z, trust_radius=-1)
     with pytest.raises(ValueError, match="`step` must be above 0, got inf"):
         climb(bad, z, step=float("inf"))
+    with pytest.raises(ValueError, match="`step` must be above 0, got 'a'"):
+        inspect.unwrap(climb)(bad, z, step="a")
+    with pytest.raises(ValueError, match=r"`surrogate` must give one number.*got \(1,\)"):
+        climb(lambda z: z[:1], z)
+    with pytest.raises(ValueError, match=r"of one code; got \(\), \(\)"):
+        climb(lambda z: (z[0], z[1]), z)
     with pytest.raises(ValueError, match="`z0` must be floating codes"):
         inspect.unwrap(climb)(bad, jnp.ones(3))
 

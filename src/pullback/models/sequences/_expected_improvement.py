@@ -4,6 +4,8 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, ScalarLike
 
 from ._gaussian_process import GaussianProcess
@@ -29,6 +31,9 @@ def expected_improvement(
         z: one code; `jax.vmap` over many.
         best: $y^*$, the best target so far.
         margin: $\xi$, in the unit of the targets; a larger one explores more.
+
+    Raises:
+        ValueError: `best` or `margin` is not finite, and not traced.
 
     Example:
         >>> import jax.numpy as jnp
@@ -61,6 +66,9 @@ def log_expected_improvement(
         best: $y^*$, the best target so far.
         margin: $\xi$, in the unit of the targets.
 
+    Raises:
+        ValueError: `best` or `margin` is not finite, and not traced.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> x = jnp.array([[0.0], [1.0]])
@@ -72,23 +80,49 @@ def log_expected_improvement(
     Source: Ament et al., Unexpected improvements to expected improvement for Bayesian optimization,
     arXiv 2310.20708, section 4.1.
     """
+    for name, value in {"best": best, "margin": margin}.items():
+        if not isinstance(value, Tracer) and not np.isfinite(value):
+            raise ValueError(f"`{name}` must be finite, got {value}.")
     mean, sd = process.predict(z)
     above = mean - jnp.asarray(best, mean.dtype) - jnp.asarray(margin, mean.dtype)
     return jnp.log(sd) + _log_hope(above / sd)
 
 
+_SEAM = -3.0  # Above it few digits cancel, and below it the fraction needs few terms.
+_TERMS = 40
+
+
+@jax.custom_jvp
 @jax.jit
 def _log_hope(u: Float[Array, ""]) -> Float[Array, ""]:
-    r"""$\log(\varphi(u) + u \Phi(u))$, in three pieces, each where it loses no digits."""
-    log_phi = -u * u / 2 - math.log(2 * math.pi) / 2
-    high = jnp.maximum(u, -1)
-    phi = jnp.exp(-high * high / 2) / math.sqrt(2 * math.pi)
-    plain = jnp.log(phi + high * jax.scipy.special.ndtr(high))
-    middle = jnp.clip(u, -10, -1)
-    ratio = jnp.log(-middle) + jax.scipy.special.log_ndtr(middle)
-    ratio = ratio + middle * middle / 2 + math.log(2 * math.pi) / 2
-    less = jnp.log(-jnp.expm1(ratio))
-    inverse = 1 / jnp.square(jnp.minimum(u, -10))
-    series = 1 + inverse * (-3 + inverse * (15 + inverse * (-105 + inverse * 945)))
-    tail = jnp.log(inverse) + jnp.log(series)
-    return jnp.where(u > -1, plain, log_phi + jnp.where(u > -10, less, tail))
+    r"""$\log(\varphi(u) + u \Phi(u))$.
+
+    In the tail the logarithm of $\varphi(u)\, r / (r - u)$, with the fraction of Laplace, `_rest`,
+    as r; the slope is 1 / r.
+    """
+    near = jnp.where(u > _SEAM, u, 0)
+    phi = jnp.exp(-near * near / 2) / math.sqrt(2 * math.pi)
+    plain = jnp.log(phi + near * jax.scipy.special.ndtr(near))
+    t = -jnp.where(u > _SEAM, _SEAM, u)
+    rest = _rest(t)
+    tail = -t * t / 2 - math.log(2 * math.pi) / 2 + jnp.log(rest) - jnp.log(t + rest)
+    return jnp.where(u > _SEAM, plain, tail)
+
+
+@_log_hope.defjvp  # pyrefly: ignore
+def _log_hope_slope(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (u,), (du,) = primals, tangents
+    value = _log_hope(u)
+    near = jnp.where(u > _SEAM, u, 0)
+    plain = jnp.exp(jax.scipy.special.log_ndtr(near) - _log_hope(near))
+    tail = 1 / _rest(-jnp.where(u > _SEAM, _SEAM, u))
+    return value, jnp.where(u > _SEAM, plain, tail) * du
+
+
+def _rest(t: Float[Array, ""]) -> Float[Array, ""]:
+    """1 / (t + 2 / (t + 3 / (t + ...))), of t above 3: no term is negative, so no digit cancels."""
+    # The rest of the fraction is near the number that would repeat itself.
+    value = t / 2 + jnp.sqrt(jnp.square(t / 2) + _TERMS)
+    for n in range(_TERMS - 1, 1, -1):
+        value = t + n / value
+    return 1 / value

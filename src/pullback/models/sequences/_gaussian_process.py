@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Real, ScalarLike
 
 from pullback._inputs import positive
 
-from ._latent_space import checked_codes
+from ._latent_space import checked_codes, refuse_traced
 
 
 class GaussianProcess(eqx.Module):
@@ -26,7 +26,11 @@ class GaussianProcess(eqx.Module):
     of targets y that are brought to mean 0 and standard deviation 1, and back again. s is the
     deviation of the function, without the noise of a target. It is called on one code and gives
     m(z), which has a gradient: `jax.vmap` it over many. `GaussianProcess.fit` finds the three
-    numbers. What is solved is solved once, in double precision, on the host.
+    numbers. What is solved is solved once, in double precision, on the host; what it is asked has
+    the precision of `x`. Single precision knows no mean to less than 6e-8 of the targets' own size,
+    so take the mean off targets that differ in their last digits, and no s below about
+    $10^{-3} \sqrt v$: `fit` takes no less noise than fits that, and a process whose mean would be
+    lost in rounding is refused. With codes in float64 neither holds.
 
     Args:
         x: codes, `[n, latent]`, in a space where distances mean something: whitened ones.
@@ -36,7 +40,9 @@ class GaussianProcess(eqx.Module):
         noise: $\sigma^2$, over the variance of the targets.
 
     Raises:
-        ValueError: a code or a target is not finite, or a number is not above 0.
+        ValueError: a code or a target is not finite, or beyond the range of the dtype of `x`; a
+            number is not above 0; there is too little noise for the codes or for their dtype.
+        TypeError: it is called within `jax.jit`, `vmap` or a gradient.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -61,6 +67,8 @@ class GaussianProcess(eqx.Module):
     length_scale: Float[Array, ""]
     variance: Float[Array, ""]
     noise: Float[Array, ""]
+    unit: Float[Array, ""]
+    """Of `points`: a power of two near l, so that no square leaves the range of numbers."""
     log_marginal_likelihood: Float[Array, ""]
     """Of the scaled targets, as scikit-learn's."""
 
@@ -79,15 +87,24 @@ class GaussianProcess(eqx.Module):
         centre = x.mean(axis=0)
         squares = np.square(scipy.spatial.distance.cdist(x, x))
         kernel = variance * np.exp(squares / (-2 * length**2))
-        factor = np.linalg.cholesky(kernel + noise * np.eye(len(x)))
-        weights = scipy.linalg.cho_solve((factor, True), scaled)
+        try:
+            factor = np.linalg.cholesky(kernel + noise * np.eye(len(x)))
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                f"`noise` {noise:.3g} is too little beside `variance` {variance:.3g} for codes "
+                "that lie so near each other: give more."
+            ) from error
+        weights = np.asarray(scipy.linalg.cho_solve((factor, True), scaled))
         likelihood = (
             -(scaled @ weights) / 2
             - np.log(np.diag(factor)).sum()
             - len(x) / 2 * np.log(2 * np.pi)
         )  # fmt: skip
+        _check_digits(variance, noise, weights, dtype)
+        unit = _unit(length, np.abs(x - centre).max(), dtype)
         as_array = lambda value: jnp.asarray(value, dtype)
-        self.points, self.centre = as_array(x - centre), as_array(centre)
+        self.points, self.centre = as_array((x - centre) / unit), as_array(centre)
+        self.unit = as_array(unit)
         self.present = jnp.ones(len(x), dtype)
         self.weights, self.factor = as_array(weights), as_array(factor)
         self.offset, self.scale = as_array(offset), as_array(scale)
@@ -104,8 +121,13 @@ class GaussianProcess(eqx.Module):
     ) -> "GaussianProcess":
         """The process whose three numbers make the targets likeliest, by scikit-learn.
 
-        Targets that are all equal say nothing of them: the length scale is then the median distance
-        between codes, the variance 1 in the unit of the targets, and the noise 0.01.
+        Targets that are all equal, but for rounding in their own dtype, say nothing of them: the
+        length scale is then the median distance between codes, the variance 1 in the unit of the
+        targets, and the noise 0.01.
+
+        The variance is within 0.01 and 100, the length scale within a thirtieth and thirty times
+        that median, the noise within 1e-4 and 10, and no less than the variance times 300 times
+        the rounding of the codes' dtype: 3.6e-5 in single precision.
 
         Args:
             x: codes, `[n, latent]`; repeated ones may have targets that differ.
@@ -114,14 +136,13 @@ class GaussianProcess(eqx.Module):
                 takes the cube of their number; the process itself knows all rows.
 
         Raises:
-            ValueError: a code or a target is not finite.
+            ValueError: a code or a target is not finite, or beyond the range of the dtype of `x`.
+            TypeError: it is called within `jax.jit`, `vmap` or a gradient.
         """
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
         positive(most=most)
-        wide, scaled, _, _, _ = _prepared(x, y)
+        wide, scaled, _, _, dtype = _prepared(x, y)
         rows = np.linspace(0, len(wide) - 1, min(most, len(wide))).round().astype(int)
         distances = scipy.spatial.distance.pdist(wide[rows])
         distances = distances[distances > 0]
@@ -129,14 +150,16 @@ class GaussianProcess(eqx.Module):
         if not scaled.any():
             return cls(x, y, length_scale=length)
         kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(length, (length / 30, length * 30))
-        # Less noise than this, and single precision has no digits left.
-        process = GaussianProcessRegressor(kernel + WhiteKernel(0.1, (1e-4, 10.0)), alpha=0.0)
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # a number at its bound is an answer
-            process.fit(wide[rows], scaled[rows])
-        variance, length, noise = np.exp(process.kernel_.theta)
+        variance, length, noise = _likeliest(
+            kernel + WhiteKernel(0.1, (1e-4, 10.0)), wide[rows], scaled[rows]
+        )
+        # With less, what is left of the variance where codes are known is rounding.
+        least = 300 * float(jnp.finfo(dtype).eps)
+        if noise < least * variance:
+            both = RBF(length, kernel.k2.length_scale_bounds) + WhiteKernel(least, "fixed")
+            kernel = ConstantKernel(variance, (1e-2, 1e2)) * both
+            variance, length = _likeliest(kernel, wide[rows], scaled[rows])
+            noise = least * variance
         return cls(x, y, length_scale=length, variance=variance, noise=noise)
 
     def __call__(self, z: Float[Array, " latent"]) -> Float[Array, ""]:
@@ -155,9 +178,22 @@ class GaussianProcess(eqx.Module):
 
     def _covariances(self, z: Float[Array, " latent"]) -> Float[Array, " rows"]:
         """With each row; by a matrix product, so that many codes and rows need no third axis."""
-        z = jnp.asarray(z, self.points.dtype) - self.centre
+        z = self._placed(z)
         squares = jnp.sum(jnp.square(self.points), axis=1) - 2 * (self.points @ z) + jnp.sum(z * z)
-        return self.present * self.variance * jnp.exp(squares / (-2 * self.length_scale**2))
+        length = self.length_scale / self.unit
+        return self.present * self.variance * jnp.exp(squares / (-2 * length**2))
+
+    def _placed(self, z: Float[Array, " latent"]) -> Float[Array, " latent"]:
+        """A code beside `points`."""
+        z = jnp.asarray(z, self.points.dtype)
+        if z.shape != self.centre.shape:
+            raise ValueError(
+                f"`z` must be one code of {len(self.centre)} entries, got the shape {z.shape}: "
+                "`jax.vmap` over many."
+            )
+        # So far away nothing is known, and squares are still numbers.
+        far = float(jnp.finfo(z.dtype).max) ** 0.4
+        return jnp.clip((z - self.centre) / self.unit, -far, far)
 
 
 def with_room(process: GaussianProcess, rows: int) -> GaussianProcess:
@@ -187,7 +223,7 @@ def believing(
     new = across.at[row].set(jnp.sqrt(jnp.maximum(rest, process.noise)))
     parts = lambda p: (p.points, p.present, p.factor)
     values = (
-        process.points.at[row].set(z - process.centre),
+        process.points.at[row].set(process._placed(z)),
         process.present.at[row].set(1),
         process.factor.at[row].set(new),
     )
@@ -198,10 +234,49 @@ def _solved(factor: Float[Array, "rows rows"], right: Float[Array, " rows"]) -> 
     return jax.scipy.linalg.solve_triangular(factor, right, lower=True)
 
 
+def _likeliest(kernel: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The numbers of a kernel of scikit-learn that make the targets likeliest."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    process = GaussianProcessRegressor(kernel, alpha=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a number at its bound is an answer
+        process.fit(x, y)
+    return np.exp(process.kernel_.theta)
+
+
 def _above_zero(name: str, value: Any) -> float:
-    if not (np.isfinite(value) and value > 0):
+    refuse_traced(name, value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`{name}` must be a number, got {value!r}.") from error
+    if not (np.isfinite(number) and number > 0):
         raise ValueError(f"`{name}` must be above 0 and finite, got {value}.")
-    return float(value)
+    return number
+
+
+def _check_digits(variance: float, noise: float, weights: np.ndarray, dtype: np.dtype) -> None:
+    """Refuse a mean that is the difference of numbers too large for the digits of the dtype."""
+    rounding = float(jnp.finfo(dtype).eps) * variance * np.linalg.norm(weights)
+    if rounding > 0.02:
+        raise ValueError(
+            f"`noise` {noise:.3g} is too little beside `variance` {variance:.3g} for these targets "
+            f"in {np.dtype(dtype).name}: the mean would be off by about {rounding:.2g} of their "
+            "standard deviation. Give more noise, or codes in float64."
+        )
+
+
+def _unit(length: float, farthest: float, dtype: np.dtype) -> float:
+    info = jnp.finfo(dtype)
+    within = 4 * float(info.tiny) < length < float(info.max) / 4
+    if not within or farthest > length * float(info.max) ** 0.25:
+        raise ValueError(
+            f"`length_scale` {length:.3g} is beyond what {np.dtype(dtype).name} can hold beside "
+            f"codes {farthest:.3g} from their mean: rescale the codes."
+        )
+    return 2.0 ** (np.frexp(length)[1] - 1)
 
 
 def _prepared(
@@ -209,7 +284,12 @@ def _prepared(
 ) -> tuple[np.ndarray, np.ndarray, float, float, np.dtype]:
     """Codes, scaled targets, and their mean and deviation, in double precision; and the dtype."""
     checked_codes("x", x)
-    wide, targets = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    refuse_traced("y", y)
+    dtype = jnp.asarray(x).dtype
+    try:
+        wide, targets = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`y` must be numbers, one a row of `x`: {error}.") from error
     if targets.shape != wide.shape[:1]:
         raise ValueError(
             f"`y` must be one target a row of `x`, of which there are {len(wide)}; got the shape "
@@ -221,8 +301,21 @@ def _prepared(
             f"`y` must be finite, and {len(bad)} of {len(targets)} targets are not, row {bad[0]} "
             "first: leave those rows out."
         )
-    offset, scale = targets.mean(), targets.std()
-    equal = scale <= 1e-7 * np.abs(targets).max()
+    # A power of two, for the square of a deviation may be no number.
+    largest = np.abs(targets).max()
+    size = 2.0 ** (np.frexp(largest)[1] - 1) if largest > 0 else 1.0
+    info = jnp.finfo(dtype)
+    offset, scale = (targets / size).mean() * size, (targets / size).std() * size
+    own = np.asarray(y).dtype
+    rounding = float(jnp.finfo(own if jnp.issubdtype(own, jnp.floating) else np.float64).eps)
+    equal = scale <= 4 * rounding * largest
+    # Some powers of ten are left for what is told of codes where nothing is known, or much.
+    low, high = float(info.tiny) / float(info.eps), float(info.max) / 1e3
+    if largest > high or (not equal and scale < low):
+        raise ValueError(
+            f"`y` of the size {largest:.3g} and the standard deviation {scale:.3g} is beyond the "
+            f"range of {np.dtype(dtype).name}, the dtype of `x`: rescale the targets."
+        )
     offset, scale = (float(targets[0]), 1.0) if equal else (float(offset), float(scale))
     scaled = np.zeros_like(targets) if equal else (targets - offset) / scale
-    return wide, scaled, offset, scale, jnp.asarray(x).dtype
+    return wide, scaled, offset, scale, dtype

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, ScalarLike
 
 from pullback._inputs import positive
@@ -27,7 +28,9 @@ class LatentSpace(eqx.Module):
         scale: s. It is 0 on an axis where the data's codes do not differ, which is not searched: w
             is 0 there, and `unwhiten` gives m.
         precision: the Cholesky factor L of $C^{-1} = L L^\top$, where C is the covariance by Ledoit
-            and Wolf, which has an inverse for fewer codes than axes too.
+            and Wolf, which has an inverse for fewer codes than axes too. Of a few codes, or of many
+            that take few places, they do not shrink: C then has no variance below 1e-6, so that a
+            standard deviation across what the codes span is a distance of 1,000.
 
     Example:
         >>> import jax, jax.numpy as jnp, jax.random as jr
@@ -57,6 +60,7 @@ class LatentSpace(eqx.Module):
 
         Raises:
             ValueError: a code is not finite, or they do not differ.
+            TypeError: it is called within `jax.jit`, `vmap` or a gradient.
         """
         checked_codes("codes", codes)
         from sklearn.covariance import ledoit_wolf
@@ -73,6 +77,9 @@ class LatentSpace(eqx.Module):
             )
         precision = np.zeros((len(mean), len(mean)))
         covariance = ledoit_wolf((wide[:, moves] - mean[moves]) / scale[moves])[0]
+        values, axes = np.linalg.eigh(covariance)
+        if values[0] < 1e-6:
+            covariance = (axes * np.maximum(values, 1e-6)) @ axes.T
         precision[np.ix_(moves, moves)] = np.linalg.cholesky(np.linalg.inv(covariance))
         return cls(*(jnp.asarray(part, dtype) for part in (mean, scale, precision)))
 
@@ -131,10 +138,13 @@ class LatentSpace(eqx.Module):
             key: a random key.
 
         Raises:
-            ValueError: `count` is below 1, or the code has another length.
+            ValueError: `count` is below 1, `radius` is below 0 or not finite, or the code has
+                another length.
         """
         key = checked_key(key)
         positive(count=count)
+        if not isinstance(radius, Tracer) and not 0 <= radius < np.inf:  # pyrefly: ignore
+            raise ValueError(f"`radius` must be 0 or more and finite, got {radius}.")
         z = self._checked("z", z)
         noise = jr.normal(key, (count, len(z)), z.dtype)
         noise = jnp.where((self.scale > 0)[None], noise, 0)
@@ -153,6 +163,7 @@ class LatentSpace(eqx.Module):
 
 def checked_codes(name: str, codes: Array | np.ndarray) -> None:
     """Refuse what are no rows of finite floating numbers."""
+    refuse_traced(name, codes)
     values = np.asarray(codes)
     shape, dtype = values.shape, values.dtype
     if len(shape) != 2 or 0 in shape or not jnp.issubdtype(dtype, jnp.floating):
@@ -165,6 +176,20 @@ def checked_codes(name: str, codes: Array | np.ndarray) -> None:
         raise ValueError(
             f"`{name}` must be finite, and {len(bad)} of {shape[0]} rows are not, row {bad[0]} "
             "first: leave them out, or see why the model gave them."
+        )
+    info, largest = jnp.finfo(jnp.asarray(values[:0]).dtype), np.abs(values).max()
+    if largest > info.max / 4:
+        raise ValueError(
+            f"`{name}` must lie within the range of {info.dtype.name}, got {largest:.3g}: rescale "
+            "them."
+        )
+
+
+def refuse_traced(name: str, value: object) -> None:
+    if isinstance(value, Tracer):
+        raise TypeError(
+            f"`{name}` came from within `jax.jit`, `vmap` or a gradient, and is looked at on the "
+            "host: call this outside of them."
         )
 
 

@@ -45,8 +45,8 @@ def climb(
         a path stays.
 
     Raises:
-        ValueError: `z0` is not finite, a number is not above 0, or the surrogate has no finite
-            slope at some point of a path.
+        ValueError: `z0` is not finite, a number is not above 0, or the surrogate gives no single
+            number, or has no finite slope at some point of a path.
 
     Example:
         >>> import jax.numpy as jnp
@@ -58,12 +58,19 @@ def climb(
     """
     positive(steps=steps)
     for name, value in {"step": step, "trust_radius": trust_radius}.items():
-        if not value > 0 or (name == "step" and not math.isfinite(value)):
-            raise ValueError(f"`{name}` must be above 0, got {value}.")
+        if isinstance(value, str) or not value > 0 or (name == "step" and not math.isfinite(value)):
+            raise ValueError(f"`{name}` must be above 0, got {value!r}.")
     if not isinstance(z0, Tracer):
         checked_codes("z0", z0)
+    z0 = jnp.asarray(z0)
+    told = jax.tree.leaves(jax.eval_shape(lambda z: surrogate(z), z0[0]))
+    if [leaf.shape for leaf in told] != [()]:
+        raise ValueError(
+            "`surrogate` must give one number, an array of the shape (), of one code; got "
+            f"{', '.join(str(leaf.shape) for leaf in told) or 'nothing'}."
+        )
     find = lambda z0: ascend(surrogate, z0, z0, steps=steps, step=step, radius=trust_radius)[0]
-    path = compiled(find)(jnp.asarray(z0))
+    path = compiled(find)(z0)
     if not isinstance(path, Tracer):
         bad = np.flatnonzero(~np.isfinite(np.asarray(path)).all(axis=(0, 2)))
         if len(bad):
