@@ -167,6 +167,9 @@ def test_single_precision(x32):
         ({"decode": lambda z, *, key: [1, 2, 3]}, "3 of int"),
         ({"decode": lambda z, *, key: []}, "0 of nothing"),
         ({"trust_radius": float("inf")}, "`trust_radius` must be above 0 and finite, got inf"),
+        ({"oracle": lambda s: ["a"] * 3}, "`oracle` must give one number a string, got .'a'"),
+        ({"decode": lambda z, *, key: "abc"}, "a list of strings, one a code; got 'abc'"),
+        ({"canonical": lambda each: True}, "`canonical` must give a string, or None .* got True"),
         ({"batch": 0}, "`batch` must be 1 or more"),
         ({"codes": CODES.at[2].set(jnp.nan)}, "1 of 12 rows are not, row 2"),
     ],
@@ -175,6 +178,40 @@ def test_what_a_search_refuses(options, message):
     wanted = {"decode": decode, "space": SPACE, "oracle": Recorder(score), "codes": CODES}
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(bayes_opt)(**wanted | {"scores": KNOWN, "key": jr.key(0)} | SIZES | options)
+
+
+@pytest.mark.parametrize("kind", [KeyError, KeyboardInterrupt])
+def test_what_was_asked_before_an_error_is_handed_over(kind):
+    whole = search(Recorder(score))
+
+    def failing(after):
+        calls = []
+
+        def oracle(strings):
+            calls.append(strings)
+            if len(calls) > after:
+                raise kind("the instrument is out")
+            return [score(each) for each in strings]
+
+        return oracle
+
+    for rounds in (2, 0):
+        with pytest.raises(kind, match="the instrument is out") as caught:
+            search(failing(rounds))
+        trace = caught.value.trace
+        assert trace.strings == whole.strings[: 3 * rounds]
+        for name in ("codes", "scores", "called", "rounds", "means", "sds", "distances"):
+            part, want = getattr(trace, name), getattr(whole, name)[: 3 * rounds]
+            np.testing.assert_array_equal(part, want)
+            assert part.dtype == want.dtype
+        assert trace.calls == 3 * rounds
+        assert trace.best() == ([] if rounds == 0 else trace.best())
+        assert (
+            f"round {rounds}, counted from 0: the {3 * rounds} proposals"
+            in (caught.value.__notes__[0])
+        )
+    with pytest.raises(ValueError, match="`count` must be 1 or more, got -1"):
+        whole.best(-1)
 
 
 def letters(z, *, key):
@@ -218,6 +255,8 @@ def test_what_codes_decode_to_by_distance():
     assert nothing[0].distances.shape == (0,)
     with pytest.raises(ValueError, match="`encode` and `space` go together"):
         run(letters, encode=encode)
+    with pytest.raises(ValueError, match=r"finite codes, and 6 of 6 are not, that of '.*' first"):
+        run(letters, encode=lambda strings: np.full((len(strings), 2), np.nan), space=space)
     with pytest.raises(ValueError, match=r"`encode` must give a code a string, \(6, 2\); got \(1,"):
         run(letters, encode=lambda strings: np.zeros((1, 2)), space=space)
 

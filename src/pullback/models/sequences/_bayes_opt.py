@@ -1,5 +1,6 @@
 """Bayesian optimisation of what is costly to ask, over the codes of what can be asked about."""
 
+import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
@@ -58,7 +59,11 @@ class Trace:
 
         Args:
             count: at most so many.
+
+        Raises:
+            ValueError: `count` is below 1.
         """
+        positive(count=count)
         scored = np.flatnonzero(self.called & ~np.isnan(self.scores))
         order = scored[np.argsort(-self.scores[scored], kind="stable")][:count]
         return [(self.strings[n], float(self.scores[n])) for n in order]
@@ -114,6 +119,9 @@ def bayes_opt(
         ValueError: no score is a number; a code is not finite; the oracle gives another number of
             scores, or an infinite one; a number is out of its range.
 
+    What stops a search within a round, such as an error of the oracle's own, is passed on as it is,
+    with a `Trace` of the rounds before as its attribute `trace`.
+
     Example:
         >>> import jax, jax.numpy as jnp, numpy as np
         >>> decode = lambda z, *, key: [f"{float(n):.3f}" for n in z[:, 0]]
@@ -153,21 +161,23 @@ def bayes_opt(
             batch=batch, steps=steps, key=start_key,
         )  # fmt: skip
         proposals = space.unwhiten(proposals)
-        candidates = decode_many(
-            decode, proposals, attempts=attempts, canonical=canonical, key=decode_key
-        )
-        strings, called = _chosen([each.strings for each in candidates], asked)
-        new = [each for each, is_new in zip(strings, called, strict=True) if is_new]
-        asked |= dict(zip(new, _asked(oracle, new), strict=True))
+        try:
+            candidates = decode_many(
+                decode, proposals, attempts=attempts, canonical=canonical, key=decode_key
+            )
+            strings, called = _chosen([each.strings for each in candidates], asked)
+            new = [each for each, is_new in zip(strings, called, strict=True) if is_new]
+            asked |= dict(zip(new, _asked(oracle, new), strict=True))
+        except BaseException as error:  # an interrupt too: what was asked so far has cost something
+            _hand_over(error, _traced(found, codes.shape[1]))
+            raise
         own = np.array([asked.get(each, np.nan) for each in strings])
         far = np.asarray(space.mahalanobis(proposals))
         where = np.full(batch, number)
         found.append((np.asarray(proposals), own, called, where, means, sds, far, strings))
         codes = jnp.concatenate([codes, proposals])
         scores = np.concatenate([scores, own])
-    *columns, strings = zip(*found, strict=True)
-    codes, scores, *rest = (np.concatenate([np.asarray(c) for c in column]) for column in columns)
-    trace = Trace(codes, tuple(each for group in strings for each in group), scores, *rest)
+    trace = _traced(found, codes.shape[1])
     if np.isnan(trace.scores).all():
         warnings.warn(
             f"none of {len(trace.scores)} proposals has a score: {trace.calls} strings were asked "
@@ -175,6 +185,26 @@ def bayes_opt(
             stacklevel=2,
         )
     return trace
+
+
+def _traced(found: list[tuple[Any, ...]], latent: int) -> Trace:
+    """What the rounds found, in one."""
+    if not found:
+        none = np.zeros(0)
+        whole, flags = none.astype(int), none.astype(bool)
+        return Trace(np.zeros((0, latent)), (), none, flags, whole, none, none, none)
+    *columns, strings = zip(*found, strict=True)
+    codes, scores, *rest = (np.concatenate([np.asarray(c) for c in column]) for column in columns)
+    return Trace(codes, tuple(each for group in strings for each in group), scores, *rest)
+
+
+def _hand_over(error: BaseException, trace: Trace) -> None:
+    error.add_note(
+        f"`bayes_opt` was stopped in round {trace.rounds.max(initial=-1) + 1}, counted from 0: the "
+        f"{len(trace.strings)} proposals of the rounds before are this error's attribute `trace`."
+    )
+    with contextlib.suppress(AttributeError):  # an error may have slots alone
+        error.trace = trace  # pyrefly: ignore[missing-attribute]
 
 
 @eqx.filter_jit
@@ -245,7 +275,11 @@ def _chosen(
 def _asked(oracle: Callable[[list[str]], Any], strings: list[str]) -> list[float]:
     if not strings:
         return []
-    scores = np.asarray(oracle(list(strings)), np.float64)
+    told = oracle(list(strings))
+    try:
+        scores = np.asarray(told, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`oracle` must give one number a string, got {told!r}.") from error
     if scores.shape != (len(strings),):
         raise ValueError(
             f"`oracle` must give one number a string, {len(strings)} here; got the shape "

@@ -69,8 +69,9 @@ def decode_many(
         One record a code. An empty string is never valid.
 
     Raises:
-        ValueError: a code is not finite, `decode` gives another number of strings, or one of
-            `encode` and `space` comes without the other.
+        ValueError: a code is not finite, `decode` gives another number of strings, `canonical` what
+            is neither a string nor None, `encode` a code that is not finite, or one of `encode` and
+            `space` comes without the other.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -119,7 +120,10 @@ def _decoded(
     strings = []
     for number, begin in enumerate(range(0, len(rows), size)):
         batch = np.resize(rows[begin : begin + size], size)
-        found = list(decode(z[batch], key=jr.fold_in(key, number)))
+        found = decode(z[batch], key=jr.fold_in(key, number))
+        if isinstance(found, str):
+            raise ValueError(f"`decode` must give a list of strings, one a code; got {found!r}.")
+        found = list(found)
         if len(found) != size or not all(isinstance(each, str) for each in found):
             kinds = sorted({type(each).__name__ for each in found})
             raise ValueError(
@@ -131,7 +135,13 @@ def _decoded(
 
 
 def _spelled(string: str, canonical: Callable[[str], str | None] | None) -> str | None:
-    return string if canonical is None or not string else canonical(string)
+    found = string if canonical is None or not string else canonical(string)
+    if found is not None and not isinstance(found, str):
+        raise ValueError(
+            f"`canonical` must give a string, or None for what is not valid; got {found!r} for "
+            f"{string!r}."
+        )
+    return found
 
 
 def _distances(
@@ -144,6 +154,12 @@ def _distances(
     if codes.shape != (len(distinct), z.shape[1]):
         raise ValueError(
             f"`encode` must give a code a string, {(len(distinct), z.shape[1])}; got {codes.shape}."
+        )
+    bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"`encode` must give finite codes, and {len(bad)} of {len(codes)} are not, that of "
+            f"{distinct[bad[0]]!r} first."
         )
     row = {each: n for n, each in enumerate(distinct)}
     own, whitened = np.asarray(space.whiten(z)), np.asarray(space.whiten(jnp.asarray(codes)))
