@@ -2,13 +2,14 @@
 
 import sys
 
+import jaxtyping
 import numpy as np
 import pytest
 from rdkit import Chem, DataStructs
 from rdkit.Chem import AllChem
 
 from pullback.analysis import molecule_properties, molecule_report
-from pullback.data import nci_molecules
+from pullback.data import nci_molecules, read_molecules
 
 FIRST_OF_ZINC = "CC(C)(C)c1ccc2occ(CC(=O)Nc3ccccc3F)c2c1"
 
@@ -102,6 +103,19 @@ def test_nothing_that_is_a_molecule():
     assert one.nearest == 0
 
 
+def test_molecules_and_generators_are_taken(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    smiles = ["CCO", "CCN", "c1ccccc1"]
+    found = molecule_report(read_molecules(smiles), read_molecules(["CCO"]))
+    np.testing.assert_equal(found.rows(), molecule_report(smiles, ["CCO"]).rows())
+    assert molecule_report((each for each in smiles), (each for each in ["CCO"])).drawn == 3
+    for given in (read_molecules(smiles), (each for each in smiles)):
+        np.testing.assert_array_equal(
+            molecule_properties(given, ["logP"])["logP"],
+            molecule_properties(smiles, ["logP"])["logP"],
+        )
+
+
 def test_similarities_of_the_first_alone():
     few = molecule_report(["CCO", "CCN", "c1ccccc1"], ["CCO", "C", "CCN"], most=2)
     assert few.diversity == molecule_report(["CCO", "CCN"], ["C"]).diversity
@@ -114,6 +128,10 @@ def test_similarities_of_the_first_alone():
     ("call", "error", "message"),
     [
         (lambda: molecule_properties("CC"), TypeError, "several strings, got one|smiles"),
+        (lambda: molecule_properties([None]), TypeError, "number 1 is of type NoneType"),
+        (lambda: molecule_properties(["C", 3]), TypeError, "number 2 is of type int"),
+        (lambda: molecule_properties(3), TypeError, "several strings, got int"),
+        (lambda: molecule_report(["C"], [3]), TypeError, "`reference` must hold strings; number 1"),
         (lambda: molecule_properties(["C"], "QED"), ValueError, "`names` must be a list of names"),
         (lambda: molecule_properties(["C"], ["qed"]), ValueError, "did you mean 'QED'. There are"),
         (lambda: molecule_report([], ["C"]), ValueError, "`smiles` must hold at least one string"),
@@ -121,7 +139,8 @@ def test_similarities_of_the_first_alone():
         (lambda: molecule_report(["C"], ["C"], most=0), ValueError, "`most` must be 1 or more"),
     ],
 )
-def test_wrong_arguments(call, error, message):
+def test_wrong_arguments(call, error, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(error, match=message):
         call()
 

@@ -9,6 +9,7 @@ from Bio.Align import PairwiseAligner
 
 from pullback.analysis import sequence_report
 from pullback.analysis._nearest_edit import nearest_edits
+from pullback.data import Sequences
 
 RNG = np.random.default_rng(0)
 
@@ -73,13 +74,22 @@ def test_shares():
     )  # fmt: skip
     assert (found.count, found.unique) == (4, 0.75)
     assert (found.gc, found.reference_gc) == (8 / 16, 0.0)
-    assert (found.hits, found.reference_hits) == (1.0, 0.0)
+    assert (found.hits, found.reference_hits) == (1.25, 0.0)
     assert found.above == 0.5
     bare = sequence_report(["ACDE"], ["ACDF"])
     assert np.isnan([bare.gc, bare.reference_gc, bare.hits, bare.reference_hits, bare.above]).all()
     rows = dict(found.rows())
     assert rows["nearest"] == found.nearest.mean()
     assert list(rows)[:3] == ["unique", "kmer_divergence", "gc"]
+
+
+def test_small_letters_count_as_capital_ones_and_sequences_are_taken():
+    ours, theirs = strings(3, [9]), strings(4, [9])
+    found = sequence_report([each.lower() for each in ours], theirs)
+    np.testing.assert_equal(found.rows(), sequence_report(ours, theirs).rows())
+    records = [Sequences(tuple(map(str, each)), tuple(each)) for each in (ours, theirs)]
+    np.testing.assert_equal(sequence_report(*records).rows(), found.rows())
+    assert sequence_report(["ACGT", "acgt"], ["acga"]).unique == 0.5
 
 
 def test_the_nearest_is_sought_of_the_first():

@@ -1,6 +1,8 @@
 """Letters as rows of zeros and ones, and the other strand."""
 
+import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from Bio.Seq import Seq
@@ -45,6 +47,8 @@ def test_the_other_strand_is_that_of_biopython():
     assert found == [str(Seq(each).reverse_complement()) for each in strings]
     assert reverse_complement(found) == strings
     assert reverse_complement(["ACGU", "GAAU"]) == ["ACGU", "AUUC"]
+    assert reverse_complement(FILE) == ["CGT", "ACGT", "CNT"]
+    assert reverse_complement([]) == []
     assert reverse_complement(["ACGU"]) == [str(Seq("ACGU").reverse_complement_rna())]
 
 
@@ -59,6 +63,14 @@ FILE = Sequences(("a", "b", "c"), ("ACG", "ACGT", "ANG"), None, "probes.csv", (2
         (["AU"], {}, ["letter 2 is 'U'", "RNA has U where DNA has T"]),
         (["AN"], {}, ["'N'", "It stands for A, C, G, T: ambiguous='average'"]),
         (["AЖ"], {}, ["letter 2 is 'Ж'"]),
+        (
+            ["AU"],
+            {},
+            ["name the alphabet, alphabet='ACGU' (where a model is fitted, --alphabet AC"],
+        ),
+        (["AT"], {"alphabet": "ACGU"}, ["letter 2 is 'T'", "alphabet='ACGT'"]),
+        (["AMKLV"], {}, ["'M'", "a protein: name the alphabet, alphabet='ACDEFGHIKLMNPQRSTVWY'"]),
+        (["MKLV"], {"alphabet": "AC"}, ["letter 1 is 'M', which 'AC' has not."]),
         (["AX"], {"ambiguous": "average"}, ["letter 2 is 'X'"]),
         (["AC", "AC", "ACG"], {}, ["string 3: has 3 letters, and most have 2; cut it, pad it"]),
         (["", ""], {}, ["string 1: has no letters."]),
@@ -86,10 +98,15 @@ def test_what_does_not_fit_is_told_by_line(strings, settings, messages):
         (lambda: from_one_hot(np.zeros((3, 4))), ValueError, "write x.None."),
         (lambda: from_one_hot(np.zeros((1, 3, 5))), ValueError, "letters 'ACGT'; got .1, 3, 5."),
         (lambda: from_one_hot(np.full((2, 1, 4), np.nan)), ValueError, "NaN, and has one in row 0"),
+        (lambda: from_one_hot(np.array([["AC"]])), TypeError, "`x` must be real numbers, got <U2"),
+        (lambda: jax.jit(from_one_hot)(np.zeros((1, 3, 4))), TypeError, "outside of jit"),
+        (lambda: reverse_complement([3]), TypeError, "number 1 is of type int"),
+        (lambda: reverse_complement(3), TypeError, "several strings, got int"),
         (lambda: reverse_complement("ACGT"), TypeError, "several strings, got one"),
         (lambda: reverse_complement(["AC", "A-"]), ValueError, "string 2 has '-', which pairs"),
     ],
 )
-def test_wrong_arguments(call, error, message):
+def test_wrong_arguments(call, error, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(error, match=message):
         call()

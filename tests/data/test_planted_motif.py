@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -65,11 +66,15 @@ def test_the_seed_decides():
         ({"length": 7}, "`length` must be 8 or more, got 7"),
         ({"redrawn": 1.1}, "`redrawn` must be in"),
         ({"redrawn": float("nan")}, "`redrawn` must be in"),
+        ({"redrawn": "a"}, "`redrawn` must be in .0, 1., got 'a'"),
+        ({"seed": -1}, "`seed` must be a whole number, 0 or more; got -1"),
+        ({"background": "ACGT"}, "4 probabilities above 0; got 'ACGT'"),
         ({"background": (0.5, 0.5, 0.0, 0.0)}, "4 probabilities above 0"),
         ({"background": (0.5, 0.5)}, "4 probabilities above 0"),
     ],
 )
-def test_wrong_arguments(settings, message):
+def test_wrong_arguments(settings, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         planted_motif(**{"n": 5, **settings})
 

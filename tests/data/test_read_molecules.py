@@ -201,6 +201,7 @@ def test_hands_double_bonds_and_hydrogens_of_an_sdf_file(tmp_path, flat):
         ("a.smi", "C\n", {"smiles": "s"}, None, "no columns of its own; leave out smiles="),
         ("a.sdf", sdf(), {"properties": ["logs"]}, None, "no field|has a field 'logs'; did you me"),
         ("a.txt", "\nid\tSMILES\n1\tC\n", {}, 2, "seems to be a table with a header; let its name"),
+        ("a.smi", "smiles,logS\nC,1\n", {}, 1, "seems to be a table with a header; let its name"),
         ("a.sdf", "", {}, None, "expected molecules; there is none."),
     ],
 )  # fmt: skip
@@ -219,6 +220,20 @@ def test_if_none_can_be_read_it_is_said(tmp_path):
         read_molecules(tmp_path / "none.smi", properties="logS")
     with pytest.raises(TypeError, match="from a data frame or from a list of SMILES, got int"):
         read_molecules(3)
+    for read in (read_molecules(["C"]), {"smiles": ["C"]}):
+        with pytest.raises(TypeError, match=f"list of SMILES, got {type(read).__name__}"):
+            read_molecules(read)
+    with pytest.raises(
+        DataError, match=r"CCO: there is no such file; of SMILES write a list, \['C"
+    ):
+        read_molecules("CCO")
+
+
+def test_rdkit_says_nothing_beside(tmp_path, capfd):
+    for name, text in (("a.sdf", sdf().replace("V2000", "V2xxx", 1)), ("a.smi", "C1CC\nC\n")):
+        with pytest.raises(DataError, match="RDKit cannot read"):
+            read_molecules(write(tmp_path, name, text))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_rdkit_the_install_line_is_told(tmp_path, monkeypatch):

@@ -115,7 +115,11 @@ def test_meme_as_biopython_reads_it_but_not_rounded(tmp_path):
         (PLACES.replace("1 2 3 4", "1 2 3"), 7, "expected 4 numbers in each row, .* got 3"),
         (PLACES.replace("1 2 3 4", "0 0 0 0"), 7, "place 1 of the motif here has no counts"),
         (PLACES.replace("1 2 3 4", "1 2 3 nan"), 7, "got 'nan'"),
-        (PLACES.replace("1 2 3 4", "1 2 3 inf"), 7, "counts of 0 or more"),
+        (
+            PLACES.replace("1 2 3 4", "1 2 3 inf"),
+            7,
+            "expected numbers in a row of counts; got 'inf'",
+        ),
         (">a\n" + "1 2 3 4\n" * 4, 2, "begin each row with its letter, as in A"),
         (MEME.replace("w= 3", "w= 4"), 11, "expected 4 rows, w= 4; got 3"),
         (MEME.replace("0.55 0.23", "0.55"), 14, "expected 4 numbers, as in the row before; got 3"),

@@ -190,6 +190,7 @@ def test_what_no_letter_stands_for_is_an_error_whatever_is_asked(tmp_path):
         ("a.fa", ">a\nACGT\n>b\nACXT\n", {}, 3, "letter 3 is 'X'"),
         ("a.fa", ">a\nACGU\n", {}, 1, "RNA has U where DNA has T: name the alphabet"),
         ("a.fa", ">a\nACGT\n", {"sequence": "s"}, None, "has no columns; leave out sequence="),
+        ("a.fa", ">a\nMKVL\n", {}, 1, "a protein: name the alphabet, alphabet='ACDEFGHIKLM"),
         ("a.xlsx", "x", {}, None, "is a spreadsheet; save the sheet as CSV"),
         ("a.parquet", "x", {}, None, "cannot be read as Parquet"),
     ],
@@ -199,6 +200,12 @@ def test_bad_files_are_told_by_line_with_a_remedy(tmp_path, name, text, settings
         read_sequences(write(tmp_path, name, text), **settings)
     assert error.value.line == line
     assert str(tmp_path / name) in str(error.value)
+
+
+def test_bytes_of_parquet_are_no_letters(tmp_path):
+    pd.DataFrame({"sequence": [b"ACGT"]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="column 'sequence' holds bytes; write it as text"):
+        read_sequences(tmp_path / "a.parquet")
 
 
 def test_files_that_cannot_be_read(tmp_path):

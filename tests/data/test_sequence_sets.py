@@ -80,6 +80,8 @@ def test_motifs_have_their_names_apart(tmp_path):
         assert [m.identifier for m in jaspar(name, folder=tmp_path)] == ["MA0004.1"]
     with pytest.raises(ValueError, match=r"no motif of 'Ahrr::Arnt'.*did you mean 'Ahr::Arnt'"):
         jaspar("Ahrr::Arnt", folder=tmp_path)
+    with pytest.raises(TypeError, match=r"`name` must be a string|parameter 'name'"):
+        jaspar(3, folder=tmp_path)
     with pytest.raises(ValueError, match="`taxa` must be one of all, vertebrates"):
         jaspar(taxa="plants", folder=tmp_path)
 

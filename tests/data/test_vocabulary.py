@@ -2,6 +2,7 @@
 
 import json
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -100,7 +101,10 @@ RECORD = Molecules(("a", "b", "c"), ("CC", "CZ", "CCCCCC"), {}, "my.smi", (4, 9,
     ("strings", "messages"),
     [
         (["CC", "CZ"], ["`strings`: 1 bad row", "string 2: 'CZ' has 'Z', which the vocabulary la"]),
-        (["CCCC"], ["string 1: has 4 tokens, and at most 3 fit; take it out, or allow more."]),
+        (
+            ["CCCC"],
+            ["string 1: has 4 tokens, and at most 3 fit; take it out, or allow more: max_len"],
+        ),
         (["", "C"], ["string 1: is empty; take it out."]),
         (RECORD, ["my.smi: 2 bad rows", "line 7: has 6 tokens", "line 9: 'CZ' has 'Z'"]),
         (["Z"] * 30, ["30 bad rows; the first 20 are", "string 20: "]),
@@ -115,6 +119,13 @@ def test_what_cannot_be_encoded_is_told_by_line(strings, messages):
     assert "string 21" not in str(error.value)
 
 
+def test_rows_of_any_length_are_decoded():
+    vocabulary = Vocabulary.letters("AB")
+    assert vocabulary.decode(np.zeros((2, 0), int)) == ["", ""]
+    assert vocabulary.decode(np.zeros((0, 3), int)) == []
+    assert vocabulary.decode([[1, 2], [0, 1], [2, 0]]) == ["AB", "", "B"]
+
+
 def test_strings_of_another_vocabulary_are_named_by_place():
     assert Vocabulary("letters", ("C",), 3).problems(RECORD).keys() == {1, 2}
 
@@ -125,6 +136,8 @@ def test_strings_of_another_vocabulary_are_named_by_place():
         (lambda: Vocabulary.letters("AA"), ValueError, "each of them once; got 'AA'"),
         (lambda: Vocabulary.letters(""), ValueError, "got ''"),
         (lambda: Vocabulary("words", ("a",)), ValueError, "`kind` must be one of letters, smiles"),
+        (lambda: Vocabulary("letters", ["A"]), TypeError, "a tuple of strings; got .'A'."),
+        (lambda: Vocabulary("letters", (1, 2)), TypeError, "a tuple of strings; got .1, 2."),
         (lambda: Vocabulary("letters", ("a", "")), ValueError, "`tokens` must be some"),
         (lambda: Vocabulary.letters("A", 0), ValueError, "`max_length` must be 1 or more"),
         (lambda: Vocabulary.from_strings([]), ValueError, "at least one string, got none"),
@@ -142,7 +155,8 @@ def test_strings_of_another_vocabulary_are_named_by_place():
         (lambda: Vocabulary.letters("A").decode([[-1]]), ValueError, "got -1 to -1"),
     ],
 )
-def test_wrong_arguments(call, error, message):
+def test_wrong_arguments(call, error, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(error, match=message):
         call()
 

@@ -12,10 +12,11 @@ from jaxtyping import Float
 
 from pullback._extras import extra
 from pullback._names import check_list, did_you_mean
+from pullback.data import Molecules
 
 
 def molecule_properties(
-    smiles: Sequence[str], names: Sequence[str] = ("logP", "QED", "SAS")
+    smiles: Sequence[str] | Molecules, names: Sequence[str] = ("logP", "QED", "SAS")
 ) -> dict[str, Float[np.ndarray, " n"]]:
     """What RDKit computes of molecules; NaN of what is none.
 
@@ -32,7 +33,7 @@ def molecule_properties(
 
     Raises:
         ValueError: a name is not known.
-        TypeError: `smiles` is one string.
+        TypeError: `smiles` is one string, or holds what is none.
         ImportError: RDKit is not installed; the message says how.
 
     Example:
@@ -44,22 +45,35 @@ def molecule_properties(
         J. Med. Chem. 53 (2010), and Brenk et al., ChemMedChem 3 (2008).
     """
     check_list("names", names)
+    names = list(names)
     for name in names:
         if name not in _KNOWN:
             hint = did_you_mean(name, _KNOWN) or "."
             raise ValueError(f"`names`: {name!r} is not known{hint} There are {', '.join(_KNOWN)}.")
     functions = {name: _KNOWN[name]() for name in names}
-    rows = read_smiles(smiles)
+    rows = read_smiles(smiles_of(smiles))
     return {
         name: np.array([np.nan if m is None else float(function(m)) for m in rows], np.float64)
         for name, function in functions.items()
     }
 
 
-def read_smiles(smiles: Iterable[str]) -> list[Any]:
-    """RDKit's molecules, None where there is none or none with an atom; nothing goes to stderr."""
+def smiles_of(smiles: Iterable[str] | Molecules, argument: str = "smiles") -> list[str]:
+    """The strings themselves, of which there may be none."""
     if isinstance(smiles, str):
-        raise TypeError(f"`smiles` must be several strings, got one; write [{smiles[:20]!r}].")
+        raise TypeError(f"`{argument}` must be several strings, got one; write [{smiles[:20]!r}].")
+    if not hasattr(smiles, "__iter__"):
+        raise TypeError(f"`{argument}` must be several strings, got {type(smiles).__name__}.")
+    found = list(smiles.smiles if isinstance(smiles, Molecules) else smiles)
+    for place, each in enumerate(found, 1):
+        if not isinstance(each, str):
+            kind = type(each).__name__
+            raise TypeError(f"`{argument}` must hold strings; number {place} is of type {kind}.")
+    return found
+
+
+def read_smiles(smiles: Sequence[str]) -> list[Any]:
+    """RDKit's molecules, None where there is none or none with an atom; nothing goes to stderr."""
     chem = extra("rdkit.Chem", "chem")
     with extra("rdkit.rdBase", "chem").BlockLogs():
         found = [chem.MolFromSmiles(each) for each in smiles]

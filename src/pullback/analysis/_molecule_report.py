@@ -9,7 +9,8 @@ from scipy.stats import wasserstein_distance
 
 from pullback._extras import extra
 from pullback._inputs import positive
-from pullback.analysis._molecule_properties import molecule_properties, read_smiles
+from pullback.analysis._molecule_properties import molecule_properties, read_smiles, smiles_of
+from pullback.data import Molecules
 
 _NAMES = ("logP", "QED", "SAS")
 # As MOSES has them.
@@ -59,7 +60,7 @@ class MoleculeReport(NamedTuple):
 
 
 def molecule_report(
-    smiles: Sequence[str], reference: Sequence[str], *, most: int = 2000
+    smiles: Sequence[str] | Molecules, reference: Sequence[str] | Molecules, *, most: int = 2000
 ) -> MoleculeReport:
     r"""How good a sample of molecules is, beside those that a model was trained on.
 
@@ -75,7 +76,7 @@ def molecule_report(
 
     Raises:
         ValueError: there is nothing drawn, or no molecule in `reference`.
-        TypeError: `smiles` or `reference` is one string.
+        TypeError: `smiles` or `reference` is one string, or holds what is none.
         ImportError: RDKit is not installed; the message says how.
 
     Example:
@@ -88,8 +89,8 @@ def molecule_report(
         Holloway, J. Med. Chem. 53 (2010), and Brenk et al., ChemMedChem 3 (2008), for alerts.
     """
     positive(most=most)
-    drawn, known = list(smiles), list(reference)
-    read, theirs = read_smiles(smiles), read_smiles(reference)
+    drawn, known = smiles_of(smiles), smiles_of(reference, "reference")
+    read, theirs = read_smiles(drawn), read_smiles(known)
     if not drawn:
         raise ValueError("`smiles` must hold at least one string, got none.")
     if not any(m is not None for m in theirs):

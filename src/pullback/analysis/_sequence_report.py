@@ -10,6 +10,7 @@ from scipy.spatial.distance import jensenshannon
 
 from pullback._inputs import positive
 from pullback.analysis._nearest_edit import nearest_edits
+from pullback.data import Sequences
 
 _NUCLEOTIDES = frozenset("ACGTUN")
 
@@ -51,8 +52,8 @@ class SequenceReport(NamedTuple):
 
 
 def sequence_report(
-    sequences: Sequence[str],
-    reference: Sequence[str],
+    sequences: Sequence[str] | Sequences,
+    reference: Sequence[str] | Sequences,
     *,
     k: int = 3,
     scores: Sequence[float | int] | Real[Array | np.ndarray, " n"] | None = None,
@@ -67,7 +68,7 @@ def sequence_report(
     $$ \tfrac12 KL(p \,\|\, m) + \tfrac12 KL(q \,\|\, m), \qquad m = \tfrac12 (p + q) $$
 
     Args:
-        sequences: designs, for example `Designs.letters`.
+        sequences: designs, for example `Designs.letters`; small letters count as capital ones.
         reference: what the models were trained on.
         k: letters of a word.
         scores: of the sequences, by a judge that the search did not see.
@@ -111,7 +112,7 @@ def sequence_report(
 def _checked(strings: Any, name: str, k: int) -> list[str]:
     if isinstance(strings, str):
         raise TypeError(f"`{name}` must be several strings, got one: write [{strings[:10]!r}].")
-    found = list(strings)
+    found = list(strings.letters if isinstance(strings, Sequences) else strings)
     for each in found:
         if not isinstance(each, str):
             raise TypeError(
@@ -122,7 +123,7 @@ def _checked(strings: Any, name: str, k: int) -> list[str]:
         raise ValueError(
             f"`{name}` must hold a sequence of k = {k} letters or more, has {len(found)} sequences."
         )
-    return found
+    return [each.upper() for each in found]
 
 
 def _divergence(ours: list[str], theirs: list[str], k: int) -> float:
@@ -136,7 +137,7 @@ def _divergence(ours: list[str], theirs: list[str], k: int) -> float:
 
 
 def _gc(strings: list[str]) -> float:
-    letters = Counter("".join(strings).upper())
+    letters = Counter("".join(strings))
     if not _NUCLEOTIDES.issuperset(letters):
         return np.nan
     return (letters["G"] + letters["C"]) / letters.total()

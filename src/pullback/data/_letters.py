@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+from pullback.data._sequences import Sequences, strings_of
+
 IUPAC = {
     "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC",
     "B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT",
 }  # fmt: skip
+# The twenty of proteins, and those of them that no letter of DNA or RNA is.
+_AMINO, _AMINO_ALONE = "ACDEFGHIKLMNPQRSTVWY", "EFILPQ"
 _PAIRS = "ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN"
 
 
@@ -38,27 +42,44 @@ def foreign(string: str, alphabet: str, *, ambiguous: bool) -> str:
     if known.issuperset(string):
         return ""
     place, letter = next((k, letter) for k, letter in enumerate(string) if letter not in known)
-    hint = ""
-    if letter.upper() in known:
-        hint = " Write capital letters."
-    elif letter in "TU" and ambiguity(alphabet):
-        hint = " RNA has U where DNA has T: name the alphabet, or replace it."
-    elif letter in ambiguity(alphabet):
-        hint = (
-            f" It stands for {', '.join(ambiguity(alphabet)[letter])}: ambiguous='average' takes "
-            "their mean, and where a file is read 'drop' leaves the sequence out."
-        )
-    return f"letter {place + 1} is {letter!r}, which {alphabet!r} has not.{hint}"
+    hint = " Write capital letters." if letter.upper() in known else ""
+    return (
+        f"letter {place + 1} is {letter!r}, which {alphabet!r} has not."
+        f"{hint or _remedy(string, letter, alphabet)}"
+    )
 
 
-def reverse_complement(strings: Sequence[str]) -> list[str]:
+def _remedy(string: str, letter: str, alphabet: str) -> str:
+    """What to do about a letter that is not of DNA or RNA, where it is known."""
+    several = ambiguity(alphabet)
+    if not several:
+        return ""
+    if set(_AMINO).issuperset(string) and not set(_AMINO_ALONE).isdisjoint(string):
+        return f" It seems to be a protein: name the alphabet, {_alphabet(_AMINO)}."
+    if letter in "TU":
+        other = _alphabet("ACGU" if letter == "U" else "ACGT")
+        return f" RNA has U where DNA has T: name the alphabet, {other}, or replace it."
+    if letter not in several:
+        return ""
+    return (
+        f" It stands for {', '.join(several[letter])}: ambiguous='average' (where a model is "
+        "fitted, --ambiguous average) takes their mean, and where a file is read 'drop' leaves the "
+        "sequence out."
+    )
+
+
+def _alphabet(letters: str) -> str:
+    return f"alphabet={letters!r} (where a model is fitted, --alphabet {letters})"
+
+
+def reverse_complement(strings: Sequence[str] | Sequences) -> list[str]:
     """The other strand of DNA or RNA, read in its own direction.
 
     A pairs with T (in RNA, which has U and no T, with U) and C with G; a letter that stands for
     several, with the one that stands for theirs. Small letters stay small.
 
     Args:
-        strings: of DNA or RNA.
+        strings: of DNA or RNA; or `Sequences`.
 
     Returns:
         One for each.
@@ -71,8 +92,7 @@ def reverse_complement(strings: Sequence[str]) -> list[str]:
         >>> reverse_complement(["AACGT", "GAUN"])
         ['ACGTT', 'NAUC']
     """
-    if isinstance(strings, str):
-        raise TypeError(f"`strings` must be several strings, got one; write [{strings[:20]!r}].")
+    several = [] if isinstance(strings, list | tuple) and not strings else strings_of(strings)
     tables = {}
     for uracil in (False, True):
         letters, partners = _PAIRS
@@ -81,7 +101,7 @@ def reverse_complement(strings: Sequence[str]) -> list[str]:
         letters, partners = letters + "U", partners + "A"
         tables[uracil] = str.maketrans(letters + letters.lower(), partners + partners.lower())
     found = []
-    for place, string in enumerate(strings):
+    for place, string in enumerate(several):
         upper = string.upper()
         unknown = set(upper) - set(_PAIRS[0]) - {"U"}
         if unknown:

@@ -73,13 +73,21 @@ def from_one_hot(x: Any, alphabet: str = "ACGT") -> list[str]:
 
     Raises:
         ValueError: the shape does not fit the alphabet, or there is NaN.
+        TypeError: there are no numbers: strings, or inside of a compiled function.
 
     Example:
         >>> from_one_hot(one_hot(["GATT", "ACAA"]))
         ['GATT', 'ACAA']
     """
     check_alphabet(alphabet)
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except TypeError as error:  # of JAX, in a compiled function
+        raise TypeError(
+            "`x` must have numbers, for strings are made of them: call from_one_hot outside of jit."
+        ) from error
+    if x.dtype.kind in "OSUMmc":
+        raise TypeError(f"`x` must be real numbers, got {x.dtype}; of strings one_hot makes some.")
     if x.ndim != 3 or x.shape[-1] != len(alphabet):
         raise ValueError(
             f"`x` must be [n, length, {len(alphabet)}], for the letters {alphabet!r}; got "

@@ -89,11 +89,16 @@ def planted_motif(
     width = len(_EBOX)
     if length < width:
         raise ValueError(f"`length` must be {width} or more, got {length}.")
-    if not 0 <= redrawn <= 1:
-        raise ValueError(f"`redrawn` must be in [0, 1], got {redrawn}.")
-    chances = np.asarray(background, np.float64)
+    if not isinstance(redrawn, float | int | np.number) or not 0 <= redrawn <= 1:
+        raise ValueError(f"`redrawn` must be in [0, 1], got {redrawn!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"`seed` must be a whole number, 0 or more; got {seed!r}.")
+    try:
+        chances = np.asarray(background, np.float64)
+    except (TypeError, ValueError):
+        chances = np.zeros(0)
     if chances.shape != (4,) or not (chances > 0).all() or abs(chances.sum() - 1) > 1e-6:
-        raise ValueError(f"`background` must be 4 probabilities above 0; got {background}.")
+        raise ValueError(f"`background` must be 4 probabilities above 0; got {background!r}.")
     kept = np.array([_FLANK, *[_CORE] * (width - 2), _FLANK])
     counts = np.repeat((1 - kept[:, None]) / 3, 4, axis=1)
     counts[np.arange(width), [_LETTERS.index(letter) for letter in _EBOX]] = kept

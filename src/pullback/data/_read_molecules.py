@@ -1,7 +1,8 @@
 """Molecules from files of a user's own: SMILES, tables and SDF."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from pullback.data._csv import open_text
 from pullback.data._errors import DataError
 from pullback.data._mixed_table import as_numbers
 from pullback.data._roles import check_apart, listed, needed_place, place_of
-from pullback.data._sequences import Molecules
+from pullback.data._sequences import Molecules, Sequences
 from pullback.data._sources import frame_source, open_source
 
 _USUAL = {
@@ -80,10 +81,9 @@ def read_molecules(
     check_list("properties", properties)
     check_list("optional", optional)
     chem = extra("rdkit.Chem", "chem")
-    bad, records, taken = _opened(path, smiles, list(properties), list(optional), name, chem)
-    file = bad.path
     kept, canonical, left_out = [], [], {}
     with extra("rdkit.rdBase", "chem").BlockLogs():
+        bad, records, taken = _opened(path, smiles, list(properties), list(optional), name, chem)
         for record in records:
             problem = record.problem
             if not problem and record.molecule.GetNumAtoms() == 0:
@@ -104,9 +104,9 @@ def read_molecules(
     bad.check()
     if not kept:
         more = f" {len(left_out)} could not be read." if left_out else ""
-        raise DataError(file, f"expected molecules; there is none.{more}")
+        raise DataError(bad.path, f"expected molecules; there is none.{more}")
     names = tuple(record.name for record in kept)
-    return Molecules(names, tuple(canonical), values, str(file), tuple(rows), left_out)
+    return Molecules(names, tuple(canonical), values, str(bad.path), tuple(rows), left_out)
 
 
 def _opened(
@@ -119,12 +119,16 @@ def _opened(
 ) -> tuple[BadRows, Iterator[_Record], Sequence[str]]:
     """Where bad rows are gathered, the records, and the properties that these have."""
     is_frame, is_path = hasattr(path, "columns"), isinstance(path, str | os.PathLike)
-    if not (is_frame or is_path or (hasattr(path, "__iter__") and hasattr(path, "__len__"))):
+    is_list = hasattr(path, "__iter__") and hasattr(path, "__len__")
+    is_list = is_list and not isinstance(path, Molecules | Sequences | Mapping | bytes)
+    if not (is_frame or is_path or is_list):
         raise TypeError(
             "molecules are read from the path of a file, from a data frame or from a list of "
             f"SMILES, got {type(path).__name__}."
         )
     file = Path(path) if is_path else Path(f"the {type(path).__name__}")
+    if isinstance(path, str) and chem.MolFromSmiles(path) is not None and not file.exists():
+        raise DataError(file, f"there is no such file; of SMILES write a list, [{path!r}].")
     kinds = [suffix.lower() for suffix in file.suffixes if suffix.lower() != ".gz"]
     kind = kinds[-1] if is_path and kinds else ""
     if is_frame or kind in _TABLES:
@@ -228,7 +232,7 @@ def _lines(path: Path, chem: Any) -> Iterator[_Record]:
             if not words or (not number and words[0].lower() in usual):
                 continue
             number += 1
-            if number == 1 and {*usual} & {*line.lower().split()}:
+            if number == 1 and {*usual} & {*re.split(r"[\s,;\"]+", line.lower())}:
                 raise DataError(
                     path,
                     "seems to be a table with a header; let its name end in .csv, or .tsv.",

@@ -1,5 +1,6 @@
 """What proteins bind, from files of JASPAR and of MEME."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -167,7 +168,8 @@ def _table(path: Path, rows: Sequence[tuple[_Line, str]]) -> Float[np.ndarray, "
     for line, text in rows:
         cells = text.replace(",", " ").split()
         values = [to_number(cell) for cell in cells]
-        bad = next((c for c, v in zip(cells, values, strict=True) if v is None or v != v), None)
+        usable = [value is not None and math.isfinite(value) for value in values]
+        bad = next((c for c, good in zip(cells, usable, strict=True) if not good), None)
         if bad is not None or not cells:
             got = repr(bad) if cells else "none"
             raise DataError(
@@ -187,7 +189,7 @@ def _checked(
     path: Path, counts: Float[np.ndarray, "width letters"], line: int
 ) -> Float[np.ndarray, "width letters"]:
     """Counts that are none below zero, with something at each place."""
-    if (counts < 0).any() or not np.isfinite(counts).all():
+    if (counts < 0).any():
         raise DataError(
             path, f"expected counts of 0 or more; the motif here has {counts.min():g}.", line=line
         )

@@ -120,6 +120,7 @@ def jaspar(
 
     Raises:
         ValueError: there is no motif of this name, or no such file.
+        TypeError: `name` is no string.
         DataError: the file is missing or damaged.
 
     Example:
@@ -129,6 +130,8 @@ def jaspar(
     Source: Castro-Mondragon et al., JASPAR 2022, Nucleic Acids Research 50.
     """
     check_choice("taxa", taxa, tuple(JASPAR))
+    if not (name is None or isinstance(name, str)):
+        raise TypeError(f"`name` must be a string, such as 'Arnt', or None; got {name!r}.")
     (path,) = locate(f"jaspar-{taxa}", folder)
     found = []
     for motif in read_motifs(path):

@@ -111,6 +111,9 @@ def strings_of(strings: Strings, argument: str = "strings") -> tuple[str, ...]:
     if isinstance(strings, Sequences):
         found = strings.letters
     else:
+        if not hasattr(strings, "__iter__"):
+            kind = type(strings).__name__
+            raise TypeError(f"`{argument}` must be several strings, got {kind}; write a list.")
         found = strings.smiles if isinstance(strings, Molecules) else tuple(strings)
     for place, string in enumerate(found):
         if not isinstance(string, str):

@@ -96,6 +96,11 @@ def _parquet(path: Path) -> Source:
             if pa.types.is_nested(kind):
                 problem = f"column {name!r} holds {kind}; expected text, numbers or dates."
                 raise DataError(path, problem)
+            if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+                problem = (
+                    f"column {name!r} holds bytes; write it as text, of pyarrow's pa.string()."
+                )
+                raise DataError(path, problem)
         try:
             for batch in file.iter_batches(_ROWS, columns=wanted):
                 cells = {name: _cells(batch.column(name)) for name in wanted}

@@ -34,6 +34,7 @@ class Vocabulary:
 
     Raises:
         ValueError: the kind is not known, or a token is empty or there twice.
+        TypeError: `tokens` is no tuple of strings.
 
     Example:
         >>> vocabulary = Vocabulary.from_strings(["CCl", "CCO"], "smiles_atom")
@@ -55,6 +56,8 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, KINDS)
+        if not isinstance(self.tokens, tuple) or not all(isinstance(t, str) for t in self.tokens):
+            raise TypeError(f"`tokens` must be a tuple of strings; got {self.tokens!r}.")
         if not self.tokens or "" in self.tokens or len({*self.tokens}) < len(self.tokens):
             raise ValueError(f"`tokens` must be some, each of them once; got {self.tokens!r}.")
         if self.max_length is not None:
@@ -167,7 +170,7 @@ class Vocabulary:
             raise ValueError(
                 f"`codes` must be from 0 to {self.size - 1}; got {codes.min()} to {codes.max()}."
             )
-        ended = np.where((codes == 0).any(1), (codes == 0).argmax(1), codes.shape[1])
+        ended = (np.pad(codes, ((0, 0), (0, 1))) == 0).argmax(1)
         strings = [
             "".join(self.tokens[code - 1] for code in row[:end].tolist())
             for row, end in zip(codes, ended, strict=True)
@@ -238,4 +241,7 @@ def _splitter(kind: str) -> Any:
 def _too_long(tokens: Sequence[str], limit: int | None) -> str:
     if limit is None or len(tokens) <= limit:
         return ""
-    return f"has {len(tokens)} tokens, and at most {limit} fit; take it out, or allow more."
+    return (
+        f"has {len(tokens)} tokens, and at most {limit} fit; take it out, or allow more: "
+        "max_length (where a model is fitted, --max-length)."
+    )
