@@ -55,6 +55,9 @@ class AbstractSteppedNet(AbstractSequenceNet):
         Args:
             state: after the row before.
             row: what goes in.
+
+        For `jax.lax.scan`, which wants a function that can be hashed, write
+        `lambda state, row: net.step(state, row)`: a method of a net cannot be.
         """
 
 

@@ -60,9 +60,7 @@ class Tokens(AbstractLikelihood):
     def __check_init__(self):
         if self.levels < 2:
             raise ValueError(f"`levels` must be 2 or more, got {self.levels}.")
-        check_number(
-            "temperature", self.temperature, "0 or more, and finite", lambda value: value >= 0
-        )
+        check_number("temperature", self.temperature, "0 or more", lambda value: value >= 0)
 
     @property
     def support(self) -> Any:
