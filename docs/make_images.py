@@ -103,7 +103,7 @@ def design_dna() -> None:
 
 def design_molecules() -> None:
     """Measured solubilities; the data lie where the environment variable PULLBACK_DATA says."""
-    settings = {"selfies": True, "random_state": 0, "progress": False}
+    settings = {"selfies": True, "skip_invalid": True, "random_state": 0, "progress": False}
     model = tasks.MoleculeDesigner(**settings).fit(data.molnet("esol"))
     found = model.design(100, start="CCOc1ccc(NC(C)=O)cc1", random_state=0)
     print(*model.notes_, *found.notes, sep="\n")

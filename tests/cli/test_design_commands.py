@@ -78,6 +78,9 @@ def test_draw_and_score(model, pullback, tmp_path):
     assert pullback("score", "m", "s.fasta") == (0, "6 sequences scored: scores.csv\n", "")
     scored = pd.read_csv("scores.csv", keep_default_na=False)
     np.testing.assert_array_equal(scored["mean"], drawn["mean"])
+    two = drawn.assign(signal="", intensity="none")
+    two.to_csv("two.csv", index=False)
+    assert pullback("score", "m", "two.csv", "--out", "two-scores.csv")[::2] == (0, "")
     text = (tmp_path / "samples.csv").read_text().replace("mean", "x")
     pytest.MonkeyPatch().setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     status, out, _ = pullback("score", "m", "-", "--out", "-")
@@ -102,6 +105,20 @@ def test_scores_by_motifs_and_functions_of_files(model, pullback, tmp_path):
     table = pd.read_csv(tmp_path / "d" / "designs.csv")
     assert (table.sequence.str[0] == "T").all()
     assert {"score_first", "score_avoid TWO"} <= set(table)
+    (tmp_path / "np.py").write_text(
+        "import numpy as np\ndef f(x):\n    return np.asarray(x).sum()\n"
+    )
+    status, _, err = pullback("design", "m", "--score", "np.py:f", "-n", "2")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "np.py" in err
+    assert "--score, f, must be made of jax.numpy alone" in err
+
+
+def test_what_is_said_twice_is_all_taken(model, pullback, tmp_path):
+    asked = ("--avoid", "GATC", "-n", "3", "--avoid=GGG", "--avoid", "CCA", "TTA")
+    assert pullback("design", "m", *asked)[0] == 0
+    table = pd.read_csv(tmp_path / "designs" / "designs.csv")
+    assert {f"hits_{site}" for site in ("GATC", "GGG", "CCA", "TTA")} <= set(table)
 
 
 BAD_FILES = [
@@ -137,8 +154,10 @@ def test_a_file_that_teaches_nothing_is_refused(text, flags, message, pullback, 
         ("design m --score J", "--score must be 'bound', what was fitted, or letters of a motif"),
         ("design m --out probes.csv", "probes.csv is a file; name a folder with --out"),
         ("design none", "none holds no saved model"),
+        ("design none --help", "none holds no saved model"),
+        ("sample m --out s.txt.gz", "--out must end in .csv, .fasta, .fa, .fna or .parquet"),
         ("design --out d", "the model comes first: pullback design MODEL [flags]"),
-        ("sample m --out s.txt", "--out must end in .csv or .parquet"),
+        ("sample m --out s.txt", "--out must end in .csv, .fasta, .fa, .fna or .parquet"),
         ("score m probes.csv --out probes.csv", "is the file that is read"),
         ("predict m probes.csv --out p.csv", "a SequenceDesigner is asked in another way"),
     ],
@@ -161,7 +180,7 @@ def test_a_model_that_designs_nothing_says_so(pullback):
     assert "`out` must end in .csv or .parquet" in err or "--out must end in" in err
 
 
-def test_help_shows_the_flags_of_what_designs(pullback, capsys):
+def test_help_shows_the_flags_of_what_designs(model, pullback):
     for argv in (("design", "--help"), ("design",), ("design", "m", "--help")):
         status, out, _ = pullback(*argv)
         assert status == 0

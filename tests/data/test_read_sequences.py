@@ -253,3 +253,15 @@ def test_without_biopython_the_install_line_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "Bio", None)
     with pytest.raises(ImportError, match=r"pip install 'pullback\[dna\]'"):
         read_sequences(write(tmp_path, "a.fa", ">a\nACGT\n"))
+
+
+def test_scores_and_names_that_are_not_wanted_are_not_read(tmp_path):
+    table = tmp_path / "two.csv"
+    table.write_text("sequence,signal,intensity,id,probe_id\nACGT,high,2,,b\nGGGG,,,,b\n")
+    found = read_sequences(table, score="", name="")
+    assert found.letters == ("ACGT", "GGGG")
+    assert (found.names, found.scores) == (("1", "2"), None)
+    fasta = tmp_path / "one.fasta"
+    fasta.write_text(">a score=high\nACGT\n")
+    found = read_sequences(fasta, score="", name="")
+    assert (found.names, found.letters, found.scores) == (("a",), ("ACGT",), None)

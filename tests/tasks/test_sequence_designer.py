@@ -1,7 +1,9 @@
 """A designer of sequences: designs that are what it says of them, saved and read, and refusals."""
 
+import gzip
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -93,7 +95,7 @@ def test_the_files_of_designs_are_read_back(designed, tmp_path):
     assert sorted(file.name for file in files) == ["designs.csv", "designs.fasta", "logos.png"]
     fasta = data.read_sequences(tmp_path / "new" / "designs.fasta")
     assert fasta.letters == designed.letters
-    np.testing.assert_array_equal(fasta.scores, designed.goal)
+    np.testing.assert_array_equal(fasta.scores, designed.mean)
     table = data.read_sequences(tmp_path / "new" / "designs.csv", score="mean")
     assert (table.names, table.letters) == (fasta.names, designed.letters)
     np.testing.assert_array_equal(table.scores, designed.mean)
@@ -156,7 +158,8 @@ def test_a_goal_is_made_of_scores_weighed_by_their_spreads():
     x = data.one_hot(dna(9, seed=8))
     known = own(gc, "signal")
     plain = goal_of("signal", None, None, known)
-    np.testing.assert_allclose(values(plain.climbed, x), x[:, :, 1:3].sum((1, 2)), rtol=1e-6)
+    sd = known.x[:, :, 1:3].sum((1, 2)).std()
+    np.testing.assert_allclose(values(plain.climbed, x), x[:, :, 1:3].sum((1, 2)) / sd, rtol=1e-5)
     first = lambda x: x[0, 0]
     both = goal_of(None, ["GATC", first], None, known)
     assert [part.name for part in both.parts] == ["signal", "avoid GATC", "avoid <lambda>"]
@@ -167,11 +170,107 @@ def test_a_goal_is_made_of_scores_weighed_by_their_spreads():
     np.testing.assert_allclose(values(both.climbed, x), want, rtol=1e-4)
     near = goal_of(None, None, 4, known)
     np.testing.assert_allclose(
-        values(near.climbed, x), -0.5 * (x[:, :, 1:3].sum((1, 2)) - 4) ** 2, rtol=1e-5
+        values(near.climbed, x), -0.5 * ((x[:, :, 1:3].sum((1, 2)) - 4) / sd) ** 2, rtol=1e-4
     )
     motif = data.Motif("M1", "MAX", np.eye(4)[[1, 0, 1, 2, 3, 2]])
     named = goal_of(motif, [motif, motif], None, own())
     assert [part.name for part in named.parts] == ["MAX", "avoid MAX", "avoid MAX 2"]
+    sites = goal_of(motif, ["GGA", "GG", "GGA"], None, own())
+    assert [part.name for part in sites.parts[1:]] == ["avoid GGA", "avoid GG", "avoid GGA 2"]
+
+
+@pytest.mark.parametrize("unit", [2.0**-100, 2.0**90])
+@pytest.mark.parametrize("asked", [{}, {"target": 3.0}, {"avoid": "GG"}])
+def test_a_goal_and_its_slope_have_no_unit(unit, asked):
+    x = jnp.asarray(data.one_hot(dna(1, seed=8))[0])
+    small = {**asked, **({"target": 3 * unit} if "target" in asked else {})}
+    told = [
+        jax.value_and_grad(goal_of(None, what.get("avoid"), what.get("target"), each).climbed)(x)
+        for each, what in ((own(gc), asked), (own(lambda x: unit * gc(x)), small))
+    ]
+    for part, wanted in zip(*told, strict=True):
+        np.testing.assert_array_equal(part, wanted)
+
+
+def test_designs_do_not_hang_on_the_unit_of_scores(fitted, designed):
+    unit = 2.0**-100  # a power of two, so that nothing is rounded otherwise
+    settings = {"max_steps": 3, "random_state": 0, "progress": False}
+    small = tasks.SequenceDesigner(**settings).fit(fitted.letters_, unit * fitted.scores_)
+    found = small.design(6, avoid="GRC", fixed="ACN.........", random_state=0)
+    assert found.letters == designed.letters
+    np.testing.assert_array_equal(found.mean / unit, designed.mean)
+    np.testing.assert_array_equal(found.goal, designed.goal)
+    assert small.report_["designs"] == fitted.report_["designs"]
+    near = [
+        model.design(4, target=5 * scale, random_state=0).letters
+        for model, scale in ((small, unit), (fitted, 1.0))
+    ]
+    assert near[0] == near[1]
+
+
+def by_numpy(x):
+    return np.asarray(x).sum()
+
+
+def by_value(x):
+    return x.sum() if x[0, 0] > 0 else 0.0
+
+
+def raises(x):
+    return x.nothing
+
+
+def never(x):
+    return jnp.log(x[0, 0] - x[0, 0] - 1)
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        (by_numpy, "`score`, by_numpy, must be made of jax.numpy alone"),
+        (by_value, "`score`, by_value, must be made of jax.numpy alone"),
+        (raises, r"`score`, asked of one sequence of the shape \(12, 4\), raised AttributeError"),
+        (never, "`score`: never is no finite number of some sequences of the fit"),
+    ],
+)
+def test_what_a_function_of_ones_own_breaks_is_said_with_its_place(score, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        goal_of(score, None, None, own())
+    assert score is never or "test_sequence_designer.py" in str(caught.value)
+
+
+def test_of_a_file_to_score_only_the_sequences_need_be_clear(fitted, tmp_path):
+    letters = dna(3)
+    want = fitted.score(letters)
+    two = pd.DataFrame({"sequence": letters, "signal": ["", "high", ""], "intensity": [1, 2, 3]})
+    found = fitted.score(two.assign(probe_id=list("abc"), id=list("def")))
+    assert (found.letters, found.names) == (want.letters, ("1", "2", "3"))
+    two.assign(probe_id=list("abc")).to_csv(tmp_path / "two.csv", index=False)
+    assert fitted.score(tmp_path / "two.csv").names == ("a", "b", "c")
+    text = "".join(f">p{k} score=high\n{each}\n" for k, each in enumerate(letters))
+    for name, kept in (("new.csv", text.encode()), ("new.gz", gzip.compress(text.encode()))):
+        (tmp_path / name).write_bytes(kept)
+        found = tasks._sequence_input.is_fasta(tmp_path / name)
+        assert found, name
+    (tmp_path / "new.fasta").write_text(text)
+    fitted.sequence_column = "probe"  # FASTA has no columns
+    assert fitted.score(tmp_path / "new.fasta").names == ("p0", "p1", "p2")
+    fitted.sequence_column = None
+    with pytest.raises(ValueError, match="That is a setting of the fit: fit again with it"):
+        fitted.score(["ACGTNACGTACG"])
+
+
+def test_a_site_that_is_to_stay_is_said_to(fitted):
+    notes = fitted.design(3, avoid=["GGA", "GG"], fixed="NN.GGAN.....", random_state=0).notes
+    for site in ("GGA", "GG"):
+        assert f"Every design has {site}, which stands in `fixed`." in notes
+    assert not [note for note in notes if "too few without" in note]
+
+
+def test_letters_of_dna_in_another_order_are_refused_on_two_strands():
+    with pytest.raises(ValueError, match="`alphabet` of DNA must be in the order 'ACGT'"):
+        tasks.SequenceDesigner(alphabet="TGCA").fit(dna(30))
+    tasks.SequenceDesigner(alphabet="TGCA", one_strand=True)._check_settings()
 
 
 @pytest.mark.parametrize(
@@ -242,6 +341,12 @@ def report(**changes):
     return {"rows": 50, "predictor": predictor, "sets": sets}
 
 
+def test_samples_that_are_near_enough_are_not_said_to_be_nearest():
+    found = checks(report(SAMPLES={"kmers": 0.035}))[2]
+    assert found.good
+    assert "though letters drawn place by place look more like them" in found.sentence
+
+
 def test_what_is_good_is_said_to_be():
     found = checks(report())
     assert all(check.good for check in found)
@@ -298,10 +403,13 @@ BAD = [
     (dna(30), ["high"] * 30, {}, "`y` must be numbers"),
     (dna(30), np.r_[np.inf, np.ones(29)], {}, "the score of sequence 1 is no finite number"),
     (dna(30), np.r_[np.ones(9), np.full(21, np.nan)], {}, "9 sequences have a score, too few"),
+    (dna(1) * 99, np.arange(99.0), {}, "of 99 sequences with a score 1 differ, too few"),
+    (dna(19) * 9, None, {}, "of 171 sequences 19 differ, too few"),
     (dna(30), None, {"alphabet": "AAC"}, "`alphabet` must be two letters or more"),
     (dna(30), None, {"alphabet": "acgt"}, "`alphabet` must be of capital letters"),
     (dna(30), None, {"ambiguous": "skip"}, "`ambiguous` must be one of error, drop, average"),
     (dna(30), None, {"max_steps": 0}, "`max_steps` must be 1 or more"),
+    (dna(30), None, {"max_steps": -1}, "`max_steps` must be 1 or more"),
 ]
 
 
@@ -328,7 +436,8 @@ def test_what_are_no_sequences_is_refused(fitted):
         ({"n": 0}, "`n` must be 1 or more"),
         ({"fixed": "ACN"}, "`fixed` has 3 letters, and the generator's sequences 12"),
         ({"fixed": "J" + "N" * 11}, "`fixed` has 'J' at place 1"),
-        ({"target": np.nan}, "`value` must hold finite numbers"),
+        ({"target": np.nan}, "`target` must be a finite number"),
+        ({"target": "a"}, "`target` must be a finite number, got 'a'"),
     ):
         with pytest.raises(ValueError, match=message):
             fitted.design(**bad)

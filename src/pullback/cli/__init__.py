@@ -13,7 +13,7 @@ from collections.abc import Callable
 import tyro
 
 from pullback import __version__
-from pullback.cli._common import BadUsage, check_seed, with_flags
+from pullback.cli._common import BadUsage, check_seed, gathered, with_flags
 from pullback.cli._data import cite, data
 from pullback.cli._design import design, design_help, designer_of
 from pullback.cli._explain import explain
@@ -62,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"pullback {__version__}")
             return 0
         check_seed(argv)
+        argv = gathered(argv, _verb(argv, commands))
         if argv[0] == "run" and not {"-h", "--help"} & set(argv[1:2]):
             return run(argv[1:])
         if argv[0] == "fit":

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import tyro
 
@@ -108,7 +108,8 @@ def check_out(out: Path, *read: Path | None, more: Sequence[str] = ()) -> None:
     if str(out) == "-":
         return
     if out.suffix.lower() not in (".csv", ".parquet", ".pq", *more):
-        raise BadUsage(f"--out must end in .csv or .parquet, or be - for stdout; got {out}")
+        kinds = f"{', '.join(['.csv', *more])} or .parquet" if more else ".csv or .parquet"
+        raise BadUsage(f"--out must end in {kinds}, or be - for stdout; got {out}")
     for file in read:
         if file is not None and out.exists() and file.exists() and out.samefile(file):
             raise BadUsage(f"--out {out} is the file that is read; name another with --out")
@@ -170,6 +171,46 @@ def read_ahead(flags: list[str], wanted: str) -> str | None:
         if name == wanted:
             found = inline if equals else value or None  # tyro says that a value is missing
     return found
+
+
+def gathered(argv: list[str], verb: Callable[..., int] | None) -> list[str]:
+    """Each flag that takes several values once, with all that it was given: the last would win.
+
+    >>> def design(model: str, avoid: tuple[str, ...] = ()): ...
+    >>> gathered(["design", "m", "--avoid", "A", "--avoid=B", "-n", "3"], design)
+    ['design', 'm', '-n', '3', '--avoid', 'A', 'B']
+    """
+    several = set() if verb is None else {
+        f"--{name.replace('_', '-')}"
+        for name, kind in get_type_hints(verb).items()
+        if get_origin(kind) is tuple
+    }  # fmt: skip
+    rest: list[str] = []
+    given: dict[str, list[list[str]]] = {}
+    values = rest
+    for word in argv:
+        name, equals, inline = word.partition("=")
+        name = name.replace("_", "-")
+        if name in several:
+            values = rest if equals else []
+            given.setdefault(name, []).append([inline] if equals else values)
+        elif word.startswith("-") and not _is_number(word):
+            values = rest
+            rest.append(word)
+        else:
+            values.append(word)
+    if all(len(times) == 1 for times in given.values()):
+        return argv
+    ends = ([name, *itertools.chain(*times)] for name, times in given.items())
+    return [*rest, *itertools.chain(*ends)]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def check_seed(argv: list[str]) -> None:

@@ -159,6 +159,8 @@ def design(argv: list[str]) -> int:
     folder = argv[0]
     if folder.startswith("-"):
         raise BadUsage("the model comes first: pullback design MODEL [flags]")
+    if not (Path(folder) / "model.json").is_file():
+        raise BadUsage(f"{folder} holds no saved model; `pullback design --help` shows all flags")
     function = designer_of(folder)
     if function is None:
         raise BadUsage(

@@ -36,7 +36,7 @@ def fit_dna(
             CSV from standard input.
         out: The folder for the model.
         score: The column of scores, or in FASTA their key in the headers, as in >p7 signal=2.5
-            (default: the column or key with a usual name; without scores
+            (default: the column or key with a usual name, such as score, signal; without scores
             designs are by a motif, or by a function of your own).
         sequence: The column of sequences (default: the one with a usual name).
         name: The column that names the sequences (default: the one with a usual name).

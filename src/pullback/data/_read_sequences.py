@@ -44,11 +44,12 @@ def read_sequences(
             `.parquet` or `.pq`; or a data frame of pandas or polars.
         sequence: the column of sequences; None takes the one with a usual name.
         score: the column of what was measured; None takes the one with a usual name, if there is
-            one. Of a FASTA file, the NAME of `NAME=number` in the headers; None takes "score", or
-            another usual name; "last" takes the last word of the header. An empty cell, NA and the
-            like, and a header without the name where others have it, is NaN: not measured.
-        name: the column of names; None takes the one with a usual name, if there is one. A FASTA
-            file's names are the first words of its headers.
+            one; "" takes none. Of a FASTA file, the NAME of `NAME=number` in the headers; None
+            takes "score", or another usual name; "last" takes the last word of the header. An empty
+            cell, NA and the like, and a header without the name where others have it, is NaN: not
+            measured.
+        name: the column of names; None takes the one with a usual name, if there is one; "" takes
+            none, and numbers them. A FASTA file's names are the first words of its headers.
         ambiguous: of letters that stand for several of those of DNA or RNA, such as N for any:
             "error" refuses the file; "drop" leaves those sequences out; "average" keeps them, for
             `one_hot(..., ambiguous="average")`.
@@ -182,7 +183,7 @@ def _is_fasta(path: Path) -> bool:
 
 
 def _fasta(path: Path, sequence: str | None, score: str | None, name: str | None) -> tuple:
-    if sequence is not None or name is not None:
+    if sequence is not None or name:
         given = "sequence" if sequence is not None else "name"
         raise DataError(path, f"is FASTA, which has no columns; leave out {given}=....")
     parser = extra("Bio.SeqIO.FastaIO", "dna").SimpleFastaParser
@@ -197,7 +198,8 @@ def _fasta(path: Path, sequence: str | None, score: str | None, name: str | None
     with open_text(path) as file:
         titled = list(parser(counted(file)))
     bad = BadRows(path, "line")
-    values = _header_scores([title for title, _ in titled], headers, score, bad)
+    titles = [title for title, _ in titled]
+    values = None if score == "" else _header_scores(titles, headers, score, bad)
     records = []
     for place, (title, letters) in enumerate(titled):
         called = (title.split() or [str(place + 1)])[0]
@@ -264,11 +266,12 @@ def _table(
     frame: Any, path: Path, sequence: str | None, score: str | None, name: str | None
 ) -> tuple:
     source = open_source(path) if frame is None else frame_source(frame)
-    places = {
+    places: dict[str, int | None] = {
         "sequence": needed_place(path, source.names, "sequence", sequence, _USUAL["sequence"]),
-        "score": place_of(path, source.names, "score", score, _USUAL["score"]),
-        "name": place_of(path, source.names, "name", name, _USUAL["name"]),
     }
+    for role, wanted in (("score", score), ("name", name)):
+        if wanted != "":
+            places[role] = place_of(path, source.names, role, wanted, _USUAL[role])
     check_apart(path, source.names, places)
     chosen = {role: place for role, place in places.items() if place is not None}
     bad, records, measured = BadRows(path, source.word), [], []

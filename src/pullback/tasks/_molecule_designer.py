@@ -395,6 +395,4 @@ class MoleculeDesigner(AbstractDesigner):
 
     def _check_settings(self) -> None:
         check_settings(self.properties, self.max_length)
-        check_max_steps(self.max_steps)
-        if self.max_steps == 0:
-            raise ValueError("`max_steps` must be 1 or more, got 0.")
+        check_max_steps(self.max_steps, least=1)

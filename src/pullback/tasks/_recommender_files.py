@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ._outputs import table_writer
 from ._recommender import Recommender
@@ -11,7 +12,7 @@ _AT_ONCE = 1024  # users
 
 
 def recommend_file(
-    model: Recommender,
+    model: Any,
     file: Path | None,
     out: Path,
     *,

@@ -57,8 +57,9 @@ def _of_samples(report: dict[str, Any]) -> list[Check]:
     how = f"divergence of k-mers {far:.3f}, of letters drawn place by place {other:.3f}, of " \
           f"sequences held out {chance:.3f}"  # fmt: skip
     near = far <= max(other, _STRAYS * chance + _SMALL)
+    nearer = "" if far <= other else ", though letters drawn place by place look more like them"
     found = [
-        Check(near, f"Samples look like the sequences ({how}).")
+        Check(near, f"Samples look like the sequences{nearer} ({how}).")
         if near
         else Check(
             False,

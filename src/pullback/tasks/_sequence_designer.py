@@ -19,10 +19,11 @@ from ._outputs import table_writer
 from ._page import Report
 from ._sequence_checks import told
 from ._sequence_designs import SequenceDesigns, changes, notes_on
-from ._sequence_goal import Goal, Own, goal_of, hits, values
+from ._sequence_goal import Goal, Own, goal_of, hits, kept_by, values
 from ._sequence_input import (
     FASTA,
     Reading,
+    asked,
     check,
     check_settings,
     described,
@@ -57,8 +58,8 @@ class SequenceDesigner(AbstractDesigner):
 
     Args:
         score_column: of a file, the column of scores (of FASTA, their key in the headers); None
-            takes the one with a usual name, if there is one. By this name, or else by "score",
-            `design` knows them.
+            takes the one with a usual name, if there is one; "" takes none. By this name, or else
+            by "score", `design` knows them.
         sequence_column: of a file, that of sequences; None takes the one with a usual name.
         name_column: of a file, that of their names, likewise.
         alphabet: the letters.
@@ -153,12 +154,12 @@ class SequenceDesigner(AbstractDesigner):
         self.ensemble_, self.score_name_, self.range_ = None, None, None
         measured = None if found.scores is None else np.isfinite(found.scores)
         if found.scores is not None and measured is not None:
-            taught, asked = train[measured[train]], test if len(test) else train
+            taught, others = train[measured[train]], test if len(test) else train
             self.score_name_ = self.score_column or "score"
             self.ensemble_ = nets.train_ensemble(
                 x[taught], found.scores[taught], self._both_strands, **settings
             )
-            sd = nets.predict(self.ensemble_, x[asked])[1]
+            sd = nets.predict(self.ensemble_, x[others])[1]
             self.range_ = Range.of(found.scores[taught], sd)
         self.data_ = {
             "source": found.source,
@@ -199,9 +200,7 @@ class SequenceDesigner(AbstractDesigner):
             )
         # Of other files only the column of sequences need be called as it was.
         column = None if is_fasta(X) else self.sequence_column
-        how = self._reading()._replace(sequence=column, score=None, name=None)
-        found = read(X, None, how)
-        x = rows_of(found, how)
+        found, x = asked(X, self._reading()._replace(sequence=column))
         if x.shape[1] != self.length_:
             raise ValueError(
                 f"{found.source}: the sequences have {x.shape[1]} letters, and those of the fit "
@@ -252,9 +251,9 @@ class SequenceDesigner(AbstractDesigner):
             alphabet=self.alphabet,
             seed=seed,
         )
-        return self._designs(drawn, goal, n)
+        return self._designs(drawn, goal, n, fixed)
 
-    def _designs(self, drawn: nets.Drawn, goal: Goal, n: int) -> SequenceDesigns:
+    def _designs(self, drawn: nets.Drawn, goal: Goal, n: int, fixed: str | None) -> SequenceDesigns:
         """The best of what was drawn, each once, and those with a site to avoid last."""
         found = {
             site: hits(drawn.letters, site, self.alphabet, self._both_strands)
@@ -284,7 +283,8 @@ class SequenceDesigner(AbstractDesigner):
             [],
             self._column,
         )
-        return made._replace(notes=notes_on(made, n, self.range_))
+        kept = kept_by(fixed, goal.sites, self.alphabet, self._both_strands)
+        return made._replace(notes=notes_on(made, n, self.range_, kept))
 
     def _write_samples(self, count: int, out: Path, seed: int) -> None:
         letters = self.sample(count, random_state=seed)
@@ -375,9 +375,13 @@ class SequenceDesigner(AbstractDesigner):
 
     def _check_settings(self) -> None:
         check_settings(self.alphabet, self.ambiguous)
-        check_max_steps(self.max_steps)
-        if self.max_steps == 0:
-            raise ValueError("`max_steps` must be 1 or more, got 0.")
+        check_max_steps(self.max_steps, least=1)
+        if sorted(self.alphabet) == sorted(_COMPLEMENTARY) != list(self.alphabet):
+            if not self.one_strand:
+                raise ValueError(
+                    f"`alphabet` of DNA must be in the order {_COMPLEMENTARY!r}, got "
+                    f"{self.alphabet!r}; or say one_strand=True."
+                )
 
 
 def _example(length: int) -> str:

@@ -22,7 +22,8 @@ class SequenceDesigns(NamedTuple):
 
     Attributes:
         letters: the designs.
-        goal: what was climbed, of the sequence of letters; scores of several kinds are weighed.
+        goal: what was climbed, of the sequence of letters: each score in standard deviations over
+            the sequences of the fit, weighed where there are several.
         goal_soft: what was climbed before letters were chosen: where it is far above `goal`, the
             climb has used what no sequence has.
         scores: of each score that the goal is made of, in its own unit, of the sequence of letters.
@@ -71,6 +72,8 @@ class SequenceDesigns(NamedTuple):
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write `designs.fasta`, `designs.csv` and, where logomaker is installed, `logos.png`.
 
+        The score in FASTA is what the ensemble predicts, `mean`; none where no scores were fitted.
+
         Returns:
             The files.
         """
@@ -80,7 +83,7 @@ class SequenceDesigns(NamedTuple):
         columns = self.columns()
         with table_writer(table) as write:
             write(columns)
-        write_fasta(fasta, Sequences(tuple(columns["name"]), self.letters, self.goal))
+        write_fasta(fasta, Sequences(tuple(columns["name"]), self.letters, self.mean))
         try:
             picture = self.figure()
         except ImportError:
@@ -117,8 +120,17 @@ def changes(
     return np.rint(x.shape[1] - same).astype(int)
 
 
-def notes_on(found: SequenceDesigns, asked: int, known: Range | None) -> list[str]:
-    """What there is to say of designs, in sentences."""
+def notes_on(
+    found: SequenceDesigns, asked: int, known: Range | None, kept: Sequence[str] = ()
+) -> list[str]:
+    """What there is to say of designs, in sentences.
+
+    Args:
+        found: the designs.
+        asked: how many were asked for.
+        known: what the predictor has seen.
+        kept: sites to avoid that stand in letters which were to stay.
+    """
     count, notes = len(found.letters), []
     if count < asked:
         notes.append(
@@ -142,6 +154,9 @@ def notes_on(found: SequenceDesigns, asked: int, known: Range | None) -> list[st
             )
     for site, each in found.hits.items():
         left = int((each > 0).sum())
+        if site in kept:
+            notes.append(f"Every design has {site}, which stands in `fixed`.")
+            continue
         notes.append(
             f"{left} of {count} designs have {site} all the same (column hits_{site}): there were "
             "too few without it."

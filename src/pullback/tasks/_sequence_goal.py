@@ -1,5 +1,8 @@
 """What a designer is asked for: scores by name, by motif or of one's own, and what to avoid."""
 
+import math
+import numbers
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,12 +12,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback._names import did_you_mean
-from pullback.data import Motif, one_hot, reverse_complement
+from pullback.data import DataError, Motif, one_hot, reverse_complement
 from pullback.models.sequences import MotifScore, near_target, weighted
+
+from ._model_file import in_file, place_of
 
 _SMOOTHING = 0.04  # of a motif that is named by its letters
 _SEEN = 1024  # sequences by which scores are weighed
 Score = Callable[..., Any]
+_UNTRACED = (
+    jax.errors.TracerArrayConversionError,
+    jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
 
 
 class Part(NamedTuple):
@@ -67,7 +77,7 @@ class Goal(NamedTuple):
 
 
 def goal_of(score: Any, avoid: Any, target: Any, own: Own) -> Goal:
-    """The goal of a design; scores of several kinds are weighed by their spreads over the fit's.
+    """The goal of a design: each score in standard deviations over the sequences of the fit.
 
     Args:
         score: None, the name of the fitted score, letters of a motif, a `Motif`, or a function.
@@ -75,23 +85,43 @@ def goal_of(score: Any, avoid: Any, target: Any, own: Own) -> Goal:
         target: the score to come near to; None: as high as can be.
         own: what the designer knows.
     """
+    if target is not None and not (
+        isinstance(target, numbers.Real)
+        and not isinstance(target, bool)
+        and math.isfinite(float(target))
+    ):
+        raise ValueError(f"`target` must be a finite number, got {target!r}.")
     wanted = _part(score, "score", own)
-    climbed = wanted.score if target is None else near_target(wanted.score, target)
+    spread = _spread(wanted, "score", own)
+    climbed = weighted([(wanted.score, 1 / spread)])
+    if target is not None:
+        climbed = near_target(climbed, float(target) / spread)
     one = isinstance(avoid, str | Motif) or not isinstance(avoid, Sequence)
     given = [] if avoid is None else [avoid] if one else list(avoid)
     parts = [wanted]
+    names: list[str] = []
     for each in given:
         part = _part(each, "avoid", own)
-        name = f"avoid {part.name}"
-        same = sum(other.name.startswith(name) for other in parts)
+        name, same = f"avoid {part.name}", names.count(part.name)
+        names.append(part.name)
         parts.append(part._replace(name=f"{name} {same + 1}" if same else name))
     if not given:
         return Goal(climbed, tuple(parts))
-    signs = [1, *([-1] * len(given))]
-    climbs = [climbed, *(part.score for part in parts[1:])]
-    spreads = [float(np.std(values(each, own.x[:_SEEN]))) or 1.0 for each in climbs]
-    pairs = [(each, s / d) for each, s, d in zip(climbs, signs, spreads, strict=True)]
-    return Goal(weighted(pairs), tuple(parts))
+    # That of a target is another than that of its score.
+    first = (climbed, 1 / _spread(wanted._replace(score=climbed), "score", own))
+    others = [(part.score, -1 / _spread(part, "avoid", own)) for part in parts[1:]]
+    return Goal(weighted([first, *others]), tuple(parts))
+
+
+def _spread(part: Part, what: str, own: Own) -> float:
+    """The standard deviation of a score over sequences of the fit."""
+    found = float(np.std(values(part.score, own.x[:_SEEN])))
+    if not math.isfinite(found):
+        raise ValueError(
+            f"`{what}`: {part.name} is no finite number of some sequences of the fit; look at what "
+            "it divides by and takes the logarithm of."
+        )
+    return found or 1.0
 
 
 def _part(given: Any, what: str, own: Own) -> Part:
@@ -126,13 +156,33 @@ def _part(given: Any, what: str, own: Own) -> Part:
             f"`{what}` must be the name of a score, letters of a motif, a `Motif` or a function "
             f"from `[length, letters]` to a number; got {type(given).__name__}."
         )
-    found = eqx.filter_eval_shape(given, jax.ShapeDtypeStruct(own.x.shape[1:], own.x.dtype))
+    found = _shape_of(given, what, own)
     if getattr(found, "shape", None) != ():
         raise ValueError(
             f"`{what}` must give one number of one sequence, of the shape {own.x.shape[1:]}; it "
             f"gives {found}."
         )
     return Part(getattr(given, "__name__", "score"), given)
+
+
+def _shape_of(function: Callable[..., Any], what: str, own: Own) -> Any:
+    """The shape of what a function gives of a sequence; what it raises is said with its place."""
+    file, line = place_of(function)
+    row = jax.ShapeDtypeStruct(own.x.shape[1:], own.x.dtype)
+
+    def shape() -> Any:
+        try:
+            return eqx.filter_eval_shape(function, row)
+        except _UNTRACED as error:
+            name = getattr(function, "__name__", type(function).__name__)
+            raise DataError(
+                file,
+                f"`{what}`, {name}, must be made of jax.numpy alone: its slope is climbed, and "
+                "NumPy, `float` and `if` of what it computes have none.",
+                line=line,
+            ) from error
+
+    return in_file(shape, file, f"`{what}`, asked of one sequence of the shape {row.shape},")
 
 
 def _shares(letters: str, what: str, own: Own) -> Float[np.ndarray, "width letters"]:
@@ -188,3 +238,19 @@ def hits(
         fits = np.einsum("npvw,wv->npw", windows, wanted) > 0
         found += fits.all(axis=2).sum(axis=1)
     return found
+
+
+def kept_by(
+    fixed: str | None, sites: Sequence[str], alphabet: str, both_strands: bool
+) -> list[str]:
+    """Which sites stand in the letters that are to stay.
+
+    Args:
+        fixed: as of a design; None: nothing stays.
+        sites: letters.
+        alphabet: the letters of the sequences.
+        both_strands: whether the other strand counts too.
+    """
+    runs = re.split("[.]+" if "N" in alphabet else "[.N]+", (fixed or "").upper())
+    there = lambda run, site: len(run) >= len(site) and hits([run], site, alphabet, both_strands)[0]
+    return [site for site in sites if any(there(run, site) for run in runs)]

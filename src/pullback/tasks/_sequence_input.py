@@ -1,5 +1,7 @@
 """Sequences as a designer takes them: read, of one length, with scores that differ."""
 
+import codecs
+import gzip
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -10,11 +12,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.model_selection import GroupShuffleSplit
 
-from pullback.data import Sequences, one_hot, read_sequences
+from pullback.data import DataError, Sequences, one_hot, read_sequences
 
 FASTA = ".fasta", ".fa", ".fna"
 FEWEST, _SHORTEST = 20, 5  # sequences, and letters of one
 _HELD_OUT, _JUDGED = 0.15, 60  # share that judges, of so many different sequences or more
+_GZIP = b"\x1f\x8b"
 _AMBIGUOUS = ("error", "drop", "average")
 
 
@@ -58,10 +61,14 @@ def read(X: Any, y: Any, how: Reading) -> Sequences:
 
 
 def is_fasta(X: Any) -> bool:
-    """Whether this names a file of FASTA, which has no columns."""
-    if not isinstance(X, str | os.PathLike):
+    """Whether this names a file of FASTA, which has no columns; it may be called otherwise."""
+    if not isinstance(X, str | os.PathLike) or not Path(X).is_file():
         return False
-    return Path(str(X).lower().removesuffix(".gz")).suffix in FASTA
+    with Path(X).open("rb") as file:
+        packed = file.read(2) == _GZIP
+    with (gzip.open if packed else open)(X, "rb") as file:
+        first: bytes = next((line for line in file if line.strip()), b"")
+    return first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b">")
 
 
 def _of_strings(X: Any) -> Sequences:
@@ -102,6 +109,24 @@ def rows_of(found: Sequences, how: Reading) -> Float[np.ndarray, "n length lette
     return one_hot(found, how.alphabet, ambiguous="average" if average else "error")
 
 
+def asked(X: Any, how: Reading) -> tuple[Sequences, Float[np.ndarray, "n length letters"]]:
+    """Sequences to score: of a table no more is read than those and, where it can be, names."""
+    how = how._replace(score="", name=None)
+    try:
+        try:
+            found = read(X, None, how)
+        except DataError:  # such as two columns that may be the names
+            found = read(X, None, how._replace(name=""))
+        return found, rows_of(found, how)
+    except ValueError as error:
+        if how.ambiguous != "error" or "ambiguous=" not in str(error):
+            raise
+        raise ValueError(
+            f"{error} That is a setting of the fit: fit again with it, or take out what has such "
+            "letters."
+        ) from error
+
+
 def check(found: Sequences) -> None:
     """Raise for what nothing can be learned from: too few, too short, or scores all the same."""
     count = len(found.letters)
@@ -116,6 +141,7 @@ def check(found: Sequences) -> None:
             "more."
         )
     if found.scores is None:
+        _check_different(found.letters, "sequences", found.source)
         return
     bad = np.flatnonzero(np.isinf(found.scores))
     if len(bad):
@@ -123,7 +149,8 @@ def check(found: Sequences) -> None:
             f"{found.source}: the score of sequence {found.names[bad[0]]} is no finite number; "
             "take it out, or give NaN where nothing was measured."
         )
-    measured = found.scores[np.isfinite(found.scores)]
+    seen = np.isfinite(found.scores)
+    measured = found.scores[seen]
     if len(measured) < FEWEST:
         raise ValueError(
             f"{found.source}: {len(measured)} sequences have a score, too few to learn from; give "
@@ -133,6 +160,16 @@ def check(found: Sequences) -> None:
         raise ValueError(
             f"{found.source}: every score is {measured[0]:g}, which teaches nothing; give scores "
             "that differ, or fit without scores."
+        )
+    _check_different(found.take(seen).letters, "sequences with a score", found.source)
+
+
+def _check_different(letters: Sequence[str], what: str, source: str) -> None:
+    kinds = len(set(letters))
+    if kinds < FEWEST:
+        raise ValueError(
+            f"{source}: of {len(letters)} {what} {kinds} differ, too few to learn from; give "
+            f"{FEWEST} or more that do."
         )
 
 

@@ -15,6 +15,7 @@ from pullback.analysis import sequence_report
 from pullback.data import from_one_hot, one_hot, reverse_complement
 
 from . import _sequence_nets as nets
+from ._sequence_goal import goal_of
 
 if TYPE_CHECKING:
     from ._sequence_designer import SequenceDesigner
@@ -77,11 +78,12 @@ def judge(
 
 def _designs(model: "SequenceDesigner", seed: int) -> dict[str, list[str]]:
     """As many of the joint method and of climbing the letters alone."""
+    score = goal_of(None, None, None, model._own()).climbed
     plain = nets.climb_plainly(
-        model.ensemble_, 2 * _DESIGNED, model.length_, alphabet=model.alphabet, seed=seed
+        score, 2 * _DESIGNED, model.length_, alphabet=model.alphabet, seed=seed
     )
     joint = nets.climb(
-        model.generator_, model.ensemble_, 2 * _DESIGNED, fixed=None, alphabet=model.alphabet,
+        model.generator_, score, 2 * _DESIGNED, fixed=None, alphabet=model.alphabet,
         seed=seed,
     )  # fmt: skip
     return {name: _better(drawn) for name, drawn in ((PLAIN, plain), (JOINT, joint))}
