@@ -210,6 +210,10 @@ def test_what_was_asked_before_an_error_is_handed_over(kind):
             f"round {rounds}, counted from 0: the {3 * rounds} proposals"
             in (caught.value.__notes__[0])
         )
+    # Also where what the oracle said is what stops it, in the next round.
+    with pytest.raises(ValueError, match="beyond the range of float64") as caught:
+        search(Recorder(lambda each: 1e307))
+    assert caught.value.trace.scores.tolist() == [1e307] * 3
     with pytest.raises(ValueError, match="`count` must be 1 or more, got -1"):
         whole.best(-1)
 

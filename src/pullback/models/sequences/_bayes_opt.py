@@ -148,20 +148,20 @@ def bayes_opt(
     asked: dict[str, float] = {}
     found = []
     for number, round_key in enumerate(jr.split(key, rounds)):
-        start_key, decode_key = jr.split(round_key)
-        filled = np.where(np.isnan(scores), np.nanmin(scores), scores)
-        process = with_room(GaussianProcess.fit(space.whiten(codes), filled), room)
-        # Those without a score are no place to start from.
-        order = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), kind="stable")
-        order = np.resize(order[: min(starts, np.isfinite(scores).sum())], starts)
-        # As arrays, for a plain number would be part of the program.
-        numbers = len(codes), np.nanmax(scores), float(step), float(trust_radius)
-        proposals, means, sds = _propose(
-            process, space.whiten(codes[order]), space.scale > 0, *map(jnp.asarray, numbers),
-            batch=batch, steps=steps, key=start_key,
-        )  # fmt: skip
-        proposals = space.unwhiten(proposals)
         try:
+            start_key, decode_key = jr.split(round_key)
+            filled = np.where(np.isnan(scores), np.nanmin(scores), scores)
+            process = with_room(GaussianProcess.fit(space.whiten(codes), filled), room)
+            # Those without a score are no place to start from.
+            order = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), kind="stable")
+            order = np.resize(order[: min(starts, np.isfinite(scores).sum())], starts)
+            # As arrays, for a plain number would be part of the program.
+            numbers = len(codes), np.nanmax(scores), float(step), float(trust_radius)
+            proposals, means, sds = _propose(
+                process, space.whiten(codes[order]), space.scale > 0, *map(jnp.asarray, numbers),
+                batch=batch, steps=steps, key=start_key,
+            )  # fmt: skip
+            proposals = space.unwhiten(proposals)
             candidates = decode_many(
                 decode, proposals, attempts=attempts, canonical=canonical, key=decode_key
             )
