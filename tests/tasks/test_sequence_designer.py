@@ -279,6 +279,7 @@ def test_letters_of_dna_in_another_order_are_refused_on_two_strands():
         ({"score": None}, "no scores were fitted, so `score` must be a motif"),
         ({"score": "sgnal", "own": own(gc, "signal")}, "did you mean 'signal'"),
         ({"score": "CAJ"}, "`score` must be letters of a motif, a motif or a function; got 'CAJ'"),
+        ({"score": gc, "target": "a"}, "`target` must be a finite number, got 'a'"),
         ({"score": "ACGTACGTACGTA"}, "ACGTACGTACGTA has 13 letters, and the sequences 12"),
         ({"score": gc, "avoid": ["GA", "J"]}, "`avoid` must be letters of a motif"),
         ({"score": lambda x: x[0]}, r"must give one number of one sequence.*\(12, 4\)"),
@@ -437,7 +438,6 @@ def test_what_are_no_sequences_is_refused(fitted):
         ({"fixed": "ACN"}, "`fixed` has 3 letters, and the generator's sequences 12"),
         ({"fixed": "J" + "N" * 11}, "`fixed` has 'J' at place 1"),
         ({"target": np.nan}, "`target` must be a finite number"),
-        ({"target": "a"}, "`target` must be a finite number, got 'a'"),
     ):
         with pytest.raises(ValueError, match=message):
             fitted.design(**bad)
