@@ -154,7 +154,6 @@ def test_a_file_that_teaches_nothing_is_refused(text, flags, message, pullback, 
         ("design m --score J", "--score must be 'bound', what was fitted, or letters of a motif"),
         ("design m --out probes.csv", "probes.csv is a file; name a folder with --out"),
         ("design none", "none holds no saved model"),
-        ("design none --help", "none holds no saved model"),
         ("sample m --out s.txt.gz", "--out must end in .csv, .fasta, .fa, .fna or .parquet"),
         ("design --out d", "the model comes first: pullback design MODEL [flags]"),
         ("sample m --out s.txt", "--out must end in .csv, .fasta, .fa, .fna or .parquet"),
@@ -185,6 +184,8 @@ def test_help_shows_the_flags_of_what_designs(model, pullback):
         status, out, _ = pullback(*argv)
         assert status == 0
         assert "--avoid" in out
+    for argv in (("design", "--help"), ("design",), ("design", "none", "--help")):
+        assert {"--avoid", "--start"} <= {*pullback(*argv)[1].split()}
     assert "design" in pullback("--help")[1]
 
 

@@ -1,5 +1,6 @@
 """`pullback design`: new things by a saved model. A function for each task that designs."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -151,15 +152,17 @@ DESIGNERS: dict[str, Callable[..., int]] = {
 
 def design(argv: list[str]) -> int:
     """Design by the model that the first word names; the flags are those of its task."""
-    if not argv or argv[0] in ("-h", "--help"):
+    saved = bool(argv) and (Path(argv[0]) / "model.json").is_file()
+    if not argv or ({"-h", "--help"} & {*argv} and not saved):
         print("usage: pullback design MODEL [flags]\n\nThe flags are those of the kind of model:\n")
         for function in DESIGNERS.values():
-            tyro.cli(function, prog="pullback design", args=["--help"])
+            with contextlib.suppress(SystemExit):  # how tyro ends after --help
+                tyro.cli(function, prog="pullback design", args=["--help"])
         return 0
     folder = argv[0]
     if folder.startswith("-"):
         raise BadUsage("the model comes first: pullback design MODEL [flags]")
-    if not (Path(folder) / "model.json").is_file():
+    if not saved:
         raise BadUsage(f"{folder} holds no saved model; `pullback design --help` shows all flags")
     function = designer_of(folder)
     if function is None:
