@@ -19,12 +19,18 @@ from pathlib import Path
 import pytest
 
 EACH, FIRST = 0.2, 1.75
-# What `make test` is never without: a run of each paper, that a saved model is what was fitted, and
-# that a trained flow is a density.
+# What `make test` is never without: a run of each paper, that a saved model is what was fitted, that
+# a trained flow is a density, and that a critic's distance and its penalty are right.
 ALL_OF = (
     "tests/recipes/test_every_recipe.py",
+    "tests/calculus/test_gradient_penalty.py::test_the_second_order_gradient_is_that_of_differences",
+    "tests/games/test_wasserstein.py::test_a_critic_finds_the_distance_of_two_gaussians",
+    "tests/cli/test_design_commands.py::test_fit_and_show",
+    "tests/cli/test_molecule_commands.py::test_fit_and_show",
     "tests/cli/test_recommend_commands.py::test_fit_recommend_and_show",
     "tests/tasks/test_image_explainer.py::test_an_explainer_is_kept_without_its_model",
+    "tests/tasks/test_molecule_designer.py::test_designs_are_what_is_said_of_them",
+    "tests/tasks/test_sequence_designer.py::test_designs_are_what_is_said_of_them",
     "tests/tasks/test_task_store.py",
     "tests/tasks/test_flow_density.py::test_the_log_density_is_that_of_the_change_of_variables",
 )
