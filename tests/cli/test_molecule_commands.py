@@ -66,18 +66,25 @@ def test_from_one_to_another(model, pullback):
     assert (table.smiles[0], table.smiles[2]) == (SMILES[3], SMILES[5])
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
 def test_draw_and_predict(model, pullback):
     assert pullback("sample", "m", "-n", "3") == (0, "3 molecules drawn: samples.csv\n", "")
     drawn = pd.read_csv("samples.csv")
     assert list(drawn)[:5] == ["name", "smiles", "known", "predicted_size", "predicted_QED"]
     status, out, err = pullback("predict", "m", "mine.csv", "--out", "p.csv")
-    assert (status, out, err) == (0, "24 molecules predicted: p.csv\n", "")
-    found = pd.read_csv("p.csv")
+    assert (status, out) == (0, "24 molecules predicted: p.csv\n")
+    assert err.startswith("pullback: mine.csv: 1 of 25 molecules were left out. Line 26: RDKit")
+    assert err.count("\n") == 1
+    table = pd.read_csv("p.csv")
+    assert len(table) == 25
+    assert table.iloc[24].isna().all()
+    found = table.iloc[:24]
     want = tasks.load("m").predict(list(SMILES))
     np.testing.assert_allclose(found[["predicted_size", "predicted_QED"]], want, rtol=1e-6)
     assert (found.similarity == 1).all()
-    assert found.known.all()
-    assert pullback("score", "m", "mine.csv") == (0, "24 molecules scored: scores.csv\n", "")
+    assert found.known.astype(bool).all()
+    assert pullback("score", "m", "mine.csv")[:2] == (0, "24 molecules scored: scores.csv\n")
+    assert pd.read_csv("scores.csv").equals(table)
 
 
 BAD_FILES = [
@@ -116,7 +123,7 @@ def test_a_file_that_teaches_nothing_is_refused(text, flags, message, pullback, 
         ("design m --start CCO --to x", "--to: RDKit cannot read 'x'"),
         ("design m --start CCO --to CC --target 1", "--to climbs nothing; leave out --target"),
         ("design m --out mine.csv", "mine.csv is a file; name a folder with --out"),
-        ("sample m --out s.txt", "--out must end in .csv or .parquet"),
+        ("sample m --out s.txt", "--out must end in .csv, .fasta, .fa, .fna or .parquet"),
     ],
 )
 def test_what_cannot_be_done_is_said(argv, message, model, pullback):

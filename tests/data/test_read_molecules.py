@@ -64,6 +64,8 @@ def test_files_with_properties_say_the_same(tmp_path, name, text, settings):
          ("ethanol", "benzene", "alanine L"), (1, 3, 4)),
         ("a.smi.gz", "smiles name\nOCC\nC1=CC=CC=C1\nC[C@H](N)C(O)=O\n", ("1", "2", "3"),
          (2, 3, 4)),
+        ("a.smi", "OCC mol 1\nC1=CC=CC=C1 id, 2\nC[C@H](N)C(O)=O molecule 3\n",
+         ("mol 1", "id, 2", "molecule 3"), (1, 2, 3)),
         ("list.txt", "OCC\nC1=CC=CC=C1\nC[C@H](N)C(O)=O", ("1", "2", "3"), (1, 2, 3)),
         ("a.csv", "SMILES\n\nOCC \nC1=CC=CC=C1\nC[C@H](N)C(O)=O\n", ("1", "2", "3"), (3, 4, 5)),
         ("a.sdf", sdf(fields=False), NAMES, (1, 12, 30)),
@@ -212,7 +214,7 @@ def test_bad_files_are_told_with_a_remedy(tmp_path, name, text, settings, line, 
 
 
 def test_if_none_can_be_read_it_is_said(tmp_path):
-    with pytest.raises(DataError, match=r"there is none\. 2 could not be read"):
+    with pytest.raises(DataError, match=r"there is none\. 2 of 2 molecules.*Line 1: RDKit cannot"):
         read_molecules(write(tmp_path, "a.smi", "x\ny\n"), skip_invalid=True)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         read_molecules(tmp_path / "none.smi")

@@ -153,11 +153,14 @@ def test_what_is_judged_was_held_out_and_the_winner_is_named(fitted):
 def test_properties_come_from_the_file_or_from_rdkit(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("smiles,logP,y\nCCO,7,1\nCCN,8,\n")
-    found = read(file, None, Reading(None, ("y", "logP", "QED"), None, False))
+    found, computed = read(file, None, Reading(None, ("y", "logP", "QED"), None, False))
+    assert computed == ["QED"]
     assert found.properties["logP"].tolist() == [7, 8]
     assert found.properties["QED"][0] == QED.qed(Chem.MolFromSmiles("CCO"))
     np.testing.assert_array_equal(found.properties["y"], [1, np.nan])
-    found = read(["CCO", "CCN"], np.ones((2, 1)), Reading(None, ("y", "SAS"), None, False))
+    how = Reading(None, ("y", "SAS"), None, False)
+    found, computed = read(["CCO", "CCN"], np.ones((2, 1)), how)
+    assert computed == ["SAS"]
     assert list(found.properties) == ["y", "SAS"]
     assert COMPUTED == FLAGGED
 
@@ -239,9 +242,69 @@ def test_what_cannot_be_asked(fitted, ask, message):
 def test_new_molecules_need_tokens_that_were_seen(fitted):
     strict = tasks.MoleculeDesigner(**{**fitted.get_params(), "skip_invalid": False})
     strict.coder_, strict.notes_ = fitted.coder_, []
-    with pytest.raises(ValueError, match=r"row 2: .*which the vocabulary lacks"):
-        strict.transform(["CCO", "[U]"])
-    assert fitted.transform(["CCO", "[U]"]).shape == (1, 32)
+    for bad in ("[U]", "C1CC", "C" * 60):
+        with pytest.raises(ValueError, match=r"Row 2: .* fit with skip_invalid") as error:
+            strict.transform(["CCO", bad])
+        assert "1 of 2 molecules cannot be taken" in str(error.value)
+
+
+ASKED = ["CCO", "C1CC", "[U]", "CCN", "C" * 60]
+
+
+def test_what_is_left_out_keeps_its_row(fitted, tmp_path):
+    want, codes = fitted.predict(["CCO", "CCN"]), fitted.transform(["CCO", "CCN"])
+    frame = pd.DataFrame({"name": list("abcde"), "smiles": ASKED})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "a.smi").write_text("\n\n".join(ASKED))
+    left = r"3 of 5 .* 2: RDKit cannot .*\[U\].* it has 60 tokens, .*NaN|3 of 5 .* 3: RDKit cannot"
+    for given in (ASKED, frame, tmp_path / "a.csv", tmp_path / "a.smi"):
+        with pytest.warns(UserWarning, match=left):
+            found = fitted.predict(given)
+        with pytest.warns(UserWarning, match=left):
+            z = fitted.transform(given)
+        np.testing.assert_allclose(found[[0, 3]], want, rtol=1e-6)
+        np.testing.assert_allclose(z[[0, 3]], codes, rtol=1e-5, atol=1e-6)
+        assert np.isnan(found[[1, 2, 4]]).all()
+        assert np.isnan(z[[1, 2, 4]]).all()
+        assert (len(found), len(z)) == (5, 5)
+    # Of molecules that were read before, those left out then are no rows now.
+    read_before = data.read_molecules(ASKED, skip_invalid=True)
+    with pytest.warns(UserWarning, match="2 of 4"):
+        found = fitted.predict(read_before)
+    assert np.isnan(found[:, 0]).tolist() == [False, True, False, True]
+    for end in ("csv", "parquet"):
+        with pytest.warns(UserWarning, match="3 of 5"):
+            assert tasks.score_file(fitted, tmp_path / "a.csv", tmp_path / f"s.{end}") == 2
+    for table in (pd.read_csv(tmp_path / "s.csv"), pd.read_parquet(tmp_path / "s.parquet")):
+        assert table.isna().all(axis=1).tolist() == [False, True, True, False, True]
+        assert table.name.dropna().tolist() == ["a", "d"]
+        np.testing.assert_allclose(table.predicted_carbons[[0, 3]], want[:, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"), [("[U]", "has '.U.', which"), ("C1CC", "RDKit cannot"), ("C" * 60, "60 tokens")]
+)
+def test_where_all_are_left_out_it_is_said_why(fitted, bad, why):
+    with pytest.raises(ValueError, match=f"1 of 1 .*Row 1: .*{why}"):
+        fitted.predict([bad])
+
+
+def test_rdkit_computes_only_what_nobody_gave(tmp_path):
+    some, y = data.nci_molecules(longest=8).smiles[:25], np.arange(25.0)
+    frame = pd.DataFrame({"smiles": some, "logP": y})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    names = ["logP", "QED"]
+    read_before = data.read_molecules(frame, properties=["logP"])
+    for x, given in ((tmp_path / "a.csv", None), (frame, None), (read_before, None), (some, y)):
+        model = tasks.MoleculeDesigner(properties=["logP"], **QUICK).fit(x, given)
+        assert model.computed_ == []
+        np.testing.assert_array_equal(model.targets_[:, 0], y)
+    assert tasks.MoleculeDesigner(properties=names, **QUICK).fit(frame).computed_ == ["QED"]
+    asked = ["solubility", "logP"]
+    model = tasks.MoleculeDesigner(properties=asked, **QUICK).fit(some, y)
+    assert model.computed_ == ["logP"]
+    molecules = [Chem.MolFromSmiles(each) for each in model.smiles_]
+    np.testing.assert_allclose(model.targets_[:, 1], [Crippen.MolLogP(m) for m in molecules])
 
 
 def test_without_rdkit_the_install_line_is_told(monkeypatch):

@@ -103,8 +103,9 @@ def read_molecules(
     }
     bad.check()
     if not kept:
-        more = f" {len(left_out)} could not be read." if left_out else ""
-        raise DataError(bad.path, f"expected molecules; there is none.{more}")
+        none = Molecules((), (), {}, str(bad.path), (), left_out)
+        more = none.describe_left_out()
+        raise DataError(bad.path, f"expected molecules; there is none. {more}".strip())
     names = tuple(record.name for record in kept)
     return Molecules(names, tuple(canonical), values, str(bad.path), tuple(rows), left_out)
 
@@ -232,14 +233,16 @@ def _lines(path: Path, chem: Any) -> Iterator[_Record]:
             if not words or (not number and words[0].lower() in usual):
                 continue
             number += 1
-            if number == 1 and {*usual} & {*re.split(r"[\s,;\"]+", line.lower())}:
+            record = _Record(row, "", *_of_smiles(words[0], chem), ())
+            titles = {*usual} & {*re.split(r"[\s,;\"]+", line.lower())}
+            if number == 1 and record.problem and titles:
                 raise DataError(
                     path,
                     "seems to be a table with a header; let its name end in .csv, or .tsv.",
                     line=row,
                 )
             name = words[1].strip() if len(words) > 1 else str(number)
-            yield _Record(row, name, *_of_smiles(words[0], chem), ())
+            yield record._replace(name=name)
 
 
 def _parts(path: Path, chem: Any) -> Iterator[_Record]:

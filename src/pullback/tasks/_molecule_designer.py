@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from pullback._inputs import positive
 from pullback.analysis import molecule_properties
-from pullback.data import Molecules, Vocabulary
+from pullback.data import Vocabulary
 from pullback.models.sequences import LatentSpace
 
 from . import _molecule_nets as nets
@@ -23,15 +23,17 @@ from ._molecule_designs import MoleculeDesigns, MoleculePath, cells, table_of_sa
 from ._molecule_found import designs_of, path_of
 from ._molecule_input import (
     COMPUTED,
+    Asked,
     Reading,
+    asked,
     check,
     check_settings,
     described,
     digest,
+    in_rows,
     read,
     split,
     vocabulary_of,
-    writable,
 )
 from ._molecule_judge import judge
 from ._molecule_search import (
@@ -71,7 +73,8 @@ class MoleculeDesigner(AbstractDesigner):
         smiles_column: of a file, that of SMILES; None takes the one with a usual name.
         name_column: of a file, that of names, likewise.
         selfies: write molecules as SELFIES, of which nearly all that is drawn is a molecule.
-        skip_invalid: leave out molecules that cannot be read or written, and say which.
+        skip_invalid: leave out molecules that cannot be read or written, and say which; of those
+            asked of later the rows are NaN.
         max_length: the most tokens that a molecule may have; None takes 120.
         max_steps: training steps; None takes 3000.
         random_state: seed, generator or None, as everywhere in scikit-learn.
@@ -142,19 +145,13 @@ class MoleculeDesigner(AbstractDesigner):
                 measured; None: the properties of the file.
         """
         self._check_settings()
-        found = read(X, y, self._reading())
+        found, computed = read(X, y, self._reading())
         check(found)
         vocabulary, found = vocabulary_of(found, self.selfies, self.max_length, self.skip_invalid)
         check(found)  # again, where some were left out
         seed = int(check_random_state(self.random_state).randint(2**31))
         train, test = split(found.smiles, seed)
-        given = X.properties if isinstance(X, Molecules) else {}
-        self.properties_ = list(found.properties)
-        self.computed_ = [
-            name
-            for name in self.properties_
-            if name in COMPUTED and name not in given and y is None
-        ]
+        self.properties_, self.computed_ = list(found.properties), computed
         columns = list(found.properties.values())
         self.targets_ = np.stack(columns, 1) if columns else np.zeros((len(found.smiles), 0))
         self.smiles_, self.tokens_ = found.smiles, vocabulary.to_dict()
@@ -181,14 +178,18 @@ class MoleculeDesigner(AbstractDesigner):
         Args:
             X: as for `fit`.
 
+        Returns:
+            A row for each, which is NaN, with a warning that says why, where a model that was
+            fitted with `skip_invalid` cannot take the molecule.
+
         Raises:
-            ValueError: a molecule is longer than those of the fit, or has a token that none of them
-                had.
+            ValueError: a molecule cannot be read, is longer than those of the fit, or has a token
+                that none of them had, and the model was fitted without `skip_invalid`; or all are
+                such.
         """
         check_is_fitted(self)
         found = self._new(X)
-        self.coder_.vocabulary.encode(found)  # which refuses what it cannot write, by line
-        return self.coder_.encode(found.smiles)
+        return in_rows(self.coder_.encode(found.molecules.smiles), found)
 
     def inverse_transform(self, X: Any) -> list[str]:
         """The molecules at codes, as canonical SMILES: the likeliest string that there is, or where
@@ -213,14 +214,16 @@ class MoleculeDesigner(AbstractDesigner):
             X: as for `transform`.
 
         Returns:
-            A number for each, or of several properties a row.
+            A number for each, or of several properties a row; NaN as of `transform`.
         """
         check_is_fitted(self)
         if not self.properties_:
             raise ValueError(
                 "no property was fitted, so there is nothing to predict: fit with `properties`."
             )
-        found = self.coder_.predict(self.transform(X))
+        given = self._new(X)
+        values = self.coder_.predict(self.coder_.encode(given.molecules.smiles))
+        found = in_rows(values, given)
         return found[:, 0] if len(self.properties_) == 1 else found
 
     def sample(self, n_samples: int = 1, *, random_state: Any = None) -> list[str]:
@@ -314,10 +317,10 @@ class MoleculeDesigner(AbstractDesigner):
             said = {f"predicted_{name}": values[:, k] for k, name in enumerate(self.properties_)}
         return said | molecule_properties(smiles, _NUMBERS)
 
-    def _new(self, X: Any) -> Molecules:
+    def _new(self, X: Any) -> Asked:
         # Of other files only the column of SMILES need be called as it was.
-        found = read(X, None, Reading(self.smiles_column, (), self.name_column, self.skip_invalid))
-        return writable(found, self.coder_.vocabulary) if self.skip_invalid else found
+        how = Reading(self.smiles_column, (), self.name_column, self.skip_invalid)
+        return asked(X, how, self.coder_.vocabulary)
 
     def _write_samples(self, count: int, out: Path, seed: int) -> None:
         smiles = self.sample(count, random_state=seed)
@@ -325,20 +328,24 @@ class MoleculeDesigner(AbstractDesigner):
             write(table_of_samples(smiles, set(self.smiles_), self._said(smiles)))
 
     def _write_scores(self, file: Path, out: Path) -> int:
-        found = self._new(file)
-        self.coder_.vocabulary.encode(found)
-        near = {"similarity": nearest(found.smiles, self.smiles_)}
-        known = [each in set(self.smiles_) for each in found.smiles]
+        given = self._new(file)
+        smiles, fitted = given.molecules.smiles, set(self.smiles_)
+        near = {"similarity": nearest(smiles, self.smiles_)}
+        columns = {
+            "name": given.molecules.names,
+            "smiles": smiles,
+            "known": [each in fitted for each in smiles],
+            **cells({**near, **self._said(smiles)}),
+        }
+        at = {place: k for k, place in enumerate(given.places.tolist())}
         with table_writer(out) as write:
             write(
                 {
-                    "name": found.names,
-                    "smiles": found.smiles,
-                    "known": known,
-                    **cells({**near, **self._said(found.smiles)}),
+                    name: [column[at[row]] if row in at else None for row in range(given.rows)]
+                    for name, column in columns.items()
                 }
             )
-        return len(found.smiles)
+        return len(smiles)
 
     @functools.cached_property
     def codes_(self) -> Float[np.ndarray, "n 32"]:

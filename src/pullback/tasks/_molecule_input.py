@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from pullback._names import check_list, did_you_mean
 from pullback.analysis import molecule_properties
-from pullback.data import Molecules, Vocabulary, read_molecules
+from pullback.data import DataError, Molecules, Vocabulary, read_molecules
 
 COMPUTED = ("logP", "QED", "SAS")  # by RDKit, where a file has no column of the name
 FEWEST = 20  # molecules
@@ -28,8 +29,17 @@ class Reading(NamedTuple):
     skip_invalid: bool
 
 
-def read(X: Any, y: Any, how: Reading) -> Molecules:
-    """Molecules of a path, a data frame, of SMILES or of `Molecules`, with their properties.
+class Asked(NamedTuple):
+    """Molecules of which something is asked, among the rows in which they were given."""
+
+    molecules: Molecules
+    places: Int[np.ndarray, " n"]
+    rows: int
+
+
+def read(X: Any, y: Any, how: Reading) -> tuple[Molecules, list[str]]:
+    """Molecules of a path, a data frame, of SMILES or of `Molecules`, with their properties; and
+    which of these nobody gave, so that RDKit computed them.
 
     Args:
         X: a path, a data frame, SMILES, or `Molecules`.
@@ -61,9 +71,47 @@ def read(X: Any, y: Any, how: Reading) -> Molecules:
         if name not in found.properties and name not in COMPUTED:
             hint = did_you_mean(name, [*found.properties, *COMPUTED]) or "."
             raise ValueError(f"`properties`: the molecules have no {name!r}{hint}")
-    computed = molecule_properties(found.smiles, [n for n in names if n not in found.properties])
-    known = {**found.properties, **computed}
-    return found._replace(properties={name: known[name] for name in names})
+    computed = [name for name in names if name not in found.properties]
+    known = {**found.properties, **molecule_properties(found.smiles, computed)}
+    return found._replace(properties={name: known[name] for name in names}), computed
+
+
+def asked(X: Any, how: Reading, vocabulary: Vocabulary) -> Asked:
+    """Molecules of which something is asked, and their places among all the rows that there are.
+
+    Raises:
+        DataError: one cannot be read or written, and such are not to be left out; or all are such.
+    """
+    given = isinstance(X, Molecules)
+    if given:  # What was left out before was no row of them.
+        X = X._replace(left_out={})
+    found, _ = read(X, None, how._replace(skip_invalid=True))
+    kept = writable(found, vocabulary)
+    said = kept.describe_left_out()
+    if said and not (how.skip_invalid and kept.smiles):
+        remedy = (
+            "Take such out, or fit with skip_invalid (--skip-invalid): their rows are empty then"
+        )
+        remedy = "" if how.skip_invalid else f" {remedy}."
+        raise DataError(
+            found.source, f"{said.replace('were left out', 'cannot be taken', 1)}{remedy}"
+        )
+    if said:
+        said = f"{found.source}: {said} Of such there are no numbers (NaN, in a file empty cells)."
+        warnings.warn(said, stacklevel=4)
+    if given:
+        problems = vocabulary.problems(found)
+        places = [place for place in range(len(found.smiles)) if place not in problems]
+        return Asked(kept, np.asarray(places), len(found.smiles))
+    rows = sorted([*kept.rows, *kept.left_out])
+    return Asked(kept, np.searchsorted(rows, kept.rows), len(rows))
+
+
+def in_rows(values: Float[np.ndarray, "n width"], given: Asked) -> Float[np.ndarray, "rows width"]:
+    """A row for each of the rows that were given, NaN where no molecule was taken."""
+    found = np.full((given.rows, values.shape[1]), np.nan, values.dtype)
+    found[given.places] = values
+    return found
 
 
 def _given(y: Any, count: int, names: Sequence[str]) -> dict[str, Float[np.ndarray, " n"]]:

@@ -39,10 +39,11 @@ def score_file(model: Any, file: Path, out: Path) -> int:
             rows fitted; `predicted`, -1 for an anomaly. A row with a hole in a column of the model
             has empty cells. Of sequences: `name`, `sequence`, `mean`, `sd` and `outside`.
             Of molecules: `name`, `smiles`, `known`, `similarity` to the most similar molecule of
-            the fit, `predicted_NAME`, `logP`, `QED`, `SAS` and `alerts`.
+            the fit, `predicted_NAME`, `logP`, `QED`, `SAS` and `alerts`; empty
+            cells where one is left out.
 
     Returns:
-        How many rows there were.
+        How many rows there were; of molecules, how many of them were taken.
     """
     if isinstance(model, AbstractDesigner):
         return model._write_scores(file, out)
