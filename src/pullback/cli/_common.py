@@ -108,8 +108,8 @@ def check_out(out: Path, *read: Path | None, more: Sequence[str] = ()) -> None:
     if str(out) == "-":
         return
     if out.suffix.lower() not in (".csv", ".parquet", ".pq", *more):
-        kinds = f"{', '.join(['.csv', *more])} or .parquet" if more else ".csv or .parquet"
-        raise BadUsage(f"--out must end in {kinds}, or be - for stdout; got {out}")
+        others = f" (of sequences {', '.join(more)} too)" if more else ""
+        raise BadUsage(f"--out must end in .csv or .parquet{others}, or be - for stdout; got {out}")
     for file in read:
         if file is not None and out.exists() and file.exists() and out.samefile(file):
             raise BadUsage(f"--out {out} is the file that is read; name another with --out")
