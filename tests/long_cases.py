@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 EACH, FIRST = 0.2, 1.75
-# What `make test` is never without: a run of each paper, that a saved model is what was fitted, that
-# a trained flow is a density, and that a critic's distance and its penalty are right.
+# What `make test` is never without: a run of each paper, that a saved model is what was fitted,
+# that a trained flow is a density, and that a critic's distance and its penalty are right.
 ALL_OF = (
     "tests/recipes/test_every_recipe.py",
     "tests/calculus/test_gradient_penalty.py::test_the_second_order_gradient_is_that_of_differences",
