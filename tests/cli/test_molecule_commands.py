@@ -85,6 +85,9 @@ def test_draw_and_predict(model, pullback):
     assert found.known.astype(bool).all()
     assert pullback("score", "m", "mine.csv")[:2] == (0, "24 molecules scored: scores.csv\n")
     assert pd.read_csv("scores.csv").equals(table)
+    pd.DataFrame({"smiles": ["C1CC"], "code": 1}).to_csv("bad.csv")
+    said = pullback("predict", "m", "bad.csv", "--out", "p.csv")[2]
+    assert "Line 2: RDKit cannot read 'C1CC' as SMILES" in said
 
 
 BAD_FILES = [

@@ -198,6 +198,9 @@ FEW = [*SMILES[:25]]
         (FEW, None, {"properties": "QED"}, "`properties` must be a list of names"),
         (FEW, None, {"properties": ["QED", "QED"]}, "must name each once"),
         (FEW, None, {"max_length": 3}, "tokens, and at most 3 fit"),
+        ([*FEW, "C" * 40], None, {"max_length": 30}, "Row 26: it has 40 .*or let `skip_invalid`"),
+        (FEW, np.arange(25) * 1e300, {}, "the property goes to 2.4e.301 in size.* another unit"),
+        (FEW, np.arange(25) * 1e-40, {}, "the property goes to 2.4e-39 in size.* another unit"),
         (FEW, None, {"max_length": 0}, "`max_length` must be 1 or more"),
         (FEW, None, {"max_steps": 0}, "`max_steps` must be 1 or more"),
         ([*FEW, "C1CC"], np.ones(26), {"skip_invalid": True}, "`y` says nothing of which"),
@@ -221,7 +224,10 @@ def test_what_cannot_be_written_is_left_out_and_said():
     [
         (lambda m: m.design(3, start="C1CC"), "`start`: RDKit cannot read 'C1CC'"),
         (lambda m: m.design(3, start=[]), "`start` must name at least one"),
-        (lambda m: m.design(3, start="C" * 60), "`start`: 'CCC.*has 60 tokens, and at most"),
+        (
+            lambda m: m.design(3, start="C" * 60),
+            "`start`: 'CCC.*has 60 tokens, and at most .* as long",
+        ),
         (lambda m: m.design(3, start="[U]"), "`start`: '.U.' has '.U.', which the vocabulary"),
         (lambda m: m.design(3, property="carbon"), "did you mean 'carbons'"),
         (lambda m: m.design(3, radius=0), "`radius` must be above 0"),
@@ -243,7 +249,7 @@ def test_new_molecules_need_tokens_that_were_seen(fitted):
     strict = tasks.MoleculeDesigner(**{**fitted.get_params(), "skip_invalid": False})
     strict.coder_, strict.notes_ = fitted.coder_, []
     for bad in ("[U]", "C1CC", "C" * 60):
-        with pytest.raises(ValueError, match=r"Row 2: .* fit with skip_invalid") as error:
+        with pytest.raises(ValueError, match=r"Row 2: .* fit with `skip_invalid`") as error:
             strict.transform(["CCO", bad])
         assert "1 of 2 molecules cannot be taken" in str(error.value)
 

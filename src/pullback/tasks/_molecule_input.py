@@ -17,6 +17,8 @@ from pullback.data import DataError, Molecules, Vocabulary, read_molecules
 COMPUTED = ("logP", "QED", "SAS")  # by RDKit, where a file has no column of the name
 FEWEST = 20  # molecules
 LONGEST = 120  # tokens of a molecule, if nothing else is said
+_SKIP = "`skip_invalid` (on the command line --skip-invalid)"
+_WIDEST = 1e30  # in size, and its inverse in spread: single precision must hold it and its powers
 _HELD_OUT, _JUDGED = 0.1, 100  # share that judges, of so many different molecules or more
 
 
@@ -89,13 +91,11 @@ def asked(X: Any, how: Reading, vocabulary: Vocabulary) -> Asked:
     kept = writable(found, vocabulary)
     said = kept.describe_left_out()
     if said and not (how.skip_invalid and kept.smiles):
-        remedy = (
-            "Take such out, or fit with skip_invalid (--skip-invalid): their rows are empty then"
-        )
-        remedy = "" if how.skip_invalid else f" {remedy}."
-        raise DataError(
-            found.source, f"{said.replace('were left out', 'cannot be taken', 1)}{remedy}"
-        )
+        empty = "" if how.skip_invalid else f", or fit with {_SKIP}: their rows are empty then"
+        raise _refused(
+            kept, f"Take such out{empty}. What is longer, or has other tokens, than what was "
+            "fitted needs a fit with molecules like it."
+        )  # fmt: skip
     if said:
         said = f"{found.source}: {said} Of such there are no numbers (NaN, in a file empty cells)."
         warnings.warn(said, stacklevel=4)
@@ -105,6 +105,11 @@ def asked(X: Any, how: Reading, vocabulary: Vocabulary) -> Asked:
         return Asked(kept, np.asarray(places), len(found.smiles))
     rows = sorted([*kept.rows, *kept.left_out])
     return Asked(kept, np.searchsorted(rows, kept.rows), len(rows))
+
+
+def _refused(kept: Molecules, remedy: str) -> DataError:
+    said = kept.describe_left_out().replace("were left out", "cannot be taken", 1)
+    return DataError(kept.source, f"{said} {remedy}")
 
 
 def in_rows(values: Float[np.ndarray, "n width"], given: Asked) -> Float[np.ndarray, "rows width"]:
@@ -168,6 +173,12 @@ def check(found: Molecules) -> None:
                 f"{found.source}: {len(measured)} molecules have a {name}, too few to learn from; "
                 f"give {FEWEST} or more, or fit without it."
             )
+        size = np.abs(measured).max()
+        if size > _WIDEST or 0 < np.ptp(measured) < 1 / _WIDEST:
+            raise ValueError(
+                f"{found.source}: the {name} goes to {size:.3g} in size, which single precision "
+                "does not hold; give it in another unit, or its logarithm."
+            )
         if np.ptp(measured) == 0:
             raise ValueError(
                 f"{found.source}: every {name} is {measured[0]:g}, which teaches nothing; fit "
@@ -185,9 +196,11 @@ def vocabulary_of(
     """
     kind = "selfies" if selfies else "smiles_atom"
     longest = LONGEST if max_length is None else max_length
-    made = Vocabulary.from_strings(found, kind, longest, skip_invalid=skip_invalid)
-    if skip_invalid:
-        found = writable(found, made)
+    made = Vocabulary.from_strings(found, kind, longest, skip_invalid=True)
+    kept = writable(found if skip_invalid else found._replace(left_out={}), made)
+    if kept.left_out and not skip_invalid:
+        raise _refused(kept, f"Take such out, or let {_SKIP} do so.")
+    found = kept if skip_invalid else found
     # No longer than the longest that there is, so that no step is taken for nothing.
     needed = int((made.encode(found.smiles) > 0).sum(axis=1).max())
     return Vocabulary(kind, made.tokens, needed), found

@@ -146,7 +146,10 @@ def codes_of(model: "MoleculeDesigner", argument: str, smiles: Sequence[str]) ->
     """The codes of molecules that were named, all of which must have one."""
     for place, problem in model.coder_.vocabulary.problems(smiles).items():
         if problem.startswith("has"):  # too many tokens
-            problem = f"{smiles[place]!r} {problem}"
+            problem = (
+                f"{smiles[place]!r} {problem.partition(';')[0]}; name another, or fit anew with "
+                "molecules as long."
+            )
         raise ValueError(f"`{argument}`: {problem}")
     return model.coder_.encode(smiles)
 
