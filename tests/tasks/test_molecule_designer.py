@@ -245,6 +245,28 @@ def test_what_cannot_be_asked(fitted, ask, message):
         ask(fitted)
 
 
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda m: m.design(3, radius="3"), "`radius` must be one number, got '3'"),
+        (lambda m: m.design(3, radius=None), "`radius` must be one number, got None"),
+        (lambda m: m.design(3, radius=True), "`radius` must be a number, got True"),
+        (lambda m: m.design(3, target="high"), "`target` must be one number, got 'high'"),
+        (lambda m: m.design(3, property=3), "`property` must be one name, got 3"),
+        (lambda m: m.design(3, start=5), "`start` must be SMILES, one or several, got 5"),
+        (lambda m: m.inverse_transform("CCO"), "`X` must be"),
+        (lambda m: tasks.MoleculeDesigner(properties=None).fit(FEW), "`properties` must be a list"),
+        (lambda m: tasks.MoleculeDesigner(properties=[3]).fit(FEW), "`properties` must be a list"),
+        (lambda m: tasks.MoleculeDesigner(max_length="9").fit(FEW), "`max_length` must be a whole"),
+        (lambda m: tasks.MoleculeDesigner(max_length=9.5).fit(FEW), "`max_length` must be a whole"),
+    ],
+)
+def test_what_is_of_another_kind_is_said_in_own_words(fitted, ask, message):
+    # Where types are checked at run time, that speaks first.
+    with pytest.raises(TypeError, match=f"{message}|Type-check error"):
+        ask(fitted)
+
+
 def test_new_molecules_need_tokens_that_were_seen(fitted):
     strict = tasks.MoleculeDesigner(**{**fitted.get_params(), "skip_invalid": False})
     strict.coder_, strict.notes_ = fitted.coder_, []

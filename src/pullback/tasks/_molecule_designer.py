@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from pullback._inputs import positive
+from pullback._numbers import as_numbers, check_number
 from pullback.analysis import molecule_properties
 from pullback.data import Vocabulary
 from pullback.models.sequences import LatentSpace
@@ -199,7 +200,7 @@ class MoleculeDesigner(AbstractDesigner):
             X: codes, a row each.
         """
         check_is_fitted(self)
-        z = np.asarray(X, self.coder_.dtype)
+        z = as_numbers("X", X).astype(self.coder_.dtype)
         if z.ndim != 2 or z.shape[1] != nets.LATENT or not np.isfinite(z).all() or not len(z):
             raise ValueError(
                 f"`X` must be finite codes, [n, {nets.LATENT}], n at least 1; got the shape "
@@ -274,8 +275,7 @@ class MoleculeDesigner(AbstractDesigner):
         """
         check_is_fitted(self)
         positive(n=n)
-        if not (np.isfinite(radius) and radius > 0):
-            raise ValueError(f"`radius` must be above 0 and finite, got {radius}.")
+        check_number("radius", radius, "above 0 and finite", lambda value: value > 0)
         goal = goal_of(self, property, target)
         starts = starts_of(self, start, goal)
         seed = int(check_random_state(random_state).randint(2**31))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.model_selection import GroupShuffleSplit
 
+from pullback._inputs import positive
 from pullback._names import check_list, did_you_mean
 from pullback.analysis import molecule_properties
 from pullback.data import DataError, Molecules, Vocabulary, read_molecules
@@ -146,10 +147,12 @@ def _given(y: Any, count: int, names: Sequence[str]) -> dict[str, Float[np.ndarr
 def check_settings(properties: Any, max_length: Any) -> None:
     """Raise for what are no names, or no length."""
     check_list("properties", properties)
+    if not hasattr(properties, "__iter__") or not all(isinstance(n, str) for n in properties):
+        raise TypeError(f"`properties` must be a list of names, got {properties!r}.")
     if len(set(properties)) < len(properties):
         raise ValueError(f"`properties` must name each once, got {list(properties)}.")
-    if max_length is not None and (isinstance(max_length, bool) or not max_length >= 1):
-        raise ValueError(f"`max_length` must be 1 or more, or None, got {max_length!r}.")
+    if max_length is not None:
+        positive(max_length=max_length)
 
 
 def check(found: Molecules) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pullback._names import did_you_mean
+from pullback._numbers import check_number
 from pullback._on_device import on_device
 from pullback.analysis import molecule_properties
 from pullback.models.sequences import (
@@ -96,8 +97,10 @@ def goal_of(model: "MoleculeDesigner", name: str | None, target: float | int | N
     """What is wanted, of a property that was fitted or that RDKit computes."""
     if name is None:
         name = model.properties_[0] if model.properties_ else "QED"
-    if target is not None and not math.isfinite(target):
-        raise ValueError(f"`target` must be a finite number or None, got {target}.")
+    if not isinstance(name, str):
+        raise TypeError(f"`property` must be one name, got {name!r}.")
+    if target is not None:
+        check_number("target", target, "a finite number or None")
     if name in model.properties_:
         values = model.targets_[:, model.properties_.index(name)]
         # Rather RDKit's own word than a prediction, where the file did not say otherwise.
@@ -128,6 +131,8 @@ def starts_of(model: "MoleculeDesigner", start: Any, goal: Goal) -> list[str]:
         order = np.argsort(-np.nan_to_num(rank, nan=-np.inf), kind="stable")
         known = int(np.isfinite(goal.values).sum())
         return list(dict.fromkeys(model.smiles_[k] for k in order[:known]))[:_STARTS]
+    if not isinstance(start, str) and not hasattr(start, "__iter__"):
+        raise TypeError(f"`start` must be SMILES, one or several, got {start!r}.")
     return named("start", [start] if isinstance(start, str) else list(start))
 
 
