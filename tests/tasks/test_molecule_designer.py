@@ -10,6 +10,7 @@ from rdkit.Chem import QED, Crippen, rdFingerprintGenerator
 
 from pullback import data, tasks
 from pullback.cli._fit_molecules import COMPUTED as FLAGGED
+from pullback.tasks import _molecule_nets
 from pullback.tasks._molecule_checks import checks, told
 from pullback.tasks._molecule_chemistry import canonical, drawn, nearest
 from pullback.tasks._molecule_input import COMPUTED, Reading, read, split, writable
@@ -317,7 +318,8 @@ def test_where_all_are_left_out_it_is_said_why(fitted, bad, why):
         fitted.predict([bad])
 
 
-def test_rdkit_computes_only_what_nobody_gave(tmp_path):
+def test_rdkit_computes_only_what_nobody_gave(tmp_path, monkeypatch):
+    monkeypatch.setattr(_molecule_nets, "train", lambda *_, **__: (None, None))
     some, y = data.nci_molecules(longest=8).smiles[:25], np.arange(25.0)
     frame = pd.DataFrame({"smiles": some, "logP": y})
     frame.to_csv(tmp_path / "a.csv", index=False)
