@@ -68,7 +68,7 @@ class TokenVAE(eqx.Module):
         return self._decoder.latent
 
     def encode(
-        self, codes: Int[Array, " time"]
+        self, codes: Int[Array | np.ndarray, " time"]
     ) -> tuple[Float[Array, " latent"], Float[Array, " latent"]]:
         """The mean and the standard deviation of the posterior of z.
 
@@ -77,7 +77,7 @@ class TokenVAE(eqx.Module):
                 `jit` and `vmap` nobody looks at those.
             TypeError: they are no whole numbers.
         """
-        posterior = self.vae.posterior(codes)
+        posterior = self.vae.posterior(jnp.asarray(codes))
         return posterior.mean, jnp.sqrt(posterior.variance)
 
     def decode(
@@ -117,9 +117,11 @@ class TokenVAE(eqx.Module):
             )
         return self.centre + self.scale * self.predictor(mu)
 
-    def log_prob(self, z: Float[Array, " latent"], codes: Int[Array, " time"]) -> Float[Array, ""]:
+    def log_prob(
+        self, z: Float[Array, " latent"], codes: Int[Array | np.ndarray, " time"]
+    ) -> Float[Array, ""]:
         """log p(x | z) in nats, of the tokens up to the stop and with it."""
-        return self.vae.model(codes).log_likelihood(z)
+        return self.vae.model(jnp.asarray(codes)).log_likelihood(z)
 
     @property
     def _decoder(self) -> TokenDecoder:
