@@ -2,22 +2,18 @@
 
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
-
 from pullback._extras import extra
 
 
-def sequence_logo(
-    ax: Any, frequencies: Float[np.ndarray, "length letters"], alphabet: str = "ACGT"
-) -> None:
+def sequence_logo(ax: Any, frequencies: Any, alphabet: str = "ACGT") -> None:
     r"""Draw a logo, by logomaker: each letter as high as the information that it carries, in bits.
 
     $$ h_{lk} = p_{lk} \Big( \log_2 V + \sum_j p_{lj} \log_2 p_{lj} \Big) $$
 
     Args:
         ax: axes of Matplotlib, which are filled.
-        frequencies: how often each letter stands at each place; rows sum to 1.
+        frequencies: how often each letter stands at each place, an array `[length, letters]`; rows
+            sum to 1.
         alphabet: the letters of the columns.
 
     Raises:
@@ -34,6 +30,8 @@ def sequence_logo(
 
     Source: Schneider and Stephens, Sequence logos, Nucleic Acids Research 18, 1990.
     """
+    import numpy as np
+
     rows = np.asarray(frequencies, np.float64)
     if rows.ndim != 2 or rows.shape[1] != len(alphabet) or not len(rows):
         raise ValueError(
