@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.model_selection import GroupShuffleSplit
 
 from pullback._inputs import positive
 from pullback._names import check_list, did_you_mean
 from pullback.analysis import molecule_properties
 from pullback.data import DataError, Molecules, Vocabulary, read_molecules
+
+from ._held_out import split_strings
 
 COMPUTED = ("logP", "QED", "SAS")  # by RDKit, where a file has no column of the name
 FEWEST = 20  # molecules
@@ -226,12 +227,7 @@ def split(
     smiles: Sequence[str], seed: int
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     """Rows to learn from, and rows that judge; a molecule that repeats is all on one side."""
-    kinds, group = np.unique(np.asarray(smiles), return_inverse=True)
-    if len(kinds) < _JUDGED:
-        return np.arange(len(smiles)), np.zeros(0, int)
-    parts = GroupShuffleSplit(1, test_size=_HELD_OUT, random_state=seed)
-    train, test = next(parts.split(group, groups=group))
-    return np.sort(train), np.sort(test)
+    return split_strings(smiles, seed, share=_HELD_OUT, fewest=_JUDGED)
 
 
 def digest(found: Molecules) -> str:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.model_selection import GroupShuffleSplit
 
 from pullback.data import DataError, Sequences, one_hot, read_sequences
+
+from ._held_out import split_strings
 
 FASTA = ".fasta", ".fa", ".fna"
 FEWEST, _SHORTEST = 20, 5  # sequences, and letters of one
@@ -189,12 +190,7 @@ def split(
     letters: Sequence[str], seed: int
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     """Rows to learn from, and rows that judge; a sequence that repeats is all on one side."""
-    kinds, group = np.unique(np.asarray(letters), return_inverse=True)
-    if len(kinds) < _JUDGED:
-        return np.arange(len(letters)), np.zeros(0, int)
-    parts = GroupShuffleSplit(1, test_size=_HELD_OUT, random_state=seed)
-    train, test = next(parts.split(group, groups=group))
-    return np.sort(train), np.sort(test)
+    return split_strings(letters, seed, share=_HELD_OUT, fewest=_JUDGED)
 
 
 def digest(found: Sequences) -> str:
