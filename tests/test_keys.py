@@ -17,8 +17,8 @@ from pullback.train import Stream, iterate
 ROOMS = (
     "train", "sampling", "bounds", "bilevel", "games", "optim", "analysis", "calculus", "data",
     "nn", "analysis.explain", "analysis.samples", "analysis.signals",
-    "models.vae", "models.energy", "models.bayes", "models.flows", "models.recommenders",
-    "models.sequences", "models.timeseries",
+    "models.vae", "models.energy", "models.bayes", "models.flows", "models.graphs",
+    "models.recommenders", "models.sequences", "models.timeseries",
 )  # fmt: skip
 
 

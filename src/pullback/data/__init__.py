@@ -12,6 +12,8 @@ from pullback.data._digits import digits as digits
 from pullback.data._dsprites import dsprites as dsprites
 from pullback.data._errors import DataError as DataError
 from pullback.data._fetch import fetch as fetch
+from pullback.data._graphs import Graph as Graph
+from pullback.data._graphs import Graphs as Graphs
 from pullback.data._grid import GriddedSeries as GriddedSeries
 from pullback.data._grid import on_grid as on_grid
 from pullback.data._idx import read_idx as read_idx

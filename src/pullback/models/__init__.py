@@ -5,6 +5,7 @@ from pullback import _contents
 from . import bayes as bayes
 from . import energy as energy
 from . import flows as flows
+from . import graphs as graphs
 from . import likelihoods as likelihoods
 from . import ode_net as ode_net
 from . import recommenders as recommenders
