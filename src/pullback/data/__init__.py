@@ -12,6 +12,10 @@ from pullback.data._digits import digits as digits
 from pullback.data._dsprites import dsprites as dsprites
 from pullback.data._errors import DataError as DataError
 from pullback.data._fetch import fetch as fetch
+from pullback.data._graph_sets import tu_graphs as tu_graphs
+from pullback.data._graph_toys import four_graphs as four_graphs
+from pullback.data._graph_toys import grids as grids
+from pullback.data._graph_toys import lobsters as lobsters
 from pullback.data._graphs import Graph as Graph
 from pullback.data._graphs import Graphs as Graphs
 from pullback.data._grid import GriddedSeries as GriddedSeries
@@ -36,6 +40,8 @@ from pullback.data._molecule_sets import MoleculeSplit as MoleculeSplit
 from pullback.data._molecule_sets import molnet as molnet
 from pullback.data._molecule_sets import nci_molecules as nci_molecules
 from pullback.data._molecule_sets import zinc as zinc
+from pullback.data._networkx import from_networkx as from_networkx
+from pullback.data._networkx import to_networkx as to_networkx
 from pullback.data._omniglot import omniglot as omniglot
 from pullback.data._one_hot import from_one_hot as from_one_hot
 from pullback.data._one_hot import one_hot as one_hot

@@ -31,6 +31,7 @@ UCI_TABLES = (
 UNIPROBE = ("Cebpa", "Cebpb", "Etv4", "Fli1", "Gata4")
 JASPAR = {"all": "JASPAR2022", "vertebrates": "JASPAR2022_vertebrates"}
 MOLNET = {"esol": "esol", "freesolv": "freesolv", "lipophilicity": "lipo", "qm9": "qm9_smiles"}
+TU_GRAPHS = ("DD", "ENZYMES", "FIRSTMM_DB", "PROTEINS")
 _SETS = {
     "mnist": _Set("mnist", _GZIPPED_OR_NOT),
     "fashion-mnist": _Set("fashion-mnist", _GZIPPED_OR_NOT, itself=False),
@@ -45,6 +46,7 @@ _SETS = {
     **{f"uniprobe-{name}": _Set("uniprobe_pbm", ((f"{name}.npz",),)) for name in UNIPROBE},
     **{f"jaspar-{k}": _Set("jaspar", ((f"{f}.pfm.gz", f"{f}.pfm"),)) for k, f in JASPAR.items()},
     **{f"molnet-{k}": _Set("molnet", ((f"{f}.csv.gz", f"{f}.csv"),)) for k, f in MOLNET.items()},
+    **{f"tu-{name}": _Set("graphs", ((f"{name}.npz",),)) for name in TU_GRAPHS},
     "splice-junctions": _Set("splice_junction", (("splice.data.gz", "splice.data"),)),
     "zinc": _Set("zinc_subset", (("zinc34k.csv.gz", "zinc34k.csv"),)),
 }
@@ -56,7 +58,8 @@ def locate(name: str, folder: str | os.PathLike[str] | None = None) -> tuple[Pat
     Args:
         name: "mnist", "fashion-mnist", "omniglot", "dsprites", "cifar10", "physionet2012",
             "mocap35", "movielens100k", "splice-junctions", "zinc", "uci" (all tables of
-            `uci_regression`), or one of "uci-NAME", "uniprobe-NAME", "jaspar-NAME", "molnet-NAME".
+            `uci_regression`), or one of "uci-NAME", "uniprobe-NAME", "jaspar-NAME", "molnet-NAME",
+            "tu-NAME".
         folder: where they lie, or the folder above that one. None: the folder that the environment
             variable `PULLBACK_DATA` names, then the cache of this user.
 
