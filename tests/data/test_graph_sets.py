@@ -135,7 +135,7 @@ def test_lobsters_are_paths_without_their_leaves():
 
 def test_lobsters_have_as_many_nodes_as_their_law_says():
     # A path of mean 10, with p / (1 - p) legs a node and as many claws a leg.
-    p, q, n = 0.5, 0.4, 4000
+    p, q, n = 0.5, 0.4, 1500
     sizes = [
         graph.nodes
         for graph in lobsters(n, backbone=10, leg=p, claw=q, smallest=1, largest=10_000).graphs

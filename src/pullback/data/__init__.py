@@ -56,6 +56,7 @@ from pullback.data._processes import sinusoids as sinusoids
 from pullback.data._processes import stochastic_lorenz as stochastic_lorenz
 from pullback.data._ratings import Ratings as Ratings
 from pullback.data._ratings import RatingsSplit as RatingsSplit
+from pullback.data._read_graphs import read_graphs as read_graphs
 from pullback.data._read_molecules import read_molecules as read_molecules
 from pullback.data._read_motifs import read_motifs as read_motifs
 from pullback.data._read_ratings import read_ratings as read_ratings
@@ -101,5 +102,6 @@ from pullback.data._types import MeasuredSplit as MeasuredSplit
 from pullback.data._types import Split as Split
 from pullback.data._uci import uci_regression as uci_regression
 from pullback.data._vocabulary import Vocabulary as Vocabulary
+from pullback.data._write_graphs import write_graphs as write_graphs
 
 __all__, __dir__ = _contents.of(__name__)

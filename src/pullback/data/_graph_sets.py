@@ -1,7 +1,6 @@
 """Sets of graphs of the data folder, in the format of the TU Dortmund collection."""
 
 import os
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pullback.data._graphs import Graphs
 from pullback.data._letters import check_choice
 from pullback.data._places import TU_GRAPHS, locate
 from pullback.data._simple_graphs import Found, gathered, simple
+from pullback.data._unpacked import opened_zip
 
 _OPTIONAL = ("graph_labels", "graph_names", "node_names")
 
@@ -52,14 +52,15 @@ def tu_found(path: Path) -> Iterator[Found]:
     `A` has the ends of each edge, both ways, and `graph_indicator` the graph of each node, all
     counted from 1. What was learnt of nodes besides is not read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            there = {Path(each).stem for each in archive.namelist()}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(path, f"cannot be read as npz: {error}") from error
+    with opened_zip(path, "npz") as archive:
+        there = {Path(each).stem for each in archive.namelist()}
     shapes: dict[str, tuple[int | None, ...]] = {"A": (None, 2), "graph_indicator": (None,)}
     shapes |= {each: (None,) for each in _OPTIONAL if each in there}
-    arrays = read_arrays(path, shapes)
+    return tu_parts(read_arrays(path, shapes), path)
+
+
+def tu_parts(arrays: dict[str, np.ndarray], path: Path) -> Iterator[Found]:
+    """The graphs of such arrays, which must agree with each other."""
     pairs, graph = arrays["A"].astype(np.int64), arrays["graph_indicator"].astype(np.int64)
     labels, names = (arrays.get(each, np.zeros(0)) for each in ("graph_labels", "graph_names"))
     count = max(int(graph.max(initial=0)), len(labels), len(names))
@@ -71,6 +72,8 @@ def tu_found(path: Path) -> Iterator[Found]:
     called = arrays["node_names"].astype(str).tolist() if "node_names" in arrays else []
     for place in range(count):
         first, last = starts[place : place + 2].tolist()
+        if len(set(called[first:last])) < len(called[first:last]):
+            raise DataError(path, f"graph {place + 1} has a name of a node twice.")
         graph_, lost = simple(
             last - first,
             pairs[ends[place] : ends[place + 1]] - 1 - first,

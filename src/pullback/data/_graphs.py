@@ -25,7 +25,7 @@ class Graph:
     Raises:
         TypeError: `nodes` or `edges` are no integers.
         ValueError: an edge has an end that is no node, or joins a node with itself; or there is
-            not one name a node.
+            not one name a node, or one twice.
 
     Example:
         >>> import numpy as np
@@ -58,6 +58,8 @@ class Graph:
         if self.node_names and len(self.node_names) != nodes:
             named = len(self.node_names)
             raise ValueError(f"`node_names` must be one a node: {nodes} nodes, {named} names.")
+        if len(set(self.node_names)) < len(self.node_names):
+            raise ValueError("`node_names` has a name twice; each node needs its own.")
         edges = np.unique(np.sort(edges, axis=1), axis=0).astype(np.int32).reshape(-1, 2)
         edges.flags.writeable = False
         object.__setattr__(self, "nodes", int(nodes))
