@@ -1,0 +1,201 @@
+"""`GRAN`: graphs drawn block of rows by block of rows, with a likelihood that is exact."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from pullback._in_batches import over_rows
+from pullback._inputs import positive
+from pullback._key import checked_key
+from pullback.data import Graph
+from pullback.models.graphs._network import Network, block_edges
+from pullback.models.graphs._ordered import TILE, OrderedGraph, ordered_graph
+
+
+class GRAN(eqx.Module):
+    r"""A law of simple undirected graphs, written B rows of their matrix at a time.
+
+    $$ p(L) = \prod_t p(L_{b_t} \mid L_{b_1 \dots b_{t-1}}), \qquad
+       p(L_b \mid \cdot) = \sum_k \alpha_k \prod_{i \in b,\; j < i} \theta_{kij}^{L_{ij}}
+       (1 - \theta_{kij})^{1 - L_{ij}} $$
+
+    L is the strict lower triangle of the adjacency matrix with the nodes in some order. At each
+    block a network of `layers` rounds of messages runs on the graph so far with the new nodes
+    joined to all of it. A message is weighed by a sigmoid of its own, and a gated unit takes the
+    sum of them up. $\theta$ and $\alpha$ are read from differences of two states. Edges are kept
+    sparse: work and memory grow with nodes and edges, never with nodes squared.
+
+    The number of nodes is not a part of the law: it is given, or drawn from `size_counts`.
+
+    Args:
+        max_nodes: the most nodes of a graph.
+        block: B, rows a step. A graph takes ceil(nodes / B) steps.
+        mixtures: components, K. With one, edges of a block are independent.
+        width: of states and hidden layers.
+        layers: rounds of messages, each with weights of its own.
+        position_features: tell nodes their number. Without it nodes that no edge tells apart get
+            equal probabilities.
+        size_input: tell the network how many nodes there will be, and how many are missing.
+        density: the probability of an edge at the start, in (0, 1): that of the data saves steps.
+        key: for the weights.
+
+    Attributes:
+        network: the weights.
+        size_counts: how many graphs of 0, 1, ... nodes were learnt from: the law that `sample`
+            draws sizes from. At the start all have `max_nodes`.
+
+    Raises:
+        ValueError: a size is below 1, or `density` is not inside (0, 1).
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from pullback.data import Graph
+        >>> model = GRAN(8, block=2, mixtures=2, width=8, layers=2, key=jax.random.key(0))
+        >>> graph = Graph(3, np.array([[0, 1], [1, 2]]))
+        >>> model.log_prob(graph).shape
+        ()
+
+    Source: Liao et al., Efficient Graph Generation with Graph Recurrent Attention Networks, arXiv
+        1910.00760, section 2. The likelihood is of the strict lower triangle alone, so that it is
+        normalised; a last block that is not whole has no nodes beyond the graph's.
+    """
+
+    network: Network
+    size_counts: Int[Array, " sizes"]
+
+    def __init__(
+        self,
+        max_nodes: int,
+        *,
+        block: int = 1,
+        mixtures: int = 20,
+        width: int = 64,
+        layers: int = 4,
+        position_features: bool = False,
+        size_input: bool = False,
+        density: float = 0.5,
+        key: PRNGKeyArray,
+    ):
+        key = checked_key(key)
+        positive(max_nodes=max_nodes, block=block, mixtures=mixtures, width=width, layers=layers)
+        if not 0 < density < 1:
+            raise ValueError(f"`density` must be above 0 and below 1, got {density}.")
+        self.network = Network(
+            max_nodes, block, mixtures, width, layers, position_features, size_input, density, key
+        )
+        self.size_counts = jnp.zeros(max_nodes + 1, jnp.int32).at[-1].set(1)
+
+    @property
+    def max_nodes(self) -> int:
+        """The most nodes of a graph."""
+        return len(self.network.rows)
+
+    @property
+    def block(self) -> int:
+        """Rows a step."""
+        return self.network.block
+
+    def log_prob(
+        self, graph: Graph, order: Sequence[int] | np.ndarray | str = "dfs"
+    ) -> Float[Array, ""]:
+        """The log-probability of a graph with its nodes in this order, given how many they are.
+
+        It is a lower bound of the log-probability of the graph in any order.
+
+        Args:
+            graph: the graph, on the host.
+            order: one of `ORDERS`; or which node comes first, second and so on.
+
+        Raises:
+            ValueError: the graph has more than `max_nodes` nodes, or `order` does not have each
+                node once.
+        """
+        if graph.nodes > self.max_nodes:
+            raise ValueError(
+                f"`graph` has {graph.nodes} nodes, and this model is for {self.max_nodes} at most: "
+                "make one with a larger `max_nodes`, or leave the graph out."
+            )
+        return _ordered_log_prob(self, ordered_graph(graph, order))
+
+
+def ordered_log_prob(model: GRAN, graph: OrderedGraph) -> Float[Array, ""]:
+    """The log-probability of a graph in an order, given how many nodes it has.
+
+    It is `GRAN.log_prob` to be differentiated, compiled and mapped: `jax.vmap` over graphs of one
+    shape. Blocks start at multiples of `model.block`.
+
+    Args:
+        model: a model, of at least `graph.nodes` nodes: that is for the caller to see to.
+        graph: the graph, as of `ordered_graph`.
+
+    Example:
+        >>> import equinox as eqx, jax, numpy as np
+        >>> from pullback.data import Graph
+        >>> model = GRAN(4, mixtures=1, width=4, layers=1, key=jax.random.key(0))
+        >>> graph = ordered_graph(Graph(3, np.array([[0, 2]])), [0, 2, 1])
+        >>> eqx.filter_jit(eqx.filter_grad(ordered_log_prob))(model, graph).network.bias.shape
+        (4,)
+    """
+    size, block = len(graph.neighbours), model.block
+    states = model.network.first_states(graph)
+    starts = jnp.arange(0, size, block, dtype=jnp.int32)
+    some = max(1, 2 * TILE // size)
+    of_block = lambda start: _block_log_prob(model.network, graph, states, start)
+    if some == 1:
+        nothing = jnp.zeros((), states.dtype)
+        of_start = lambda start: jax.lax.cond(
+            start < graph.nodes, of_block, lambda start: nothing, start
+        )
+    else:
+        of_start = of_block
+    return jnp.sum(over_rows(of_start, starts, some, recompute=True))
+
+
+def block_log_prob(model: GRAN, graph: OrderedGraph, start: Int[Array, ""]) -> Float[Array, ""]:
+    """The log-probability of the rows from `start` on, of one block, given those before.
+
+    The sum over `start` = 0, B, 2 B, ... is `ordered_log_prob`; `jax.vmap` over starts and graphs.
+
+    Args:
+        model: a model.
+        graph: the graph, as of `ordered_graph`.
+        start: the first row, from 0. Rows beyond the graph's are not there.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, numpy as np
+        >>> from pullback.data import Graph
+        >>> model = GRAN(4, mixtures=1, width=4, layers=1, key=jax.random.key(0))
+        >>> graph = Graph(3, np.array([[0, 2]]))
+        >>> each = eqx.filter_jit(eqx.filter_vmap(block_log_prob, in_axes=(None, None, 0)))
+        >>> rows = each(model, ordered_graph(graph), jnp.arange(3))
+        >>> bool(jnp.allclose(jnp.sum(rows), model.log_prob(graph)))
+        True
+    """
+    return _block_log_prob(model.network, graph, model.network.first_states(graph), start)
+
+
+def _block_log_prob(network: Network, graph: OrderedGraph, states: Array, start: Array) -> Array:
+    start = start.astype(jnp.int32)
+    law = network.law(graph, states, start)
+    numbers = jnp.arange(len(states), dtype=jnp.int32)
+    rows = jnp.arange(network.block, dtype=jnp.int32)
+    live = start + rows < graph.nodes
+    old, new = block_edges(graph, start, network.block)
+
+    def of_pairs(logits: Array, edges: Array, counted: Array) -> Array:
+        each = jax.nn.log_sigmoid(jnp.where(edges[..., None], logits, -logits))
+        return jnp.sum(jnp.where(counted[..., None], each, 0), axis=(0, 1))
+
+    each = of_pairs(law.old, old, (numbers < start)[:, None] & live[None])
+    each = each + of_pairs(law.new, new, (rows[:, None] > rows[None]) & live[:, None])
+    return jax.nn.logsumexp(law.log_weights + each)
+
+
+@eqx.filter_jit
+def _ordered_log_prob(model: Any, graph: OrderedGraph) -> Array:
+    return ordered_log_prob(model, graph)
