@@ -22,6 +22,13 @@ from ._goodness_of_fit import compare_models as compare_models
 from ._goodness_of_fit import goodness_of_fit as goodness_of_fit
 from ._gradient_variance import gradient_variance as gradient_variance
 from ._gradient_variance import normalised_variance as normalised_variance
+from ._graph_histograms import GraphHistograms as GraphHistograms
+from ._graph_histograms import GraphMMD2 as GraphMMD2
+from ._graph_histograms import graph_histograms as graph_histograms
+from ._graph_histograms import graph_mmd2 as graph_mmd2
+from ._graph_report import GraphReport as GraphReport
+from ._graph_report import erdos_renyi as erdos_renyi
+from ._graph_report import graph_report as graph_report
 from ._grid_mass import grid_mass as grid_mass
 from ._inference_gaps import inference_gaps as inference_gaps
 from ._information_gain import information_gain as information_gain
@@ -39,6 +46,7 @@ from ._noise_scale import NoiseScale as NoiseScale
 from ._noise_scale import noise_scale as noise_scale
 from ._ood import auroc as auroc
 from ._ood import ood_scores as ood_scores
+from ._orbit_counts import orbit_counts as orbit_counts
 from ._ranking import Ranking as Ranking
 from ._ranking import ranking as ranking
 from ._rate_distortion import DiscreteRateDistortion as DiscreteRateDistortion

@@ -1,6 +1,7 @@
 """Figures in one house style; Matplotlib is imported when something is drawn, not before."""
 
 from pullback import _contents
+from pullback.plots._graph_sheet import graph_sheet as graph_sheet
 from pullback.plots._logo import sequence_logo as sequence_logo
 from pullback.plots._plots import density_image as density_image
 from pullback.plots._plots import image_sheet as image_sheet
