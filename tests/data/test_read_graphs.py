@@ -88,6 +88,21 @@ def test_names_that_are_whole_numbers_are_in_their_order(tmp_path):
     assert found.graphs[0].node_names == ("01", "1")
 
 
+def test_names_of_igraph_are_an_attribute(tmp_path):
+    named = lambda ids, names: "".join(
+        f'<node id="{a}"><data key="v_name">{b}</data></node>'
+        for a, b in zip(ids, names, strict=True)
+    )
+    head = '<key id="v_name" for="node" attr.name="name"/>'
+    for ids, names, wanted in (
+        (("n0", "n1"), "xy", ("x", "y")), (("n0", "n1"), "xx", ("n0", "n1")), ("ab", "xy", (*"ab",))
+    ):  # fmt: skip
+        file = write(tmp_path, "a.graphml", graphml(named(ids, names), head=head))
+        found = read_graphs(file)
+        assert found.graphs[0].node_names == wanted
+        assert found.notes == (() if wanted[0] == "x" else ("Attributes were dropped: name.",))
+
+
 ADORNED = graphml(
     nodes("ab") + '<node id="c"><data key="k"><y:Shape xmlns:y="y"><y:node id="a"/><y:data/>'
     '</y:Shape></data></node>'

@@ -13,6 +13,8 @@ from pullback.data._graphs import Graph
 from pullback.data._simple_graphs import Found, simple
 
 _WEIGHTS = ("weight", "weights")
+# As igraph numbers nodes, whose names are then an attribute.
+_NUMBERED = re.compile(r"n\d+")
 # What XML has no way to write.
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _HEAD = """<?xml version='1.0' encoding='utf-8'?>
@@ -24,7 +26,10 @@ _HEAD = """<?xml version='1.0' encoding='utf-8'?>
 
 
 def graphml_found(text: bytes, path: Path) -> list[Found]:
-    """The graphs of a GraphML file, with the ids of their nodes as names."""
+    """The graphs of a GraphML file, with the ids of their nodes as names.
+
+    Where ids are n0, n1, ..., and each node has an attribute "name" of its own, names are those.
+    """
     reader = _Reader(path)
     try:
         reader.parser.Parse(text, True)
@@ -56,6 +61,7 @@ class _Reader:
         self.directed = given.get("edgedefault") == "directed"
         self.nodes: dict[str, int] = {}
         self.edges: list[tuple[str, str, int]] = []
+        self.names: dict[str, None] = {}
         self.about = {"name": "", "label": ""}
         self.attributes: dict[str, None] = {}
         self.counts: dict[str, list[int]] = {"directions": [], "weights": []}
@@ -107,6 +113,8 @@ class _Reader:
             of = self.inside[-1]
             if of == "graph" and name in self.about:
                 self.about[name] = text.strip()
+            elif of == "node" and name == "name":
+                self.names[text] = None
             elif of == "edge" and name.lower() in _WEIGHTS:
                 self.counts["weights"].append(self.edges[-1][2])
             else:
@@ -125,12 +133,17 @@ class _Reader:
                 if name not in self.nodes:
                     raise DataError(self.path, f"there is no node {name!r}.", line=line)
                 pairs[place, column] = self.nodes[name]
+        names = tuple(self.nodes)
+        if len(self.names) == len(names) and all(map(_NUMBERED.fullmatch, names)):
+            names = tuple(self.names)
+        elif self.names:
+            self.attributes["name"] = None
         graph, lost = simple(
             len(self.nodes),
             pairs,
             both_ways=bool(self.counts["directions"]),
             name=self.about["name"],
-            node_names=tuple(self.nodes),
+            node_names=names,
             lines=[line for _, _, line in self.edges],
         )
         lost |= {kind: (len(at), at[0]) for kind, at in self.counts.items() if at}

@@ -36,12 +36,14 @@ def read_graphs(source: Any, *, not_simple: str = "drop") -> Graphs:
     out, as `left_out` says.
 
     Args:
-        source: a GraphML file, `.graphml` or `.xml`; a list of edges, `.edgelist`, `.edges`,
-            `.txt`, `.csv` or `.tsv`, of two names a line and maybe numbers, where a line with one
-            name is a node, and what follows # or % is not read; one of these gzipped; a folder or
-            a `.zip` of such files, read in the order of their names; arrays `A`, `graph_indicator`
-            and maybe `graph_labels` in an `.npz`, or as `NAME_A.txt` and so on in a folder or a
-            zip, as the TU collection has them; a graph of NetworkX; a `Graph`; or a list of graphs.
+        source: a GraphML file, `.graphml` or `.xml`, whose nodes are called by their ids, or by
+            their attribute "name" where ids are n0, n1, ... as igraph writes them; a list of edges,
+            `.edgelist`, `.edges`, `.txt`, `.csv` or `.tsv`, of two names a line and maybe numbers,
+            where a line with one name is a node, and what follows # or % is not read; one of these
+            gzipped; a folder or a `.zip` of such files, read in the order of their names; arrays
+            `A`, `graph_indicator` and maybe `graph_labels` in an `.npz`, or as `NAME_A.txt` and so
+            on in a folder or a zip, as the TU collection has them; a graph of NetworkX; a `Graph`;
+            or a list of graphs.
         not_simple: of what a simple graph has no room for, which is directions, weights, edges
             between nodes that are joined already, and edges from a node to itself: "drop" drops it
             and says so in `notes`; "error" refuses the first such graph.
