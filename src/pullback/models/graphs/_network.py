@@ -126,6 +126,14 @@ class Network(eqx.Module):
             states = states.at[owners].add(more, mode="drop")
         return self._placed(states + self.bias[None], numbers)
 
+    def states_of_rows(
+        self, rows: Bool[Array, "new size"], numbers: Int[Array, " new"]
+    ) -> Float[Array, "new width"]:
+        """The same of some nodes, by their rows of the matrix up to themselves."""
+        known = min(rows.shape[1], len(self.rows))
+        states = rows[:, :known].astype(self.rows.dtype) @ self.rows[:known]
+        return self._placed(states + self.bias[None], numbers)
+
     def law(
         self,
         graph: OrderedGraph,
