@@ -187,3 +187,52 @@ def test_numbers_that_are_equal_are_not_the_same():
         assert _made_of(holding(one)) == _made_of(holding(one))
         assert _made_of(holding(one)) != _made_of(holding(other))
     assert _plain(float("nan")) == _plain(float("nan"))
+
+
+def recording():
+    """A function that writes into a list of its own each time that it runs."""
+    seen: list[float] = []
+
+    def f(x):
+        jax.debug.callback(lambda v: seen.append(float(v)), x)
+        return x * 1.0
+
+    return f, seen
+
+
+def test_a_callback_writes_into_what_its_own_function_holds():
+    run = compiled(lambda f, x: f(x))
+    (first, of_first), (second, of_second) = recording(), recording()
+    for f in (first, second, second):
+        jax.block_until_ready(run(f, jnp.asarray(2.0)))
+    jax.effects_barrier()
+    assert of_first == [2.0]
+    assert of_second == [2.0, 2.0]
+
+
+def test_a_callback_that_holds_nothing_that_changes_is_found_again():
+    from pullback._traced import _run
+
+    said: list[float] = []
+
+    def telling(scale, sizes):
+        tell = lambda v: _say(said, scale * float(v) + sizes[0])
+
+        def f(x):
+            jax.debug.callback(tell, x)
+            return x * 1.0
+
+        return f
+
+    run = compiled(lambda f, x: f(x))
+    jax.block_until_ready(run(telling(3.0, (1.0,)), jnp.asarray(1.0)))
+    before = _run._cached._cache_size()
+    jax.block_until_ready(run(telling(3.0, (1.0,)), jnp.asarray(2.0)))
+    assert _run._cached._cache_size() == before
+    jax.block_until_ready(run(telling(4.0, (1.0,)), jnp.asarray(1.0)))
+    jax.effects_barrier()
+    assert said == [4.0, 7.0, 5.0]
+
+
+def _say(said, value):
+    said.append(value)

@@ -41,7 +41,9 @@ def key_of(function: Any, jaxpr: Jaxpr, *, differentiable: bool) -> Any:
     """
     reading = _Reading(differentiable)
     body = reading.jaxpr(jaxpr)
-    return body, _made_of(function) if reading.opaque else None
+    if not reading.opaque:
+        return body, None
+    return body, _made_of(function, changing=reading.runs_later)
 
 
 class _Same:
@@ -75,22 +77,28 @@ class _Held:
         return self.value is other.value or self.made_of == other.made_of
 
 
-def _made_of(value: Any, *, held: bool = False, path: tuple[int, ...] = ()) -> Any:
+def _made_of(
+    value: Any, *, held: bool = False, changing: bool = False, path: tuple[int, ...] = ()
+) -> Any:
     """What a function is made of, as a key: its code, and what it closes over, all the way down.
 
     Two that are made of the same compute the same, also where a program does not show what: so an
     optimiser or a loss that is built anew is known again. Arrays at the leaves of a tree are inputs
-    of the program, and any may stand there; those that a function holds count.
+    of the program, and any may stand there; those that a function holds count. `changing`, where a
+    function is called each time that the program runs: what it holds and can be changed in place is
+    then the same as itself alone, for it may read another thing by then, or write into it.
     """
     if id(value) in path or len(path) > _DEEPEST:
         return _Same(value)
-    inner = functools.partial(_made_of, path=(*path, id(value)))
+    if held and changing and _can_change(value):
+        return _Same(value)
+    inner = functools.partial(_made_of, changing=changing, path=(*path, id(value)))
     match value:
         case Array() | np.ndarray() | np.generic():
             return _Held(value, np.shape(value), _of_array(value)) if held else "array"
         case types.FunctionType():
-            cells = [_contents(cell) for cell in value.__closure__ or ()]
-            given = (cells, value.__defaults__, value.__kwdefaults__)
+            cells = tuple(_contents(cell) for cell in value.__closure__ or ())
+            given = (cells, value.__defaults__, tuple((value.__kwdefaults__ or {}).items()))
             return _Held(value, value.__code__, inner(given, held=True))
         case types.MethodType():
             return (inner(value.__func__, held=held), inner(value.__self__, held=held))
@@ -116,6 +124,13 @@ def _made_of(value: Any, *, held: bool = False, path: tuple[int, ...] = ()) -> A
     return _plain(value)
 
 
+def _can_change(value: Any) -> bool:
+    """Whether a value can be changed in place, as functions and arrays of JAX's are not."""
+    if dataclasses.is_dataclass(value):
+        return not value.__dataclass_params__.frozen
+    return isinstance(value, list | dict | np.ndarray)
+
+
 def _plain(value: Any) -> tuple:
     """A value with its type: 1 equals True, 0.0 equals -0.0, and NaN nothing, not even itself."""
     return (type(value), repr(value) if isinstance(value, float | complex) else value)
@@ -135,6 +150,9 @@ def _is_static(field: dataclasses.Field) -> bool:
 class _Reading:
     """Turns programs into keys. `opaque` fills with the functions that no program shows.
 
+    `runs_later` says whether one of them is called when the program runs, as a callback is; rules
+    of derivatives are read when it is made.
+
     The rule of a custom derivative is one more program, read as it is now: what it closes over may
     have changed, with nothing of it in the program that it belongs to. Where nobody differentiates
     a program its rules are nothing to it.
@@ -142,6 +160,7 @@ class _Reading:
 
     def __init__(self, differentiable: bool) -> None:
         self.opaque: list[Any] = []
+        self.runs_later = False
         self._differentiable = differentiable
         self._within: tuple[Any, ...] = ()
 
@@ -205,6 +224,7 @@ class _Reading:
             return _of_array(value)
         if isinstance(value, WrappedFun) or _may_be_made_anew(value):
             self.opaque.append(value)
+            self.runs_later = True
             return type(value)
         try:
             hash(value)
