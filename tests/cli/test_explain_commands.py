@@ -1,6 +1,7 @@
 """`pullback explain`: pictures and series, by a Python file with a model of any library."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -126,6 +127,10 @@ def test_flags_beside_a_kept_explainer_of_pictures_are_heeded_or_refused(pullbac
         assert f"{flag} is of what is learned, and why keeps what was learned" in err
     status, _, err = pullback("explain", "why", "seen", *words, "--steps", "0", "--out", "no")
     assert (status, "steps must be 1 or more" in err) == (2, True)
+    # What fails as it explains leaves nothing behind.
+    status, _, err = pullback("explain", "seen", *words, "--target", "9", "--out", "none")
+    assert (status, "target must be one of the classes" in err) == (2, True)
+    assert not Path("none/model.json").exists()
 
 
 def test_outcomes_of_a_saved_model_of_series_are_explained(pullback):

@@ -86,6 +86,12 @@ def test_reasons_add_up_and_are_the_users_own_ratings(model):
         )
 
 
+def test_why_is_of_one_user_and_one_item(als):
+    for user, item in ((["0", "1"], "1"), ([], "1"), ("0", ["1", "2"]), ("0", [])):
+        with pytest.raises(ValueError, match="one name each"):
+            als.why(user, item)
+
+
 def test_without_the_users_ratings_a_prediction_is_what_anyone_would_give(model):
     with pytest.warns(UserWarning, match="no rating is known"):
         anyone = model.predict("nobody", "i3")[0]

@@ -238,3 +238,15 @@ def test_settings_that_do_not_fit_are_refused(settings, told):
 def test_what_is_no_predictor_is_refused():
     with pytest.raises(TypeError, match="must be a function of prefixes"):
         SeriesExplainer(LogisticRegression(), max_steps=1).fit(series(8))
+
+
+def test_a_variable_by_another_name_is_told():
+    small = series(count=4, length=3)
+    known = lambda prefixes: risk(np.nan_to_num(prefixes))
+    explainer = SeriesExplainer(known, max_steps=2, random_state=0, progress=False).fit(small)
+    other = small._replace(variables=("heart", "Breath", "skin"))
+    with pytest.warns(UserWarning, match="no value of 'breath', and has 'Breath'"):
+        found = explainer.explain(other)
+    assert np.isnan(found.score[:, :, 1]).all()
+    with pytest.raises(ValueError, match="`variables` must be a list of names"):
+        SeriesExplainer(risk, variables=3).fit(small)

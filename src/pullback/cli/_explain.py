@@ -146,8 +146,8 @@ def _explained(given: dict[str, Any]) -> int:
             settings["random_state"] = 0 if seed is None else seed
             explainer = task(function if explainer is None else explainer, **settings)
             explainer.fit(path if background is None else background)
-        explainer.save(out)
         files = tasks.explain_file(explainer, path, out, report=report)
+        explainer.save(out)  # what could not explain is not kept
     print(tasks.card(explainer, out))
     print(f"{_count(files)} explained: {', '.join(map(str, files[: len(_WRITTEN[kind_of])]))}")
     if report:

@@ -238,8 +238,13 @@ class Recommender(AbstractTask):
             item: a name.
         """
         check_is_fitted(self)
-        whose = names_of(user)
-        code = self._items(names_of(item))
+        whose, what = names_of(user), names_of(item)
+        if len(whose) != 1 or len(what) != 1:
+            raise ValueError(
+                f"`user` and `item` must be one name each, got {len(whose)} and {len(what)}; "
+                "of several ask for each."
+            )
+        code = self._items(what)
         vector = self._vectors(whose)
         items, values = self._own(whose)
         parts = self._pieces(whose, items, values)[0]

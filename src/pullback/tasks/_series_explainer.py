@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from pullback._inputs import positive
 from pullback._on_device import on_device
 from pullback.analysis.explain import fit_importance
+from pullback.data import LongTable
 from pullback.models.timeseries import ConditionalGenerator, fit_generator, series_log_prob
 from pullback.train import TrainingError
 
@@ -200,7 +202,9 @@ class SeriesExplainer(AbstractTask):
         """
         check_is_fitted(self)
         self._check_settings()
-        steps = on_steps(read_series(X, self._names()), self.step_, self.variables_)
+        given = read_series(X, self._names())
+        self._tell_other_names(given)
+        steps = on_steps(given, self.step_, self.variables_)
         predictor = self._predictor()
         key = jr.key(self.seed_)
         shown = sys.stderr.isatty() if self.progress is None else self.progress
@@ -306,7 +310,8 @@ class SeriesExplainer(AbstractTask):
         if step is not None and not (isinstance(step, Real) and 0 < step < np.inf):
             raise ValueError(f"`step` must be a finite number above 0, got {step!r}.")
         names = self.variables
-        if isinstance(names, str) or len(set(names or ())) < len(names or ()):
+        listed = names is None or (isinstance(names, Sequence) and not isinstance(names, str))
+        if not listed or len(set(names or ())) < len(names or ()):
             raise ValueError(
                 f"`variables` must be a list of names, each of them once; got {names!r}."
             )
@@ -316,6 +321,19 @@ class SeriesExplainer(AbstractTask):
         check_max_steps(self.max_steps)
         if self.max_steps == 0:
             raise ValueError("`max_steps` must be 1 or more: a generator is learned; got 0.")
+
+    def _tell_other_names(self, given: LongTable) -> None:
+        """Say that a variable is not there and another is: it may be the same by another name."""
+        there = given.series.variables
+        other = [name for name in there if name not in self.variables_]
+        lost = [name for name in self.variables_ if name not in there]
+        if other and lost:
+            warnings.warn(
+                f"{given.source} has no value of {', '.join(map(repr, lost))}, and has "
+                f"{', '.join(map(repr, other))}, which the explainer was not fitted to and the "
+                "model is not given: is it another name of the same?",
+                stacklevel=3,
+            )
 
     def _names(self) -> dict[str, Any]:
         names = {name: getattr(self, name) for name in ("series", "time", "variable", "value")}
