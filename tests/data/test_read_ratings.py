@@ -179,3 +179,70 @@ def test_a_colon_in_a_name_that_is_no_type_stays(tmp_path):
     file = tmp_path / "films.csv"
     file.write_text("user,item,rating:first,rating:last\na,x,1,5\nb,x,2,4\n")
     assert read_ratings(file, rating="rating:last").values.tolist() == [5, 4]
+
+
+def shuffled(n_users, n_items, count, seed=0):
+    """Distinct pairs in random order, with ratings and times."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.permutation(n_users * n_items)[:count]
+    return pd.DataFrame({
+        "user": pairs // n_items, "item": pairs % n_items, "rating": rng.integers(1, 6, count),
+        "time": rng.permutation(count),
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["last", "mean", "sum"])
+def test_users_are_looked_through_some_at_a_time(tmp_path, monkeypatch, how):
+    monkeypatch.setattr("pullback.data._growing._AT_ONCE", 300)
+    once = shuffled(60, 50, 1500)
+    twice = once.sample(200, random_state=1).assign(rating=9, time=lambda rows: rows.time - 0.5)
+    rows = pd.concat([once, twice]).sample(frac=1, random_state=2)
+    rows.to_csv(tmp_path / "films.csv", index=False)
+    found = read_ratings(tmp_path / "films.csv", on_duplicate=how)
+    wanted = rows.sort_values("time").groupby(["user", "item"]).rating.agg(how)
+    names = [np.array(each).astype(int) for each in (found.user_names, found.item_names)]
+    got = pd.Series(found.values, index=[names[0][found.users], names[1][found.items]])
+    pd.testing.assert_series_equal(
+        got.sort_index(), wanted.astype(float), check_names=False, check_index_type=False
+    )
+    # What stands is where the latest stood, so rows keep their order.
+    assert found.times is not None
+    assert (np.diff([rows.time.tolist().index(t) for t in found.times]) > 0).all()
+    with pytest.raises(DataError, match="200 bad rows; the first 20 are"):
+        read_ratings(tmp_path / "films.csv")
+    assert found.well_formed() is not None
+    both = found.take(np.append(np.arange(1500), 0))
+    with pytest.raises(ValueError, match=r"has rated item .* twice, in places 0 and 1500"):
+        both.well_formed()
+
+
+def test_lines_are_told_where_some_are_blank(tmp_path, monkeypatch):
+    monkeypatch.setattr("pullback.data._sources._ROWS", 3)
+    lines = [f"u{k},i,{k}" for k in range(1, 12)]
+    lines[4], lines[8] = "", "\n"
+    file = tmp_path / "plays.csv"
+    file.write_text("user,item,count\n" + "\n".join([*lines, "u3,i,2", "zz,i,-1", ""]))
+    with pytest.raises(DataError, match="line 14: user 'u3' has rated 'i' on line 4 too"):
+        read_ratings(file)
+    with pytest.raises(DataError, match=r"line 15: expected how often .* got -1"):
+        read_ratings(file, feedback="implicit", on_duplicate="sum")
+
+
+def test_memory_beyond_the_ratings_does_not_grow_with_the_file(tmp_path, monkeypatch):
+    import tracemalloc
+
+    monkeypatch.setattr("pullback.data._growing._AT_ONCE", 4096)
+    monkeypatch.setattr("pullback.data._growing._LEAST", 64)
+    beyond = []
+    for count in (4_000, 20_000):
+        file = tmp_path / f"{count}.csv"
+        shuffled(400, 300, count).to_csv(file, index=False)
+        read_ratings(tmp_path / "4000.csv")  # what is loaded or kept once
+        tracemalloc.start()
+        found = read_ratings(file)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        kept = sum(column.nbytes for column in (*found[:3], found.times))
+        assert kept == 24 * count
+        beyond.append(most - kept * 9 / 8)
+    assert beyond[1] - beyond[0] < 4 * 16_000  # bytes: less than a number of each

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from pullback.data._growing import by_users
+
 _BY = ("random", "time", "users")
 
 
@@ -254,16 +256,18 @@ def _check_values(ratings: Ratings, feedback: str) -> None:
 
 
 def _check_once(ratings: Ratings) -> None:
-    pairs = ratings.users.astype(np.int64) * len(ratings.item_names) + ratings.items
-    order = np.argsort(pairs, kind="stable")
-    twice = np.flatnonzero(np.diff(pairs[order]) == 0)
-    if len(twice):
-        place = order[twice[0]]
+    for some in by_users(ratings.users):
+        pairs = ratings.users[some].astype(np.int64) * len(ratings.item_names) + ratings.items[some]
+        order = np.argsort(pairs, kind="stable")
+        twice = np.flatnonzero(np.diff(pairs[order]) == 0)
+        if not len(twice):
+            continue
+        place, again = some[order[twice[0] : twice[0] + 2]]
         user, item = (
             ratings.user_names[ratings.users[place]],
             ratings.item_names[ratings.items[place]],
         )
         raise ValueError(
             f"{ratings.source}: user {user!r} has rated item {item!r} twice, in places {place} and "
-            f"{order[twice[0] + 1]}; keep one, such as the last, or their mean."
+            f"{again}; keep one, such as the last, or their mean."
         )

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from pullback._names import did_you_mean
 from pullback.data._cells import BadRows, Names, kind_of_time, moments, numbers
 from pullback.data._errors import DataError
+from pullback.data._growing import Growing, RowNumbers, by_users
 from pullback.data._ratings import Ratings
 from pullback.data._roles import check_apart, listed, needed_place, place_of
 from pullback.data._sources import Source, frame_source, open_source
@@ -22,6 +23,7 @@ _DOUBLE = "::"  # of MovieLens
 _TYPES = ("token", "token_seq", "float", "float_seq")  # of RecBole
 _ROWS, _HINTS = 2048, 20
 _MICROSECONDS = 1e6
+_NAMED = ("user", "item")
 _USUAL = {
     "user": "user user_id userid users user_name username customer customer_id customerid member "
     "account visitor visitor_id visitorid reader uid",
@@ -58,7 +60,8 @@ def read_ratings(
     """Read ratings: one row says user, item, rating and, if it is known, time.
 
     Rows may come in any order. The file is read some rows at a time, and what is kept of each is
-    four numbers: ten million ratings fit a laptop.
+    four numbers, 24 bytes; beyond these and the names the memory does not grow with the file, or by
+    an eighth of them.
 
     Args:
         path: a CSV file in UTF-8, separated by commas, semicolons or tabs, with a header, or
@@ -118,11 +121,15 @@ def read_ratings(
     ratings, rows = _read(source, places, users, items, bad)
     if known_items is not None:
         _check_items(ratings, rows, set(known_items), bad)
-    ratings, rows = _once(ratings, rows, on_duplicate, bad)
-    if feedback == "implicit":
-        for place in np.flatnonzero(ratings.values <= 0).tolist():
+    dropped = _once(ratings, rows, on_duplicate, bad)
+    if len(dropped):
+        ratings = _without(ratings, dropped)
+    if feedback == "implicit" and len(low := np.flatnonzero(ratings.values <= 0)):
+        kept = np.delete(np.arange(len(rows)), dropped)
+        for place in low.tolist():
             how = "expected how often or how much, above 0"
-            bad.add(int(rows[place]), f"{how}; got {ratings.values[place]:g}. Take such rows out.")
+            got = f"got {ratings.values[place]:g}. Take such rows out."
+            bad.add(rows[int(kept[place])], f"{how}; {got}")
     bad.check()
     return ratings
 
@@ -209,17 +216,17 @@ def _find(
 
 def _read(
     source: Source, places: _Places, users: Names, items: Names, bad: BadRows
-) -> tuple[Ratings, Int[np.ndarray, " n"]]:
+) -> tuple[Ratings, RowNumbers]:
     """The rows that are not bad, and their numbers."""
     chosen = {role: at for role, at in places._asdict().items() if at is not None}
-    parts: dict[str, list[np.ndarray]] = {role: [] for role in (*chosen, "row")}
+    columns = {role: Growing(np.int32 if role in _NAMED else np.float64) for role in chosen}
+    seen = RowNumbers()
     dated, zoned = None, False
-    for rows, columns in source.chunks(list(chosen.values()), bad):
-        cells = dict(zip(chosen, columns, strict=True))
+    for rows, parts in source.chunks(list(chosen.values()), bad):
+        cells = dict(zip(chosen, parts, strict=True))
         found: dict[str, np.ndarray] = {
-            "user": users.codes(cells["user"], rows, bad).astype(np.int32),
-            "item": items.codes(cells["item"], rows, bad).astype(np.int32),
-            "row": np.asarray(rows, np.int32),
+            "user": users.codes(cells["user"], rows, bad),
+            "item": items.codes(cells["item"], rows, bad),
         }
         if places.rating is not None:
             name = source.names[places.rating]
@@ -233,63 +240,69 @@ def _read(
                 if dated
                 else numbers(cells["time"], rows, name, bad)
             )
+        numbered = np.asarray(rows)
         if bad.problems:
             whole = np.array([row not in bad.problems for row in rows])
             found = {role: array[whole] for role, array in found.items()}
+            numbered = numbered[whole]
         for role, array in found.items():
-            parts[role].append(array)
+            columns[role].append(array)
+        seen.append(numbered)
         bad.check(at_end=False)
-    if not parts["row"]:
+    if not len(seen):
         bad.check()
         raise DataError(bad.path, "expected rows of ratings; there is none.")
-    # One column after the other, so that no more than one is there twice.
-    joined = {role: np.concatenate(parts.pop(role)) for role in list(parts)}
-    values = joined.get("rating", np.ones(len(joined["row"])))
+    joined = {role: column.whole() for role, column in columns.items()}
+    values = joined.get("rating", np.ones(len(seen)))
     names = tuple(users.names), tuple(items.names)
     codes = joined["user"], joined["item"]
-    return Ratings(*codes, values, *names, joined.get("time"), bad.path.name), joined["row"]
+    return Ratings(*codes, values, *names, joined.get("time"), bad.path.name), seen
 
 
-def _check_items(
-    ratings: Ratings, rows: Int[np.ndarray, " n"], known: set[str], bad: BadRows
-) -> None:
+def _check_items(ratings: Ratings, rows: RowNumbers, known: set[str], bad: BadRows) -> None:
     unknown = [code for code, name in enumerate(ratings.item_names) if name not in known]
     hints = {code: did_you_mean(ratings.item_names[code], known) for code in unknown[:_HINTS]}
     for place in np.flatnonzero(np.isin(ratings.items, unknown)).tolist():
         code = int(ratings.items[place])
         hint = hints.get(code) or "; take the row out."
-        bad.add(int(rows[place]), f"the item {ratings.item_names[code]!r} is not known{hint}")
+        bad.add(rows[place], f"the item {ratings.item_names[code]!r} is not known{hint}")
 
 
 def _once(
-    ratings: Ratings, rows: Int[np.ndarray, " n"], on_duplicate: str, bad: BadRows
-) -> tuple[Ratings, Int[np.ndarray, " kept"]]:
-    """No user twice on one item."""
-    pairs = ratings.users.astype(np.int64) * len(ratings.item_names) + ratings.items
-    order = np.argsort(pairs, kind="stable")
-    same = np.diff(pairs[order]) == 0
-    if not same.any():
-        return ratings, rows
-    if on_duplicate == "error":
-        for at in np.flatnonzero(same).tolist():
-            before, place = order[at], order[at + 1]
-            user = ratings.user_names[ratings.users[place]]
-            thing = ratings.item_names[ratings.items[place]]
-            bad.add(
-                int(rows[place]),
-                f"user {user!r} has rated {thing!r} on {bad.word} {rows[before]} too; "
-                "on_duplicate='last', 'mean' or 'sum' would settle it.",
-            )
-        return ratings, rows
-    if ratings.times is not None:
-        order = np.lexsort((ratings.times, pairs))
-    first = np.flatnonzero(np.append(True, ~same))
-    last = order[np.append(first[1:], len(order)) - 1]
-    values = ratings.values
-    if on_duplicate != "last":
-        values = values.copy()
-        values[last] = np.add.reduceat(ratings.values[order], first)
-        if on_duplicate == "mean":
-            values[last] /= np.diff(np.append(first, len(order)))
-    kept = np.sort(last)
-    return ratings._replace(values=values).take(kept), rows[kept]
+    ratings: Ratings, rows: RowNumbers, on_duplicate: str, bad: BadRows
+) -> Int[np.ndarray, " dropped"]:
+    """Leave no user twice on one item: the places to drop, whose values others have taken in."""
+    dropped = [np.zeros(0, int)]
+    for places in by_users(ratings.users):
+        users, items, values = (column[places] for column in ratings[:3])
+        pairs = users.astype(np.int64) * len(ratings.item_names) + items
+        order = np.argsort(pairs, kind="stable")
+        same = np.diff(pairs[order]) == 0
+        if not same.any():
+            continue
+        if on_duplicate == "error":
+            for at in np.flatnonzero(same).tolist():
+                before, place = (int(places[each]) for each in order[at : at + 2])
+                user = ratings.user_names[ratings.users[place]]
+                thing = ratings.item_names[ratings.items[place]]
+                bad.add(
+                    rows[place],
+                    f"user {user!r} has rated {thing!r} on {bad.word} {rows[before]} too; "
+                    "on_duplicate='last', 'mean' or 'sum' would settle it.",
+                )
+            continue
+        if ratings.times is not None:
+            order = np.lexsort((ratings.times[places], pairs))
+        first = np.flatnonzero(np.append(True, ~same))
+        last = order[np.append(first[1:], len(order)) - 1]
+        if on_duplicate != "last":
+            settled = np.add.reduceat(values[order], first)
+            if on_duplicate == "mean":
+                settled /= np.diff(np.append(first, len(order)))
+            ratings.values[places[last]] = settled
+        dropped.append(np.delete(places, last))
+    return np.concatenate(dropped)
+
+
+def _without(ratings: Ratings, dropped: Int[np.ndarray, " dropped"]) -> Ratings:
+    return ratings.take(np.delete(np.arange(len(ratings.values)), dropped))
