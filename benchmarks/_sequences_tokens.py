@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 from _harness import markdown_table
+from pullback._buckets import bucket_sizes
 from pullback.bounds import Beta
 from pullback.data import Vocabulary, nci_molecules
 from pullback.models.sequences import token_vae
-from pullback.models.sequences._length_buckets import CutLoss, bucket_lengths, length_batches
+from pullback.models.sequences._length_buckets import CutLoss, length_batches
 from pullback.models.vae import Categorical, PropertyLoss, SequenceDecoder
 from pullback.nn import AbstractSequenceNet, RecurrentNet
 
@@ -89,7 +90,7 @@ def _training(rounds: int) -> dict[str, Any]:
         smiles = nci_molecules(longest=longest).smiles
         codes = Vocabulary.from_strings(smiles, "smiles_char").encode(smiles)
         needed = (codes != 0).sum(axis=1) + 1
-        lengths = bucket_lengths(needed, LONG)
+        lengths = bucket_sizes(needed, LONG)
         shares[longest] = {
             "molecules": len(codes), "mean": float(needed.mean()), "padding": codes.shape[1],
             "lengths": lengths,

@@ -10,35 +10,6 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-_MOST = 8  # lengths
-_WORTH = 60  # steps of all padding, about what it costs to compile one more length
-
-
-def bucket_lengths(needed: Int[np.ndarray, " n"], steps: int) -> tuple[int, ...]:
-    """The lengths to pad to at which least is computed, by dynamic programming.
-
-    Args:
-        needed: the tokens of each sequence, with its stop.
-        steps: of the training: the longer it is, the more lengths are worth their compilation.
-    """
-    lengths, counts = np.unique(needed, return_counts=True)
-    upto = np.concatenate([[0], np.cumsum(counts)])
-    whole = int(lengths[-1] * upto[-1])
-    # The least cost of the sequences of the first lengths, the last of which ends a bucket.
-    best = lengths * upto[1:]
-    ends: list[tuple[int, ...]] = [(int(length),) for length in lengths]
-    for _ in range(1, _MOST):
-        more, longer = best.copy(), list(ends)
-        for j in range(1, len(lengths)):
-            costs = best[:j] + lengths[j] * (upto[j + 1] - upto[1 : j + 1])
-            i = int(np.argmin(costs))
-            if costs[i] < more[j]:
-                more[j], longer[j] = costs[i], (*ends[i], int(lengths[j]))
-        if (best[-1] - more[-1]) * steps < _WORTH * whole:
-            break
-        best, ends = more, longer
-    return ends[-1]
-
 
 class LengthBuckets(eqx.Module):
     """Draws batches, each of sequences of one bucket: all sequences are as likely."""
@@ -66,7 +37,7 @@ def length_batches(
     lengths: tuple[int, ...],
     batch_size: int,
 ) -> LengthBuckets:
-    """What draws batches by the lengths that `bucket_lengths` gives."""
+    """What draws batches by the lengths that `bucket_sizes` gives."""
     bucket = np.searchsorted(lengths, needed)
     order = np.argsort(bucket, kind="stable")
     counts = np.bincount(bucket, minlength=len(lengths)).astype(np.int32)
