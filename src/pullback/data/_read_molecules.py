@@ -54,8 +54,7 @@ def read_molecules(
         properties: names of the columns, or of the SDF file's fields, with what was measured. An
             empty cell, NA and the like is NaN.
         skip_invalid: leave out molecules that RDKit cannot read, and say which in `left_out`.
-        name: the column of names; None takes the one with a usual name, if there is one; "" takes
-            none, and numbers them.
+        name: the column of names; None takes the one with a usual name, if there is one.
         optional: as `properties`, of columns or fields that are taken where the file has them.
 
     Returns:
@@ -122,7 +121,7 @@ def _opened(
     """Where bad rows are gathered, the records, and the properties that these have."""
     is_frame, is_path = hasattr(path, "columns"), isinstance(path, str | os.PathLike)
     is_list = hasattr(path, "__iter__") and hasattr(path, "__len__")
-    is_list = is_list and not isinstance(path, Molecules | Sequences | Mapping | set | bytes)
+    is_list = is_list and not isinstance(path, Molecules | Sequences | Mapping | bytes)
     if not (is_frame or is_path or is_list):
         raise TypeError(
             "molecules are read from the path of a file, from a data frame or from a list of "
@@ -138,9 +137,8 @@ def _opened(
         bad, taken = BadRows(file, source.word), properties + _there(optional, source.names)
         return bad, _table(file, source, smiles, taken, name, bad, chem), taken
     for argument, given in (("smiles", smiles), ("name", name)):
-        if given:
-            problem = f"has no columns of its own; leave out {argument}=...."
-            raise DataError(file, problem, role=argument)
+        if given is not None:
+            raise DataError(file, f"has no columns of its own; leave out {argument}=....")
     if kind in _DRAWN:
         parts = list(_parts(file, chem))
         taken = properties + _there(optional, {name for part in parts for name in part.cells})
@@ -203,11 +201,10 @@ def _table(
     chem: Any,
 ) -> Iterator[_Record]:
     names = source.names
-    places: dict[str, int | None] = {
+    places = {
         "smiles": needed_place(path, names, "smiles", smiles, _USUAL["smiles"]),
+        "name": place_of(path, names, "name", name, _USUAL["name"]),
     }
-    if name != "":
-        places["name"] = place_of(path, names, "name", name, _USUAL["name"])
     for each in properties:
         at = place_of(path, names, each, each, "")
         if at in places.values():

@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from pullback._names import check_several
 from pullback.data._cells import BadRows
 
 _NONE: Mapping[int, str] = MappingProxyType({})
@@ -112,7 +111,9 @@ def strings_of(strings: Strings, argument: str = "strings") -> tuple[str, ...]:
     if isinstance(strings, Sequences):
         found = strings.letters
     else:
-        check_several(argument, strings, "several strings")
+        if not hasattr(strings, "__iter__"):
+            kind = type(strings).__name__
+            raise TypeError(f"`{argument}` must be several strings, got {kind}; write a list.")
         found = strings.smiles if isinstance(strings, Molecules) else tuple(strings)
     for place, string in enumerate(found):
         if not isinstance(string, str):
