@@ -75,6 +75,9 @@ def test_draw_and_score(model, pullback, tmp_path):
     assert list(drawn) == ["name", "sequence", "mean", "sd", "outside"]
     assert pullback("sample", "m", "-n", "6", "--out", "s.fasta")[0] == 0
     assert data.read_sequences("s.fasta").letters == tuple(drawn.sequence)
+    assert pullback("sample", "m", "-n", "6", "--out", "s.FA.gz")[0] == 0
+    assert (tmp_path / "s.FA.gz").read_bytes()[:2] == b"\x1f\x8b"
+    assert data.read_sequences("s.FA.gz").letters == tuple(drawn.sequence)
     assert pullback("score", "m", "s.fasta") == (0, "6 sequences scored: scores.csv\n", "")
     scored = pd.read_csv("scores.csv", keep_default_na=False)
     np.testing.assert_array_equal(scored["mean"], drawn["mean"])
@@ -154,14 +157,15 @@ def test_a_file_that_teaches_nothing_is_refused(text, flags, message, pullback, 
         ("design m --score J", "--score must be 'bound', what was fitted, or letters of a motif"),
         ("design m --out probes.csv", "probes.csv is a file; name a folder with --out"),
         ("design none", "none holds no saved model"),
+        ("design m --avoid -n 3", "--avoid needs a value, or more; else leave it out"),
         (
             "sample m --out s.txt.gz",
-            "--out must end in .csv or .parquet (of sequences .fasta, .fa, .fna too)",
+            "--out must end in .csv or .parquet (of sequences .fasta, .fa, .fna too, or these with",
         ),
         ("design --out d", "the model comes first: pullback design MODEL [flags]"),
         (
             "sample m --out s.txt",
-            "--out must end in .csv or .parquet (of sequences .fasta, .fa, .fna too)",
+            "--out must end in .csv or .parquet (of sequences .fasta, .fa, .fna too, or these with",
         ),
         ("score m probes.csv --out probes.csv", "is the file that is read"),
         ("predict m probes.csv --out p.csv", "a SequenceDesigner is asked in another way"),

@@ -85,6 +85,15 @@ def test_draw_and_predict(model, pullback):
     assert found.known.astype(bool).all()
     assert pullback("score", "m", "mine.csv")[:2] == (0, "24 molecules scored: scores.csv\n")
     assert pd.read_csv("scores.csv").equals(table)
+    found.rename(columns={"smiles": "SMILES"})[["SMILES"]].to_csv("other.csv", index=False)
+    assert pullback("predict", "m", "other.csv", "--out", "o.csv")[0] == 0
+    assert pd.read_csv("o.csv").predicted_size.equals(found.predicted_size)
+    found.rename(columns={"smiles": "mine"})[["mine"]].to_csv("other.csv", index=False)
+    said = pullback("predict", "m", "other.csv", "--out", "o.csv")[2]
+    assert said == (
+        "pullback: other.csv: it does not say which column is the smiles; call it 'smiles'. The "
+        "columns are mine.\n"
+    )
     pd.DataFrame({"smiles": ["C1CC"], "code": 1}).to_csv("bad.csv")
     said = pullback("predict", "m", "bad.csv", "--out", "p.csv")[2]
     assert "Line 2: RDKit cannot read 'C1CC' as SMILES" in said
@@ -121,6 +130,9 @@ def test_a_file_that_teaches_nothing_is_refused(text, flags, message, pullback, 
         ("design m --start C1CC", "--start: RDKit cannot read 'C1CC' as SMILES"),
         ("design m --start [U]", "which the vocabulary lacks"),
         ("design m --property sise", "--property: 'sise' is not known; did you mean 'size'"),
+        ("design m --start -n 3", "--start needs a value, or more; else leave it out"),
+        ("fit molecules mine.csv --out n --property", "--property needs a value, or more"),
+        ("design m --start C --to O -n 1", "-n must be 2 or more, to hold both ends"),
         ("design m --radius 0", "--radius must be above 0"),
         ("design m --to CCO", "--to goes from one molecule: name it with --start"),
         ("design m --start CCO --to x", "--to: RDKit cannot read 'x'"),

@@ -64,6 +64,15 @@ def test_a_critic_with_dropout_is_given_a_key():
     np.testing.assert_allclose(found.distance * found.slope, found.slope**2 / 2, rtol=1e-12)
 
 
+def test_a_distance_is_that_of_a_critic_without_its_dropout():
+    critic = eqx.nn.Sequential([eqx.nn.Dropout(0.5), eqx.nn.Linear(3, "scalar", key=jr.key(1))])
+    shown = jr.normal(jr.key(2), (4, 3)) + 5, jr.normal(jr.key(3), (4, 3))
+    found = wasserstein_estimate(critic, *shown, key=jr.key(0))
+    plain = wasserstein_estimate(eqx.nn.inference_mode(critic), *shown, key=jr.key(0))
+    assert found == plain
+    np.testing.assert_allclose(found.slope, jnp.linalg.norm(critic[1].weight), rtol=1e-12)
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: WassersteinGame(0), "`latent` must be 1 or more"),
     (lambda: WassersteinGame(1, -1.0), "`penalty` must be a number, 0 or more; got -1.0"),

@@ -1,5 +1,6 @@
 """A designer of molecules: designs that are what it says of them, saved and read, and refusals."""
 
+import copy
 import sys
 
 import numpy as np
@@ -166,6 +167,27 @@ def test_properties_come_from_the_file_or_from_rdkit(tmp_path):
     assert COMPUTED == FLAGGED
 
 
+def test_of_another_file_columns_may_be_called_otherwise(fitted, tmp_path):
+    model = copy.copy(fitted)  # as if fitted to a file with columns of these names
+    model.smiles_column, model.name_column = "structure", "code"
+    want = fitted.predict(["CCO", "CCN"])
+    frame = pd.DataFrame({"smiles": ["CCO", "CCN"], "name": ["a", "b"]})
+    (tmp_path / "a.smi").write_text("CCO\nCCN\n")
+    both = frame.assign(canonical_smiles="C", id=1)  # several may each be either
+    as_fitted = frame.rename(columns={"smiles": "structure", "name": "code"}).assign(smiles="C")
+    for given in (frame, tmp_path / "a.smi", both, as_fitted, frame[["smiles"]], ["CCO", "CCN"]):
+        np.testing.assert_allclose(model.predict(given), want, rtol=1e-6)
+    named = lambda model, given: model._new(given).molecules.names
+    assert named(model, frame) == named(model, both) == named(model, as_fitted) == ("a", "b")
+    assert named(model, both.drop(columns="name").assign(mol_id=2)) == ("1", "2")
+    for asked, called in ((model, "call it 'structure', as for the fit, or 'smiles'"),
+                          (fitted, "call it 'smiles'")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"which column is the smiles; {called}. The columns"):
+            asked.predict(frame.rename(columns={"smiles": "mine"}))
+    with pytest.raises(ValueError, match="the header has the name 'smiles' twice"):
+        fitted.predict(pd.concat([frame, frame], axis=1))
+
+
 def test_what_repeats_is_on_one_side():
     smiles = [*SMILES, *SMILES[:40]]
     train, test = split(smiles, 0)
@@ -198,6 +220,7 @@ FEW = [*SMILES[:25]]
         (FEW, None, {"properties": ["QDE"]}, "the molecules have no 'QDE'; did you mean 'QED'"),
         (FEW, None, {"properties": "QED"}, "`properties` must be a list of names"),
         (FEW, None, {"properties": ["QED", "QED"]}, "must name each once"),
+        (FEW, pd.DataFrame(np.ones((25, 2)), columns=["a", "a"]), {}, "of `y` must differ in name"),
         (FEW, None, {"max_length": 3}, "tokens, and at most 3 fit"),
         ([*FEW, "C" * 40], None, {"max_length": 30}, "Row 26: it has 40 .*or let `skip_invalid`"),
         (FEW, np.arange(25) * 1e300, {}, "the property goes to 2.4e.301 in size.* another unit"),
@@ -254,7 +277,11 @@ def test_what_cannot_be_asked(fitted, ask, message):
         (lambda m: m.design(3, radius=True), "`radius` must be a number, got True"),
         (lambda m: m.design(3, target="high"), "`target` must be one number, got 'high'"),
         (lambda m: m.design(3, property=3), "`property` must be one name, got 3"),
-        (lambda m: m.design(3, start=5), "`start` must be SMILES, one or several, got 5"),
+        (lambda m: m.design(3, start=5), "`start` must be SMILES, one or several, got int"),
+        (lambda m: m.design(3, start={"CCO": 1}), "`start` must be SMILES, .* got dict; write a"),
+        (lambda m: m.predict({"CCO": 1}), "molecules are read from .*, got dict"),
+        (lambda m: m.predict({"CCO", "CC"}), "molecules are read from .*, got set"),
+        (lambda m: data.one_hot({"ACG": 1}), "`strings` must be several strings, got dict"),
         (lambda m: m.inverse_transform("CCO"), "`X` must be"),
         (lambda m: tasks.MoleculeDesigner(properties=None).fit(FEW), "`properties` must be a list"),
         (lambda m: tasks.MoleculeDesigner(properties=[3]).fit(FEW), "`properties` must be a list"),

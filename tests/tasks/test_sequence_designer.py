@@ -1,5 +1,6 @@
 """A designer of sequences: designs that are what it says of them, saved and read, and refusals."""
 
+import copy
 import gzip
 import re
 
@@ -248,14 +249,18 @@ def test_of_a_file_to_score_only_the_sequences_need_be_clear(fitted, tmp_path):
     two.assign(probe_id=list("abc")).to_csv(tmp_path / "two.csv", index=False)
     assert fitted.score(tmp_path / "two.csv").names == ("a", "b", "c")
     text = "".join(f">p{k} score=high\n{each}\n" for k, each in enumerate(letters))
+    model = copy.copy(fitted)  # as if fitted to a file with columns of these names
+    model.sequence_column, model.name_column = "probe", "well"
     for name, kept in (("new.csv", text.encode()), ("new.gz", gzip.compress(text.encode()))):
-        (tmp_path / name).write_bytes(kept)
-        found = tasks._sequence_input.is_fasta(tmp_path / name)
-        assert found, name
-    (tmp_path / "new.fasta").write_text(text)
-    fitted.sequence_column = "probe"  # FASTA has no columns
-    assert fitted.score(tmp_path / "new.fasta").names == ("p0", "p1", "p2")
-    fitted.sequence_column = None
+        (tmp_path / name).write_bytes(kept)  # FASTA has no columns
+        assert model.score(tmp_path / name).names == ("p0", "p1", "p2")
+    assert model.score(tmp_path / "two.csv").names == ("a", "b", "c")
+    frame = two.rename(columns={"sequence": "probe"}).assign(seq="x", well=list("def"), id=1)
+    found = model.score(frame)
+    assert (found.letters, found.names) == (want.letters, ("d", "e", "f"))
+    with pytest.raises(ValueError, match=r"which column is the sequence; call it 'probe', as for "
+                       r"the fit, or 'sequence'. The columns are mine"):  # fmt: skip
+        model.score(pd.DataFrame({"mine": letters}))
     with pytest.raises(ValueError, match="That is a setting of the fit: fit again with it"):
         fitted.score(["ACGTNACGTACG"])
 
@@ -324,7 +329,7 @@ def test_errors_and_correlations_are_those_of_numpy():
     assert found[judged.RIDGE]["rmse"] == pytest.approx(np.sqrt(np.mean((b - y) ** 2)))
     gap = (b - y) ** 2 - (a - y) ** 2
     assert found["ahead"] == pytest.approx(gap.mean())
-    assert found["ahead_error"] == pytest.approx(gap.std() / np.sqrt(40))
+    assert found["ahead_error"] == pytest.approx(gap.std(ddof=1) / np.sqrt(40))
     flat = judged.judge_predictor(y, {judged.OURS: a, judged.RIDGE: np.zeros(40)})
     assert flat[judged.RIDGE]["pearson"] == 0.0
 
@@ -425,6 +430,9 @@ def test_what_are_no_sequences_is_refused(fitted):
         TypeError, match="sequences are strings, a data frame or the path of a file; got int"
     ):
         fitted.score(3)
+    for several in (dict.fromkeys(dna(30), 1.0), set(dna(30))):
+        with pytest.raises(TypeError, match="sequences are strings, a data frame or the path"):
+            tasks.SequenceDesigner().fit(several)
     with pytest.raises(TypeError, match="number 2 is 7"):
         tasks.SequenceDesigner().fit(["ACGT", 7])
     frame = pd.DataFrame({"letters": dna(3), "note": "new"})

@@ -6,6 +6,7 @@ from scipy.special import ndtr
 
 from pullback.tasks import _series_asked
 from pullback.tasks import _series_nets as nets
+from pullback.tasks._net_arrays import arrays_of
 from pullback.tasks._series_asked import (
     BETWEEN,
     EDGE,
@@ -241,7 +242,7 @@ def waves(series, times, seed):
 def start(method):
     model = nets._start(SIZE._replace(method=method), np.random.RandomState(0))
     return nets.from_arrays(
-        SIZE._replace(method=method), nets.arrays_of(nets.jax.tree.map(nets._put, model))
+        SIZE._replace(method=method), arrays_of(nets.jax.tree.map(nets._put, model))
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pullback._extras import extra
-from pullback._names import check_list, did_you_mean
+from pullback._names import check_list, check_several, did_you_mean
 from pullback.data import Molecules
 
 
@@ -62,8 +62,7 @@ def smiles_of(smiles: Iterable[str] | Molecules, argument: str = "smiles") -> li
     """The strings themselves, of which there may be none."""
     if isinstance(smiles, str):
         raise TypeError(f"`{argument}` must be several strings, got one; write [{smiles[:20]!r}].")
-    if not hasattr(smiles, "__iter__"):
-        raise TypeError(f"`{argument}` must be several strings, got {type(smiles).__name__}.")
+    check_several(argument, smiles, "several strings")
     found = list(smiles.smiles if isinstance(smiles, Molecules) else smiles)
     for place, each in enumerate(found, 1):
         if not isinstance(each, str):

@@ -9,6 +9,7 @@ from jaxtyping import Array, Int, Real
 from scipy.spatial.distance import jensenshannon
 
 from pullback._inputs import positive
+from pullback._names import check_several
 from pullback.analysis._nearest_edit import nearest_edits
 from pullback.data import Sequences
 
@@ -112,6 +113,7 @@ def sequence_report(
 def _checked(strings: Any, name: str, k: int) -> list[str]:
     if isinstance(strings, str):
         raise TypeError(f"`{name}` must be several strings, got one: write [{strings[:10]!r}].")
+    check_several(name, strings, "several strings")
     found = list(strings.letters if isinstance(strings, Sequences) else strings)
     for each in found:
         if not isinstance(each, str):

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_origin, get_type_hints
 
@@ -97,18 +97,20 @@ def written(path: Path, flag: str) -> Iterator[None]:
         ) from error
 
 
-def check_out(out: Path, *read: Path | None, more: Sequence[str] = ()) -> None:
+def check_out(out: Path, *read: Path | None, more: tuple[str, ...] = ()) -> None:
     """Refuse, before any work, a table that could not be written, or one over a file that is read.
 
     Args:
         out: the file to write.
         read: the files that are read.
-        more: endings of files that some models write, which are refused later of others.
+        more: endings of files that some models write, gzipped too, and that are refused later of
+            others.
     """
     if str(out) == "-":
         return
-    if out.suffix.lower() not in (".csv", ".parquet", ".pq", *more):
-        others = f" (of sequences {', '.join(more)} too)" if more else ""
+    plain = out.name.lower().removesuffix(".gz")
+    if out.suffix.lower() not in (".csv", ".parquet", ".pq") and not plain.endswith(more):
+        others = f" (of sequences {', '.join(more)} too, or these with .gz)" if more else ""
         raise BadUsage(f"--out must end in .csv or .parquet{others}, or be - for stdout; got {out}")
     for file in read:
         if file is not None and out.exists() and file.exists() and out.samefile(file):
@@ -157,7 +159,8 @@ def with_flags(message: str, verb: Callable[..., int] | None) -> str:
         name = _FLAG_OF.get(word, word)
         if name not in taken:
             return found[0]
-        return f"--{name.replace('_', '-')}" + (" " if found[0].endswith("=") else "")
+        dashes = "-" if len(name) == 1 else "--"  # a letter alone is how it is written everywhere
+        return f"{dashes}{name.replace('_', '-')}" + (" " if found[0].endswith("=") else "")
 
     given = r"`(?P<name>\w+)`|\b(?P<given>\w+)=(?=['.])|\b(?P<on>\w+)=True\b"
     return re.sub(given, flag, message)
@@ -199,6 +202,9 @@ def gathered(argv: list[str], verb: Callable[..., int] | None) -> list[str]:
             rest.append(word)
         else:
             values.append(word)
+    for name, times in given.items():
+        if not all(times):
+            raise BadUsage(f"{name} needs a value, or more; else leave it out")
     if all(len(times) == 1 for times in given.values()):
         return argv
     ends = ([name, *itertools.chain(*times)] for name, times in given.items())

@@ -68,7 +68,7 @@ def to_number(cell: str) -> float | None:
         return None
 
 
-def check_names(path: Path, line: int, names: tuple[str, ...]) -> None:
+def check_names(path: Path, line: int | None, names: tuple[str, ...]) -> None:
     """No two columns have the same name."""
     for place, name in enumerate(names):
         if name and name in names[:place]:

@@ -54,7 +54,8 @@ def read_molecules(
         properties: names of the columns, or of the SDF file's fields, with what was measured. An
             empty cell, NA and the like is NaN.
         skip_invalid: leave out molecules that RDKit cannot read, and say which in `left_out`.
-        name: the column of names; None takes the one with a usual name, if there is one.
+        name: the column of names; None takes the one with a usual name, if there is one; "" takes
+            none, and numbers them.
         optional: as `properties`, of columns or fields that are taken where the file has them.
 
     Returns:
@@ -121,7 +122,7 @@ def _opened(
     """Where bad rows are gathered, the records, and the properties that these have."""
     is_frame, is_path = hasattr(path, "columns"), isinstance(path, str | os.PathLike)
     is_list = hasattr(path, "__iter__") and hasattr(path, "__len__")
-    is_list = is_list and not isinstance(path, Molecules | Sequences | Mapping | bytes)
+    is_list = is_list and not isinstance(path, Molecules | Sequences | Mapping | set | bytes)
     if not (is_frame or is_path or is_list):
         raise TypeError(
             "molecules are read from the path of a file, from a data frame or from a list of "
@@ -137,8 +138,9 @@ def _opened(
         bad, taken = BadRows(file, source.word), properties + _there(optional, source.names)
         return bad, _table(file, source, smiles, taken, name, bad, chem), taken
     for argument, given in (("smiles", smiles), ("name", name)):
-        if given is not None:
-            raise DataError(file, f"has no columns of its own; leave out {argument}=....")
+        if given:
+            problem = f"has no columns of its own; leave out {argument}=...."
+            raise DataError(file, problem, role=argument)
     if kind in _DRAWN:
         parts = list(_parts(file, chem))
         taken = properties + _there(optional, {name for part in parts for name in part.cells})
@@ -201,10 +203,11 @@ def _table(
     chem: Any,
 ) -> Iterator[_Record]:
     names = source.names
-    places = {
+    places: dict[str, int | None] = {
         "smiles": needed_place(path, names, "smiles", smiles, _USUAL["smiles"]),
-        "name": place_of(path, names, "name", name, _USUAL["name"]),
     }
+    if name != "":
+        places["name"] = place_of(path, names, "name", name, _USUAL["name"])
     for each in properties:
         at = place_of(path, names, each, each, "")
         if at in places.values():

@@ -185,7 +185,8 @@ def _is_fasta(path: Path) -> bool:
 def _fasta(path: Path, sequence: str | None, score: str | None, name: str | None) -> tuple:
     if sequence is not None or name:
         given = "sequence" if sequence is not None else "name"
-        raise DataError(path, f"is FASTA, which has no columns; leave out {given}=....")
+        problem = f"is FASTA, which has no columns; leave out {given}=...."
+        raise DataError(path, problem, role=given)
     parser = extra("Bio.SeqIO.FastaIO", "dna").SimpleFastaParser
     headers: list[int] = []
 

@@ -30,6 +30,8 @@ def needed_place(
             path,
             f"no column has a usual name for the {role}; {hint}? Or call it {role!r} in the file. "
             f"The columns are {listed(names)}.",
+            role=role,
+            columns=names,
         )
     return place
 
@@ -45,12 +47,15 @@ def place_of(
             if wanted in known:
                 return list(known).index(wanted)
         hint = did_you_mean(wanted, names) or "."
-        raise DataError(path, f"there is no column {wanted!r}{hint} {told}")
+        raise DataError(
+            path, f"there is no column {wanted!r}{hint} {told}", role=role, columns=names
+        )
     known = usual.split()
     found = [k for k, name in enumerate(plain) if re.sub("[ -]", "_", name.lower()) in known]
     if len(found) > 1:
         several = " and ".join(repr(names[place]) for place in found)
-        raise DataError(path, f"{several} may each be the {role}; say {role}=.... {told}")
+        problem = f"{several} may each be the {role}; say {role}=.... {told}"
+        raise DataError(path, problem, role=role, columns=names)
     return found[0] if found else None
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
+from pullback._names import check_several
 from pullback.data._cells import BadRows
 
 _NONE: Mapping[int, str] = MappingProxyType({})
@@ -111,9 +112,7 @@ def strings_of(strings: Strings, argument: str = "strings") -> tuple[str, ...]:
     if isinstance(strings, Sequences):
         found = strings.letters
     else:
-        if not hasattr(strings, "__iter__"):
-            kind = type(strings).__name__
-            raise TypeError(f"`{argument}` must be several strings, got {kind}; write a list.")
+        check_several(argument, strings, "several strings")
         found = strings.smiles if isinstance(strings, Molecules) else tuple(strings)
     for place, string in enumerate(found):
         if not isinstance(string, str):

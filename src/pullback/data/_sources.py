@@ -41,6 +41,7 @@ def open_source(path: Path, *, headless: bool = False) -> Source:
 def frame_source(frame: Any) -> Source:
     """The rows of a data frame of pandas or polars."""
     names = tuple(map(str, frame.columns))
+    check_names(Path(f"the {type(frame).__name__}"), None, names)
 
     def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
         columns = [frame[frame.columns[place]] for place in chosen]
@@ -87,6 +88,7 @@ def _parquet(path: Path) -> Source:
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(path, f"cannot be read as Parquet: {error}") from error
     names = tuple(file.schema_arrow.names)
+    check_names(path, None, names)
 
     def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
         done = 0

@@ -107,7 +107,8 @@ def wasserstein_estimate(
     that is not yet trained finds too little.
 
     Args:
-        critic: a function of one example to a number, trained by a `WassersteinGame`.
+        critic: a function of one example to a number, trained by a `WassersteinGame`; one with
+            dropout is taken in inference mode.
         real: rows of data.
         fake: as many samples.
         key: for the points between.
@@ -127,7 +128,7 @@ def wasserstein_estimate(
         of the best critic, the stationary point of its equation 3 for a shift.
     """
     key = checked_key(key)
-    critic = _without_key(critic, key)
+    critic = _without_key(eqx.nn.inference_mode(critic), jr.fold_in(key, 1))
     square = gradient_penalty(critic, real, fake, centre=0.0, key=key)
     slope = jnp.sqrt(square)
     left, right = judged(critic, (real, fake), key=key)

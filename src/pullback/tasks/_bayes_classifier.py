@@ -9,6 +9,7 @@ from scipy.special import log_softmax, logsumexp
 
 from . import _bayes_nets as nets
 from ._class_start import Start
+from ._net_arrays import arrays_of
 from ._table_classifier import AbstractTableClassifier
 from ._trained import Trained
 
@@ -122,7 +123,7 @@ class BayesianNetClassifier(AbstractTableClassifier):
         return f"{none} of {rows} rows have no class; they teach no more than where lines lie."
 
     def _arrays(self) -> dict[str, np.ndarray]:
-        return super()._arrays() | nets.arrays_of(self.net_)
+        return super()._arrays() | arrays_of(self.net_)
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         super()._restore(arrays)

@@ -27,6 +27,7 @@ from pullback.models.bayes import (
 from pullback.train import TrainingError, fit
 
 from . import _noisy_nets as noisy
+from ._net_arrays import filled
 from ._padded import CHUNK, chunks, power_of_two
 from ._trained import Trained
 
@@ -221,14 +222,6 @@ def _key(number: int, seed: int) -> PRNGKeyArray:
     return jr.wrap_key_data(on_device(np.asarray([number, seed], np.uint32)))
 
 
-def arrays_of(net: AnyNet | None) -> dict[str, np.ndarray]:
-    """The arrays of a network by name."""
-    if net is None:
-        return {}
-    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(net, eqx.is_array))
-    return {f"net{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves}
-
-
 def from_arrays(arrays: dict[str, np.ndarray], method: str = "sde-bnn") -> AnyNet | None:
     """The network that had these arrays, or None.
 
@@ -239,13 +232,7 @@ def from_arrays(arrays: dict[str, np.ndarray], method: str = "sde-bnn") -> AnyNe
         return None
     sizes = arrays["net.weight"].shape
     shape, static = noisy.shape_of(method, *sizes) if method in noisy.CURVATURES else _shape(*sizes)
-    leaves = []
-    for path, wanted in jax.tree_util.tree_leaves_with_path(shape):
-        leaf = arrays[f"net{jax.tree_util.keystr(path)}"]
-        if (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
-            raise ValueError(f"{leaf.dtype}{leaf.shape} stands where {wanted} is needed")
-        leaves.append(on_device(leaf))
-    return eqx.combine(jax.tree.unflatten(jax.tree.structure(shape), leaves), static)
+    return eqx.combine(filled(shape, arrays), static)
 
 
 @functools.lru_cache(maxsize=64)

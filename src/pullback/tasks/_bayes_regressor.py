@@ -16,6 +16,7 @@ from . import _bayes_nets as nets
 from ._bands import Bands
 from ._inputs import Inputs, constant_columns, describe_inputs, fit_inputs
 from ._labels import numbers_of, with_target
+from ._net_arrays import arrays_of
 from ._page import Report
 from ._regression_scores import LEVEL, OURS, Predicted, judge, number_verdict, others
 from ._regression_start import Errors, cross_errors, fit_line, joined
@@ -356,7 +357,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
             **{f"bands.{name}": part for name, part in self.bands_._asdict().items()},
             **{f"inputs.{name}": part for name, part in self.inputs_._asdict().items()},
             **{f"line.{name}": part for name, part in self.line_._asdict().items()},
-            **nets.arrays_of(self.net_),
+            **arrays_of(self.net_),
         }
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:

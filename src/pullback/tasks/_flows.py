@@ -337,9 +337,8 @@ def log_prob(flow: AbstractFlow, z: Float[np.ndarray, "n d"]) -> Float[np.ndarra
     """Log-densities of rows, each the same to the bit whatever is beside it."""
     columns = flow.shape[0]
     with failures_are_nan():
-        return in_chunks(
-            lambda rows: np.asarray(_log_prob(flow, on_device(_single(rows, columns)))), z
-        )
+        asked = lambda rows: _log_prob(flow, on_device(_single(rows, columns)))
+        return in_chunks(asked, z).astype(np.float64)
 
 
 def sample(flow: AbstractFlow, count: int, columns: int, seed: int) -> Float[np.ndarray, "n d"]:

@@ -45,6 +45,9 @@ def frame_of(
         ids = [] if id_column is None else [id_column]
         return data.read_mixed(x, numbers, optional=ids, others=others)
     names = tuple(map(str, x.columns))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the {type(x).__name__} has the column {twice!r} more than once.")
     columns = tuple(_column(x[name]) for name in x.columns)
     return MixedTable(names, columns, np.arange(1, len(x) + 1), f"the {type(x).__name__}")
 

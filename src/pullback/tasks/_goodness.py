@@ -241,12 +241,8 @@ def _tested(
     critic = eqx.tree_at(lambda critic: critic.factor, critic, on_device(np.float32(1)))
 
     def statistics(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " s"]:
-        values = in_chunks(
-            lambda part: np.asarray(
-                _operator(critic, side.score, on_device(part.astype(np.float32)))
-            ),
-            rows,
-        ).reshape(-1, count)
+        asked = lambda part: _operator(critic, side.score, on_device(part.astype(np.float32)))
+        values = in_chunks(asked, rows).astype(np.float64).reshape(-1, count)
         return np.sqrt(count) * values.mean(axis=1) / (values.std(axis=1, ddof=1) + 1e-30)
 
     statistic = float(statistics(side.test)[0])

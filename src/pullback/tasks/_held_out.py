@@ -1,9 +1,9 @@
-"""Strings held out of a fit, all copies of one together."""
+"""Strings held out of a fit, all copies of one together, and who is better on them."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from sklearn.model_selection import GroupShuffleSplit
 
 
@@ -24,3 +24,15 @@ def split_strings(
     parts = GroupShuffleSplit(1, test_size=share, random_state=seed)
     train, test = next(parts.split(group, groups=group))
     return np.sort(train), np.sort(test)
+
+
+def lead(ours: Float[np.ndarray, " n"], others: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """By how much errors on the same things are below others in the mean, and its standard error.
+
+    Args:
+        ours: two or more.
+        others: those of another, in the same order.
+    """
+    gap = others - ours
+    error = gap.std(ddof=1) / np.sqrt(len(gap))
+    return {"ahead": float(gap.mean()), "ahead_error": float(error)}

@@ -20,7 +20,7 @@ from . import _molecule_nets as nets
 from ._designer import AbstractDesigner
 from ._molecule_checks import told
 from ._molecule_chemistry import nearest
-from ._molecule_designs import MoleculeDesigns, MoleculePath, cells, table_of_samples
+from ._molecule_designs import MoleculeDesigns, MoleculePath, table_of_samples, table_of_scores
 from ._molecule_found import designs_of, path_of
 from ._molecule_input import (
     COMPUTED,
@@ -45,6 +45,7 @@ from ._molecule_search import (
     search,
     starts_of,
 )
+from ._net_arrays import arrays_of
 from ._outputs import table_writer
 from ._page import Report
 from ._settings import check_max_steps
@@ -318,7 +319,6 @@ class MoleculeDesigner(AbstractDesigner):
         return said | molecule_properties(smiles, _NUMBERS)
 
     def _new(self, X: Any) -> Asked:
-        # Of other files only the column of SMILES need be called as it was.
         how = Reading(self.smiles_column, (), self.name_column, self.skip_invalid)
         return asked(X, how, self.coder_.vocabulary)
 
@@ -331,20 +331,8 @@ class MoleculeDesigner(AbstractDesigner):
         given = self._new(file)
         smiles, fitted = given.molecules.smiles, set(self.smiles_)
         near = {"similarity": nearest(smiles, self.smiles_)}
-        columns = {
-            "name": given.molecules.names,
-            "smiles": smiles,
-            "known": [each in fitted for each in smiles],
-            **cells({**near, **self._said(smiles)}),
-        }
-        at = {place: k for k, place in enumerate(given.places.tolist())}
         with table_writer(out) as write:
-            write(
-                {
-                    name: [column[at[row]] if row in at else None for row in range(given.rows)]
-                    for name, column in columns.items()
-                }
-            )
+            write(table_of_scores(given, fitted, {**near, **self._said(smiles)}))
         return len(smiles)
 
     @functools.cached_property
@@ -364,7 +352,7 @@ class MoleculeDesigner(AbstractDesigner):
 
     def _arrays(self) -> dict[str, np.ndarray]:
         letters = np.frombuffer("\n".join(self.smiles_).encode(), np.uint8)
-        return {"smiles": letters, "targets": self.targets_, **nets.arrays_of(self.coder_.vae)}
+        return {"smiles": letters, "targets": self.targets_, **arrays_of(self.coder_.vae)}
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         self.smiles_ = tuple(arrays["smiles"].tobytes().decode().split("\n"))

@@ -12,6 +12,7 @@ from pullback._extras import extra
 from pullback._files import atomic_write, atomic_write_text
 
 from ._molecule_chemistry import drawn, sdf
+from ._molecule_input import Asked
 from ._outputs import table_writer
 
 DESIGN_FILES = "designs.csv", "designs.sdf", "designs.png"
@@ -179,3 +180,20 @@ def table_of_samples(
     there = [each in known for each in smiles]
     names = _numbered("sample", len(smiles))
     return {"name": names, "smiles": smiles, "known": there, **cells(said)}
+
+
+def table_of_scores(
+    given: Asked, known: set[str], said: dict[str, Float[np.ndarray, " n"]]
+) -> Columns:
+    """Molecules that were asked about, in the rows in which they were given, as a table's columns.
+
+    A row of which no molecule was taken has empty cells.
+    """
+    smiles = given.molecules.smiles
+    there = [each in known for each in smiles]
+    columns = {"name": given.molecules.names, "smiles": smiles, "known": there, **cells(said)}
+    at = {place: k for k, place in enumerate(given.places.tolist())}
+    return {
+        name: [column[at[row]] if row in at else None for row in range(given.rows)]
+        for name, column in columns.items()
+    }

@@ -14,6 +14,7 @@ from pullback._names import check_list, did_you_mean
 from pullback.analysis import molecule_properties
 from pullback.data import DataError, Molecules, Vocabulary, read_molecules
 
+from ._any_name import by_any_name
 from ._held_out import split_strings
 
 COMPUTED = ("logP", "QED", "SAS")  # by RDKit, where a file has no column of the name
@@ -89,7 +90,7 @@ def asked(X: Any, how: Reading, vocabulary: Vocabulary) -> Asked:
     given = isinstance(X, Molecules)
     if given:  # What was left out before was no row of them.
         X = X._replace(left_out={})
-    found, _ = read(X, None, how._replace(skip_invalid=True))
+    found, _ = by_any_name(lambda how: read(X, None, how), how._replace(skip_invalid=True))
     kept = writable(found, vocabulary)
     said = kept.describe_left_out()
     if said and not (how.skip_invalid and kept.smiles):
@@ -138,6 +139,8 @@ def _given(y: Any, count: int, names: Sequence[str]) -> dict[str, Float[np.ndarr
     numbered = ["property"] if width == 1 else [f"property{k}" for k in range(1, width + 1)]
     names = list(names) if len(names) == width else [n for n in names if n not in COMPUTED]
     names = names or [str(name) for name in called] or numbered
+    if len(set(names)) < len(names):
+        raise ValueError(f"the columns of `y` must differ in name, got {names}.")
     if len(names) != width:
         raise ValueError(
             f"`properties` names {len(names)} columns and `y` has {width}; name each of them."

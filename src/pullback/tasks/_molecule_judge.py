@@ -10,6 +10,7 @@ from pullback.analysis import molecule_report
 from pullback.models.sequences import LatentSpace
 
 from . import _molecule_nets as nets
+from ._held_out import lead
 from ._molecule_chemistry import canonical, fingerprints
 from ._molecule_search import TEMPERATURE, at_random, predicted, surrogate
 
@@ -119,15 +120,13 @@ def _predictions(
         MEAN: np.full(len(asked), y[taught].mean()),
     }
     off = {way: np.abs(values - y[asked]) for way, values in found.items()}
-    gap = off[RIDGE] - off[NET]
     return {
         "rows": len(asked),
         "measured": y[asked].tolist(),
         "predicted": {way: values.tolist() for way, values in found.items()},
         "mae": {way: float(each.mean()) for way, each in off.items()},
         "rmse": {way: float(np.sqrt(np.square(each).mean())) for way, each in off.items()},
-        "ahead": float(gap.mean()),
-        "ahead_error": float(gap.std(ddof=1) / np.sqrt(len(gap))),
+        **lead(off[NET], off[RIDGE]),
     }
 
 

@@ -20,6 +20,9 @@ from pullback.models.sequences import (
     token_vae,
 )
 
+from ._net_arrays import filled
+from ._padded import in_chunks
+
 LATENT = 32
 _WIDTH, _STEPS, _BATCH, _POINTS = 128, 3000, 64, 30
 _MANY = 1000  # molecules, from which on programs for several lengths are worth compiling
@@ -63,19 +66,19 @@ class Coder(NamedTuple):
         known = [place for place in range(len(smiles)) if place not in problems]
         if known:
             codes = self.vocabulary.encode([smiles[place] for place in known])
-            found[known] = in_chunks(_encoded, self.vae, codes)
+            found[known] = asked(_encoded, self.vae, codes)
         return found
 
     def predict(self, z: Float[np.ndarray, "n latent"]) -> Float[np.ndarray, "n properties"]:
         """What is predicted at codes, in the units of what was measured."""
-        return in_chunks(_predicted, self.vae, np.asarray(z, self.dtype)).astype(np.float64)
+        return asked(_predicted, self.vae, np.asarray(z, self.dtype)).astype(np.float64)
 
     def decode(self, z: Any, *, temperature: float | int = 1.0, key: PRNGKeyArray) -> list[str]:
         """A string drawn at each code; at temperature 0 the likeliest token each time."""
         numbers = iter(range(len(z)))
         heat = on_device(np.asarray(temperature, self.dtype))
         draw = lambda vae, rows: _decoded(vae, rows, heat, jr.fold_in(key, next(numbers)))
-        return self.vocabulary.decode(in_chunks(draw, self.vae, np.asarray(z, self.dtype)))
+        return self.vocabulary.decode(asked(draw, self.vae, np.asarray(z, self.dtype)))
 
 
 def train(
@@ -122,12 +125,6 @@ def as_codes(space: LatentSpace, white: Any) -> Float[np.ndarray, "*batch latent
     return np.asarray(space.unwhiten(on_device(np.asarray(white, space.mean.dtype))))
 
 
-def arrays_of(model: TokenVAE) -> dict[str, np.ndarray]:
-    """The arrays of the network by name."""
-    leaves = jax.tree.leaves(eqx.filter(model, eqx.is_array))
-    return {f"vae.{place}": np.asarray(leaf) for place, leaf in enumerate(leaves)}
-
-
 def from_arrays(
     arrays: dict[str, np.ndarray], tokens: int, length: int, properties: int
 ) -> TokenVAE:
@@ -135,12 +132,7 @@ def from_arrays(
     make = lambda key: token_vae(
         tokens, length, targets=properties, latent=LATENT, width=_WIDTH, key=key
     )
-    shape = eqx.filter_eval_shape(make, jr.key(0))
-    is_array = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
-    leaves, structure = jax.tree.flatten(shape, is_leaf=is_array)
-    places = iter(range(len(leaves)))
-    found = [on_device(arrays[f"vae.{next(places)}"]) if is_array(x) else x for x in leaves]
-    return jax.tree.unflatten(structure, found)
+    return filled(eqx.filter_eval_shape(make, jr.key(0)), arrays)
 
 
 @eqx.filter_jit
@@ -165,11 +157,6 @@ def _decoded(model: TokenVAE, z: Array, temperature: Array, key: PRNGKeyArray) -
     return jax.vmap(draw)(z, jr.split(key, len(z)))
 
 
-def in_chunks(function: Callable[..., Array], model: Any, rows: np.ndarray) -> np.ndarray:
-    """The results of rows, of one size at a time, so that one program is compiled."""
-    parts = []
-    for start in range(0, len(rows), _CHUNK):
-        part = rows[start : start + _CHUNK]
-        full = np.concatenate([part, np.repeat(part[:1], _CHUNK - len(part), axis=0)])
-        parts.append(np.asarray(function(model, on_device(full)))[: len(part)])
-    return np.concatenate(parts)
+def asked(function: Callable[..., Array], model: Any, rows: np.ndarray) -> np.ndarray:
+    """What a program gives of a model and of rows, so many at a time that it is compiled once."""
+    return in_chunks(lambda part: function(model, on_device(part)), rows, _CHUNK)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pullback._names import did_you_mean
+from pullback._names import check_several, did_you_mean
 from pullback._numbers import check_number
 from pullback._on_device import on_device
 from pullback.analysis import molecule_properties
@@ -22,7 +22,7 @@ from pullback.models.sequences import (
 
 from ._molecule_chemistry import canonical
 from ._molecule_input import COMPUTED
-from ._molecule_nets import as_codes, at_codes, in_chunks, key_of, whitened
+from ._molecule_nets import as_codes, asked, at_codes, key_of, whitened
 
 if TYPE_CHECKING:
     from ._molecule_designer import MoleculeDesigner
@@ -131,8 +131,8 @@ def starts_of(model: "MoleculeDesigner", start: Any, goal: Goal) -> list[str]:
         order = np.argsort(-np.nan_to_num(rank, nan=-np.inf), kind="stable")
         known = int(np.isfinite(goal.values).sum())
         return list(dict.fromkeys(model.smiles_[k] for k in order[:known]))[:_STARTS]
-    if not isinstance(start, str) and not hasattr(start, "__iter__"):
-        raise TypeError(f"`start` must be SMILES, one or several, got {start!r}.")
+    if not isinstance(start, str):
+        check_several("start", start, "SMILES, one or several")
     return named("start", [start] if isinstance(start, str) else list(start))
 
 
@@ -205,7 +205,7 @@ def predicted(
     """The mean and the standard deviation at codes."""
     if not len(white):
         return np.zeros(0), np.zeros(0)
-    found = in_chunks(at_codes, process, np.asarray(white, process.points.dtype)).astype(np.float64)
+    found = asked(at_codes, process, np.asarray(white, process.points.dtype)).astype(np.float64)
     return found[:, 0], found[:, 1]
 
 

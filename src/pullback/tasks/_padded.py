@@ -1,10 +1,10 @@
 """Rows and columns brought to one of a few numbers, so that a compiled program is found again."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 CHUNK = 1024  # rows that a program is asked of at once
 
@@ -40,20 +40,20 @@ def power_of_two(count: int) -> int:
 
 
 def in_chunks(
-    function: Callable[[np.ndarray], np.ndarray], rows: Float[np.ndarray, "n d"]
-) -> Float[np.ndarray, " n"]:
-    """A number for each row, by a function that is always given `CHUNK` rows.
+    function: Callable[[np.ndarray], Any], rows: Shaped[np.ndarray, "n ..."], size: int = CHUNK
+) -> Shaped[np.ndarray, "n ..."]:
+    """What a function gives of each row, which is always asked of `size` rows at once.
 
-    So a row's number is the same to the bit, whatever else is asked at the same time.
+    So that of a row is the same to the bit, whatever else is asked at the same time.
     """
-    found = np.empty(len(rows))
-    for start, stop in chunks(len(rows)):
+    parts = []
+    for start, stop in chunks(len(rows), size):
         part = rows[start:stop]
-        filled = np.concatenate([part, np.repeat(part[:1], CHUNK - len(part), axis=0)])
-        found[start:stop] = function(filled)[: stop - start]
-    return found
+        filled = np.concatenate([part, np.repeat(part[:1], size - len(part), axis=0)])
+        parts.append(np.asarray(function(filled))[: stop - start])
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def chunks(count: int) -> Iterator[tuple[int, int]]:
-    """Ends of pieces of at most `CHUNK` rows."""
-    return ((start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
+def chunks(count: int, size: int = CHUNK) -> Iterator[tuple[int, int]]:
+    """Ends of pieces of at most so many rows."""
+    return ((start, min(start + size, count)) for start in range(0, count, size))

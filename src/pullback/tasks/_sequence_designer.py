@@ -21,14 +21,13 @@ from ._sequence_checks import told
 from ._sequence_designs import SequenceDesigns, changes, notes_on
 from ._sequence_goal import Goal, Own, goal_of, hits, kept_by, values
 from ._sequence_input import (
-    FASTA,
     Reading,
     asked,
     check,
     check_settings,
     described,
     digest,
-    is_fasta,
+    is_fasta_name,
     read,
     rows_of,
     split,
@@ -198,9 +197,7 @@ class SequenceDesigner(AbstractDesigner):
             raise ValueError(
                 "no scores were fitted, so there is nothing to predict: fit with some."
             )
-        # Of other files only the column of sequences need be called as it was.
-        column = None if is_fasta(X) else self.sequence_column
-        found, x = asked(X, self._reading()._replace(sequence=column))
+        found, x = asked(X, self._reading())
         if x.shape[1] != self.length_:
             raise ValueError(
                 f"{found.source}: the sequences have {x.shape[1]} letters, and those of the fit "
@@ -289,7 +286,7 @@ class SequenceDesigner(AbstractDesigner):
     def _write_samples(self, count: int, out: Path, seed: int) -> None:
         letters = self.sample(count, random_state=seed)
         names = tuple(f"sample{place}" for place in range(1, count + 1))
-        if out.suffix.lower() in FASTA:
+        if is_fasta_name(out):
             write_fasta(out, Sequences(names, tuple(letters)))
             return
         table: dict[str, Any] = {"name": names, self._column: letters}
@@ -335,7 +332,7 @@ class SequenceDesigner(AbstractDesigner):
         arrays: dict[str, np.ndarray] = {"letters": letters.reshape(len(self.letters_), -1)}
         if self.scores_ is not None:
             arrays["scores"] = np.asarray(self.scores_, np.float64)
-        return arrays | nets.arrays_of(self.generator_, self.ensemble_)
+        return arrays | nets.kept(self.generator_, self.ensemble_)
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         self.letters_ = tuple(row.tobytes().decode() for row in arrays["letters"])

@@ -1,24 +1,22 @@
 """Sequences as a designer takes them: read, of one length, with scores that differ."""
 
-import codecs
-import gzip
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from pullback.data import DataError, Sequences, one_hot, read_sequences
+from pullback.data import Sequences, one_hot, read_sequences
 
+from ._any_name import by_any_name
 from ._held_out import split_strings
 
 FASTA = ".fasta", ".fa", ".fna"
 FEWEST, _SHORTEST = 20, 5  # sequences, and letters of one
 _HELD_OUT, _JUDGED = 0.15, 60  # share that judges, of so many different sequences or more
-_GZIP = b"\x1f\x8b"
 _AMBIGUOUS = ("error", "drop", "average")
 
 
@@ -61,19 +59,14 @@ def read(X: Any, y: Any, how: Reading) -> Sequences:
     return _kept(found._replace(scores=scores), how)
 
 
-def is_fasta(X: Any) -> bool:
-    """Whether this names a file of FASTA, which has no columns; it may be called otherwise."""
-    if not isinstance(X, str | os.PathLike) or not Path(X).is_file():
-        return False
-    with Path(X).open("rb") as file:
-        packed = file.read(2) == _GZIP
-    with (gzip.open if packed else open)(X, "rb") as file:
-        first: bytes = next((line for line in file if line.strip()), b"")
-    return first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b">")
+def is_fasta_name(out: Path) -> bool:
+    """Whether a file of this name is to be FASTA, gzipped or not."""
+    return out.name.lower().removesuffix(".gz").endswith(FASTA)
 
 
 def _of_strings(X: Any) -> Sequences:
-    if not isinstance(X, Iterable):
+    # The keys of a dict are not all there is, and a set has no order.
+    if not isinstance(X, Iterable) or isinstance(X, Mapping | set):
         raise TypeError(
             f"sequences are strings, a data frame or the path of a file; got {type(X).__name__}."
         )
@@ -112,12 +105,8 @@ def rows_of(found: Sequences, how: Reading) -> Float[np.ndarray, "n length lette
 
 def asked(X: Any, how: Reading) -> tuple[Sequences, Float[np.ndarray, "n length letters"]]:
     """Sequences to score: of a table no more is read than those and, where it can be, names."""
-    how = how._replace(score="", name=None)
     try:
-        try:
-            found = read(X, None, how)
-        except DataError:  # such as two columns that may be the names
-            found = read(X, None, how._replace(name=""))
+        found = by_any_name(lambda how: read(X, None, how), how._replace(score=""))
         return found, rows_of(found, how)
     except ValueError as error:
         if how.ambiguous != "error" or "ambiguous=" not in str(error):

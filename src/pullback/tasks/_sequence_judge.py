@@ -15,6 +15,7 @@ from pullback.analysis import sequence_report
 from pullback.data import from_one_hot, one_hot, reverse_complement
 
 from . import _sequence_nets as nets
+from ._held_out import lead
 from ._sequence_goal import goal_of
 
 if TYPE_CHECKING:
@@ -183,8 +184,4 @@ def judge_predictor(
             "spearman": 0.0 if flat else float(spearmanr(mean, y).statistic),
             "rmse": float(np.sqrt(np.mean((mean - y) ** 2))),
         }
-    ours, other = ((mean - y) ** 2 for mean in told.values())
-    gap = other - ours
-    found["ahead"] = float(gap.mean())
-    found["ahead_error"] = float(gap.std() / np.sqrt(len(gap)))
-    return found
+    return found | lead(*((mean - y) ** 2 for mean in told.values()))

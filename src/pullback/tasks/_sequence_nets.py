@@ -21,7 +21,8 @@ from pullback.models.sequences import (
     maximise,
 )
 
-from ._padded import CHUNK, chunks
+from ._net_arrays import arrays_of, filled
+from ._padded import CHUNK, chunks, in_chunks
 
 _LATENT, _WIDTH, _BLOCKS = 32, 24, 3  # of the generator
 _MEMBERS, _KERNEL, _FILTERS, _HIDDEN, _DEPTH = 5, 11, 32, 64, 2  # of the ensemble
@@ -93,12 +94,7 @@ def predict(
     ensemble: SequenceEnsemble, x: Float[np.ndarray, "n length letters"]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """The mean of an ensemble and the standard deviation of its members, of each sequence."""
-    found = []
-    for start, stop in chunks(len(x)):
-        part = x[start:stop]
-        filled = np.concatenate([part, np.repeat(part[:1], CHUNK - len(part), axis=0)])
-        found.append(np.asarray(_members(ensemble, on_device(filled)), float)[: stop - start])
-    told = np.concatenate(found)
+    told = in_chunks(lambda rows: _members(ensemble, on_device(rows)), x).astype(np.float64)
     return told.mean(axis=1), told.std(axis=1)
 
 
@@ -168,16 +164,9 @@ def _drawn(found: list[Designs]) -> Drawn:
     )
 
 
-def arrays_of(
-    generator: SequenceGenerator, ensemble: SequenceEnsemble | None
-) -> dict[str, np.ndarray]:
+def kept(generator: SequenceGenerator, ensemble: SequenceEnsemble | None) -> dict[str, np.ndarray]:
     """The arrays of the networks by name."""
-    nets = {"generator": generator, "ensemble": ensemble}
-    return {
-        f"{name}.{place}": np.asarray(leaf)
-        for name, net in nets.items()
-        for place, leaf in enumerate(jax.tree.leaves(eqx.filter(net, eqx.is_array)))
-    }
+    return arrays_of(generator, "generator") | arrays_of(ensemble, "ensemble")
 
 
 def from_arrays(
@@ -188,8 +177,8 @@ def from_arrays(
     generator = eqx.filter_eval_shape(
         SequenceGenerator, length, letters, _LATENT, _WIDTH, _BLOCKS, dtype=jnp.float32, key=key
     )
-    generator = _filled(generator, "generator", arrays)
-    if "ensemble.0" not in arrays:
+    generator = filled(generator, arrays, "generator")
+    if not any(name.startswith("ensemble") for name in arrays):
         return generator, None
     make = lambda key: SequenceRegressor(
         letters, _KERNEL, _FILTERS, _HIDDEN, _DEPTH, both_strands=both_strands,
@@ -197,12 +186,4 @@ def from_arrays(
     )  # fmt: skip
     whole = lambda keys: SequenceEnsemble(eqx.filter_vmap(make)(keys), jnp.zeros(()), jnp.ones(()))
     ensemble = eqx.filter_eval_shape(whole, jr.split(key, _MEMBERS))
-    return generator, _filled(ensemble, "ensemble", arrays)
-
-
-def _filled(shape: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    is_array = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
-    leaves, structure = jax.tree.flatten(shape, is_leaf=is_array)
-    places = iter(range(len(leaves)))
-    found = [on_device(arrays[f"{name}.{next(places)}"]) if is_array(x) else x for x in leaves]
-    return jax.tree.unflatten(structure, found)
+    return generator, filled(ensemble, arrays, "ensemble")

@@ -11,6 +11,7 @@ from pullback.data import IrregularSeries, LongTable
 
 from . import _series_nets as nets
 from ._beside import beside
+from ._net_arrays import arrays_of
 from ._page import Report
 from ._series_ahead import times_ahead, warn_of_far
 from ._series_asked import Asked, Known, ask, fold_by_fold
@@ -360,7 +361,7 @@ class SeriesModel(AbstractTask):
             records["outcome"] = self.outcome_
         for name, record in records.items():
             arrays |= {f"{name}.{field}": array for field, array in record._asdict().items()}
-        return arrays | ({} if core.network is None else nets.arrays_of(core.network))
+        return arrays | ({} if core.network is None else arrays_of(core.network))
 
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         for name in ("variables_", "units_", "named_", "written_"):

@@ -22,6 +22,7 @@ from pullback.models import timeseries as ts
 from pullback.models.likelihoods import masked_log_prob
 from pullback.train import TrainingError, fit
 
+from ._net_arrays import filled
 from ._series_asked import FORECAST, Asked, Known
 
 METHODS = ("latent-ode", "ode-rnn", "latent-sde")
@@ -316,25 +317,10 @@ def _put(leaf: Any) -> Any:
     return on_device(leaf) if isinstance(leaf, np.ndarray) else leaf
 
 
-def arrays_of(model: Any) -> dict[str, np.ndarray]:
-    """The arrays of a network by name."""
-    leaves = jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array))
-    return {f"net{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in leaves}
-
-
 def from_arrays(size: Size, arrays: dict[str, np.ndarray]) -> Any:
     """The network that had these arrays.
 
     Raises:
         ValueError: they are not those of a network of such a size.
     """
-
-    def pick(path: tuple, leaf: Any) -> Any:
-        if not isinstance(leaf, jax.ShapeDtypeStruct):
-            return leaf
-        found = arrays[f"net{jax.tree_util.keystr(path)}"]
-        if (found.shape, found.dtype) != (leaf.shape, leaf.dtype):
-            raise ValueError(f"{found.dtype}{found.shape} stands where {leaf} is needed")
-        return on_device(found)
-
-    return jax.tree_util.tree_map_with_path(pick, _shape(size))
+    return filled(_shape(size), arrays)

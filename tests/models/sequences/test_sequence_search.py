@@ -238,6 +238,49 @@ def test_an_ensemble_and_a_generator_compile_once(key):
     assert _run._cached._cache_size() == size
 
 
+@pytest.mark.parametrize("unit", [2.0**-60, 2.0**90])
+@pytest.mark.parametrize("ask", [
+    lambda score: maximise(score, count=3, length=8, steps=25, key=jr.key(0)),
+    lambda score: design_latent(soft, score, count=3, latent=32, steps=25, key=jr.key(0)),
+])  # fmt: skip
+def test_designs_do_not_hang_on_the_unit_of_the_score(ask, unit, x32):
+    # Slopes rise on the way, and a power of two rounds nothing.
+    score = lambda unit: lambda x: unit * MotifScore(EBOX)(x) ** 3
+    found, want = ask(score(unit)), ask(score(1.0))
+    np.testing.assert_array_equal(found.soft, want.soft)
+    np.testing.assert_array_equal(found.trajectory / unit, want.trajectory)
+    assert found.letters == want.letters
+    assert (found.trajectory[-1] > found.trajectory[0]).all()
+
+
+def test_a_climb_is_that_of_adam(key):
+    z, rate = jnp.asarray(RNG.normal(size=(1, 20))), 0.1
+    score = lambda x: jnp.sum(x @ jnp.asarray([0.0, 1.0, 3.0, 9.0])) ** 2
+    found = design_latent(soft, score, count=1, start=z, steps=9, learning_rate=rate, key=key)
+    slopes = jax.jit(jax.value_and_grad(lambda z: score(soft(z))))
+    at, first, second = np.asarray(z[0]), 0.0, 0.0
+    for step, value in enumerate(found.trajectory[:, 0], 1):
+        ours, slope = slopes(at)
+        np.testing.assert_allclose(value, ours, rtol=1e-4)
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        deviation = np.sqrt(second / (1 - 0.999**step))
+        at = at + rate * np.asarray(first / (1 - 0.9**step) / deviation)
+    np.testing.assert_allclose(found.z[0], at, atol=1e-4)  # Adam's small number is not 0
+
+
+def test_a_model_with_dropout_is_taken_without_it(key):
+    net = eqx.nn.Sequential([
+        eqx.nn.Lambda(jnp.ravel), eqx.nn.Dropout(0.5), eqx.nn.Linear(32, "scalar", key=jr.key(1)),
+    ])  # fmt: skip
+    plain = eqx.nn.inference_mode(net)
+    generator = eqx.nn.Sequential([eqx.nn.Dropout(0.5), eqx.nn.Lambda(soft)])
+    for ask in (
+        lambda score: maximise(score, count=2, length=8, steps=3, key=key),
+        lambda score: design_latent(generator, score, count=2, latent=32, steps=3, key=key),
+    ):
+        np.testing.assert_array_equal(ask(net).trajectory, ask(plain).trajectory)
+
+
 def test_a_search_is_not_to_be_compiled_or_differentiated(key):
     ask = lambda weights, key: maximise(ByPlace(weights), count=1, length=3, steps=1, key=key).score
     weights = jnp.ones((3, 4))

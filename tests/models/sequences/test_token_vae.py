@@ -8,15 +8,18 @@ import jax.numpy as jnp
 import jax.random as jr
 import jaxtyping
 import numpy as np
+import optax
 import pytest
 from scipy import stats
 
 from pullback._buckets import bucket_sizes
 from pullback.bounds import Beta
-from pullback.models.sequences import TokenVAE, fit_token_vae, token_vae
+from pullback.models.sequences import TokenVAE, _fit_token_vae, fit_token_vae, token_vae
 from pullback.models.sequences._fit_token_vae import _checked_codes
+from pullback.models.sequences._late_mean import late_mean
 from pullback.models.sequences._length_buckets import CutLoss, length_batches
 from pullback.models.vae import PropertyLoss
+from pullback.train import fit
 
 TOKENS, LENGTH = 4, 12
 
@@ -97,13 +100,45 @@ def test_one_that_is_made_new_takes_the_arrays_of_a_saved_one(model):
     np.testing.assert_array_equal(again.centre, model.centre)
 
 
-def test_with_nothing_measured_nothing_is_predicted():
+def test_weights_are_averaged_from_a_step_on():
+    steps = np.random.default_rng(0).normal(size=(8, 3))
+    rule, model = optax.chain(optax.sgd(0.5), late_mean(6)), jnp.ones(3)
+    state, path = rule.init(model), []
+    for k, slope in enumerate(steps, 1):
+        updates, state = rule.update(jnp.asarray(slope), state, model)
+        model = optax.apply_updates(model, updates)
+        path.append(1 - 0.5 * steps[:k].sum(axis=0))
+        np.testing.assert_allclose(model, path[-1], rtol=1e-12)
+        mean = np.mean(path[5:], axis=0) if k >= 6 else path[-1]
+        np.testing.assert_allclose(jax.tree.leaves(state)[-1], mean, rtol=1e-12)
+
+
+def test_a_model_has_the_mean_of_its_last_weights_and_predicts_nothing_of_nothing(monkeypatch):
+    seen = {}
+
+    def fitted(*given, **settings):
+        seen["last"], info = fit(*given, **settings)
+        return seen["last"], info
+
+    def mean(first):
+        seen["first"] = first
+        return late_mean(first)
+
+    monkeypatch.setattr(_fit_token_vae, "fit", fitted)
+    monkeypatch.setattr(_fit_token_vae, "late_mean", mean)
     codes, _ = toy(16)
     model, info = fit_token_vae(
-        codes, tokens=TOKENS, latent=2, width=4, steps=2, batch_size=4, key=jr.key(0)
+        codes, tokens=TOKENS, latent=2, width=4, steps=8, batch_size=4, key=jr.key(0)
     )
-    assert model.predict(jnp.zeros(2)).shape == (0,)
+    assert model.predict(jnp.zeros(2)).shape == (0,)  # nothing was measured
     np.testing.assert_array_equal(info.history["property_mse"], 0)
+    assert seen["first"] == 7
+    leaves = lambda tree: jax.tree.leaves(eqx.filter(tree, eqx.is_inexact_array))
+    weights = leaves((model.vae, model.predictor))
+    kept, last = leaves(info.optimiser_state[-1].weights), leaves(seen["last"])
+    for each, mean in zip(weights, kept, strict=True):
+        np.testing.assert_array_equal(each, mean)
+    assert not np.array_equal(weights[0], last[0])
 
 
 def test_targets_are_centred_where_they_were_measured_and_a_constant_is_given_back():

@@ -94,6 +94,7 @@ def deletion_curve(
     Source: Samek et al., Evaluating the Visualization of What a Deep Neural Network Has Learned,
     arXiv 1509.06321; Chang et al., arXiv 1807.08024, section 4.
     """
+    key = checked_key(key)
     return _curve(
         model, x, map, infill, target=target, points=points, fresh=fresh, keep=False, key=key
     )
@@ -141,6 +142,7 @@ def insertion_curve(
 
     Source: Petsiuk, Das and Saenko, RISE, arXiv 1806.07421, section 4.
     """
+    key = checked_key(key)
     return _curve(
         model, x, map, infill, target=target, points=points, fresh=fresh, keep=True, key=key
     )
@@ -265,9 +267,8 @@ def saliency_metric(
 
 def _curve(
     model: Any, x: Any, map: Any, infill: Any, *, target: Any, points: int, fresh: int, keep: bool,
-    key: Any,
+    key: PRNGKeyArray,
 ) -> Curve:  # fmt: skip
-    key = checked_key(key)
     refuse_traced((x, map, infill, target, key))
     of_ties, of_infill = jr.split(key)
     called, x, map, found = _asked(model, x, map, infill, target)

@@ -57,6 +57,7 @@ class Held(eqx.Module):
 class _Climbed(eqx.Module):
     free: PyTree
     optimiser: PyTree
+    units: Float[Array, " count"]
     trajectory: Float[Array, "step count"]
     step: Int[Array, ""]
 
@@ -71,7 +72,8 @@ class _Climb(eqx.Module):
     def start(self, free: PyTree, steps: int) -> _Climbed:
         leaf = jax.tree.leaves(free)[0]
         trajectory = jnp.zeros((steps, leaf.shape[0]), leaf.dtype)
-        return _Climbed(free, self.optimiser.init(free), trajectory, jnp.asarray(0, jnp.int32))
+        units, step = jnp.zeros(leaf.shape[0], leaf.dtype), jnp.asarray(0, jnp.int32)
+        return _Climbed(free, self.optimiser.init(free), units, trajectory, step)
 
     def __call__(
         self, now: _Climbed, batch: None, *, key: PRNGKeyArray
@@ -82,12 +84,36 @@ class _Climb(eqx.Module):
 
         keys = jr.split(key, now.trajectory.shape[1])
         slopes, values = jax.vmap(jax.grad(loss, has_aux=True))(now.free, keys)
-        free, optimiser = apply_gradient(self.optimiser, slopes, now.optimiser, now.free)
+        units = jnp.maximum(now.units, _largest(slopes))
+        by = 1 / jnp.where(units > 0, units, 1)
+        moments = _rescaled(now.optimiser, now.units * by)
+        free, optimiser = apply_gradient(self.optimiser, _times(slopes, by), moments, now.free)
         free = jax.vmap(self.space.project)(free)
         trajectory = now.trajectory.at[now.step].set(values.astype(now.trajectory.dtype))
         broken = [jnp.any(~jnp.isfinite(leaf)) for leaf in jax.tree.leaves(free)]
         metrics = {"score": jnp.mean(values), "diverged": jnp.any(jnp.stack(broken))}
-        return _Climbed(free, optimiser, trajectory, now.step + 1), metrics
+        return _Climbed(free, optimiser, units, trajectory, now.step + 1), metrics
+
+
+# Adam adds a small number to every deviation, which is nothing beside the slopes of one score and
+# everything beside those of another. So the slopes of each search are told in the largest that it
+# has met, as a power of two, by which nothing is rounded.
+def _largest(slopes: PyTree) -> Float[Array, " count"]:
+    sizes = [
+        jnp.max(jnp.abs(leaf), axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(slopes)
+    ]
+    size = jnp.max(jnp.stack(sizes), axis=0)
+    return jnp.where(size > 0, jnp.ldexp(jnp.ones_like(size), jnp.frexp(size)[1]), size)
+
+
+def _rescaled(state: Any, by: Float[Array, " count"]) -> Any:
+    """The state of Adam, its moments in another unit."""
+    adam, *rest = state
+    return adam._replace(mu=_times(adam.mu, by), nu=_times(adam.nu, by**2)), *rest
+
+
+def _times(rows: PyTree, by: Float[Array, " count"]) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf * by.reshape(-1, *[1] * (leaf.ndim - 1)), rows)
 
 
 def climb_all(

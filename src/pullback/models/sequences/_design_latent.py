@@ -90,6 +90,7 @@ def design_latent(
     check_alphabet(alphabet)
     check_callable(generator, "generator", "z (Z,) to rows on the simplex (L, V)")
     check_callable(score, "score")
+    generator, score = eqx.nn.inference_mode((generator, score))
     weight = _weight(prior, beta)
     dtype = dtype_of(generator, score)
     begin_key, key = jr.split(key)

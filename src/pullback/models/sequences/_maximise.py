@@ -47,7 +47,7 @@ def maximise(
     Args:
         score: any callable from `(L, V)` to a scalar: a `MotifScore`, a model, `weighted` of
             several. One with a method `members` is an ensemble, and each member is asked of the
-            designs.
+            designs. A model with dropout is taken in inference mode.
         count: how many designs, each from a start of its own.
         length: L; None where `fixed` or `start` tells.
         start: a string to start all from, or `count` of them; "." or "N" where any letter may come.
@@ -89,6 +89,7 @@ def maximise(
     check_rate(learning_rate)
     check_alphabet(alphabet)
     check_callable(score, "score")
+    score = eqx.nn.inference_mode(score)
     if relax not in get_args(Relaxation):
         choices = ", ".join(repr(choice) for choice in get_args(Relaxation))
         raise ValueError(f"`relax` must be one of {choices}, got {relax!r}.")
