@@ -17,6 +17,7 @@ from pullback.analysis import (
     orbit_counts,
 )
 from pullback.analysis._isomorphism import isomorphism_classes
+from pullback.analysis._orbit_counts import orbits_of
 from pullback.data import Graph, Graphs, from_networkx
 
 KEY = jax.random.key(0)
@@ -94,7 +95,7 @@ def test_of_all_graphs_of_few_nodes_there_are_so_many(nodes, classes):
     pairs = np.array([*itertools.combinations(range(nodes), 2)], int).reshape(-1, 2)
     sets = itertools.product([False, True], repeat=len(pairs))
     graphs = [Graph(nodes, pairs[np.array(each, bool)]) for each in sets]
-    found = isomorphism_classes(graphs, [orbit_counts(each) for each in graphs])
+    found = isomorphism_classes(graphs, orbits_of(graphs))
     assert len(np.unique(found)) == classes
 
 
@@ -153,6 +154,10 @@ def test_as_many_are_compared_of_each_side():
     few = graph_report([ring] * 3, [path, ring], train=[path], key=KEY)
     assert few.train == graph_mmd2(graph_histograms([path]), beside)
     assert np.isnan(graph_report([ring], [path], key=KEY).train).all()
+    # Of density 1 and 0, so that what is thrown is what was there; of one sample the first alone.
+    ends = [nx.complete_graph(4), nx.empty_graph(4)]
+    one = graph_report([ring], ends, key=KEY).erdos_renyi
+    assert one == graph_mmd2(graph_histograms(ends[:1]), graph_histograms(ends))
 
 
 def test_edges_are_thrown_as_often_as_they_are_found():

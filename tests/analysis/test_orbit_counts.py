@@ -64,6 +64,16 @@ def test_few_nodes(nodes):
         np.testing.assert_array_equal(found, by_hand(graph))
 
 
+@pytest.mark.parametrize("edges", [1, 30, 10**6])
+def test_several_graphs_are_counted_together(edges, monkeypatch):
+    monkeypatch.setattr(_orbit_counts, "_EDGES", edges)
+    graphs = [drawn(nodes, 0.4, seed=nodes) for nodes in (9, 1, 0, 12, 3, 9)]
+    found = _orbit_counts.orbits_of(graphs)
+    assert len(found) == len(graphs)
+    for rows, graph in zip(found, graphs, strict=True):
+        np.testing.assert_array_equal(rows, orbit_counts(graph))
+
+
 def test_a_hub_of_five_thousand_takes_little_memory():
     leaves = 4999
     ends = np.stack([np.zeros(leaves, int), np.arange(1, leaves + 1)], axis=1)

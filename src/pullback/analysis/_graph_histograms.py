@@ -9,7 +9,7 @@ from scipy.linalg import eigvalsh
 from scipy.spatial.distance import cdist
 
 from pullback.analysis._graph_input import graphs_of
-from pullback.analysis._orbit_counts import orbit_counts
+from pullback.analysis._orbit_counts import orbits_of
 from pullback.data import Graph, Graphs
 
 _SCALES = {"degree": 1.0, "clustering": 0.1, "orbits": 30.0, "spectrum": 1.0}
@@ -65,7 +65,7 @@ def graph_histograms(graphs: Sequence[Graph | Any] | Graphs) -> GraphHistograms:
     above 2 is counted.
     """
     records = graphs_of(graphs, "graphs")
-    return histograms_of(records, [orbit_counts(each) for each in records])
+    return histograms_of(records, orbits_of(records))
 
 
 def histograms_of(

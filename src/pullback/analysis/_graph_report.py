@@ -14,7 +14,7 @@ from pullback._key import checked_key
 from pullback.analysis._graph_histograms import GraphMMD2, graph_mmd2, histograms_of
 from pullback.analysis._graph_input import graphs_of
 from pullback.analysis._isomorphism import isomorphism_classes
-from pullback.analysis._orbit_counts import orbit_counts
+from pullback.analysis._orbit_counts import orbits_of
 from pullback.data import Graph, Graphs
 
 
@@ -104,7 +104,8 @@ def graph_report(
     thrown = erdos_renyi(theirs, len(ours), key=throw).graphs
     chosen = _rng(choose).permutation(len(seen))[: len(ours)]
     known = seen or theirs
-    orbits = {id(each): orbit_counts(each) for each in (*ours, *theirs, *seen, *thrown)}
+    every = (*ours, *theirs, *seen, *thrown)
+    orbits = dict(zip(map(id, every), orbits_of(every), strict=True))
     counted = lambda graphs: [orbits[id(each)] for each in graphs]
     histograms = lambda graphs: histograms_of(graphs, counted(graphs))
     beside = histograms(theirs)

@@ -1,6 +1,6 @@
 """In how many small subgraphs of each kind, and where in them, each node of a graph lies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from scipy.sparse import csr_array
 from pullback.analysis._graph_input import graph_of
 from pullback.data import Graph
 
-# So many paths of two edges, or ends of triangles, are held at once.
-_TOGETHER = 2_000_000
+# So many paths of two edges, or ends of triangles, are held at once; and edges of small graphs.
+_TOGETHER, _EDGES = 2_000_000, 100_000
 
 # How often a subgraph with the place of the row, induced or not, lies in the induced one with the
 # place of the column, for a node that has both places. Places are those of `orbit_counts`.
@@ -96,6 +96,17 @@ def orbit_counts(graph: Graph | Any) -> Int[np.ndarray, "nodes 15"]:
     return np.concatenate([three, loose], axis=1)
 
 
+def orbits_of(graphs: Sequence[Graph]) -> list[Int[np.ndarray, "_ 15"]]:
+    """The same of several graphs, of which many are counted as the pieces of one."""
+    found = []
+    for some in _parts(np.array([len(graph.edges) for graph in graphs]), _EDGES):
+        starts = np.cumsum([0] + [graph.nodes for graph in graphs[some]])
+        moved = [graph.edges + start for graph, start in zip(graphs[some], starts, strict=False)]
+        whole = orbit_counts(Graph(int(starts[-1]), np.concatenate(moved)))
+        found += np.split(whole, starts[1:-1])
+    return found
+
+
 def _triangles(
     nodes: int, a: np.ndarray, b: np.ndarray, degree: np.ndarray
 ) -> tuple[Int[np.ndarray, "triangles 3"], Int[np.ndarray, " nodes"]]:
@@ -143,12 +154,13 @@ def _squares(
     return found - degree * (degree - 1) // 2  # to itself
 
 
-def _parts(cost: Int[np.ndarray, " n"]) -> Iterator[slice]:
+def _parts(cost: Int[np.ndarray, " n"], most: int | None = None) -> Iterator[slice]:
     """All of n in parts that cost no more than is held at once, or are of one."""
+    most = _TOGETHER if most is None else most
     total = np.concatenate([[0], np.cumsum(cost)])
     start = 0
     while start < len(cost):
-        stop = int(np.searchsorted(total, total[start] + _TOGETHER, side="right")) - 1
+        stop = int(np.searchsorted(total, total[start] + most, side="right")) - 1
         stop = max(stop, start + 1)
         yield slice(start, stop)
         start = stop
