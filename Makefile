@@ -108,7 +108,8 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 # a typeguard older than tyro's, or (0.1.4) does not import with this torch, so it goes in by itself;
 # so do torch-mist, which asks for a NumPy older than 2, storchastic, for an older Pyro, and those of
 # bilevel problems, of gradients an example and of continual learning, which ask for any torch, or for
-# what only their examples use, neural-tangents, which asks for TensorFlow, and those that explain.
+# what only their examples use, neural-tangents, which asks for TensorFlow, those that explain, and
+# polygraph-benchmark, which asks for a classifier of tables, with what its distances import.
 $(BENCH)/.bench: pyproject.toml
 	@[[ -n '$(PYTHON)' ]] || { echo 'No Python 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3' >&2; exit 1; }
 	[[ -x $(BENCH)/bin/pip ]] || $(PYTHON) -m venv --clear $(BENCH)
@@ -123,5 +124,7 @@ $(BENCH)/.bench: pyproject.toml
 		neural-tangents==0.6.5 frozendict==2.5.1 \
 		captum==0.9.0 shap==0.51.0 slicer==0.0.8 \
 		time-interpret==0.3.0 pytorch-lightning==2.6.6 \
-		implicit==0.7.3 scikit-surprise==1.1.5 ledidi==2.2.0
+		implicit==0.7.3 scikit-surprise==1.1.5 ledidi==2.2.0 \
+		polygraph-benchmark==1.1.0 orbit-count==0.1.0 torch-geometric==2.8.1 xxhash==4.1.0 \
+		loguru==0.7.3 appdirs==1.4.4 fsspec==2026.9.0 aiohttp==3.14.5 pyparsing==3.3.3
 	@touch $@
