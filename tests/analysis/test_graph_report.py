@@ -109,6 +109,16 @@ def test_what_no_count_tells_apart_is_compared():
     assert (report.unique, report.novel) == (2 / 3, 2 / 3)
 
 
+def test_like_pieces_are_not_paired_in_every_way():
+    """Of all pairings of eleven rings none fits, and there are a million times a million."""
+    rings = lambda *sizes: nx.disjoint_union_all([nx.cycle_graph(size) for size in sizes])
+    six, other = rings(*[6] * 11), rings(*[6] * 9, 5, 7)
+    np.testing.assert_array_equal(orbit_counts(six), orbit_counts(other))
+    turned = shuffled(from_networkx(rings(7, *[6] * 9, 5)), 0)
+    report = graph_report([six, other, turned], [other], key=KEY)
+    assert (report.unique, report.novel) == (2 / 3, 1 / 3)
+
+
 @pytest.mark.parametrize(
     "graph",
     [nx.grid_2d_graph(15, 15), nx.path_graph(300), nx.random_regular_graph(3, 100, seed=0),

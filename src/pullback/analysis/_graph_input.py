@@ -3,6 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
 from pullback.data import Graph, Graphs, from_networkx
 
 
@@ -26,3 +31,10 @@ def graphs_of(graphs: Sequence[Graph | Any] | Graphs, name: str) -> tuple[Graph,
     if not found:
         raise ValueError(f"`{name}` must hold at least one graph, got none.")
     return tuple(found)
+
+
+def pieces_of(graph: Graph) -> tuple[int, Int[np.ndarray, " nodes"]]:
+    """How many pieces there are that nothing joins, and in which each node lies."""
+    joined = csr_array((np.ones(len(graph.edges)), tuple(graph.edges.T)), (graph.nodes,) * 2)
+    count, label = connected_components(joined, directed=False)
+    return int(count), label

@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 import jax.random as jr
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from pullback._inputs import positive
 from pullback._key import checked_key
 from pullback.analysis._graph_histograms import GraphMMD2, graph_mmd2, histograms_of
-from pullback.analysis._graph_input import graphs_of
+from pullback.analysis._graph_input import graphs_of, pieces_of
 from pullback.analysis._isomorphism import isomorphism_classes
 from pullback.analysis._orbit_counts import orbits_of
 from pullback.data import Graph, Graphs
@@ -173,8 +171,4 @@ def _rng(key: PRNGKeyArray) -> np.random.Generator:
 
 
 def _connected(graphs: Sequence[Graph]) -> float:
-    found = 0
-    for graph in graphs:
-        joined = csr_array((np.ones(len(graph.edges)), tuple(graph.edges.T)), (graph.nodes,) * 2)
-        found += connected_components(joined, directed=False)[0] == 1
-    return found / len(graphs)
+    return sum(pieces_of(graph)[0] == 1 for graph in graphs) / len(graphs)
