@@ -117,6 +117,12 @@ def test_like_pieces_are_not_paired_in_every_way():
     turned = shuffled(from_networkx(rings(7, *[6] * 9, 5)), 0)
     report = graph_report([six, other, turned], [other], key=KEY)
     assert (report.unique, report.novel) == (2 / 3, 1 / 3)
+    # The same where all rings hang on one node.
+    hung = [nx.Graph(each) for each in (rings(*[20] * 11), rings(*[20] * 9, 19, 21))]
+    for each in hung:
+        each.add_edges_from([("hub", min(ring)) for ring in [*nx.connected_components(each)]])
+    assert graph_report(hung[:1], hung[1:], key=KEY).novel == 1
+    assert graph_report(hung[:1], hung[:1], key=KEY).novel == 0
 
 
 @pytest.mark.parametrize(

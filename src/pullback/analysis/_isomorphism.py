@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt64
 
 from pullback.analysis._graph_input import pieces_of
 from pullback.data import Graph
@@ -15,8 +15,8 @@ def isomorphism_classes(
 ) -> Int[np.ndarray, " graphs"]:
     """The class of each graph: two have the same one where a new numbering makes them equal.
 
-    They are compared piece by piece, and pieces by NetworkX (VF2++) where their rows of `orbits`
-    agree in some order. Of whole graphs it would try every way in which like pieces can be paired.
+    They are compared piece by piece, and pieces by NetworkX (VF2++) where Weisfeiler and Lehman's
+    colours agree. Of whole graphs it would try every way in which like pieces can be paired.
     """
     pieces, rows, owners = [], [], []
     for place, graph in enumerate(graphs):
@@ -35,18 +35,38 @@ def _classes(graphs: Sequence[Graph], orbits: Sequence[np.ndarray]) -> list[int]
     """The same of connected graphs."""
     found = []
     equal: dict[tuple[int, bytes], int] = {}
-    alike: dict[tuple[int, bytes], list[int]] = {}
+    alike: dict[bytes, list[tuple[int, Graph, np.ndarray]]] = {}
     for place, (graph, rows) in enumerate(zip(graphs, orbits, strict=True)):
         written = graph.nodes, graph.edges.tobytes()
         if written not in equal:
-            ordered = rows[np.lexsort(rows.T)]
-            first = alike.setdefault((graph.nodes, ordered.tobytes()), [])
-            same = (one for one in first if _isomorphic(graphs, orbits, one, place))
+            colours = _colours(graph, rows)
+            first = alike.setdefault(np.sort(colours).tobytes(), [])
+            same = (at for at, one, its in first if _isomorphic(one, its, graph, colours))
             equal[written] = next(same, place)
             if equal[written] == place:
-                first.append(place)
+                first.append((place, graph, colours))
         found.append(equal[written])
     return found
+
+
+def _colours(graph: Graph, orbits: Int[np.ndarray, "nodes 15"]) -> UInt64[np.ndarray, " nodes"]:
+    """What each node sees, a step further each time, until no more nodes are told apart by it."""
+    a, b = graph.edges.T
+    colour = _mixed(orbits.astype(np.uint64) @ _mixed(np.arange(1, 16, dtype=np.uint64)))
+    count = 0
+    while (now := len(np.unique(colour))) > count:
+        count, around = now, np.zeros_like(colour)
+        np.add.at(around, a, colour[b])
+        np.add.at(around, b, colour[a])
+        colour = _mixed(colour + _mixed(around))
+    return colour
+
+
+def _mixed(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """Numbers that differ become numbers with nothing in common: the end of SplitMix64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def _pieces(graph: Graph) -> Iterator[tuple[Graph, Int[np.ndarray, " nodes"]]]:
@@ -64,19 +84,13 @@ def _pieces(graph: Graph) -> Iterator[tuple[Graph, Int[np.ndarray, " nodes"]]]:
         yield Graph(int(stop - start), edges[low:high]), nodes[start:stop]
 
 
-def _isomorphic(
-    graphs: Sequence[Graph], orbits: Sequence[np.ndarray], one: int, other: int
-) -> bool:
+def _isomorphic(one: Graph, its: np.ndarray, other: Graph, others: np.ndarray) -> bool:
     import networkx as nx
 
     pair = []
-    for place in (one, other):
+    for graph, colours in ((one, its), (other, others)):
         made = nx.Graph()
-        made.add_nodes_from(
-            (node, {"colour": row.tobytes().hex()}) for node, row in enumerate(orbits[place])
-        )
-        made.add_edges_from(graphs[place].edges.tolist())
-        hashes = nx.weisfeiler_lehman_subgraph_hashes(made, node_attr="colour")
-        nx.set_node_attributes(made, {node: each[-1] for node, each in hashes.items()}, "colour")
+        made.add_nodes_from((node, {"colour": each}) for node, each in enumerate(colours.tolist()))
+        made.add_edges_from(map(tuple, graph.edges.tolist()))
         pair.append(made)
     return nx.vf2pp_is_isomorphic(*pair, node_label="colour")
