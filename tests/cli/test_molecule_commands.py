@@ -71,6 +71,7 @@ def test_draw_and_predict(model, pullback):
     assert pullback("sample", "m", "-n", "3") == (0, "3 molecules drawn: samples.csv\n", "")
     drawn = pd.read_csv("samples.csv")
     assert list(drawn)[:5] == ["name", "smiles", "known", "predicted_size", "predicted_QED"]
+    assert drawn.known.tolist() == [each in SMILES for each in drawn.smiles]
     status, out, err = pullback("predict", "m", "mine.csv", "--out", "p.csv")
     assert (status, out) == (0, "24 molecules predicted: p.csv\n")
     assert err.startswith("pullback: mine.csv: 1 of 25 molecules were left out. Line 26: RDKit")

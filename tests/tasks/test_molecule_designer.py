@@ -3,19 +3,23 @@
 import copy
 import sys
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 from rdkit import Chem, DataStructs
 from rdkit.Chem import QED, Crippen, rdFingerprintGenerator
+from sklearn.linear_model import RidgeCV
+from sklearn.utils import check_random_state
 
 from pullback import data, tasks
 from pullback.cli._fit_molecules import COMPUTED as FLAGGED
 from pullback.tasks import _molecule_nets
 from pullback.tasks._molecule_checks import checks, told
-from pullback.tasks._molecule_chemistry import canonical, drawn, nearest
+from pullback.tasks._molecule_chemistry import canonical, drawn, fingerprints, nearest
 from pullback.tasks._molecule_input import COMPUTED, Reading, read, split, writable
-from pullback.tasks._molecule_judge import MEAN, NET, PROCESS, RIDGE
+from pullback.tasks._molecule_judge import _ALPHAS, MEAN, NET, PROCESS, RIDGE
+from pullback.tasks._molecule_search import at_random, goal_of, starts_of
 
 SMILES = data.nci_molecules(longest=12).smiles[:140]
 QUICK = {"max_steps": 3, "random_state": 0, "progress": False}
@@ -25,14 +29,23 @@ def carbons(smiles):
     return np.array([float(each.upper().count("C")) for each in smiles])
 
 
+TAUGHT = {}  # what the network of `fitted` was given
+
+
 @pytest.fixture(scope="module")
 def fitted():
     y = carbons(SMILES)
     y[3] = np.nan
+    train = _molecule_nets.train
+    telling = lambda *given, **settings: (
+        TAUGHT.setdefault("all", given) and train(*given, **settings)
+    )
     model = tasks.MoleculeDesigner(
         properties=["carbons", "logP"], selfies=True, skip_invalid=True, **QUICK
     )
-    return model.fit(data.read_molecules(SMILES)._replace(properties={"carbons": y}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_molecule_nets, "train", telling)
+        return model.fit(data.read_molecules(SMILES)._replace(properties={"carbons": y}))
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +163,49 @@ def test_what_is_judged_was_held_out_and_the_winner_is_named(fitted):
     poor = {**report, "sets": {"samples": {**report["sets"]["samples"], "valid": 0.1}}}
     assert any("write them as `selfies`" in each for each in told(poor, False))
     assert "Too few different molecules" in told(None, True)[0]
+
+
+def test_what_is_held_out_teaches_nothing_and_judges_all(fitted):
+    train, test = split(fitted.smiles_, int(check_random_state(0).randint(2**31)))
+    smiles, y = np.asarray(fitted.smiles_), fitted.targets_[:, 0]
+    codes, targets = TAUGHT["all"][:2]
+    taught = map(canonical, fitted.coder_.vocabulary.decode(codes))
+    assert [*taught] == smiles[train].tolist()
+    np.testing.assert_array_equal(targets, fitted.targets_[train])
+    known, report = train[np.isfinite(y[train])], fitted.report_
+    said = report["predictions"]["carbons"]
+    asked = test[np.isfinite(y[test])]
+    np.testing.assert_array_equal(said["measured"], y[asked])
+    ridge = RidgeCV(_ALPHAS).fit(fingerprints(smiles[known].tolist()), y[known])
+    told = ridge.predict(fingerprints(smiles[asked].tolist()))
+    np.testing.assert_allclose(said["predicted"][RIDGE], told, rtol=1e-4)
+    net = fitted.predict(smiles[asked].tolist())[:, 0]
+    np.testing.assert_allclose(said["predicted"][NET], net, rtol=1e-4)
+    z = fitted.coder_.encode(smiles[test].tolist())
+    back = map(canonical, fitted.coder_.decode(z, temperature=0, key=jax.random.key(0)))
+    same = [a == b for a, b in zip(back, smiles[test], strict=True)]
+    assert report["reconstructed"] == np.mean(same)
+    new = [each not in set(smiles[train]) for each in report["smiles"]]
+    assert report["sets"]["samples"]["novel"] == pytest.approx(np.mean(new))
+    assert report["sets"]["molecules held out"]["novel"] == 1
+
+
+def test_codes_are_drawn_with_the_mean_and_the_covariance_of_others():
+    random = np.random.default_rng(0)
+    codes = random.normal(size=(500, 2)) @ np.array([[2.0, 1.0], [0.0, 0.5]]) + [3.0, -1.0]
+    drawn = at_random(codes.astype(np.float32), 20_000, random)
+    error = codes.std(axis=0) / np.sqrt(20_000)
+    assert (np.abs(drawn.mean(axis=0) - codes.mean(axis=0)) <= 4 * error).all()
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(codes.T), rtol=0.06)
+
+
+def test_the_best_of_the_fit_are_started_from(fitted):
+    y = fitted.targets_[:, 0]
+    for target in (None, 2.0):
+        rank = y if target is None else -np.abs(y - target)
+        starts = starts_of(fitted, None, goal_of(fitted, "carbons", target))
+        found = [rank[fitted.smiles_.index(each)] for each in starts]
+        np.testing.assert_array_equal(found, np.sort(rank[np.isfinite(rank)])[::-1][:20])
 
 
 def test_properties_come_from_the_file_or_from_rdkit(tmp_path):

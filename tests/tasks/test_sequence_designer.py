@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.utils import check_random_state
 
 from pullback import data, tasks
+from pullback.analysis import sequence_report
 from pullback.tasks import _sequence_judge as judged
+from pullback.tasks import _sequence_nets
 from pullback.tasks._sequence_checks import checks
 from pullback.tasks._sequence_designs import changes
 from pullback.tasks._sequence_goal import Own, goal_of, hits, values
@@ -30,12 +33,26 @@ def signal(letters):
     return np.array([each.count("G") + 0.1 * each.count("A") for each in letters])
 
 
+TAUGHT = {}  # what the networks of `fitted` were given
+
+
 @pytest.fixture(scope="module")
 def fitted():
     letters = dna()
     y = signal(letters)
     y[3] = np.nan
-    return tasks.SequenceDesigner(max_steps=3, random_state=0, progress=False).fit(letters, y)
+
+    def telling(name):
+        train = getattr(_sequence_nets, name)
+        return lambda *given, **settings: (
+            TAUGHT.setdefault(name, given) and train(*given, **settings)
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("train_generator", "train_ensemble"):
+            patch.setattr(_sequence_nets, name, telling(name))
+        model = tasks.SequenceDesigner(max_steps=3, random_state=0, progress=False)
+        return model.fit(letters, y)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +106,32 @@ def test_a_saved_model_says_the_same_to_the_bit(fitted, designed, tmp_path):
     for name in ("report_", "notes_", "range_", "curve_", "score_name_", "letters_", "length_"):
         assert getattr(again, name) == getattr(fitted, name), name
     np.testing.assert_array_equal(again.scores_, fitted.scores_)
+
+
+def test_what_is_held_out_teaches_nothing_and_judges_all(fitted):
+    train, test = split(fitted.letters_, int(check_random_state(0).randint(2**31)))
+    letters = np.asarray(fitted.letters_)
+    measured = train[np.isfinite(fitted.scores_[train])]
+    x, y = TAUGHT["train_ensemble"][:2]
+    assert data.from_one_hot(TAUGHT["train_generator"][0]) == letters[train].tolist()
+    assert data.from_one_hot(x) == letters[measured].tolist()
+    np.testing.assert_array_equal(y, fitted.scores_[measured])
+    assert fitted.range_ == Range.of(y, fitted.score(letters[test].tolist()).sd)
+    asked = test[np.isfinite(fitted.scores_[test])]
+    ridge = judged.fit_ridge(letters[measured].tolist(), y, True)(letters[asked].tolist())
+    ours = fitted.score(letters[asked].tolist()).mean
+    said = fitted.report_["predictor"]
+    assert said["rows"] == len(asked)
+    for name, told in ((judged.RIDGE, ridge), (judged.OURS, ours)):
+        error = np.sqrt(np.mean((told - fitted.scores_[asked]) ** 2))
+        assert said[name]["rmse"] == pytest.approx(error, rel=1e-6)
+    best = measured[np.argsort(-fitted.scores_[measured], kind="stable")[:32]]
+    sets = fitted.report_["sets"]
+    mean = fitted.score(letters[best].tolist()).mean.mean()
+    assert sets[judged.BEST]["mean"] == pytest.approx(mean, rel=1e-6)
+    held = sequence_report(letters[test].tolist(), letters[train].tolist(), k=3)
+    assert sets[judged.HELD]["kmers"] == pytest.approx(held.kmer_divergence)
+    assert sets[judged.JOINT]["mean"] >= sets[judged.SAMPLES]["mean"]
 
 
 def test_the_files_of_designs_are_read_back(designed, tmp_path):
@@ -457,7 +500,9 @@ def test_other_letters_are_left_out_or_averaged(tmp_path):
     model = tasks.SequenceDesigner(ambiguous="drop", **settings).fit(letters)
     assert model.data_["rows"] == 70
     assert "1 of 71 sequences were left out" in model.notes_[0]
-    model = tasks.SequenceDesigner(ambiguous="average", **settings).fit(letters[1:])
+    assert len(model._x) == 70
+    model = model.set_params(ambiguous="average").fit(letters[1:])
+    assert (model._x[-1, 4] == 0.25).all()  # of this fit, and not of the one before
     assert tasks.load(model.save(tmp_path)).letters_[-1] == "ACGTNACGTACG"
 
 
