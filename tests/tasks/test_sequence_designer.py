@@ -84,6 +84,22 @@ def test_designs_are_what_is_said_of_them(fitted, designed):
         assert (np.diff(part) <= 0).all()
 
 
+def test_of_twice_as_many_the_best_are_taken_once_and_those_with_a_site_last(fitted, monkeypatch):
+    letters = ["ACGGCAAAAAAA", *["ACAAAAAAAAAA"] * 2, "ACTTTTTTTTTT", "ACCCCCCCCCCC"]
+    goal = np.array([9.0, 1.0, 1.0, 2.0, 0.0])
+    asked = []
+
+    def climbed(generator, score, count, **settings):
+        asked.append(count)
+        return _sequence_nets.Drawn(letters, data.one_hot(letters), goal, goal)
+
+    monkeypatch.setattr(_sequence_nets, "climb", climbed)
+    found = fitted.design(3, avoid="GGC")
+    assert found.letters == ("ACTTTTTTTTTT", "ACAAAAAAAAAA", "ACCCCCCCCCCC")
+    assert fitted.design(4, avoid="GGC").letters[3] == letters[0]
+    assert asked == [6, 8]
+
+
 def test_a_score_is_the_mean_of_the_members_on_either_strand(fitted):
     letters = dna(5, seed=3)
     x = jnp.asarray(data.one_hot(letters))
