@@ -12,11 +12,13 @@ import pytest
 from pullback.data import Graph
 from pullback.models.graphs import (
     GRAN,
+    _network,
     block_log_prob,
     ordered_graph,
     ordered_log_prob,
     ordered_shape,
 )
+from pullback.models.graphs._tiles import tiled
 
 
 def tiny(**given):
@@ -38,6 +40,11 @@ def matrix(graph, places):
     ends = places[graph.edges]
     found[ends[:, 0], ends[:, 1]] = found[ends[:, 1], ends[:, 0]] = 1
     return found
+
+
+def unstacked(tree):
+    leaves, structure = jax.tree.flatten(tree)
+    return [jax.tree.unflatten(structure, each) for each in zip(*leaves, strict=True)]
 
 
 def dense_log_prob(model, adjacency):
@@ -75,7 +82,7 @@ def dense_log_prob(model, adjacency):
         joined[start:] = joined[:, start:] = 1
         np.fill_diagonal(joined, 0)
         codes = np.eye(block + 1)[[0] * start + list(range(1, stop - start + 1))]
-        for number, layer in enumerate(net.layers):
+        for number, layer in enumerate(unstacked(net.layers)):
             h = relu(h) if number else h
             told = np.zeros_like(h)
             for i, j in np.argwhere(joined):
@@ -183,7 +190,7 @@ def test_tiles_are_the_whole_forward_and_backward(monkeypatch):
         return call(model, ordered, jnp.asarray(start))
 
     value, slope = value_and_grad()
-    monkeypatch.setattr("pullback.models.graphs._tiles.TILE", size)
+    monkeypatch.setattr(_network, "tiled", lambda *args: tiled(*args[:-1], size))
     whole, of_whole = value_and_grad()
     assert np.isclose(value, whole, rtol=1e-12)
     for now, then in zip(*map(jax.tree.leaves, (slope, of_whole)), strict=True):
@@ -230,6 +237,10 @@ def test_float32_is_close(x32):
         (lambda: tiny().log_prob(some_graph(3, 0.3), [0, 1, 1]), "each of the 3 nodes once"),
         (lambda: ordered_graph(some_graph(9, 0.9), range(9), shape=(16, 4, 0)), "room for 9 nodes"),
         (lambda: ordered_graph(some_graph(9, 0.9), range(9), shape=(8, 16, 0)), "room for 9 nodes"),
+        (
+            lambda: ordered_graph(some_graph(9, 0.1), shape=(150, 8, 0)),
+            "a multiple of 128, got 150",
+        ),
         (lambda: ordered_shape([]), "must hold a graph"),
     ],
 )

@@ -11,6 +11,8 @@ import pytest
 
 from pullback.data import Graph
 from pullback.models.graphs import GRAN, _draw, block_log_prob, ordered_graph
+from pullback.models.graphs._draw import draw_block
+from pullback.models.graphs._network import BlockLaw
 
 
 def model_of(**given):
@@ -137,6 +139,30 @@ def test_arrays_grow_where_edges_are_many_and_draw_the_same(monkeypatch):
     assert max(np.bincount(small[0].edges.ravel())) > 12
     for one, other in zip(small, large, strict=True):
         assert np.array_equal(one.edges, other.edges)
+
+
+def test_edges_that_never_come_do_not_in_float32(x32):
+    old, new = (jnp.full((n, 8, 1), -30.0) for n in (4096, 8))
+    law = BlockLaw(old, new, jnp.zeros(1))
+    start, kept = jnp.asarray(4080, jnp.int32), jnp.ones(8, bool)
+    drawn = lambda key: jnp.sum(draw_block(law, start, kept, connected=False, key=key))
+    assert jnp.sum(jax.lax.map(drawn, jr.split(jr.key(0), 500))) == 0
+
+
+def test_rare_edges_are_drawn_first_by_their_law(x32):
+    # Probabilities far below what float32 has beside 1.
+    logits = jnp.broadcast_to(jnp.array([-60.0, -61.0, -62.0, -90.0])[:, None, None], (4, 1, 2))
+    law = BlockLaw(
+        logits - jnp.array([0.0, 3.0])[None, None],
+        jnp.zeros((1, 1, 2)),
+        jnp.log(jnp.array([0.2, 0.8])),
+    )
+    start, kept, number = jnp.asarray(3, jnp.int32), jnp.ones(1, bool), 8_000
+    draw = lambda key: draw_block(law, start, kept, connected=True, key=key)[0]
+    drawn = jax.jit(jax.vmap(draw))(jr.split(jr.key(1), number))
+    assert jnp.all(jnp.sum(drawn, axis=1) == 1)
+    expected = np.exp([0, -1, -2]) / np.exp([0, -1, -2]).sum()
+    within_four_sigma(np.argmax(drawn, axis=1), expected, number)
 
 
 def test_sizes_are_drawn_as_often_as_they_count():

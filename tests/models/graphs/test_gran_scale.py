@@ -31,7 +31,7 @@ def test_a_sample_takes_64_mib(x32):
     taken = temporary(_draw.grow, network, growing, asked, keys, **options)
     assert taken <= 64 * MIB
     # No more graphs in a loop than fit.
-    assert _draw._at_once(network, NODES, 100) * taken <= 64 * MIB
+    assert _draw._at_once(network, 5120, 100) * taken <= 64 * MIB
 
 
 def test_the_gradient_of_a_prefix_takes_500_mib(x32):

@@ -1,5 +1,6 @@
 """Graphs drawn by a network: one compiled loop, whose cost is of what has been drawn so far."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,6 +15,10 @@ from pullback.models.graphs._ordered import TILE, OrderedGraph, padded_size
 
 # What the loop of one call may take beside its answer, about, and the most graphs in it.
 _MEMORY, _MOST = 2**25, 1024
+
+# Nodes that the network takes at a time, where there are up to 512 in all: a quarter of what is
+# quick in training, where all blocks are at work at once, and most have many nodes before them.
+_FINE = 32
 
 
 class Growing(eqx.Module):
@@ -56,35 +61,50 @@ def draw_graphs(
     key: PRNGKeyArray,
 ) -> tuple[list[Int[np.ndarray, "edges 2"]], Int[np.ndarray, " graphs"]]:
     """The edges of graphs of so many nodes each, and the steps that each took."""
-    if len(nodes) == 0:
-        return [], np.zeros(0, np.int64)
-    by_size = np.argsort(nodes, kind="stable")
-    some = _at_once(network, int(nodes.max(initial=1)), len(nodes))
     keys = jr.split(key, len(nodes))
     edges: list[np.ndarray] = [np.zeros((0, 2), np.int32)] * len(nodes)
     steps = np.zeros(len(nodes), np.int64)
-    for first in range(0, len(nodes), some):
-        places = by_size[first : first + some]
-        # Graphs of no node fill up the last call, so that it is the program of the others.
-        filled = np.resize(places, some)
-        asked = np.where(np.arange(some) < len(places), nodes[filled], 0).astype(np.int32)
-        drawn = _drawn(network, asked, stride, connected, keys[filled])
-        for place, found in zip(places, _edges(drawn), strict=False):
-            edges[place] = found
-        steps[places] = np.asarray(drawn.steps)[: len(places)]
+    for size, of_size in _by_size(nodes, network.block):
+        some = _at_once(network, size, len(of_size))
+        for first in range(0, len(of_size), some):
+            places = of_size[first : first + some]
+            # Graphs of no node fill up the last call, so that it is the program of the others.
+            filled = np.resize(places, some)
+            asked = np.where(np.arange(some) < len(places), nodes[filled], 0)
+            drawn = _drawn(network, asked, size, stride, connected, keys[filled])
+            for place, found in zip(places, _edges(drawn), strict=False):
+                edges[place] = found
+            steps[places] = np.asarray(drawn.steps)[: len(places)]
     return edges, steps
 
 
+def _by_size(nodes: np.ndarray, block: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Sizes of arrays, and the graphs drawn in each, small ones first: a program a size.
+
+    Graphs up to a tile share the arrays of the largest of them, which compiling alone is worth.
+    """
+    sizes = np.array([_size(n + block - 1) for n in nodes.tolist()])
+    small = sizes[sizes <= TILE].max(initial=0)
+    sizes = np.maximum(sizes, small)
+    by_nodes = np.argsort(nodes, kind="stable")
+    for size in np.unique(sizes).tolist():
+        yield size, by_nodes[sizes[by_nodes] == size]
+
+
 def _drawn(
-    network: Network, nodes: np.ndarray, stride: int, connected: bool, keys: Key[Array, " graphs"]
+    network: Network,
+    nodes: np.ndarray,
+    size: int,
+    stride: int,
+    connected: bool,
+    keys: Key[Array, " graphs"],
 ) -> Growing:
     """Graphs until they are complete, in arrays that are made larger where they prove too small."""
-    size = _size(int(nodes.max()) + network.block - 1)
     growing = _nothing(network, len(nodes), size)
     edges = max(64, 2 ** (16 * network.block - 1).bit_length())
     while True:
         growing, asked = grow(
-            network, growing, jnp.asarray(nodes), keys, edges=edges, stride=stride,
+            network, growing, jnp.asarray(nodes, jnp.int32), keys, edges=edges, stride=stride,
             connected=connected,
         )  # fmt: skip
         if int(growing.start) >= nodes.max():
@@ -94,15 +114,19 @@ def _drawn(
 
 
 def _size(rows: int) -> int:
-    return max(8, 2 ** (rows - 1).bit_length()) if rows <= TILE else padded_size(rows)
+    return max(8, 2 ** (rows - 1).bit_length()) if rows <= 8 * TILE else padded_size(rows)
 
 
-def _at_once(network: Network, most: int, graphs: int) -> int:
+def _tile(size: int) -> int:
+    return _FINE if size <= 4 * TILE else TILE
+
+
+def _at_once(network: Network, size: int, graphs: int) -> int:
     """How many graphs to draw in one loop, so that memory is bounded: a power of two."""
-    size, width = _size(most + network.block - 1), network.rows.shape[1]
+    width, tile = network.rows.shape[1], _tile(size)
     mixtures = len(network.theta.last.bias)
-    of_pairs = 3 * size * network.block * (mixtures + 2 * width * min(1, TILE / size))
-    of_edges = 4 * min(size, TILE) * (16 + 2 * network.block) * 2 * width
+    of_pairs = 3 * size * network.block * (mixtures + 2 * width * min(1, tile / size))
+    of_edges = 4 * min(size, tile) * (16 + 2 * network.block) * 2 * width
     each = network.rows.dtype.itemsize * (of_pairs + of_edges + 8 * size * width)
     fit = int(np.clip(_MEMORY // each, 1, _MOST))
     return min(2 ** (fit.bit_length() - 1), 2 ** (graphs - 1).bit_length())
@@ -110,7 +134,7 @@ def _at_once(network: Network, most: int, graphs: int) -> int:
 
 def _nothing(network: Network, graphs: int, size: int) -> Growing:
     # Up to 16 nodes the table has room for all neighbours, and no list is needed.
-    width, overflow = (size, 0) if size <= 16 else (8, max(16, 2 ** (size // 8 - 1).bit_length()))
+    width, overflow = (size, 0) if size <= 16 else (8, max(16, 2 ** (size // 5 - 1).bit_length()))
     return Growing(
         neighbours=jnp.full((graphs, size, width), size, jnp.int32),
         overflow=jnp.full((graphs, overflow, 2), size, jnp.int32),
@@ -133,7 +157,7 @@ def _with_room(growing: Growing, listed: int) -> Growing:
     )
     growing = eqx.tree_at(
         lambda g: g.overflow, growing,
-        pad(growing.overflow, 1, 2 ** (listed - 1).bit_length() - room),
+        pad(growing.overflow, 1, 2 ** listed.bit_length() - room),
     )  # fmt: skip
     if width < size and size * width < 4 * listed:
         growing = eqx.tree_at(lambda g: g.neighbours, growing, pad(growing.neighbours, 2, width))
@@ -196,7 +220,10 @@ def _step(
 ) -> tuple[Growing, Room]:
     """One block of one graph: rows beyond the stride, and beyond the graph, are never written."""
     rows = jnp.arange(network.block, dtype=jnp.int32)
-    law = network.law(OrderedGraph(part.neighbours, part.overflow, nodes), part.states, start)
+    size = len(part.states)
+    law = network.law(
+        OrderedGraph(part.neighbours, part.overflow, nodes), part.states, start, _tile(size)
+    )
     kept = (start + rows < nodes) & (rows < stride)
     key = jr.fold_in(key, start)
     slab = draw_block(law, start, kept, connected=connected, key=key)
@@ -236,7 +263,9 @@ def draw_block(
             jnp.where(joined[:, None], _log_any(logits, counted), 0), axis=0
         )
     logits = jnp.take(logits, jr.categorical(component, weights), axis=-1)
-    drawn = counted & (jr.uniform(each, logits.shape, logits.dtype) < jax.nn.sigmoid(logits))
+    # `jr.uniform` is 0 once in 2^23 draws: in float32 edges that never come would.
+    uniform = jr.bits(each, logits.shape, jnp.uint32).astype(logits.dtype) * 2.0**-32
+    drawn = counted & (uniform < jax.nn.sigmoid(logits))
     if connected:
         none = jnp.where(counted, jax.nn.log_sigmoid(-logits), 0)
         before = jnp.cumsum(none, axis=0) - none

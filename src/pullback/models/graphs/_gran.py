@@ -220,9 +220,9 @@ def ordered_log_prob(model: GRAN, graph: OrderedGraph) -> Float[Array, ""]:
 def block_log_prob(model: GRAN, graph: OrderedGraph, start: Int[Array, ""]) -> Float[Array, ""]:
     """The log-probability of the rows from `start` on, of one block, given those before.
 
-    The sum over `start` = 0, B, 2 B, ... is `ordered_log_prob`. Work and gradient cost what is there
-    before `start`. For many starts use `jax.vmap` up to 128 nodes, and `jax.lax.map` beyond: several
-    at once then cost as much as the latest each.
+    The sum over `start` = 0, B, 2 B, ... is `ordered_log_prob`. It and its gradient cost what is
+    there before `start`. For many starts use `jax.vmap` up to 128 nodes and `jax.lax.map` beyond,
+    where several at once cost as much as the latest each.
 
     Args:
         model: a model.

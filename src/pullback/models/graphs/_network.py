@@ -1,6 +1,6 @@
 """The network of GRAN: from a graph so far to the law of the next rows of its matrix."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from pullback.models.graphs._ordered import OrderedGraph
+from pullback.models.graphs._ordered import TILE, OrderedGraph
 from pullback.models.graphs._tiles import tiled
 
 # Waves that tell the number of nodes still to come, from 2 to 256 nodes long.
@@ -83,7 +83,7 @@ class Network(eqx.Module):
     bias: Float[Array, " width"]
     position: Float[Array, "max_nodes width"] | None
     size: _Linear | None
-    layers: list[_Layer]
+    layers: _Layer
     theta: _Head
     alpha: _Head
     block: int = eqx.field(static=True)
@@ -105,7 +105,7 @@ class Network(eqx.Module):
         self.bias = jnp.zeros(width)
         self.position = 0.3 * jr.normal(keys[1], (max_nodes, width)) if position_features else None
         self.size = _Linear(2 + 2 * _WAVES, width, key=keys[2]) if size_input else None
-        self.layers = [_Layer(width, block, key=key) for key in keys[5:]]
+        self.layers = eqx.filter_vmap(lambda key: _Layer(width, block, key=key))(keys[5:])
         theta = _Head(width, mixtures, key=keys[3])
         logit = jnp.full(mixtures, np.log(density) - np.log1p(-density), theta.last.bias.dtype)
         self.theta = eqx.tree_at(lambda head: head.last.bias, theta, logit)
@@ -139,21 +139,30 @@ class Network(eqx.Module):
         graph: OrderedGraph,
         states: Float[Array, "size width"],
         start: Int[Array, ""],
+        tile: int = TILE,
     ) -> BlockLaw:
         """The law of the edges of the nodes `start`, ..., `start + block - 1` to earlier ones.
 
         Of the graph it reads the edges among nodes before `start`, and how many nodes there will
-        be: those beyond are not there.
+        be: those beyond are not there. `tile` is how many nodes it takes at a time, where there are
+        more.
         """
         start = start.astype(jnp.int32)
         numbers = start + jnp.arange(self.block, dtype=jnp.int32)
         live = numbers < graph.nodes
         new = self._new_states(numbers, start, graph.nodes)
-        for number, layer in enumerate(self.layers):
-            if number:
-                states, new = jax.nn.relu(states), jax.nn.relu(new)
-            states, new = _pass(layer, graph, states, new, start, live)
-        return self._read(states, new, start, live)
+        arrays, rest = eqx.partition(self.layers, eqx.is_array)
+
+        def layer(carried: tuple[Array, Array], given: tuple[Any, Array]) -> tuple[Any, None]:
+            arrays, later = given
+            states, new = (jnp.where(later, jax.nn.relu(x), x) for x in carried)
+            one = eqx.combine(arrays, rest)
+            return _pass(one, graph, states, new, start, live, tile), None
+
+        # A loop, and not one layer after another, so that there is one layer to compile.
+        later = jnp.arange(len(self.layers.first.bias)) > 0
+        (states, new), _ = jax.lax.scan(layer, (states, new), (arrays, later))
+        return self._read(states, new, start, live, tile)
 
     def _placed(self, states: Array, numbers: Array) -> Array:
         if self.position is None:
@@ -171,13 +180,13 @@ class Network(eqx.Module):
             states = states + self.size(told)[None]
         return self._placed(states, numbers)
 
-    def _read(self, states: Array, new: Array, start: Array, live: Array) -> BlockLaw:
+    def _read(self, states: Array, new: Array, start: Array, live: Array, tile: int) -> BlockLaw:
         heads = (self.theta, self.alpha)
         weight = jnp.concatenate([head.first.weight for head in heads])
         bias = jnp.concatenate([head.first.bias for head in heads])
         of_new = new @ weight.T + bias[None]
         old, pooled = tiled(
-            _pairs, ((heads, of_new), states @ weight.T), ((start, live), ()), start
+            _pairs, ((heads, of_new), states @ weight.T), ((start, live), ()), start, tile
         )
         among, of_pairs = _heads(heads, of_new[:, None] - (new @ weight.T)[None])
         earlier = jnp.tri(self.block, k=-1, dtype=bool) & live[:, None] & live[None]
@@ -194,6 +203,7 @@ def _pass(
     new: Array,
     start: Array,
     live: Array,
+    tile: int,
 ) -> tuple[Array, Array]:
     """One layer. A new node is joined to all that are there and to the other new ones.
 
@@ -212,6 +222,7 @@ def _pass(
         ((layer, sent, new_sent, new_received), (sent, received)),
         ((start, live), graph.neighbours),
         start,
+        tile,
     )
     if len(graph.overflow):
         owners, others = graph.overflow.T

@@ -50,7 +50,8 @@ def ordered_graph(
             smallest of a few that programs are compiled for.
 
     Raises:
-        ValueError: `order` does not have each node once, or the graph does not fit into `shape`.
+        ValueError: `order` does not have each node once, or the graph does not fit into `shape`,
+            whose rows beyond 128 must be a multiple of it.
 
     Example:
         >>> import numpy as np
@@ -62,6 +63,11 @@ def ordered_graph(
     places = places_of(graph, order)
     owners, others, ranks = _ends(graph, places)
     size, width, listed = ordered_shape([graph]) if shape is None else shape
+    if size > TILE and size % TILE:
+        raise ValueError(
+            f"`shape` must have up to {TILE} rows or a multiple of {TILE}, got {size}: use "
+            "`ordered_shape`."
+        )
     over = ranks >= width
     if graph.nodes > size or over.sum() > listed:
         raise ValueError(

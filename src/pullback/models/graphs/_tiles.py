@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from pullback.models.graphs._ordered import TILE
-
 # function((shared, rows), (shared, rows), first) -> (rows, total): floats, whole numbers, and the
 # number of the first row.
 Rows = Callable[[tuple[PyTree, PyTree], tuple[PyTree, PyTree], Any], tuple[PyTree, PyTree]]
@@ -20,6 +18,7 @@ def tiled(
     floats: tuple[PyTree, PyTree],
     ints: tuple[PyTree, PyTree],
     count: Int[Array, ""],
+    tile: int,
 ) -> tuple[PyTree, PyTree]:
     """`function` of all rows, where rows from `count` on add nothing and may be left out.
 
@@ -32,32 +31,38 @@ def tiled(
             slope.
         ints: the same, of whole numbers and truth values.
         count: how many rows count.
+        tile: how many rows at a time; where there are no more it is all at once.
     """
-    if jax.tree.leaves(floats[1])[0].shape[0] <= TILE:
+    if jax.tree.leaves(floats[1])[0].shape[0] <= tile:
         return function(floats, ints, jnp.zeros((), jnp.int32))
-    return _loop(floats, function, ints, count)
+    return _loop(floats, function, ints, count, tile)
 
 
 @eqx.filter_custom_vjp
-def _loop(floats: Any, function: Rows, ints: Any, count: Array) -> tuple[PyTree, PyTree]:
+def _loop(floats: Any, function: Rows, ints: Any, count: Array, tile: int) -> tuple[PyTree, PyTree]:
     size = jax.tree.leaves(floats[1])[0].shape[0]
-    at = lambda first: ((floats[0], _rows(floats[1], first)), (ints[0], _rows(ints[1], first)))
+    at = lambda first: (
+        (floats[0], _rows(floats[1], first, tile)),
+        (ints[0], _rows(ints[1], first, tile)),
+    )
     zero = jnp.zeros((), jnp.int32)
     rows, total = jax.eval_shape(function, *at(zero), zero)
     whole = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype), rows)
     total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), total)
 
-    def tile(number: Array, found: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        first = number * TILE
+    def some(number: Array, found: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+        first = number * tile
         rows, more = function(*at(first), first)
         return _put(found[0], rows, first), jax.tree.map(jnp.add, found[1], more)
 
-    return jax.lax.fori_loop(zero, _tiles(count), tile, (whole, total))
+    return jax.lax.fori_loop(zero, _tiles(count, tile), some, (whole, total))
 
 
 @_loop.def_fwd
-def _forward(perturbed: Any, floats: Any, function: Rows, ints: Any, count: Array) -> Any:
-    return _loop(floats, function, ints, count), None
+def _forward(
+    perturbed: Any, floats: Any, function: Rows, ints: Any, count: Array, tile: int
+) -> Any:
+    return _loop(floats, function, ints, count, tile), None
 
 
 @_loop.def_bwd
@@ -69,30 +74,31 @@ def _backward(
     function: Rows,
     ints: Any,
     count: Array,
+    tile: int,
 ) -> Any:
     zero = jnp.zeros((), jnp.int32)
-    shapes = jax.eval_shape(lambda: _loop.fn(floats, function, ints, count))
+    shapes = jax.eval_shape(lambda: _loop.fn(floats, function, ints, count, tile))
     filled = lambda slope, leaf: jnp.zeros(leaf.shape, leaf.dtype) if slope is None else slope
     of_rows, of_total = jax.tree.map(filled, slopes, shapes, is_leaf=lambda leaf: leaf is None)
     arrays, rest = eqx.partition(floats, eqx.is_inexact_array)
 
-    def tile(number: Array, found: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        first = number * TILE
-        now = (ints[0], _rows(ints[1], first))
+    def some(number: Array, found: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+        first = number * tile
+        now = (ints[0], _rows(ints[1], first, tile))
         call = lambda arrays: function(eqx.combine(arrays, rest), now, first)
-        _, pull = jax.vjp(call, (arrays[0], _rows(arrays[1], first)))
-        [(shared, rows)] = pull((_rows(of_rows, first), of_total))
+        _, pull = jax.vjp(call, (arrays[0], _rows(arrays[1], first, tile)))
+        [(shared, rows)] = pull((_rows(of_rows, first, tile), of_total))
         return jax.tree.map(jnp.add, found[0], shared), _put(found[1], rows, first)
 
-    return jax.lax.fori_loop(zero, _tiles(count), tile, jax.tree.map(jnp.zeros_like, arrays))
+    return jax.lax.fori_loop(zero, _tiles(count, tile), some, jax.tree.map(jnp.zeros_like, arrays))
 
 
-def _tiles(count: Array) -> Array:
-    return (count.astype(jnp.int32) + (TILE - 1)) // TILE
+def _tiles(count: Array, tile: int) -> Array:
+    return (count.astype(jnp.int32) + (tile - 1)) // tile
 
 
-def _rows(tree: PyTree, first: Array) -> PyTree:
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, TILE), tree)
+def _rows(tree: PyTree, first: Array, tile: int) -> PyTree:
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, tile), tree)
 
 
 def _put(tree: PyTree, rows: PyTree, first: Array) -> PyTree:
