@@ -8,10 +8,11 @@ Each part has a file of its own, measured in one process.
 import torch
 from threadpoolctl import threadpool_limits
 
+import _graphs_metrics
 import _graphs_model
 from _harness import run_parts
 
-PARTS = {"model": _graphs_model}
+PARTS = {"model": _graphs_model, "metrics": _graphs_metrics}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
