@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import itertools
+import json
 import os
 import re
 import shutil
@@ -117,6 +118,22 @@ def check_out(out: Path, *read: Path | None, more: tuple[str, ...] = ()) -> None
             raise BadUsage(f"--out {out} is the file that is read; name another with --out")
     with written(out, "--out"):
         check_writable(out)
+
+
+def check_graphs_out(out: Path) -> None:
+    """Refuse, before any work, a file that holds no graphs, or that could not be written."""
+    if out.suffix.lower() not in (".graphml", ".zip", ".npz"):
+        raise BadUsage(f"--out of graphs must end in .graphml, .zip or .npz; got {out}")
+    with written(out, "--out"):
+        check_writable(out)
+
+
+def task_of(folder: Path) -> str | None:
+    """The task of the model that is saved in a folder; None where none is."""
+    try:
+        return json.loads((folder / "model.json").read_bytes())["task"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_folder(out: Path, *files: str) -> None:

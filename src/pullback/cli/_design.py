@@ -1,7 +1,6 @@
 """`pullback design`: new things by a saved model. A function for each task that designs."""
 
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from pullback.cli._common import (
     check_folder,
     in_one_line,
     set_up_jax,
+    task_of,
 )
 from pullback.cli._use import Model
 
@@ -174,12 +174,9 @@ def design(argv: list[str]) -> int:
 
 def designer_of(folder: str) -> Callable[..., int] | None:
     """What designs by the model of a folder; None where that designs nothing."""
-    try:
-        kind = json.loads((Path(folder) / "model.json").read_bytes())["task"]
-    except (OSError, ValueError, KeyError, TypeError):
-        # What is no saved model is refused where it is loaded, with what is wrong.
-        return next(iter(DESIGNERS.values()))
-    return DESIGNERS.get(kind)
+    kind = task_of(Path(folder))
+    # What is no saved model is refused where it is loaded, with what is wrong.
+    return next(iter(DESIGNERS.values())) if kind is None else DESIGNERS.get(kind)
 
 
 def design_help(model: Model) -> int:

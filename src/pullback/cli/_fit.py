@@ -11,6 +11,7 @@ from pullback.cli._fit_density import fit_density
 from pullback.cli._fit_dna import fit_dna
 from pullback.cli._fit_dynamics import fit_dynamics
 from pullback.cli._fit_gan import fit_gan
+from pullback.cli._fit_graphs import fit_graphs
 from pullback.cli._fit_molecules import fit_molecules
 from pullback.cli._fit_ratings import fit_ratings
 from pullback.cli._fit_regression import fit_regression
@@ -30,6 +31,7 @@ TASKS = {
     "ratings": fit_ratings,
     "dna": fit_dna,
     "molecules": fit_molecules,
+    "graphs": fit_graphs,
 }
 
 

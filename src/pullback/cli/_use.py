@@ -5,7 +5,16 @@ from typing import Annotated
 
 import tyro
 
-from pullback.cli._common import BadUsage, as_file, check_out, in_one_line, set_up_jax
+from pullback.cli._common import (
+    BadUsage,
+    Flag,
+    as_file,
+    check_graphs_out,
+    check_out,
+    in_one_line,
+    set_up_jax,
+    task_of,
+)
 from pullback.cli._fit_and_save import File
 
 Model = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -16,12 +25,12 @@ def score(model: Model, file: File, out: Out = Path("scores.csv")) -> int:
     """Score the rows of a file by a saved model: how likely each is, and which are anomalies.
 
     Of sequences: what is predicted of each, and where the predictor leaves what it has seen. Of
-    molecules: what is predicted of each, and what RDKit computes.
+    molecules: what is predicted of each, and what RDKit computes. Of graphs: how likely each is.
 
     Args:
         model: The folder that `pullback fit` wrote.
         file: A table with the columns of the model; - reads CSV from standard input. Of sequences
-            FASTA too.
+            FASTA too; of graphs what `pullback fit graphs` takes.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
     """
     check_out(out, file)
@@ -60,29 +69,44 @@ def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
 
 def sample(
     model: Model,
-    out: Out = Path("samples.csv"),
-    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 1000,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
+    n: Annotated[int | None, tyro.conf.arg(aliases=["-n"], help_behavior_hint="")] = None,
+    connected: Annotated[Flag, tyro.conf.FlagCreatePairsOff] = False,
     seed: int = 0,
 ) -> int:
-    """Draw new rows, sequences or molecules from a saved model.
+    """Draw new rows, sequences, molecules or graphs from a saved model.
 
     Args:
         model: The folder that `pullback fit` wrote.
-        out: The CSV or Parquet file to write, of sequences FASTA too; - writes CSV to standard
-            output.
-        n: How many.
+        out: The CSV or Parquet file to write, of sequences FASTA too (default: samples.csv); -
+            writes CSV to standard output. Of graphs GraphML, a zip of it or .npz (default:
+            samples.graphml, a zip where there are several), with a table of their statistics and a
+            sheet of drawings beside.
+        n: How many (default: 1000; of graphs 100).
+        connected: Of graphs: each in one piece (default: where all graphs of the fit are).
         seed: The seed of the draws.
     """
-    check_out(out, more=(".fasta", ".fa", ".fna"))
+    graphs = task_of(model) == "GraphGenerator"
+    out = out or Path("samples.graphml" if graphs else "samples.csv")
+    n = (100 if graphs else 1000) if n is None else n
     if n < 1:
         raise BadUsage(f"-n must be 1 or more, got {n}")
+    if connected and not graphs:
+        raise BadUsage(f"--connected is of graphs, and {model} holds no model of such")
+    if graphs:
+        check_graphs_out(out)
+    else:
+        check_out(out, more=(".fasta", ".fa", ".fna"))
     set_up_jax()
     from pullback import tasks
 
     with in_one_line():
         known = tasks.load(model)
-        tasks.sample_file(known, n, out, random_state=seed)
-    told(f"{n} {getattr(known, 'things', 'rows')} drawn", out)
+        if graphs:
+            files = known.write_samples(n, out, connected=connected or None, random_state=seed)
+        else:
+            files = tasks.sample_file(known, n, out, random_state=seed)
+    told(f"{n} {getattr(known, 'things', 'rows')} drawn", *files)
     return 0
 
 
@@ -100,7 +124,7 @@ def show(model: Model) -> int:
     return 0
 
 
-def told(what: str, out: Path) -> None:
+def told(what: str, *files: Path) -> None:
     """Say what was written, but not amid a table on standard output."""
-    if str(out) != "-":
-        print(f"{what}: {out}")
+    if str(files[0]) != "-":
+        print(f"{what}: {', '.join(map(str, files))}")

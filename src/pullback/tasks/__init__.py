@@ -20,6 +20,7 @@ from ._energy_classifier import EnergyClassifier as EnergyClassifier
 from ._explain_outputs import explain_file as explain_file
 from ._gan import TableGAN as TableGAN
 from ._goodness import goodness_of_fit as goodness_of_fit
+from ._graph_generator import GraphGenerator as GraphGenerator
 from ._image_explainer import ImageExplainer as ImageExplainer
 from ._image_explanations import ImageExplanations as ImageExplanations
 from ._load import load as load

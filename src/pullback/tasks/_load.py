@@ -12,6 +12,7 @@ from ._density import FlowDensity
 from ._dynamics import DynamicsModel
 from ._energy_classifier import EnergyClassifier
 from ._gan import TableGAN
+from ._graph_generator import GraphGenerator
 from ._image_explainer import ImageExplainer
 from ._molecule_designer import MoleculeDesigner
 from ._recommender import Recommender
@@ -39,6 +40,7 @@ _TASKS: dict[str, type[AbstractTask]] = {
         Recommender,
         SequenceDesigner,
         MoleculeDesigner,
+        GraphGenerator,
     )
 }
 

@@ -322,10 +322,11 @@ class MoleculeDesigner(AbstractDesigner):
         how = Reading(self.smiles_column, (), self.name_column, self.skip_invalid)
         return asked(X, how, self.coder_.vocabulary)
 
-    def _write_samples(self, count: int, out: Path, seed: int) -> None:
+    def _write_samples(self, count: int, out: Path, seed: int) -> list[Path]:
         smiles = self.sample(count, random_state=seed)
         with table_writer(out) as write:
             write(table_of_samples(smiles, set(self.smiles_), self._said(smiles)))
+        return [out]
 
     def _write_scores(self, file: Path, out: Path) -> int:
         given = self._new(file)

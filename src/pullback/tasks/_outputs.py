@@ -22,6 +22,7 @@ from ._density import FlowDensity
 from ._designer import AbstractDesigner
 from ._frame import matrix_of
 from ._gan import TableGAN
+from ._generator import AbstractGenerator
 from ._series import SeriesModel
 
 Write = Callable[[Mapping[str, Sequence[Any]]], None]
@@ -40,12 +41,13 @@ def score_file(model: Any, file: Path, out: Path) -> int:
             has empty cells. Of sequences: `name`, `sequence`, `mean`, `sd` and `outside`.
             Of molecules: `name`, `smiles`, `known`, `similarity` to the most similar molecule of
             the fit, `predicted_NAME`, `logP`, `QED`, `SAS` and `alerts`; empty
-            cells where one is left out.
+            cells where one is left out. Of graphs: `name`, `nodes`, `edges`, `log_density` and
+            `share_below`.
 
     Returns:
         How many rows there were; of molecules, how many of them were taken.
     """
-    if isinstance(model, AbstractDesigner):
+    if isinstance(model, AbstractGenerator):
         return model._write_scores(file, out)
     _refuse_another(model, (FlowDensity, TableGAN), "predict")
     return _of_file(model, file, out, model._predictions)
@@ -111,22 +113,27 @@ def _of_file(
     return count
 
 
-def sample_file(model: Any, count: int, out: Path, *, random_state: int = 0) -> None:
+def sample_file(model: Any, count: int, out: Path, *, random_state: int = 0) -> list[Path]:
     """Draw rows and write them.
 
     Args:
         model: fitted.
         count: how many.
         out: a CSV or Parquet file, or "-", with the model's columns; of sequences a FASTA file too.
+            Of graphs one that `pullback.data.write_graphs` knows, with a table of their statistics
+            and a sheet of drawings beside it.
         random_state: seed of the draws.
+
+    Returns:
+        The files.
     """
-    if isinstance(model, AbstractDesigner):
-        model._write_samples(count, out, random_state)
-        return
+    if isinstance(model, AbstractGenerator):
+        return model._write_samples(count, out, random_state)
     _refuse_another(model, (FlowDensity, TableGAN), "show")
     rows = model.sample(count, random_state=random_state)
     with table_writer(out) as write:
         write({name: _cells(rows[:, place]) for place, name in enumerate(model.columns_)})
+    return [out]
 
 
 def _cells(column: np.ndarray) -> list[Any]:

@@ -283,17 +283,18 @@ class SequenceDesigner(AbstractDesigner):
         kept = kept_by(fixed, goal.sites, self.alphabet, self._both_strands)
         return made._replace(notes=notes_on(made, n, self.range_, kept))
 
-    def _write_samples(self, count: int, out: Path, seed: int) -> None:
+    def _write_samples(self, count: int, out: Path, seed: int) -> list[Path]:
         letters = self.sample(count, random_state=seed)
         names = tuple(f"sample{place}" for place in range(1, count + 1))
         if is_fasta_name(out):
             write_fasta(out, Sequences(names, tuple(letters)))
-            return
+            return [out]
         table: dict[str, Any] = {"name": names, self._column: letters}
         if self.ensemble_ is not None:
             table = {**self.score(letters).columns(), **table}
         with table_writer(out) as write:
             write(table)
+        return [out]
 
     def _write_scores(self, file: Path, out: Path) -> int:
         found = self.score(file)

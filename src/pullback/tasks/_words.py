@@ -40,6 +40,13 @@ WORDS = {
     "Crippen's atoms: about 1 to 3 is usual of drugs.",
     "QED": "how much a molecule is like a drug, from 0 to 1: size, polarity, rings and more.",
     "SAS": "how hard a molecule is to make, from 1, easy, to 10, by how rare its parts are.",
+    "squared MMD": "how far two sets of graphs are apart in a statistic, by a kernel on the total "
+    "variation distance of its histograms: 0 where they are the same. Of few graphs it is above 0 "
+    "by chance, and it means nothing beside figures of other data, sets or kernels.",
+    "Erdos-Renyi graph": "any two nodes are joined with the same probability, whatever the rest.",
+    "orbits": "in how many small patterns of four nodes, such as paths, stars and squares, a node "
+    "lies, and where in them.",
+    "spectrum of a graph": "the eigenvalues of its normalised Laplacian: how it falls into parts.",
     "alerts": "parts of molecules that react or disturb assays, of the lists PAINS and Brenk.",
     "Morgan fingerprint": "which pieces of up to two bonds around an atom a molecule has: what "
     "most would take to predict a property.",
