@@ -1,32 +1,29 @@
 """`ImageExplainer`: which part of a picture decides what a user's classifier says of it."""
 
+from numbers import Real
 from typing import Any, ClassVar, cast
 
-import equinox as eqx
-import jax
 import jax.random as jr
 import numpy as np
 from jaxtyping import Float
-from scipy.special import softmax
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from pullback._inputs import positive
-from pullback._names import did_you_mean
 from pullback._on_device import on_device
 from pullback.analysis.explain import (
     AbstractInfill,
     Classifier,
-    classifier,
     deletion_curve,
     fido,
     insertion_curve,
 )
 from pullback.data import DataError
 
-from ._answers import Answers, changes, says_changes
+from ._answers import changes, says_changes
 from ._image_explanations import ImageExplanations, decides
 from ._image_infills import INFILLS, arrays_of, infill_of, learn_infill
+from ._image_model import PictureModel
 from ._page import Report
 from ._pictures import Pictures, read_pictures
 from ._series_predictor import blamed
@@ -153,11 +150,10 @@ class ImageExplainer(AbstractTask):
         self.notes_ = list(pictures.notes)
         generator = check_random_state(self.random_state)
         self.seed_ = int(generator.randint(2**31))
-        self._check_samples()
-        asked = self._classifier()
+        model = self._model()
+        self._check_samples(model)
         with blamed(self.model):
-            probe = pictures.x[:_PROBED]
-            gap = changes(lambda x: self._ask(asked, x), probe)
+            gap = changes(model.says, pictures.x[:_PROBED])
         if gap > 1e-6:
             self.notes_.append(says_changes(gap))
         learned = learn_infill(self.infill, pictures.x, generator, self.seed_)
@@ -184,14 +180,13 @@ class ImageExplainer(AbstractTask):
         pictures = read_pictures(X)
         self._check_size(pictures)
         self._check_scale(pictures)
-        self._check_samples()
-        asked = self._classifier()
+        model = self._model()
+        self._check_samples(model)
         with blamed(self.model):
-            said = self._ask(asked, pictures.x)
+            said = model.says(pictures.x)
         target = said.argmax(axis=1)
-        classes = self._classes(said.shape[1])
         if self.target is not None:
-            target = np.full(len(said), self._place(classes))
+            target = np.full(len(said), model.place(self.target, said.shape[1]))
         weights = _WEIGHTS if self.size_weight is None else (self.size_weight * self._pixels,)
         # As even as can be, so that few pictures are searched twice.
         count = -(-len(said) // -(-len(said) // _AT_ONCE))
@@ -199,14 +194,14 @@ class ImageExplainer(AbstractTask):
         for low in range(0, len(said), count):
             # The last pictures are filled up with the first, so that one program serves all.
             places = np.arange(low, low + count) % len(said)
-            part = self._explain_some(asked, pictures.take(places), target[places], weights)
+            part = self._explain_some(model, pictures.take(places), target[places], weights)
             parts.append({name: array[: len(said) - low] for name, array in part.items()})
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return ImageExplanations(
             pictures=pictures,
-            classes=classes,
+            classes=model.classes(said.shape[1]),
             target=target,
-            probability=self._probability(said)[np.arange(len(said)), target],
+            probability=model.probability(said)[np.arange(len(said)), target],
             shares=np.round(np.linspace(0, 1, _POINTS) * self._pixels) / self._pixels,
             objective=self.objective,
             **whole,
@@ -216,55 +211,21 @@ class ImageExplainer(AbstractTask):
     def _pixels(self) -> int:
         return self.shape_[1] * self.shape_[2]
 
-    def _classifier(self) -> Classifier:
-        if self.model is None:
-            raise ValueError(
-                "`model` is missing: ImageExplainer(model), or `load(folder, model=function)`."
-            )
-        outputs: Any = self.outputs
-        model = self.model
-        if not hasattr(model, "predict_proba") and not _is_module(model):
-            outputs = outputs or "probabilities"
-            model = Answers(model, outputs, "pictures") if callable(model) else model
-        return classifier(model, outputs=outputs, batch_size=self.batch_size)
+    def _model(self) -> PictureModel:
+        return PictureModel(self.model, self.outputs, self.batch_size, self.shape_)
 
-    def _grid(self) -> tuple[int, int]:
+    def _grid(self, differentiable: bool) -> tuple[int, int]:
         """Rows and columns of the map."""
         size = self.shape_[1:]
         longer, cells = max(size), self.grid
         if cells is None:
-            whole, coarse = (32, 28) if self._differentiable() else (16, 14)
+            whole, coarse = (32, 28) if differentiable else (16, 14)
             cells = longer if longer <= whole else coarse
         rows, columns = (max(1, round(side * min(cells, longer) / longer)) for side in size)
         return rows, columns
 
-    def _differentiable(self) -> bool:
-        """Whether the model gives gradients."""
-        if hasattr(self.model, "predict_proba"):
-            return False
-        return _is_module(self.model) or _is_jax(self.model, self.shape_)
-
-    def _ask(self, asked: Classifier, x: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "n k"]:
-        return np.asarray(asked.predict(np.asarray(on_device(x, float))))
-
-    def _probability(self, said: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
-        if self.outputs == "logits" or (self.outputs is None and _is_module(self.model)):
-            return softmax(said.astype(np.float64), axis=1)
-        return said
-
-    def _classes(self, count: int) -> tuple[str, ...]:
-        return tuple(map(str, getattr(self.model, "classes_", range(count))))
-
-    def _place(self, classes: tuple[str, ...]) -> int:
-        if str(self.target) not in classes:
-            raise ValueError(
-                f"`target` must be one of the classes {', '.join(classes)}; got {self.target!r}"
-                f"{did_you_mean(str(self.target), classes) or '.'}"
-            )
-        return classes.index(str(self.target))
-
     def _explain_some(
-        self, asked: Classifier, pictures: Pictures, target: np.ndarray,
+        self, model: PictureModel, pictures: Pictures, target: np.ndarray,
         weights: tuple[float, ...],
     ) -> dict[str, np.ndarray]:  # fmt: skip
         """All that is told of some pictures."""
@@ -272,9 +233,10 @@ class ImageExplainer(AbstractTask):
         search, curve = jr.split(jr.key(self.seed_))
         with blamed(self.model):
             found = fido(
-                asked, x, self.infill_, target=target, objective=objective,
-                grid=self._grid(), size_weight=[each / self._pixels for each in weights],
-                steps=self.steps, samples=self.samples, progress=self.progress, key=search,
+                model.asked, x, self.infill_, target=target, objective=objective,
+                grid=self._grid(model.differentiable),
+                size_weight=[each / self._pixels for each in weights], steps=self.steps,
+                samples=self.samples, progress=self.progress, key=search,
             )  # fmt: skip
             told = (np.asarray(each) for each in (found.log_odds, found.only, found.without))
             good = decides(self.objective, *told)
@@ -284,7 +246,7 @@ class ImageExplainer(AbstractTask):
             maps = pick(found.map)
             chance = np.random.RandomState(self.seed_).rand(*maps.shape).astype(maps.dtype)
             curves = {
-                name: self._curve(of, asked, x, order, target, curve)
+                name: self._curve(of, model.asked, x, order, target, curve)
                 for name, of, order in (
                     ("deletion", deletion_curve, maps), ("insertion", insertion_curve, maps),
                     ("chance", deletion_curve, chance),
@@ -357,14 +319,15 @@ class ImageExplainer(AbstractTask):
                 f"`infill` must be one of {', '.join(INFILLS)}, or an infill of "
                 f"`pb.analysis.explain`; got {self.infill!r}."
             )
-        if self.size_weight is not None and not self.size_weight > 0:
-            raise ValueError(f"`size_weight` must be above 0, got {self.size_weight}.")
+        weight = self.size_weight
+        if weight is not None and not (isinstance(weight, Real) and 0 < weight < np.inf):
+            raise ValueError(f"`size_weight` must be above 0 and finite, got {weight!r}.")
         positive(steps=self.steps, samples=self.samples)
         if self.grid is not None:
             positive(grid=self.grid)
 
-    def _check_samples(self) -> None:
-        if self.samples < 2 and self.model is not None and not self._differentiable():
+    def _check_samples(self, model: PictureModel) -> None:
+        if self.samples < 2 and not model.differentiable:
             raise ValueError(
                 "`samples` must be 2 or more: the masks of a model without gradients are compared "
                 f"with each other; got {self.samples}."
@@ -410,20 +373,3 @@ def _scale(x: Float[np.ndarray, "n c h w"]) -> list[float]:
     """How far from 0 pictures reach: nearly the least of them, for some are empty, and the most."""
     reach = np.abs(x).max(axis=(1, 2, 3))
     return [float(np.quantile(reach, 0.05)), float(reach.max())]
-
-
-def _is_module(model: Any) -> bool:
-    """Whether it is a module of torch or Equinox, which as a rule gives logits."""
-    return isinstance(model, eqx.Module) or any(
-        kind.__module__.split(".")[0] == "torch" and kind.__name__ == "Module"
-        for kind in type(model).__mro__
-    )
-
-
-def _is_jax(model: Any, shape: tuple[int, ...]) -> bool:
-    """Whether JAX can trace it, of one picture."""
-    try:
-        found = jax.eval_shape(model, jax.ShapeDtypeStruct(shape, np.dtype(np.float32)))
-    except Exception:  # what a function of NumPy raises may be anything
-        return False
-    return len(getattr(found, "shape", ())) == 1
