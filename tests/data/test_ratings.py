@@ -1,5 +1,7 @@
 """Ratings: what is checked of them, and how they are split."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -118,3 +120,9 @@ def test_few_ratings_and_lists_are_well_formed():
     assert some().take(np.zeros(0, int)).well_formed().values.shape == (0,)
     with pytest.raises(ValueError, match="above 0; got 0"):
         one._replace(values=np.zeros(1)).well_formed("implicit")
+
+
+@pytest.mark.parametrize("given", [{"test": "a"}, {"seed": -1}, {"seed": "a"}, {"seed": 0.5}])
+def test_shares_and_seeds_are_numbers(given):
+    with pytest.raises(ValueError, match=f"`{next(iter(given))}` must be"):
+        inspect.unwrap(Ratings.split)(some(), **given)

@@ -246,3 +246,23 @@ def test_memory_beyond_the_ratings_does_not_grow_with_the_file(tmp_path, monkeyp
         assert kept == 24 * count
         beyond.append(most - kept * 9 / 8)
     assert beyond[1] - beyond[0] < 4 * 16_000  # bytes: less than a number of each
+
+
+@pytest.mark.parametrize("header", [None, "user,item,rating,time"])
+@pytest.mark.parametrize("name", ["films.csv", "films.txt", "ratings.dat"])
+def test_double_colons_are_read_by_what_stands_there(tmp_path, name, header):
+    (tmp_path / name).write_text(csv("::", header))
+    assert read_ratings(tmp_path / name).values.tolist() == [5, 2, 4]
+    (tmp_path / name).write_text(csv(",", rows=[("a::b", "Alien", 1, 2)]))
+    assert read_ratings(tmp_path / name).user_names == ("a::b",)
+
+
+def test_names_that_a_frame_made_numbers_are_whole(tmp_path):
+    frame = pd.DataFrame({"user": [7.0, 2.5, 1e9], "item": [1, 2, 3], "rating": [3.0, 4.0, 5.0]})
+    frame.to_parquet(tmp_path / "films.parquet")
+    for given in (frame, tmp_path / "films.parquet"):
+        assert read_ratings(given).user_names == ("7", "2.5", "1000000000")
+    with pytest.raises(DataError, match="row 2: the cell in column 'user' is empty"):
+        read_ratings(frame.replace({2.5: np.nan}))
+    with pytest.raises(ValueError, match="`known_items` must be a list of names"):
+        read_ratings(frame, known_items="1")

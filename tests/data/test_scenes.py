@@ -104,7 +104,7 @@ def test_backgrounds_of_any_length_are_finite_and_counts_are_whole():
         ({"deviation": -1.0}, "`deviation` must be at least 0 and finite, got -1.0"),
         ({"deviation": float("inf")}, "`deviation` must be at least 0"),
         ({"copies": 0}, "`copies` must be at least 1, got 0"),
-        ({"test_fraction": 1.0}, "`test_fraction` must lie between 0 and 1, got 1.0"),
+        ({"test_fraction": 1.0}, "`test_fraction` must lie between 0.01 and 0.99, got 1.0"),
     ],
 )
 def test_scenes_that_cannot_be_drawn_are_refused(wrong, message):

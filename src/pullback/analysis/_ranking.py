@@ -20,7 +20,7 @@ class Ranking(NamedTuple):
         precision: the share of the first k that are relevant.
         mrr: one over the place of the first relevant item; 0 where it is not among the first k.
         coverage: the share of items that at least one user is shown.
-        standard_error: of `ndcg`, by the spread over users.
+        standard_error: of `ndcg`, by the spread over users; 0 of one user, which has none.
         n_users: how many users have a relevant item; the others do not count.
         warm: the same of the users that are not cold, where that was said.
         cold: of those that are.

@@ -12,7 +12,7 @@ from typing import IO, Any
 from pullback._names import did_you_mean
 from pullback.data._errors import DataError
 
-_DELIMITERS = ",;\t"
+DELIMITERS = ",;\t"
 # What pandas calls an index when it writes Parquet, and when it reads a CSV file that has one.
 _PANDAS_INDEX = ("__index_level_", "Unnamed: ")
 
@@ -47,7 +47,7 @@ def csv_rows(path: Path, *, empty: bool = False) -> Iterator[tuple[int, list[str
         with open_text(path) as file:
             first = next((line for line in file if line.strip()), "")
             file.seek(0)
-            delimiter = max(_DELIMITERS, key=first.count)
+            delimiter = max(DELIMITERS, key=first.count)
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             for cells in reader:
                 counts = empty and (len(cells) > 1 or cells == [""])

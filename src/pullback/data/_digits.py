@@ -1,5 +1,7 @@
 """Real handwritten digits that need no download."""
 
+from numbers import Real
+
 import numpy as np
 
 from pullback.data._types import Labelled, Split
@@ -9,7 +11,8 @@ def digits(*, test_fraction: float = 0.25, seed: int = 0) -> Split:
     """The 1,797 handwritten digits of 8 x 8 pixels that scikit-learn brings with it.
 
     Args:
-        test_fraction: the share of the examples held out, with the classes in equal proportions.
+        test_fraction: the share of the examples held out, with the classes in equal proportions;
+            0.01 to 0.99, so that all are in both parts.
         seed: which examples those are.
 
     Returns:
@@ -17,7 +20,7 @@ def digits(*, test_fraction: float = 0.25, seed: int = 0) -> Split:
         classes 0 to 9.
 
     Raises:
-        ValueError: `test_fraction` is not between 0 and 1, or leaves a class without an example.
+        ValueError: `test_fraction` is not between 0.01 and 0.99.
 
     Example:
         >>> train, test = digits()
@@ -27,8 +30,9 @@ def digits(*, test_fraction: float = 0.25, seed: int = 0) -> Split:
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its
     test set).
     """
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"`test_fraction` must lie between 0 and 1, got {test_fraction}.")
+    # All ten classes must be in both parts.
+    if not isinstance(test_fraction, Real) or not 0.01 <= test_fraction <= 0.99:
+        raise ValueError(f"`test_fraction` must lie between 0.01 and 0.99, got {test_fraction!r}.")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,8 +140,8 @@ class Ratings(NamedTuple):
             The two sets, neither without a rating.
 
         Raises:
-            ValueError: `by` or `test` is not as above; there are no times, or all are the same; or
-                a set would have no rating.
+            ValueError: `by`, `test` or `seed` is not as above; there are no times, or all are the
+                same; or a set would have no rating.
 
         Example:
             >>> import numpy as np
@@ -153,8 +154,10 @@ class Ratings(NamedTuple):
         """
         if by not in _BY:
             raise ValueError(f"`by` must be one of {', '.join(map(repr, _BY))}; got {by!r}.")
-        if not 0 < test < 1:
-            raise ValueError(f"`test` must be a share above 0 and below 1, got {test}.")
+        if not isinstance(test, Real) or not 0 < test < 1:
+            raise ValueError(f"`test` must be a share above 0 and below 1, got {test!r}.")
+        if not isinstance(seed, Integral) or seed < 0:
+            raise ValueError(f"`seed` must be a whole number, 0 or more, got {seed!r}.")
         if by == "time":
             held = _late(self, test)
         elif by == "users":

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from pullback._names import did_you_mean
+from pullback._names import check_list, did_you_mean
 from pullback.data._cells import BadRows, Names, kind_of_time, moments, numbers
+from pullback.data._csv import DELIMITERS, check_names, to_number
 from pullback.data._errors import DataError
 from pullback.data._growing import Growing, RowNumbers, by_users
 from pullback.data._ratings import Ratings
@@ -66,7 +67,7 @@ def read_ratings(
     Args:
         path: a CSV file in UTF-8, separated by commas, semicolons or tabs, with a header, or
             without one and then with user, item, rating and time in this order (`u.data`); or one
-            separated by `::` (`ratings.dat`); or one with types in its header, as
+            separated by `::` (`ratings.dat`), likewise; or one with types in its header, as
             `user_id:token` (`.inter`); or a Parquet file, `.parquet` or `.pq`; or a data frame of
             pandas or polars.
         user: the column that names the user; None takes the one with a usual name.
@@ -85,7 +86,7 @@ def read_ratings(
         The ratings in the order of the file; users and items in the order in which they come.
 
     Raises:
-        ValueError: `feedback` or `on_duplicate` is not as above.
+        ValueError: `feedback`, `on_duplicate` or `known_items` is not as above.
         TypeError: `path` is neither a path nor a data frame.
         DataError: the file cannot be read, or has no rows; a column is missing, or several have a
             usual name; or there are bad rows: a cell too many or too few, an empty cell, a
@@ -106,6 +107,8 @@ def read_ratings(
     ):
         if got not in known:
             raise ValueError(f"`{argument}` must be one of {', '.join(known)}; got {got!r}.")
+    if isinstance(known_items, str):
+        check_list("known_items", known_items)
     is_frame = hasattr(path, "columns")
     if not is_frame and not isinstance(path, str | os.PathLike):
         raise TypeError(
@@ -136,8 +139,7 @@ def read_ratings(
 
 def _source(path: Path) -> Source:
     """Of a file of any kind; names as usual where there is no header, and without types."""
-    double = path.suffix.lower() == ".dat"
-    source = _double_colons(path) if double else open_source(path, headless=True)
+    source = _double_colons(path) if _has_double_colons(path) else open_source(path, headless=True)
     names = source.names
     if names == tuple(f"x{place + 1}" for place in range(len(names))):
         if not 2 <= len(names) <= len(_HEADLESS):
@@ -151,6 +153,14 @@ def _source(path: Path) -> Source:
     return source._replace(names=tuple(map(_untyped, names)))
 
 
+def _has_double_colons(path: Path) -> bool:
+    """Whether the first line of a file has these, and nothing else between its cells."""
+    if path.suffix.lower() in (".parquet", ".pq", ".gz", ".xlsx", ".xls", ".ods"):
+        return False
+    first = next(_lines(path), (1, ""))[1]
+    return _DOUBLE in first and not any(map(first.count, DELIMITERS))
+
+
 def _untyped(name: str) -> str:
     """The name of a column without its type, as in `user_id:token`."""
     bare, _, kind = name.partition(":")
@@ -158,18 +168,18 @@ def _untyped(name: str) -> str:
 
 
 def _double_colons(path: Path) -> Source:
-    """Rows of cells between double colons, without a header."""
-    lines = _lines(path)
-    first = next(lines, None)
-    if first is None:
-        raise DataError(path, "expected rows; the file is empty.")
-    width = first[1].count(_DOUBLE) + 1
-    if width == 1:
-        return open_source(path, headless=True)
-    names = tuple(f"x{place + 1}" for place in range(width))
+    """Rows of cells between double colons, with a header or without one."""
+    first, line = next(_lines(path))[::-1]
+    width = first.count(_DOUBLE) + 1
+    names = tuple(cell.strip() for cell in first.split(_DOUBLE))
+    headless = any(to_number(name) is not None for name in names)
+    if headless:
+        names = tuple(f"x{place + 1}" for place in range(width))
+    check_names(path, line, names)
 
     def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
-        rows = ((line, text.split(_DOUBLE)) for line, text in _lines(path))
+        begin = None if headless else 1
+        rows = ((line, text.split(_DOUBLE)) for line, text in islice(_lines(path), begin, None))
         while block := list(islice(rows, _ROWS)):
             for line, cells in block:
                 if len(cells) != width:
@@ -225,8 +235,8 @@ def _read(
     for rows, parts in source.chunks(list(chosen.values()), bad):
         cells = dict(zip(chosen, parts, strict=True))
         found: dict[str, np.ndarray] = {
-            "user": users.codes(cells["user"], rows, bad),
-            "item": items.codes(cells["item"], rows, bad),
+            "user": users.codes(_whole(cells["user"]), rows, bad),
+            "item": items.codes(_whole(cells["item"]), rows, bad),
         }
         if places.rating is not None:
             name = source.names[places.rating]
@@ -257,6 +267,13 @@ def _read(
     names = tuple(users.names), tuple(items.names)
     codes = joined["user"], joined["item"]
     return Ratings(*codes, values, *names, joined.get("time"), bad.path.name), seen
+
+
+def _whole(cells: Sequence) -> Sequence:
+    """Names that are numbers without the .0 that a frame gives them where some are missing."""
+    if isinstance(cells[0], str):
+        return cells
+    return [f"{c:.0f}" if isinstance(c, float) and c.is_integer() else c for c in cells]
 
 
 def _check_items(ratings: Ratings, rows: RowNumbers, known: set[str], bad: BadRows) -> None:

@@ -73,6 +73,9 @@ def joined(old: Ratings, new: Ratings) -> Ratings:
 
 
 def names_of(given: Any) -> list[str]:
-    """Names as a list; one is a list of one, and a number is its text, as in a file."""
+    """Names as a list; one is a list of one, and a number is its text, 1.0 that of 1."""
     one = isinstance(given, str) or not isinstance(given, Iterable)
-    return [str(name) for name in ([given] if one else given)]
+    text = lambda name: (
+        f"{name:.0f}" if isinstance(name, float) and name.is_integer() else str(name)
+    )
+    return [text(name) for name in ([given] if one else given)]

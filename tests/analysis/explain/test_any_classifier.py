@@ -180,3 +180,16 @@ def test_a_black_box_that_changes_its_answer_is_said_to():
     batched = lambda images: numpy_model(images - images.mean(0, keepdims=True))
     with pytest.warns(UserWarning, match="mean over the batch"):
         fido(batched, X, ConstantInfill(0.0), steps=1, key=jr.key(0))
+
+
+def test_nothing_to_ask_and_no_gradients_are_told():
+    with pytest.raises(ValueError, match="one image at least"):
+        classifier(lambda x: x[0, 0, :2]).predict(np.zeros((0, 1, 1, 2), np.float32))
+    with pytest.raises(TypeError, match="`value_and_grad` must be a function"):
+        inspect.unwrap(classifier)(lambda x: x, value_and_grad=3)
+
+
+def test_answers_of_half_precision_are_numbers():
+    logits = lambda x: jnp.stack([0 * x[0, 0, 0], 4 * x[0, 0, 0]]).astype(jnp.bfloat16)
+    found = classifier(logits).predict(np.full((2, 1, 1, 1), 0.5, np.float32))
+    np.testing.assert_allclose(found, [[0, 2], [0, 2]])

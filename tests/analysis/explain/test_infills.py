@@ -255,3 +255,19 @@ def test_what_no_infill_can_be_made_of_is_refused():
     for wrong in (3, Mirror):
         with pytest.raises(TypeError, match="`model` must have `reconstruct"):
             ModelInfill(wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda: ConstantInfill(np.nan), "value"),
+        (lambda: NoiseInfill(0.0, np.inf), "high"),
+        (lambda: GaussianInfill.fit(1e-25 * np.eye(6, dtype=np.float32).reshape(6, 1, 2, 3)),
+         "images"),
+        (lambda: GaussianInfill.fit(1e25 * np.eye(6, dtype=np.float32).reshape(6, 1, 2, 3)),
+         "images"),
+    ],
+)  # fmt: skip
+def test_numbers_that_fill_nothing_in_are_refused(make, argument):
+    with pytest.raises(ValueError, match=f"`{argument}` "):
+        make()

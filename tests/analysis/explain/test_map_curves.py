@@ -128,3 +128,11 @@ def test_one_mask_of_shares_finds_what_is_worth_its_weight(objective):
     assert found.evaluations == 1 + 300 + 2
     with pytest.raises(ValueError, match="needs gradients"):
         bbmp(linear_batch, X, ZERO, key=jr.key(0))
+
+
+@pytest.mark.parametrize("truth", [(0, 0, 1), (0.0, 0.0, 1.5, 1.0), ("a", 0, 1, 1)])
+def test_a_box_is_four_whole_numbers(truth):
+    with pytest.raises(ValueError, match="box of four whole numbers"):
+        inspect.unwrap(localisation)(jnp.eye(3), truth)
+    with pytest.raises(ValueError, match="`threshold` must be a number"):
+        localisation(jnp.eye(3), (0, 0, 1, 1), threshold=np.nan)

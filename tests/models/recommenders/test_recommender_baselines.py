@@ -1,5 +1,7 @@
 """Biases, popularity and least squares, beside their formulas written out."""
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -327,3 +329,24 @@ def test_values_too_large_to_solve_for_are_told():
     large = ratings._replace(values=1e30 * ratings.values)
     with pytest.raises(ValueError, match="the values are too large for regularisation=10"):
         fit_als(large, rank=4, feedback="implicit", key=KEY)
+
+
+def test_of_implicit_feedback_values_are_above_nothing():
+    who, what = np.divmod(np.arange(40), 8)
+    taken = Ratings(who, what, 1.0 + (who + what) % 3, tuple("abcde"), tuple("stuvwxyz"))
+    key = jax.random.key(0)
+    factors = fit_als(taken, rank=2, feedback="implicit", key=key)
+    chains = untrained_chains(taken, latent=2, prototypes=3, feedback="implicit", key=key)
+    embedded = chains.embed(taken)
+    for model in (factors, embedded):
+        for call in (model.embed, model.pieces):
+            with pytest.raises(ValueError, match=r"above 0, how often or how much, got -1"):
+                call([0, 1], [2.0, -1.0])
+    with pytest.raises(ValueError, match="above 0"):
+        embedded.embed_item([0], [0.0])
+    with pytest.raises(ValueError, match="above 0"):
+        embedded.why([0], [-2.0], 1)
+    ratings = fit_als(taken, rank=2, regularisation=1.0, key=key)
+    assert np.isfinite(ratings.embed([0, 1], [-2.0, 0.0])).all()
+    with pytest.raises(ValueError, match="`regularisation` must be above 0"):
+        inspect.unwrap(fit_als)(taken, regularisation="a", key=key)

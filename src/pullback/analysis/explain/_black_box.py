@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -81,6 +82,8 @@ def checked_rows(rows: np.ndarray, n: int, outputs: Outputs) -> Float[np.ndarray
             f"`model` must give one row an image, [{n}, K] with K at least 2; of {n} images it "
             f"made {list(rows.shape)}."
         )
+    if jnp.issubdtype(rows.dtype, jnp.floating) and rows.dtype.kind != "f":
+        rows = rows.astype(np.float32)  # of JAX's small floating numbers NumPy knows little
     if not np.issubdtype(rows.dtype, np.floating):
         raise ValueError(
             f"`model` must give floating numbers, got {rows.dtype}: classes alone cannot be "

@@ -85,9 +85,12 @@ class Classifier:
         """What it says of each image, checked.
 
         Raises:
-            ValueError: it gives no such numbers; the message says what is wrong with them.
+            ValueError: it gives no such numbers, and the message says what is wrong with them; or
+                there is no image.
         """
         x = jnp.asarray(x)
+        if not len(x):
+            raise ValueError(f"`x` must hold one image at least, got the shape {list(x.shape)}.")
         return predictions(self.of(x[0]), x)
 
 
@@ -161,7 +164,7 @@ def classifier(
         What `fido`, `bbmp` and the curves take; they take `model` itself as well.
 
     Raises:
-        TypeError: `model` is a class or cannot be called.
+        TypeError: `model` is a class, or it or `value_and_grad` cannot be called.
         ValueError: `outputs` is another word; `batch_size` is below 1.
 
     Example:
@@ -191,6 +194,10 @@ def classifier(
         raise ValueError(
             f"`outputs` is 'logits', but {type(model).__name__} has `predict_proba`, which gives "
             "probabilities: leave `outputs` out, or give the function that makes the logits."
+        )
+    if value_and_grad is not None and not callable(value_and_grad):
+        raise TypeError(
+            f"`value_and_grad` must be a function of images and classes, got {value_and_grad!r}."
         )
     check_batch_size(batch_size)
     return Classifier(model, outputs or "logits", value_and_grad, batch_size)

@@ -1,5 +1,6 @@
 """How good a map is, by what the classifier says once pixels are taken in its order."""
 
+import numbers
 from typing import Any
 
 import equinox as eqx
@@ -169,7 +170,7 @@ def localisation(
 
     Raises:
         ValueError: `truth` is no box inside the image, or has another shape than `map`, or is
-            empty.
+            empty; `threshold` is no number.
 
     Example:
         >>> import jax.numpy as jnp
@@ -180,8 +181,14 @@ def localisation(
     Source: Chang et al., arXiv 1807.08024, section 4 (weakly supervised localisation).
     """
     map = _checked_map(map)
+    _check_threshold(threshold)
     height, width = map.shape
     if isinstance(truth, tuple):
+        if len(truth) != 4 or not all(isinstance(edge, numbers.Integral) for edge in truth):
+            raise ValueError(
+                "`truth` must be a box of four whole numbers, (top, left, bottom, right), got "
+                f"{truth!r}."
+            )
         top, left, bottom, right = truth
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise ValueError(
@@ -258,6 +265,7 @@ def saliency_metric(
     refuse_traced((x, map, infill, target, key))
     called, x, map, found = _asked(model, x, map, infill, target)
     positive(fresh=fresh)
+    _check_threshold(threshold)
     box = _box(map > threshold)
     keys = jr.split(key, fresh if infill.stochastic else 1)
     values = judge(called, infill)(x, box[None].astype(x.dtype), found, keys)
@@ -319,6 +327,12 @@ def _checked_map(map: Any) -> Array:
     if not isinstance(map, jax.core.Tracer) and not np.isfinite(np.asarray(map)).all():
         raise ValueError("`map` must be finite.")
     return map
+
+
+def _check_threshold(threshold: Any) -> None:
+    found = np.asarray(threshold)
+    if found.shape or found.dtype.kind not in "iuf" or np.isnan(found):
+        raise ValueError(f"`threshold` must be a number, got {threshold!r}.")
 
 
 def _box(marked: Bool[Array, "H W"]) -> Bool[Array, "H W"]:

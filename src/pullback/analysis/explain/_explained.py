@@ -121,7 +121,8 @@ def asked(
     size = stack.shape[2:]
     # Adam takes squares of slopes, which are the weight at least.
     most = float(np.finfo(at_least_float32(stack.dtype)).max) ** 0.5 / (size[0] * size[1])
-    weights = np.asarray(10 / (size[0] * size[1]) if size_weight is None else size_weight, float)
+    given = np.asarray(10 / (size[0] * size[1]) if size_weight is None else size_weight)
+    weights = given.astype(float) if given.dtype.kind in "iuf" else np.zeros(0)
     if weights.ndim > 1 or not weights.size or not ((weights >= 0) & (weights < most)).all():
         raise ValueError(
             f"`size_weight` must be a number of nats, 0 or more and below {most:.0e}, or several "

@@ -82,7 +82,8 @@ class GaussianInfill(AbstractInfill):
             draw: as above.
 
         Raises:
-            ValueError: there are fewer than two images, all are the same, or `rank` is below 1.
+            ValueError: there are fewer than two images, all are the same, their squares are too
+                small or too large for their dtype, or `rank` is below 1.
 
         Example:
             >>> import numpy as np
@@ -103,6 +104,13 @@ class GaussianInfill(AbstractInfill):
         factors = _components(rows - mean, rank)
         left = variance - np.sum(factors**2, axis=0)
         noise = np.maximum(left, _LEAST_NOISE * variance.mean())
+        limits = np.finfo(images.dtype)
+        if not limits.tiny <= noise.min() <= noise.max() <= limits.max:
+            raise ValueError(
+                f"`images` have a deviation of {variance.max() ** 0.5:.2g}, whose square "
+                f"{images.dtype} does not hold: scale them, such as to 0 to 1, and what is "
+                "explained with them."
+            )
         as_image = lambda a: jnp.asarray(a.reshape(*a.shape[:-1], *images.shape[1:]), images.dtype)
         return cls(as_image(mean), as_image(factors), as_image(noise), draw)
 

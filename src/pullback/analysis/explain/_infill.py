@@ -1,6 +1,7 @@
 """What stands where pixels are taken away: guesses that need no model."""
 
 import abc
+import numbers
 from typing import Any
 
 import equinox as eqx
@@ -64,7 +65,7 @@ class ConstantInfill(AbstractInfill):
 
     Raises:
         TypeError: `value` is no number and no array of numbers.
-        ValueError: when called, if it fits no image of that shape.
+        ValueError: `value` is not finite; when called, if it fits no image of that shape.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -86,6 +87,8 @@ class ConstantInfill(AbstractInfill):
                     f"`value` must be a number, or an array of one a channel, got {value!r}."
                 )
         found = jnp.asarray(value)
+        if not isinstance(found, jax.core.Tracer) and not np.isfinite(np.asarray(found)).all():
+            raise ValueError("`value` must be finite: what is hidden is filled in with it.")
         found = found if jnp.issubdtype(found.dtype, jnp.floating) else found.astype(float)
         # A number a channel, and not one a column.
         self.value = found[:, None, None] if found.ndim == 1 else found
@@ -131,8 +134,9 @@ class LocalMeanInfill(AbstractInfill):
     window: int = eqx.field(default=15, static=True)
 
     def __check_init__(self):
-        if self.window < 1 or self.window % 2 == 0:
-            raise ValueError(f"`window` must be odd and 1 or more, got {self.window}.")
+        window = self.window
+        if not isinstance(window, numbers.Integral) or window < 1 or window % 2 == 0:
+            raise ValueError(f"`window` must be odd and 1 or more, got {window!r}.")
 
     @property
     def stochastic(self) -> bool:
@@ -172,8 +176,8 @@ class BlurInfill(AbstractInfill):
     sigma: float = eqx.field(default=10.0, static=True)
 
     def __check_init__(self):
-        if not self.sigma > 0:
-            raise ValueError(f"`sigma` must be above 0, got {self.sigma}.")
+        if not isinstance(self.sigma, numbers.Real) or not self.sigma > 0:
+            raise ValueError(f"`sigma` must be above 0, got {self.sigma!r}.")
 
     @property
     def stochastic(self) -> bool:
@@ -194,7 +198,7 @@ class NoiseInfill(AbstractInfill):
         deviation: of the noise, as a share of `high - low`.
 
     Raises:
-        ValueError: `low` is not below `high`, or `deviation` is below 0.
+        ValueError: `low` is not below `high`, `deviation` is below 0, or one is not finite.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -210,6 +214,10 @@ class NoiseInfill(AbstractInfill):
     deviation: float = eqx.field(default=0.2, static=True)
 
     def __check_init__(self):
+        for name in ("low", "high", "deviation"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Real) or not np.isfinite(float(value)):
+                raise ValueError(f"`{name}` must be a finite number, got {value!r}.")
         if not self.low < self.high:
             raise ValueError(f"`low` must be below `high`, got {self.low} and {self.high}.")
         if not self.deviation >= 0:

@@ -1,6 +1,7 @@
 """What a prediction would be, had a measurement been another: hidden one by one."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -150,6 +151,9 @@ def occlusion_importance(
     """
     key = checked_key(key)
     given, series = series, checked_series(series)
+    pair = isinstance(bounds, tuple | list) and len(bounds) == 2
+    if not pair or not all(isinstance(bound, Real) for bound in bounds):
+        raise ValueError(f"`bounds` must be two finite numbers that rise, got {bounds!r}.")
     low, high = bounds
     if not -np.inf < low < high < np.inf:
         raise ValueError(f"`bounds` must be two finite numbers that rise, got {bounds}.")

@@ -1,6 +1,7 @@
 """Alternating least squares, with fold-in of newcomers."""
 
 from collections.abc import Callable
+from numbers import Real
 
 import equinox as eqx
 import jax
@@ -102,6 +103,11 @@ class PreferenceFactors(AbstractRecommender):
         """Users, items, and factors."""
         return len(self.users), len(self.items), self.items.shape[1]
 
+    @property
+    def counts(self) -> bool:
+        """They do."""
+        return True
+
     def _embed(
         self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, " size"]:
@@ -173,8 +179,8 @@ def fit_als(
     key = checked_key(key)
     positive(rank=rank, sweeps=sweeps)
     for name, value in (("regularisation", regularisation), ("confidence", confidence)):
-        if value is not None and not 0 < value < np.inf:
-            raise ValueError(f"`{name}` must be above 0 and finite, got {value}.")
+        if value is not None and not (isinstance(value, Real) and 0 < value < np.inf):
+            raise ValueError(f"`{name}` must be above 0 and finite, got {value!r}.")
     ratings = ratings.checked(feedback)
     draws = 0.1 * np.asarray(jr.normal(key, (len(ratings.item_names), rank)), np.float64)
     if feedback == "implicit":

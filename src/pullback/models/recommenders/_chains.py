@@ -136,6 +136,11 @@ class EmbeddedChains(AbstractRecommender):
         """Users, items, and the vector with the 1 and the bias."""
         return len(self.users), len(self.items), self.items.shape[1]
 
+    @property
+    def counts(self) -> bool:
+        """Of implicit feedback they do."""
+        return self.chains.feedback == "implicit"
+
     def _embed(
         self, items: Int[Array, " k"], values: Float[Array, " k"], known: Bool[Array, " k"] | None
     ) -> Float[Array, " size"]:
@@ -163,7 +168,7 @@ class EmbeddedChains(AbstractRecommender):
         Raises:
             ValueError, TypeError: as for `embed`. A compiled call says NaN for a row not there.
         """
-        given = given_ratings("users", users, values, known, len(self.users))
+        given = given_ratings("users", users, values, known, len(self.users), counts=self.counts)
         row = _newcomer(self, *given[:3], of_user=False)[0]
         return row if given.wrong is None else jnp.where(given.wrong.any(), jnp.nan, row)
 
@@ -184,7 +189,7 @@ class EmbeddedChains(AbstractRecommender):
             item: the row of the item that is predicted.
             user: the row of the user, by which a prototype is known; None for a newcomer.
         """
-        given = given_ratings("items", items, values, None, len(self.items))
+        given = given_ratings("items", items, values, None, len(self.items), counts=self.counts)
         rows_of("item", [item], len(self.items))
         if user is not None:
             rows_of("user", [user], len(self.users))

@@ -68,9 +68,12 @@ def rows_of(name: str, codes: Rows, count: int, known: Any = None) -> tuple[Arra
 
 
 def given_ratings(
-    name: str, codes: Rows, values: Numbers, known: Flags | None, count: int
+    name: str, codes: Rows, values: Numbers, known: Flags | None, count: int, *, counts: bool
 ) -> Given:
-    """Ratings of one user or item, if they are such; arguments and errors as for `rows_of`."""
+    """Ratings of one user or item, if they are such; arguments and errors as for `rows_of`.
+
+    `counts` says that values are how often or how much, which is above 0.
+    """
     found = _array(values)
     said = None if known is None else _array(known).astype(bool)
     if said is not None and said.shape != np.shape(codes):
@@ -88,18 +91,23 @@ def given_ratings(
         found = found.astype(jnp.result_type(float))
     if wrong is None and not _traced(found):
         seen = slice(None) if said is None else np.asarray(said)
-        _check_seen(name, np.asarray(rows)[seen], np.asarray(found)[seen])
+        _check_seen(name, np.asarray(rows)[seen], np.asarray(found)[seen], counts)
     return Given(rows, on_device(found), None if said is None else on_device(said), wrong)
 
 
-def _check_seen(name: str, rows: np.ndarray, values: np.ndarray) -> None:
+def _check_seen(name: str, rows: np.ndarray, values: np.ndarray, counts: bool) -> None:
     bad = values[~np.isfinite(values)]
     if len(bad):
         raise ValueError(f"`values` must be finite numbers, got {bad[0]}.")
-    once, counts = np.unique(rows, return_counts=True)
+    if counts and len(values) and values.min() <= 0:
+        raise ValueError(
+            f"`values` must be above 0, how often or how much, got {values.min()}: leave out what "
+            "was not taken."
+        )
+    once, times = np.unique(rows, return_counts=True)
     if len(once) < len(rows):
         raise ValueError(
-            f"`{name}` must be rows that differ, got {once[counts > 1][0]} twice; keep one rating "
+            f"`{name}` must be rows that differ, got {once[times > 1][0]} twice; keep one rating "
             "of each."
         )
 

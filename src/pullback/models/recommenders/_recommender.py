@@ -16,7 +16,8 @@ class AbstractRecommender(eqx.Module):
     a newcomer is computed from what they have rated, and no parameter changes.
 
     The four methods check what they are given, and raise ValueError for a row that is not there,
-    a row twice in one user's ratings, a value that is not finite, or lengths that differ, and
+    a row twice in one user's ratings, a value that is not finite, one that is not above 0 where
+    values are counts, or lengths that differ, and
     TypeError for rows that are no whole numbers. A compiled call cannot raise for what the arrays
     hold: where a row is not there, it says NaN.
 
@@ -29,6 +30,11 @@ class AbstractRecommender(eqx.Module):
     def sizes(self) -> tuple[int, int, int]:
         """How many users there are, how many items, and how many numbers in a user's vector."""
 
+    @property
+    def counts(self) -> bool:
+        """Whether values say how often or how much, above 0, and are no ratings."""
+        return False
+
     def embed(
         self, items: Rows, values: Numbers, known: Flags | None = None
     ) -> Float[Array, " size"]:
@@ -40,7 +46,7 @@ class AbstractRecommender(eqx.Module):
             known: False for padding, which has no weight; None takes all. With it `jax.vmap` takes
                 users who have rated more and fewer.
         """
-        given = given_ratings("items", items, values, known, self.sizes[1])
+        given = given_ratings("items", items, values, known, self.sizes[1], counts=self.counts)
         row = self._embed(*given[:3])
         return row if given.wrong is None else jnp.where(given.wrong.any(), jnp.nan, row)
 
@@ -52,7 +58,7 @@ class AbstractRecommender(eqx.Module):
         What a user would give is affine in the vector, so that each piece has its part in a
         prediction. Arguments as for `embed`; padding brings nothing.
         """
-        given = given_ratings("items", items, values, known, self.sizes[1])
+        given = given_ratings("items", items, values, known, self.sizes[1], counts=self.counts)
         found = self._pieces(*given[:3])
         return found if given.wrong is None else jnp.where(given.wrong.any(), jnp.nan, found)
 
