@@ -109,6 +109,13 @@ def test_what_no_count_tells_apart_is_compared():
     assert (report.unique, report.novel) == (2 / 3, 2 / 3)
 
 
+def test_what_no_colour_tells_apart_is_compared_in_full():
+    one, other = nx.dodecahedral_graph(), nx.desargues_graph()
+    np.testing.assert_array_equal(orbit_counts(one), orbit_counts(other))
+    report = graph_report([one, shuffled(from_networkx(other), 0), other], [other], key=KEY)
+    assert (report.unique, report.novel) == (2 / 3, 1 / 3)
+
+
 def test_like_pieces_are_not_paired_in_every_way():
     """Of all pairings of eleven rings none fits, and there are a million times a million."""
     rings = lambda *sizes: nx.disjoint_union_all([nx.cycle_graph(size) for size in sizes])
