@@ -87,7 +87,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_depth_first_four_graphs_are_learnt_by_heart():
     model, _ = fit_gran(
-        four_graphs(), prefixes=12, steps=1500, batch_size=4, mixtures=8, key=jr.key(0)
+        four_graphs(), prefixes=12, steps=600, batch_size=4, mixtures=8, key=jr.key(0)
     )
     found = -np.mean([model.log_prob(graph) for graph in four_graphs().graphs])
     assert np.log(4) - 1e-3 < found < 1.45

@@ -115,7 +115,7 @@ def fit_gran(
     which is no bound of the likelihood.
     """
     key = checked_key(key)
-    positive(steps=steps, batch_size=batch_size)
+    positive(steps=steps, batch_size=batch_size, log_every=log_every)
     check_number("learning_rate", learning_rate, "positive", lambda value: value > 0)
     _check_orders(orders)
     if prefixes is not None:
@@ -136,17 +136,17 @@ def fit_gran(
     model = eqx.tree_at(lambda model: model.size_counts, model, counts)
     if prefixes is None and len(orders) == 1:
         prefixes = _PARTS
-    draws = lambda graphs, count: block_draws(
-        graphs, orders, block=block, prefixes=prefixes, steps=steps, batch_size=count
+    draws = lambda graphs, count, times: block_draws(
+        graphs, orders, block=block, prefixes=prefixes, steps=times, batch_size=count
     )
     loss = _Objective(1 / max(pairs, 1.0))
     measure = None
     if validation is not None:
         chosen = jr.permutation(choosing, len(held))[:_HELD]
         held = [held[place] for place in np.sort(chosen)]
-        measure = _HeldOut(loss, draws(held, len(held)))
+        measure = _HeldOut(loss, draws(held, len(held), -(-steps // log_every)))
     return fit(
-        model, loss, draws(some, batch_size),
+        model, loss, draws(some, batch_size, steps),
         optimiser=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)), steps=steps,
         clip_norm=_CLIP, validation=measure, patience=patience, log_every=min(log_every, steps),
         folder=folder, resume=resume, progress=progress, mesh=mesh, key=training,
