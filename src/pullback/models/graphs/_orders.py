@@ -17,9 +17,8 @@ ORDERS = ("dfs", "bfs", "degree", "kcore", "default")
 def canonical_order(graph: Graph, kind: str = "dfs") -> Int[np.ndarray, " nodes"]:
     """The nodes of a graph in one of five orders, the first to be drawn first.
 
-    - `"dfs"`: depth first, from a node of the largest degree, and on to the neighbour of the largest
-      degree. So a node is left as the end of a branch only where there is nothing beyond it, and
-      few nodes that are there look alike to the next one.
+    - `"dfs"`: depth first, from a node of the largest degree, on to the neighbour of the largest
+      degree. Ends of branches come late, so that fewer nodes look alike to the next one.
     - `"bfs"`: breadth first, from a node of the largest degree. In either, of a graph in pieces the
       largest piece is first.
     - `"degree"`: the largest degree first.
