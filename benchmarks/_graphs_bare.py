@@ -43,13 +43,22 @@ def bare_prefix(edges: np.ndarray, start: int, block: int) -> Bare:
     return Bare(whole(among), whole(both[:, 0]), whole(both[:, 1]), whole(marks), jnp.asarray(slab))
 
 
+def layers_of(network) -> list:
+    """The layers, one by one, of arrays that hold them all."""
+    number = len(network.layers.first.bias)
+    return [
+        jax.tree.map(lambda leaf, at=at: leaf[at] if eqx.is_array(leaf) else leaf, network.layers)
+        for at in range(number)
+    ]
+
+
 def _law(network, bare: Bare):
     nodes, block = bare.edges.shape
     start, width = nodes - block, network.rows.shape[1]
     sums = lambda values, into, count: jax.ops.segment_sum(values, into, count)
     states = sums(network.rows[bare.rows[:, 0]], bare.rows[:, 1], start) + network.bias[None]
     states = jnp.concatenate([states, jnp.zeros((block, width))])
-    for number, layer in enumerate(network.layers):
+    for number, layer in enumerate(layers_of(network)):
         states = jax.nn.relu(states) if number else states
         weight = layer.first.weight
         mapped = states @ weight[:, :width].T

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from _graphs_bare import layers_of
+
 # Of the one-hot codes that tell new nodes apart, at each end of an edge.
 MARKS = 64
 
@@ -31,7 +33,7 @@ class Twin(nn.Module):
         self.block, self.width = network.block, network.rows.shape[1]
         self.embed = _linear(network.rows.T, network.bias)
         self.messages, self.gates, self.grus = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for layer in network.layers:
+        for layer in layers_of(network):
             weight, bias = (
                 _wide(np.asarray(layer.first.weight), self.width, self.block),
                 layer.first,
