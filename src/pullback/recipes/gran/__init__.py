@@ -31,9 +31,9 @@ class Config(SetConfig):
     """Lobsters that are made, of 8 nodes or more."""
     largest: int = 24
     """Nodes that a lobster has at most."""
-    small_steps: int = 2000
+    small_steps: int = 1500
     """Steps of a training on the four graphs."""
-    pair_steps: int = 600
+    pair_steps: int = 500
     """Steps of a training on the two graphs."""
 
 

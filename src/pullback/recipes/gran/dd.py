@@ -35,7 +35,7 @@ PRESETS = {
         least=30, most=60, blocks=(8,), strides=(8,), steps=3, mixtures=2, width=4, layers=1,
         batch_size=2, prefixes=1,
     ),
-    "desk": Config(blocks=(8,), strides=(8,), steps=300, batch_size=4),
+    "desk": Config(blocks=(8,), strides=(8,), steps=150, batch_size=4, held_out=0.1),
     "paper": Config(
         blocks=(1,), strides=(1,), steps=50_000, rate=1e-4, mixtures=20, width=512, layers=7,
         batch_size=16, prefixes=2,

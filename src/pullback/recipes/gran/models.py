@@ -16,7 +16,7 @@ from pullback.runs import Context
 
 @dataclass(frozen=True)
 class FitConfig:
-    steps: int = 1500
+    steps: int = 800
     """Steps of each training, by Adam."""
     rate: float = 3e-3
     """Learning rate at the start; it falls to 0 as a cosine."""

@@ -15,9 +15,9 @@ from pullback.runs import Context
 
 @dataclass(frozen=True)
 class SetConfig(models.FitConfig):
-    blocks: tuple[int, ...] = (1, 8)
+    blocks: tuple[int, ...] = (1, 4)
     """Rows that a step writes, a model each."""
-    strides: tuple[int, ...] = (1, 2, 8)
+    strides: tuple[int, ...] = (1, 4)
     """Rows that a step keeps, each for the models of blocks that are no smaller."""
     held_out: float = 0.2
     """Share of the graphs that no model sees; as many are drawn from a model."""
