@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 
-from pullback import data, tasks
+from pullback import data, plots, tasks
 from pullback.analysis import sequence_report
 from pullback.models.sequences import MotifScore, maximise
 
@@ -23,6 +23,7 @@ def main() -> None:
     recommend()
     design_dna()
     design_molecules()
+    generate_graphs()
 
 
 def fit_density() -> None:
@@ -108,6 +109,21 @@ def design_molecules() -> None:
     found = model.design(100, start="CCOc1ccc(NC(C)=O)cc1", random_state=0)
     print(*model.notes_, *found.notes, sep="\n")
     (IMAGES / "design-molecules.png").write_bytes(found.drawing())
+
+
+def generate_graphs() -> None:
+    """Proteins as graphs, and others like them; the data lie as above."""
+    proteins = data.tu_graphs("ENZYMES")
+    model = tasks.GraphGenerator(random_state=0, progress=False).fit(proteins)
+    print(*model.notes_, model.report_, sep="\n")
+    drawn = model.sample(18, connected=True, random_state=0)
+    random = np.random.default_rng(0)
+    some = [proteins.graphs[place] for place in random.choice(len(proteins.graphs), 18).tolist()]
+    rows = [part[at : at + 9] for part in (some, drawn) for at in (0, 9)]
+    with plots.house_style(math=False):
+        fig, ax = plots.figure(width=10, height=4.6)
+        plots.graph_sheet(ax, rows, rows=["ENZYMES", "", "drawn", ""])
+    fig.savefig(IMAGES / "generate-graphs.png", dpi=90)
 
 
 def _patient(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

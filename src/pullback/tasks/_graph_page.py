@@ -17,7 +17,7 @@ from ._page import Picture, Report, Table
 if TYPE_CHECKING:
     from ._graph_generator import GraphGenerator
 
-_SHOWN, _DRAWN = 12, 100
+_SHOWN = 12
 
 
 def graph_page(model: "GraphGenerator", graphs: Sequence[Graph]) -> Report:
@@ -30,7 +30,9 @@ def graph_page(model: "GraphGenerator", graphs: Sequence[Graph]) -> Report:
     data, report = model.data_, model.report_
     found = [] if report is None else checks(report)
     said = [check.sentence for check in found]
-    drawn = model.sample(_SHOWN, random_state=0)
+    # As many as were judged: then the programs are there.
+    count = max(_SHOWN, 0 if report is None else report["rows"])
+    drawn = model.sample(count, random_state=0)[:_SHOWN]
     return Report(
         title=f"{data['source']}: new graphs",
         heading=data["source"],
