@@ -127,6 +127,17 @@ def test_steps_sizes_and_connection(block, stride):
 def test_arrays_grow_where_edges_are_many_and_draw_the_same(monkeypatch):
     model = model_of(max_nodes=24, block=5, density=0.7)
     small = model.sample(2, sizes=[24, 20], key=jr.key(5)).graphs
+    keys = jr.split(jr.key(5), 2)
+    tables = _draw._drawn(model.network, np.array([24, 20]), 32, 5, False, keys)
+    for table, listed, degrees in zip(
+        tables.neighbours, tables.overflow, tables.degrees, strict=True
+    ):
+        # Each edge stands at both of its ends, once.
+        owners, places = np.nonzero(table < 32)
+        ends = [*zip(owners.tolist(), table[owners, places].tolist(), strict=True)]
+        ends += [tuple(pair) for pair in listed.tolist() if pair[0] < 32]
+        assert len(set(ends)) == len(ends) == degrees.sum()
+        assert {(b, a) for a, b in ends} == set(ends)
     of_nothing = _draw._nothing
 
     def roomy(network, graphs, size):
@@ -149,20 +160,17 @@ def test_edges_that_never_come_do_not_in_float32(x32):
     assert jnp.sum(jax.lax.map(drawn, jr.split(jr.key(0), 500))) == 0
 
 
-def test_rare_edges_are_drawn_first_by_their_law(x32):
-    # Probabilities far below what float32 has beside 1.
-    logits = jnp.broadcast_to(jnp.array([-60.0, -61.0, -62.0, -90.0])[:, None, None], (4, 1, 2))
-    law = BlockLaw(
-        logits - jnp.array([0.0, 3.0])[None, None],
-        jnp.zeros((1, 1, 2)),
-        jnp.log(jnp.array([0.2, 0.8])),
-    )
+def test_rare_edges_are_drawn_by_their_law(x32):
+    # Probabilities whose sum is lost in float32, and components that prefer other places.
+    logits = jnp.array([[-75.0, -78.0], [-76.0, -77.0], [-77.0, -76.0], [-99.0, -99.0]])
+    weights = jnp.log(jnp.array([0.3, 0.7]))
+    law = BlockLaw(logits[:, None], jnp.zeros((1, 1, 2)), weights)
     start, kept, number = jnp.asarray(3, jnp.int32), jnp.ones(1, bool), 8_000
     draw = lambda key: draw_block(law, start, kept, connected=True, key=key)[0]
     drawn = jax.jit(jax.vmap(draw))(jr.split(jr.key(1), number))
     assert jnp.all(jnp.sum(drawn, axis=1) == 1)
-    expected = np.exp([0, -1, -2]) / np.exp([0, -1, -2]).sum()
-    within_four_sigma(np.argmax(drawn, axis=1), expected, number)
+    expected = np.exp(np.asarray(logits[:3] + weights[None], float) + 75).sum(axis=1)
+    within_four_sigma(np.argmax(drawn, axis=1), expected / expected.sum(), number)
 
 
 def test_sizes_are_drawn_as_often_as_they_count():
