@@ -158,6 +158,7 @@ class GRAN(eqx.Module):
             >>> [graph.nodes for graph in drawn.graphs]
             [4, 7]
         """
+        key = checked_key(key)
         return self.sample_with_steps(
             count, stride=stride, sizes=sizes, connected=connected, key=key
         )[0]
