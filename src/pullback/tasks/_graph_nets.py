@@ -43,8 +43,8 @@ def train(
     every = max(1, steps // _POINTS)
     model, info = fit_gran(
         graphs, orders=ORDERS, max_nodes=max_nodes, block=block, mixtures=_MIXTURES, width=_WIDTH,
-        layers=_LAYERS, steps=steps // every * every, log_every=every, progress=progress,
-        key=_key(0, seed),
+        layers=_LAYERS, position_features=True, steps=steps // every * every, log_every=every,
+        progress=progress, key=_key(0, seed),
     )  # fmt: skip
     return model, Curve(info.history["step"].tolist(), info.history["nll"].tolist())
 
@@ -88,7 +88,13 @@ def arrays_of(model: GRAN) -> dict[str, np.ndarray]:
 def from_arrays(arrays: dict[str, np.ndarray], max_nodes: int, block: int) -> GRAN:
     """The network that had these arrays."""
     make = lambda key: GRAN(
-        max_nodes, block=block, mixtures=_MIXTURES, width=_WIDTH, layers=_LAYERS, key=key
+        max_nodes,
+        block=block,
+        mixtures=_MIXTURES,
+        width=_WIDTH,
+        layers=_LAYERS,
+        position_features=True,
+        key=key,
     )
     shape = eqx.filter_eval_shape(make, jr.key(0))
     is_array = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
