@@ -248,6 +248,6 @@ def test_a_variable_by_another_name_is_told():
     with pytest.warns(UserWarning, match="no value of 'breath', and has 'Breath'"):
         found = explainer.explain(other)
     assert np.isnan(found.score[:, :, 1]).all()
-    explainer.variables = 3
+    explainer.set_params(variables=3)
     with pytest.raises(ValueError, match="`variables` must be a list of names"):
         explainer.fit(small)
