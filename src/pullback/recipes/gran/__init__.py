@@ -49,7 +49,7 @@ def run(config: Config, context: Context) -> list[Claim]:
         for count in (1, config.mixtures)
     }
     found = curve[min(curve)]
-    _table(context, four, pair)
+    _table(context, four)
     mmd = found["mmd"]
     return [
         *_of_small(four, pair),
@@ -91,10 +91,8 @@ def _of_pair(config: Config, context: Context, mixtures: int) -> float:
     return models.nats(model, _PAIR, "default")
 
 
-def _table(
-    context: Context, four: Mapping[str, Mapping[str, Any]], pair: Mapping[int, float]
-) -> None:
-    """What was found of the small graphs."""
+def _table(context: Context, four: Mapping[str, Mapping[str, Any]]) -> None:
+    """What was found of the four graphs."""
     context.table(
         "four", ["order", "nats of a graph", "exactly a training graph", "degree, squared MMD"],
         [
@@ -103,11 +101,6 @@ def _table(
         ],
         f"A cycle, a path and two grids of {_SIZE} nodes: -log p of a graph in its order, which is "
         f"at best log 4 = {np.log(4):.3f}, and what 64 samples are.",
-    )  # fmt: skip
-    context.table(
-        "pair", ["components", "nats of a graph"], [[count, nats] for count, nats in pair.items()],
-        "No edges, or a last node that is joined to all four: -log p of a graph, at best "
-        f"{4 * np.log(2):.3f} with one component and {np.log(2):.3f} with two.",
     )  # fmt: skip
 
 
