@@ -8,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from pullback.data._take import places_of
+
+_MOST = 2**31 - 1  # of which int32 holds the number of each
 _NONE: Mapping[int, str] = MappingProxyType({})
 
 
@@ -16,16 +19,16 @@ class Graph:
     """A simple undirected graph: no loops, no edge twice, no weights.
 
     Args:
-        nodes: How many there are; they are numbered from 0.
+        nodes: How many there are, below 2^31; they are numbered from 0.
         edges: The two ends of each edge, in any order. Kept once each, as (smaller, larger) and
             sorted, in int32.
         name: Of the graph.
         node_names: Of each node, as its file has it; empty where it has none.
 
     Raises:
-        TypeError: `nodes` or `edges` are no integers.
-        ValueError: an edge has an end that is no node, or joins a node with itself; or there is
-            not one name a node, or one twice.
+        TypeError: `nodes` or `edges` are no integers, or names no strings.
+        ValueError: there are too many nodes; an edge has an end that is no node, or joins a node
+            with itself; or there is not one name a node, or one twice.
 
     Example:
         >>> import numpy as np
@@ -42,6 +45,8 @@ class Graph:
         nodes, edges = self.nodes, np.asarray(self.edges)
         if isinstance(nodes, bool) or not isinstance(nodes, int | np.integer) or nodes < 0:
             raise TypeError(f"`nodes` must be a whole number, 0 or more, got {nodes!r}.")
+        if nodes > _MOST:
+            raise ValueError(f"`nodes` must be at most {_MOST}, got {nodes}.")
         if edges.size == 0:
             edges = np.zeros((0, 2), np.int32)
         if edges.dtype.kind not in "iu" or edges.ndim != 2 or edges.shape[1] != 2:
@@ -55,6 +60,11 @@ class Graph:
         if loops.any():
             node = int(edges[loops][0, 0])
             raise ValueError(f"`edges` joins node {node} with itself; leave loops out.")
+        if not isinstance(self.name, str):
+            raise TypeError(f"`name` must be a string, got {self.name!r}.")
+        names = self.node_names
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"`node_names` must be a tuple of strings, got {names!r:.60}.")
         if self.node_names and len(self.node_names) != nodes:
             named = len(self.node_names)
             raise ValueError(f"`node_names` must be one a node: {nodes} nodes, {named} names.")
@@ -84,9 +94,14 @@ class Graphs(NamedTuple):
     left_out: Mapping[int, str] = _NONE
 
     def take(self, places: Sequence[int] | np.ndarray) -> "Graphs":
-        """Some of them, by their places from 0, or where a mask is true."""
-        at = np.asarray(places)
-        at = np.flatnonzero(at) if at.dtype == bool else at.astype(np.int64)
+        """Some of them, by their places from 0, or where a mask is true.
+
+        Raises:
+            TypeError: `places` are no whole numbers and no mask.
+            ValueError: the mask is not one of them each.
+            IndexError: there is no such place.
+        """
+        at = places_of(places, len(self.graphs))
         labels = tuple(self.labels[place] for place in at.tolist()) if self.labels else ()
         graphs = tuple(self.graphs[place] for place in at.tolist())
         return self._replace(graphs=graphs, labels=labels)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from pullback._names import check_several
 from pullback.data._cells import BadRows
+from pullback.data._take import places_of
 
 _NONE: Mapping[int, str] = MappingProxyType({})
 _SHOWN = 5
@@ -36,8 +37,14 @@ class Sequences(NamedTuple):
     left_out: Mapping[int, str] = _NONE
 
     def take(self, places: Sequence[int] | np.ndarray) -> "Sequences":
-        """Some of them, by their places from 0, or where a mask is true."""
-        at = _places(places)
+        """Some of them, by their places from 0, or where a mask is true.
+
+        Raises:
+            TypeError: `places` are no whole numbers and no mask.
+            ValueError: the mask is not one of them each.
+            IndexError: there is no such place.
+        """
+        at = places_of(places, len(self.letters))
         scores = None if self.scores is None else self.scores[at]
         return self._replace(
             names=_taken(self.names, at),
@@ -88,8 +95,14 @@ class Molecules(NamedTuple):
     left_out: Mapping[int, str] = _NONE
 
     def take(self, places: Sequence[int] | np.ndarray) -> "Molecules":
-        """Some of them, by their places from 0, or where a mask is true."""
-        at = _places(places)
+        """Some of them, by their places from 0, or where a mask is true.
+
+        Raises:
+            TypeError: `places` are no whole numbers and no mask.
+            ValueError: the mask is not one of them each.
+            IndexError: there is no such place.
+        """
+        at = places_of(places, len(self.smiles))
         return self._replace(
             names=_taken(self.names, at),
             smiles=_taken(self.smiles, at),
@@ -138,11 +151,6 @@ def word_of(source: str | Path) -> str:
     """What the rows of a file, or of "the DataFrame", are counted in."""
     table = Path(source).suffix.lower() in (".parquet", ".pq") or str(source).startswith("the ")
     return "row" if table else "line"
-
-
-def _places(places: Sequence[int] | np.ndarray) -> np.ndarray:
-    at = np.asarray(places)
-    return np.flatnonzero(at) if at.dtype == bool else at.astype(np.int64)
 
 
 def _taken(values: tuple, at: np.ndarray) -> tuple:
