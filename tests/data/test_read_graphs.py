@@ -2,13 +2,23 @@
 
 import contextlib
 import gzip
+import re
 import zipfile
 
 import networkx as nx
 import numpy as np
 import pytest
 
-from pullback.data import DataError, Graph, Graphs, four_graphs, read_graphs, write_graphs
+from pullback.data import (
+    DataError,
+    Graph,
+    Graphs,
+    Molecules,
+    Sequences,
+    four_graphs,
+    read_graphs,
+    write_graphs,
+)
 
 TRIANGLE = [[0, 1], [0, 2], [1, 2]]
 
@@ -77,6 +87,46 @@ def test_files_of_all_kinds_say_the_same(tmp_path, name, text):
     assert all(note.startswith("Attributes were dropped: id") for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "names", "pairs", "note"),
+    [
+        ("a.csv", "1,2\n# more, here\n2,3\n", "123", ["12", "23"], "a.csv: comments .* line 2"),
+        ("a.csv", "source,target\n% one\na,b\n", "ab", ["ab"], r"comments .*\(1 below .* line 2"),
+        ("a.csv", "a,b # note, so\nb,c\n", "abc", ["ab", "bc"], ""),
+        ("a.txt", "a,b\n  #c,d\nb,c\t% x\n", "abc", ["ab", "bc"], r"\(2 below .* line 2"),
+        ("a.csv", 'a,"#b"\n"#b",c\n', ["a", "#b", "c"], [("a", "#b"), ("#b", "c")], ""),
+        ("a.csv", 'a,"x # y"\n', ["a", "x # y"], [("a", "x # y")], ""),
+        ("a.csv", 'a,"x\r\n# y"\rc,a', ["a", "x\r\n# y", "c"], [("a", "x\r\n# y"), "ca"], ""),
+        ("a.csv", 'a,5" # x\n', ["a", '5"'], [("a", '5"')], ""),
+        ("a.csv", '"a;b;c",d\n', ["a;b;c", "d"], [("a;b;c", "d")], ""),
+        ("a.csv", "a|b\nb|c\n", "abc", ["ab", "bc"], ""),
+        ("a.txt", "a #lonely\nb c\n", "abc", ["bc"], ""),
+        ("a.txt", "1 # lonely node\n2 3 %x\n", "123", ["23"], ""),
+        ("a.txt", "a b % note of mine\nb#1 c {} # x\n", ["a", "b", "b#1", "c"],
+         ["ab", ("b#1", "c")], ""),
+        ("a.txt", "a b {'x': 'p #q'} # z\n", "ab", ["ab"], "Attributes were dropped: column 3"),
+        ("a.txt", "a\x85b c\u2028d\n", ["a\x85b", "c\u2028d"], [("a\x85b", "c\u2028d")], ""),
+        ("a.txt", "# of towns\nNew York\tBoston # by sea\nBoston\t Los Angeles\n",
+         ["New York", "Boston", "Los Angeles"],
+         [("New York", "Boston"), ("Boston", "Los Angeles")], ""),
+        ("a.txt", "1\t2 0.5\n2\t3 0.5\n", "123", ["12", "23"], "2 edges have a weight"),
+        ("a.csv", "person,friend\nann,bob\nbob,cy\n", ["person", "friend", "ann", "bob", "cy"],
+         [("person", "friend"), ("ann", "bob"), ("bob", "cy")],
+         "a.csv: the first row, 'person' and 'friend', was read as an edge; .* source and target"),
+        ("a.txt", f"1 2{'0' * 5000}\n", ["1", f"2{'0' * 5000}"], [("1", f"2{'0' * 5000}")], ""),
+    ],
+)  # fmt: skip
+def test_lists_of_edges_as_people_write_them(tmp_path, name, text, names, pairs, note):
+    found = read_graphs(write(tmp_path, name, text))
+    graph = found.graphs[0]
+    called = graph.node_names or tuple(map(str, range(graph.nodes)))
+    assert called == tuple(names)
+    drawn = {frozenset(called[end] for end in edge) for edge in graph.edges.tolist()}
+    assert drawn == set(map(frozenset, pairs))
+    assert len(found.notes) == bool(note)
+    assert re.search(note, "".join(found.notes))
+
+
 def test_names_that_are_whole_numbers_are_in_their_order(tmp_path):
     found = read_graphs(write(tmp_path, "a.txt", "10 2\n2 3\n")).graphs[0]
     assert (found.node_names, found.edges.tolist()) == (("2", "3", "10"), [[0, 1], [0, 2]])
@@ -126,6 +176,8 @@ ADORNED = graphml(
         ("a.txt", "a b {'weight': 2, 'x': (1, 2)}\n", ["1 edges have a weight"], 1),
         ("a.txt", "source target x\na b 1\nb b 2\n",
          ["1 edges join a node with itself", "Attributes were dropped: x."], 3),
+        ("a.csv", "Source,Target,Type,Id\na,b,Directed,0\nb,c,Undirected,1\nb,a,Directed,2\n",
+         ["2 edges have a direction", "Attributes were dropped: Id"], 2),
         ("a.csv", "source,target,Weight\na,b,1\na,b,\n",
          ["1 edges have a weight", "1 edges join nodes that were joined"], 2),
     ],
@@ -156,12 +208,21 @@ def test_what_a_simple_graph_has_no_room_for(tmp_path, name, text, told, line):
         ("a.graphml", graphml('<node id="&lol;"/>'), "not well-formed XML: undefined entity"),
         ("a.graphml", "", "not well-formed XML: no element found"),
         ("a.xml", "<gexf/>", "expected GraphML, got <gexf>. Read it with NetworkX"),
-        ("a.graphml", graphml(""), "expected graphs; there is none. 1 have no nodes"),
+        ("a.graphml", graphml(""), "expected graphs; there is none with a node"),
         ("a.graphml", "<graphml/>", "expected graphs; there is none"),
         ("a.txt", "# nothing\n", "expected graphs; there is none"),
         ("a.txt", "a b\nThis is prose\n", r"1 bad row:\n  line 2: expected two names"),
         ("a.csv", "a,b\n,b\n", "line 2: expected the name of a node first"),
         ("a.csv", 'a,b\n"a,b\n', "line 2: not a table: unexpected end of data"),
+        ("a.csv", "a b\nb c\n", "expected two columns, .* there is one. .* ends in .txt"),
+        ("a.csv", "id\n1\n2\n", "expected two columns"),
+        ("a.csv", "0,1,0\n1,0,1\n0,1,0\n", "looks like a matrix of 3 x 3 numbers"),
+        ("a.csv", "a,b,c\n0,1,0\n1,0,1\n0,1,0\n", "looks like a matrix of 3 x 3 numbers"),
+        ("a.txt", "0 1 0 0\n0 0 1 0\n0 0 0 1\n1 0 0 0\n", "looks like a matrix of 4 x 4 numbers"),
+        ("a.txt", "1 2 3 4\n2 5\n3\n", "line 1: expected a list .* got rows of 2 to 4 cells"),
+        ("a.graphml", f"<graphml>{nodes('a')}</graphml>", "a <node> is outside of any <graph>"),
+        ("a.graphml", f"<graphml><graph/>{edges('ab')}</graphml>", "a <edge> is outside of any"),
+        ("a.graphml", graphml('<locator href="x"/>'), "a <locator> refers to another file"),
         ("a.gml", "graph [ ]", r"expected GraphML \(.graphml, .xml\), a list .* networkx.read_gml"),
         ("a.npz", "", "cannot be read as npz"),
         ("a.zip", "", "cannot be read as a zip file"),
@@ -182,6 +243,9 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "a.graphml.gz").write_bytes(whole[:-9])
     with pytest.raises(DataError, match="cannot be read"):
         read_graphs(tmp_path / "a.graphml.gz")
+    (tmp_path / "a.txt.gz").write_bytes(b"a b")
+    with pytest.raises(DataError, match="cannot be read: Not a gzipped file"):
+        read_graphs(tmp_path / "a.txt.gz")
 
 
 LAUGHS = '<!DOCTYPE g [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
@@ -223,7 +287,8 @@ def test_folders_and_zips_are_read_in_the_order_of_their_names(tmp_path):
     folder = tmp_path / "mine"
     (folder / "sub").mkdir(parents=True)
     texts = {"10.txt": "a b\n", "2.graphml": graphml(nodes("ab")), "sub/1.csv": "a,b\nb,c\n"}
-    others = {"README.txt": "Graphs of mine", "x.png": "", ".hidden.txt": "a b\n"}
+    others = {"README.txt": "Graphs of mine", "x.png": "", ".hidden.txt": "a b\n",
+              "requirements.txt": "jax", "Notes.txt": "To do"}  # fmt: skip
     for name, text in (texts | others).items():
         write(folder, name, text)
     with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
@@ -237,6 +302,7 @@ def test_folders_and_zips_are_read_in_the_order_of_their_names(tmp_path):
         assert note.startswith("Files that hold no graph: ")
         assert "README.txt" in note
         assert "x.png" in note
+        assert "Notes.txt" in note
         assert "hidden" not in note
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="It is empty"):
@@ -244,6 +310,14 @@ def test_folders_and_zips_are_read_in_the_order_of_their_names(tmp_path):
     write(tmp_path / "none", "a.npz", "")
     with pytest.raises(DataError, match=r"It has a.npz"):
         read_graphs(tmp_path / "none")
+
+
+def test_numbers_in_names_of_files_are_in_their_order(tmp_path):
+    names = ["1.txt", "1\u00b23.txt", "02.txt", "2.txt", "10.txt", f"{'9' * 5000}.txt"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in reversed(names):
+            archive.writestr(name, "a b")
+    assert [f"{graph.name}.txt" for graph in read_graphs(tmp_path / "a.zip").graphs] == names
 
 
 def test_sets_as_the_collection_sends_them(tmp_path):
@@ -292,6 +366,8 @@ def test_objects_are_taken_as_they_are():
     assert (again.graphs, again.labels, again.source, again.notes, again.left_out) == (
         (one,), ("yes",), "mine", ("Said.",), {2: "it has no nodes."},
     )  # fmt: skip
+    unnamed = nx.Graph([(0, 1)], name=None, label=None)
+    assert (read_graphs(unnamed).graphs[0].name, read_graphs(unnamed).labels) == ("", ())
     for source, message in (
         (3, "got int"), ([3], "number 1 is int"), (["a.txt"], "number 1 is str. Read each path"),
     ):  # fmt: skip
@@ -301,11 +377,12 @@ def test_objects_are_taken_as_they_are():
         read_graphs([])
 
 
-NAMES = ["x", "a & <b>", "q\"q'", "\u00e9\u4e2d", "a,b;c", "#7", " s\tt\n", "10"]
-PLAIN_NAMES = ["x", "\u00e9\u4e2d", "7", "b'", "1.5", "a&b"]
+NAMES = ["x", "a & <b>", "q\"q'", "\u00e9\u4e2d", "a,b;c", "#7", "5 % x", "a\nb", "\x85\u2028|",
+         " s\tt\n", "10"]  # fmt: skip
+PLAIN_NAMES = ["x", "\u00e9\u4e2d", "7", "b'", "1.5", "a&b", "a#b"]
 
 
-@pytest.mark.parametrize("kind", [".graphml", ".graphml.gz", ".csv", ".tsv", ".txt", ".edgelist.gz",
+@pytest.mark.parametrize("kind", [".graphml", ".xml.gz", ".csv", ".tsv", ".txt", ".edgelist.gz",
                                   ".npz", ".zip"])  # fmt: skip
 def test_what_is_written_comes_back(tmp_path, kind):
     rich = not kind.startswith((".csv", ".tsv", ".txt", ".edgelist"))
@@ -381,6 +458,7 @@ def test_graphs_of_no_nodes_keep_their_place(tmp_path):
         ("a.txt", random_graph(0, ["a", "b c"]), ValueError, "write GraphML or a .csv file"),
         ("a.txt", random_graph(0, ["a", "#b"]), ValueError, "cannot hold the name '#b'"),
         ("a.txt", random_graph(0, ["a", "b,"]), ValueError, "cannot hold the name 'b,'"),
+        ("a.txt", random_graph(0, ["\ufeffa", "b"]), ValueError, "cannot hold the name '.ufeffa'"),
         ("a.csv", random_graph(0, ["a", ""]), ValueError, "cannot hold the name ''; write GraphML"),
         ("a.csv", random_graph(0, ["a", " b"]), ValueError, "cannot hold the name ' b'"),
     ],
@@ -407,6 +485,51 @@ def test_damage_is_told_and_never_read_as_another_kind_of_error(tmp_path):
                 read_graphs(tmp_path / f"b{kind}")
 
 
-def test_records_keep_their_names_apart():
-    with pytest.raises(ValueError, match="`node_names` has a name twice"):
-        Graph(2, np.zeros((0, 2), int), "", ("a", "a"))
+NO_EDGES = np.zeros((0, 2), int)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ((2, NO_EDGES, "", ("a", "a")), ValueError, "`node_names` has a name twice"),
+        ((2, NO_EDGES, "", (0, 1)), TypeError, r"`node_names` must be a tuple of strings, got \(0"),
+        ((2, NO_EDGES, "", "ab"), TypeError, "`node_names` must be a tuple of strings, got 'ab'"),
+        ((2, NO_EDGES, None), TypeError, "`name` must be a string, got None"),
+        ((2**33, np.array([[0, 2**32 + 1]])), ValueError, "`nodes` must be at most 2147483647"),
+    ],
+)
+def test_records_that_are_no_graphs(given, error, message):
+    with pytest.raises(error, match=message):
+        Graph(*given)
+
+
+def test_the_largest_number_of_a_node():
+    assert Graph(2**31 - 1, np.array([[2**31 - 2, 0]])).edges.tolist() == [[0, 2**31 - 2]]
+
+
+SEVERAL = [
+    (Graphs(tuple(random_graph(seed) for seed in range(3)), ("a", "b", "c")), "graphs"),
+    (Sequences(("a", "b", "c"), ("A", "C", "G"), np.arange(3.0)), "letters"),
+    (Molecules(("a", "b", "c"), ("C", "CC", "O"), {"x": np.arange(3.0)}), "smiles"),
+]
+
+
+@pytest.mark.parametrize(("several", "field"), SEVERAL)
+def test_some_are_taken_by_their_places(several, field):
+    all_of = getattr(several, field)
+    for places, wanted in (
+        ([2, 0, 0], [2, 0, 0]), ([], []), (np.array([True, False, True]), [0, 2]), ([-1], [2]),
+        (range(1, 3), [1, 2]), (np.array([1], np.uint8), [1]),
+    ):  # fmt: skip
+        assert getattr(several.take(places), field) == tuple(all_of[place] for place in wanted)
+    for places, error, message in (
+        ([1.7], TypeError, r"got float64 of shape \(1,\)"), (1, TypeError, r"shape \(\)"),
+        (["a"], TypeError, "must be a list of whole numbers, or a mask"),
+        ([[0]], TypeError, r"shape \(1, 1\)"), ([True], ValueError, "a mask of 3, one each; got 1"),
+        ([3], IndexError, "`places` has 3, but the last of 3 is 2"),
+        ([0, -4], IndexError, "has -4"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=message):
+            several.take(places)
+    with pytest.raises(IndexError, match="`places` has 0, but there is none"):
+        several.take([]).take([0])

@@ -3,23 +3,27 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pullback.data._cells import BadRows
-from pullback.data._csv import to_number
+from pullback.data._edge_rows import (
+    COMMENT,
+    ENDS,
+    TABLES,
+    Row,
+    check_shape,
+    edge_rows,
+    is_number,
+)
 from pullback.data._errors import DataError
 from pullback.data._graphs import Graph
 from pullback.data._simple_graphs import Found, simple
 
-_ENDS = (
-    set("source from u node1 node_1 node_a tail src start".split()),
-    set("target to v node2 node_2 node_b head dst end".split()),
-)
-_COMMENT = ("#", "%")
-_WHOLE = re.compile(r"0|-?[1-9]\d*")
+# Of longer ones Python makes no numbers.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,4000}")
 
 
 def edge_list_found(text: bytes, path: Path) -> Found:
@@ -29,15 +33,17 @@ def edge_list_found(text: bytes, path: Path) -> Found:
     their names where all of these are whole numbers.
     """
     try:
-        lines = text.decode("utf-8-sig").splitlines()
+        decoded = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(path, f"expected text in UTF-8: {error}.") from error
     bad = BadRows(path, "line")
-    rows = list(_rows(lines, path, bad))
+    rows, cut = edge_rows(decoded, path, bad)
     bad.check()
     header, columns = _header(rows)
+    if not (header and _named_ends(rows[0][1])):
+        check_shape(rows[header:], path)
     places: dict[str, int] = {}
-    edges, weights, attributes = [], [], {}
+    edges, weights, directions, attributes = [], [], [], {}
     for line, cells in rows[header:]:
         ends = [cells[at] if at < len(cells) else "" for at in columns]
         if not ends[0]:
@@ -52,20 +58,24 @@ def edge_list_found(text: bytes, path: Path) -> Found:
             if at in columns or not cell:
                 continue
             called = rows[0][1][at] if header and at < len(rows[0][1]) else ""
-            weight = called.lower() == "weight" if called else at == 2 and _is_number(cell)
+            weight = called.lower() == "weight" if called else at == 2 and is_number(cell)
             if weight or (cell.startswith("{") and "'weight'" in cell):
                 weights.append(line)
+            elif called.lower() == "type" and cell.lower() in ("directed", "undirected"):
+                directions += [line] * (cell.lower() == "directed")  # as Gephi has it
             elif cell != "{}":
                 attributes[called or f"column {at + 1}"] = None
     bad.check()
+    notes = _notes(rows, cut, path.name, doubtful=not header)
     if all(map(_WHOLE.fullmatch, places)):
         places = {name: place for place, name in enumerate(sorted(places, key=int))}
     pairs = np.array([(places[a], places[b]) for a, b, _ in edges], np.int64).reshape(-1, 2)
     at = [line for _, _, line in edges]
     graph, lost = simple(len(places), pairs, both_ways=True, node_names=tuple(places), lines=at)
-    if weights:
-        lost["weights"] = (len(weights), weights[0])
-    return Found(graph, "", lost, tuple(attributes))
+    for kind, where in (("directions", directions), ("weights", weights)):
+        if where:
+            lost[kind] = (len(where), where[0])
+    return Found(graph, "", lost, tuple(attributes), notes)
 
 
 def edge_list_text(graph: Graph, kind: str) -> str:
@@ -82,78 +92,64 @@ def edge_list_text(graph: Graph, kind: str) -> str:
     edges = [(names[a], names[b]) for a, b in graph.edges.tolist()]
     for name in names:
         _check_name(name, kind)
-    if kind not in (".csv", ".tsv"):
+    if kind not in TABLES:
         return "".join(f"{' '.join(row)}\n" for row in [*((name,) for name in alone), *edges])
     text = io.StringIO()
     delimiter = "\t" if kind == ".tsv" else ","
-    writer = csv.writer(text, lineterminator="\n", delimiter=delimiter)
+    # The readers of some cut off what no quotation mark precedes, or end a line there.
+    odd = any(mark in name for name in names for mark in (*COMMENT, "\r", "\n"))
+    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, lineterminator="\n", delimiter=delimiter, quoting=quoting)
     writer.writerows([("source", "target"), *((name, "") for name in alone), *edges])
     return text.getvalue()
 
 
 def _check_name(name: str, kind: str) -> None:
     """Raise for a name that would come back as another, or as none."""
-    table = kind in (".csv", ".tsv")
-    wrong = not name or name != name.strip() or len(name.splitlines()) > 1
-    spaces = name.startswith(_COMMENT) or len(name.split()) > 1 or "," in name or ";" in name
+    table = kind in TABLES
+    wrong = not name or name != name.strip() or (not table and len(name.splitlines()) > 1)
+    spaces = (
+        name.startswith((*COMMENT, "\ufeff")) or len(name.split()) > 1 or "," in name or ";" in name
+    )
     if wrong or (spaces and not table):
         to = "GraphML" if wrong else "GraphML or a .csv file"
         raise ValueError(f"a list of edges cannot hold the name {name!r}; write {to}.")
 
 
-def _rows(lines: list[str], path: Path, bad: BadRows) -> Iterator[tuple[int, list[str]]]:
-    """The cells of the lines that are neither blank nor comments, with their numbers from 1."""
-    content = [n for n, line in enumerate(lines) if line.strip() and line.strip()[0] not in "#%"]
-    if not content:
-        return
-    first = lines[content[0]]
-    delimiter = _delimiter(first, path)
-    if delimiter is not None:
-        head = [""] * content[0]  # so that below them a name may begin with the sign of a comment
-        reader = csv.reader([*head, *lines[content[0] :]], delimiter=delimiter, strict=True)
-        try:
-            for cells in reader:
-                if any(map(str.strip, cells)):
-                    yield reader.line_num, [cell.strip() for cell in cells]
-        except csv.Error as error:
-            raise DataError(path, f"not a table: {error}.", line=reader.line_num) from error
-        return
-    for number in content:
-        words = lines[number].split(maxsplit=2)
-        rest = words[2] if len(words) > 2 else ""
-        if rest.startswith("{"):
-            words = [*words[:2], rest]
-        elif rest and not rest.startswith("#"):
-            words = [*words[:2], *rest.partition("#")[0].split()]
-            title = number == content[0] and words[0].lower() in _ENDS[0]
-            if not title and any(not _is_number(word) for word in words[2:]):
-                bad.add(number + 1, "expected two names, and maybe numbers; there are more words.")
-        else:
-            words = words[:2]
-        yield number + 1, words
+def _named_ends(names: Sequence[str]) -> tuple[int, int] | None:
+    """The columns of the ends of an edge, by their usual names."""
+    lower = [name.lower() for name in names]
+    found = [[at for at, name in enumerate(lower) if name in usual] for usual in ENDS]
+    return (found[0][0], found[1][0]) if all(found) else None
 
 
-def _is_number(cell: str) -> bool:
-    return to_number(cell) is not None
-
-
-def _delimiter(first: str, path: Path) -> str | None:
-    """What separates the cells, told by the first line; None for spaces."""
-    if {".csv", ".tsv"} & {suffix.lower() for suffix in path.suffixes}:
-        return max(",;\t", key=first.count)
-    names = first.split(maxsplit=2)[:2]
-    return next((each for each in ",;" if any(each in name for name in names)), None)
-
-
-def _header(rows: list[tuple[int, list[str]]]) -> tuple[int, tuple[int, int]]:
+def _header(rows: Sequence[Row]) -> tuple[int, tuple[int, int]]:
     """How many rows are a header, and the columns of the ends of an edge."""
     if not rows:
         return 0, (0, 1)
-    names = [cell.lower() for cell in rows[0][1]]
-    found = [[at for at, name in enumerate(names) if name in usual] for usual in _ENDS]
-    if all(found):
-        return 1, (found[0][0], found[1][0])
+    if named := _named_ends(rows[0][1]):
+        return 1, named
     ends = [name for _, cells in rows[1:] for name in cells[:2] if name]
-    first = [name for name in names[:2] if name]
+    first = [name for name in rows[0][1][:2] if name]
     titles = ends and all(map(_WHOLE.fullmatch, ends)) and not any(map(_WHOLE.fullmatch, first))
     return int(bool(titles) and len(first) == 2), (0, 1)
+
+
+def _notes(rows: Sequence[Row], cut: list[int], file: str, *, doubtful: bool) -> tuple[str, ...]:
+    """On what may have been meant otherwise: comments in a table, and a first row of titles."""
+    notes = []
+    if cut:
+        notes.append(
+            f"{file}: comments were not read ({len(cut)} below the first row, from line {cut[0]}); "
+            "put a name with # or % in quotation marks."
+        )
+    first = [name for name in (rows[0][1][:2] if doubtful and rows else []) if name]
+    letters = len(first) == 2 and not any(map(is_number, first))
+    if letters and len(rows) > 2:
+        below = {name for _, cells in rows[1:] for name in cells[:2]}
+        if below.isdisjoint(first):
+            notes.append(
+                f"{file}: the first row, {first[0]!r} and {first[1]!r}, was read as an edge; if "
+                "these are titles, call them source and target."
+            )
+    return tuple(notes)

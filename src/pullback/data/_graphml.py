@@ -86,6 +86,10 @@ class _Reader:
             if "graph" in self.inside:
                 raise self.wrong("a graph within a graph has no place here; take it out.")
             self.begin(given)
+        elif tag == "locator":
+            raise self.wrong("a <locator> refers to another file, and is not read; take it out.")
+        elif tag in ("node", "edge") and "graph" not in self.inside:
+            raise self.wrong(f"a <{tag}> is outside of any <graph>; put it in one.")
         elif tag == "hyperedge":
             raise self.wrong("an edge of more than two nodes has no place here; take it out.")
         elif tag == "node":

@@ -77,7 +77,7 @@ def networkx_found(graph: Any) -> Found:
         len(names),
         pairs,
         both_ways=directed,
-        name=str(graph.graph.get("name", "")),
+        name=_text(graph.graph.get("name")),
         node_names=names,
     )
     known = dict.fromkeys(str(key) for _, data in graph.nodes(data=True) for key in data)
@@ -90,4 +90,8 @@ def networkx_found(graph: Any) -> Found:
         lost["directions"] = (len(pairs), None)
     if weights:
         lost["weights"] = (weights, None)
-    return Found(kept, str(graph.graph.get("label", "")), lost, tuple(known))
+    return Found(kept, _text(graph.graph.get("label")), lost, tuple(known))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

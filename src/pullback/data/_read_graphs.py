@@ -21,7 +21,7 @@ from pullback.data._unpacked import member, opened_zip, unpacked
 
 GRAPHML = (".graphml", ".xml")
 EDGE_LISTS = (".edgelist", ".edges", ".txt", ".csv", ".tsv")
-_ABOUT = ("readme", "license", "licence", "copying")
+_ABOUT = ("readme", "license", "licence", "copying", "changelog.", "notes.", "requirements.")
 _KINDS = (
     f"GraphML ({', '.join(GRAPHML)}), a list of edges ({', '.join(EDGE_LISTS)}), one of these "
     "gzipped (.gz), arrays (.npz), a .zip or a folder of such files"
@@ -39,26 +39,30 @@ def read_graphs(source: Any, *, not_simple: str = "drop") -> Graphs:
         source: a GraphML file, `.graphml` or `.xml`, whose nodes are called by their ids, or by
             their attribute "name" where ids are n0, n1, ... as igraph writes them; a list of edges,
             `.edgelist`, `.edges`, `.txt`, `.csv` or `.tsv`, of two names a line and maybe numbers,
-            where a line with one name is a node, and what follows # or % is not read; one of these
-            gzipped; a folder or a `.zip` of such files, read in the order of their names; arrays
-            `A`, `graph_indicator` and maybe `graph_labels` in an `.npz`, or as `NAME_A.txt` and so
-            on in a folder or a zip, as the TU collection has them; a graph of NetworkX; a `Graph`;
-            or a list of graphs.
+            where a line with one name is a node, and what follows # or % is not read, unless it is
+            within a name, or in a table within quotation marks; a table (`.csv`, `.tsv`) has
+            columns called source and target, in a first row, or two names first; where names have
+            spaces, all lines of a `.txt` may have tabs instead; one of these gzipped; a folder or a
+            `.zip` of such files, read in the order of their names; arrays `A`, `graph_indicator`
+            and maybe `graph_labels` in an `.npz`, or as `NAME_A.txt` and so on in a folder or a
+            zip, as the TU collection has them; a graph of NetworkX; a `Graph`; or a list of graphs.
         not_simple: of what a simple graph has no room for, which is directions, weights, edges
             between nodes that are joined already, and edges from a node to itself: "drop" drops it
             and says so in `notes`; "error" refuses the first such graph.
 
     Returns:
         The graphs, their classes where the source has them (GraphML as "label" of a graph), and
-        what was dropped. A file's graph has the file's name, if it has none of its own.
+        what was dropped or may have been meant otherwise. A file's graph has the file's name, if it
+        has none of its own.
 
     Raises:
         TypeError: `source` is none of these.
         ValueError: `not_simple` is not as above, or two nodes of a graph of NetworkX have the same
             name once they are strings.
         DataError: a file is missing, damaged or of another kind, has a document type (which can
-            name other files), swells beyond measure as it is unpacked, or holds no graph; or an
-            edge names no node. The message has the file, and the line where there is one.
+            name other files), swells beyond measure as it is unpacked, or holds no graph; a list of
+            edges looks like a matrix or a list of neighbours; or an edge names no node. The message
+            has the file, and the line where there is one.
 
     Example:
         >>> import pathlib, tempfile
@@ -134,7 +138,7 @@ def _several(
     path: Path, names: list[str], read: Callable[[str], bytes]
 ) -> tuple[Iterator[Found], list[str]]:
     """The graphs of several files, one after another in the order of their names."""
-    names = sorted((name for name in names if not _hidden(name)), key=_natural)
+    names = sorted(sorted(name for name in names if not _hidden(name)), key=_natural)
     indicators = [name for name in names if name.endswith("_graph_indicator.txt")]
     if indicators:
         if len(indicators) > 1:
@@ -205,5 +209,6 @@ def _kind(name: str) -> str:
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """By which "2" comes before "10"."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part.isdigit()), int(part) if part.isdigit() else 0, part) for part in parts]
+    # By how many digits, as Python makes no numbers of some thousands of them.
+    parts = [part.lstrip("0") if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+    return [(place % 2, len(part) if place % 2 else 0, part) for place, part in enumerate(parts)]

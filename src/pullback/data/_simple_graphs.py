@@ -28,12 +28,14 @@ class Found(NamedTuple):
         lost: how many edges had each of "directions", "weights", "second edges" and "loops", and
             the line of the first of them, if there are lines.
         attributes: the names of what was known of nodes and edges besides.
+        notes: sentences on what may have been meant otherwise.
     """
 
     graph: Graph
     label: str
     lost: dict[str, tuple[int, int | None]]
     attributes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def simple(
@@ -73,7 +75,7 @@ def simple(
 
 def gathered(found: Iterable[Found], source: str | Path, not_simple: str) -> Graphs:
     """The graphs with a node or more, and sentences on what was dropped of them."""
-    kept, left_out, lost, attributes = [], {}, {}, {}
+    kept, left_out, lost, attributes, said = [], {}, {}, {}, []
     for place, each in enumerate(found, 1):
         if not_simple == "error" and each.lost:
             _refuse(each, place, source)
@@ -84,10 +86,10 @@ def gathered(found: Iterable[Found], source: str | Path, not_simple: str) -> Gra
         for kind, (count, _) in each.lost.items():
             edges, graphs = lost.get(kind, (0, 0))
             lost[kind] = (edges + count, graphs + 1)
+        said += each.notes
         attributes |= dict.fromkeys(each.attributes)
     if not kept:
-        why = f" {len(left_out)} have no nodes." if left_out else ""
-        raise DataError(source, f"expected graphs; there is none.{why}")
+        raise DataError(source, f"expected graphs; there is none{' with a node' * bool(left_out)}.")
     notes = [
         f"{lost[kind][0]} {told} ({lost[kind][1]} of {len(kept)} graphs)."
         for kind, told in _TOLD.items()
@@ -96,6 +98,9 @@ def gathered(found: Iterable[Found], source: str | Path, not_simple: str) -> Gra
     if attributes:
         more = f" and {len(attributes) - _SHOWN} more" if len(attributes) > _SHOWN else ""
         notes.append(f"Attributes were dropped: {', '.join([*attributes][:_SHOWN])}{more}.")
+    notes += said[:_SHOWN]
+    if len(said) > _SHOWN:
+        notes.append(f"There are {len(said) - _SHOWN} more such notes on files.")
     labels = tuple(each.label for each in kept)
     graphs = tuple(each.graph for each in kept)
     return Graphs(graphs, labels if any(labels) else (), str(source), tuple(notes), left_out)

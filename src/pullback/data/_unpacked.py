@@ -22,7 +22,9 @@ def unpacked(path: Path) -> bytes:
         with gzip.open(path) as file:
             found = file.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(path, f"cannot be read: {getattr(error, 'strerror', error)}.") from error
+        raise DataError(
+            path, f"cannot be read: {getattr(error, 'strerror', None) or error}."
+        ) from error
     if len(found) > most:
         raise _swollen(path)
     return found

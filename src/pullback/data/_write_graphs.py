@@ -16,17 +16,17 @@ from pullback.data._edge_list import edge_list_text
 from pullback.data._graphml import graphml_text
 from pullback.data._graphs import Graph, Graphs
 from pullback.data._networkx import from_networkx, is_networkx
-from pullback.data._read_graphs import EDGE_LISTS
+from pullback.data._read_graphs import EDGE_LISTS, GRAPHML
 
-_KNOWN = (".graphml", *EDGE_LISTS, ".npz", ".zip")
+_KNOWN = (*GRAPHML, *EDGE_LISTS, ".npz", ".zip")
 
 
 def write_graphs(path: str | os.PathLike[str], graphs: Any) -> None:
     """Write graphs so that `read_graphs`, NetworkX and others read them, names and all.
 
     Args:
-        path: appears whole or not at all. Its name says how: `.graphml` for one graph; a list of
-            edges, `.edgelist`, `.edges`, `.txt`, `.csv` or `.tsv`, for one graph; one of these
+        path: appears whole or not at all. Its name says how: `.graphml` or `.xml` for one graph; a
+            list of edges, `.edgelist`, `.edges`, `.txt`, `.csv` or `.tsv`, for one; one of these
             gzipped, `.gz`; `.zip` for any number, a GraphML file each; or `.npz` for any number, as
             the arrays of the TU collection. The same graphs make the same bytes.
         graphs: a `Graph`, `Graphs`, a graph of NetworkX, or a list of graphs. A list of edges has
@@ -67,7 +67,7 @@ def write_graphs(path: str | os.PathLike[str], graphs: Any) -> None:
         )
     else:
         graph = taken[0]
-        graphml = kind[0] == ".graphml"
+        graphml = kind[0] in GRAPHML
         text = graphml_text(graph, labels[0]) if graphml else edge_list_text(graph, kind[0])
         content = gzip.compress(text.encode(), mtime=0) if zipped else text.encode()
     with atomic_write(path) as file:
