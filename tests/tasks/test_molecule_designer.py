@@ -291,6 +291,41 @@ def test_molecules_that_teach_nothing_are_refused(smiles, y, settings, message):
         tasks.MoleculeDesigner(**settings).fit(smiles, y)
 
 
+def measured(**columns):
+    return pd.DataFrame({name: np.arange(25.0) * sign for name, sign in columns.items()})
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["b", "a"], ["a", "QED", "b"], []])
+def test_columns_of_a_frame_are_taken_by_name(names):
+    how = Reading(None, tuple(names), None, False)
+    found, computed = read(FEW, measured(b=1, a=-1), how)
+    assert list(found.properties) == (names or ["b", "a"])
+    assert computed == ["QED"] * ("QED" in names)
+    for name, sign in (("a", -1), ("b", 1)):
+        np.testing.assert_array_equal(found.properties[name], sign * np.arange(25.0))
+    one, _ = read(FEW, measured(b=1)["b"], how._replace(properties=("QED", "b")))
+    np.testing.assert_array_equal(one.properties["b"], np.arange(25.0))
+    by_place, _ = read(FEW, measured(b=1, a=-1).to_numpy(), how._replace(properties=("a", "b")))
+    np.testing.assert_array_equal(by_place.properties["a"], np.arange(25.0))
+
+
+@pytest.mark.parametrize(
+    ("names", "y", "message"),
+    [
+        (["logP"], np.ones((25, 2)), "`properties` names 1 and `y` has 2"),
+        (["QED", "logP"], np.ones(25), "`properties` names 2 and `y` has 1"),
+        (["a", "QED"], np.ones((25, 3)), "`properties` names 2 and `y` has 3"),
+        (["a", "b"], measured(a=1, bb=1), "`y` has a column 'bb', which `properties` does not"),
+        (["logP"], measured(a=1)["a"], "`y` has a column 'a', which `properties` does not name"),
+        (["logP", "a"], measured(logp=1, a=1), "a column 'logp'.* did you mean 'logP'"),
+        (["a", "b"], measured(a=1), "the molecules have no 'b'"),
+    ],
+)
+def test_what_was_measured_is_never_thrown_away(names, y, message):
+    with pytest.raises(ValueError, match=message):
+        tasks.MoleculeDesigner(properties=names, **QUICK).fit(FEW, y)
+
+
 def test_what_cannot_be_written_is_left_out_and_said():
     found = data.read_molecules([*FEW, "C" * 40])
     vocabulary = data.Vocabulary.from_strings(FEW, "smiles_atom", 30)

@@ -135,17 +135,37 @@ def _given(y: Any, count: int, names: Sequence[str]) -> dict[str, Float[np.ndarr
             f"shape {np.shape(y)}."
         )
     called = list(getattr(y, "columns", [])) or ([y.name] if getattr(y, "name", None) else [])
-    width = values.shape[1]
-    numbered = ["property"] if width == 1 else [f"property{k}" for k in range(1, width + 1)]
-    names = list(names) if len(names) == width else [n for n in names if n not in COMPUTED]
-    names = names or [str(name) for name in called] or numbered
-    if len(set(names)) < len(names):
-        raise ValueError(f"the columns of `y` must differ in name, got {names}.")
-    if len(names) != width:
+    found = _called(called, values.shape[1], list(names))
+    if len(set(found)) < len(found):
+        raise ValueError(f"the columns of `y` must differ in name, got {found}.")
+    return dict(zip(found, values.T, strict=True))
+
+
+def _called(called: list[Any], width: int, names: list[str]) -> list[str]:
+    """What the columns of `y` are, in their order: by their own names, or else by their places."""
+    if not names:
+        numbered = ["property"] if width == 1 else [f"property{k}" for k in range(1, width + 1)]
+        return [str(name) for name in called] or numbered
+    if called and all(isinstance(name, str) for name in called):
+        strange = [name for name in called if name not in names]
+        if strange:
+            hint = did_you_mean(strange[0], names) or "."
+            raise ValueError(
+                f"`y` has a column {strange[0]!r}, which `properties` does not name{hint} Name "
+                "each of its columns there, or take out what is not to be predicted."
+            )
+        return called
+    # By their places all that are named, or all but those that RDKit can compute.
+    measured = next(
+        (some for some in (names, [n for n in names if n not in COMPUTED]) if len(some) == width),
+        None,
+    )
+    if measured is None:
         raise ValueError(
-            f"`properties` names {len(names)} columns and `y` has {width}; name each of them."
+            f"`properties` names {len(names)} and `y` has {width}; name each of the columns of "
+            "`y`, or give them as a data frame with these names."
         )
-    return dict(zip(names, values.T, strict=True))
+    return measured
 
 
 def check_settings(properties: Any, max_length: Any) -> None:
