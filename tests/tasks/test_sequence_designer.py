@@ -239,6 +239,14 @@ def test_a_goal_is_made_of_scores_weighed_by_their_spreads():
     assert [part.name for part in sites.parts[1:]] == ["avoid GGA", "avoid GG", "avoid GGA 2"]
 
 
+def test_a_spread_is_that_of_all_the_sequences_where_a_file_is_sorted():
+    letters = sorted(dna(4000, seed=4), key=lambda each: each.count("G") + each.count("C"))
+    x = data.one_hot(letters)
+    climbed = goal_of(gc, None, None, own()._replace(x=x)).climbed
+    sd = x[:, :, 1:3].sum((1, 2)).std()
+    np.testing.assert_allclose(values(climbed, x[-3:]), x[-3:, :, 1:3].sum((1, 2)) / sd, rtol=0.01)
+
+
 @pytest.mark.parametrize("unit", [2.0**-100, 2.0**90])
 @pytest.mark.parametrize("asked", [{}, {"target": 3.0}, {"avoid": "GG"}])
 def test_a_goal_and_its_slope_have_no_unit(unit, asked):
@@ -379,6 +387,14 @@ def test_the_ridge_counts_the_words_of_both_strands():
     np.testing.assert_allclose(both(new), both(other), atol=1e-8)
 
 
+def test_of_many_sorted_sequences_the_ridge_sees_high_and_low(monkeypatch):
+    monkeypatch.setattr(judged, "_TEACH", 200)
+    letters = sorted(dna(2000, 10), key=lambda each: each.count("G"))
+    ridge = judged.fit_ridge(letters, np.array([each.count("G") for each in letters], float), False)
+    new = ["GGGGGGAAAA", "CCTATTAACA"]
+    np.testing.assert_allclose(ridge(new), [6, 0], atol=0.5)
+
+
 def test_errors_and_correlations_are_those_of_numpy():
     random = np.random.default_rng(0)
     y = random.normal(size=40)
@@ -503,6 +519,9 @@ def test_what_are_no_sequences_is_refused(fitted):
     for bad, message in (
         ({"n": 0}, "`n` must be 1 or more"),
         ({"fixed": "ACN"}, "`fixed` has 3 letters, and the generator's sequences 12"),
+        ({"fixed": ""}, "`fixed` must be a string of one letter or more, got ''"),
+        ({"score": ""}, "`score` must be 'score', what was fitted, or letters of a motif"),
+        ({"avoid": ""}, "`avoid` must be 'score', what was fitted, or letters of a motif"),
         ({"fixed": "J" + "N" * 11}, "`fixed` has 'J' at place 1"),
         ({"target": np.nan}, "`target` must be a finite number"),
     ):

@@ -115,7 +115,9 @@ def goal_of(score: Any, avoid: Any, target: Any, own: Own) -> Goal:
 
 def _spread(part: Part, what: str, own: Own) -> float:
     """The standard deviation of a score over sequences of the fit."""
-    found = float(np.std(values(part.score, own.x[:_SEEN])))
+    # From all over the sequences, which may be sorted by what is scored.
+    rows = np.linspace(0, len(own.x) - 1, min(len(own.x), _SEEN)).astype(int)
+    found = float(np.std(values(part.score, own.x[rows])))
     if not math.isfinite(found):
         raise ValueError(
             f"`{what}`: {part.name} is no finite number of some sequences of the fit; look at what "

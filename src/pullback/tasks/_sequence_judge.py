@@ -163,7 +163,9 @@ def fit_ridge(letters: Sequence[str], y: Float[np.ndarray, " n"], both_strands: 
         StandardScaler(with_mean=False),
         RidgeCV(_ALPHAS),
     )
-    model.fit(list(letters[:_TEACH]), y[:_TEACH])
+    # From all over the sequences, which may be sorted by their scores.
+    rows = np.linspace(0, len(y) - 1, min(len(y), _TEACH)).astype(int)
+    model.fit([letters[row] for row in rows], y[rows])
     return lambda asked: np.asarray(model.predict(list(asked)), float)
 
 

@@ -21,8 +21,10 @@ class Pattern(NamedTuple):
 
 def pattern(text: object, alphabet: str, name: str) -> Pattern:
     """A string as a `Pattern`: "." is free, and so is "N" where that is no letter."""
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
         raise TypeError(f"`{name}` must be a string of one letter or more, got {text!r}.")
+    if not text:
+        raise ValueError(f"`{name}` must be a string of one letter or more, got {text!r}.")
     text = text.upper() if alphabet == alphabet.upper() else text
     marks = "." if "N" in alphabet else ".N"
     for place, letter in enumerate(text, start=1):
