@@ -217,3 +217,21 @@ def test_what_nothing_is_reported_of(arguments, kind, match, monkeypatch):
         graph_report(**{"samples": SOME, "reference": MORE, "key": KEY, **arguments})
     with pytest.raises(ValueError, match="`count` must be"):
         erdos_renyi(SOME, 0, key=KEY)
+
+
+@pytest.mark.parametrize("given", [None, 5])
+def test_what_is_not_several_graphs_is_refused(given, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=f"`samples` must be several graphs, got {given}"):
+        graph_report(given, SOME, key=KEY)
+    with pytest.raises(TypeError, match=f"`graphs` must be several graphs, got {given}"):
+        graph_histograms(given)
+
+
+def test_distances_are_of_histograms(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    histograms = graph_histograms(SOME)
+    with pytest.raises(TypeError, match=r"`ours` must be what `graph_histograms` .* got list"):
+        graph_mmd2(SOME, histograms)
+    with pytest.raises(TypeError, match="`theirs` must be what `graph_histograms` makes"):
+        graph_mmd2(histograms, SOME)

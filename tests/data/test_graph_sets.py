@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jaxtyping
 import networkx as nx
 import numpy as np
 import pytest
@@ -191,3 +192,11 @@ def test_what_is_no_simple_graph_is_refused(graph, message):
         from_networkx(graph)
     with pytest.raises(TypeError, match="must be a graph of NetworkX, got list"):
         from_networkx([graph])
+
+
+def test_what_is_no_record_and_no_sequence_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=r"must be a pullback.data.Graph, got Graph of networkx"):
+        to_networkx(nx.Graph())
+    with pytest.raises(TypeError, match="`rows` must be a sequence of whole numbers, got 3"):
+        grids(3)

@@ -97,6 +97,9 @@ def graph_mmd2(ours: GraphHistograms, theirs: GraphHistograms) -> GraphMMD2:
         ours: of one set of graphs, by `graph_histograms`.
         theirs: of the other.
 
+    Raises:
+        TypeError: one of them is no `GraphHistograms`.
+
     Example:
         >>> import networkx as nx
         >>> cycles = graph_histograms([nx.cycle_graph(5), nx.cycle_graph(6)])
@@ -108,6 +111,12 @@ def graph_mmd2(ours: GraphHistograms, theirs: GraphHistograms) -> GraphMMD2:
     O'Bray et al., Evaluation metrics for graph generative models, arXiv 2106.01098 (what the kernel
     is not).
     """
+    for side, given in (("ours", ours), ("theirs", theirs)):
+        if not isinstance(given, GraphHistograms):
+            raise TypeError(
+                f"`{side}` must be what `graph_histograms` makes of graphs, got "
+                f"{type(given).__name__}."
+            )
     found = {
         f"{name}_mmd2": _mmd2(getattr(ours, name), getattr(theirs, name), scale)
         for name, scale in _SCALES.items()

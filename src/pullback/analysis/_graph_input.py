@@ -1,6 +1,6 @@
 """Graphs of users, as records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ def graphs_of(graphs: Sequence[Graph | Any] | Graphs, name: str) -> tuple[Graph,
     """Records of several graphs, none of which is without nodes."""
     if isinstance(graphs, Graph) or hasattr(graphs, "is_directed"):
         raise TypeError(f"`{name}` must be several graphs, got one: write [graph].")
+    if not isinstance(graphs, Iterable):
+        raise TypeError(f"`{name}` must be several graphs, got {graphs!r}.")
     found = []
     for place, each in enumerate(graphs.graphs if isinstance(graphs, Graphs) else graphs):
         try:

@@ -1,6 +1,6 @@
 """Small graphs of known kinds, to try a generator on."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 
@@ -47,6 +47,8 @@ def grids(
     Source: Liao et al., arXiv 1910.00760, section 4.1.
     """
     for name, sizes in (("rows", rows), ("columns", columns)):
+        if not isinstance(sizes, Sized):
+            raise TypeError(f"`{name}` must be a sequence of whole numbers, got {sizes!r}.")
         if not len(sizes):
             raise ValueError(f"`{name}` must hold at least one number, got none.")
         for size in sizes:

@@ -12,6 +12,9 @@ from pullback.data._simple_graphs import Found, simple
 def to_networkx(graph: Graph) -> Any:
     """The same graph as a `networkx.Graph`, whose nodes are the names of the nodes, or numbers.
 
+    Raises:
+        TypeError: `graph` is no `Graph`.
+
     Example:
         >>> import numpy as np
         >>> path = to_networkx(Graph(3, np.array([[0, 1], [1, 2]]), "path", ("a", "b", "c")))
@@ -20,6 +23,9 @@ def to_networkx(graph: Graph) -> Any:
     """
     import networkx as nx
 
+    if not isinstance(graph, Graph):
+        got = f"{type(graph).__name__} of {type(graph).__module__.split('.')[0]}"
+        raise TypeError(f"`graph` must be a pullback.data.Graph, got {got}.")
     names: Sequence[Any] = graph.node_names or range(graph.nodes)
     built = nx.Graph(name=graph.name) if graph.name else nx.Graph()
     built.add_nodes_from(names)

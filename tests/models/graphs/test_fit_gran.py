@@ -6,6 +6,8 @@ import signal
 
 import jax
 import jax.random as jr
+import jaxtyping
+import networkx as nx
 import numpy as np
 import pytest
 
@@ -95,7 +97,24 @@ def test_depth_first_four_graphs_are_learnt_by_heart():
 
 BAD = [
     ({"graphs": []}, ValueError, "`graphs` must hold one graph or more, got none"),
-    ({"graphs": ["path.xml"]}, TypeError, "got str at 0: pullback.data.read_graphs makes"),
+    ({"graphs": ["path.xml"]}, TypeError, r"`graphs\[0\]` must be .*Graph, got str: "),
+    (
+        {"graphs": [FAN, nx.path_graph(2)]},
+        TypeError,
+        r"`graphs\[1\]` .*, got networkx.Graph: ",
+    ),
+    ({"graphs": FAN}, TypeError, r"`graphs` must be several graphs, got one: write \[graph\]"),
+    ({"graphs": nx.path_graph(2)}, TypeError, r"got one: write \[graph\]"),
+    ({"graphs": None}, TypeError, "`graphs` must be several graphs, got None"),
+    ({"graphs": 5}, TypeError, "`graphs` must be several graphs, got 5"),
+    ({"validation": FAN}, TypeError, r"`validation` .*got one: write \[graph\]"),
+    ({"max_nodes": "6"}, TypeError, "`max_nodes` must be a whole number, got '6'"),
+    ({"max_nodes": -1}, ValueError, "`max_nodes` must be 1 or more, got -1"),
+    ({"max_nodes": 0}, ValueError, "`max_nodes` must be 1 or more, got 0"),
+    ({"validation": [FAN], "graphs": [EMPTY], "max_nodes": 4}, ValueError, "`graphs` must have"),
+    ({"size_input": "no"}, TypeError, "`size_input` must be True or False, got 'no'"),
+    ({"orders": 5}, ValueError, "`orders` must be one or more of dfs, .* got 5"),
+    ({"orders": [["dfs"]]}, ValueError, "`orders` must be one or more of"),
     ({"graphs": [FAN, Graph(0, FAN.edges[:0])]}, ValueError, "the one at 1 has 0: leave it out."),
     ({"max_nodes": 4}, ValueError, "from 1 to 4 nodes, and the one at 0 has 5: .* `max_nodes`"),
     ({"validation": []}, ValueError, "`validation` must hold one graph or more, got none"),
@@ -110,7 +129,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("given", "error", "says"), BAD)
-def test_what_does_not_fit_is_refused_by_its_name(given, error, says):
+def test_what_does_not_fit_is_refused_by_its_name(given, error, says, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     given = {"graphs": [FAN], "steps": 1, "key": jr.key(0), **SMALL, **given}
     with pytest.raises(error, match=says):
         fit_gran(given.pop("graphs"), **given)
@@ -123,5 +143,66 @@ def test_graphs_of_a_record_are_those_in_it_even_where_they_have_one_node():
     )  # fmt: skip
     assert model.max_nodes == 1
     assert info.history["nll"].tolist() == [0.0]
-    with pytest.raises(ValueError, match="sequence of one order or more, got 'dfs'"):
-        marginal_log_prob(model, FAN, "dfs")
+
+
+def test_what_is_no_list_of_orders_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model = GRAN(5, width=4, layers=1, mixtures=1, key=jr.key(0))
+    for orders, got in (("dfs", "'dfs'"), ([], r"\[\]"), (5, "5")):
+        with pytest.raises(ValueError, match=f"sequence of one order or more, got {got}"):
+            marginal_log_prob(model, FAN, orders)
+    with pytest.raises(TypeError, match=r"`graph` must be .*, got networkx.Graph"):
+        marginal_log_prob(model, nx.path_graph(3))
+
+
+@pytest.mark.parametrize("orders", [["dfs"], ["bfs", "degree"]])
+def test_a_second_fit_of_the_shapes_does_not_compile_again(orders):
+    ends = np.array([[0, 1], [1, 2], [2, 3], [3, 4]])
+    path, bent = Graph(5, ends), Graph(5, np.array([2, 0, 1, 4, 3])[ends])
+    settings = {"orders": orders, "steps": 2, "batch_size": 2, "log_every": 1, **SMALL}
+    fit_gran([path, FAN], validation=[FAN], **settings, key=jr.key(0))
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        told = []
+        patch.setattr("jax._src.interpreters.pxla.logger.log", lambda *a: told.append(a[1]))
+        fit_gran([FAN, bent], validation=[path], **settings, key=jr.key(1))
+    assert not [each for each in told if "ompil" in str(each)]
+
+
+def test_figures_are_means_over_graphs(monkeypatch):
+    # At such a rate the model stays what it was at the start.
+    known = [FAN, Graph(3, np.array([[0, 1]]))]
+    for held in (1, 70):
+        others = [Graph(2 + n % 4, np.array([[0, 1]])) for n in range(held)]
+        model, info = fit_gran(
+            known, validation=others, steps=2, log_every=1, batch_size=4, prefixes=9, block=2,
+            learning_rate=1e-30, max_nodes=7, size_input=True, position_features=True,
+            key=jr.key(5), **SMALL,
+        )  # fmt: skip
+        assert model.max_nodes == 7
+        assert model.size_counts.tolist() == [0, 0, 0, 1, 0, 1, 0, 0]
+        nll = -np.mean([model.log_prob(graph) for graph in known])
+        np.testing.assert_allclose(info.history["nll"], nll, rtol=1e-9)
+        np.testing.assert_allclose(info.history["loss"], nll / 6.5, rtol=1e-9)
+        each = np.sort([-float(model.log_prob(graph)) for graph in others])
+        found, used = info.history["validation_nll"], min(held, 64)
+        assert each[:used].mean() * (1 - 1e-9) <= found[0] <= each[-used:].mean() * (1 + 1e-9)
+        assert found[0] == found[1]
+        np.testing.assert_allclose(info.history["validation_loss"], found / 6.5, rtol=1e-9)
+
+
+EDGE, NOTHING = Graph(2, np.array([[0, 1]])), Graph(3, np.zeros((0, 2), int))
+LEFT = Graph(5, np.array([[0, 4]]))
+
+
+@pytest.mark.parametrize(
+    ("graphs", "told"),
+    # Not told of the size it has the first edge or not, log 2 a graph at best; not told of
+    # numbers it joins each of four equal nodes at 1/4, 2.2 nats at best.
+    [([EDGE, NOTHING], "size_input"), ([LEFT], "position_features")],
+)
+def test_what_the_network_is_told_is_learnt_from(graphs, told):
+    model, _ = fit_gran(
+        graphs, orders=["default"], prefixes=5, steps=150, batch_size=2, learning_rate=2e-2,
+        key=jr.key(0), **{told: True}, **SMALL,
+    )  # fmt: skip
+    assert -np.mean([model.log_prob(graph, "default") for graph in graphs]) < 0.1

@@ -6,6 +6,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
+import networkx as nx
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from pullback.models.graphs import (
     GRAN,
     _network,
     block_log_prob,
+    canonical_order,
     ordered_graph,
     ordered_log_prob,
     ordered_shape,
@@ -244,9 +247,41 @@ def test_float32_is_close(x32):
             lambda: ordered_graph(some_graph(9, 0.1), shape=(150, 8, 0)),
             "a multiple of 128, got 150",
         ),
-        (lambda: ordered_shape([]), "must hold a graph"),
+        (lambda: ordered_shape([]), "must hold one graph or more, got none"),
     ],
 )
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda graph: tiny().log_prob(graph),
+        canonical_order,
+        ordered_graph,
+        lambda graph: ordered_shape([graph]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("graph", "got"), [(nx.path_graph(2), "networkx.Graph"), (None, "NoneType")]
+)
+def test_what_is_no_graph_is_told_where_one_comes_from(call, graph, got, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=rf"be a pullback.data.Graph, got {got}: .*from_networkx"):
+        call(graph)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"density": "a"}, "`density` must be one number, got 'a'"),
+        ({"position_features": "no"}, "`position_features` must be True or False, got 'no'"),
+        ({"size_input": 1}, "`size_input` must be True or False, got 1"),
+    ],
+)
+def test_bad_kinds_of_arguments(given, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=message):
+        GRAN(5, **given, key=jr.key(0))

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -182,6 +183,12 @@ def test_sizes_are_drawn_as_often_as_they_count():
     assert abs(nodes.count(3) / 400 - 0.75) < 4 * np.sqrt(0.75 / 4 / 400)
     given = model.sample(400, sizes={2: 1.0, 4: 0}, key=jr.key(6)).graphs
     assert {graph.nodes for graph in given} == {2}
+    # Large and small weights are drawn as the same shares of others are.
+    drawn = lambda a, b: [
+        graph.nodes for graph in model.sample(60, sizes={2: a, 3: b}, key=jr.key(7)).graphs
+    ]
+    assert drawn(1e308, 1e308) == drawn(1.0, 1.0) == drawn(5e-324, 5e-324)
+    assert set(drawn(1.0, 1.0)) == {2, 3}
 
 
 @pytest.mark.parametrize(
@@ -194,9 +201,34 @@ def test_sizes_are_drawn_as_often_as_they_count():
         ({"sizes": [3]}, "one for each of 2 graphs"),
         ({"sizes": np.array([2.5, 3.0])}, "must be a whole number"),
         ({"sizes": {}}, "empty dictionary"),
-        ({"sizes": {3: -1.0}}, "weights that are 0 or more"),
+        ({"sizes": {3: -1.0}}, r"`sizes\[3\]` must be a weight that is 0 or more, got -1.0"),
+        ({"sizes": {3: np.inf}}, r"`sizes\[3\]` must be a weight that is 0 or more, got inf"),
+        ({"sizes": {3: 0, 4: 0.0}}, "must have a weight that is above 0"),
     ],
 )
 def test_bad_arguments_of_sample(options, message):
     with pytest.raises(ValueError, match=message):
         model_of(block=3).sample(options.pop("count", 2), **options, key=jr.key(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": {3: "a"}}, r"`sizes\[3\]` must be one number, got 'a'"),
+        ({"connected": "no"}, "`connected` must be True or False, got 'no'"),
+        ({"count": 2.0}, "`count` must be a whole number"),
+    ],
+)
+def test_bad_kinds_of_arguments_of_sample(options, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=message):
+        model_of().sample(options.pop("count", 2), **options, key=jr.key(0))
+
+
+def test_the_same_key_draws_the_same_graphs():
+    draw = lambda seed: model_of(block=2).sample(3, sizes=9, key=jr.key(seed)).graphs
+    same = lambda ours, theirs: all(
+        np.array_equal(one.edges, other.edges) for one, other in zip(ours, theirs, strict=True)
+    )
+    assert same(draw(0), draw(0))
+    assert not same(draw(0), draw(1))

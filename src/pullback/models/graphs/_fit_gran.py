@@ -1,7 +1,7 @@
 """`fit_gran`: graphs in, a `GRAN` out that draws others like them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -21,7 +21,7 @@ from pullback.train import TrainingInfo, fit
 
 from ._block_draws import BlockDraws, Blocks, GraphBatch, block_draws
 from ._gran import GRAN, block_log_prob
-from ._orders import ORDERS
+from ._orders import ORDERS, checked_graphs
 
 _ROWS = 4096  # nodes of blocks in memory at once
 _PARTS = 4  # blocks of a graph, where there is one order
@@ -120,13 +120,15 @@ def fit_gran(
     _check_orders(orders)
     if prefixes is not None:
         positive(prefixes=prefixes)
+    if max_nodes is not None:
+        positive(max_nodes=max_nodes)
     some = _checked("graphs", graphs, max_nodes)
     held = [] if validation is None else _checked("validation", validation, max_nodes)
     making, training, choosing = jr.split(key, 3)
     nodes = np.array([graph.nodes for graph in some])
     pairs = float(np.mean(nodes * (nodes - 1) / 2))
     edges = float(np.mean([len(graph.edges) for graph in some]))
-    largest = max_nodes or max(graph.nodes for graph in [*some, *held])
+    largest = max(graph.nodes for graph in [*some, *held]) if max_nodes is None else max_nodes
     model = _start(
         largest, block=block, mixtures=mixtures, width=width, layers=layers,
         position_features=position_features, size_input=size_input,
@@ -154,8 +156,9 @@ def fit_gran(
 
 
 def _check_orders(orders: Sequence[str]) -> None:
-    names = [] if isinstance(orders, str) else list(orders)
-    if not names or len(set(names)) < len(names) or not set(names) <= set(ORDERS):
+    names = [] if isinstance(orders, str) or not isinstance(orders, Iterable) else list(orders)
+    known = all(isinstance(name, str) and name in ORDERS for name in names)
+    if not names or not known or len(set(names)) < len(names):
         raise ValueError(
             f"`orders` must be one or more of {', '.join(ORDERS)}, each once, as a sequence; got "
             f"{orders!r}."
@@ -163,15 +166,8 @@ def _check_orders(orders: Sequence[str]) -> None:
 
 
 def _checked(name: str, graphs: Sequence[Any] | Graphs, max_nodes: int | None) -> Sequence[Graph]:
-    found = list(graphs.graphs if isinstance(graphs, Graphs) else graphs)
-    if not found:
-        raise ValueError(f"`{name}` must hold one graph or more, got none.")
+    found = checked_graphs(name, graphs)
     for place, graph in enumerate(found):
-        if not isinstance(graph, Graph):
-            raise TypeError(
-                f"`{name}` must be of pullback.data.Graph, got {type(graph).__name__} at {place}: "
-                "pullback.data.read_graphs makes graphs of files and of those of NetworkX."
-            )
         if not 0 < graph.nodes <= (max_nodes or graph.nodes):
             room = "1 node or more" if max_nodes is None else f"from 1 to {max_nodes} nodes"
             raise ValueError(

@@ -13,10 +13,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pullback._in_batches import over_rows
 from pullback._inputs import positive
 from pullback._key import checked_key
+from pullback._numbers import check_number
 from pullback.data import Graph, Graphs
 from pullback.models.graphs._draw import draw_graphs
 from pullback.models.graphs._network import Network, block_edges
 from pullback.models.graphs._ordered import TILE, OrderedGraph, ordered_graph
+from pullback.models.graphs._orders import checked_graph
 from pullback.models.graphs._sizes import drawn_sizes
 
 
@@ -53,6 +55,7 @@ class GRAN(eqx.Module):
             draws sizes from. At the start all have `max_nodes`.
 
     Raises:
+        TypeError: a size or `density` is no number, or a switch not True or False.
         ValueError: a size is below 1, or `density` is not inside (0, 1).
 
     Example:
@@ -86,8 +89,8 @@ class GRAN(eqx.Module):
     ):
         key = checked_key(key)
         positive(max_nodes=max_nodes, block=block, mixtures=mixtures, width=width, layers=layers)
-        if not 0 < density < 1:
-            raise ValueError(f"`density` must be above 0 and below 1, got {density}.")
+        check_number("density", density, "above 0 and below 1", lambda value: 0 < value < 1)
+        check_flags(position_features=position_features, size_input=size_input)
         self.network = Network(
             max_nodes, block, mixtures, width, layers, position_features, size_input, density, key
         )
@@ -115,10 +118,11 @@ class GRAN(eqx.Module):
             order: one of `ORDERS`; or which node comes first, second and so on.
 
         Raises:
+            TypeError: `graph` is no `Graph`.
             ValueError: the graph has more than `max_nodes` nodes, or `order` does not have each
                 node once.
         """
-        if graph.nodes > self.max_nodes:
+        if checked_graph(graph).nodes > self.max_nodes:
             raise ValueError(
                 f"`graph` has {graph.nodes} nodes, and this model is for {self.max_nodes} at most: "
                 "make one with a larger `max_nodes`, or leave the graph out."
@@ -149,6 +153,7 @@ class GRAN(eqx.Module):
             key: a random key. With other sizes beside it a graph is another.
 
         Raises:
+            TypeError: `connected` is not True or False, or something is no number.
             ValueError: there is no room for so many nodes, or a number does not fit.
 
         Example:
@@ -177,12 +182,20 @@ class GRAN(eqx.Module):
         positive(count=count)
         stride = self.block if stride is None else stride
         positive(stride=stride)
+        check_flags(connected=connected)
         if stride > self.block:
             raise ValueError(f"`stride` must be up to `block` = {self.block}, got {stride}.")
         nodes = drawn_sizes(sizes, self.size_counts, count, of_sizes)
         edges, steps = draw_graphs(self.network, nodes, stride, connected, key)
         found = [Graph(int(n), ends) for n, ends in zip(nodes, edges, strict=True)]
         return Graphs(tuple(found), source="graphs drawn by a GRAN"), steps
+
+
+def check_flags(**flags: object) -> None:
+    """Raise for a switch that is not True or False, such as "no", by its name."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise TypeError(f"`{name}` must be True or False, got {flag!r}.")
 
 
 def ordered_log_prob(model: GRAN, graph: OrderedGraph) -> Float[Array, ""]:

@@ -1,6 +1,6 @@
 """The log-probability of a graph in any of several orders of its nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from pullback.data import Graph
 
 from ._gran import GRAN
 from ._ordered import places_of
-from ._orders import ORDERS
+from ._orders import ORDERS, checked_graph
 
 
 def marginal_log_prob(
@@ -31,6 +31,7 @@ def marginal_log_prob(
         orders: Q: names out of `ORDERS`, or permutations, each as `GRAN.log_prob` takes it.
 
     Raises:
+        TypeError: `graph` is no `Graph`.
         ValueError: there is no order, or one is none of this graph; or the graph has too many
             nodes for the model.
 
@@ -44,7 +45,8 @@ def marginal_log_prob(
 
     Source: Liao et al., arXiv 1910.00760, section 2.4.
     """
-    if isinstance(orders, str) or not len(orders):
+    graph = checked_graph(graph)
+    if isinstance(orders, str) or not isinstance(orders, Sized) or not len(orders):
         raise ValueError(f"`orders` must be a sequence of one order or more, got {orders!r}.")
     distinct = {}
     for order in orders:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from pullback.data import Graph
-from pullback.models.graphs._orders import canonical_order
+from pullback.models.graphs._orders import canonical_order, checked_graph, checked_graphs
 
 # Up to so many nodes a network takes them all at once; beyond, so many at a time.
 TILE = 128
@@ -50,6 +50,7 @@ def ordered_graph(
             smallest of a few that programs are compiled for.
 
     Raises:
+        TypeError: `graph` is no `Graph`.
         ValueError: `order` does not have each node once, or the graph does not fit into `shape`,
             whose rows beyond 128 must be a multiple of it.
 
@@ -60,7 +61,7 @@ def ordered_graph(
         >>> ordered_graph(star, [3, 0, 1, 2]).neighbours[0].tolist()
         [1, 2, 3, 8]
     """
-    places = places_of(graph, order)
+    places = places_of(checked_graph(graph), order)
     owners, others, ranks = _ends(graph, places)
     size, width, listed = ordered_shape([graph]) if shape is None else shape
     if size > TILE and size % TILE:
@@ -89,6 +90,7 @@ def ordered_shape(graphs: Sequence[Graph]) -> tuple[int, int, int]:
     order of the nodes.
 
     Raises:
+        TypeError: it is one graph, or holds what is none.
         ValueError: there is no graph.
 
     Example:
@@ -97,8 +99,7 @@ def ordered_shape(graphs: Sequence[Graph]) -> tuple[int, int, int]:
         >>> ordered_shape([Graph(5, np.array([[0, 1], [1, 2]])), Graph(70, np.zeros((0, 2), int))])
         (80, 4, 0)
     """
-    if len(graphs) == 0:
-        raise ValueError("`graphs` must hold a graph, got none.")
+    graphs = checked_graphs("graphs", graphs)
     size = padded_size(max(graph.nodes for graph in graphs))
     degrees = [np.bincount(graph.edges.ravel(), minlength=1) for graph in graphs]
     return (size, *table_shape(size, degrees))

@@ -1,17 +1,40 @@
 """Orders in which the nodes of a graph are written down."""
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
 
-from pullback.data import Graph
+from pullback.data import Graph, Graphs
 
 if TYPE_CHECKING:
     import networkx as nx
 
 ORDERS = ("dfs", "bfs", "degree", "kcore", "default")
+
+
+def checked_graph(graph: Any, name: str = "graph") -> Graph:
+    """`graph`, if it is a record of one."""
+    if isinstance(graph, Graph):
+        return graph
+    got = f"{type(graph).__module__.split('.')[0]}.{type(graph).__qualname__}"
+    raise TypeError(
+        f"`{name}` must be a pullback.data.Graph, got {got.removeprefix('builtins.')}: "
+        "pullback.data.from_networkx makes one of a graph of NetworkX, and read_graphs of a file."
+    )
+
+
+def checked_graphs(name: str, graphs: Any) -> list[Graph]:
+    """Records of several graphs, of which there is one at least."""
+    if isinstance(graphs, Graph) or hasattr(graphs, "is_directed"):
+        raise TypeError(f"`{name}` must be several graphs, got one: write [graph].")
+    if not isinstance(graphs, Iterable):
+        raise TypeError(f"`{name}` must be several graphs, got {graphs!r}.")
+    some = list(graphs.graphs if isinstance(graphs, Graphs) else graphs)
+    if not some:
+        raise ValueError(f"`{name}` must hold one graph or more, got none.")
+    return [checked_graph(graph, f"{name}[{place}]") for place, graph in enumerate(some)]
 
 
 def canonical_order(graph: Graph, kind: str = "dfs") -> Int[np.ndarray, " nodes"]:
@@ -36,11 +59,12 @@ def canonical_order(graph: Graph, kind: str = "dfs") -> Int[np.ndarray, " nodes"
         A permutation: at place k the number of the node that is the k-th to be drawn.
 
     Raises:
+        TypeError: `graph` is no `Graph`.
         ValueError: `kind` is none of `ORDERS`.
 
     Example:
         >>> import numpy as np
-        >>> from pullback.data import Graph
+        >>> from pullback.data import Graph, Graphs
         >>> star_with_a_tail = Graph(5, np.array([[0, 1], [1, 2], [1, 3], [3, 4]]))
         >>> canonical_order(star_with_a_tail, "dfs").tolist()
         [1, 3, 4, 0, 2]
@@ -51,6 +75,7 @@ def canonical_order(graph: Graph, kind: str = "dfs") -> Int[np.ndarray, " nodes"
     1910.00760, section 2.4 (the family of orders); the order of the pieces is the official code's,
     which goes on to the neighbour of the lowest number.
     """
+    graph = checked_graph(graph)
     if kind not in ORDERS:
         raise ValueError(f"`kind` must be one of {', '.join(ORDERS)}; got {kind!r}.")
     if kind == "default":

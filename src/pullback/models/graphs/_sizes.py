@@ -6,6 +6,8 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from pullback._numbers import check_number
+
 
 def drawn_sizes(
     sizes: int | Sequence[int] | np.ndarray | Mapping[int, float] | None,
@@ -17,11 +19,12 @@ def drawn_sizes(
     if isinstance(sizes, Mapping):
         if not sizes:
             raise ValueError("`sizes` is an empty dictionary: give a number of nodes and a weight.")
-        asked, weights = np.asarray(list(sizes)), np.asarray(list(sizes.values()), float)
-        if not np.all(np.isfinite(weights)) or np.any(weights < 0) or np.sum(weights) <= 0:
-            raise ValueError(
-                f"`sizes` must have weights that are 0 or more, and one above; got {sizes!r}."
-            )
+        for nodes, weight in sizes.items():
+            wants = "a weight that is 0 or more"
+            check_number(f"sizes[{nodes!r}]", weight, wants, lambda value: value >= 0)
+        asked, weights = np.asarray(list(sizes)), np.asarray([*map(float, sizes.values())])
+        if not weights.any():
+            raise ValueError(f"`sizes` must have a weight that is above 0; got {sizes!r}.")
     elif sizes is None:
         weights = np.asarray(counts, float)
         asked = np.arange(len(weights))
@@ -46,6 +49,8 @@ def drawn_sizes(
         raise ValueError(f"`sizes` must be between 1 and `max_nodes` = {most}, got {wrong[0]}.")
     if weights is None:
         return asked.astype(np.int32)
-    cumulative = np.cumsum(weights) / np.sum(weights)
+    # By a power of two, which rounds nothing: a sum of large weights would be infinite.
+    cumulative = np.cumsum(np.ldexp(weights, -np.frexp(weights.max())[1]))
     uniform = np.asarray(jr.uniform(key, (number,)), float)
-    return asked[np.searchsorted(cumulative, uniform, side="right")].astype(np.int32)
+    drawn = np.searchsorted(cumulative / cumulative[-1], uniform, side="right")
+    return asked[drawn].astype(np.int32)
