@@ -21,6 +21,7 @@ from pullback.data import (
 )
 
 TRIANGLE = [[0, 1], [0, 2], [1, 2]]
+NO_EDGES = np.zeros((0, 2), int)
 
 
 def write(folder, name, text):
@@ -437,6 +438,16 @@ def test_networkx_reads_what_is_written_and_the_other_way_round(tmp_path):
     assert [graph.nodes for graph in read_graphs(tmp_path / "club.zip").graphs] == [34, 2]
 
 
+def test_white_space_around_names_of_graphs(tmp_path):
+    graph = Graph(1, NO_EDGES, " of\tmine\n")
+    write_graphs(tmp_path / "a.graphml", Graphs((graph,), (" yes",)))
+    found = read_graphs(tmp_path / "a.graphml")
+    assert (found.graphs[0].name, found.labels) == (graph.name, (" yes",))
+    assert nx.read_graphml(tmp_path / "a.graphml").graph["name"] == graph.name
+    pretty = '<data key="name">\n  mine\n</data>' + nodes("ab")
+    assert read_graphs(write(tmp_path, "b.graphml", graphml(pretty))).graphs[0].name == "mine"
+
+
 def test_graphs_of_no_nodes_keep_their_place(tmp_path):
     none = Graph(0, np.zeros((0, 2), int))
     for kind in (".npz", ".zip"):
@@ -483,9 +494,6 @@ def test_damage_is_told_and_never_read_as_another_kind_of_error(tmp_path):
             (tmp_path / f"b{kind}").write_bytes(broken[:cut].tobytes())
             with contextlib.suppress(DataError):
                 read_graphs(tmp_path / f"b{kind}")
-
-
-NO_EDGES = np.zeros((0, 2), int)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pullback.data._errors import DataError
 from pullback.data._graphs import Graph
 from pullback.data._simple_graphs import Found, simple
 
+_SPACE = "http://www.w3.org/XML/1998/namespace space"
 _WEIGHTS = ("weight", "weights")
 # As igraph numbers nodes, whose names are then an attribute.
 _NUMBERED = re.compile(r"n\d+")
@@ -54,7 +55,7 @@ class _Reader:
         self.found: list[Found] = []
         self.inside: list[str] = []
         self.text: list[str] | None = None
-        self.key = ""
+        self.key, self.kept = "", False
         self.begin({})
 
     def begin(self, given: dict[str, str]) -> None:
@@ -107,6 +108,7 @@ class _Reader:
         elif tag == "data":
             self.key = self.wanted(tag, given, "key")
             self.text = []
+            self.kept = given.get(_SPACE) == "preserve"
         self.inside.append(tag)
 
     def end(self, tag: str) -> None:
@@ -116,7 +118,7 @@ class _Reader:
             self.text = None
             of = self.inside[-1]
             if of == "graph" and name in self.about:
-                self.about[name] = text.strip()
+                self.about[name] = text if self.kept else text.strip()
             elif of == "node" and name == "name":
                 self.names[text] = None
             elif of == "edge" and name.lower() in _WEIGHTS:
@@ -169,7 +171,12 @@ def graphml_text(graph: Graph, label: str) -> str:
     """A GraphML file of one graph, as NetworkX and others read it."""
     names = [_quoted(name) for name in graph.node_names or map(str, range(graph.nodes))]
     about = (("name", graph.name), ("label", label))
-    lines = [f'    <data key="{key}">{_quoted(text)}</data>' for key, text in about if text]
+    space = {True: "", False: ' xml:space="preserve"'}
+    lines = [
+        f'    <data key="{key}"{space[text == text.strip()]}>{_quoted(text)}</data>'
+        for key, text in about
+        if text
+    ]
     lines += [f'    <node id="{name}"/>' for name in names]
     lines += [
         f'    <edge source="{names[a]}" target="{names[b]}"/>' for a, b in graph.edges.tolist()
