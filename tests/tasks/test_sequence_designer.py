@@ -541,6 +541,34 @@ def test_other_letters_are_left_out_or_averaged(tmp_path):
     assert tasks.load(model.save(tmp_path)).letters_[-1] == "ACGTNACGTACG"
 
 
+def test_what_has_other_letters_keeps_its_row(fitted, tmp_path):
+    model = copy.copy(fitted)  # as if fitted so
+    model.ambiguous, model.sequence_column = "drop", "dna"
+    some = dna(2, seed=9)
+    letters = [some[0], "N" * 12, some[1]]
+    want = fitted.score(some)
+    frame = pd.DataFrame({"name": list("abc"), "dna": letters})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    read_before = data.read_sequences(frame, ambiguous="average")
+    for given in (letters, frame, tmp_path / "a.csv", read_before):
+        with pytest.warns(UserWarning, match=r"1 of 3 .*(Row|Line|String|Number) \d: it has"):
+            found = model.score(given)
+        assert found.letters == tuple(letters)
+        np.testing.assert_allclose(found.mean, [want.mean[0], np.nan, want.mean[1]], rtol=1e-6)
+        np.testing.assert_allclose(found.sd, [want.sd[0], np.nan, want.sd[1]], rtol=1e-4)
+        assert found.outside == (want.outside[0], "", want.outside[1])
+    with pytest.warns(UserWarning, match="1 of 3"):
+        assert tasks.score_file(model, tmp_path / "a.csv", tmp_path / "s.csv") == 2
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert list(table) == ["name", "dna", "mean", "sd", "outside"]
+    assert list(table.name) == list("abc")
+    assert table["mean"].isna().tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="1 of 1"):
+        model.score(letters[1:2])
+    model._write_samples(2, tmp_path / "drawn.csv", 0)
+    assert list(pd.read_csv(tmp_path / "drawn.csv")) == ["name", "dna", "mean", "sd", "outside"]
+
+
 def test_letters_of_another_kind_have_one_strand(tmp_path):
     letters = [each.translate(str.maketrans("ACGT", "HPQR")) for each in dna(59)]
     settings = {"max_steps": 1, "random_state": 0, "progress": False}

@@ -45,7 +45,7 @@ def score_file(model: Any, file: Path, out: Path) -> int:
             `share_below`.
 
     Returns:
-        How many rows there were; of molecules, how many of them were taken.
+        How many rows there were; of molecules and sequences, how many of them were taken.
     """
     if isinstance(model, AbstractGenerator):
         return model._write_scores(file, out)

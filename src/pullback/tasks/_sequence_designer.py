@@ -189,22 +189,29 @@ class SequenceDesigner(AbstractDesigner):
         Args:
             X: as for `fit`, of the length of those.
 
+        Returns:
+            A row for each, with NaN, and a warning, where a model that was fitted with
+            ambiguous="drop" is given other letters.
+
         Raises:
-            ValueError: no scores were fitted, or the sequences are of another length.
+            ValueError: no scores were fitted, all have other letters, or the sequences are of
+                another length.
         """
         check_is_fitted(self)
         if self.ensemble_ is None or self.range_ is None:
             raise ValueError(
                 "no scores were fitted, so there is nothing to predict: fit with some."
             )
-        found, x = asked(X, self._reading())
+        found, x, kept = asked(X, self._reading())
         if x.shape[1] != self.length_:
             raise ValueError(
                 f"{found.source}: the sequences have {x.shape[1]} letters, and those of the fit "
                 f"{self.length_}; cut or pad them."
             )
-        mean, sd = nets.predict(self.ensemble_, x)
-        return SequenceScores(found.names, found.letters, mean, sd, self.range_.outside(mean, sd))
+        mean, sd = np.full((2, len(kept)), np.nan)
+        mean[kept], sd[kept] = nets.predict(self.ensemble_, x)
+        outside = self.range_.outside(mean, sd)
+        return SequenceScores(found.names, found.letters, mean, sd, outside, self._column)
 
     def design(
         self,
@@ -299,8 +306,11 @@ class SequenceDesigner(AbstractDesigner):
     def _write_scores(self, file: Path, out: Path) -> int:
         found = self.score(file)
         with table_writer(out) as write:
-            write(found.columns())
-        return len(found.letters)
+            columns = dict(found.columns())
+            for name in ("mean", "sd"):
+                columns[name] = [None if np.isnan(each) else each for each in columns[name]]
+            write(columns)
+        return int(np.isfinite(found.mean).sum())
 
     def _own(self) -> Own:
         name = self.score_name_ or "score"

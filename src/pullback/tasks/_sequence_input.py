@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from pullback.data import Sequences, one_hot, read_sequences
 
@@ -28,6 +29,14 @@ class Reading(NamedTuple):
     name: str | None
     ambiguous: str
     alphabet: str
+
+
+class Asked(NamedTuple):
+    """Sequences of which something is asked: all, rows of those that can be taken, and which."""
+
+    sequences: Sequences
+    x: Float[np.ndarray, "n length letters"]
+    kept: Bool[np.ndarray, " rows"]
 
 
 def read(X: Any, y: Any, how: Reading) -> Sequences:
@@ -103,11 +112,30 @@ def rows_of(found: Sequences, how: Reading) -> Float[np.ndarray, "n length lette
     return one_hot(found, how.alphabet, ambiguous="average" if average else "error")
 
 
-def asked(X: Any, how: Reading) -> tuple[Sequences, Float[np.ndarray, "n length letters"]]:
-    """Sequences to score: of a table no more is read than those and, where it can be, names."""
+def asked(X: Any, how: Reading) -> Asked:
+    """Sequences to score: of a table no more is read than those and, where it can be, names.
+
+    Of a model that was fitted without sequences that have other letters, such are said.
+    """
+    dropping = how.ambiguous == "drop"
+    if isinstance(X, Sequences):  # What was left out before was no row of them.
+        X = X._replace(left_out={})
+    how = how._replace(score="", ambiguous="average" if dropping else how.ambiguous)
     try:
-        found = by_any_name(lambda how: read(X, None, how), how._replace(score=""))
-        return found, rows_of(found, how)
+        found = by_any_name(lambda how: read(X, None, how), how)
+        if not dropping:
+            return Asked(found, rows_of(found, how), np.ones(len(found.letters), bool))
+        kept = np.array([set(each) <= set(how.alphabet) for each in found.letters], bool)
+        if not kept.all():
+            rows = found.rows or tuple(range(1, len(kept) + 1))
+            why = f"it has letters that {how.alphabet} has not"
+            left = {rows[place]: why for place in np.flatnonzero(~kept).tolist()}
+            said = found.take(kept)._replace(left_out=left).describe_left_out()
+            said = f"{found.source}: {said}. Of such there are no numbers (NaN, in a file empty)."
+            if not kept.any():
+                raise ValueError(f"{said} Fit with ambiguous='average' to have them.")
+            warnings.warn(said, stacklevel=3)
+        return Asked(found, rows_of(found.take(kept), how), kept)
     except ValueError as error:
         if how.ambiguous != "error" or "ambiguous=" not in str(error):
             raise
