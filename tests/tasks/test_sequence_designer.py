@@ -187,6 +187,18 @@ def test_what_repeats_is_on_one_side():
     assert len(split(dna(50), 0)[1]) == 0
 
 
+def test_the_one_score_that_differs_is_learned_from():
+    letters = dna(80) + dna(40)
+    _, held = split(letters, 0)
+    for row in range(80):
+        y = np.where(np.array(letters) == letters[row], 1.0, 0.0)
+        train, test = split(letters, 0, y)
+        assert np.ptp(y[train]) == 1
+        assert not {letters[p] for p in train} & {letters[p] for p in test}
+        assert sorted([*train, *test]) == list(range(120))
+        assert set(held) - set(test) == (set(np.flatnonzero(y)) & set(held))
+
+
 @pytest.mark.parametrize("both", [True, False])
 @pytest.mark.parametrize("site", ["GA", "GRC", "ACGT", "NNA"])
 def test_sites_are_counted_as_by_hand(site, both):

@@ -144,7 +144,7 @@ class SequenceDesigner(AbstractDesigner):
         x = rows_of(found, how)
         check(found)
         seed = int(check_random_state(self.random_state).randint(2**31))
-        train, test = split(found.letters, seed)
+        train, test = split(found.letters, seed, found.scores)
         settings = {"steps": self.max_steps, "seed": seed, "progress": self.progress}
         self.length_, self.source_ = x.shape[1], found.source
         self.letters_, self.scores_ = found.letters, found.scores

@@ -204,10 +204,21 @@ def check_settings(alphabet: Any, ambiguous: Any) -> None:
 
 
 def split(
-    letters: Sequence[str], seed: int
+    letters: Sequence[str], seed: int, scores: Float[np.ndarray, " n"] | None = None
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
-    """Rows to learn from, and rows that judge; a sequence that repeats is all on one side."""
-    return split_strings(letters, seed, share=_HELD_OUT, fewest=_JUDGED)
+    """Rows to learn from, and rows that judge; a sequence that repeats is all on one side.
+
+    Where all the scores to learn from are the same, a sequence with another moves over to them.
+    """
+    train, test = split_strings(letters, seed, share=_HELD_OUT, fewest=_JUDGED)
+    if scores is None or not len(test):
+        return train, test
+    known = scores[train][np.isfinite(scores[train])]
+    if not len(known) or np.ptp(known) > 0:
+        return train, test
+    other = test[np.isfinite(scores[test]) & (scores[test] != known[0])][0]
+    moved = np.array([letters[row] == letters[other] for row in test.tolist()])
+    return np.sort(np.r_[train, test[moved]]), test[~moved]
 
 
 def digest(found: Sequences) -> str:
