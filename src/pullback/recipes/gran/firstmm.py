@@ -65,7 +65,7 @@ PRESETS = {
         most=300, blocks=(16,), strides=(16,), steps=3, mixtures=2, width=4, layers=1,
         batch_size=1, prefixes=1,
     ),
-    "desk": Config(blocks=(10,), strides=(10,), steps=150, batch_size=1, prefixes=1),
+    "desk": Config(blocks=(10,), strides=(10,), steps=1200, batch_size=1, prefixes=1),
     "paper": Config(
         blocks=(1,), strides=(1,), steps=660_000, rate=1e-4, mixtures=20, width=256, layers=7,
         batch_size=1, prefixes=1,
