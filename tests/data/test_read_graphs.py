@@ -313,6 +313,48 @@ def test_folders_and_zips_are_read_in_the_order_of_their_names(tmp_path):
         read_graphs(tmp_path / "none")
 
 
+OTHERS = {
+    "new-statistics.csv": "name,nodes,edges,mean_degree\nsample1,6,5,1.7\nsample2,7,6,1.7\n",
+    "scores.csv": "row,part,log_density,share_below\n1,fit,-3.5,0.5\n2,fit,-4,0.25\n",
+    "whole.csv": "nodes,edges,triangles,pieces\n5,4,0,1\n6,5,0,1\n",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_tables_of_something_else_are_no_edges(tmp_path, name):
+    with pytest.raises(DataError, match=r"got a table of .*, call two columns source and target"):
+        read_graphs(write(tmp_path, name, OTHERS[name]))
+
+
+def test_tables_of_edges_with_more_columns_are_read(tmp_path):
+    found = read_graphs(write(tmp_path, "a.csv", "source,target,x,y\na,b,1,2\nb,c,1,2\n"))
+    assert len(found.graphs[0].edges) == 2
+    found = read_graphs(write(tmp_path, "b.csv", "ann,bob,work,old\nbob,cy,sport,new\n"))
+    assert len(found.graphs[0].edges) == 2
+
+
+def test_what_lies_beside_graphs_is_passed_over_and_said(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    texts = {"1.csv": "a,b\nb,c\n", "x.zip": "", "x.npz": "", "y.png": ""}
+    for name, text in (texts | OTHERS).items():
+        write(folder, name, text)
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        for name, text in (texts | OTHERS).items():
+            archive.writestr(name, text)
+    for source in (folder, tmp_path / "mine.zip"):
+        found = read_graphs(source)
+        assert [graph.name for graph in found.graphs] == ["1"]
+        assert found.left_out == {}
+        none, packed, tables = sorted(found.notes)
+        assert none == "Files that hold no graph: y.png."
+        assert packed.endswith(": x.npz, x.zip; give such a file by itself.")
+        assert "passed over: new-statistics.csv, scores.csv, whole.csv; if" in tables
+    (folder / "1.csv").unlink()
+    with pytest.raises(DataError, match=r"new-statistics.csv: expected a list of edges, got a"):
+        read_graphs(folder)
+
+
 def test_numbers_in_names_of_files_are_in_their_order(tmp_path):
     names = ["1.txt", "1\u00b23.txt", "02.txt", "2.txt", "10.txt", f"{'9' * 5000}.txt"]
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -15,6 +15,7 @@ from pullback.data._edge_rows import (
     TABLES,
     Row,
     check_shape,
+    check_titles,
     edge_rows,
     is_number,
 )
@@ -41,6 +42,7 @@ def edge_list_found(text: bytes, path: Path) -> Found:
     bad.check()
     header, columns = _header(rows)
     if not (header and _named_ends(rows[0][1])):
+        check_titles(rows, path)
         check_shape(rows[header:], path)
     places: dict[str, int] = {}
     edges, weights, directions, attributes = [], [], [], {}

@@ -28,6 +28,10 @@ _TABS = re.compile(r" *\t[ \t]*")
 Row = tuple[int, list[str]]
 
 
+class NoEdges(DataError):
+    """A table is of something else than edges."""
+
+
 def edge_rows(text: str, path: Path, bad: BadRows) -> tuple[list[Row], list[int]]:
     """The cells of the lines that are neither blank nor comments, with their numbers from 1.
 
@@ -69,6 +73,20 @@ def check_shape(rows: Sequence[Row], path: Path) -> None:
             "in a list of neighbours. Give networkx.read_adjlist(file) for one; if they are edges, "
             "call the columns source and target in a first row.",
             line=line,
+        )
+
+
+def check_titles(rows: Sequence[Row], path: Path) -> None:
+    """Raise for a table of something else: titles of four columns or more, and numbers below."""
+    titles = rows[0][1] if rows else []
+    if len(titles) < 4 or len(rows) < 2 or not all(titles) or any(map(is_number, titles)):
+        return
+    width = min(len(cells) for _, cells in rows)
+    if any(all(is_number(cells[at]) for _, cells in rows[1:]) for at in range(width)):
+        raise NoEdges(
+            path,
+            f"expected a list of edges, got a table of {', '.join(titles[:4])} and so on; if its "
+            "rows are edges, call two columns source and target in the first row.",
         )
 
 

@@ -3,13 +3,14 @@
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pullback.data._edge_list import edge_list_found
+from pullback.data._edge_rows import NoEdges
 from pullback.data._errors import DataError
 from pullback.data._graph_sets import tu_found, tu_parts
 from pullback.data._graphml import graphml_found
@@ -26,6 +27,12 @@ _KINDS = (
     f"GraphML ({', '.join(GRAPHML)}), a list of edges ({', '.join(EDGE_LISTS)}), one of these "
     "gzipped (.gz), arrays (.npz), a .zip or a folder of such files"
 )
+_NONE = "Files that hold no graph: {}."
+_PACKED = "Not read, as they are in a folder or a zip: {}; give such a file by itself."
+_TABLE = (
+    "Tables that are no lists of edges were passed over: {}; if rows are edges, call two columns "
+    "source and target."
+)
 _TU_TEXT = ("A", "graph_indicator", "graph_labels")
 
 
@@ -41,7 +48,8 @@ def read_graphs(source: Any, *, not_simple: str = "drop") -> Graphs:
             `.edgelist`, `.edges`, `.txt`, `.csv` or `.tsv`, of two names a line and maybe numbers,
             where a line with one name is a node, and what follows # or % is not read, unless it is
             within a name, or in a table within quotation marks; a table (`.csv`, `.tsv`) has
-            columns called source and target, in a first row, or two names first; where names have
+            columns called source and target, in a first row, or two names first, and one of four
+            columns or more with other titles is refused, in a folder passed over; where names have
             spaces, all lines of a `.txt` may have tabs instead; one of these gzipped; a folder or a
             `.zip` of such files, read in the order of their names; arrays `A`, `graph_indicator`
             and maybe `graph_labels` in an `.npz`, or as `NAME_A.txt` and so on in a folder or a
@@ -78,11 +86,7 @@ def read_graphs(source: Any, *, not_simple: str = "drop") -> Graphs:
     if isinstance(source, str | os.PathLike):
         found, passed_over = _files(Path(source))
         graphs = gathered(found, Path(source), not_simple)
-        if passed_over:
-            more = f" and {len(passed_over) - 5} more" if len(passed_over) > 5 else ""
-            note = f"Files that hold no graph: {', '.join(passed_over[:5])}{more}."
-            graphs = graphs._replace(notes=(*graphs.notes, note))
-        return graphs
+        return graphs._replace(notes=(*graphs.notes, *_said(passed_over)))
     if isinstance(source, Graphs):
         labels = source.labels or ("",) * len(source.graphs)
         pairs = zip(source.graphs, labels, strict=True)
@@ -109,8 +113,21 @@ def _taken(graph: Any, where: str) -> Found:
     return networkx_found(graph)
 
 
-def _files(path: Path) -> tuple[Iterator[Found] | list[Found], list[str]]:
-    """The graphs of a file or folder, and the files in it that hold none."""
+def _said(passed_over: Mapping[str, str]) -> list[str]:
+    """Sentences on files that were not read."""
+    notes = []
+    for told in dict.fromkeys(passed_over.values()):
+        names = [name for name, why in passed_over.items() if why == told]
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        notes.append(told.format(f"{', '.join(names[:5])}{more}"))
+    return notes
+
+
+def _files(path: Path) -> tuple[Iterator[Found] | list[Found], dict[str, str]]:
+    """The graphs of a file or folder, and what is said of the files in it that are not read.
+
+    The latter may grow as graphs are taken.
+    """
     if not path.exists():
         raise DataError(path, "there is no such file or folder.")
     if path.is_dir():
@@ -122,21 +139,22 @@ def _files(path: Path) -> tuple[Iterator[Found] | list[Found], list[str]]:
             names = [name for name in dict.fromkeys(archive.namelist()) if name[-1:] != "/"]
             once = [name for name in names if not name.lower().endswith(".gz")]
             found, passed_over = _several(path, once, lambda name: member(archive, name))
-            return list(found), passed_over + [name for name in names if name not in once]
+            graphs = list(found)
+            return graphs, passed_over | {name: _PACKED for name in names if name not in once}
     if kind == ".npz":
-        return tu_found(path), []
+        return tu_found(path), {}
     if kind not in GRAPHML + EDGE_LISTS:
         raise DataError(
             path,
             f"expected {_KINDS}. Read other kinds with NetworkX, as by networkx.read_gml, and give "
             "the graphs.",
         )
-    return _one(unpacked(path), path), []
+    return _one(unpacked(path), path), {}
 
 
 def _several(
     path: Path, names: list[str], read: Callable[[str], bytes]
-) -> tuple[Iterator[Found], list[str]]:
+) -> tuple[Iterator[Found], dict[str, str]]:
     """The graphs of several files, one after another in the order of their names."""
     names = sorted(sorted(name for name in names if not _hidden(name)), key=_natural)
     indicators = [name for name in names if name.endswith("_graph_indicator.txt")]
@@ -146,19 +164,32 @@ def _several(
         start = indicators[0].removesuffix("graph_indicator.txt")
         files = {name: f"{start}{name}.txt" for name in _TU_TEXT}
         there = {name: file for name, file in files.items() if file in names}
-        rest = [name for name in names if name not in there.values()]
+        rest = _not_read(name for name in names if name not in there.values())
         return _tu_text(path, {name: read(file) for name, file in there.items()}, start), rest
     chosen = [name for name in names if _holds_graphs(name)]
-    rest = [name for name in names if not _holds_graphs(name)]
+    rest = _not_read(name for name in names if not _holds_graphs(name))
     if not chosen:
-        there = f" It has {', '.join(rest[:5])}." if rest else " It is empty."
+        there = f" It has {', '.join([*rest][:5])}." if rest else " It is empty."
         raise DataError(path, f"expected {_KINDS}.{there}")
 
     def graphs() -> Iterator[Found]:
+        tables = []
         for name in chosen:
-            yield from _one(read(name), path / name)
+            try:
+                found = _one(read(name), path / name)
+            except NoEdges as error:
+                rest[name] = _TABLE
+                tables.append(error)
+            else:
+                yield from found
+        if len(tables) == len(chosen):
+            raise tables[0]
 
     return graphs(), rest
+
+
+def _not_read(names: Iterable[str]) -> dict[str, str]:
+    return {name: _PACKED if _kind(name) in (".zip", ".npz") else _NONE for name in names}
 
 
 def _holds_graphs(name: str) -> bool:
