@@ -1,6 +1,7 @@
 """Graphs of a folder, from the command alone: fitted, drawn, scored and shown."""
 
 import shutil
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -70,6 +71,21 @@ def test_scores(model, pullback):
     np.testing.assert_array_equal(table.share_below, known.share_below("mine"))
     status, out, _ = pullback("score", "m", "mine/tree03.graphml", "--out", "-")
     assert (status, out.count("\n")) == (0, 2)
+
+
+@pytest.mark.filterwarnings("default:some. 1 graphs have no numbers:UserWarning")
+def test_scores_of_graphs_without_nodes_are_empty(model, pullback):
+    (folder := Path("some")).mkdir()
+    for name, graph in (("1", nx.path_graph(4)), ("2", nx.empty_graph(0)), ("3", nx.path_graph(5))):
+        nx.write_graphml(graph, folder / f"{name}.graphml")
+    status, out, err = pullback("score", "m", "some", "--out", "e.csv")
+    assert (status, out) == (0, "2 graphs scored: e.csv\n")
+    assert "Number 2: it has no nodes." in err
+    assert err.count("\n") == 1
+    table = pd.read_csv("e.csv")
+    assert table.isna().any(axis=1).tolist() == [False, True, False]
+    assert table.name.tolist() == [1, 2, 3]
+    assert table.nodes.tolist()[::2] == [4, 5]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A generator of graphs: samples that are what it says of them, saved and read, and refusals."""
 
+import jax
 import networkx as nx
 import numpy as np
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from pullback import data, tasks
 from pullback.tasks import _graph_checks as told
 from pullback.tasks import _graph_input as given
+from pullback.tasks import _graph_nets as nets
+from pullback.tasks._graph_judge import novel
 from pullback.tasks._graph_samples import write_samples
 
 
@@ -184,6 +187,74 @@ BAD = [
     (trees(9), {"block": 0}, "`block` must be 1 or more"),
     (trees(9), {"max_steps": 0}, "`max_steps` must be 1 or more"),
 ]
+
+
+def test_graphs_without_nodes_keep_their_rows(fitted):
+    some = trees(3, seed=4)
+    with pytest.warns(UserWarning, match=r"1 graphs have no numbers \(NaN.* Number 2: it has"):
+        scores = fitted.score_samples([some[0], nx.empty_graph(0), *some[1:]])
+    np.testing.assert_array_equal(scores[[0, 2, 3]], fitted.score_samples(some))
+    with pytest.warns(UserWarning, match="Number 2"):
+        shares = fitted.share_below([some[0], nx.empty_graph(0), *some[1:]])
+    np.testing.assert_array_equal(shares[[0, 2, 3]], fitted.share_below(some))
+    assert np.isnan([scores[1], shares[1]]).all()
+    heavy = some[0].copy()
+    heavy.add_edge(0, 0)
+    with pytest.warns(UserWarning, match="1 edges join a node with itself, and were dropped"):
+        assert fitted.score_samples([heavy]) == scores[0]
+
+
+def test_rows_of_records_that_were_read_are_those_of_the_file(fitted):
+    some = trees(2, seed=4)
+    read = data.read_graphs([nx.empty_graph(0), *some])
+    with pytest.warns(UserWarning, match="Number 1"):
+        scores = fitted.score_samples(read)
+    np.testing.assert_array_equal(scores[1:], fitted.score_samples(some))
+
+
+def test_a_setting_that_is_changed_after_the_fit_changes_no_saved_model(fitted, tmp_path):
+    try:
+        fitted.set_params(block=2)
+        again = tasks.load(fitted.save(tmp_path))
+    finally:
+        fitted.set_params(block=1)
+    assert again.block_ == 1
+    same(again.sample(3, random_state=1), fitted.sample(3, random_state=1))
+
+
+def test_arrays_of_another_network_are_refused(fitted):
+    arrays = nets.arrays_of(fitted.model_)
+    with pytest.raises(tasks.ModelError, match="not those of a network of blocks of 2 and up to 8"):
+        nets.from_arrays(arrays, 8, 2)
+    arrays.pop("gran.0")
+    with pytest.raises(tasks.ModelError, match="not those of a network"):
+        nets.from_arrays(arrays, 8, 1)
+
+
+def test_copies_are_sought_among_all_graphs_of_the_fit():
+    random = np.random.default_rng(0)
+    known = [data.from_networkx(nx.random_labeled_tree(14, seed=k)) for k in range(450)]
+    moved = [
+        data.Graph(14, random.permutation(14)[graph.edges]) for graph in (known[0], known[449])
+    ]
+    # Two that Weisfeiler and Lehman do not tell apart, and that are no copies.
+    known.append(data.from_networkx(nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3))))
+    drawn = [*moved, data.from_networkx(nx.cycle_graph(6)), data.from_networkx(nx.star_graph(5))]
+    assert novel(drawn, known, jax.random.key(0)) == 0.5
+    assert novel(drawn[3:], known, jax.random.key(0)) == 1
+
+
+@pytest.mark.parametrize("steps", [1, 101])
+def test_it_is_trained_for_the_steps_that_are_asked(steps, monkeypatch):
+    asked = []
+    monkeypatch.setattr(nets, "fit_gran", lambda *_, **how: asked.append(how) or stop())
+    with pytest.raises(StopIteration):
+        nets.train([], max_nodes=3, block=1, steps=steps, seed=0, progress=False)
+    assert asked[0]["steps"] == steps
+
+
+def stop():
+    raise StopIteration
 
 
 @pytest.mark.parametrize(("graphs", "settings", "message"), BAD)

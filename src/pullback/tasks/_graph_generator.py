@@ -1,6 +1,7 @@
 """`GraphGenerator`: new graphs like those of a file of one's own."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from pullback._inputs import positive
-from pullback.data import Graph, read_graphs
+from pullback.data import Graph, Graphs, read_graphs
 
 from . import _graph_nets as nets
 from ._generator import AbstractGenerator
@@ -24,7 +25,11 @@ from ._graph_input import (
     described,
     digest,
     hashes_of,
+    in_places,
+    kept_of,
+    left_out,
     names_of,
+    row_count,
     sizes_of,
     split,
 )
@@ -59,6 +64,7 @@ class GraphGenerator(AbstractGenerator):
 
     Attributes:
         max_nodes_: the most nodes that a graph may have.
+        block_: nodes that are written at a time.
         connected_: whether all graphs of the fit are; then samples are.
         report_: how good samples are, as above; None of fewer than 10 different graphs.
         curve_: the loss over training.
@@ -86,7 +92,7 @@ class GraphGenerator(AbstractGenerator):
     report_: dict[str, Any] | None
 
     _found = (
-        "notes_", "data_", "report_", "max_nodes_", "connected_", "curve_",
+        "notes_", "data_", "report_", "block_", "max_nodes_", "connected_", "curve_",
     )  # fmt: skip
 
     def __init__(
@@ -120,12 +126,13 @@ class GraphGenerator(AbstractGenerator):
         hashes = hashes_of(graphs)
         train, test = split(hashes, seed)
         taught = [graphs[place] for place in train.tolist()]
+        self.block_ = int(self.block)
         self.max_nodes_ = int(self.max_nodes or sizes_of(graphs).max())
         self.connected_ = all(components_of(graph) == 1 for graph in graphs)
         self.model_, self.curve_ = nets.train(
             taught,
             max_nodes=self.max_nodes_,
-            block=self.block,
+            block=self.block_,
             steps=self.max_steps,
             seed=seed,
             progress=self.progress,
@@ -204,32 +211,37 @@ class GraphGenerator(AbstractGenerator):
         node.
 
         Args:
-            X: as for `fit`.
+            X: as for `fit`. Of a graph without nodes it is NaN, with a warning; another says what
+                of the graphs was not read.
 
         Raises:
             ValueError: a graph has more nodes than the model can take.
         """
         check_is_fitted(self)
-        return self._scores(self._asked(X))
+        found = self._asked(X)
+        return in_places(self._scores(found.graphs), found)
 
     def share_below(self, X: Any) -> Float[np.ndarray, " graphs"]:
         """The share of known graphs whose log-density by node is lower: near 0, look at that graph.
 
         Args:
-            X: as for `fit`.
+            X: as for `score_samples`.
         """
         check_is_fitted(self)
-        graphs = self._asked(X)
-        return self._share_below(self._scores(graphs), graphs)
+        found = self._asked(X)
+        return in_places(self._share_below(self._scores(found.graphs), found.graphs), found)
 
-    def _asked(self, X: Any) -> tuple[Graph, ...]:
+    def _asked(self, X: Any) -> Graphs:
         found = read_graphs(X)
         remedy = (
             "fit again with a larger `max_nodes` (on the command line --max-nodes), or take such "
             "graphs out"
         )
         check_sizes(found, self.max_nodes_, "the model takes no more than", remedy)
-        return found.graphs
+        notes = [*found.notes, *left_out(found, "have no numbers (NaN, in a file empty cells)")]
+        if notes:
+            warnings.warn(f"{found.source}: {' '.join(notes)}", stacklevel=3)
+        return found
 
     def _scores(self, graphs: Sequence[Graph]) -> Float[np.ndarray, " graphs"]:
         return nets.log_densities(self.model_, graphs)
@@ -243,18 +255,25 @@ class GraphGenerator(AbstractGenerator):
         return self.write_samples(count, out, random_state=seed)
 
     def _write_scores(self, file: Path, out: Path) -> int:
-        graphs = self._asked(file)
+        found = self._asked(file)
+        graphs = found.graphs
         scores = self._scores(graphs)
+        columns = {
+            "name": names_of(graphs),
+            "nodes": [graph.nodes for graph in graphs],
+            "edges": [len(graph.edges) for graph in graphs],
+            "log_density": scores.tolist(),
+            "share_below": self._share_below(scores, graphs).tolist(),
+        }
+        places = kept_of(found).tolist()
+        # None is an empty cell; the first column of an empty row has its number.
+        rows: dict[str, list[Any]] = {name: [None] * row_count(found) for name in columns}
+        rows["name"] = [str(place) for place in range(1, row_count(found) + 1)]
+        for name, values in columns.items():
+            for place, value in zip(places, values, strict=True):
+                rows[name][place] = value
         with table_writer(out) as write:
-            write(
-                {
-                    "name": names_of(graphs),
-                    "nodes": [graph.nodes for graph in graphs],
-                    "edges": [len(graph.edges) for graph in graphs],
-                    "log_density": scores.tolist(),
-                    "share_below": self._share_below(scores, graphs).tolist(),
-                }
-            )
+            write(rows)
         return len(graphs)
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -263,7 +282,7 @@ class GraphGenerator(AbstractGenerator):
     def _restore(self, arrays: dict[str, np.ndarray]) -> None:
         self.scores_ = arrays["scores"]
         self.curve_ = nets.Curve(*self.curve_)
-        self.model_ = nets.from_arrays(arrays, self.max_nodes_, self.block)
+        self.model_ = nets.from_arrays(arrays, self.max_nodes_, self.block_)
 
     def _card(self) -> list[str]:
         data = self.data_

@@ -120,9 +120,7 @@ def described(found: Graphs, hashes: Sequence[str], connected: bool) -> list[str
         f"The graphs have {_span(sizes)} nodes and {_span(np.array(edges))} edges, and "
         + ("all are connected." if connected else f"{_apart(found)} are in pieces."),
     ]
-    if found.left_out:
-        place, why = next(iter(found.left_out.items()))
-        notes.append(f"{len(found.left_out)} graphs were left out. Number {place}: {why}")
+    notes += left_out(found, "were left out")
     copies = len(hashes) - len(set(hashes))
     if copies:
         notes.append(
@@ -130,6 +128,32 @@ def described(found: Graphs, hashes: Sequence[str], connected: bool) -> list[str
             "Weisfeiler-Lehman test tells; copies of one are held out together."
         )
     return notes
+
+
+def left_out(found: Graphs, what: str) -> list[str]:
+    """A sentence on the graphs that were not taken, where there are such."""
+    if not found.left_out:
+        return []
+    place, why = next(iter(found.left_out.items()))
+    return [f"{len(found.left_out)} graphs {what}. Number {place}: {why}"]
+
+
+def row_count(found: Graphs) -> int:
+    """How many graphs there were, with those that were left out."""
+    return len(found.graphs) + len(found.left_out)
+
+
+def kept_of(found: Graphs) -> Int[np.ndarray, " n"]:
+    """The places, from 0, of the graphs that were taken among all that there were."""
+    gone = np.array([*found.left_out], int) - 1
+    return np.setdiff1d(np.arange(row_count(found)), gone)
+
+
+def in_places(values: Float[np.ndarray, " n"], found: Graphs) -> Float[np.ndarray, " rows"]:
+    """A number of each graph that there was, NaN of those that were left out."""
+    rows = np.full(row_count(found), np.nan)
+    rows[kept_of(found)] = values
+    return rows
 
 
 def _span(values: np.ndarray) -> str:

@@ -14,6 +14,8 @@ from pullback._on_device import on_device
 from pullback.data import Graph
 from pullback.models.graphs import GRAN, fit_gran, ordered_graph, ordered_log_prob, ordered_shape
 
+from ._store import ModelError
+
 _WIDTH, _LAYERS, _MIXTURES = 32, 3, 10
 _STEPS = 1200
 _SIZES = (32, 128, 512, 2048)  # nodes, to which graphs are filled up when they are scored
@@ -43,7 +45,7 @@ def train(
     every = max(1, steps // _POINTS)
     model, info = fit_gran(
         graphs, orders=ORDERS, max_nodes=max_nodes, block=block, mixtures=_MIXTURES, width=_WIDTH,
-        layers=_LAYERS, position_features=True, steps=steps // every * every, log_every=every,
+        layers=_LAYERS, position_features=True, steps=steps, log_every=every,
         progress=progress, key=_key(0, seed),
     )  # fmt: skip
     return model, Curve(info.history["step"].tolist(), info.history["nll"].tolist())
@@ -99,6 +101,13 @@ def from_arrays(arrays: dict[str, np.ndarray], max_nodes: int, block: int) -> GR
     shape = eqx.filter_eval_shape(make, jr.key(0))
     is_array = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
     leaves, structure = jax.tree.flatten(shape, is_leaf=is_array)
-    places = iter(range(len(leaves)))
-    found = [on_device(arrays[f"gran.{next(places)}"]) if is_array(x) else x for x in leaves]
-    return jax.tree.unflatten(structure, found)
+    wanted = {f"gran.{place}": x for place, x in enumerate(filter(is_array, leaves))}
+    found = {name: array for name, array in arrays.items() if name.startswith("gran.")}
+    shapes = lambda of: {name: x.shape for name, x in of.items()}
+    if shapes(found) != shapes(wanted):
+        raise ModelError(
+            f"the arrays are not those of a network of blocks of {block} and up to {max_nodes} "
+            "nodes; fit again, and save it."
+        )
+    taken = (on_device(found[name]) for name in wanted)
+    return jax.tree.unflatten(structure, [next(taken) if is_array(x) else x for x in leaves])
