@@ -48,7 +48,7 @@ def test_fit_and_show(model, pullback, tmp_path):
 def test_what_is_drawn_networkx_reads(model, pullback, tmp_path):
     status, out, err = pullback("sample", "m", "-n", "1", "--out", "new.graphml", "--seed", "3")
     assert (status, err) == (0, "")
-    assert out == ("1 graphs drawn: new.graphml, new.npz, new-statistics.csv, new-sheet.png\n")
+    assert out == "1 graph drawn: new.graphml, new.npz, new-statistics.csv, new-sheet.png\n"
     graph = nx.read_graphml("new.graphml")
     assert nx.is_connected(graph)
     (drawn,) = tasks.load("m").sample(1, random_state=3)

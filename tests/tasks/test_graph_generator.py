@@ -1,5 +1,7 @@
 """A generator of graphs: samples that are what it says of them, saved and read, and refusals."""
 
+from types import SimpleNamespace
+
 import jax
 import networkx as nx
 import numpy as np
@@ -10,6 +12,7 @@ from pullback.tasks import _graph_checks as told
 from pullback.tasks import _graph_input as given
 from pullback.tasks import _graph_nets as nets
 from pullback.tasks._graph_judge import novel
+from pullback.tasks._graph_page import _curve
 from pullback.tasks._graph_samples import write_samples
 
 
@@ -154,6 +157,7 @@ FAR = {told.SAMPLES: 0.4, told.RANDOM: 0.3, told.FITTED: 0.005}
         ({"mmd2": {"degree": FAR}}, "are nearer than samples in degree"),
         ({"rows": 4}, "Only 4 graphs judge"),
         ({"connected": {told.SAMPLES: 0.5, told.HELD: 0.9}}, "draw with `connected=True`"),
+        ({"connected": {told.SAMPLES: 0.3, told.HELD: 0.56}}, "56 %: train longer by `max_steps`"),
         ({"unique": 0.5}, "the generator draws few graphs"),
         ({"novel": 0.2}, "it has learned them by heart"),
     ],
@@ -162,6 +166,19 @@ def test_what_is_not_is_said_with_what_to_do(change, message):
     bad = [check for check in told.checks(report(**change)) if not check.good]
     assert len(bad) == 1
     assert message in bad[0].sentence
+
+
+def test_pieces_of_few_graphs_differ_by_chance():
+    pieces = {told.SAMPLES: 3 / 9, told.HELD: 5 / 9}
+    (check,) = [each for each in told.checks(report(rows=9, connected=pieces)) if "33 %" in each[1]]
+    assert check.good
+    assert check.sentence == "33 % of samples are connected, of graphs held out 56 %."
+
+
+def test_a_curve_of_one_point_is_seen():
+    curve = lambda count: SimpleNamespace(curve_=nets.Curve(list(range(count)), [1.0] * count))
+    marks = [_curve(curve(count)).figure.axes[0].lines[0].get_marker() for count in (1, 2)]
+    assert marks == ["o", "None"]
 
 
 def test_a_statistic_that_is_the_same_of_all_says_nothing():
@@ -272,3 +289,5 @@ def test_what_cannot_be_asked_is_refused(fitted):
         fitted.sample(0)
     with pytest.raises(TypeError):
         fitted.score_samples(3)
+    with pytest.raises(TypeError, match="`connected` must be True or False, got 'yes'"):
+        fitted.sample(1, connected="yes")

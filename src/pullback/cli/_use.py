@@ -1,7 +1,7 @@
 """`pullback score`, `predict`, `sample` and `show`: a saved model, used."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -40,7 +40,7 @@ def score(model: Model, file: File, out: Out = Path("scores.csv")) -> int:
     with in_one_line(), as_file(file) as path:
         known = tasks.load(model)
         count = tasks.score_file(known, path, out)
-    told(f"{count} {getattr(known, 'things', 'rows')} scored", out)
+    told(f"{_counted(count, known)} scored", out)
     return 0
 
 
@@ -63,7 +63,7 @@ def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
     with in_one_line(), as_file(file) as path:
         known = tasks.load(model)
         count = tasks.predict_file(known, path, out, level=level)
-    told(f"{count} {getattr(known, 'things', 'rows')} predicted", out)
+    told(f"{_counted(count, known)} predicted", out)
     return 0
 
 
@@ -106,7 +106,7 @@ def sample(
             files = known.write_samples(n, out, connected=connected or None, random_state=seed)
         else:
             files = tasks.sample_file(known, n, out, random_state=seed)
-    told(f"{n} {getattr(known, 'things', 'rows')} drawn", *files)
+    told(f"{_counted(n, known)} drawn", *files)
     return 0
 
 
@@ -122,6 +122,11 @@ def show(model: Model) -> int:
     with in_one_line():
         print(tasks.card(tasks.load(model), model))
     return 0
+
+
+def _counted(number: int, model: Any) -> str:
+    things = getattr(model, "things", "rows")
+    return f"{number} {things.removesuffix('s') if number == 1 else things}"
 
 
 def told(what: str, *files: Path) -> None:

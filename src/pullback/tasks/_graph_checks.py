@@ -1,5 +1,6 @@
 """What should be so of a generator of graphs, and what to do where it is not, in sentences."""
 
+import math
 from typing import Any
 
 from ._page import Check
@@ -7,6 +8,8 @@ from ._page import Check
 SAMPLES, RANDOM, FITTED, HELD = "samples", "erdos_renyi", "fitted", "held_out"
 _SILENT = 2.0  # times what graphs of the fit have: nearer than that all are alike
 _UNIQUE, _NEW = 0.9, 0.5
+_APART, _ERRORS = 0.1, 2.0  # shares that differ by less, or by fewer standard errors, are alike
+_ALL = 0.9  # of graphs held out, from which on samples are to be connected
 FEW = 10  # graphs held out, of fewer of which the figures vary
 
 
@@ -70,9 +73,15 @@ def _of_statistics(report: dict[str, Any]) -> list[Check]:
 def _of_pieces(report: dict[str, Any]) -> Check:
     ours, held = report["connected"][SAMPLES], report["connected"][HELD]
     how = f"{100 * ours:.0f} % of samples are connected, of graphs held out {100 * held:.0f} %"
-    if ours >= held - 0.1:
+    mean = (ours + held) / 2
+    chance = _ERRORS * math.sqrt(2 * mean * (1 - mean) / report["rows"])  # as many of both
+    if ours >= held - max(_APART, chance):
         return Check(True, f"{how}.")
-    return Check(False, f"{how}: draw with `connected=True` (on the command line --connected).")
+    if held >= _ALL:
+        remedy = "draw with `connected=True` (on the command line --connected)"
+    else:
+        remedy = "train longer by `max_steps`"
+    return Check(False, f"{how}: {remedy}.")
 
 
 def _of_copies(report: dict[str, Any]) -> list[Check]:

@@ -105,7 +105,8 @@ def _numbers(report: dict[str, Any] | None) -> list[Table]:
 def _curve(model: "GraphGenerator") -> Picture:
     with house_style(math=False):
         fig, ax = figure(width=6.4, height=2.8)
-        ax.plot(model.curve_.step, model.curve_.nll)
+        one = len(model.curve_.step) == 1  # a line of one point is not seen
+        ax.plot(model.curve_.step, model.curve_.nll, marker="o" if one else None)
         ax.set_xlabel("steps")
         ax.set_ylabel("nats a graph")
     return Picture(
