@@ -41,7 +41,9 @@ def model_of(block):
 
 def test_a_batch_of_all_blocks_tells_the_marginal_of_each_graph():
     model, kinds = model_of(3), ["dfs", "default", "degree"]
-    draws = block_draws(SOME, kinds, block=3, prefixes=None, steps=LONG, batch_size=len(SOME))
+    draws = block_draws(
+        SOME, kinds, block=3, stride=3, prefixes=None, steps=LONG, batch_size=len(SOME)
+    )
     assert len(draws.tables) > 2
     batch = draws(jr.key(0))
     found = eqx.filter_jit(batch_log_prob)(model, batch)
@@ -63,10 +65,12 @@ def distinct(graph, kinds):
     return len(found)
 
 
-@pytest.mark.parametrize("block", [1, 3])
-def test_each_block_that_is_drawn_is_that_of_the_whole_graph(block):
+@pytest.mark.parametrize(("block", "stride"), [(1, 1), (3, 3), (3, 2)])
+def test_each_block_that_is_drawn_is_that_of_the_whole_graph(block, stride):
     model = model_of(block)
-    draws = block_draws(SOME, ["bfs"], block=block, prefixes=3, steps=LONG, batch_size=8)
+    draws = block_draws(
+        SOME, ["bfs"], block=block, stride=stride, prefixes=3, steps=LONG, batch_size=8
+    )
     assert draws.slots == (2, 2, 2, 2)
     each = eqx.filter_jit(lambda graph, start: block_log_prob(model, graph, start))
     wholes = [ordered_graph(graph, "bfs") for graph in SOME]
@@ -79,7 +83,7 @@ def test_each_block_that_is_drawn_is_that_of_the_whole_graph(block):
                 one = jax.tree.map(lambda leaf, p=place: leaf[p, 0], blocks.graphs)
                 start = blocks.starts[place]
                 [whole] = [whole for whole in wholes if whole.nodes == one.nodes]
-                assert start % block == 0
+                assert start % stride == 0
                 assert start < whole.nodes
                 np.testing.assert_allclose(
                     each(one, start), each(whole, start), rtol=1e-11, atol=1e-14
@@ -87,11 +91,15 @@ def test_each_block_that_is_drawn_is_that_of_the_whole_graph(block):
     assert sizes == {8, 16, 24, 32, 40}
 
 
-@pytest.mark.parametrize(("steps", "batch_size"), [(LONG, 5), (1, 5), (LONG, 1)])
-def test_batches_are_right_in_the_mean(steps, batch_size):
+@pytest.mark.parametrize(
+    ("steps", "batch_size", "stride"), [(LONG, 5, 2), (1, 5, 2), (LONG, 1, 2), (LONG, 5, 1)]
+)
+def test_batches_are_right_in_the_mean(steps, batch_size, stride):
     nodes = [1, 2, 5, 9, 9, 17, 30]
     some = [random_graph(n, 0.3, seed) for seed, n in enumerate(nodes)]
-    draws = block_draws(some, ["default"], block=2, prefixes=3, steps=steps, batch_size=batch_size)
+    draws = block_draws(
+        some, ["default"], block=2, stride=stride, prefixes=3, steps=steps, batch_size=batch_size
+    )
     assert sum(draws.slots) == batch_size
 
     def of_batch(key):
@@ -105,7 +113,8 @@ def test_batches_are_right_in_the_mean(steps, batch_size):
         return jnp.sum(batch.weights * total)
 
     found = np.asarray(jax.jit(jax.vmap(of_batch))(jr.split(jr.key(0), 4000)))
-    wanted = np.mean([np.sum(np.cos(np.arange(0, n, 2)) + np.sqrt(n)) for n in nodes])
+    sums = [np.sum(np.cos(np.arange(0, n, stride)) + np.sqrt(n)) for n in nodes]
+    wanted = np.mean(sums) * stride / 2
     band = 4 * found.std() / np.sqrt(len(found))
     assert abs(found.mean() - wanted) < band
     assert band < 0.1 * wanted
@@ -114,13 +123,15 @@ def test_batches_are_right_in_the_mean(steps, batch_size):
 def test_a_batch_as_large_as_the_set_has_each_graph_once():
     some = [random_graph(n, 0.3) for n in range(2, 12)]
     for steps in (1, LONG):
-        draws = block_draws(some, ["dfs"], block=1, prefixes=1, steps=steps, batch_size=len(some))
+        draws = block_draws(
+            some, ["dfs"], block=1, stride=1, prefixes=1, steps=steps, batch_size=len(some)
+        )
         nodes = np.concatenate([b.graphs.nodes[:, 0] for b in draws(jr.key(0)).blocks])
         assert sorted(nodes.tolist()) == list(range(2, 12))
 
 
 def test_tables_are_those_of_each_graph_in_its_order():
-    draws = block_draws(SOME, ORDERS, block=1, prefixes=None, steps=LONG, batch_size=4)
+    draws = block_draws(SOME, ORDERS, block=1, stride=1, prefixes=None, steps=LONG, batch_size=4)
     for table in draws.tables:
         size, width, listed = *table.neighbours.shape[2:], table.overflow.shape[2]
         for (number, graph), (place, kind) in itertools.product(enumerate(SOME), enumerate(ORDERS)):

@@ -4,7 +4,9 @@ import itertools
 import os
 import signal
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import jaxtyping
 import networkx as nx
@@ -12,7 +14,13 @@ import numpy as np
 import pytest
 
 from pullback.data import Graph, Graphs, four_graphs
-from pullback.models.graphs import GRAN, fit_gran, marginal_log_prob
+from pullback.models.graphs import (
+    GRAN,
+    block_log_prob,
+    fit_gran,
+    marginal_log_prob,
+    ordered_graph,
+)
 from pullback.train._log import append_line
 
 EMPTY = Graph(5, np.zeros((0, 2), int))
@@ -125,6 +133,8 @@ BAD = [
     ({"learning_rate": -1.0}, ValueError, "`learning_rate` must be positive, got -1.0"),
     ({"batch_size": 0}, ValueError, "`batch_size` must be"),
     ({"block": 0}, ValueError, "`block` must be"),
+    ({"stride": 0}, ValueError, "`stride` must be"),
+    ({"block": 2, "stride": 3}, ValueError, "`stride` must be up to `block` = 2, got 3"),
 ]
 
 
@@ -188,6 +198,27 @@ def test_figures_are_means_over_graphs(monkeypatch):
         assert each[:used].mean() * (1 - 1e-9) <= found[0] <= each[-used:].mean() * (1 + 1e-9)
         assert found[0] == found[1]
         np.testing.assert_allclose(info.history["validation_loss"], found / 6.5, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("stride", "all_rows"), [(None, False), (1, True)])
+def test_blocks_from_every_row_are_learnt_where_the_stride_is_one(stride, all_rows):
+    # Of one graph everything is known, so that all that was taught is sure.
+    path = Graph(7, np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5], [5, 6]]))
+    model, _ = fit_gran(
+        [path], orders=["default"], block=3, stride=stride, prefixes=7, steps=300, batch_size=1,
+        learning_rate=1e-2, log_every=300, key=jr.key(0), **SMALL,
+    )  # fmt: skip
+    ordered = ordered_graph(path, "default")
+    starts = jnp.arange(7, dtype=jnp.int32)
+    found = eqx.filter_vmap(block_log_prob, in_axes=(None, None, 0))(model, ordered, starts)
+    assert min(found[::3]) > -0.05
+    assert (min(found) > -0.05) == all_rows
+    assert same(model.sample(2, key=jr.key(1))[0][0].edges, path.edges)
+    if all_rows:
+        assert same(model.sample(2, stride=2, key=jr.key(1))[0][1].edges, path.edges)
+    else:
+        with pytest.raises(ValueError, match=r"multiple of 3, .* got 2: fit with `stride=1`"):
+            model.sample(2, stride=2, key=jr.key(1))
 
 
 EDGE, NOTHING = Graph(2, np.array([[0, 1]])), Graph(3, np.zeros((0, 2), int))

@@ -51,7 +51,8 @@ class BlockDraws(eqx.Module):
     """Draws batches of graphs of about as many of each size as there are, and blocks of them.
 
     The mean over draws of the weighted sum of any numbers of graphs is their mean over all graphs;
-    and of the weighted sum of any numbers of blocks, their sum over the blocks of a graph.
+    and of the weighted sum of any numbers of blocks, their sum over the blocks of a graph, times
+    stride / block: as often as a row is in a block.
 
     Attributes:
         tables: all graphs in all orders, up to a node, for each padded size.
@@ -62,6 +63,7 @@ class BlockDraws(eqx.Module):
         sizes: which of `tables` each part of a graph needs, for each group.
         whole: whether every block is taken; else one of each part, at random.
         block: rows of a block.
+        stride: rows from one block to the next.
     """
 
     tables: tuple[OrderedGraph, ...]
@@ -72,6 +74,7 @@ class BlockDraws(eqx.Module):
     sizes: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     whole: tuple[bool, ...] = eqx.field(static=True)
     block: int = eqx.field(static=True)
+    stride: int = eqx.field(static=True)
 
     def __call__(self, key: PRNGKeyArray) -> GraphBatch:
         """A batch."""
@@ -87,7 +90,7 @@ class BlockDraws(eqx.Module):
                 parts = np.flatnonzero(np.asarray(sizes) == size)
                 rows = jnp.repeat(graphs, len(parts))
                 owners = first + jnp.repeat(jnp.arange(slots, dtype=jnp.int32), len(parts))
-                starts, scale = blocks[:, parts].ravel() * self.block, scales[:, parts].ravel()
+                starts, scale = blocks[:, parts].ravel() * self.stride, scales[:, parts].ravel()
                 table = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.tables[size])
                 found.setdefault(size, []).append(Blocks(table, starts, scale, owners))
             share = len(members) / len(self.nodes) / slots
@@ -106,14 +109,15 @@ class BlockDraws(eqx.Module):
     ) -> tuple[Int[Array, "graphs parts"], Float[Array, "graphs parts"]]:
         """The number of a block for each part of each graph, and its weight."""
         dtype = jnp.result_type(float)
-        count = (-(-nodes // self.block))[:, None]
+        count = (-(-nodes // self.stride))[:, None]
+        share = self.stride / self.block
         part = jnp.arange(parts, dtype=jnp.int32)[None]
         if whole:
-            return jnp.broadcast_to(part, (len(nodes), parts)), (part < count).astype(dtype)
+            return jnp.broadcast_to(part, (len(nodes), parts)), share * (part < count).astype(dtype)
         moved = part.astype(dtype) + jr.uniform(key, (len(nodes), parts), dtype)
         drawn = jnp.floor(moved * count.astype(dtype) / parts).astype(jnp.int32)
         ends = -(-(part + 1) * count // parts)
-        weights = jnp.broadcast_to(count.astype(dtype) / parts, drawn.shape)
+        weights = jnp.broadcast_to(share * count.astype(dtype) / parts, drawn.shape)
         return jnp.minimum(drawn, ends - 1), weights
 
 
@@ -122,6 +126,7 @@ def block_draws(
     kinds: Sequence[str],
     *,
     block: int,
+    stride: int,
     prefixes: int | None,
     steps: int,
     batch_size: int,
@@ -132,15 +137,16 @@ def block_draws(
         graphs: of one node at least.
         kinds: the orders that each is taken in.
         block: rows of a block.
+        stride: rows from one block to the next.
         prefixes: blocks a graph; None: all. All too where there are no more.
         steps: of the training: the more, the more sizes are worth their compilation.
         batch_size: graphs.
     """
     nodes = np.array([graph.nodes for graph in graphs])
     groups = bucket_sizes(nodes, steps)[-batch_size:]
-    counts = [-(-largest // block) for largest in groups]
+    counts = [-(-largest // stride) for largest in groups]
     parts = [count if prefixes is None else min(prefixes, count) for count in counts]
-    needs = [_needs(*each, block) for each in zip(groups, parts, strict=True)]
+    needs = [_needs(*each, block, stride) for each in zip(groups, parts, strict=True)]
     group = np.searchsorted(groups, nodes)
     members = [np.flatnonzero(group == number) for number in range(len(groups))]
     slots = _slots(np.array([len(each) for each in members]), batch_size)
@@ -156,13 +162,15 @@ def block_draws(
         tuple(tuple(np.searchsorted(ladder, need).tolist()) for need in needs),
         tuple(part == count for part, count in zip(parts, counts, strict=True)),
         block,
+        stride,
     )
 
 
-def _needs(nodes: int, parts: int, block: int) -> Int[np.ndarray, " parts"]:
+def _needs(nodes: int, parts: int, block: int, stride: int) -> Int[np.ndarray, " parts"]:
     """The padded size that a block of each part of a graph may need."""
-    count = -(-nodes // block)
-    ends = [min(-(-(part + 1) * count // parts) * block, nodes) for part in range(parts)]
+    count = -(-nodes // stride)
+    last = [(-(-(part + 1) * count // parts) - 1) * stride for part in range(parts)]
+    ends = [min(start + block, nodes) for start in last]
     return np.array([padded_size(end) for end in ends])
 
 

@@ -40,6 +40,7 @@ def fit_gran(
     layers: int = 3,
     position_features: bool = False,
     size_input: bool = False,
+    stride: int | None = None,
     prefixes: int | None = None,
     steps: int = 1500,
     batch_size: int = 16,
@@ -62,7 +63,9 @@ def fit_gran(
     $T_G$ blocks, one at random of each of k equal parts. $\bar m$ is the mean number of possible
     edges, for a slope of a size that does not depend on the data. With one order, or all blocks,
     L is in the mean over batches the loss of all blocks of all graphs. With several orders and
-    some blocks it is above that.
+    some blocks it is above that. With a stride below the block, blocks overlap, a row is in about
+    block / stride of them, and all are counted so much less: no likelihood, but what samples at any
+    stride are drawn by is learnt.
 
     Blocks are padded to a few sizes, which depend on the graphs and on `steps`. All are in one
     compiled program, of Adam with a learning rate that falls to 0 as a cosine does.
@@ -78,6 +81,8 @@ def fit_gran(
         layers: rounds of messages.
         position_features: tell nodes their number.
         size_input: tell the network how many nodes there will be.
+        stride: rows from one block to the next, up to `block`. None: `block`, whose blocks make up
+            the likelihood. Take 1 where samples are to be drawn at a stride below the block.
         prefixes: k, or all blocks of a graph that has fewer. None: 4 with one order, and all with
             several, of which the sum wants them all.
         steps: updates.
@@ -94,8 +99,8 @@ def fit_gran(
         key: a typed PRNG key.
 
     Returns:
-        The model, whose `size_counts` are those of `graphs`, and a `TrainingInfo`, whose history
-        has `nll`: minus the log-probability of a graph, in nats.
+        The model, with the `size_counts` of `graphs` and the `stride` that was learnt, and a
+        `TrainingInfo`, whose history has `nll`: minus the log-probability of a graph, in nats.
 
     Raises:
         ValueError: there is no graph, one has no node or more than `max_nodes`, `orders` are none
@@ -111,11 +116,14 @@ def fit_gran(
         (12, 2)
 
     Source: Liao et al., Efficient Graph Generation with Graph Recurrent Attention Networks, arXiv
-    1910.00760, sections 2.3 and 2.4. The official code divides by sizes before it sums over orders,
-    which is no bound of the likelihood.
+    1910.00760, sections 2.3 and 2.4. The official code learns blocks from every row, a stride of 1,
+    and divides by sizes before it sums over orders, which is no bound of the likelihood.
     """
     key = checked_key(key)
-    positive(steps=steps, batch_size=batch_size, log_every=log_every)
+    stride = block if stride is None else stride
+    positive(block=block, stride=stride, steps=steps, batch_size=batch_size, log_every=log_every)
+    if stride > block:
+        raise ValueError(f"`stride` must be up to `block` = {block}, got {stride}.")
     check_number("learning_rate", learning_rate, "positive", lambda value: value > 0)
     _check_orders(orders)
     if prefixes is not None:
@@ -135,11 +143,12 @@ def fit_gran(
         density=(edges + 0.5) / (pairs + 1), key=making,
     )  # fmt: skip
     counts = jnp.asarray(np.bincount(nodes, minlength=largest + 1), model.size_counts.dtype)
-    model = eqx.tree_at(lambda model: model.size_counts, model, counts)
+    learnt = jnp.asarray(stride, model.stride.dtype)
+    model = eqx.tree_at(lambda model: (model.size_counts, model.stride), model, (counts, learnt))
     if prefixes is None and len(orders) == 1:
         prefixes = _PARTS
     draws = lambda graphs, count, times: block_draws(
-        graphs, orders, block=block, prefixes=prefixes, steps=times, batch_size=count
+        graphs, orders, block=block, stride=stride, prefixes=prefixes, steps=times, batch_size=count
     )
     loss = _Objective(1 / max(pairs, 1.0))
     measure = None

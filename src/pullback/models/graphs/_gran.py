@@ -53,6 +53,8 @@ class GRAN(eqx.Module):
         network: the weights.
         size_counts: how many graphs of 0, 1, ... nodes were learnt from: the law that `sample`
             draws sizes from. At the start all have `max_nodes`.
+        stride: rows from one block that was learnt to the next: `sample` takes multiples of it. At
+            the start 1, which allows all.
 
     Raises:
         TypeError: a size or `density` is no number, or a switch not True or False.
@@ -73,6 +75,7 @@ class GRAN(eqx.Module):
 
     network: Network
     size_counts: Int[Array, " sizes"]
+    stride: Int[Array, ""]
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class GRAN(eqx.Module):
             max_nodes, block, mixtures, width, layers, position_features, size_input, density, key
         )
         self.size_counts = jnp.zeros(max_nodes + 1, jnp.int32).at[-1].set(1)
+        self.stride = jnp.ones((), jnp.int32)
 
     @property
     def max_nodes(self) -> int:
@@ -180,11 +184,17 @@ class GRAN(eqx.Module):
         """`sample`, and how many times the network ran for each of the graphs."""
         key, of_sizes = jr.split(checked_key(key))
         positive(count=count)
-        stride = self.block if stride is None else stride
+        learnt = int(self.stride)
+        stride = self.block // learnt * learnt if stride is None else stride
         positive(stride=stride)
         check_flags(connected=connected)
         if stride > self.block:
             raise ValueError(f"`stride` must be up to `block` = {self.block}, got {stride}.")
+        if stride % learnt:
+            raise ValueError(
+                f"`stride` must be a multiple of {learnt}, for blocks that start between its "
+                f"multiples were not learnt; got {stride}: fit with `stride=1`, and all are."
+            )
         nodes = drawn_sizes(sizes, self.size_counts, count, of_sizes)
         edges, steps = draw_graphs(self.network, nodes, stride, connected, key)
         found = [Graph(int(n), ends) for n, ends in zip(nodes, edges, strict=True)]

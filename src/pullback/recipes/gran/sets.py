@@ -40,7 +40,7 @@ def of_set(
     for block in config.blocks:
         model, histories[f"block {block}"] = context.stage(
             f"fit-{block}", models.fitted, config, context, f"block-{block}", training, fit_key,
-            {"block": block},
+            {"block": block, "stride": min(block, *config.strides)},
         )  # fmt: skip
         for stride in (each for each in config.strides if each <= block):
             settings = {"stride": stride, "connected": whole}
