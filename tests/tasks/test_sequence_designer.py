@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import itertools
 import re
 
 import jax
@@ -589,3 +590,10 @@ def test_letters_of_another_kind_have_one_strand(tmp_path):
     assert set("".join(found.letters)) <= set("HPQR")
     assert not model._both_strands
     assert len(found.save(tmp_path)) == 3
+
+
+def test_scores_that_single_precision_cannot_tell_apart_are_refused_before_a_training(monkeypatch):
+    monkeypatch.setattr("pullback.tasks._sequence_nets.train_generator", None)
+    letters = ["".join(each) for each in itertools.product("AC", repeat=6)]
+    with pytest.raises(ValueError, match=r"goes to 1e\+08 in size .* Take its mean away"):
+        tasks.SequenceDesigner(random_state=0).fit(letters, 1e8 + np.arange(64) % 7)

@@ -149,7 +149,6 @@ class SequenceDesigner(AbstractDesigner):
         self.length_, self.source_ = x.shape[1], found.source
         self.letters_, self.scores_ = found.letters, found.scores
         self.__dict__.pop("_x", None)  # of another fit
-        self.generator_, self.curve_ = nets.train_generator(x[train], **settings)
         self.ensemble_, self.score_name_, self.range_ = None, None, None
         measured = None if found.scores is None else np.isfinite(found.scores)
         if found.scores is not None and measured is not None:
@@ -160,6 +159,8 @@ class SequenceDesigner(AbstractDesigner):
             )
             sd = nets.predict(self.ensemble_, x[others])[1]
             self.range_ = Range.of(found.scores[taught], sd)
+        # After the scores, which may be refused.
+        self.generator_, self.curve_ = nets.train_generator(x[train], **settings)
         self.data_ = {
             "source": found.source,
             "rows": len(found.letters),

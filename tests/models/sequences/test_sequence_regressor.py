@@ -88,6 +88,7 @@ def test_members_learn_the_score_in_its_unit_and_apart():
     (np.arange(20.0), {"members": 0}, "`members` must be 1 or more"),
     (np.arange(20) * 1e39, {}, "`y` cannot be held in float32: it goes to 1.9e.40.*Rescale"),
     (np.arange(20) * 1e200, {}, "`y` cannot be held in float32"),
+    (1e8 + np.arange(20), {}, r"goes to 1e\+08 in size and deviates by 5.8, .*float32.*its mean"),
     (np.arange(20) * 1e-50, {}, "`y` cannot be held in float32: .* deviation of 5.8e-50"),
     (np.arange(20.0), {"learning_rate": -1.0}, "`learning_rate` must be positive, got -1"),
     (np.arange(20.0), {"learning_rate": np.nan}, "`learning_rate` must be positive, got nan"),

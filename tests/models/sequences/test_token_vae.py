@@ -18,6 +18,7 @@ from pullback.models.sequences import TokenVAE, _fit_token_vae, fit_token_vae, t
 from pullback.models.sequences._fit_token_vae import _checked_codes
 from pullback.models.sequences._late_mean import late_mean
 from pullback.models.sequences._length_buckets import CutLoss, length_batches
+from pullback.models.sequences._rows import check_range
 from pullback.models.vae import PropertyLoss
 from pullback.train import fit
 
@@ -311,6 +312,10 @@ def test_targets_beyond_float32_are_refused(x32):
     for size in (1e39, 1e-50):
         with pytest.raises(ValueError, match=r"`targets` cannot be held in float32: .*Rescale"):
             fit_token_vae(np.array([[1, 0], [2, 0]]), [0.0, size], tokens=3, key=jr.key(0))
+    far = np.array([[0.0, 1e8], [1e6, 1e8 + 3]])
+    with pytest.raises(ValueError, match=r"goes to 1e\+08 in size and deviates by 1.5, .*its mean"):
+        fit_token_vae(np.array([[1, 0], [2, 0]]), far, tokens=3, key=jr.key(0))
+    check_range("each by itself", np.array([[1e5, 1e-3], [-1e5, -1e-3]]), [1e5, 1e-3], np.float32)
 
 
 def test_what_is_no_argument_of_a_model(monkeypatch):

@@ -9,6 +9,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Real
 
 from pullback._inputs import positive
 
+# The step between two numbers of a dtype, beside a standard deviation, at most.
+_DIGITS = 0.01
+
 
 def checked_sequences(x: Any, *, name: str = "data") -> Float[Array, "n length letters"]:
     """An array on the device, once each row of each sequence has proved to sum to 1.
@@ -66,4 +69,13 @@ def check_range(name: str, x: Real[np.ndarray, "..."], sd: Any, dtype: Any) -> N
         raise ValueError(
             f"`{name}` cannot be held in {numbers.dtype}: it goes to {greatest:.2g} in size, with "
             f"a standard deviation of {least:.2g}. Rescale it, to a deviation of 1 for example."
+        )
+    sizes = np.atleast_1d(np.nanmax(np.abs(x), axis=0))
+    spreads = np.atleast_1d(sd)
+    short = float(numbers.eps) * sizes > _DIGITS * spreads
+    if short.any():
+        at = int(np.argmax(short))
+        raise ValueError(
+            f"`{name}` goes to {sizes[at]:.2g} in size and deviates by {spreads[at]:.2g}, for "
+            f"which {numbers.dtype} has too few digits. Take its mean away."
         )
