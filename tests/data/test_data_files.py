@@ -164,7 +164,7 @@ def test_digits_are_split_evenly_and_hold_the_bundled_images():
     np.testing.assert_array_equal(16 * got[order], pixels[bundled])
     np.testing.assert_array_equal(labels[order], classes[bundled])
     assert not np.array_equal(digits(seed=4).test.y, test.y)
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match=r"between 0\.01 and 0\.99, got 1\.5"):
         digits(test_fraction=1.5)
 
 

@@ -169,14 +169,17 @@ def with_flags(message: str, verb: Callable[..., int] | None) -> str:
         return message
     # Where a message speaks of both, the flag is enough.
     message = re.sub(r"(`\w+`|\w+=\[[^\]]*\]) \(on the command line (--[^)]*)\)", r"\2", message)
-    taken = set(inspect.signature(verb).parameters) - {"file", "model", "starts"}
+    parameters = inspect.signature(verb).parameters
+    taken = set(parameters) - {"file", "model", "starts"}
 
     def flag(found: re.Match[str]) -> str:
         word = found["name"] or found["given"] or found["on"]
         name = _FLAG_OF.get(word, word)
         if name not in taken:
             return found[0]
-        dashes = "-" if len(name) == 1 else "--"  # a letter alone is how it is written everywhere
+        told = getattr(parameters[name].annotation, "__metadata__", ())
+        short = any(f"-{name}" in (getattr(each, "aliases", None) or ()) for each in told)
+        dashes = "-" if short else "--"
         return f"{dashes}{name.replace('_', '-')}" + (" " if found[0].endswith("=") else "")
 
     given = r"`(?P<name>\w+)`|\b(?P<given>\w+)=(?=['.])|\b(?P<on>\w+)=True\b"
