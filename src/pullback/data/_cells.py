@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from pullback._names import listed, shown
 from pullback.data._csv import to_number
 from pullback.data._errors import DataError
 
@@ -44,7 +45,7 @@ class BadRows:
         text = text_of(cell)
         if text:
             self.cells.setdefault(column, {})[place] = text
-        self.add(place, f"expected a number in column {column!r}; {_got(cell)}.")
+        self.add(place, f"expected a number in column {shown(column)}; {_got(cell)}.")
 
     def check(self, *, at_end: bool = True) -> None:
         """Raise if there is one; before the end of the file, if there are enough of them."""
@@ -52,13 +53,13 @@ class BadRows:
         if not count or (not at_end and count < _ENOUGH):
             return
         self._check_columns("" if at_end else " or more")
-        shown = sorted(self.problems.items())[:_SHOWN]
+        few = sorted(self.problems.items())[:_SHOWN]
         more = "" if at_end else " or more, where reading stopped"
         cut = f"; the first {_SHOWN} are" if count > _SHOWN else ""
-        lines = "".join(f"\n  {self.word} {place}: {problem}" for place, problem in shown)
+        lines = "".join(f"\n  {self.word} {place}: {problem}" for place, problem in few)
         rows = "row" if count == 1 else "rows"
         error = DataError(self.path, f"{count} bad {rows}{more}{cut}:{lines}")
-        error.line = shown[0][0] if self.word == "line" else None
+        error.line = few[0][0] if self.word == "line" else None
         raise error
 
     def _check_columns(self, more: str) -> None:
@@ -71,10 +72,12 @@ class BadRows:
         for name in worst:
             cells = self.cells[name]
             first = {text: place for place, text in reversed(cells.items())}
-            shown = sorted(first.items(), key=lambda item: item[1])[:3]
-            such = " and ".join(f"{text!r} on {self.word} {place}" for text, place in shown)
+            few = sorted(first.items(), key=lambda item: item[1])[:3]
+            such = " and ".join(f"{shown(text)} on {self.word} {place}" for text, place in few)
             kind, advice = _kind(list(cells.values()))
-            told.append(f"column {name!r} has {len(cells)}{more} {kind}, such as {such}{advice}.")
+            told.append(
+                f"column {shown(name)} has {len(cells)}{more} {kind}, such as {such}{advice}."
+            )
         error = DataError(self.path, " ".join([*told, self.remedy(worst)]).strip())
         error.line = min(self.cells[worst[0]]) if self.word == "line" else None
         raise error
@@ -147,10 +150,12 @@ def moments(
         moment = to_moment(cell)
         if moment is None:
             wanted = "a date or time in ISO 8601, as in the first row,"
-            bad.add(place, f"expected {wanted} in column {column!r}; {_got(cell)}.")
+            bad.add(place, f"expected {wanted} in column {shown(column)}; {_got(cell)}.")
         elif (moment.tzinfo is not None) != zoned:
             here, first = ("no zone", "one") if zoned else ("a zone", "none")
-            bad.add(place, f"{cell} in column {column!r} has {here}; the first time has {first}.")
+            bad.add(
+                place, f"{cell} in column {shown(column)} has {here}; the first time has {first}."
+            )
         else:
             found[row] = (moment - epoch) // _MICROSECOND
     return found
@@ -182,11 +187,12 @@ def kind_of_time(
     texts = list(map(text_of, cells))
     for text, row in zip(texts, rows, strict=True):
         if text:
+            name = shown(column)
             raise DataError(
                 bad.path,
-                f"the times in column {column!r} are neither numbers nor dates in ISO 8601, as "
-                f"2024-01-31T10:00 is; got {text!r}. With pandas: table[{column!r}] = "
-                f"pd.to_datetime(table[{column!r}], format=...), then to_csv(..., index=False).",
+                f"the times in column {name} are neither numbers nor dates in ISO 8601, as "
+                f"2024-01-31T10:00 is; got {shown(text)}. With pandas: table[{name}] = "
+                f"pd.to_datetime(table[{name}], format=...), then to_csv(..., index=False).",
                 line=row if bad.word == "line" else None,
             )
     return False, False
@@ -208,7 +214,7 @@ class Names:
                 self._codes[cell] = self.names.setdefault(name, len(self.names)) if name else -1
         found = np.array([self._codes[cell] for cell in cells], np.int64)
         for row in np.flatnonzero(found < 0).tolist():
-            bad.add(places[row], f"the cell in column {self.column!r} is empty.")
+            bad.add(places[row], f"the cell in column {shown(self.column)} is empty.")
         return found
 
 
@@ -240,22 +246,22 @@ class Variables:
     def _learn(self, cell: object, beside: object, place: int, word: str) -> int | str:
         name, inside = split_unit(text_of(cell))
         if not name:
-            return f"the cell in column {self.column!r} is empty."
+            return f"the cell in column {shown(self.column)} is empty."
         stated = {inside, text_of(beside)} - {""}
         if len(stated) > 1:
-            return f"the variable {cell!r} stands beside another unit, {beside!r}."
+            return f"the variable {shown(cell)} stands beside another unit, {shown(beside)}."
         unit = stated.pop() if stated else self.unit
         if name not in self.units:
             self.units[name], self._places[name] = unit, place
             self.written.append(str(cell).strip())
         if self.units[name] != unit:
             return (
-                f"the variable {name!r} is in {unit or 'no unit'} here and in "
-                f"{self.units[name] or 'no unit'} on {word} {self._places[name]}."
+                f"the variable {shown(name)} is in {listed([unit or 'no unit'])} here and in "
+                f"{listed([self.units[name] or 'no unit'])} on {word} {self._places[name]}."
             )
         return list(self.units).index(name)
 
 
 def _got(cell: object) -> str:
     text = text_of(cell)
-    return f"got {text!r}" if text else "the cell is empty"
+    return f"got {shown(text)}" if text else "the cell is empty"

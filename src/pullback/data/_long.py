@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from pullback._names import shown
 from pullback.data._cells import (
     BadRows,
     Names,
@@ -228,7 +229,9 @@ def _read(
         else:
             time = numbers(columns[1], rows, column, bad)
             for row in np.flatnonzero(np.abs(time) > _WHOLE).tolist():
-                bad.add(rows[row], f"{columns[1][row]} in column {column!r} {_TOO_LONG}")
+                bad.add(
+                    rows[row], f"{shown(columns[1][row])} in column {shown(column)} {_TOO_LONG}"
+                )
         units = columns[4] if places.unit is not None else repeat("", len(rows))
         part = Entries(
             ids.codes(columns[0], rows, bad),
@@ -278,8 +281,8 @@ def _once(
         name = list(variables.units)[entries.variable[by_place[at]]]
         bad.add(
             int(row),
-            f"series {series!r} has a value of {name!r} at this time on {bad.word} {before} too; "
-            "on_duplicate='mean' or 'last' (--on-duplicate) would settle it.",
+            f"series {shown(series)} has a value of {shown(name)} at this time on {bad.word} "
+            f"{before} too; on_duplicate='mean' or 'last' (--on-duplicate) would settle it.",
         )
     return entries.take(by_place)
 
@@ -287,7 +290,7 @@ def _once(
 def _time_unit(path: Path, given: str | None, header: str, dated: bool) -> str:
     if not dated:
         if given is not None and header not in ("", given):
-            raise DataError(path, f"`time_unit` is {given!r}, but the header says {header!r}.")
+            raise DataError(path, f"`time_unit` is {given!r}, but the header says {shown(header)}.")
         return header if given is None else given
     unit = given or header or "h"
     _check_option("time_unit", unit, tuple(_MICROSECONDS))

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from pullback._names import check_list, did_you_mean
+from pullback._names import check_list, did_you_mean, listed, shown
 from pullback.data._cells import BadRows, Names, kind_of_time, moments, numbers
 from pullback.data._csv import DELIMITERS, check_names, to_number
 from pullback.data._errors import DataError
 from pullback.data._growing import Growing, RowNumbers, by_users
 from pullback.data._ratings import Ratings
-from pullback.data._roles import check_apart, listed, needed_place, place_of
+from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sources import Source, frame_source, open_source
 
 _FEEDBACK = ("explicit", "implicit")
@@ -282,7 +282,7 @@ def _check_items(ratings: Ratings, rows: RowNumbers, known: set[str], bad: BadRo
     for place in np.flatnonzero(np.isin(ratings.items, unknown)).tolist():
         code = int(ratings.items[place])
         hint = hints.get(code) or "; take the row out."
-        bad.add(rows[place], f"the item {ratings.item_names[code]!r} is not known{hint}")
+        bad.add(rows[place], f"the item {shown(ratings.item_names[code])} is not known{hint}")
 
 
 def _once(
@@ -304,8 +304,8 @@ def _once(
                 thing = ratings.item_names[ratings.items[place]]
                 bad.add(
                     rows[place],
-                    f"user {user!r} has rated {thing!r} on {bad.word} {rows[before]} too; "
-                    "on_duplicate='last', 'mean' or 'sum' would settle it.",
+                    f"user {shown(user)} has rated {shown(thing)} on {bad.word} "
+                    f"{rows[before]} too; on_duplicate='last', 'mean' or 'sum' would settle it.",
                 )
             continue
         if ratings.times is not None:

@@ -2,10 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from pullback._names import did_you_mean
+from pullback._names import did_you_mean, listed, shown
 from pullback.data._cells import split_unit
 from pullback.data._errors import DataError
 
@@ -48,12 +48,12 @@ def place_of(
                 return list(known).index(wanted)
         hint = did_you_mean(wanted, names) or "."
         raise DataError(
-            path, f"there is no column {wanted!r}{hint} {told}", role=role, columns=names
+            path, f"there is no column {shown(wanted)}{hint} {told}", role=role, columns=names
         )
     known = usual.split()
     found = [k for k, name in enumerate(plain) if re.sub("[ -]", "_", name.lower()) in known]
     if len(found) > 1:
-        several = " and ".join(repr(names[place]) for place in found)
+        several = " and ".join(shown(names[place]) for place in found[:20])
         problem = f"{several} may each be the {role}; say {role}=.... {told}"
         raise DataError(path, problem, role=role, columns=names)
     return found[0] if found else None
@@ -71,12 +71,8 @@ def check_apart(path: Path, names: tuple[str, ...], places: Mapping[str, int | N
     for role, place in places.items():
         if place in roles:
             raise DataError(
-                path, f"the column {names[place]!r} is named for {roles[place]} and for {role}."
+                path,
+                f"the column {shown(names[place])} is named for {roles[place]} and for {role}.",
             )
         if place is not None:
             roles[place] = role
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names of columns, for a message."""
-    return ", ".join(name or "(no name)" for name in names)
