@@ -4,10 +4,20 @@ import csv
 import errno
 import io
 import os
+import re
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None
+
+# Of a temporary name what is of the file's own, so that no name is too long for the disk.
+_KEPT = 64
 
 
 @contextmanager
@@ -16,6 +26,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     The bytes go to a temporary file in the same folder, are flushed to the disk, and are moved to
     `path` in one step, so a reader, or who comes after a kill, sees the old file or the new one.
+    The temporary name cannot be foreseen and is never one that is there already; what a killed
+    writer of the same file left under such a name is taken away. A link at `path` is replaced, and
+    not followed.
 
     >>> import pathlib, tempfile
     >>> target = pathlib.Path(tempfile.mkdtemp()) / "note.txt"
@@ -26,17 +39,79 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # One name a process: what a killed process left behind is in nobody's way.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    _clear_stale(path)
+    temporary, opened = _new_beside(path)
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(opened, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _flush_names(path.parent)
+
+
+def _new_beside(path: Path) -> tuple[Path, int]:
+    """A new file beside `path`, open and, where the system can, held until it is closed."""
+    while True:
+        temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(8)}.tmp")
+        # O_EXCL follows no link either.
+        opened = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        # Who clears what dead writers left may have taken it before it was held.
+        if _is_held(opened) and temporary.exists():
+            return temporary, opened
+        os.close(opened)
+
+
+def _is_held(opened: int) -> bool:
+    """Whether an open file is this process's alone now; the system lets go of it at any death."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a disk without locks
+        return True
+    return True
+
+
+def _clear_stale(path: Path) -> None:
+    """Take away the temporary files of `path` whose writers are dead."""
+    if fcntl is None:
+        return
+    mine = re.compile(re.escape(_prefix(path)) + r"[0-9a-f]{16}\.tmp")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for each in entries:
+            if mine.fullmatch(each.name) and each.is_file(follow_symlinks=False):
+                _clear_one(each.path)
+
+
+def _clear_one(temporary: str) -> None:
+    assert fcntl is not None
+    with suppress(OSError):
+        opened = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(temporary)
+        finally:
+            os.close(opened)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name.encode()[:_KEPT].decode(errors='ignore')}."
+
+
+def _flush_names(folder: Path) -> None:
+    """Put a new name on the disk too, where the system can: the file's bytes are there already."""
+    with suppress(OSError, AttributeError):
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -48,11 +123,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     new = [folder for folder in path.parents if not os.path.exists(folder)]
-    probe = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
+        probe, opened = _new_beside(path)
         probe.unlink()
+        os.close(opened)
     finally:
         for folder in new:  # from the inmost out
             with suppress(OSError):
