@@ -4,6 +4,7 @@ float64 is on, because most oracles need it; a test of float32 makes float32 inp
 `x32` fixture, which is what a user who sets nothing has.
 """
 
+import contextlib
 import gc
 import os
 import zlib
@@ -112,6 +113,23 @@ def workplace(tmp_path, monkeypatch):
     """An empty working folder, and an environment that is put back."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.environ", os.environ.copy())
+
+
+@pytest.fixture
+def full_disk():
+    """A disk that takes no file of more than so many bytes, while a block lasts."""
+    resource = pytest.importorskip("resource")
+
+    @contextlib.contextmanager
+    def full_disk(room=0):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return full_disk
 
 
 @pytest.fixture

@@ -30,6 +30,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     writer of the same file left under such a name is taken away. A link at `path` is replaced, and
     not followed.
 
+    Raises:
+        OSError: the disk is full, or the place cannot be written to; it names `path`.
+
     >>> import pathlib, tempfile
     >>> target = pathlib.Path(tempfile.mkdtemp()) / "note.txt"
     >>> with atomic_write(target) as file:
@@ -40,17 +43,29 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_stale(path)
-    temporary, opened = _new_beside(path)
-    try:
-        with os.fdopen(opened, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _of(path):
+        temporary, opened = _new_beside(path)
+        try:
+            with os.fdopen(opened, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     _flush_names(path.parent)
+
+
+@contextmanager
+def _of(path: Path) -> Iterator[None]:
+    """Name the file that is wanted in an error that names none, or one that nobody asked for."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).name.startswith(_prefix(path)):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
 
 
 def _new_beside(path: Path) -> tuple[Path, int]:
@@ -125,7 +140,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     new = [folder for folder in path.parents if not os.path.exists(folder)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe, opened = _new_beside(path)
+        with _of(path):
+            probe, opened = _new_beside(path)
         probe.unlink()
         os.close(opened)
     finally:
