@@ -74,6 +74,7 @@ def test_where_nothing_can_be_written_the_file_is_named_and_not_a_temporary_one(
     with pytest.raises(OSError, match="Read-only file system") as error:
         write(tmp_path / "kept")
     assert error.value.filename == str(tmp_path / "kept")
+    monkeypatch.undo()
     with pytest.raises(IsADirectoryError) as error:
         write(tmp_path)
     assert str(tmp_path) in str(error.value)
