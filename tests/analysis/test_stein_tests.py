@@ -12,7 +12,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from jax.scipy.special import logsumexp
-from scipy.stats import binom
+from scipy.stats import binom, chi2
 
 from pullback.analysis import (
     compare_models,
@@ -107,6 +107,23 @@ def test_the_finite_set_discrepancy_is_that_of_its_features(key):
     )
     np.testing.assert_allclose(found.discrepancy, want, rtol=1e-9)
     np.testing.assert_allclose(found.statistic, 7 * want, rtol=1e-9)
+
+
+def test_the_p_value_of_one_feature_is_that_of_a_chi_squared(key):
+    """Under the null n FSSD^2 is var(tau) (z^2 - 1); within 4 binomial standard errors."""
+    x, draws = jnp.linspace(-0.5, 2, 6)[:, None], 40_000
+    found = finite_set_stein_test(
+        x, score=lambda x: -x, locations=jnp.array([[0.3]]), bandwidth=1.0, steps=0,
+        num_simulate=draws, standardise=False, key=key,
+    )  # fmt: skip
+    apart = np.asarray(x)[:, 0] - 0.3
+    tau = -(np.asarray(x)[:, 0] + apart) * np.exp(-(apart**2) / 2)
+    reached = 1 + (tau.sum() ** 2 - np.sum(tau**2)) / 5 / tau.var()
+    want = chi2.sf(reached, df=1)
+    assert 0.05 < want < 0.95
+    assert abs(found.p_value - want) < 4 * np.sqrt(want * (1 - want) / draws)
+    not_centred = chi2.sf(1 + (reached - 1) * tau.var() / np.mean(tau**2), df=1)
+    assert abs(not_centred - want) > 10 * np.sqrt(want * (1 - want) / draws)
 
 
 def test_the_finite_set_discrepancy_of_a_shift_is_known(key):

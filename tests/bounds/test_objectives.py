@@ -65,6 +65,14 @@ def test_free_bits_pay_for_what_is_above_the_floor(key):
     )  # nothing is below the floor
 
 
+def test_free_bits_hold_the_mean_of_a_batch_and_not_each_example_to_the_floor():
+    # KL of N(m, 1) is m^2 / 2: 0 and 2 nats, which are 1 in the mean.
+    posterior = jax.vmap(DiagonalNormal(1))(jnp.array([[0.0, 0.0], [2.0, 0.0]]))
+    terms = BatchTerms(D[:2], jnp.array([0.0, 2.0]), posterior, StandardNormal(1))
+    assert float(FreeBits(0.5)(terms)[0]) == pytest.approx(4 + 1)
+    assert float(FreeBits(1.5)(terms)[0]) == pytest.approx(4 + 1.5)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="`rate` must be above 0"):
         TargetRate(0.0)
