@@ -67,8 +67,8 @@ def test_overwrite_leaves_nothing_of_the_old_run_and_keeps_what_no_run_wrote(beg
     (tmp_path / "run" / "mine.txt").write_text("mine")
     begin(Config(parts=2), overwrite=True)
     assert sorted(p.name for p in (tmp_path / "run" / "stages").iterdir()) == [
-        "part0.npz",
-        "part1.npz",
+        "part0.safetensors",
+        "part1.safetensors",
     ]
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
 

@@ -141,11 +141,12 @@ class Context:
     def stage(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
         """The result of `function(*args)`, computed once in the life of a run.
 
-        The result is kept in `stages/NAME.npz` with the figures, tables, notes and metrics that the
-        stage made; a resumed run reads it instead of calling `function`. It may be any PyTree: a
-        model, dictionaries, lists, tuples, arrays, numbers, text, `None`. Arrays come back as NumPy
-        arrays, those of a model as they were, from the file or not, so that a resumed run sees what
-        an unbroken one saw. Each has a digest in the file, by which damage is named.
+        The result is kept in `stages/NAME.safetensors` with the figures, tables, notes and metrics
+        that the stage made; a resumed run reads it instead of calling `function`. It may be any
+        PyTree: a model, dictionaries, lists, tuples, arrays, numbers, text, `None`. Arrays come
+        back as NumPy arrays, those of a model as they were, from the file or not, so that a resumed
+        run sees what an unbroken one saw. The file has a digest of all its bytes, by which damage
+        is found.
 
         Args:
             name: The stage's name; used once a run.
@@ -157,7 +158,7 @@ class Context:
             TypeError: The result holds something that cannot be kept.
             ValueError: The name is used twice, or the stage's file is damaged.
         """
-        path = self.root / "stages" / f"{self._claim_name('stage', name)}.npz"
+        path = self.root / "stages" / f"{self._claim_name('stage', name)}.safetensors"
         kept = load_stage(path) if self.resume and path.exists() else None
         if kept is not None and self._has_pictures(kept["contents"]):
             self.contents += kept["contents"]

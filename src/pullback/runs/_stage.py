@@ -4,67 +4,51 @@ import contextlib
 import dataclasses
 import enum
 import functools
-import hashlib
 import importlib
 import json
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pullback._files import atomic_write
+from pullback._archive import ArchiveError, read_archive, write_archive
 
-_DAMAGE = (
-    OSError, EOFError, KeyError, ValueError, AttributeError, TypeError, ImportError, RuntimeError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+_DAMAGE = (LookupError, ValueError, AttributeError, TypeError, ImportError, RuntimeError)
 # Whose names are looked up when a stage is read: what has been imported, and nothing else runs.
 _OURS = "pullback."
+_REMEDY = "Delete it, and the stage runs again."
+
+
+class StageError(ValueError):
+    """The file of a stage is missing, damaged, or of code that is no more."""
 
 
 def save_stage(path: Path, value: Any) -> Any:
     """Write `value` to `path`, and return it as `load_stage` will."""
-    import numpy as np
-
     writer = _Writer()
     # Encoded as JSON and back, so that what is returned now is what is read later.
     tree = writer.encode(value, "result")
-    text = json.dumps({"tree": tree, "arrays": writer.described})
+    record = json.loads(json.dumps({"tree": tree, "arrays": writer.described}))
     arrays = {f"array{number}": array for number, array in enumerate(writer.arrays)}
-    with atomic_write(path) as file:
-        np.savez(file, structure=np.frombuffer(text.encode(), np.uint8), **arrays)
-    return _decode(json.loads(text), arrays)
+    write_archive(path, record, arrays)
+    return _decode(record, arrays)
 
 
 def load_stage(path: Path) -> Any:
     """Read what `save_stage` wrote; running no code.
 
     Raises:
-        ValueError: The file is cut off or damaged, an array is not the one that was written, or a
-            class or function in it is no more.
+        StageError: The file is cut off or damaged, something else wrote it, or a class or function
+            in it is no more.
     """
-    import numpy as np
-
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = dict(file)
-        kept = json.loads(arrays["structure"].tobytes())
-        for number, described in enumerate(kept["arrays"]):
-            if _digest(arrays[f"array{number}"]) != described["sha256"]:
-                raise ValueError(f"{described['name']} is not what was written")
-        return _decode(kept, arrays)
+        record, arrays = read_archive(path)
+    except ArchiveError as error:
+        raise StageError(f"{error} {_REMEDY}") from error
+    try:
+        return _decode(record, arrays)
     except _DAMAGE as error:
-        raise ValueError(
-            f"{path} is not a whole stage file ({error}); delete it, and the stage runs again"
-        ) from error
-
-
-def _digest(array: Any) -> str:
-    import numpy as np
-
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:32]
+        raise StageError(f"{path} is no stage of this version ({error}). {_REMEDY}") from error
 
 
 class _Writer:
@@ -120,13 +104,13 @@ class _Writer:
             value = jax.random.key_data(value)
         elif isinstance(value, jax.Array) and model:
             described["jax"] = True
-        array = np.array(value)  # a copy: whoever holds the original may write to it
-        described["dtype"] = str(array.dtype)
-        if array.dtype.kind == "V" and array.dtype.isbuiltin == 2:
-            array = array.view(f"u{array.dtype.itemsize}")  # bfloat16 and its kin
-        elif array.dtype.kind not in "biufcSU":
+        array = np.asarray(value)
+        # A copy, for whoever holds the original may write to it; laid out as in the file, for sums
+        # over another order round otherwise.
+        array = np.array(array, array.dtype.newbyteorder("="), order="C")
+        extended = array.dtype.kind == "V" and array.dtype.isbuiltin == 2  # bfloat16 and its kin
+        if array.dtype.kind not in "biufcSU" and not extended:
             raise self._refusal(value, where)
-        described["sha256"] = _digest(array)
         self.arrays.append(array)
         self.described.append(described)
         return {"array": len(self.arrays) - 1}
@@ -186,14 +170,17 @@ def _decode(kept: dict[str, Any], arrays: dict[str, Any]) -> Any:
             case "list":
                 return [*map(decode, inner)]
             case "namedtuple":
-                return _found(*inner[0])._make(map(decode, inner[1]))
+                kind = _kind(inner[0], tuple)
+                return kind._make(map(decode, inner[1]))
             case "object":
-                return _made(_found(*inner[0]), {name: decode(item) for name, item in inner[1]})
+                return _made(
+                    _kind(inner[0], object), {name: decode(item) for name, item in inner[1]}
+                )
             case "partial":
                 function, args, keywords = map(decode, inner)
                 return functools.partial(function, *args, **keywords)
             case "enum":
-                return _found(*inner[0])[inner[1]]
+                return _kind(inner[0], enum.Enum)[inner[1]]
             case "name":
                 return _found(*inner)
         raise ValueError(f"it has a {kind}, which this version does not know")
@@ -201,22 +188,30 @@ def _decode(kept: dict[str, Any], arrays: dict[str, Any]) -> Any:
     return decode(kept["tree"])
 
 
+def _kind(name: list[str], base: type) -> Any:
+    """A class by its name, which is to be of a kind: what else stands there is not called."""
+    found = _found(*name)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{'.'.join(name)} is no {base.__name__}")
+    return found
+
+
 def _array(array: Any, described: dict[str, Any]) -> Any:
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
     if "key" in described:
         return jax.random.wrap_key_data(jnp.asarray(array), impl=described["key"])
     from pullback._on_device import on_device
 
-    array = array if array.dtype.kind in "SU" else array.view(np.dtype(described["dtype"]))
     return on_device(array) if described.get("jax") else array
 
 
 def _made(kind: type, fields: dict[str, Any]) -> Any:
     """An object with these fields, without its constructor."""
-    if set(fields) - {field.name for field in dataclasses.fields(kind)}:
+    if not isinstance(kind, type) or set(fields) - {
+        field.name for field in dataclasses.fields(kind)
+    }:
         raise ValueError(f"{kind.__name__} has other fields now")
     made = object.__new__(kind)
     for name, value in fields.items():
