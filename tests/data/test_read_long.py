@@ -334,13 +334,6 @@ def test_parquet_without_rows_or_with_lists(parquet):
         read_long(parquet(nested))
 
 
-@pytest.mark.parametrize("time", ["31/01/2024 10:00", "Jan 31 2024", "10:00"])
-def test_times_in_another_notation_are_one_problem(csv, time):
-    with pytest.raises(DataError, match="line 2: the times in column 'time' are neither") as caught:
-        read_long(csv(HEADER + f"a,{time},v,1\n" * 30))
-    assert f"got {time!r}. With pandas: table['time'] = pd.to_datetime(" in str(caught.value)
-
-
 def test_an_index_of_pandas_does_not_matter(csv):
     found = read_long(csv("," + HEADER + "0,a,0,v,1\n1,a,2,v,3\n"))
     assert found.values.tolist() == [[[1.0], [3.0]]]

@@ -1,9 +1,8 @@
-"""The cells of a long file: numbers, times, names and units, and the rows that cannot be used."""
+"""The cells of a long file: numbers, names and units, and the rows that cannot be used."""
 
 import math
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,6 @@ _ENOUGH_OF_ONE = 20
 _DATE = re.compile(r"\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4}.*|\d{1,2}:\d{2}.*|[A-Za-z]{3,9} \d{1,2},? .*")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _UNIT = re.compile(r"(.*?)\s*\[([^\[\]]*)\]")
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1)
 
 
 class BadRows:
@@ -140,64 +137,6 @@ def numbers(
     return found
 
 
-def moments(
-    cells: Sequence, places: Sequence[int], column: str, zoned: bool, bad: BadRows
-) -> Int[np.ndarray, " n"]:
-    """Dates and times as microseconds since 1970, in UTC if they have a zone; 0 in a bad row."""
-    found = np.zeros(len(cells), np.int64)
-    epoch = _EPOCH.replace(tzinfo=UTC) if zoned else _EPOCH
-    for row, (cell, place) in enumerate(zip(cells, places, strict=True)):
-        moment = to_moment(cell)
-        if moment is None:
-            wanted = "a date or time in ISO 8601, as in the first row,"
-            bad.add(place, f"expected {wanted} in column {shown(column)}; {_got(cell)}.")
-        elif (moment.tzinfo is not None) != zoned:
-            here, first = ("no zone", "one") if zoned else ("a zone", "none")
-            bad.add(
-                place, f"{cell} in column {shown(column)} has {here}; the first time has {first}."
-            )
-        else:
-            found[row] = (moment - epoch) // _MICROSECOND
-    return found
-
-
-def to_moment(cell: object) -> datetime | None:
-    """The date or time in a cell, or None."""
-    if is_missing(cell):  # pandas' NaT passes for a datetime
-        return None
-    if isinstance(cell, str):
-        try:
-            return datetime.fromisoformat(cell.strip())
-        except ValueError:
-            return None
-    if isinstance(cell, datetime):
-        return cell
-    return datetime(cell.year, cell.month, cell.day) if isinstance(cell, date) else None
-
-
-def kind_of_time(
-    bad: BadRows, column: str, rows: Sequence[int], cells: Sequence
-) -> tuple[bool, bool]:
-    """Whether times are dates, and have a zone: by the first cell that can be read at all."""
-    for cell in cells:
-        if not is_missing(cell) and to_number(str(cell)) is not None:
-            return False, False
-        if (moment := to_moment(cell)) is not None:
-            return True, moment.tzinfo is not None
-    texts = list(map(text_of, cells))
-    for text, row in zip(texts, rows, strict=True):
-        if text:
-            name = shown(column)
-            raise DataError(
-                bad.path,
-                f"the times in column {name} are neither numbers nor dates in ISO 8601, as "
-                f"2024-01-31T10:00 is; got {shown(text)}. With pandas: table[{name}] = "
-                f"pd.to_datetime(table[{name}], format=...), then to_csv(..., index=False).",
-                line=row if bad.word == "line" else None,
-            )
-    return False, False
-
-
 class Names:
     """Names in the order in which they first come, with the code of each cell seen."""
 
@@ -227,6 +166,7 @@ class Variables:
         self.written: list[str] = []
         self._known: dict[tuple, int | str] = {}
         self._places: dict[str, int] = {}
+        self._codes: dict[str, int] = {}
 
     def codes(
         self, cells: Sequence, units: Sequence, places: Sequence[int], bad: BadRows
@@ -252,6 +192,7 @@ class Variables:
             return f"the variable {shown(cell)} stands beside another unit, {shown(beside)}."
         unit = stated.pop() if stated else self.unit
         if name not in self.units:
+            self._codes[name] = len(self.units)
             self.units[name], self._places[name] = unit, place
             self.written.append(str(cell).strip())
         if self.units[name] != unit:
@@ -259,7 +200,7 @@ class Variables:
                 f"the variable {shown(name)} is in {listed([unit or 'no unit'])} here and in "
                 f"{listed([self.units[name] or 'no unit'])} on {word} {self._places[name]}."
             )
-        return list(self.units).index(name)
+        return self._codes[name]
 
 
 def _got(cell: object) -> str:

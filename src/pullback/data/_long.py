@@ -13,12 +13,11 @@ from pullback.data._cells import (
     BadRows,
     Names,
     Variables,
-    kind_of_time,
-    moments,
     numbers,
     split_unit,
     text_of,
 )
+from pullback.data._dates import Times, check_time_format
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries
 from pullback.data._pack import Entries, average, order, pack
@@ -34,6 +33,12 @@ _TOO_LONG = (
     "write dates."
 )
 _MICROSECONDS = {"s": 1e6, "min": 6e7, "h": 3.6e9, "d": 8.64e10}
+_CALLED = {
+    "s": "sec secs second seconds",
+    "min": "mins minute minutes",
+    "h": "hr hrs hour hours",
+    "d": "day days",
+}
 _USUAL = {
     "series": "series series_id seriesid id subject subject_id patient patient_id patientid "
     "record record_id recordid sample sample_id",
@@ -63,6 +68,7 @@ def read_long(
     value: str | None = None,
     unit: str | None = None,
     time_unit: str | None = None,
+    time_format: str | None = None,
     origin: str = "series",
     on_duplicate: str = "error",
     holes: str = "error",
@@ -85,6 +91,8 @@ def read_long(
         unit: the column with the units. None: unit or units, if there is one.
         time_unit: of numbers, their unit, where the header does not say it; of dates, the unit to
             turn them into: "s", "min", "h" or "d", where None means that of the header, else "h".
+        time_format: how dates are written that are not in ISO 8601, as `datetime.strptime` has it,
+            such as "%d.%m.%Y %H:%M"; or "number" for numbers that look like dates, as 20240131.
         origin: what dates are counted from: "series" is the first time of each series, "first"
             the first of all, "epoch" 1970, which the unit then says ("h since 1970-01-01", and
             "T00:00Z" behind it where dates have a zone). Numbers stay as they are.
@@ -123,6 +131,7 @@ def read_long(
         value=value,
         unit=unit,
         time_unit=time_unit,
+        time_format=time_format,
         origin=origin,
         on_duplicate=on_duplicate,
         holes=holes,
@@ -157,6 +166,7 @@ def long_table(
     value: str | None = None,
     unit: str | None = None,
     time_unit: str | None = None,
+    time_format: str | None = None,
     origin: str = "series",
     on_duplicate: str = "error",
     holes: str = "error",
@@ -165,6 +175,7 @@ def long_table(
     _check_option("origin", origin, _ORIGINS)
     _check_option("on_duplicate", on_duplicate, _ON_DUPLICATE)
     _check_option("holes", holes, _HOLES)
+    check_time_format(time_format)
     is_frame = hasattr(path, "columns")
     source = frame_source(path) if is_frame else open_source(Path(path))
     path = Path(f"the {type(path).__name__}") if is_frame else Path(path)
@@ -173,7 +184,9 @@ def long_table(
     bad = BadRows(path, source.word)
     ids = Names(source.names[places.series])
     variables = Variables(source.names[places.variable], split_unit(source.names[places.value])[1])
-    entries, rows, dated, zoned = _read(source, places, ids, variables, bad, holes == "ask")
+    when = Times(source.names[places.time], time_format, bad)
+    entries, rows = _read(source, places, ids, variables, when, holes == "ask")
+    dated = bool(when.dated)
     if not len(rows) and not bad.problems:
         raise DataError(path, "expected rows after the header; there is none.")
     entries = _once(entries, rows, ids, variables, on_duplicate, bad)
@@ -182,7 +195,7 @@ def long_table(
     if dated:
         entries = _since(path, entries, len(ids.names), origin, unit_of_time)
     if dated and origin == "epoch":
-        unit_of_time += " since 1970-01-01" + "T00:00Z" * zoned
+        unit_of_time += " since 1970-01-01" + "T00:00Z" * when.zoned
     times, values, mask = pack(entries, len(ids.names), len(variables.units))
     known = ~np.isnan(values)
     found = IrregularSeries(
@@ -215,23 +228,18 @@ def _check_option(argument: str, got: str, known: tuple[str, ...]) -> None:
 
 
 def _read(
-    source: Source, places: _Places, ids: Names, variables: Variables, bad: BadRows, ask: bool
-) -> tuple[Entries, Int[np.ndarray, " n"], bool, bool]:
-    """The rows that are not bad, their numbers, whether times are dates, and have a zone."""
+    source: Source, places: _Places, ids: Names, variables: Variables, when: Times, ask: bool
+) -> tuple[Entries, Int[np.ndarray, " n"]]:
+    """The rows that are not bad, and their numbers."""
     chosen = [place for place in places if place is not None]
-    parts, numbers_of_rows, dated, zoned = [], [], None, False
+    bad = when.bad
+    parts, numbers_of_rows = [], []
     for rows, columns in source.chunks(chosen, bad):
-        column = source.names[places.time]
-        if dated is None:
-            dated, zoned = kind_of_time(bad, column, rows, columns[1])
-        if dated:
-            time = moments(columns[1], rows, column, zoned, bad)
-        else:
-            time = numbers(columns[1], rows, column, bad)
+        time = when.read(columns[1], rows)
+        if not when.dated:
             for row in np.flatnonzero(np.abs(time) > _WHOLE).tolist():
-                bad.add(
-                    rows[row], f"{shown(columns[1][row])} in column {shown(column)} {_TOO_LONG}"
-                )
+                problem = f"{shown(columns[1][row])} in column {shown(when.column)} {_TOO_LONG}"
+                bad.add(rows[row], problem)
         units = columns[4] if places.unit is not None else repeat("", len(rows))
         part = Entries(
             ids.codes(columns[0], rows, bad),
@@ -245,9 +253,9 @@ def _read(
         bad.check(at_end=False)
     if not parts:
         none = np.zeros(0, np.int64)
-        return Entries(none, np.zeros(0), none, np.zeros(0)), none, False, False
+        return Entries(none, np.zeros(0), none, np.zeros(0)), none
     joined = Entries(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return joined, np.concatenate(numbers_of_rows), bool(dated), zoned
+    return joined, np.concatenate(numbers_of_rows)
 
 
 def _values(cells: Sequence, rows: Sequence[int], column: str, bad: BadRows, ask: bool) -> Any:
@@ -275,26 +283,40 @@ def _once(
     if on_duplicate == "last":
         last = np.append(~same[1:], np.ones(min(1, len(same)), bool))
         return entries.take(by_place[last])
-    for at in np.flatnonzero(same):
+    names, called = list(ids.names), list(variables.units)
+    repeated = np.flatnonzero(same)
+    for at in repeated[np.argsort(rows[by_place[repeated]])].tolist():
         row, before = rows[by_place[at]], rows[by_place[at - 1]]
-        series = list(ids.names)[entries.series[by_place[at]]]
-        name = list(variables.units)[entries.variable[by_place[at]]]
+        series = names[entries.series[by_place[at]]]
+        name = called[entries.variable[by_place[at]]]
         bad.add(
             int(row),
             f"series {shown(series)} has a value of {shown(name)} at this time on {bad.word} "
             f"{before} too; on_duplicate='mean' or 'last' (--on-duplicate) would settle it.",
         )
+        bad.check(at_end=False)
     return entries.take(by_place)
 
 
 def _time_unit(path: Path, given: str | None, header: str, dated: bool) -> str:
     if not dated:
         if given is not None and header not in ("", given):
-            raise DataError(path, f"`time_unit` is {given!r}, but the header says {shown(header)}.")
+            problem = f"`time_unit` is {given!r}, but the header says {shown(header)}."
+            raise DataError(path, problem)
         return header if given is None else given
-    unit = given or header or "h"
-    _check_option("time_unit", unit, tuple(_MICROSECONDS))
-    return unit
+    if given is not None:
+        _check_option("time_unit", given, tuple(_MICROSECONDS))
+        return given
+    called = header.lower()
+    units = [unit for unit, names in _CALLED.items() if called == unit or called in names.split()]
+    if header and not units:
+        raise DataError(
+            path,
+            f"the times are dates, which cannot be counted in {shown(header)}, the unit in their "
+            "header; say time_unit='h', or 's', 'min' or 'd', or write that in the header: "
+            "'time [h]'.",
+        )
+    return units[0] if units else "h"
 
 
 def _since(path: Path, entries: Entries, n_series: int, origin: str, unit: str) -> Entries:

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Int
 
 from pullback._names import check_list, did_you_mean, listed, shown
-from pullback.data._cells import BadRows, Names, kind_of_time, moments, numbers
+from pullback.data._cells import BadRows, Names, numbers
 from pullback.data._csv import DELIMITERS, check_names, to_number
+from pullback.data._dates import Times, check_time_format
 from pullback.data._errors import DataError
 from pullback.data._growing import Growing, RowNumbers, by_users
 from pullback.data._ratings import Ratings
@@ -54,6 +55,7 @@ def read_ratings(
     item: str | None = None,
     rating: str | None = None,
     time: str | None = None,
+    time_format: str | None = None,
     feedback: str = "explicit",
     on_duplicate: str = "error",
     known_items: Collection[str] | None = None,
@@ -76,6 +78,8 @@ def read_ratings(
             have none: every row is then once.
         time: the column of times, as numbers or in ISO 8601, which become seconds since 1970; None
             takes the one with a usual name, if there is one.
+        time_format: how dates are written that are not in ISO 8601, as `datetime.strptime` has it,
+            such as "%d.%m.%Y"; or "number" for numbers that look like dates, as 20240131 does.
         feedback: "explicit": the values are ratings; "implicit": they say how often or how much,
             above 0.
         on_duplicate: of a user twice on one item: "error", "last" (by time, or else by row),
@@ -107,6 +111,7 @@ def read_ratings(
     ):
         if got not in known:
             raise ValueError(f"`{argument}` must be one of {', '.join(known)}; got {got!r}.")
+    check_time_format(time_format)
     if isinstance(known_items, str):
         check_list("known_items", known_items)
     is_frame = hasattr(path, "columns")
@@ -121,7 +126,7 @@ def read_ratings(
     places = _find(path, source.names, wanted, feedback)
     bad = BadRows(path, source.word)
     users, items = Names(source.names[places.user]), Names(source.names[places.item])
-    ratings, rows = _read(source, places, users, items, bad)
+    ratings, rows = _read(source, places, users, items, bad, time_format)
     if known_items is not None:
         _check_items(ratings, rows, set(known_items), bad)
     dropped = _once(ratings, rows, on_duplicate, bad)
@@ -225,13 +230,20 @@ def _find(
 
 
 def _read(
-    source: Source, places: _Places, users: Names, items: Names, bad: BadRows
+    source: Source,
+    places: _Places,
+    users: Names,
+    items: Names,
+    bad: BadRows,
+    time_format: str | None,
 ) -> tuple[Ratings, RowNumbers]:
     """The rows that are not bad, and their numbers."""
     chosen = {role: at for role, at in places._asdict().items() if at is not None}
     columns = {role: Growing(np.int32 if role in _NAMED else np.float64) for role in chosen}
     seen = RowNumbers()
-    dated, zoned = None, False
+    when = None
+    if places.time is not None:
+        when = Times(source.names[places.time], time_format, bad)
     for rows, parts in source.chunks(list(chosen.values()), bad):
         cells = dict(zip(chosen, parts, strict=True))
         found: dict[str, np.ndarray] = {
@@ -241,15 +253,9 @@ def _read(
         if places.rating is not None:
             name = source.names[places.rating]
             found["rating"] = numbers(cells["rating"], rows, name, bad)
-        if places.time is not None:
-            name = source.names[places.time]
-            if dated is None:
-                dated, zoned = kind_of_time(bad, name, rows, cells["time"])
-            found["time"] = (
-                moments(cells["time"], rows, name, zoned, bad) / _MICROSECONDS
-                if dated
-                else numbers(cells["time"], rows, name, bad)
-            )
+        if when is not None:
+            time = when.read(cells["time"], rows)
+            found["time"] = time / _MICROSECONDS if when.dated else time
         numbered = np.asarray(rows)
         if bad.problems:
             whole = np.array([row not in bad.problems for row in rows])
