@@ -78,7 +78,7 @@ def test_a_row_with_a_hole_is_predicted_all_the_same(model, pullback, tmp_path):
     [
         ("fit classes my.csv --label sort --out m", "there is no column 'sort'; --label is one of"),
         ("fit classes my.csv --label kind --out m --columns a name", "that are no numbers"),
-        ("fit classes my.csv --label kind --out m --columns a kind", "that are no numbers"),
+        ("fit classes my.csv --label kind --out m --columns a kind", "cannot be one of --columns"),
         ("fit classes my.csv --label name --out m --id none", "no column 'none'"),
         ("score m my.csv --out s.csv", "try `pullback predict`"),
         ("predict m none.csv --out s.csv", "cannot be read"),

@@ -12,7 +12,6 @@ CASES = [
     (["01", "1", "01"], ["01", "1", "01"]),
     (["1", "2", "NA"], [1.0, 2.0, np.nan]),
     (["1", "-1", "2.0"], [1, -1, 2]),
-    (["None", "mild", "NA"], ["None", "mild", "NA"]),
     (["mild", "", "severe"], ["mild", None, "severe"]),
     (["True", "False", "True"], ["True", "False", "True"]),
 ]
@@ -38,6 +37,55 @@ def test_classes_are_read_alike_from_files_and_frames(kind, cells, wanted, tmp_p
     wanted = np.asarray(wanted, object if texts else None)
     assert target.dtype == wanted.dtype
     np.testing.assert_array_equal(target, wanted)
+
+
+@pytest.mark.parametrize("kind", ["csv", "pandas", "polars"])
+def test_a_label_that_may_be_a_hole_is_refused(kind, tmp_path):
+    columns = {"a": [1.0, 2.0, 4.0], "kind": ["None", "mild", "severe"]}
+    table = {"pandas": pd.DataFrame, "polars": pl.DataFrame}.get(kind, pd.DataFrame)(columns)
+    if kind == "csv":
+        table.to_csv(tmp_path / "t.csv", index=False)
+        table = tmp_path / "t.csv"
+    with pytest.raises(ValueError, match=r"the label 'None' \(1 such\) may be a class that is"):
+        with_target(table, None, "kind", None, None, classes=True)
+    if kind == "csv":
+        read = data.read_mixed(table, labels=["kind"], na_labels="class")
+        target = with_target(read, None, "kind", None, None, classes=True)[1]
+        assert labels_of(target).classes.tolist() == ["None", "mild", "severe"]
+
+
+@pytest.mark.parametrize(
+    ("y", "codes"),
+    [
+        (["a", np.nan, "b"], [0, -1, 1]),
+        (["a", None, "b"], [0, -1, 1]),
+        (["a", "", "b"], [0, -1, 1]),
+        (np.asarray(["a", " ", "b"]), [0, -1, 1]),
+        (pd.Series(["a", None, "b"]), [0, -1, 1]),
+        (pd.Categorical(["a", None, "b"]), [0, -1, 1]),
+        ([1, None, 2], [0, -1, 1]),
+        ([1.0, np.nan, 2.0], [0, -1, 1]),
+        ([True, None, False], [1, -1, 0]),
+        (np.asarray(["2020-01-01", "NaT", "2021-01-01"], "datetime64[D]"), [0, -1, 1]),
+    ],
+)
+def test_a_hole_among_given_classes_is_none(y, codes):
+    target = with_target(np.zeros((3, 1)), y, None, None, None, classes=True)[1]
+    assert labels_of(target).codes.tolist() == codes
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "None", "?", "<NA>"])
+@pytest.mark.parametrize("make", [list, np.asarray, pd.Series])
+def test_a_given_class_that_may_be_a_hole_is_refused(word, make):
+    y = make(["a", "b", word])
+    with pytest.raises(ValueError, match=r"row 3 of `y` is of class .*write None where a row"):
+        with_target(np.zeros((3, 1)), y, None, None, None, classes=True)
+
+
+def test_bytes_in_a_frame_are_refused():
+    frame = pd.DataFrame({"a": [1.0, 2.0], "kind": [b"x", b"y"]})
+    with pytest.raises(ValueError, match="'kind' holds bytes; write it as text"):
+        with_target(frame, None, "kind", None, None, classes=True)
 
 
 def test_codes_are_classes_of_their_own():

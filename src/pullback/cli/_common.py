@@ -168,7 +168,7 @@ def with_flags(message: str, verb: Callable[..., int] | None) -> str:
     if verb is None:
         return message
     # Where a message speaks of both, the flag is enough.
-    message = re.sub(r"(`\w+`|\w+=\[[^\]]*\]) \(on the command line (--[^)]*)\)", r"\2", message)
+    message = re.sub(r"(`[^`]+`|\w+=\[[^\]]*\]) \(on the command line (--[^)]*)\)", r"\2", message)
     parameters = inspect.signature(verb).parameters
     taken = set(parameters) - {"file", "model", "starts"}
 

@@ -20,6 +20,7 @@ from pullback.data._graphs import Graph as Graph
 from pullback.data._graphs import Graphs as Graphs
 from pullback.data._grid import GriddedSeries as GriddedSeries
 from pullback.data._grid import on_grid as on_grid
+from pullback.data._holes import is_hole as is_hole
 from pullback.data._idx import read_idx as read_idx
 from pullback.data._irregular import IrregularSeries as IrregularSeries
 from pullback.data._irregular import SeriesSplit as SeriesSplit
@@ -29,8 +30,6 @@ from pullback.data._long import LongTable as LongTable
 from pullback.data._long import long_table as long_table
 from pullback.data._long import read_long as read_long
 from pullback.data._mixed_table import MixedTable as MixedTable
-from pullback.data._mixed_table import as_labels as as_labels
-from pullback.data._mixed_table import looks_like_dates as looks_like_dates
 from pullback.data._mixed_table import mixed_chunks as mixed_chunks
 from pullback.data._mixed_table import read_mixed as read_mixed
 from pullback.data._mnist import fashion_mnist as fashion_mnist
@@ -96,6 +95,8 @@ from pullback.data._toys import pinwheel as pinwheel
 from pullback.data._toys import spirals as spirals
 from pullback.data._toys import two_circles as two_circles
 from pullback.data._toys import two_moons as two_moons
+from pullback.data._typed_cells import as_labels as as_labels
+from pullback.data._typed_cells import looks_like_dates as looks_like_dates
 from pullback.data._types import Labelled as Labelled
 from pullback.data._types import Measured as Measured
 from pullback.data._types import MeasuredSplit as MeasuredSplit

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from pullback._names import listed, shown
 from pullback.data._csv import to_number
 from pullback.data._errors import DataError
+from pullback.data._holes import is_missing
 
 _SHOWN, _ENOUGH = 20, 1000
 # More bad cells of a column are a fault of the column and not of rows; of one without numbers, 2.
@@ -87,14 +88,6 @@ def _kind(texts: Sequence[str]) -> tuple[str, str]:
     if all(map(_DATE.fullmatch, texts)):
         return "dates", "; as numbers they would be, say, days from the first"
     return "cells that are no numbers", ""
-
-
-def is_missing(cell: object) -> bool:
-    """Whether a cell of a frame holds nothing: None, NaN, or pandas' NA or NaT."""
-    try:
-        return cell is None or bool(cell != cell)
-    except TypeError:  # of NA nothing is true or false
-        return True
 
 
 def text_of(cell: object) -> str:

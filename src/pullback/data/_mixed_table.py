@@ -1,23 +1,21 @@
 """A table of the user's own whose columns may be anything: numbers, dates, names, text."""
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from pullback._names import check_list
-from pullback.data._cells import BadRows, is_date, is_missing
-from pullback.data._csv import choose_columns, leave_out, to_number
+from pullback._names import check_list, shown
+from pullback.data._cells import BadRows
+from pullback.data._csv import choose_columns, leave_out
 from pullback.data._errors import DataError
 from pullback.data._sources import Source, open_source
+from pullback.data._typed_cells import as_it_is, as_numbers, as_text, labels_of_column, typed
 
-HOLES = ("", "na", "n/a", "nan", "null", "none", "?")
 _ROWS = 65_536
-_CODE = re.compile(r"[+-]?0\d+")
 
 
 class MixedTable(NamedTuple):
@@ -47,6 +45,7 @@ def read_mixed(
     optional: Sequence[str] = (),
     others: bool = False,
     labels: Sequence[str] = (),
+    na_labels: str | None = None,
 ) -> MixedTable:
     """Read the columns of a table, each as numbers if its cells are such and else as text.
 
@@ -62,13 +61,16 @@ def read_mixed(
         optional: beside them, columns of any kind, where the table has them.
         others: whether to take the rest too, as text where a cell is no number.
         labels: columns of classes, where the table has them: text is taken as it stands.
+        na_labels: what a label of text such as NA, NaN, null, none or ? is: "class", one that is
+            called so; "hole", a row without a class; None refuses it.
 
     Returns:
         All rows.
 
     Raises:
         DataError: the file cannot be read, has no rows, or a column of numbers has cells that are
-            none (the message has the first 20 lines), or a name is unknown.
+            none (the message has the first 20 lines), or a name is unknown, or a label may be a
+            hole.
 
     Example:
         >>> import pathlib, tempfile
@@ -95,14 +97,26 @@ def read_mixed(
     for place, name in enumerate(names):
         cells = [cell for _, _, cells in parts for cell in cells[place]]
         if name in labels:
-            columns.append(as_labels(cells))
+            columns.append(_labels(cells, name, na_labels, rows, bad))
             continue
-        read = as_numbers if numbers is not None and place < len(numbers) else _typed
+        read = as_numbers if numbers is not None and place < len(numbers) else typed
         strict = numbers is None or place < len(numbers) or name in optional
-        read = read if strict else _as_it_is
+        read = read if strict else as_it_is
         columns.append(read(cells, rows.tolist(), name, bad))
     bad.check()
     return MixedTable(names, tuple(columns), rows, path.name)
+
+
+def _labels(
+    cells: Sequence, name: str, na_labels: str | None, rows: np.ndarray, bad: BadRows
+) -> np.ndarray:
+    def refused(problem: str, place: int) -> DataError:
+        row = int(rows[place])
+        if bad.word == "line":
+            return DataError(bad.path, f"in column {shown(name)} {problem}", line=row)
+        return DataError(bad.path, f"in column {shown(name)}, row {row}, {problem}")
+
+    return labels_of_column(cells, na_labels, refused)
 
 
 def _present(source: Source, numbers: Sequence[str], optional: Sequence[str]) -> list[str]:
@@ -169,118 +183,3 @@ def _blocks(
     bad.check()
     if rows:
         yield names, rows, cells
-
-
-def is_hole(cell: object) -> bool:
-    """Whether there is nothing in a cell."""
-    if is_missing(cell):
-        return True
-    return isinstance(cell, str) and cell.strip().lower() in HOLES
-
-
-def as_numbers(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
-    """Cells as float64, NaN where there is a hole, and a bad row where one is no finite number."""
-    quick = _all_numbers(cells)
-    if quick is None:
-        quick = _yes_and_no(cells)
-    if quick is not None:
-        bad.with_numbers.add(name)
-        return quick
-    found = []
-    for cell, row in zip(cells, rows, strict=True):
-        value = np.nan if is_hole(cell) else to_number(str(cell))
-        if value is None or abs(value) == np.inf:
-            bad.no_number(name, int(row), cell)
-            value = np.nan
-        elif value == value:
-            bad.with_numbers.add(name)
-        found.append(value)
-    return np.asarray(found, np.float64)
-
-
-def _all_numbers(cells: Sequence) -> np.ndarray | None:
-    """Cells that are finite numbers, one and all."""
-    try:
-        found = np.array(list(map(float, cells)), np.float64)
-    except (TypeError, ValueError):
-        return None
-    # Python takes 1_000 for a number; no spreadsheet does.
-    marked = any(isinstance(cell, str) and "_" in cell for cell in cells)
-    return None if marked or not np.isfinite(found).all() else found
-
-
-def _yes_and_no(cells: Sequence) -> np.ndarray | None:
-    """Cells that are True or False, or holes, one and all, as 1 and 0."""
-    words = [None if is_hole(cell) else str(cell).strip().lower() for cell in cells]
-    if not {*words} - {None} or not {*words} <= {"true", "false", None}:
-        return None
-    return np.asarray([np.nan if word is None else word == "true" for word in words], np.float64)
-
-
-def as_labels(cells: Sequence) -> np.ndarray:
-    """Cells that name classes: numbers where all are such, else text, taken as it stands.
-
-    Of numbers a word such as NA is a hole. Of text only an empty cell is one, for None may be a
-    class; and codes such as 01 are text, for 1 may be another.
-
-    Args:
-        cells: text, numbers, yes and no, or None.
-
-    Returns:
-        float64 with NaN for a hole, or text with None for one.
-
-    Example:
-        >>> print(as_labels(["2", "NA", "1"]), as_labels(["mild", "None", ""]))
-        [ 2. nan  1.] ['mild' 'None' None]
-    """
-    whole = [cell for cell in cells if not is_hole(cell)]
-    if whole and not _has_codes(whole) and _all_numbers(whole) is not None:
-        if not all(isinstance(cell, bool | np.bool_) for cell in whole):
-            return np.asarray([np.nan if is_hole(cell) else float(cell) for cell in cells])
-    text = [None if _is_nothing(cell) else str(cell).strip() for cell in cells]
-    return np.asarray(text, object)
-
-
-def _has_codes(cells: Sequence) -> bool:
-    return any(isinstance(cell, str) and _CODE.fullmatch(cell.strip()) for cell in cells)
-
-
-def _is_nothing(cell: object) -> bool:
-    return not cell.strip() if isinstance(cell, str) else is_hole(cell)
-
-
-def _as_it_is(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
-    whole = [cell for cell in cells if not is_hole(cell)]
-    numbers = [to_number(str(cell)) for cell in whole]
-    good = all(number is not None and abs(number) < np.inf for number in numbers)
-    return _typed(cells, rows, name, bad) if good else as_text(cells)
-
-
-def as_text(cells: Iterable) -> np.ndarray:
-    """Cells as text, None where there is a hole."""
-    found = [None if is_hole(cell) else str(cell).strip() for cell in cells]
-    return np.asarray(found, object)
-
-
-def _typed(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
-    quick = _all_numbers(cells)
-    if quick is not None:
-        # Whole numbers that a float cannot tell apart only name the rows.
-        exact = all(str(cell).strip().lstrip("+-").isdigit() for cell in cells)
-        return as_text(cells) if exact and np.abs(quick).max(initial=0) > 2**53 else quick
-    yes_and_no = _yes_and_no(cells)
-    if yes_and_no is not None:
-        return yes_and_no
-    whole = [cell for cell in cells if not is_hole(cell)]
-    good = sum(to_number(str(cell)) is not None for cell in whole)
-    if good < len(whole) and _has_codes(whole):
-        return as_text(cells)
-    if good * 2 > len(whole) or not whole:
-        return as_numbers(cells, rows, name, bad)
-    return as_text(cells)
-
-
-def looks_like_dates(column: np.ndarray) -> bool:
-    """Whether a column of text is one of dates or times."""
-    whole = [cell for cell in column[:1000] if cell is not None]
-    return bool(whole) and all(map(is_date, whole))

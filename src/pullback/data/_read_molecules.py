@@ -11,10 +11,10 @@ from pullback._names import check_list, did_you_mean, listed
 from pullback.data._cells import BadRows, split_unit, text_of
 from pullback.data._csv import open_text
 from pullback.data._errors import DataError
-from pullback.data._mixed_table import as_numbers
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sequences import Molecules, Sequences
 from pullback.data._sources import frame_source, open_source
+from pullback.data._typed_cells import as_numbers
 
 _USUAL = {
     "smiles": "smiles canonical_smiles isomeric_smiles smi smile structure molecule mol",

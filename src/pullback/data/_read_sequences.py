@@ -13,11 +13,12 @@ from pullback._files import atomic_write
 from pullback.data._cells import BadRows, Names, text_of
 from pullback.data._csv import open_text, to_number
 from pullback.data._errors import DataError
+from pullback.data._holes import is_hole
 from pullback.data._letters import check_alphabet, check_choice, foreign
-from pullback.data._mixed_table import as_numbers, is_hole
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sequences import Sequences, Strings, strings_of
 from pullback.data._sources import frame_source, open_source
+from pullback.data._typed_cells import as_numbers
 
 _USUAL = {
     "sequence": "sequence seq sequences seqs dna rna letters probe probe_sequence promoter insert",

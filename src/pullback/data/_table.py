@@ -14,7 +14,7 @@ from pullback._names import check_list
 from pullback.data._cells import BadRows
 from pullback.data._csv import choose_columns, leave_out, to_number
 from pullback.data._errors import DataError
-from pullback.data._mixed_table import HOLES
+from pullback.data._holes import is_hole
 from pullback.data._sources import open_source
 
 _MARKS = "A number that is missing is an empty cell or NA."
@@ -135,9 +135,9 @@ def _column(
 ) -> Float[np.ndarray, " n"]:
     found = np.full(len(numbers), np.nan)
     for place, (cell, number) in enumerate(zip(cells, numbers, strict=True)):
-        text = "" if cell is None else str(cell).strip()
-        if text.lower() in HOLES:
+        if is_hole(cell):
             continue
+        text = str(cell).strip()
         value = to_number(text)
         if value is None or not math.isfinite(value):
             bad.no_number(name, number, text)

@@ -48,11 +48,11 @@ def frame_of(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the {type(x).__name__} has the column {twice!r} more than once.")
-    columns = tuple(_column(x[name]) for name in x.columns)
+    columns = tuple(_column(x[name], str(name)) for name in x.columns)
     return MixedTable(names, columns, np.arange(1, len(x) + 1), f"the {type(x).__name__}")
 
 
-def _column(series: Any) -> np.ndarray:
+def _column(series: Any, name: str) -> np.ndarray:
     """A column of a data frame: numbers where all cells that are not missing are such."""
     found = np.asarray(series)
     if found.dtype.kind in "biuf":
@@ -64,6 +64,8 @@ def _column(series: Any) -> np.ndarray:
         texts[np.isnat(found)] = None
         return texts
     cells = _cells(found.tolist())
+    if any(isinstance(cell, bytes) for cell in cells):
+        raise ValueError(f"column {name!r} holds bytes; write it as text, or leave it out.")
     try:
         return np.asarray([np.nan if cell is None else float(cell) for cell in cells], np.float64)
     except (TypeError, ValueError):
@@ -87,7 +89,7 @@ def labels_in(frame: Any, name: str) -> np.ndarray:
     """The column of a data frame that names classes."""
     found = np.asarray(frame[name])
     if found.dtype.kind in "mM":
-        return _column(found)
+        return _column(found, name)
     return data.as_labels(_cells(found.tolist()))
 
 

@@ -34,7 +34,8 @@ def with_target(
         classes: whether the targets name classes, and are no measured numbers.
 
     Raises:
-        ValueError: both are given, or neither, or there is no such column.
+        ValueError: both are given, or neither, or there is no such column; or a label is a word,
+            such as NA, that may be a class or a hole.
     """
     if label is None:
         if y is None:
@@ -43,7 +44,7 @@ def with_target(
                 "columns `label` can name the one that is to be predicted (on the command line "
                 "--label)."
             )
-        return x, column_or_1d(y, warn=True)
+        return x, _classes_given(y) if classes else column_or_1d(y, warn=True)
     if y is not None:
         raise ValueError(f"give either `y` or `label`, not both; `label` is {label!r}.")
     if not (is_file(x) or is_frame(x)):
@@ -76,6 +77,29 @@ def with_target(
     if whole and not np.isnan(target).any():
         target = target.astype(np.int64)
     return rest, target
+
+
+def _classes_given(y: Any) -> np.ndarray:
+    """Classes that are given beside a table; None where text is empty."""
+    if isinstance(y, list | tuple) and any(isinstance(cell, str) for cell in y):
+        # Beside text NumPy would make the text "nan" of a hole.
+        y, given = np.empty(len(y), object), y
+        y[:] = given
+    found = column_or_1d(y, warn=True)
+    if found.dtype.kind not in "OU":
+        return found
+    holes = np.asarray([isinstance(cell, str) and data.is_hole(cell) for cell in found], bool)
+    for row in np.flatnonzero(holes).tolist():
+        if found[row].strip():
+            raise ValueError(
+                f"row {row + 1} of `y` is of class {str(found[row])!r}, which may be one that is "
+                "called so, or a hole; write None where a row has no class, and call a class "
+                "otherwise."
+            )
+    if holes.any():
+        found = found.astype(object)
+        found[holes] = None
+    return found
 
 
 class Labels(NamedTuple):
@@ -195,4 +219,4 @@ def missing(y: np.ndarray) -> Bool[np.ndarray, " rows"]:
         # pandas.NA says neither yes nor no when it is compared.
         gone = lambda cell: cell is None or type(cell).__name__ in ("NAType", "NaTType")
         return np.asarray([gone(cell) or cell != cell for cell in y], bool)
-    return np.isnan(y) if y.dtype.kind == "f" else np.zeros(len(y), bool)
+    return np.isnan(y) if y.dtype.kind in "fmM" else np.zeros(len(y), bool)

@@ -1,0 +1,155 @@
+"""Cells of a column as numbers, as text, or as classes."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from pullback._names import shown
+from pullback.data._cells import BadRows, is_date
+from pullback.data._csv import to_number
+from pullback.data._holes import is_hole, is_word_for_none
+
+NA_LABELS = ("class", "hole")
+_CODE = re.compile(r"[+-]?0\d+")
+
+
+def as_numbers(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
+    """Cells as float64, NaN where there is a hole, and a bad row where one is no finite number."""
+    quick = _all_numbers(cells)
+    if quick is None:
+        quick = _yes_and_no(cells)
+    if quick is not None:
+        bad.with_numbers.add(name)
+        return quick
+    found = []
+    for cell, row in zip(cells, rows, strict=True):
+        value = np.nan if is_hole(cell) else to_number(str(cell))
+        if value is None or abs(value) == np.inf:
+            bad.no_number(name, int(row), cell)
+            value = np.nan
+        elif value == value:
+            bad.with_numbers.add(name)
+        found.append(value)
+    return np.asarray(found, np.float64)
+
+
+def _all_numbers(cells: Sequence) -> np.ndarray | None:
+    """Cells that are finite numbers, one and all."""
+    try:
+        found = np.array(list(map(float, cells)), np.float64)
+    except (TypeError, ValueError):
+        return None
+    # Python takes 1_000 for a number; no spreadsheet does.
+    marked = any(isinstance(cell, str) and "_" in cell for cell in cells)
+    return None if marked or not np.isfinite(found).all() else found
+
+
+def _yes_and_no(cells: Sequence) -> np.ndarray | None:
+    """Cells that are True or False, or holes, one and all, as 1 and 0."""
+    words = [None if is_hole(cell) else str(cell).strip().lower() for cell in cells]
+    if not {*words} - {None} or not {*words} <= {"true", "false", None}:
+        return None
+    return np.asarray([np.nan if word is None else word == "true" for word in words], np.float64)
+
+
+def as_labels(cells: Sequence, na_labels: str | None = None) -> np.ndarray:
+    """Cells that name classes: numbers where all are such, else text, taken as it stands.
+
+    Of numbers a word such as NA is a hole. Beside text it may be a class that is called so, and
+    somebody has to say. Codes such as 01 are text, for 1 may be another.
+
+    Args:
+        cells: text, numbers, yes and no, or None.
+        na_labels: what NA, NaN, null, none or a question mark is: "class", one that is called so;
+            "hole", a row without a class; None refuses it beside text.
+
+    Returns:
+        float64 with NaN for a hole, or text with None for one.
+
+    Raises:
+        ValueError: a label is such a word, and `na_labels` does not say what it is; or bytes.
+
+    Example:
+        >>> as_labels(["2", "NA", "1"])
+        array([ 2., nan,  1.])
+        >>> as_labels(["mild", "None", ""], "class")
+        array(['mild', 'None', None], dtype=object)
+    """
+    return labels_of_column(cells, na_labels, lambda told, at: ValueError(f"row {at + 1}: {told}"))
+
+
+def labels_of_column(
+    cells: Sequence, na_labels: str | None, refused: Callable[[str, int], ValueError]
+) -> np.ndarray:
+    """As `as_labels`; `refused` makes an error of what is wrong and of the first such place."""
+    if na_labels not in (None, *NA_LABELS):
+        known = " or ".join(map(repr, NA_LABELS))
+        raise ValueError(f"`na_labels` must be {known}, or None to be asked; got {na_labels!r}.")
+    packed = next((at for at, cell in enumerate(cells) if isinstance(cell, bytes)), None)
+    if packed is not None:
+        told = f"the label {shown(cells[packed])} is bytes; write it as text."
+        raise refused(told, packed)
+    words = [at for at, cell in enumerate(cells) if is_word_for_none(cell)]
+    if not (words and na_labels == "class"):
+        whole = [cell for cell in cells if not is_hole(cell)]
+        if whole and not _has_codes(whole) and _all_numbers(whole) is not None:
+            if not all(isinstance(cell, bool | np.bool_) for cell in whole):
+                return np.asarray([np.nan if is_hole(cell) else float(cell) for cell in cells])
+    if words and na_labels is None:
+        word = str(cells[words[0]]).strip()
+        raise refused(
+            f"the label {word!r} ({len(words)} such) may be a class that is called so, or a row "
+            "without a class; say which by `pullback.data.read_mixed(..., na_labels='class' or "
+            "'hole')` (on the command line --na-labels class or hole). In a frame write None for a "
+            "hole, and call a class otherwise.",
+            words[0],
+        )
+    gone = _is_nothing if na_labels == "class" else is_hole
+    text = [None if gone(cell) else str(cell).strip() for cell in cells]
+    return np.asarray(text, object)
+
+
+def _has_codes(cells: Sequence) -> bool:
+    return any(isinstance(cell, str) and _CODE.fullmatch(cell.strip()) for cell in cells)
+
+
+def _is_nothing(cell: object) -> bool:
+    return not cell.strip() if isinstance(cell, str) else is_hole(cell)
+
+
+def as_it_is(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
+    whole = [cell for cell in cells if not is_hole(cell)]
+    numbers = [to_number(str(cell)) for cell in whole]
+    good = all(number is not None and abs(number) < np.inf for number in numbers)
+    return typed(cells, rows, name, bad) if good else as_text(cells)
+
+
+def as_text(cells: Iterable) -> np.ndarray:
+    """Cells as text, None where there is a hole."""
+    found = [None if is_hole(cell) else str(cell).strip() for cell in cells]
+    return np.asarray(found, object)
+
+
+def typed(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
+    quick = _all_numbers(cells)
+    if quick is not None:
+        # Whole numbers that a float cannot tell apart only name the rows.
+        exact = all(str(cell).strip().lstrip("+-").isdigit() for cell in cells)
+        return as_text(cells) if exact and np.abs(quick).max(initial=0) > 2**53 else quick
+    yes_and_no = _yes_and_no(cells)
+    if yes_and_no is not None:
+        return yes_and_no
+    whole = [cell for cell in cells if not is_hole(cell)]
+    good = sum(to_number(str(cell)) is not None for cell in whole)
+    if good < len(whole) and _has_codes(whole):
+        return as_text(cells)
+    if good * 2 > len(whole) or not whole:
+        return as_numbers(cells, rows, name, bad)
+    return as_text(cells)
+
+
+def looks_like_dates(column: np.ndarray) -> bool:
+    """Whether a column of text is one of dates or times."""
+    whole = [cell for cell in column[:1000] if cell is not None]
+    return bool(whole) and all(map(is_date, whole))
