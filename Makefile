@@ -26,7 +26,7 @@ BENCH := .venv-bench
 BENCHES := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo demo-paper test test-slow long-cases test-matrix lint bench $(BENCHES) clean
+.PHONY: help demo demo-paper test test-slow long-cases mutate test-matrix lint bench $(BENCHES) clean
 
 help: ## this list
 	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -60,6 +60,9 @@ test-slow: $(VENV)/.test ## all tests with types checked, the longer proofs and 
 
 long-cases: $(VENV)/.test ## measure every test, and list the cases that `make test` leaves to `make test-slow`
 	$(BIN)/python tests/long_cases.py
+
+mutate: $(VENV)/.test ## break the mathematics on purpose, 70 times, and list the breaks that no test notices
+	$(BIN)/python tests/mutate.py
 
 lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date
 	$(BIN)/ruff check .

@@ -171,6 +171,37 @@ def test_at_the_target_every_draw_of_the_path_derivative_is_zero(name, key):
     assert min(np.std(leaf, axis=0).min() for leaf in jax.tree.leaves(draws)) > 1e-3
 
 
+def test_of_a_linear_model_only_the_whole_covariance_lands(key):
+    """x = W z + noise: of a diagonal q at its optimum each gradient's covariance is known.
+
+    With the posterior's precision P and its diagonal D: (P - D) D^-1 (P - D) along the path and
+    P D^-1 P in all, of the mean; within 4 standard errors of a variance.
+    """
+    w, x, noise, draws = jnp.array([[1.0, 0.5], [0.3, 1.2]]), jnp.array([0.7, -0.4]), 0.8, 4000
+    precision = np.eye(2) + np.asarray(w.T @ w) / noise**2
+    mean = np.linalg.solve(precision, np.asarray(w.T @ x) / noise**2)
+
+    def log_joint(z):
+        given = dist.Normal(w @ z, noise).log_prob(x)
+        return jnp.sum(dist.Normal(0.0, 1.0).log_prob(z)) + jnp.sum(given)
+
+    f = lambda z, q: log_joint(z) - q.log_prob(z)
+    keys = jr.split(key, draws)
+    whole = lambda m: dist.MultivariateNormal(m, precision_matrix=jnp.asarray(precision))
+    landed = value_and_grad(f, whole, estimator=PathDerivative())
+    found = jax.vmap(lambda k: landed(jnp.asarray(mean), key=k).params)(keys[:100])
+    assert np.max(np.abs(found)) < 1e-12
+
+    diagonal = np.diag(precision)
+    family = lambda m: dist.Normal(m, jnp.asarray(diagonal**-0.5)).to_event(1)
+    for estimator, left in ((PathDerivative(), np.diag(diagonal)), (Reparameterised(), 0.0)):
+        gradient = value_and_grad(f, family, estimator=estimator)
+        found = jax.vmap(lambda k, g=gradient: g(jnp.asarray(mean), key=k).params)(keys)
+        rest = precision - left
+        want = np.diag(rest @ np.diag(1 / diagonal) @ rest)
+        assert np.all(np.abs(np.var(found, axis=0) / want - 1) < 4 * np.sqrt(2 / draws))
+
+
 def test_in_float32_it_is_zero_to_rounding(x32):
     family, params = FAMILIES["full normal"]
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
