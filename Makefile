@@ -61,7 +61,7 @@ test-slow: $(VENV)/.test ## all tests with types checked, the longer proofs and 
 long-cases: $(VENV)/.test ## measure every test, and list the cases that `make test` leaves to `make test-slow`
 	$(BIN)/python tests/long_cases.py
 
-mutate: $(VENV)/.test ## break the mathematics on purpose, 70 times, and list the breaks that no test notices
+mutate: $(VENV)/.test ## break the mathematics on purpose, and list the breaks that no test notices
 	$(BIN)/python tests/mutate.py
 
 lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date

@@ -1,5 +1,6 @@
-import mutate
 import pytest
+
+import mutate
 
 
 def test_each_break_is_of_the_code_as_it_is_and_has_its_tests():
