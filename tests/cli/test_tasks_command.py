@@ -67,9 +67,9 @@ def test_what_is_refused(pullback, tmp_path):
 def test_a_model_is_not_lost_where_resume_is_forgotten(pullback, tmp_path):
     write(tmp_path / "one.csv", 40, 0)
     (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "model.json").write_text("{}")
+    (tmp_path / "m" / "model.safetensors").write_text("{}")
     status, _, told = pullback("fit", "tasks", "one.csv", "--label", "kind", "--out", "m")
     assert status == 2
     assert "m holds a model already" in told
     assert "--resume m" in told
-    assert (tmp_path / "m" / "model.json").read_text() == "{}"
+    assert (tmp_path / "m" / "model.safetensors").read_text() == "{}"

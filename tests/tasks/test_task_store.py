@@ -1,6 +1,7 @@
 """Saved models: the same to the bit in another process, and refused where they are damaged."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import pullback as pb
+from pullback._archive import read_archive, write_archive
 from pullback.tasks import FlowDensity, ModelError, load
 from pullback.tasks import _store as store
 
@@ -52,54 +54,123 @@ def test_what_is_loaded_is_what_was_saved(fitted, folder):
         assert (folder.with_name("again") / file).read_bytes() == (folder / file).read_bytes()
 
 
-def test_every_flipped_byte_is_seen(folder):
-    dice, refused = random.Random(0), 0
-    for file in (folder / "model.json", folder / "model.safetensors"):
-        whole = file.read_bytes()
-        for _ in range(100):
-            place = dice.randrange(len(whole))
-            damaged = bytes([whole[place] ^ dice.randrange(1, 256)])
-            file.write_bytes(whole[:place] + damaged + whole[place + 1 :])
-            with pytest.raises(ModelError) as error:
-                load(folder)
-            assert len(str(error.value)) < 500
-            refused += 1
-        file.write_bytes(whole)
-    assert refused == 200
-    load(folder)
-    card = folder / "model.json"
-    card.write_text(card.read_text().replace("\n", "\t", 1))  # the same to a reader of JSON
-    with pytest.raises(ModelError, match="is damaged"):
-        load(folder)
-
-
-def test_a_part_of_a_file_or_the_file_of_another_model_is_refused(folder, fitted, tmp_path):
-    file = folder / "model.safetensors"
+def test_every_flipped_byte_and_every_cut_is_seen(folder):
+    dice, file = random.Random(0), folder / "model.safetensors"
     whole = file.read_bytes()
-    for part in (whole[:-1], whole + b"\0", b""):
-        file.write_bytes(part)
-        with pytest.raises(ModelError, match="not the file that belongs"):
+    # The header, the record and the arrays are in turn; of what is long, some places.
+    for place in [*range(0, 300, 7), *(dice.randrange(len(whole)) for _ in range(150))]:
+        damaged = bytes([whole[place] ^ dice.randrange(1, 256)])
+        file.write_bytes(whole[:place] + damaged + whole[place + 1 :])
+        with pytest.raises(ModelError, match=r"model\.safetensors.* Fit the model again") as error:
             load(folder)
-    file.unlink()
-    with pytest.raises(ModelError, match="cannot be read"):
+        assert len(str(error.value)) < 500
+    for part in (b"", whole[:7], whole[:300], whole[: len(whole) // 2], whole[:-1], whole + b"\0"):
+        file.write_bytes(part)
+        with pytest.raises(ModelError, match=r"model\.safetensors.* Fit the model again"):
+            load(folder)
+    file.write_bytes(whole)
+    load(folder)
+
+
+def test_one_file_is_the_model_and_its_copy_for_people_is_not_read(folder, fitted):
+    model, x = fitted
+    copy = folder / "model.json"
+    told = json.loads(copy.read_text())
+    assert (told["task"], told["format"]) == ("FlowDensity", 2)
+    assert told["settings"]["max_steps"] == 25
+    assert told["fitted"]["notes_"] == model.notes_
+    for text in (b"{}", b"no JSON", b"\xff" * 9):
+        copy.write_bytes(text)
+        np.testing.assert_array_equal(load(folder).score_samples(x), model.score_samples(x))
+    copy.unlink()
+    assert load(folder).columns_ == model.columns_
+
+
+def test_a_folder_without_a_model_is_refused_with_the_way_to_one(folder, tmp_path):
+    (folder / "model.safetensors").unlink()
+    for where in (folder, tmp_path / "nothing", folder / "model.json"):
+        with pytest.raises(ModelError, match=r"holds no saved model.*`pullback fit`"):
+            load(where)
+    (folder / "model.safetensors").mkdir()
+    with pytest.raises(ModelError, match=r"model\.safetensors: cannot be read: Is a directory"):
         load(folder)
-    with pytest.raises(ModelError, match=r"holds no saved model.*`pullback fit`"):
-        load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_who_is_stopped_while_it_saves_leaves_the_old_model_or_the_new(
+    step, folder, fitted, monkeypatch
+):
+    """At each place where one file takes the place of another."""
+    _, x = fitted
+    other = FlowDensity(random_state=0, max_steps=0).fit(x + 5)
+    calls, replace = [], os.replace
+
+    def stop_at(*paths):
+        calls.append(paths)
+        if len(calls) == step + 1:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr("os.replace", stop_at)
+    try:
+        other.save(folder)
+    except KeyboardInterrupt:
+        pass
+    else:
+        assert step == 2
+    assert len(calls) == min(step + 1, 2)
+    kept = fitted[0] if step == 0 else other
+    np.testing.assert_array_equal(load(folder).score_samples(x), kept.score_samples(x))
+    assert {file.name for file in folder.iterdir()} == {"model.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("room", [0, 3000])
+def test_on_a_full_disk_the_old_model_stays(room, folder, fitted, full_disk):
+    model, x = fitted
+    other = FlowDensity(random_state=0, max_steps=0).fit(x + 5)
+    with full_disk(room), pytest.raises(OSError, match=r"model\.safetensors"):
+        other.save(folder)
+    np.testing.assert_array_equal(load(folder).score_samples(x), model.score_samples(x))
+    assert {file.name for file in folder.iterdir()} == {"model.json", "model.safetensors"}
+
+
+EARLIER = {"pullback": "0.0.1"}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "in format 2, and this version of pullback"),
+        ({"format": 3}, "in format 3, and this version of pullback"),
         ({"colour": "blue"}, "fields that are not known: colour"),
         ({"task": "GraphDensity"}, "GraphDensity"),
+        ({"task": None}, "holds a None, which this version does not know"),
         ({"versions": {"pullback": "7.1.0"}}, "written by pullback 7.1.0"),
+        ({"versions": {}}, "does not say which version wrote it"),
+        ({"versions": EARLIER, "fitted": {}}, r"pullback 0\.0\.1, and this one, .* Fit the model"),
+        ({"versions": EARLIER, "settings": {"depth": 3}}, r"misses .*TypeError.*depth"),
     ],
-)
+)  # fmt: skip
 def test_other_versions_and_unknown_fields_are_refused(folder, change, message):
-    record = json.loads((folder / "model.json").read_text()) | change
-    (folder / "model.json").write_text(store._text(record))
+    record, arrays = read_archive(folder / "model.safetensors")
+    write_archive(folder / "model.safetensors", record | change, arrays)
     with pytest.raises(ModelError, match=message):
+        load(folder)
+    without = {name: value for name, value in record.items() if name not in change}
+    write_archive(folder / "model.safetensors", without, arrays)
+    if without != record:
+        with pytest.raises(ModelError, match="is no saved model: it lacks"):
+            load(folder)
+
+
+def test_a_model_of_the_first_format_is_told_from_a_damaged_one(folder):
+    """Its text stood in one file, and its arrays, with a digest of their own, in another."""
+    from safetensors.numpy import save_file
+
+    save_file({"w": np.zeros(3)}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match="was not written by pullback"):
+        load(folder)
+    (folder / "model.json").write_text(json.dumps({"format": 1, "task": "FlowDensity"}))
+    with pytest.raises(ModelError, match=r"a model in format 1, .* reads format 2\. Fit the model"):
         load(folder)
 
 
@@ -108,3 +179,6 @@ def test_a_name_is_no_pickle_and_nothing_is_run(folder):
     assert json.loads((folder / "model.json").read_text())["versions"]["pullback"] == pb.__version__
     with pytest.raises(ValueError, match="numbers, text, None or lists"):
         store.write_model(folder, "FlowDensity", {"f": (1, 2)}, {}, {})
+    with pytest.raises(TypeError, match="array of object"):
+        store.write_model(folder, "FlowDensity", {}, {}, {"x": np.array([object()])})
+    load(folder)

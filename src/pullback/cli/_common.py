@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 import itertools
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 import tyro
 
+from pullback._archive import ArchiveError, read_record
 from pullback._files import check_writable
 
 
@@ -131,8 +131,8 @@ def check_graphs_out(out: Path) -> None:
 def task_of(folder: Path) -> str | None:
     """The task of the model that is saved in a folder; None where none is."""
     try:
-        return json.loads((folder / "model.json").read_bytes())["task"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_record(folder / "model.safetensors").get("task")
+    except ArchiveError:
         return None
 
 

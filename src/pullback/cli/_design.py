@@ -152,7 +152,7 @@ DESIGNERS: dict[str, Callable[..., int]] = {
 
 def design(argv: list[str]) -> int:
     """Design by the model that the first word names; the flags are those of its task."""
-    saved = bool(argv) and (Path(argv[0]) / "model.json").is_file()
+    saved = bool(argv) and (Path(argv[0]) / "model.safetensors").is_file()
     if not argv or ({"-h", "--help"} & {*argv} and not saved):
         print("usage: pullback design MODEL [flags]\n\nThe flags are those of the kind of model:\n")
         for function in DESIGNERS.values():

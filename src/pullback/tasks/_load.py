@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pullback import __version__
+
 from ._bayes_classifier import BayesianNetClassifier
 from ._bayes_regressor import BayesianNetRegressor
 from ._continual_classifier import ContinualClassifier
@@ -54,7 +56,7 @@ def load(
     """A fitted model that `save` wrote: it needs none of the data, and runs nothing that it reads.
 
     Args:
-        folder: with `model.json` and `model.safetensors`.
+        folder: with `model.safetensors`; nothing else in it is read.
         known: the function that a `DynamicsModel` was fitted with, which is not saved.
         model: the model that an `ImageExplainer` or a `SeriesExplainer` is to ask, which is not
             saved either, and need not be the same.
@@ -84,6 +86,16 @@ def load(
             raise ModelError(f"{folder} holds a {record['task']}, which takes no `{name}`.")
         if given is not None:
             settings = {**settings, name: given}
-    task = _TASKS[record["task"]](**settings)
-    task.restore(record["fitted"], arrays)
+    try:
+        task = _TASKS[record["task"]](**settings)
+        task.restore(record["fitted"], arrays)
+    except (LookupError, AttributeError, TypeError) as error:
+        wrote = record["versions"]["pullback"]
+        if wrote == __version__:
+            raise
+        raise ModelError(
+            f"{folder} was written by pullback {wrote}, and this one, {__version__}, misses "
+            f"something in it ({type(error).__name__}: {error}). Fit the model again, or install "
+            "the version that wrote it."
+        ) from error
     return task

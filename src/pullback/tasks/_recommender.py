@@ -261,7 +261,7 @@ class Recommender(AbstractTask):
         """Write the fitted model with its ratings, and `scores.csv`: how good each model is by k.
 
         Args:
-            folder: for `model.json`, `model.safetensors` and, where any were held out,
+            folder: for `model.safetensors`, `model.json` and, where any were held out,
                 `scores.csv`.
         """
         folder = super().save(folder)

@@ -1,6 +1,5 @@
-"""A fitted model in a folder: `model.json` and `model.safetensors`, and nothing that is run."""
+"""A fitted model in a folder: `model.safetensors`, and nothing that is run."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -11,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from pullback import __version__
-from pullback._files import atomic_write, atomic_write_text
+from pullback._archive import ArchiveError, read_archive, write_archive
+from pullback._files import atomic_write_text
 
-_FORMAT = 1
-_FIELDS = {"format", "task", "settings", "fitted", "arrays", "versions"}
-_JSON, _ARRAYS = "model.json", "model.safetensors"
+_FORMAT = 2
+_FIELDS = {"format", "task", "settings", "fitted", "versions"}
+ARCHIVE = "model.safetensors"
+_COPY = "model.json"
 _LIBRARIES = ("jax", "numpy", "scikit-learn")
+_REMEDY = "Fit the model again, or take its folder from a backup."
 
 
 class ModelError(ValueError):
@@ -35,27 +37,23 @@ def write_model(
     Raises:
         ValueError: a setting or a finding is no JSON.
     """
-    from safetensors.numpy import save
-
-    whole = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
-    stored = save(whole)
     record = {
         "format": _FORMAT,
         "task": task,
         "settings": dict(settings),
         "fitted": dict(fitted),
-        "arrays": {"sha256": _digest(stored), "bytes": len(stored)},
         "versions": {
             "pullback": __version__, **{name: metadata.version(name) for name in _LIBRARIES}
         },
     }  # fmt: skip
-    text = _text(record)
-    if json.loads(_bare(json.loads(text))) != record:
+    text = json.dumps(record, indent=1, sort_keys=True)
+    if json.loads(text) != record:
         raise ValueError("the settings of a saved model must be numbers, text, None or lists.")
-    # The arrays first: a reader sees the old model, or a digest that does not fit, or the new one.
-    with atomic_write(folder / _ARRAYS) as file:
-        file.write(stored)
-    atomic_write_text(folder / _JSON, text)
+    whole = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
+    # One file has all of a model: whoever is killed here leaves the old one or the new.
+    write_archive(folder / ARCHIVE, json.loads(text), whole)
+    # For people, and for programs that want to know without pullback; `read_model` reads it never.
+    atomic_write_text(folder / _COPY, text + "\n")
 
 
 def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -64,79 +62,53 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     Raises:
         ModelError: there is none, it is damaged, or another version wrote it.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    record = read_card(folder)
-    try:
-        stored = (folder / _ARRAYS).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{folder / _ARRAYS} cannot be read: {error.strerror}.") from error
-    if _digest(stored) != record["arrays"]["sha256"]:
+    file = folder / ARCHIVE
+    if not file.exists():
         raise ModelError(
-            f"{folder / _ARRAYS} is not the file that belongs to {_JSON}: it is damaged, or of "
-            f"another fit. {_REMEDY}"
+            f"{folder} holds no saved model (there is no {ARCHIVE}); `pullback fit` makes one."
         )
     try:
-        return record, load(stored)
-    except SafetensorError as error:
-        raise ModelError(f"{folder / _ARRAYS} is damaged ({error}). {_REMEDY}") from error
+        record, arrays = read_archive(file)
+    except ArchiveError as error:
+        if _is_of_the_first_format(folder):
+            raise ModelError(
+                f"{folder} holds a model in format 1, and this version of pullback, "
+                f"{__version__}, reads format {_FORMAT}. Fit the model again, or install the "
+                "version that wrote it."
+            ) from None
+        raise ModelError(f"{error} {_REMEDY}") from error
+    _check(record, file)
+    return record, arrays
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """What a saved model says of itself, without its arrays.
-
-    Raises:
-        ModelError: as for `read_model`.
-    """
-    file = folder / _JSON
-    try:
-        stored = file.read_bytes()
-    except OSError as error:
+def _check(record: dict[str, Any], file: Path) -> None:
+    """Say what a whole record is not that this version could take."""
+    missing, unknown = sorted(_FIELDS - set(record)), sorted(set(record) - _FIELDS)
+    if record.get("format", _FORMAT) != _FORMAT:
         raise ModelError(
-            f"{folder} holds no saved model ({error.strerror}: {_JSON}); `pullback fit` makes one."
-        ) from error
-    try:
-        record = json.loads(stored)
-        whole = _text({**record}).encode() == stored
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{file} is damaged ({error}). {_REMEDY}") from error
-    found = record.get("format")
-    if isinstance(found, int) and found != _FORMAT:
-        raise ModelError(
-            f"{file} is in format {found}, and this version of pullback, {__version__}, reads "
-            f"format {_FORMAT}. Fit the model again, or install the version that wrote it."
+            f"{file} is in format {record['format']}, and this version of pullback, {__version__}, "
+            f"reads format {_FORMAT}. Fit the model again, or install the version that wrote it."
         )
-    unknown = sorted(set(record) - _FIELDS - {"digest"})
-    if unknown:
-        raise ModelError(f"{file} has fields that are not known: {', '.join(unknown)}. {_REMEDY}")
-    # Every byte counts: what is read must be what would be written.
-    if not whole or record.get("digest") != _digest(_bare(record)):
-        raise ModelError(f"{file} is damaged: it is not what was written. {_REMEDY}")
-    wrote = record["versions"]["pullback"]
+    if missing or unknown:
+        told = [f"lacks {', '.join(missing)}"] if missing else []
+        told += [f"has fields that are not known: {', '.join(unknown)}"] if unknown else []
+        raise ModelError(f"{file} is no saved model: it {' and '.join(told)}. {_REMEDY}")
+    wrote = record["versions"].get("pullback")
+    if wrote is None:
+        raise ModelError(f"{file} does not say which version wrote it. {_REMEDY}")
     if wrote.split(".")[0] != __version__.split(".")[0]:
         raise ModelError(
             f"{file} was written by pullback {wrote}, and this is {__version__}. Fit the model "
             "again, or install that version."
         )
-    return record
 
 
-_REMEDY = "Fit the model again, or take its folder from a backup."
-
-
-def _text(record: dict[str, Any]) -> str:
-    bare = {name: value for name, value in record.items() if name != "digest"}
-    return json.dumps({**bare, "digest": _digest(_bare(bare))}, indent=1, sort_keys=True) + "\n"
-
-
-def _bare(record: dict[str, Any]) -> bytes:
-    bare = {name: value for name, value in record.items() if name != "digest"}
-    return json.dumps(bare, sort_keys=True).encode()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _is_of_the_first_format(folder: Path) -> bool:
+    """Whether a folder was written when text and arrays were two files, each half of a model."""
+    try:
+        return json.loads((folder / _COPY).read_bytes())["format"] == 1
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def plain(value: Any) -> Any:

@@ -35,7 +35,8 @@ class AbstractTask(BaseEstimator, metaclass=abc.ABCMeta):
         """Write the fitted model; `pullback.tasks.load` reads it, in another process or tomorrow.
 
         Args:
-            folder: for `model.json`, text that says all of it, and `model.safetensors`, its arrays.
+            folder: for `model.safetensors`, which has all of it, with a digest of every byte; and
+                `model.json`, a copy for people of what is no array.
         """
         check_is_fitted(self)
         names = (*self._found, "n_features_in_", "feature_names_in_")

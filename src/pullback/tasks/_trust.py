@@ -174,7 +174,7 @@ class RowTrust(AbstractClassifier):
         """Write the fitted model, and `suspects.csv`: labels that are probably wrong, worst first.
 
         Args:
-            folder: for `model.json`, `model.safetensors` and `suspects.csv`.
+            folder: for `model.safetensors`, `model.json` and `suspects.csv`.
         """
         folder = super().save(folder)
         with table_writer(folder / "suspects.csv") as write:
