@@ -187,3 +187,18 @@ def test_the_index_of_a_pandas_table_is_no_column(tmp_path):
     with pytest.raises(DataError, match=r"column 2, .* has no name of its own, as the index"):
         read_table(file)
     assert read_table(file, ["a"]).values.tolist() == [[1.5], [2.5]]
+
+
+@pytest.mark.parametrize("rows", [8, 19, 40])
+def test_cells_alike_are_told_in_one_line(rows, tmp_path):
+    cells = "".join(f"{k},{'abc' if k % 2 else k}\n" for k in range(rows))
+    (tmp_path / "t.csv").write_text("a,b\n" + cells)
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path / "t.csv")
+    assert str(caught.value).count("'abc'") == 1
+    more = rows // 2 - 3
+    last = "9" if more == 1 else f"{more} more"
+    assert f"{rows // 2} bad rows:\n  lines 3, 5, 7 and {last}: expected a number in" in str(
+        caught.value
+    )
+    assert caught.value.line == 3

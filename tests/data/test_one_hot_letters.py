@@ -76,7 +76,8 @@ FILE = Sequences(("a", "b", "c"), ("ACG", "ACGT", "ANG"), None, "probes.csv", (2
         (["", ""], {}, ["string 1: has no letters."]),
         (FILE, {}, ["probes.csv", "line 3: has 4 letters"]),
         (FILE.take([0, 2]), {}, ["probes.csv", "line 4: letter 2 is 'N'"]),
-        (["X"] * 25, {}, ["25 bad rows; the first 20 are"]),
+        (["X"] * 25, {}, ["25 bad rows:", "strings 1, 2, 3 and 22 more: letter 1 is 'X'"]),
+        (["A" * k + "X" for k in range(25)], {}, ["24 bad rows; the first 20 are", "string 20: "]),
     ],
 )
 def test_what_does_not_fit_is_told_by_line(strings, settings, messages):

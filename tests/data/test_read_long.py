@@ -167,11 +167,14 @@ def test_masses_of_bad_rows_are_cut_short(csv):
     with pytest.raises(DataError) as caught:
         read_long(some)
     told = str(caught.value).split("\n")
-    assert told[0].endswith("30 bad rows; the first 20 are:")
-    assert told[1].startswith("  line 2: ")
-    assert told[-1].startswith("  line 21: ")
+    assert told[0].endswith("30 bad rows:")
+    assert told[1:] == [
+        "  lines 2, 3, 4 and 27 more: expected a number in column 'value'; the cell is empty."
+    ]
     many = csv(HEADER + "a,0,v,\n" * 20000)
-    with pytest.raises(DataError, match="bad rows or more, where reading stopped; the first 20"):
+    with pytest.raises(
+        DataError, match="bad rows or more, where reading stopped:\n  lines 2, 3, 4 and"
+    ):
         read_long(many)
 
 

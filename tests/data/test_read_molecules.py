@@ -150,7 +150,7 @@ def test_what_rdkit_cannot_read_is_told_by_line_and_counted(tmp_path, capfd):
 
 
 def test_of_many_the_first_twenty(tmp_path):
-    file = write(tmp_path, "a.smi", "C\n" + "C1CC\n" * 30)
+    file = write(tmp_path, "a.smi", "C\n" + "".join(f"C1CC{'C' * k}\n" for k in range(30)))
     with pytest.raises(DataError, match="30 bad rows; the first 20 are") as error:
         read_molecules(file)
     assert "line 21:" in str(error.value)

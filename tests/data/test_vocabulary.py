@@ -107,7 +107,7 @@ RECORD = Molecules(("a", "b", "c"), ("CC", "CZ", "CCCCCC"), {}, "my.smi", (4, 9,
         ),
         (["", "C"], ["string 1: is empty; take it out."]),
         (RECORD, ["my.smi: 2 bad rows", "line 7: has 6 tokens", "line 9: 'CZ' has 'Z'"]),
-        (["Z"] * 30, ["30 bad rows; the first 20 are", "string 20: "]),
+        (["Z"] * 30, ["30 bad rows:", "strings 1, 2, 3 and 27 more: 'Z' has"]),
     ],
 )
 def test_what_cannot_be_encoded_is_told_by_line(strings, messages):

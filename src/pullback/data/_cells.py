@@ -14,6 +14,7 @@ from pullback.data._errors import DataError
 from pullback.data._holes import is_missing
 
 _SHOWN, _ENOUGH = 20, 1000
+_ALIKE = 4  # rows with the same problem that are told in one line
 # More bad cells of a column are a fault of the column and not of rows; of one without numbers, 2.
 _ENOUGH_OF_ONE = 20
 _DATE = re.compile(r"\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4}.*|\d{1,2}:\d{2}.*|[A-Za-z]{3,9} \d{1,2},? .*")
@@ -51,14 +52,30 @@ class BadRows:
         if not count or (not at_end and count < _ENOUGH):
             return
         self._check_columns("" if at_end else " or more")
-        few = sorted(self.problems.items())[:_SHOWN]
+        told = self._told()
         more = "" if at_end else " or more, where reading stopped"
-        cut = f"; the first {_SHOWN} are" if count > _SHOWN else ""
-        lines = "".join(f"\n  {self.word} {place}: {problem}" for place, problem in few)
+        cut = f"; the first {_SHOWN} are" if len(told) > _SHOWN else ""
         rows = "row" if count == 1 else "rows"
+        lines = "".join(told[:_SHOWN])
         error = DataError(self.path, f"{count} bad {rows}{more}{cut}:{lines}")
-        error.line = few[0][0] if self.word == "line" else None
+        error.line = min(self.problems) if self.word == "line" else None
         raise error
+
+    def _told(self) -> list[str]:
+        """A line for each problem, with its row; for rows that have the same one, of all such."""
+        alike: dict[str, list[int]] = {}
+        for place in sorted(self.problems):
+            alike.setdefault(self.problems[place], []).append(place)
+        found = []
+        for problem, places in alike.items():
+            if len(places) < _ALIKE:
+                found += [(place, f"{self.word} {place}: {problem}") for place in places]
+                continue
+            first = ", ".join(map(str, places[: _ALIKE - 1]))
+            rest = len(places) - _ALIKE + 1
+            last = f"{rest} more" if rest > 1 else str(places[-1])
+            found.append((places[0], f"{self.word}s {first} and {last}: {problem}"))
+        return [f"\n  {line}" for _, line in sorted(found)]
 
     def _check_columns(self, more: str) -> None:
         """A column that is none of numbers is one problem, and not one for each of its rows."""
