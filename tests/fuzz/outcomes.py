@@ -163,7 +163,7 @@ def fingerprint(value: Any) -> Any:
             return "array", array.shape, repr(array.tolist())
         return "array", str(array.dtype), array.shape, array.tobytes()
     if isinstance(value, Mapping):
-        return tuple((str(key), fingerprint(item)) for key, item in value.items())
+        return tuple(sorted((str(key), fingerprint(item)) for key, item in value.items()))
     if isinstance(value, list | tuple):
         return type(value).__name__, *map(fingerprint, value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
