@@ -136,7 +136,12 @@ def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullbac
         (["run", "jem/mnist", "--data", "my.csv"], "pullback fit classes my.csv --label COLUMN"),
         (["run", "fake", "--out", "/dev/null/x"], "cannot be made or written to (Not a directory)"),
         (["run", "fake", "--out", "/proc/nowhere"], "cannot be made or written to"),
-        (["run", "fake", "--seed", "-1"], "the seed must be 0 or more and below 1,000,000, got -1"),
+        (["run", "fake", "--seed", "-1"], "--seed must be 0 or more and below 1,000,000, got -1"),
+        (
+            ["run", "fake", f"--seed={2**63}"],
+            f"--seed must be 0 or more and below 1,000,000, got {2**63}",
+        ),
+        (["run", "fake", "--seed", "1.5"], "'1.5'"),
         (["run", "fake", "--seed", "9" * 20], "below 1,000,000, got 999"),
         (["run", "fake", "--bound", "nan"], "bound must be finite and not negative, got nan"),
         (["run", "fake", "--bound", "inf"], "bound must be finite and not negative, got inf"),

@@ -17,6 +17,7 @@ import tyro
 
 from pullback._archive import ArchiveError, read_record
 from pullback._files import check_writable
+from pullback._seed import RUN_SEEDS, SEEDS, checked_seed
 
 
 class BadUsage(Exception):
@@ -241,10 +242,14 @@ def _is_number(word: str) -> bool:
 
 def check_seed(argv: list[str]) -> None:
     """Refuse a seed that no generator takes, for every verb."""
-    seed = read_ahead(argv, "--seed")
-    if argv[0] != "run" and seed is not None and seed.lstrip("-").isdigit():
-        if not 0 <= int(seed) < 2**32:
-            raise BadUsage(f"--seed must be 0 or more and below 2^32, got {seed}")
+    try:
+        seed = int(read_ahead(argv, "--seed") or 0)
+    except ValueError:
+        return  # which the parser of the command tells
+    try:
+        checked_seed(seed, below=RUN_SEEDS if argv[0] == "run" else SEEDS, name="--seed")
+    except ValueError as error:
+        raise BadUsage(str(error)) from error
 
 
 def set_up_jax() -> None:
