@@ -4,12 +4,13 @@ import io
 import json
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pullback._files import atomic_write
+from pullback._files import atomic_write, atomic_write_text
 from pullback.runs._stage import load_stage, save_stage
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Context:
         root: The run's folder.
         seed: The base seed.
         resume: Whether stages and checkpoints that lie in `root` are taken up.
-        progress: Whether to show progress bars.
+        progress: Whether to show progress bars, and say on stderr which stage begins.
         data: The file or folder that the user named with `--data`.
 
     Example:
@@ -58,9 +59,11 @@ class Context:
         self.contents: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
         self._names: set[str] = set()
+        self._depth = 0  # of stages in stages
+        self._start = time.perf_counter()
         self.root.mkdir(parents=True, exist_ok=True)
         # Finished stages put their rows back: a resumed run ends with the file of an unbroken one.
-        (self.root / "metrics.jsonl").write_text("")
+        atomic_write_text(self.root / "metrics.jsonl", "")
 
     def figure(
         self, name: str, fig: "matplotlib.figure.Figure", caption: str, *, alt: str = ""
@@ -129,6 +132,7 @@ class Context:
 
     def training(self, name: str) -> dict[str, Any]:
         """What `train.fit` and `train.iterate` take of a run: `folder`, `resume` and `progress`."""
+        self._say(f"training of {name}")
         progress = None if self.progress else False
         return {"folder": self.folder(name), "resume": self.resume, "progress": progress}
 
@@ -161,10 +165,12 @@ class Context:
         path = self.root / "stages" / f"{self._claim_name('stage', name)}.safetensors"
         kept = load_stage(path) if self.resume and path.exists() else None
         if kept is not None and self._has_pictures(kept["contents"]):
+            self._say(f"{name}: kept from before")
             self.contents += kept["contents"]
             self._names |= set(kept["names"])
             self._append_metrics(kept["rows"])
         else:
+            self._say(name)
             with self._collected() as made:
                 made["result"] = function(*args)
             kept = save_stage(path, made)
@@ -178,10 +184,18 @@ class Context:
     def _collected(self) -> Iterator[dict[str, Any]]:
         contents, rows, names = len(self.contents), len(self._rows), set(self._names)
         made: dict[str, Any] = {}
+        self._depth += 1
         yield made
+        self._depth -= 1
         made["contents"] = self.contents[contents:]
         made["rows"] = self._rows[rows:]
         made["names"] = sorted(self._names - names)
+
+    def _say(self, what: str) -> None:
+        """Say on stderr what the run is at, and how long it has been running."""
+        if self.progress:
+            seconds = time.perf_counter() - self._start
+            print(f"[{seconds:5.0f} s] {'  ' * self._depth}{what}", file=sys.stderr, flush=True)
 
     def _append_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
         self._rows += rows

@@ -1,19 +1,21 @@
 """The folder of a run: held by one process, and one run's alone."""
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pullback.runs._records import read_identity
+
 # Everything that a run writes, in the order in which a run that is replaced is taken away: the
 # mark of a finished run first and the mark of a run last, so that a kill in between is harmless.
 _LAYOUT = (
-    "claims.json", "report.html", "contents.json", "figures", "metrics.jsonl", "training", "stages",
-    "config.json",
+    "claims.json", "report.html", "contents.json", "figures/*.png", "metrics.jsonl", "training",
+    "stages/*.npz", "stages/*.safetensors", "config.json",
 )  # fmt: skip
+_FOLDERS = ("figures", "stages")  # that go with the last of their files
 _LOCK = ".lock"
 
 
@@ -86,7 +88,7 @@ def begun(folder: Path) -> bool:
     return finished(folder) or any(path.is_file() for path in kept)
 
 
-def read_identity(folder: Path) -> dict[str, Any] | None:
+def run_in(folder: Path) -> dict[str, Any] | None:
     """What the run in the folder is, or None where there is no run and no file.
 
     Raises:
@@ -94,21 +96,33 @@ def read_identity(folder: Path) -> dict[str, Any] | None:
     """
     if all(path.name.startswith(".") for path in folder.iterdir()):
         return None
-    try:
-        before = json.loads((folder / "config.json").read_text())
-        _ = before["recipe"], before["config"]
-    except (OSError, ValueError, KeyError, TypeError):
+    found = read_identity(folder)
+    if found is None:
         raise RunError(
-            f"{folder} holds files, and no run of pullback; name another folder with --out"
-        ) from None
-    return before
+            f"{folder} holds files, and no run of pullback (config.json names none); name another "
+            "folder with --out"
+        )
+    return found
 
 
 def clear(folder: Path) -> None:
-    """Take away what a run wrote, and nothing else."""
-    for name in _LAYOUT:
-        path = folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    """Take away what a run wrote, and nothing else.
+
+    Raises:
+        RunError: Something of it cannot be taken away.
+    """
+    try:
+        for name in _LAYOUT:
+            inner, _, last = name.rpartition("/")
+            # What a run that was killed had begun to write has such a name.
+            for pattern in (last, f".{last}.*"):
+                for path in (folder / inner).glob(pattern):
+                    if name == "training" and path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    elif path.is_symlink() or path.is_file():
+                        path.unlink()
+    except OSError as error:
+        raise RunError(f"{error.filename} cannot be taken away ({error.strerror})") from error
+    for name in _FOLDERS:
+        with contextlib.suppress(OSError):
+            (folder / name).rmdir()

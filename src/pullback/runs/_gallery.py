@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from pullback._files import atomic_write_text
-from pullback.runs._page import read_json, read_record, template
+from pullback.runs._page import template
+from pullback.runs._records import read_contents, read_identity, read_json, read_record
 
 
 def write_gallery(runs: Path, page: Path | None = None) -> Path:
@@ -25,7 +26,12 @@ def write_gallery(runs: Path, page: Path | None = None) -> Path:
         ValueError: `runs` is no folder or has no run or fit in it, or a file of one is damaged.
     """
     page = runs / "index.html" if page is None else page
-    folders = sorted(path.parent for path in runs.rglob("config.json"))
+    # Other programs have a `config.json` too.
+    folders = [
+        path.parent
+        for path in sorted(runs.rglob("config.json"))
+        if (path.parent / "claims.json").exists() or read_identity(path.parent)
+    ]
     fits = [_fit(file, page) for file in sorted(runs.rglob("model.json"))]
     if not folders and not fits:
         raise ValueError(
@@ -35,7 +41,7 @@ def write_gallery(runs: Path, page: Path | None = None) -> Path:
     cards = []
     for folder in finished:
         record = read_record(folder)
-        files = [x["file"] for x in read_json(folder / "contents.json") if x["kind"] == "figure"]
+        files = [item["file"] for item in read_contents(folder) if item["kind"] == "figure"]
         cards.append(
             {
                 "run": record,

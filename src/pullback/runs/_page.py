@@ -2,12 +2,12 @@
 
 import base64
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
 from pullback._files import atomic_write_text
 from pullback.runs._numbers import measured, number
+from pullback.runs._records import read_contents, read_record
 
 
 def write_page(folder: Path) -> Path:
@@ -26,11 +26,10 @@ def write_page(folder: Path) -> Path:
         ValueError: The folder does not hold a finished run, or one of its files is damaged.
     """
     record = read_record(folder)
-    contents = read_json(folder / "contents.json")
+    contents = read_contents(folder)
     for item in contents:
         if item["kind"] == "figure":
-            image = (folder / item["file"]).read_bytes()
-            item["source"] = "data:image/png;base64," + base64.b64encode(image).decode()
+            item["source"] = _picture(folder / item["file"])
     page = folder / "report.html"
     held = sum(claim["holds"] for claim in record["claims"])
     text = template("_template.html.jinja").render(run=record, contents=contents, held=held)
@@ -38,30 +37,15 @@ def write_page(folder: Path) -> Path:
     return page
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """What a finished run measured and with what.
-
-    Args:
-        path: The run's folder, or its `claims.json`, or a recorded result.
-
-    Raises:
-        ValueError: There is no finished run, or the file is damaged.
-    """
-    path = path / "claims.json" if path.is_dir() else path
-    record = read_json(path)
-    if not isinstance(record, dict) or not {"recipe", "preset", "claims"} <= set(record):
-        raise ValueError(f"{path} is not the record of a run")
-    return record
-
-
-def read_json(path: Path) -> Any:
-    """What a run wrote in a JSON file, or a ValueError that says what is wrong with it."""
+def _picture(path: Path) -> str:
+    """A picture as an address that holds it."""
     try:
-        return json.loads(path.read_text())
+        image = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"no finished run here: {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise ValueError(
+            f"{path}: {error.strerror}; `pullback run` with --resume draws it again"
+        ) from error
+    return "data:image/png;base64," + base64.b64encode(image).decode()
 
 
 @functools.cache

@@ -12,15 +12,14 @@ from typing import Any
 
 from pullback import __version__
 from pullback._files import atomic_write_text
+from pullback._seed import RUN_SEEDS, checked_seed
 from pullback.plots import house_style
 from pullback.runs._context import Context
 from pullback.runs._experiment import Experiment
-from pullback.runs._folder import RunError, begun, clear, finished, held, read_identity
+from pullback.runs._folder import RunError, begun, clear, finished, held, run_in
 from pullback.runs._identity import check_settings, difference, identity_of, plain
-from pullback.runs._page import read_json, write_page
-
-# Seeds of the parts are multiples of it, and JAX keeps 32 bits of a seed.
-_SEEDS = 1_000_000
+from pullback.runs._page import write_page
+from pullback.runs._records import read_record
 
 
 def run(
@@ -55,19 +54,23 @@ def run(
         What `claims.json` holds: the claims, and what they were measured with.
 
     Raises:
-        ValueError: A setting is negative, infinite or not a number.
-        RunError: The seed is negative or too large; or `folder` cannot be made, is held by another
-            process, holds other files, or a run that is neither the one to resume (it has other
-            settings, data or code) nor to be replaced.
+        TypeError: The seed is no whole number.
+        ValueError: The seed is negative or too large, or a setting is negative, infinite or not a
+            number.
+        RunError: `folder` cannot be made, is held by another process, holds other files, or a run
+            that is neither the one to resume (it has other settings, data or code) nor to be
+            replaced; or a file that is to be resumed is damaged, or the data cannot be read.
         DataError: What `data` names is not what the experiment reads.
     """
     if resume and overwrite:
         raise RunError("--resume goes on with a run and --overwrite replaces it; give one of them")
-    if not 0 <= seed < _SEEDS:
-        raise RunError(f"the seed must be 0 or more and below {_SEEDS:,}, got {seed}")
+    seed = checked_seed(seed, below=RUN_SEEDS, name="--seed")
     check_settings(config)
     files = experiment.reads(data)
-    identity = identity_of(experiment, config, preset=preset, seed=seed, files=files)
+    try:
+        identity = identity_of(experiment, config, preset=preset, seed=seed, files=files)
+    except OSError as error:
+        raise RunError(f"{error.filename} cannot be read ({error.strerror})") from error
     with held(folder):
         _settle(folder, identity, files, resume=resume, overwrite=overwrite)
         resumed = (folder / "config.json").exists()
@@ -117,7 +120,7 @@ def _settle(
     overwrite: bool,
 ) -> None:
     """Leave `folder` ready for this run, or say why it cannot be."""
-    before = read_identity(folder)
+    before = run_in(folder)
     if before is None:
         return
     if overwrite or not begun(folder):
@@ -136,8 +139,7 @@ def _settle(
 
 def _spent(folder: Path) -> float:
     """What a finished run took, when it is resumed to be drawn again."""
-    path = folder / "claims.json"
-    return read_json(path)["wall_seconds"] if path.exists() else 0.0
+    return read_record(folder)["wall_seconds"] if finished(folder) else 0.0
 
 
 def _versions() -> dict[str, str]:
