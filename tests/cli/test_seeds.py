@@ -34,3 +34,9 @@ def test_the_ends_of_what_is_taken():
     assert checked_seed(SEEDS - 1, below=SEEDS, name="--seed") == SEEDS - 1
     with pytest.raises(ValueError, match=r"below 5, got 5"):
         checked_seed(5, below=5, name="seed")
+
+
+@pytest.mark.parametrize("seed", [1.5, True, "3", None, float("nan")])
+def test_what_is_no_whole_number_is_no_seed(seed):
+    with pytest.raises(TypeError, match=r"^seed must be a whole number, got "):
+        checked_seed(seed, below=5, name="seed")

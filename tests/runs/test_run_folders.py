@@ -43,7 +43,7 @@ def _files(folder):
     ids=["two-keys", "other-code", "other-types"],
 )  # fmt: skip
 def test_a_folder_that_only_looks_like_a_run_is_left_alone(begin, folder, config, options):
-    for name in ("figures/photo.png", "stages/notes.npz", "training/plan.txt"):
+    for name in ("figures/photo.png", "stages/notes.safetensors", "training/plan.txt"):
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text("all my work")
     (folder / "config.json").write_text(json.dumps(config))
@@ -60,12 +60,12 @@ def test_overwrite_takes_away_what_a_run_wrote_and_nothing_beside_it(begin, fold
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("mine")
     (tmp_path / "thesis.tex").write_text("all my work")
-    (folder / "stages" / "link.npz").symlink_to(tmp_path / "thesis.tex")
+    (folder / "stages" / "link.safetensors").symlink_to(tmp_path / "thesis.tex")
     (folder / "training").symlink_to(tmp_path)
     begin(Config(parts=2), overwrite=True)
     assert [(folder / name).read_text() for name in own] == 4 * ["mine"]
     assert (tmp_path / "thesis.tex").read_text() == "all my work"
-    assert not (folder / "stages" / "part4.npz").exists()
+    assert not (folder / "stages" / "part4.safetensors").exists()
 
 
 def test_a_link_where_a_run_writes_is_replaced_and_not_followed(begin, folder, tmp_path):
@@ -98,16 +98,11 @@ def test_a_seed_that_no_run_takes_is_refused_by_name(begin, folder, seed):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("seed", [1.5, True, "3", None, np.nan])
-def test_a_seed_that_is_no_whole_number_is_refused(begin, folder, seed):
-    with pytest.raises(TypeError, match=r"--seed must be a whole number, got "):
-        begin(seed=seed)
-    assert not folder.exists()
-
-
 def test_a_whole_number_of_numpy_is_a_seed(begin, folder):
     assert begin(seed=np.int64(3)) == json.loads((folder / "claims.json").read_text())
     assert begin(seed=3, resume=True)["seed"] == 3
+    with pytest.raises(TypeError, match="--seed must be a whole number, got True"):
+        begin(seed=True)
 
 
 def test_a_live_run_is_neither_replaced_nor_doubled(begin, folder):

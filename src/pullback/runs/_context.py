@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pullback._files import atomic_write, atomic_write_text
-from pullback.runs._stage import load_stage, save_stage
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -162,6 +161,8 @@ class Context:
             TypeError: The result holds something that cannot be kept.
             ValueError: The name is used twice, or the stage's file is damaged.
         """
+        from pullback.runs._stage import load_stage, save_stage  # loads NumPy
+
         path = self.root / "stages" / f"{self._claim_name('stage', name)}.safetensors"
         kept = load_stage(path) if self.resume and path.exists() else None
         if kept is not None and self._has_pictures(kept["contents"]):

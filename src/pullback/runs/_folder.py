@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pullback._lock import LockError, folder_lock
 from pullback.runs._records import read_identity
 
 # Everything that a run writes, in the order in which a run that is replaced is taken away: the
 # mark of a finished run first and the mark of a run last, so that a kill in between is harmless.
 _LAYOUT = (
     "claims.json", "report.html", "contents.json", "figures/*.png", "metrics.jsonl", "training",
-    "stages/*.npz", "stages/*.safetensors", "config.json",
+    "stages/*.safetensors", "config.json",
 )  # fmt: skip
 _FOLDERS = ("figures", "stages")  # that go with the last of their files
-_LOCK = ".lock"
 
 
 class RunError(ValueError):
@@ -30,51 +30,23 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         RunError: The folder cannot be made, or another process holds it.
     """
-    # Not `exists`, which raises for a name that is too long; `_taken` says that of it.
+    # Not `exists` of Path, which raises for a name that is too long.
     if os.path.exists(folder) and not folder.is_dir():
         raise RunError(f"{folder} is a file; name a folder with --out")
-    new = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
-    lock = _taken(folder)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder))
+        except LockError as error:
+            raise RunError(
+                f"another process (number {error.holder}) is running in {folder}; wait for it, or "
+                "name another folder with --out"
+            ) from error
+        except OSError as error:
+            raise RunError(
+                f"{folder} cannot be made or written to ({error.strerror}); name another folder "
+                "with --out"
+            ) from error
         yield
-    finally:
-        with contextlib.suppress(OSError):
-            (folder / _LOCK).unlink()
-        for path in new:  # from the inmost out; one that is not empty stays
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        os.close(lock)
-
-
-def _taken(folder: Path) -> int:
-    """An open lock file that is this process's alone; the system lets go of it at any death."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be made or written to ({error.strerror}); name another folder "
-            "with --out"
-        ) from error
-    try:
-        import fcntl
-    except ImportError:  # not on this system
-        return lock
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever held it may have taken the file away since it was opened.
-        if os.fstat(lock).st_ino == os.stat(folder / _LOCK).st_ino:
-            os.truncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
-            return lock
-    except OSError:
-        pass
-    holder = os.pread(lock, 20, 0).decode() or "unknown"
-    os.close(lock)
-    raise RunError(
-        f"another process (number {holder}) is running in {folder}; wait for it, or name another "
-        "folder with --out"
-    )
 
 
 def finished(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from pullback import __version__
 from pullback._files import atomic_write_text
@@ -28,7 +28,7 @@ def run(
     *,
     preset: str,
     folder: Path,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = False,
