@@ -150,7 +150,7 @@ def test_what_is_no_pattern_of_a_date(long, pattern):
     for read in (read_long, read_ratings):
         with pytest.raises(ValueError, match="`time_format` must be a pattern of strptime"):
             read(long("1"), time_format=pattern)
-    with pytest.raises(TypeError, match=r"`time_format` must be .*; got int"):
+    with pytest.raises(TypeError, match="time_format"):
         read_long(long("1"), time_format=8)
 
 

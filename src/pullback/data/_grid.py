@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from pullback.data._irregular import IrregularSeries
 from pullback.data._long import LongTable
+from pullback.data._room import too_much
 
 _MOST = 100_000  # steps: more are a slip in the unit of the step, and fill the memory
 
@@ -53,8 +54,9 @@ def on_grid(series: IrregularSeries | LongTable, step: float) -> GriddedSeries:
 
     Raises:
         TypeError: `series` or `step` is no such.
-        ValueError: `step` is not positive, or so small that there would be more than 100,000 steps;
-            or nothing was observed.
+        ValueError: `step` is not positive, or so small that there would be more than 100,000 steps,
+            or that the grid would take more memory than its observations justify; or nothing was
+            observed.
 
     Example:
         >>> from pullback.data import irregular_series
@@ -94,6 +96,12 @@ def on_grid(series: IrregularSeries | LongTable, step: float) -> GriddedSeries:
         )
     number = number.astype(np.int64)
     first, count = number.min(), int(span)
+    n_variables, each = len(series.variables), series.values.itemsize
+    taken = too_much(len(series.ids), f"{count} steps", count, n_variables, len(row), each)
+    if taken:
+        raise ValueError(
+            f"{taken}; give a longer `step`, or count the times of each series from its first."
+        )
     values = np.full((len(series.ids), count, len(series.variables)), np.nan, series.values.dtype)
     # Observations come in the order of their times, and the last to be put there stays.
     values[row, number - first, variable] = series.values[row, place, variable]

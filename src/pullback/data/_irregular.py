@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pullback.data._room import check_room
 from pullback.data._series_checks import check_unique, checked_part
 
 
@@ -289,7 +290,8 @@ def irregular_series(
         ValueError: the message names the series and the place: times that are not finite, not
             sorted or repeated, an observed value that is NaN or infinite, shapes that do not fit,
             a series with no observation; or a variable that no series has observed, and names or
-            targets in another number than the series or the variables.
+            targets in another number than the series or the variables; or a grid that would take
+            more memory than its observations justify.
 
     Example:
         >>> series = irregular_series(
@@ -315,8 +317,16 @@ def irregular_series(
     check_unique("variables", labels, size)
     if units is not None and len(units) != size:
         raise ValueError(f"`units` must hold one unit for each of {size} variables, got {units}.")
+    dtype = np.result_type(*(part[1].dtype for part in parts))
+    check_room(
+        np.array([len(times) for times, _, _ in parts]),
+        size,
+        sum(int(own_mask.sum()) for _, _, own_mask in parts),
+        dtype.itemsize + 1,
+        names,
+    )
     mask = np.zeros((len(parts), width, size), bool)
-    values = np.zeros(mask.shape, np.result_type(*(part[1].dtype for part in parts)))
+    values = np.zeros(mask.shape, dtype)
     times = np.zeros(mask.shape[:2], np.result_type(*(part[0].dtype for part in parts)))
     for row, (own_times, own_values, own_mask) in enumerate(parts):
         times[row] = own_times[-1]

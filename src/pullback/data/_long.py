@@ -196,13 +196,19 @@ def long_table(
         entries = _since(path, entries, len(ids.names), origin, unit_of_time)
     if dated and origin == "epoch":
         unit_of_time += " since 1970-01-01" + "T00:00Z" * when.zoned
-    times, values, mask = pack(entries, len(ids.names), len(variables.units))
-    known = ~np.isnan(values)
+    names = tuple(ids.names)
+    try:
+        times, values, mask = pack(entries, len(names), len(variables.units), names)
+    except ValueError as error:
+        raise DataError(path, str(error)) from None
+    if holes == "ask":
+        known = ~np.isnan(values)
+        values, mask = np.where(known, values, 0.0), mask & known
     found = IrregularSeries(
         times,
-        np.where(known, values, 0.0),
-        mask & known,
-        tuple(ids.names),
+        values,
+        mask,
+        names,
         tuple(variables.units),
         tuple(variables.units.values()),
         unit_of_time,

@@ -1,9 +1,12 @@
 """From one row an observation to one padded array a batch."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from pullback.data._room import check_room
 
 
 class Entries(NamedTuple):
@@ -47,7 +50,7 @@ def average(entries: Entries) -> Entries:
 
 
 def pack(
-    entries: Entries, n_series: int, n_variables: int
+    entries: Entries, n_series: int, n_variables: int, ids: Sequence[str] = ()
 ) -> tuple[
     Float[np.ndarray, "series time"],
     Float[np.ndarray, "series time variable"],
@@ -56,10 +59,15 @@ def pack(
     """Times, values and mask of ordered entries with one value a place.
 
     A series with no entry gets the time 0 with nothing observed.
+
+    Raises:
+        ValueError: the grid would take more memory than its entries justify.
     """
     new_series = np.append(True, np.diff(entries.series) != 0)[: len(entries.series)]
     new_time = new_series | np.append(True, np.diff(entries.time) != 0)[: len(new_series)]
     points = np.bincount(entries.series[new_time], minlength=n_series)
+    per_place = entries.value.itemsize + 1
+    check_room(points, n_variables, len(entries.value), per_place, ids)
     ends = np.cumsum(points)
     width = max(1, int(points.max(initial=0)))
     row = entries.series

@@ -16,6 +16,7 @@ _SERIES = (
     "series", "series_id", "id", "trajectory", "run", "subject", "patient", "experiment", "sample",
 )  # fmt: skip
 _LONG = ("variable", "value")
+_MOST_BYTES = 1 << 30  # of the states of a long table
 
 
 class Trajectory(NamedTuple):
@@ -77,7 +78,7 @@ def read_trajectories(
         return _of_arrays(x, y)
     if is_file(x) or is_frame(x):
         return _of_table(x, time, columns, series)
-    table = np.asarray(x, np.float64)
+    table = _floats(x)
     if table.ndim != 2 or table.shape[1] < 2:
         raise ValueError(
             "give `fit(ts, ys)` arrays of times and of states, a table, or an array of which the "
@@ -88,11 +89,11 @@ def read_trajectories(
 
 def _of_arrays(ts: Any, ys: Any) -> Measured:
     many = isinstance(ts, list | tuple) and len(ts) > 0 and np.ndim(ts[0]) == 1
-    all_ts = [np.asarray(t, np.float64) for t in (ts if many else [ts])]
+    all_ts = [_floats(t) for t in (ts if many else [ts])]
     if len(all_ts) == 1 and all_ts[0].ndim == 1 and np.ndim(ys) == 3:  # of one grid of times
         all_ts = [all_ts[0]] * len(ys)
         many = True
-    all_ys = [np.asarray(y, np.float64) for y in (ys if many else [ys])]
+    all_ys = [_floats(y) for y in (ys if many else [ys])]
     if len(all_ts) != len(all_ys):
         raise ValueError(f"`ts` has {len(all_ts)} trajectories, and `ys` {len(all_ys)}.")
     all_ys = [y[:, None] if y.ndim == 1 else y for y in all_ys]
@@ -107,6 +108,18 @@ def _of_arrays(ts: Any, ys: Any) -> Measured:
         (str(number + 1), t, y) for number, (t, y) in enumerate(zip(all_ts, all_ys, strict=True))
     ]
     return _measured(paths, names, "t", "series" if many else None, "the arrays", False, {})
+
+
+def _floats(array: Any) -> np.ndarray:
+    """Numbers; dates and durations would be counted in the unit of their type, whatever it is."""
+    given = np.asarray(array)
+    if given.dtype.kind in "mM":
+        what, first = ("dates", " - ts[0]") if given.dtype.kind == "M" else ("durations", "")
+        raise ValueError(
+            f"trajectories must be numbers, got {what} ({given.dtype}); say in which unit, such as "
+            f"hours: (ts{first}) / np.timedelta64(1, 'h')."
+        )
+    return given.astype(np.float64)
 
 
 def _of_series(series: IrregularSeries) -> Measured:
@@ -130,13 +143,13 @@ def _of_table(
         )
     series = _named(frame, "series", series, _SERIES)
     ts = _numbers(frame, time)
-    groups = np.zeros(len(ts), int) if series is None else None
+    groups = np.zeros(len(ts), np.int64)
     named: list[str] = ["all"]
     if series is not None:
         labels = [_label(cell) for cell in frame.column(series).tolist()]
         named = list(dict.fromkeys(labels))
         place = {name: number for number, name in enumerate(named)}
-        groups = np.asarray([place[label] for label in labels])
+        groups = np.asarray([place[label] for label in labels], np.int64)
     check_list("columns", columns)
     if columns is None and set(_LONG) <= set(frame.names):
         names, ys, left_out = _spread_out(frame)
@@ -144,7 +157,8 @@ def _of_table(
         names, ys, left_out = _states(frame, columns, {time, series})
     for column, name in zip(ys.T, names, strict=True):
         _refuse_infinite(frame, name, column)
-    paths = [(name, ts[groups == k], ys[groups == k]) for k, name in enumerate(named)]
+    rows = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
+    paths = [(name, ts[own], ys[own]) for name, own in zip(named, rows, strict=False)]
     found = _measured(paths, names, time, series, frame.source, is_file(x), left_out)
     back = int((np.diff(ts[~np.isnan(ts)]) < 0).sum())
     if series is None and 0 < back < len(ts) // 4:
@@ -196,11 +210,11 @@ def _states(
     left_out = {}
     if asked is None:
         names = [name for name in frame.names if name not in others]
-        for name in [*names]:
+        for name in names:
             column = frame.column(name)
             if column.dtype == object or np.isnan(column).all():
                 left_out[name] = "text" if column.dtype == object else "it is empty"
-                names.remove(name)
+        names = [name for name in names if name not in left_out]
     else:
         names = [*map(str, asked)]
         for name in names:
@@ -221,10 +235,17 @@ def _spread_out(
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "rows d"], dict[str, str]]:
     """The values of a long table, each in the column of its variable."""
     labels = [_label(cell) for cell in frame.column("variable").tolist()]
-    names = list(dict.fromkeys(labels))
-    ys = np.full((len(labels), len(names)), np.nan)
-    ys[np.arange(len(labels)), [names.index(label) for label in labels]] = _numbers(frame, "value")
-    return tuple(names), ys, {}
+    place = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    needed = 8 * len(labels) * len(place)
+    if needed > _MOST_BYTES:
+        raise ValueError(
+            f"the column 'variable' of {frame.source} has {len(place)} different names in "
+            f"{len(labels)} rows, whose states would take {needed / 2**30:.3g} GiB. Leave the "
+            "rows of the variables that you do not need out."
+        )
+    ys = np.full((len(labels), len(place)), np.nan)
+    ys[np.arange(len(labels)), [place[label] for label in labels]] = _numbers(frame, "value")
+    return tuple(place), ys, {}
 
 
 def _measured(
