@@ -233,6 +233,7 @@ def test_memory_beyond_the_ratings_does_not_grow_with_the_file(tmp_path, monkeyp
 
     monkeypatch.setattr("pullback.data._growing._AT_ONCE", 4096)
     monkeypatch.setattr("pullback.data._growing._LEAST", 64)
+    monkeypatch.setattr("pullback.data._csv_blocks._BYTES", 2**13)
     beyond = []
     for count in (4_000, 20_000):
         file = tmp_path / f"{count}.csv"

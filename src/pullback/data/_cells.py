@@ -39,6 +39,10 @@ class BadRows:
     def add(self, place: int, problem: str) -> None:
         self.problems.setdefault(place, problem)
 
+    def width(self, place: int, expected: int, cells: Sequence[str]) -> None:
+        """A row with a cell too many or too few."""
+        self.add(place, f"expected {expected} cells, got {len(cells)}.")
+
     def no_number(self, column: str, place: int, cell: object) -> None:
         """A cell that should have been a number."""
         text = text_of(cell)

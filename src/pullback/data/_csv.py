@@ -1,60 +1,126 @@
 """The rows and the columns' names of CSV files."""
 
 import csv
-import gzip
+import re
 import shlex
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
-from pullback._names import did_you_mean
+from pullback._names import did_you_mean, listed, shown
 from pullback.data._errors import DataError
+from pullback.data._holes import HOLES
+from pullback.data._text import open_text
 
 DELIMITERS = ",;\t"
 # What pandas calls an index when it writes Parquet, and when it reads a CSV file that has one.
 _PANDAS_INDEX = ("__index_level_", "Unnamed: ")
+_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)  # of Excel, in a first line
+_LOOKED_AT = 20  # rows
+_SAMPLE = 2**16  # letters
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
-@contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """A file of text in UTF-8, unzipped where its name ends in `.gz`, with errors that name it."""
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark in front.
-        if path.suffix.lower() == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
-                yield file
-        else:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                yield file
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"expected text in UTF-8: {error}.") from error
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(path, f"cannot be read: {reason}.") from error
+class Layout(NamedTuple):
+    """How a CSV file is written.
 
-
-def csv_rows(path: Path, *, empty: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the line that it ends on, from 1.
-
-    Args:
-        path: the file.
-        empty: whether a row counts that has cells, and nothing in them.
+    Attributes:
+        delimiter: what stands between its cells.
+        rows: its first rows that are not blank.
+        line: the line that the first of them ends on, from 1.
+        start: the bytes, in UTF-8 without a mark, before the first row, and the lines.
+        end: the bytes behind the first row.
     """
-    reader: Any = None
+
+    delimiter: str
+    rows: list[list[str]]
+    line: int
+    start: tuple[int, int]
+    end: int
+
+
+def layout_of(path: Path, decimal: str | None = None) -> Layout:
+    """How a file is written, by its first rows; with a decimal comma, none stands between cells."""
+    with open_text(path) as file:
+        sample, size = [], 0
+        for line in file:
+            sample.append(line)
+            size += len(line)
+            if size > _SAMPLE:
+                break
+        stated = _SEPARATOR.fullmatch(sample[0]) if sample else None
+        skipped = sample[:1] if stated else []
+        sample = sample[len(skipped) :]
+        delimiter = stated[1] if stated else _delimiter(sample, "," if decimal == "," else "")
+        passed = start = sum(len(line.encode()) for line in skipped)
+
+        def counted() -> Iterator[str]:
+            nonlocal passed
+            for line in chain(sample, file):
+                passed += len(line.encode())
+                yield line
+
+        first = next(rows_of(path, counted(), delimiter, len(skipped)), (0, []))
+    rows = [first[1], *_first_rows(sample, delimiter)[1:]] if first[0] else []
+    return Layout(delimiter, rows, first[0], (start, len(skipped)), passed)
+
+
+def rows_of(
+    path: Path, lines: Iterable[str], delimiter: str, line: int
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the line that it ends on, where `line` went before."""
+    reader: Any = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        with open_text(path) as file:
-            first = next((line for line in file if line.strip()), "")
-            file.seek(0)
-            delimiter = max(DELIMITERS, key=first.count)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            for cells in reader:
-                counts = empty and (len(cells) > 1 or cells == [""])
-                if cells and (counts or cells[0].strip() or any(map(str.strip, cells))):
-                    yield reader.line_num, cells
+        for cells in reader:
+            # Cells with nothing in them are a row.
+            if len(cells) > 1 or cells == [""] or (cells and cells[0].strip()):
+                yield line + reader.line_num, cells
     except csv.Error as error:
-        raise DataError(path, f"not a CSV file: {error}.", line=reader.line_num) from error
+        problem = f"not a CSV file: {error}."
+        raise DataError(path, problem, line=line + reader.line_num) from error
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a file that are not blank, each with the line that it ends on, from 1."""
+    layout = layout_of(path)
+    skipped = layout.start[1]
+    with open_text(path) as file:
+        yield from rows_of(path, islice(file, skipped, None), layout.delimiter, skipped)
+
+
+def _delimiter(sample: Sequence[str], never: str) -> str:
+    """What stands between cells: what makes rows of one length, most cells of them numbers."""
+    fit: dict[str, tuple[float, int]] = {}
+    for delimiter in DELIMITERS.replace(never, ""):
+        rows = _first_rows(sample, delimiter)
+        width = len(rows[0]) if rows else 0
+        if width > 1 and all(len(cells) == width for cells in rows):
+            found = [_is_numeric(cell, delimiter) for cells in rows for cell in cells]
+            fit[delimiter] = sum(found) / len(found), width
+    if fit:
+        return max(fit, key=lambda delimiter: fit[delimiter])
+    first = next((line for line in sample if line.strip()), "")
+    return max(DELIMITERS.replace(never, ""), key=first.count)
+
+
+def _first_rows(sample: Sequence[str], delimiter: str) -> list[list[str]]:
+    """The first rows, as far as they can be read."""
+    rows = []
+    try:
+        for _, cells in islice(rows_of(Path(), sample, delimiter, 0), _LOOKED_AT):
+            rows.append(cells)
+    except DataError:
+        pass
+    return rows
+
+
+def _is_numeric(cell: str, delimiter: str) -> bool:
+    text = cell.strip()
+    if text.lower() in HOLES or to_number(text) is not None:
+        return True
+    return delimiter != "," and DECIMAL_COMMA.fullmatch(text) is not None
 
 
 def to_number(cell: str) -> float | None:
@@ -70,20 +136,21 @@ def to_number(cell: str) -> float | None:
 
 def check_names(path: Path, line: int | None, names: tuple[str, ...]) -> None:
     """No two columns have the same name."""
-    for place, name in enumerate(names):
-        if name and name in names[:place]:
-            raise DataError(path, f"the header has the name {name!r} twice.", line=line)
+    for name, count in Counter(names).items():
+        if name and count > 1:
+            raise DataError(path, f"the header has the name {shown(name)} twice.", line=line)
 
 
 def leave_out(names: Sequence[str], bad: Sequence[str]) -> str:
     """How to take the other columns alone."""
-    good = [name for name in names if name not in bad]
+    without = set(bad)
+    good = [name for name in names if name not in without]
     if not good:
         return ""
-    shown = f"columns={good}" if len(good) <= 12 else "`columns`"
-    flags = " ".join(map(shlex.quote, good)) if shown != "`columns`" else "NAME NAME"
+    told = f"columns={good}" if len(good) <= 12 else "`columns`"
+    flags = " ".join(map(shlex.quote, good)) if told != "`columns`" else "NAME NAME"
     return (
-        f"Name the columns of numbers to take, {shown} (on the command line --columns {flags}), or "
+        f"Name the columns of numbers to take, {told} (on the command line --columns {flags}), or "
         "take the others out of the file."
     )
 
@@ -93,19 +160,20 @@ def choose_columns(path: Path, names: tuple[str, ...], wanted: Sequence[str] | N
     if wanted is None:
         for place, name in enumerate(names):
             if not name or name.startswith(_PANDAS_INDEX):
-                called = f", {name!r}," if name else ""
+                called = f", {shown(name)}," if name else ""
                 raise DataError(
                     path,
                     f"column {place + 1}{called} has no name of its own, as the index of a pandas "
                     f"table; write the file with index=False. {leave_out(names, [name])}",
                 )
-        wanted = names
-    for place, name in enumerate(wanted):
-        if name in wanted[:place]:
-            raise DataError(path, f"column {name!r} is asked for twice.")
-        if name not in names:
+        return list(range(len(names)))
+    places = dict(reversed([(name, place) for place, name in enumerate(names)]))
+    for name, count in Counter(wanted).items():
+        if count > 1:
+            raise DataError(path, f"column {shown(name)} is asked for twice.")
+        if name not in places:
             hint = did_you_mean(name, names) or "."
             raise DataError(
-                path, f"there is no column {name!r}{hint} The columns are {', '.join(names)}."
+                path, f"there is no column {shown(name)}{hint} The columns are {listed(names)}."
             )
-    return [names.index(name) for name in wanted]
+    return [places[name] for name in wanted]

@@ -1,15 +1,21 @@
 """Columns of cells from CSV and from Parquet files, some rows at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from pullback._names import listed
+from pullback.data._blocks import Block, as_floats
 from pullback.data._cells import BadRows
-from pullback.data._csv import check_names, csv_rows, to_number
+from pullback.data._csv import check_names, layout_of, to_number
+from pullback.data._csv_blocks import CsvRows
 from pullback.data._errors import DataError
 
-_ROWS = 2048
+_ROWS, _PARQUET_ROWS = 2048, 2**16
+
+Chunks = Callable[[Sequence[int], BadRows], Iterator[tuple[list[int], list[Sequence]]]]
 
 
 class Source(NamedTuple):
@@ -19,18 +25,22 @@ class Source(NamedTuple):
         names: of its columns.
         word: what a row is counted in, "line" or "row".
         chunks: for the places of some columns, the number of each row and those columns' cells.
+        blocks: the same without a Python object for each cell: for the places of columns that
+            should be numbers, and of others, each at most once, some ten thousand rows at a time.
+            None of a data frame, which has `chunks` alone. Rows of another length are told to the
+            `BadRows` and left out, as by `chunks`.
     """
 
     names: tuple[str, ...]
     word: str
-    chunks: Callable[[Sequence[int], BadRows], Iterator[tuple[list[int], list[Sequence]]]]
+    chunks: Chunks
+    blocks: Callable[[Sequence[int], Sequence[int], BadRows], Iterator[Block]] | None = None
 
 
 def open_source(path: Path, *, headless: bool = False) -> Source:
     """The rows of a CSV file, or of a Parquet file if its name ends so.
 
     With `headless` a CSV file may begin with a row of numbers; its columns are x1, x2, and so on.
-    It is a table, of which a row that has nothing in its cells is a row.
     """
     if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise DataError(path, "is a spreadsheet; save the sheet as CSV (UTF-8).")
@@ -53,30 +63,31 @@ def frame_source(frame: Any) -> Source:
 
 
 def _csv(path: Path, headless: bool) -> Source:
-    rows = csv_rows(path, empty=headless)
-    line, header = next(rows, (0, []))
-    names = tuple(cell.strip() for cell in header)
+    layout = layout_of(path)
+    names = tuple(cell.strip() for cell in layout.rows[0]) if layout.rows else ()
     if not names:
         raise DataError(path, "expected a header and rows; the file is empty.")
+    start = (layout.end, layout.line)
     if headless and any(to_number(name) is not None for name in names):
-        rows = chain([(line, header)], rows)
+        start = layout.start
         names = tuple(f"x{place + 1}" for place in range(len(names)))
     if any(to_number(name) is not None for name in names):
-        raise DataError(path, f"expected a header with the columns' names, got {names}.", line=line)
-    check_names(path, line, names)
+        problem = f"expected a header with the columns' names, got {listed(names)}."
+        raise DataError(path, problem, line=layout.line)
+    check_names(path, layout.line, names)
+    rows = CsvRows(path, layout.delimiter, start, len(names))
+    return Source(names, "line", _chunks(rows.blocks), rows.blocks)
 
+
+def _chunks(blocks: Callable[[Sequence[int], Sequence[int], BadRows], Iterator[Block]]) -> Chunks:
     def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
-        while block := list(islice(rows, _ROWS)):
-            whole = [row for row in block if len(row[1]) == len(names)]
-            if len(whole) < len(block):
-                for line, cells in block:
-                    if len(cells) != len(names):
-                        bad.add(line, f"expected {len(names)} cells, got {len(cells)}.")
-            columns = list(zip(*(cells for _, cells in whole), strict=True))
-            if columns:
-                yield [line for line, _ in whole], [columns[place] for place in chosen]
+        for block in blocks((), tuple(dict.fromkeys(chosen)), bad):
+            cells = [block.cells(place) for place in chosen]
+            for start in range(0, len(block.rows), _ROWS):
+                part = slice(start, start + _ROWS)
+                yield block.rows[part].tolist(), [column[part] for column in cells]
 
-    return Source(names, "line", chunks)
+    return chunks
 
 
 def _parquet(path: Path) -> Source:
@@ -85,42 +96,36 @@ def _parquet(path: Path) -> Source:
 
     try:
         file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise DataError(path, f"cannot be read as Parquet: {error}") from error
     names = tuple(file.schema_arrow.names)
     check_names(path, None, names)
 
-    def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
+    def blocks(numbers: Sequence[int], texts: Sequence[int], bad: BadRows) -> Iterator[Block]:
         done = 0
-        wanted = [names[place] for place in chosen]
+        wanted = [names[place] for place in (*numbers, *texts)]
         for name in wanted:
-            kind = file.schema_arrow.field(name).type
-            if pa.types.is_nested(kind):
-                problem = f"column {name!r} holds {kind}; expected text, numbers or dates."
-                raise DataError(path, problem)
-            if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-                problem = (
-                    f"column {name!r} holds bytes; write it as text, of pyarrow's pa.string()."
-                )
-                raise DataError(path, problem)
+            _check_kind(path, name, file.schema_arrow.field(name).type)
         try:
-            for batch in file.iter_batches(_ROWS, columns=wanted):
-                cells = {name: _cells(batch.column(name)) for name in wanted}
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=wanted):
+                found = {names.index(name): batch.column(name) for name in wanted}
                 if batch.num_rows:
-                    rows = list(range(done + 1, done + batch.num_rows + 1))
-                    yield rows, [cells[names[place]] for place in chosen]
+                    rows = np.arange(done + 1, done + batch.num_rows + 1)
+                    floats = {place: as_floats(found[place]) for place in numbers}
+                    yield Block(rows, floats, found.__getitem__)
                 done += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise DataError(path, f"cannot be read after row {done}: {error}") from error
 
-    return Source(names, "row", chunks)
+    return Source(names, "row", _chunks(blocks), blocks)
 
 
-def _cells(column) -> list:
+def _check_kind(path: Path, name: str, kind: Any) -> None:
     import pyarrow as pa
 
-    if pa.types.is_timestamp(column.type):
-        # Nanoseconds and foreign zones have no Python datetime without pandas or a zone database.
-        zone = None if column.type.tz is None else "UTC"
-        column = column.cast(pa.timestamp("us", zone), safe=False)
-    return column.to_pylist()
+    if pa.types.is_nested(kind):
+        problem = f"column {name!r} holds {kind}; expected text, numbers or dates."
+        raise DataError(path, problem)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        problem = f"column {name!r} holds bytes; write it as text, of pyarrow's pa.string()."
+        raise DataError(path, problem)

@@ -3,7 +3,7 @@
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback._names import check_list
+from pullback.data._blocks import Block
 from pullback.data._cells import BadRows
 from pullback.data._csv import choose_columns, leave_out, to_number
 from pullback.data._errors import DataError
@@ -83,9 +84,10 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     if path.suffix.lower() == ".npz":
         places = choose_columns(path, names, columns)
         names, cells = tuple(names[place] for place in places), cells[:, places]
-    whole = ~np.isnan(cells).any(axis=1)
-    if not whole.any():
-        counts = np.isnan(cells).sum(axis=0).tolist()
+    lacking = np.isnan(cells)
+    broken = lacking.any(axis=1)
+    if broken.all():
+        counts = lacking.sum(axis=0).tolist()
         empty = [name for name, count in zip(names, counts, strict=True) if count == len(cells)]
         remedy = leave_out(names, empty) if empty else "Leave out columns that have many."
         raise DataError(
@@ -93,11 +95,12 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
             f"expected a row without holes; none of {len(cells)} is whole "
             f"({_most(names, counts)}). {remedy}".strip(),
         )
-    holes = {
-        int(rows[place]): tuple(names[k] for k in np.flatnonzero(np.isnan(cells[place])))
-        for place in np.flatnonzero(~whole)
-    }
-    return NumberTable(cells[whole], names, rows[whole], holes)
+    if not broken.any():
+        return NumberTable(cells, names, rows, {})
+    kinds, which = np.unique(lacking[broken], axis=0, return_inverse=True)
+    lacks = [tuple(names[place] for place in np.flatnonzero(kind)) for kind in kinds]
+    holes = {row: lacks[k] for row, k in zip(rows[broken].tolist(), which.tolist(), strict=True)}
+    return NumberTable(cells[~broken], names, rows[~broken], holes)
 
 
 def _most(names: Sequence[str], counts: Sequence[int]) -> str:
@@ -111,30 +114,31 @@ def _cells(
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """The names, the rows' numbers, and the cells, NaN where there is a hole."""
     source = open_source(path, headless=True)
+    assert source.blocks is not None  # as of every file
     places = choose_columns(path, source.names, columns)
     names = tuple(source.names[place] for place in places)
-    bad, rows, parts = (
-        BadRows(path, source.word, lambda bad: f"{leave_out(names, bad)} {_MARKS}"),
-        [],
-        [],
-    )
-    for numbers, cells in source.chunks(places, bad):
-        rows.extend(numbers)
-        parts.append(
-            np.stack([_column(c, numbers, n, bad) for c, n in zip(cells, names, strict=True)], 1)
-        )
+    bad = BadRows(path, source.word, lambda bad: f"{leave_out(names, bad)} {_MARKS}")
+    rows, parts = [], []
+    for block in source.blocks(places, (), bad):
+        part = np.empty((len(block.rows), len(places)))
+        for column, (place, name) in enumerate(zip(places, names, strict=True)):
+            found = block.numbers[place]
+            part[:, column] = _column(block, place, name, bad) if found is None else found
+            if found is not None and not np.isnan(found).all():
+                bad.with_numbers.add(name)
+        rows.append(block.rows)
+        parts.append(part)
         bad.check(at_end=False)
     bad.check()
     if not parts:
         raise DataError(path, "expected rows of numbers after the header; there is none.")
-    return names, np.asarray(rows), np.concatenate(parts)
+    return names, np.concatenate(rows), np.concatenate(parts)
 
 
-def _column(
-    cells: Iterable, numbers: Sequence[int], name: str, bad: BadRows
-) -> Float[np.ndarray, " n"]:
-    found = np.full(len(numbers), np.nan)
-    for place, (cell, number) in enumerate(zip(cells, numbers, strict=True)):
+def _column(block: Block, place: int, name: str, bad: BadRows) -> Float[np.ndarray, " rows"]:
+    """Cells of which one is no number, one by one."""
+    found = np.full(len(block.rows), np.nan)
+    for row, (cell, number) in enumerate(zip(block.cells(place), block.rows.tolist(), strict=True)):
         if is_hole(cell):
             continue
         text = str(cell).strip()
@@ -142,7 +146,7 @@ def _column(
         if value is None or not math.isfinite(value):
             bad.no_number(name, number, text)
         else:
-            found[place] = value
+            found[row] = value
             bad.with_numbers.add(name)
     return found
 

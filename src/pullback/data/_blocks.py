@@ -1,0 +1,65 @@
+"""Some rows of a table, as columns of Arrow and of numbers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from jaxtyping import Float, Int
+
+from pullback.data._holes import HOLES
+
+pc: Any = pyarrow.compute  # its functions are made as it is loaded
+
+
+class Block(NamedTuple):
+    """Some rows of a file.
+
+    Attributes:
+        rows: of each the line of the CSV file, or its number from 1 on in another.
+        numbers: by the place of the column that was asked for, finite numbers with NaN for a hole;
+            None where a cell is neither, which is then to be looked at by `cells`.
+        column: the cells of a column as an array of Arrow: of a CSV file all are text.
+    """
+
+    rows: Int[np.ndarray, " rows"]
+    numbers: Mapping[int, Float[np.ndarray, " rows"] | None]
+    column: Callable[[int], Any]
+
+    def cells(self, place: int) -> list:
+        """The cells of a column as Python has them."""
+        column = self.column(place)
+        if pa.types.is_timestamp(column.type):
+            # Nanoseconds and foreign zones have no Python datetime without pandas or a zone data
+            # base.
+            zone = None if column.type.tz is None else "UTC"
+            column = column.cast(pa.timestamp("us", zone), safe=False)
+        return column.to_pylist()
+
+
+def as_floats(column: Any) -> Float[np.ndarray, " rows"] | None:
+    """A column of Arrow as finite numbers with NaN for a hole; None where a cell is neither."""
+    kind = column.type
+    # As text NaN is a hole, and in a file of numbers too.
+    holes = None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        text = pc.utf8_trim_whitespace(column)
+        holes = pc.is_in(pc.utf8_lower(text), value_set=pa.array(HOLES, kind))
+        column = pc.if_else(holes, pa.scalar(None, kind), text)
+    elif pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+    elif not pa.types.is_integer(kind):
+        return None
+    try:
+        column = column.cast(pa.float64(), safe=False)
+    except pa.ArrowInvalid:
+        return None
+    return finite(column)
+
+
+def finite(column: Any) -> Float[np.ndarray, " rows"] | None:
+    """Numbers of Arrow with NaN for what is null; None where one is not finite."""
+    found = column.to_numpy(zero_copy_only=False)
+    count = np.count_nonzero(np.isfinite(found))
+    return found if count == len(found) - column.null_count else None
