@@ -23,7 +23,7 @@ from pullback.optim import (
     load_posterior,
     noisy_adam,
 )
-from pullback.train import CheckpointError
+from pullback.train import CheckpointError, save_checkpoint
 
 X, Y = jnp.asarray(rows.X), jnp.asarray(rows.Y)
 KEY = jr.key(0)
@@ -255,10 +255,18 @@ def test_a_network_with_a_norm_and_a_scale_and_its_way_to_a_folder(tmp_path):
     assert eqx.tree_equal(again.sample(key=KEY), posterior.sample(key=KEY))
     with pytest.raises(CheckpointError, match="leaf"):
         load_posterior(tmp_path / "kept", Head(KEY), with_scale, curvature=Diagonal())
-    with pytest.raises(CheckpointError, match=r"posterior.json is missing or damaged"):
+    with pytest.raises(CheckpointError, match=r"posterior\.safetensors: there is no such file"):
         load_posterior(tmp_path, Head(KEY), with_scale)
+    kept = tmp_path / "kept" / "posterior.safetensors"
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"posterior\.safetensors: .* damaged"):
+        load_posterior(tmp_path / "kept", Head(KEY), with_scale)
+    save_checkpoint(kept, x)
+    with pytest.raises(CheckpointError, match=r"posterior\.safetensors: no posterior"):
+        load_posterior(tmp_path / "kept", Head(KEY), with_scale)
     # A run that goes on is the run that was not stopped.
-    (tmp_path / "run" / "checkpoint.npz").unlink()
+    for file in (tmp_path / "run").glob("checkpoint-*"):
+        file.unlink()
     fit(200)
     resumed, _ = fit(400, resume=True)
     assert eqx.tree_equal(resumed.mean, posterior.mean)

@@ -68,8 +68,8 @@ import sys, jax
 sys.path.insert(0, sys.argv[2])
 jax.config.update("jax_enable_x64", True)
 from test_fit_tasks import *
-(net, state), _ = load_checkpoint(sys.argv[1] + "/two.npz", like(network()))
-save_checkpoint(sys.argv[1] + "/three.npz", learn(TASKS[2:], net, state=state)[:2])
+(net, state), _ = load_checkpoint(sys.argv[1] + "/two.safetensors", like(network()))
+save_checkpoint(sys.argv[1] + "/three.safetensors", learn(TASKS[2:], net, state=state)[:2])
 """
 
 
@@ -80,8 +80,8 @@ def like(net):
 def test_the_next_task_may_come_later(tmp_path):
     whole, end, info = learn(metric=accuracy, tests=TASKS)
     net, state, first = learn(TASKS[:2], metric=accuracy, tests=TASKS)
-    save_checkpoint(tmp_path / "two.npz", (net, state))
-    (net, state), _ = load_checkpoint(tmp_path / "two.npz", like(network(1)))
+    save_checkpoint(tmp_path / "two.safetensors", (net, state))
+    (net, state), _ = load_checkpoint(tmp_path / "two.safetensors", like(network(1)))
     net, state, _ = learn(TASKS[2:], net, state=state)
     assert bits((whole, end)) == bits((net, state))
     assert end.tasks == 3
@@ -93,10 +93,10 @@ def test_the_next_task_may_come_later(tmp_path):
 @pytest.mark.slow
 def test_the_next_task_may_come_in_another_process(tmp_path):
     whole, end, _ = learn()
-    save_checkpoint(tmp_path / "two.npz", learn(TASKS[:2])[:2])
+    save_checkpoint(tmp_path / "two.safetensors", learn(TASKS[:2])[:2])
     folder = str(__file__).rpartition("/")[0]
     subprocess.run([sys.executable, "-c", LATER, str(tmp_path), folder], check=True)
-    later, _ = load_checkpoint(tmp_path / "three.npz", like(network()))
+    later, _ = load_checkpoint(tmp_path / "three.safetensors", like(network()))
     assert bits((whole, end)) == bits(later)
 
 

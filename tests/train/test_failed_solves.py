@@ -62,7 +62,7 @@ def test_training_stops_with_the_state_kept_and_the_solve_named(loss, tmp_path):
     with pytest.raises(TrainingError, match=r"step 1: a solver failed.*max_steps") as caught:
         fit(vae(), loss, DATA, key=jr.key(0), folder=tmp_path, **GIVEN)
     assert caught.value.metrics["result"] == ode.Result.MAX_STEPS_REACHED
-    assert (tmp_path / "checkpoint.npz").exists()
+    assert list(tmp_path.glob("checkpoint-*.safetensors"))
     before = jax.tree.leaves(eqx.filter(vae(), eqx.is_array))
     kept = jax.tree.leaves(eqx.filter(caught.value.model, eqx.is_array))
     assert all(np.array_equal(a, b) for a, b in zip(before, kept, strict=True))

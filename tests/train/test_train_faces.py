@@ -383,9 +383,9 @@ def test_the_folder_of_the_other_face_is_named_as_that(tmp_path):
                                         resume=True, key=jr.key(0))  # fmt: skip
     by_fit(tmp_path / "fit")
     by_iterate(tmp_path / "iterate")
-    with pytest.raises(CheckpointError, match="not written by `iterate`"):
+    with pytest.raises(CheckpointError, match="written by `fit` and this is `iterate`"):
         by_iterate(tmp_path / "fit")
-    with pytest.raises(CheckpointError, match="not written by `fit`"):
+    with pytest.raises(CheckpointError, match="written by `iterate` and this is `fit`"):
         by_fit(tmp_path / "iterate")
 
 

@@ -212,7 +212,9 @@ def test_the_first_bad_step_stops_the_run_and_leaves_no_trace(how, message, tmp_
     arguments: dict[str, Any] = dict(
         optimiser=optax.sgd(1.0), batch_size=2, log_every=3, folder=tmp_path, key=key
     )
-    with pytest.raises(TrainingError, match=f"step 6: {message}.*checkpoint.npz") as caught:
+    with pytest.raises(
+        TrainingError, match=f"step 6: {message}.*checkpoint-5.safetensors"
+    ) as caught:
         fit(jnp.asarray(0.0), breaks_at(6, how), jnp.zeros(4), steps=30, **arguments)
     error = caught.value
     assert (error.step, error.metrics["seen"], float(error.model)) == (6, 5.0, 5.0)
@@ -325,7 +327,7 @@ def test_a_fresh_run_does_not_leave_an_older_runs_checkpoint(tmp_path, key, monk
     fit(jnp.zeros(3), least_squares, problem(), steps=4, **arguments)
     with pytest.raises(TypeError):  # which is no run yet
         fit(jnp.zeros(3), lambda w, b, *, key: 1.0, problem(), steps=4, **arguments)
-    assert (tmp_path / "checkpoint.npz").exists()
+    assert (tmp_path / "checkpoint-4.safetensors").exists()
 
     def killed(*inputs):
         raise SystemExit
@@ -333,7 +335,7 @@ def test_a_fresh_run_does_not_leave_an_older_runs_checkpoint(tmp_path, key, monk
     monkeypatch.setattr("pullback.train._run.run_chunk", killed)
     with pytest.warns(UserWarning, match="run of 4 steps"), pytest.raises(SystemExit):
         fit(jnp.zeros(3), least_squares, problem(), steps=4, **arguments)
-    assert not (tmp_path / "checkpoint.npz").exists()
+    assert not list(tmp_path.glob("checkpoint-*"))
 
 
 @pytest.mark.parametrize(
@@ -364,8 +366,8 @@ def test_a_resume_of_another_run_is_refused(change, message, tmp_path):
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, key):
-    save_checkpoint(tmp_path / "checkpoint.npz", {"w": jnp.zeros(3)})
-    with pytest.raises(CheckpointError, match="not written by `fit`"):
+    save_checkpoint(tmp_path / "checkpoint-1.safetensors", {"w": jnp.zeros(3)})
+    with pytest.raises(CheckpointError, match="written by hand and this is `fit`"):
         fit(
             jnp.zeros(3),
             least_squares,

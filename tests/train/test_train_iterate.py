@@ -85,7 +85,8 @@ def test_a_run_that_diverges_too_often_has_failed(tmp_path):
         iterate(_explodes, state, {}, steps=10, log_every=2, rollbacks=1, folder=tmp_path,
                 key=jr.key(0))  # fmt: skip
     assert int(caught.value.model[0]) == 4
-    assert (tmp_path / "checkpoint.npz").exists()
+    assert caught.value.info.checkpoint == tmp_path / "checkpoint-8.safetensors"
+    assert caught.value.info.checkpoint.exists()
 
 
 def test_one_of_a_stack_fails_alone():

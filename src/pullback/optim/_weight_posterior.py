@@ -1,6 +1,5 @@
 """A posterior over the weights of a user's network: drawn from, asked, and kept."""
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
 from pullback._checked_data import check_rows
-from pullback._files import atomic_write_text
 from pullback._in_batches import over_rows
 from pullback._inputs import positive
 from pullback._key import checked_key
@@ -24,11 +22,11 @@ from pullback.optim._curvature import AbstractCurvature
 from pullback.optim._kronecker import Kronecker
 from pullback.optim._likelihood import Likelihood, log_prob_of
 from pullback.optim._natural_step import Weighing, as_inferred, factors_of
-from pullback.train import CheckpointError, load_checkpoint, save_checkpoint
+from pullback.train import CheckpointError, load_checkpoint, read_header, save_checkpoint
 
 M = TypeVar("M")
 
-_ARRAYS, _TEXT = "posterior.npz", "posterior.json"
+_FILE = "posterior.safetensors"
 _AT_ONCE = 32
 
 Described = tuple[tuple[int, ...], str]
@@ -111,10 +109,9 @@ class WeightPosterior(eqx.Module, Generic[M]):
         return compiled(_log_prob)(self, x, y, jr.split(key, draws))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the posterior to a folder, for `load_posterior`: arrays and text, no pickle."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        save_checkpoint(Path(folder) / _ARRAYS, self._kept())
-        atomic_write_text(Path(folder) / _TEXT, json.dumps(self.fitted_on._asdict()) + "\n")
+        """Write the posterior to a folder, for `load_posterior`: one file, and no pickle."""
+        header = {"fitted_on": self.fitted_on._asdict()}
+        save_checkpoint(Path(folder) / _FILE, self._kept(), header)
 
     def _kept(self) -> PyTree:
         return self.mean, self.curvature, self.prepared
@@ -137,7 +134,7 @@ def load_posterior(
         curvature: with the settings that it was fitted with. None: `Kronecker()`.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or `model` or `curvature` is another one.
+        CheckpointError: the file is missing or damaged, or `model` or `curvature` is another one.
 
     Example:
         >>> import tempfile, jax, jax.numpy as jnp, numpyro.distributions as dist
@@ -152,16 +149,15 @@ def load_posterior(
         >>> bool(eqx.tree_equal(again.mean, posterior.mean))
         True
     """
-    file = Path(folder) / _TEXT
-    try:
-        found = json.loads(file.read_text())
-        x, y = ((tuple(shape), str(dtype)) for shape, dtype in (found["x"], found["y"]))
-        fitted_on = FittedOn(x, y, tuple(found["exclude"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{file} is missing or damaged: {error}") from error
+    file = Path(folder) / _FILE
+    found = read_header(file).get("fitted_on")
+    if found is None:
+        raise CheckpointError(f"{file}: no posterior; it was written by something else.")
+    x, y = ((tuple(shape), str(dtype)) for shape, dtype in (found["x"], found["y"]))
+    fitted_on = FittedOn(x, y, tuple(found["exclude"]))
     curvature = Kronecker() if curvature is None else curvature
     like = eqx.filter_eval_shape(_like, model, likelihood, curvature, fitted_on)
-    mean, curvature, prepared = load_checkpoint(Path(folder) / _ARRAYS, like)[0]
+    mean, curvature, prepared = load_checkpoint(file, like)[0]
     return WeightPosterior(mean, likelihood, curvature, prepared, fitted_on)
 
 

@@ -1,10 +1,7 @@
-"""Checkpoints: the arrays of a PyTree and a JSON header in one npz file, and no pickle."""
+"""Checkpoints: the arrays of a PyTree and what it is beside them, in one file, and no pickle."""
 
-import json
+import dataclasses
 import os
-import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,29 +12,17 @@ import jax.tree_util as jtu
 import numpy as np
 
 from pullback import __version__
-from pullback._files import atomic_write
+from pullback._archive import ArchiveError, read_archive, write_archive
 from pullback._on_device import on_device
 from pullback.train._structure import is_array, is_key, structure
 
 T = TypeVar("T")
 
-_FORMAT = 2
-_HEADER = "header"
-# What the readers of zip, npy and JSON raise for bytes that are not theirs. RuntimeError is
-# zipfile's word for a flag or a compression method that it does not know.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    KeyError,
-    ValueError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_FORMAT = 3
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing, broken, or does not fit what it is loaded into."""
+    """A checkpoint is missing, broken or of another run, or its folder cannot be used."""
 
 
 def save_checkpoint(
@@ -45,48 +30,41 @@ def save_checkpoint(
 ) -> None:
     """Write the arrays of a PyTree to one file, whole or not at all.
 
-    The file is an npz archive of the array leaves with a JSON header: their paths, shapes and
-    dtypes, the versions that wrote them, and what the caller adds. Typed PRNG keys are stored as
-    their data. What is no array (types, static fields, functions, strings) is described, so that
-    the arrays are not loaded into another model of the same shapes.
+    The file is in the safetensors format and holds the array leaves by their places, with their
+    shapes and dtypes, the versions that wrote them, what the caller adds, and a SHA-256 of it all.
+    Typed PRNG keys are stored as their data. What is no array (types, static fields, functions,
+    strings) is described, so that the arrays are not loaded into another model of the same shapes.
 
     Args:
-        path: where the file appears, by convention `*.npz`.
+        path: where the file appears, by convention `*.safetensors`; any name will do.
         tree: any PyTree.
         header: further entries, made of what JSON can hold.
 
     Raises:
         TypeError: `header` holds something that JSON cannot.
+        OSError: the file cannot be written; one that was there is still whole.
 
     Example:
         >>> import pathlib, tempfile
         >>> import jax.numpy as jnp
-        >>> file = pathlib.Path(tempfile.mkdtemp()) / "model.npz"
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
         >>> save_checkpoint(file, {"w": jnp.arange(3.0)}, {"step": 7})
         >>> tree, header = load_checkpoint(file, {"w": jnp.zeros(3)})
         >>> print(tree["w"], header)
         [0. 1. 2.] {'step': 7}
     """
-    described, arrays = [], {}
     # A model may hold the shapes of another's arrays, which have no numbers to keep.
     shapes = {n: _text(leaf) for n, leaf in _array_leaves(tree) if _is_shape(leaf)}
     leaves = [(name, leaf) for name, leaf in _array_leaves(tree) if name not in shapes]
-    for number, (name, leaf) in enumerate(leaves):
-        described.append(_describe(name, leaf))
-        arrays[f"leaf_{number}"] = _to_numpy(leaf)
-    text = json.dumps(
-        {
-            "format": _FORMAT,
-            "versions": {"pullback": __version__, "jax": jax.__version__, "numpy": np.__version__},
-            "leaves": described,
-            "shapes": shapes,
-            "structure": structure(tree),
-            "user": {} if header is None else header,
-        }
-    )
-    arrays[_HEADER] = np.frombuffer(text.encode(), np.uint8)
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)
+    record = {
+        "checkpoint": _FORMAT,
+        "versions": {"pullback": __version__, "jax": jax.__version__, "numpy": np.__version__},
+        "leaves": [_describe(name, leaf) for name, leaf in leaves],
+        "shapes": shapes,
+        "structure": structure(tree),
+        "user": {} if header is None else header,
+    }
+    write_archive(path, record, {name: _to_numpy(leaf) for name, leaf in leaves})
 
 
 def load_checkpoint(path: str | os.PathLike[str], like: T) -> tuple[T, dict[str, Any]]:
@@ -102,65 +80,112 @@ def load_checkpoint(path: str | os.PathLike[str], like: T) -> tuple[T, dict[str,
         The PyTree with the stored arrays, and the header that the caller had given.
 
     Raises:
-        CheckpointError: the file is missing, cut off or damaged; a leaf of `like` has another name,
-            shape or dtype than the one stored; or something else in `like` differs, such as a
-            static field. The first such place is named.
+        CheckpointError: the file is missing, cut off, damaged in a single bit or no checkpoint; a
+            leaf of `like` has another name, shape or dtype than the one stored; or something else
+            in `like` differs, such as a static field. The first such place is named.
 
     Example:
         See `save_checkpoint`.
     """
-    return _load(Path(path), like, part="")
+    stored = read_checkpoint(path)
+    return stored.into(like), stored.header
 
 
-def load_part(path: Path, part: tuple[str, ...], like: T) -> T:
-    """One entry of nested dictionaries that were saved, into the structure of `like`."""
-    nested: Any = like
-    for name in reversed(part):
-        nested = {name: nested}
-    found: Any = _load(path, nested, part=_prefix(part))[0]
-    for name in part:
-        found = found[name]
-    return found
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a checkpoint holds. It was read once, and is what was written."""
+
+    path: Path
+    record: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the caller of `save_checkpoint` had added."""
+        return self.record["user"]
+
+    def names(self, *part: str) -> set[str]:
+        """The places of the arrays within one entry of nested dictionaries."""
+        start = _place(part)
+        names = (leaf["name"] for leaf in self.record["leaves"])
+        return {name[len(start) :] for name in names if name.startswith(start)}
+
+    def part(self, like: T, *part: str) -> T:
+        """One entry of nested dictionaries, into the structure of `like`."""
+        nested: Any = like
+        for name in reversed(part):
+            nested = {name: nested}
+        found: Any = self.into(nested, within=_place(part))
+        for name in part:
+            found = found[name]
+        return found
+
+    def into(self, like: T, *, within: str = "") -> T:
+        """The arrays whose places begin so, in the structure of `like`, which must be the same."""
+        held = lambda texts: {at: text for at, text in texts.items() if at.startswith(within)}
+        leaves = [leaf for leaf in self.record["leaves"] if leaf["name"].startswith(within)]
+        shapes, wanted = held(self.record["shapes"]), dict(_array_leaves(like))
+        found = {n: _text(wanted[n]) for n in shapes if n in wanted and _is_shape(wanted[n])}
+        check_same(self.path, stored=shapes, wanted=found)
+        described = [_describe(name, leaf) for name, leaf in wanted.items() if name not in shapes]
+        _check_leaves(self.path, stored=leaves, wanted=described)
+        texts = (held(self.record["structure"]), held(structure(like)))
+        check_same(self.path, stored=texts[0], wanted=texts[1])
+        kinds = {leaf["name"]: leaf for leaf in leaves}
+
+        def restore(at: Any, leaf: Any) -> Any:
+            name = jtu.keystr(at)
+            if not is_array(leaf) or name in shapes:
+                return leaf
+            array = self.arrays[name]
+            if "key" in kinds[name]:
+                return jr.wrap_key_data(jnp.asarray(array), impl=kinds[name]["key"])
+            return array if isinstance(leaf, np.ndarray | np.generic) else on_device(array)
+
+        return jtu.tree_map_with_path(restore, like)
 
 
-def _prefix(part: tuple[str, ...]) -> str:
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the caller of `save_checkpoint` added, to know what the arrays are to be loaded into.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CheckpointError: as of `load_checkpoint`, but for what is said there of `like`.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import jax.numpy as jnp
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+        >>> save_checkpoint(file, {"w": jnp.arange(3.0)}, {"width": 3})
+        >>> read_header(file)
+        {'width': 3}
+    """
+    return _read(Path(path), arrays=False)[0]["user"]
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Stored:
+    """All that is in the file of a checkpoint, or a CheckpointError."""
+    record, arrays = _read(Path(path), arrays=True)
+    _check_arrays(Path(path), record["leaves"], arrays)
+    return Stored(Path(path), record, arrays)
+
+
+def _read(path: Path, *, arrays: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        record, found = read_archive(path, arrays=lambda name: arrays)
+    except ArchiveError as error:
+        raise CheckpointError(str(error)) from error
+    if record.get("checkpoint") != _FORMAT:
+        kind = record.get("checkpoint")
+        told = "is no checkpoint" if kind is None else f"is a checkpoint in format {kind}"
+        raise CheckpointError(f"{path}: {told}; this version reads checkpoints in {_FORMAT}.")
+    return record, found
+
+
+def _place(part: tuple[str, ...]) -> str:
     return "".join(f"[{name!r}]" for name in part)
-
-
-def names_of(path: Path, part: tuple[str, ...]) -> set[str]:
-    """The places of the arrays within one entry of nested dictionaries that were saved."""
-    prefix = _prefix(part)
-    leaves = _read(path, wanted=lambda name: False)[0]["leaves"]
-    return {leaf["name"][len(prefix) :] for leaf in leaves if leaf["name"].startswith(prefix)}
-
-
-def _load(path: Path, like: T, *, part: str) -> tuple[T, dict[str, Any]]:
-    within = lambda name: name.startswith(part)
-    header, arrays = _read(path, wanted=within)
-    leaves = [leaf for leaf in header["leaves"] if within(leaf["name"])]
-    shapes = {name: text for name, text in header.get("shapes", {}).items() if within(name)}
-    wanted = dict(_array_leaves(like))
-    found = {n: _text(wanted[n]) for n in shapes if n in wanted and _is_shape(wanted[n])}
-    check_same(path, stored=shapes, wanted=found)
-    described = [_describe(name, leaf) for name, leaf in wanted.items() if name not in shapes]
-    _check_leaves(path, stored=leaves, wanted=described)
-    described = [
-        {name: text for name, text in each.items() if within(name)}
-        for each in (header["structure"], structure(like))
-    ]
-    check_same(path, stored=described[0], wanted=described[1])
-    stored = iter(zip(leaves, arrays, strict=True))
-
-    def restore(at: Any, leaf: Any) -> Any:
-        if not is_array(leaf) or jtu.keystr(at) in shapes:
-            return leaf
-        described, array = next(stored)
-        if "key" in described:
-            return jr.wrap_key_data(jnp.asarray(array), impl=described["key"])
-        array = array.view(np.dtype(described["dtype"]))
-        return array if isinstance(leaf, np.ndarray | np.generic) else on_device(array)
-
-    return jtu.tree_map_with_path(restore, like), header["user"]
 
 
 def _array_leaves(tree: Any) -> list[tuple[str, Any]]:
@@ -184,39 +209,22 @@ def _describe(name: str, leaf: Any) -> dict[str, Any]:
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
-    array = np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf)
-    # npz knows NumPy's own dtypes only; bfloat16 and its kin travel as unsigned integers.
-    return array.view(f"u{array.dtype.itemsize}") if array.dtype.kind == "V" else array
+    return np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf)
 
 
-def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What the caller of `save_checkpoint` put in the header, without the arrays."""
-    return _read(Path(path), wanted=lambda name: False)[0]["user"]
-
-
-def _read(path: Path, *, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """The header, and the arrays of the wanted names."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            header = json.loads(archive[_HEADER].tobytes().decode())
-            leaves = [
-                archive[f"leaf_{number}"]
-                for number, leaf in enumerate(header["leaves"])
-                if wanted(leaf["name"])
-            ]
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such checkpoint.") from None
-    except _DAMAGE as error:
-        raise CheckpointError(
-            f"{path}: not a whole checkpoint of pullback ({error}). It was cut off or damaged, or "
-            "something else wrote it; delete it and start again."
-        ) from error
-    if header["format"] != _FORMAT:
-        raise CheckpointError(
-            f"{path}: written in format {header['format']} by pullback "
-            f"{header['versions']['pullback']}; this version reads format {_FORMAT}."
-        )
-    return header, leaves
+def _check_arrays(path: Path, leaves: list[dict[str, Any]], arrays: dict[str, np.ndarray]) -> None:
+    """The arrays are those that the record describes, which are compared with what is wanted."""
+    for leaf in leaves:
+        array, shape = arrays.get(leaf["name"]), tuple(leaf["shape"])
+        if array is not None and "key" in leaf:
+            same = array.dtype == np.uint32 and array.shape[:-1] == shape
+        else:
+            same = array is not None and (array.shape, str(array.dtype)) == (shape, leaf["dtype"])
+        if not same:
+            raise CheckpointError(
+                f"{path}: leaf {leaf['name']} is not the array that the file says it is; it was "
+                "not written by `save_checkpoint`."
+            )
 
 
 def _check_leaves(

@@ -65,11 +65,14 @@ def failed_solves(run_again: Callable[[], Any]) -> Told:
 
 
 def raise_failure(
-    text: str, *, step: int, values: dict[str, float], model: PyTree, info: TrainingInfo
-) -> NoReturn:
-    """Raise the TrainingError."""
+    text: str, *, step: int, values: dict[str, float], model: PyTree, info: TrainingInfo,
+    unwritten: OSError | None,
+) -> NoReturn:  # fmt: skip
+    """Raise the TrainingError of a step, whose state may not have come to the disk."""
     shown = ", ".join(f"{name} = {value:g}" for name, value in values.items())
     file = "" if info.checkpoint is None else f" and in {info.checkpoint}"
+    if unwritten is not None:
+        file = f", and could not be written to the folder ({unwritten.strerror})"
     raise TrainingError(
         f"{text} in the `model` of this error{file}. What was measured: {shown}.",
         step=step,

@@ -15,6 +15,7 @@ from pullback._key import checked_key_or_keys
 from pullback._solve_failures import failures_are_nan
 from pullback.train._advice import refuse_traced
 from pullback.train._fit_job import FitJob, split_own
+from pullback.train._folder import held
 from pullback.train._gradient import GradientStep, Optimiser, Trained, checked_optimiser, takes
 from pullback.train._info import TrainingInfo
 from pullback.train._learned import refuse_untrained
@@ -121,15 +122,20 @@ def fit(
         log_every: steps between two log lines, and from one look of the host to the next.
         evaluate_every: steps between evaluations, a multiple of `log_every`; default `log_every`.
         checkpoint_every: the same for checkpoints.
-        folder: where `metrics.jsonl` and `checkpoint.npz` are written; `load_model` reads the
-            model there. None: nowhere.
-        resume: go on from the checkpoint in `folder`, if there is one, with the same model, loss,
-            optimiser and numbers. The parameters come out bit for bit as those of a run that was
-            never stopped, on the same machine. `steps` may be another; so may `log_every`, but with
+        folder: where `metrics.jsonl` and the last two checkpoints, `checkpoint-STEP.safetensors`,
+            are written; `load_model` reads the model there. Held by one training at a time. None:
+            nowhere.
+        resume: go on from the last checkpoint in `folder`, if there is one, with the same model,
+            data, loss, optimiser and numbers; where it is damaged, from the one before, with a
+            warning. The parameters come out bit for bit as those of a run that was never stopped,
+            on the same machine. `steps` may be another; where fewer than were taken already, no
+            step is, and the trained model is returned, with a warning. So may `log_every`, but with
             `rollbacks`, and `validation`, but with `patience`. After a `TrainingError` the loss,
             `clip_norm` and the settings of the optimiser may be others, for they may be what was to
-            blame. Without `resume` training starts afresh from `model`, with a warning where that
-            replaces the checkpoint of another run.
+            blame. Of data on the host 128 examples are compared. Where the versions of JAX,
+            Equinox, Optax, Python or pullback are others, a warning says so. Without `resume`
+            training starts afresh from `model`, with a warning where that replaces the checkpoint
+            of another run.
         progress: show a bar on stderr. None: where stderr is a terminal.
         mesh: spread each batch over these devices, as
             `jax.make_mesh((n,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))` gives them.
@@ -145,10 +151,12 @@ def fit(
         TypeError: `loss` returns something else; `optimiser` is none; `model` has no parameters, or
             complex ones; or the call is within `jax.jit`, `vmap` or a gradient, for it compiles
             itself.
-        CheckpointError: `resume` found a broken checkpoint, or one of another run.
+        CheckpointError: `resume` found broken checkpoints, or one of another run; or `folder`
+            cannot be written to, or another training holds it.
         TrainingError: the loss, the gradient or the parameters became non-finite, or a solver
             failed, more often than `rollbacks` allows; of several runs, in all. The state before
-            that step is in the error and, with `folder`, in the checkpoint.
+            that step is in the error and, with `folder`, in the checkpoint. Or the disk is full:
+            what was trained is in the error, and the checkpoint before is whole.
         KeyboardInterrupt: on Ctrl-C, at the next log line and after a checkpoint.
 
     Example:
@@ -215,14 +223,15 @@ def fit(
         check=check,
     )
     try:
-        with failures_are_nan():
-            shared_loss, shared_rest = plan.place(shared)
-            start = _start(plan, optimiser, params, optimiser_state, state)
-            limit = None if clip_norm is None else float(clip_norm)
-            step = GradientStep(shared_loss, shared_rest, optimiser, limit)
-            job = FitJob.of(plan, step, plan.place(own), start, streams, feed, validation)
-            run = begin(plan, job, start, snapshots=rollbacks > 0 or plan.stack is not None)
-        run, ending = train(plan, job, run, lambda run: save(plan, job, run))
+        with held(plan.folder):
+            with failures_are_nan():
+                shared_loss, shared_rest = plan.place(shared)
+                start = _start(plan, optimiser, params, optimiser_state, state)
+                limit = None if clip_norm is None else float(clip_norm)
+                step = GradientStep(shared_loss, shared_rest, optimiser, limit)
+                job = FitJob.of(plan, step, plan.place(own), start, streams, feed, validation)
+                run = begin(plan, job, start, snapshots=rollbacks > 0 or plan.stack is not None)
+            run, ending = train(plan, job, run, lambda run: save(plan, job, run))
     finally:
         feed.close()
     last = run.arrays.params if patience is None else run.best.kept["params"]

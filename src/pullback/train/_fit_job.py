@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import equinox as eqx
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from pullback.train._advice import bad_row, refuse_traced
-from pullback.train._checkpoint import CheckpointError, check_same, load_part
+from pullback.train._checkpoint import CheckpointError, Stored, check_same
 from pullback.train._engine import Own, Program, Setup, program_of
 from pullback.train._evaluate import means
 from pullback.train._failures import failed_solves, raise_failure, what_failed
@@ -21,6 +20,8 @@ from pullback.train._gradient import AtStep, GradientStep, Trained, is_array_of
 from pullback.train._identity import (
     another_optimiser,
     check_computes_the_same,
+    draw_identity,
+    identity_of,
     loss_identity,
     optimiser_identity,
 )
@@ -29,7 +30,7 @@ from pullback.train._measure import Measure, checked_metrics
 from pullback.train._plan import Plan
 from pullback.train._run import AbstractJob, Failure, Run, info_of
 from pullback.train._sources import Feed, Stream, draws, size_of
-from pullback.train._store import mendable, save
+from pullback.train._store import mendable, save_failed
 from pullback.train._structure import data_digest, digests, fixed
 
 
@@ -66,7 +67,7 @@ class FitJob(AbstractJob):
     described: dict[str, Any]
 
     keeps_state = True
-    face, mark = "fit", "trained"
+    face, compared = "fit", "`loss` and `optimiser` are"
 
     @classmethod
     def of(
@@ -108,6 +109,8 @@ class FitJob(AbstractJob):
             if plan.patience is not None:  # the lowest loss so far is of the same held-out data
                 identity |= {"validation": data_digest(validation)}
             described = _described(plan, step, own, start, setup, runs, feed)
+            if measured is not None and plan.patience is not None and draws(validation):
+                described |= {"validation": identity_of(validation, measured.traced)}
         return cls(
             step, own, is_array_of(start.params), setup, program, streams, feed, validation,
             measured, again, identity, described,
@@ -115,7 +118,7 @@ class FitJob(AbstractJob):
 
     def parts(self, arrays: Trained) -> dict[str, PyTree]:
         return {
-            "model": eqx.combine(arrays.params, self._rest),
+            "model": self.model(arrays),
             "optimiser": arrays.optimiser,
             "carried": arrays.carried,
         }
@@ -130,7 +133,8 @@ class FitJob(AbstractJob):
     def header(self) -> dict[str, Any]:
         return self.described
 
-    def load(self, file: Path, header: dict[str, Any], start: Trained) -> dict[str, PyTree]:
+    def load(self, stored: Stored, start: Trained) -> dict[str, PyTree]:
+        file, header = stored.path, stored.header
         check_same(
             file,
             stored=header["trained"],
@@ -141,16 +145,21 @@ class FitJob(AbstractJob):
         found = {}
         for name, like in self.parts(start).items():
             if name == "optimiser":
-                self._check_computes(file, header)
+                self._check_computes(stored)
             try:
-                found[name] = load_part(file, (name,), like)
+                found[name] = stored.part(like, name)
             except CheckpointError as error:
                 raise another_optimiser(error) if name == "optimiser" else error from None
         return found
 
-    def _check_computes(self, file: Path, header: dict[str, Any]) -> None:
-        for what in {"loss", "optimiser"} - set(mendable(header)):
-            check_computes_the_same(file, what, stored=header[what], wanted=self.described[what])
+    def _check_computes(self, stored: Stored) -> None:
+        for what in ("data", "loss", "optimiser", "validation"):
+            before, now = (each.get(what) for each in (stored.header, self.described))
+            if before and now and what not in mendable(stored.header):
+                check_computes_the_same(stored.path, what, stored=before, wanted=now)
+
+    def model(self, arrays: Trained) -> PyTree:
+        return eqx.combine(arrays.params, self._rest)
 
     @property
     def _rest(self) -> PyTree:
@@ -158,15 +167,18 @@ class FitJob(AbstractJob):
         return rest
 
     def fail(self, plan: Plan, run: Run, failure: Failure | None) -> NoReturn:
-        save(plan, self, run, failed=True)
-        info = self.info(plan, run, Ending.FAILED)
-        model = eqx.combine(run.arrays.params, self._rest)
+        unwritten = save_failed(plan, self, run)
+        kept = {
+            "model": self.model(run.arrays),
+            "info": self.info(plan, run, Ending.FAILED),
+            "unwritten": unwritten,
+        }
         if failure is None:
             text, values = self._failed_validation(plan, run)
-            raise_failure(text, step=run.step, values=values, model=model, info=info)
+            raise_failure(text, step=run.step, values=values, **kept)
         text, values = what_failed(plan, self, run, failure)
         text = f"{text} The state after step {run.step} is kept"
-        raise_failure(text, step=run.step + 1, values=values, model=model, info=info)
+        raise_failure(text, step=run.step + 1, values=values, **kept)
 
     def _failed_validation(self, plan: Plan, run: Run) -> tuple[str, dict[str, float]]:
         assert self.measure is not None
@@ -235,6 +247,7 @@ def _described(
     model = eqx.combine(one_start.params, one_rest)
     whole_loss, _ = eqx.combine(own, (step.loss, step.rest))
     return {
+        "data": None if draw is None else draw_identity(draw, jr.key(0)),
         "fixed": fixed(rest),
         "trained": _which(start.params, rest),
         "loss": loss_identity(

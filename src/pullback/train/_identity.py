@@ -1,5 +1,6 @@
 """What a loss or an optimiser computes, as text that another process finds again."""
 
+import enum
 import hashlib
 import platform
 from collections.abc import Callable, Iterator
@@ -20,8 +21,7 @@ from pullback.train._structure import digests, structure
 
 _AGAIN = "Resume with the same, or start again in another folder."
 _REMEDY = {
-    "loss": _AGAIN,
-    "step": _AGAIN,
+    **dict.fromkeys(("data", "loss", "step", "validation"), _AGAIN),
     "optimiser": (
         "Its state is that one's alone. Resume with the same; or train the model on with this one, "
         "afresh from step 0: `model = load_model(folder, model)`, then `fit` without `resume`."
@@ -59,16 +59,29 @@ def loss_identity(
 
 
 def optimiser_identity(optimiser: Optimiser, params: PyTree, state: PyTree) -> dict[str, Any]:
-    """The optimiser, and what its update computes."""
+    """The optimiser, and what its state begins as and its update computes."""
 
     def update(given: PyTree, gradient: PyTree, state: PyTree, params: PyTree) -> PyTree:
         value = jax.tree.leaves(gradient)[0].sum()
         return optimise(optimiser, gradient, state, params, value, value_fn=lambda params: value)
 
-    traced = trace_call(
-        "`optimiser`", update, None, params, state, params, same_as=optimiser, differentiable=False
+    def start(given: PyTree, params: PyTree) -> PyTree:
+        with jax.numpy_dtype_promotion("standard"):
+            return optimiser.init(params)
+
+    trace = lambda function, *inputs: trace_call(
+        "`optimiser`", function, None, *inputs, same_as=optimiser, differentiable=False
     )
-    return identity_of(optimiser, traced)
+    # Some keep their settings in the state.
+    return identity_of(optimiser, trace(update, params, state, params), trace(start, params))
+
+
+def draw_identity(draw: Callable[[PRNGKeyArray], PyTree], key: PRNGKeyArray) -> dict[str, Any]:
+    """What draws the batches."""
+    traced = trace_call(
+        "`data`", lambda given, key: draw(key), None, key, same_as=draw, differentiable=False
+    )
+    return identity_of(draw, traced)
 
 
 def another_optimiser(error: CheckpointError) -> CheckpointError:
@@ -95,18 +108,24 @@ def check_computes_the_same(
         raise CheckpointError(f"{path}: `{what}` computes something else. {remedy}")
 
 
-def identity_of(function: Any, traced: TracedCall) -> dict[str, Any]:
+def identity_of(function: Any, *traced: TracedCall) -> dict[str, Any]:
     """A function and what it computes, and what has to be the same for two to be compared."""
-    jaxpr = traced.program.jaxpr
-    consts = [_array(value) for value in traced.params[0]]
-    versions = {name: version(name) for name in ("jax", "equinox", "optax")}
+    jaxprs = [each.program.jaxpr for each in traced]
+    consts = [_array(value) for each in traced for value in each.params[0]]
     return {
-        "versions": {"python": platform.python_version(), "pullback": __version__, **versions},
+        "versions": versions(),
         # What it reads is in the program; what it holds beside, such as a counter, may change.
         "fixed": structure(function, inside=False) | digests(function),
-        "inputs": _digest(str(var.aval) for var in jaxpr.invars),
-        "program": _digest([*_lines(jaxpr), *consts]),
+        "inputs": _digest(str(var.aval) for jaxpr in jaxprs for var in jaxpr.invars),
+        "program": _digest([*(line for jaxpr in jaxprs for line in _lines(jaxpr)), *consts]),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of what a program is made by."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    of_others = {name: version(name) for name in ("jax", "equinox", "optax")}
+    return {"python": python, "pullback": __version__, **of_others}
 
 
 def _digest(lines: Any) -> str:
@@ -150,10 +169,12 @@ def _param(value: Any) -> Iterator[str]:
                 yield from _param(part)
         case np.ndarray() | np.generic() | jax.Array():
             yield _array(value)
+        case enum.Enum():
+            yield f"{type(value).__name__}.{value.name}"
         case None | bool() | int() | float() | str() | np.dtype():
             yield repr(value)
         case _:
-            # Functions, meshes, enumerations: what they print may be another in each process.
+            # Functions, meshes: what they print may be another in each process.
             yield type(value).__name__
 
 

@@ -16,6 +16,7 @@ class Ending(enum.Enum):
     DONE = "All steps were taken."
     EARLY = "The validation loss had not improved for `patience` evaluations."
     FAILED = "A step could not be taken; the error says which and why."
+    UNWRITTEN = "What was trained could not be written down; the error says where and why."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TrainingInfo:
         best_loss: that loss; else None.
         optimiser_state: the optimiser's, after the last step of `fit`; else None.
         state: what the loss carries from step to step, of `fit`; else None.
-        checkpoint: the file with the last state, or None without a folder.
+        checkpoint: the file with the last state that was written, or None without a folder.
     """
 
     ending: Ending
@@ -76,10 +77,14 @@ def history_of(entries: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 class TrainingError(RuntimeError):
-    """A step gave a loss, gradient or parameter that is not finite, or a solver failed in it.
+    """A step could not be taken, or what was trained could not be written to its folder.
+
+    A step cannot be taken that gives a loss, gradient or parameter which is not finite, or in which
+    a solver fails.
 
     Attributes:
-        step: the step that could not be taken; steps are counted from 1.
+        step: the step that could not be taken, or after which nothing could be written; steps are
+            counted from 1.
         loss: the loss there.
         metrics: the metrics there, a solver's result code among them.
         model: the model, or the state, before that step, or at the last snapshot.

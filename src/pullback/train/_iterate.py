@@ -12,6 +12,7 @@ from jaxtyping import Array, Key, PyTree
 from pullback._key import checked_key_or_keys
 from pullback._solve_failures import failures_are_nan
 from pullback.train._advice import refuse_traced
+from pullback.train._folder import held
 from pullback.train._info import TrainingInfo
 from pullback.train._iterate_job import IterateJob
 from pullback.train._plan import Plan, check_plan, check_stack, whole
@@ -79,10 +80,10 @@ def iterate(
         log_every: steps between two points of the history, and two looks of the host.
         evaluate_every: steps between evaluations, a multiple of `log_every`; default `log_every`.
         checkpoint_every: the same for checkpoints.
-        folder: where `metrics.jsonl` and `checkpoint.npz` are written. None: nowhere.
-        resume: go on from the checkpoint in `folder`, if there is one, with the same step, streams
-            and numbers. Without it the run starts afresh, with a warning where that replaces the
-            checkpoint of another one.
+        folder: as for `fit`.
+        resume: go on from the last checkpoint in `folder`, if there is one, with the same step,
+            streams and numbers, as `fit` does. Without it the run starts afresh, with a warning
+            where that replaces the checkpoint of another one.
         progress: show a bar on stderr. None: where stderr is a terminal.
         mesh: as for `fit`.
         sequential: as for `fit`.
@@ -93,9 +94,10 @@ def iterate(
 
     Raises:
         ValueError: an argument does not fit; the message says which and how.
-        CheckpointError: `resume` found a broken checkpoint, or one of another run.
+        CheckpointError: as of `fit`.
         TrainingError: a single run diverged more than `rollbacks` times, or all of a stack did. The
-            last snapshot is in the error and, with `folder`, in the checkpoint.
+            last snapshot is in the error and, with `folder`, in the checkpoint. Or the disk is
+            full, as of `fit`.
         KeyboardInterrupt: on Ctrl-C, at the next log line and after a checkpoint.
 
     Example:
@@ -137,10 +139,11 @@ def iterate(
         place=plan.place,
     )
     try:
-        with failures_are_nan():
-            job = IterateJob.of(plan, step, arrays, rest, named, nameless, feed, validation)
-            run = begin(plan, job, arrays, snapshots=True)
-        run, ending = train(plan, job, run, lambda run: save(plan, job, run))
+        with held(plan.folder):
+            with failures_are_nan():
+                job = IterateJob.of(plan, step, arrays, rest, named, nameless, feed, validation)
+                run = begin(plan, job, arrays, snapshots=True)
+            run, ending = train(plan, job, run, lambda run: save(plan, job, run))
     finally:
         feed.close()
     last = run.arrays if patience is None else run.best.kept

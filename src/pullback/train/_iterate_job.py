@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import equinox as eqx
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from pullback.train._advice import refuse_traced
-from pullback.train._checkpoint import check_same, load_part
+from pullback.train._checkpoint import Stored, check_same
 from pullback.train._engine import DIVERGED, METRIC, Own, Program, Setup, program_of
 from pullback.train._failures import raise_failure, what_failed
 from pullback.train._identity import check_computes_the_same, identity_of
@@ -21,7 +20,7 @@ from pullback.train._measure import Measure, checked_metrics
 from pullback.train._plan import Plan
 from pullback.train._run import AbstractJob, Failure, Run, info_of
 from pullback.train._sources import Feed, Stream, draws, size_of
-from pullback.train._store import mendable, save
+from pullback.train._store import mendable, save_failed
 from pullback.train._structure import data_digest, fixed
 
 _RESERVED = ("step", "rollbacks", "steps_per_second")
@@ -74,7 +73,7 @@ class IterateJob(AbstractJob):
     computes: dict[str, Any]
 
     keeps_state = False
-    face, mark = "iterate", "computes"
+    face, compared = "iterate", "`step` is"
 
     @classmethod
     def of(
@@ -119,7 +118,9 @@ class IterateJob(AbstractJob):
         computes = {}
         if plan.folder is not None:
             identity |= {"data": {name: data_digest(s.data) for name, s in streams.items()}}
-            computes = identity_of(step, program.step)
+            computes = {"step": identity_of(step, program.step)}
+            if measured is not None and plan.patience is not None:
+                computes |= {"validation": identity_of(validation, measured.traced)}
         return cls(rest, setup, program, feed, measured, identity, computes)
 
     def parts(self, arrays: PyTree) -> dict[str, PyTree]:
@@ -134,26 +135,34 @@ class IterateJob(AbstractJob):
     def header(self) -> dict[str, Any]:
         return {"fixed": fixed(self.rest), "computes": self.computes}
 
-    def load(self, file: Path, header: dict[str, Any], start: PyTree) -> dict[str, PyTree]:
+    def load(self, stored: Stored, start: PyTree) -> dict[str, PyTree]:
+        file, header = stored.path, stored.header
         check_same(file, stored=header["fixed"], wanted=fixed(self.rest))
-        if "step" not in mendable(header):
-            check_computes_the_same(file, "step", stored=header["computes"], wanted=self.computes)
-        return {"state": load_part(file, ("state",), start)}
+        for what, now in self.computes.items():
+            if what not in mendable(header):
+                check_computes_the_same(file, what, stored=header["computes"][what], wanted=now)
+        return {"state": stored.part(start, "state")}
+
+    def model(self, arrays: PyTree) -> PyTree:
+        return eqx.combine(arrays, self.rest)
 
     def fail(self, plan: Plan, run: Run, failure: Failure | None) -> NoReturn:
-        save(plan, self, run, failed=True)
-        info = self.info(plan, run, Ending.FAILED)
-        model = eqx.combine(run.arrays, self.rest)
+        unwritten = save_failed(plan, self, run)
+        kept = {
+            "model": self.model(run.arrays),
+            "info": self.info(plan, run, Ending.FAILED),
+            "unwritten": unwritten,
+        }
         if failure is None:
             assert self.measure is not None
             values = {n: float(np.ravel(v)[0]) for n, v in self.measure(run.arrays).items()}
             text = (
                 f"Training stopped after step {run.step}: the validation failed. The state is kept"
             )
-            raise_failure(text, step=run.step, values=values, model=model, info=info)
+            raise_failure(text, step=run.step, values=values, **kept)
         text, values = what_failed(plan, self, run, failure)
         text = f"{text} The last snapshot is"
-        raise_failure(text, step=failure.step, values=values, model=model, info=info)
+        raise_failure(text, step=failure.step, values=values, **kept)
 
     def info(self, plan: Plan, run: Run, ending: Ending) -> TrainingInfo:
         return info_of(plan, run, ending)

@@ -9,7 +9,8 @@ import jax
 import jax.tree_util as jtu
 import numpy as np
 
-from pullback.train._checkpoint import CheckpointError, load_part, names_of, read_header
+from pullback.train._checkpoint import CheckpointError
+from pullback.train._folder import newest
 
 M = TypeVar("M")
 
@@ -18,7 +19,8 @@ def load_model(folder: str | os.PathLike[str], like: M) -> M:
     """The model that `fit` wrote in a folder, as `fit` returns it.
 
     That is the last one, or with `patience` the one of the lowest validation loss. All its arrays
-    are read, those too that were not trained. Whatever optimiser it was trained with, give it to
+    are read, those too that were not trained. Where the last checkpoint is damaged the one before
+    is read, with a warning. Whatever optimiser it was trained with, give it to
     `fit` to train it on: without `resume` training starts afresh, at step 0 and with a new state of
     the optimiser.
 
@@ -31,7 +33,7 @@ def load_model(folder: str | os.PathLike[str], like: M) -> M:
         The model.
 
     Raises:
-        CheckpointError: `folder` is a file, or has no checkpoint; that is damaged or not of `fit`;
+        CheckpointError: `folder` is a file, or has no checkpoint; all are damaged, or not of `fit`;
             or `like` is another model: the first leaf or setting that differs is named.
 
     Example:
@@ -47,25 +49,27 @@ def load_model(folder: str | os.PathLike[str], like: M) -> M:
         >>> bool(model == trained)
         True
     """
-    if Path(folder).is_file():
+    folder = Path(folder)
+    if folder.is_file():
         raise CheckpointError(
             f"{folder} is a file. `load_model` takes the folder that `fit` was given, in which "
-            "`checkpoint.npz` lies."
+            "`checkpoint-STEP.safetensors` lies."
         )
-    file = Path(folder) / "checkpoint.npz"
-    header = read_header(file)
-    if "trained" not in header:
-        raise CheckpointError(f"{file}: not written by `fit`; use another folder.")
+    stored = newest(folder, stacklevel=2)
+    if stored is None:
+        raise CheckpointError(f"{folder}: there is no checkpoint in this folder.")
+    if stored.header.get("face") != "fit":
+        raise CheckpointError(f"{stored.path}: not written by `fit`. Give another folder.")
     like = jax.tree.map(_as_trained, like)
-    model = load_part(file, ("model",), like)
-    names = names_of(file, ("best", "params"))
-    if not names or not np.any(header["best"]["step"]):
+    model = stored.part(like, "model")
+    names = stored.names("best", "params")
+    if not names or not np.any(stored.header["best"]["step"]):
         return model
 
     def kept(path: Any, leaf: Any) -> Any:
         return leaf if jtu.keystr(path) in names else None
 
-    lowest = load_part(file, ("best", "params"), jtu.tree_map_with_path(kept, like))
+    lowest = stored.part(jtu.tree_map_with_path(kept, like), "best", "params")
     return eqx.combine(lowest, model)
 
 

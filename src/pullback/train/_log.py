@@ -11,24 +11,48 @@ import numpy as np
 from pullback._files import atomic_write_text
 
 
-def restart_log(path: Path, *, step: int) -> list[dict[str, Any]]:
-    """Keep the lines up to `step`, drop the rest, and return what was kept.
+def restart_log(
+    path: Path, *, step: int, runs: tuple[int, ...] = ()
+) -> tuple[list[dict[str, Any]], int]:
+    """Keep the lines up to `step` and drop the rest: what was kept, and how many were damaged.
 
     The lines after the last checkpoint are going to be written again, and a run killed while it
-    wrote a line has left a part of one.
+    wrote a line has left a part of one, which does not count.
     """
-    kept = []
+    kept, damaged, last = [], 0, 0
+    lines = []
     if step > 0 and path.exists():
-        for line in path.read_text(errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if entry["step"] > step:
-                break
+        lines = path.read_text(errors="replace").splitlines(keepends=True)
+    for line in lines:
+        entry = _entry(line, runs)
+        if entry is None or entry["step"] <= last:
+            damaged += line.endswith("\n")
+        elif entry["step"] <= step:
             kept.append(entry)
+            last = entry["step"]
     atomic_write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
-    return kept
+    return kept, damaged
+
+
+def _entry(line: str, runs: tuple[int, ...]) -> dict[str, Any] | None:
+    """What a line says; None where it is no line of a log, of so many runs."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict) or type(entry.get("step")) is not int or entry["step"] < 1:
+        return None
+    each = (value if isinstance(value, list) else [value] for value in entry.values())
+    shapes = {(len(value),) for value in entry.values() if isinstance(value, list)}
+    numbers = all(_is_number(number) for value in each for number in value)
+    return entry if numbers and shapes <= {runs} else None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return value is None or (isinstance(value, int | float) and math.isfinite(value))
+    except OverflowError:
+        return False
 
 
 def append_line(path: Path, entry: dict[str, Any]) -> None:

@@ -33,14 +33,14 @@ class Measure:
     ) -> None:  # fmt: skip
         of_one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[stack is not None :], leaf.dtype)
         shapes = jax.tree.map(of_one, (own, arrays, keys))
-        self._traced = trace_call(
+        self.traced = trace_call(
             f"`{name}`", score, given, *shapes, same_as=same_as, differentiable=False
         )
-        refuse_traced(name, self._traced)
+        refuse_traced(name, self.traced)
         self._own, self._keys, self._stack = own, keys, stack
 
     def __call__(self, arrays: PyTree) -> dict[str, np.ndarray]:
-        found = jax.device_get(_call(self._traced, self._stack, self._own, arrays, self._keys))
+        found = jax.device_get(_call(self.traced, self._stack, self._own, arrays, self._keys))
         return {"loss": found.pop("loss"), **found} if "loss" in found else found
 
 

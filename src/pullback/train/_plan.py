@@ -81,10 +81,6 @@ class Plan:
         return [split_key(key) for key in jnp.ravel(self.key)]
 
     @property
-    def checkpoint(self) -> Path | None:
-        return None if self.folder is None else self.folder / "checkpoint.npz"
-
-    @property
     def log(self) -> Path | None:
         return None if self.folder is None else self.folder / "metrics.jsonl"
 

@@ -4,7 +4,6 @@ import abc
 import dataclasses
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
@@ -13,8 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Int, PyTree
 
 from pullback._solve_failures import failures_are_nan
+from pullback.train._checkpoint import Stored
 from pullback.train._engine import Program, Report, Setup, choose, run_chunk
-from pullback.train._info import Ending, TrainingInfo, history_of
+from pullback.train._folder import checkpoints
+from pullback.train._info import Ending, TrainingError, TrainingInfo, history_of
 from pullback.train._interrupt import deferred_interrupt
 from pullback.train._log import append_line
 from pullback.train._plan import Plan
@@ -27,9 +28,9 @@ class AbstractJob(abc.ABC):
 
     # Whether a step that fails leaves the state as it was before.
     keeps_state: bool
-    # The function that it is the job of, and an entry that only this one's header has.
+    # The function that it is the job of, and what of it a resume compares by what it computes.
     face: str
-    mark: str
+    compared: str
     identity: dict[str, Any]
     setup: Setup
     program: Program
@@ -54,8 +55,12 @@ class AbstractJob(abc.ABC):
         """What has to be the same on a resume beside the numbers."""
 
     @abc.abstractmethod
-    def load(self, file: Path, header: dict[str, Any], start: PyTree) -> dict[str, PyTree]:
+    def load(self, stored: Stored, start: PyTree) -> dict[str, PyTree]:
         """The parts in a checkpoint, if it was written by the same job, or a CheckpointError."""
+
+    @abc.abstractmethod
+    def model(self, arrays: PyTree) -> PyTree:
+        """What the caller is given of a state."""
 
     @abc.abstractmethod
     def fail(self, plan: Plan, run: "Run", failure: "Failure | None") -> NoReturn:
@@ -123,12 +128,15 @@ def train(
                 run, values = _validated(plan, job, run)
                 entry |= {f"validation_{name}": value for name, value in values.items()}
             run = dataclasses.replace(run, history=(*run.history, entry))
-            if plan.log is not None:
-                append_line(plan.log, entry)
             show(run.step, entry["steps_per_second"], _shown(entry))
             ending, stop = ending_of(plan, run), interrupted()
-            if ending is not None or stop or run.step % plan.checkpoint_every == 0:
-                save(run)
+            try:
+                if plan.log is not None:
+                    append_line(plan.log, entry)
+                if ending is not None or stop or run.step % plan.checkpoint_every == 0:
+                    save(run)
+            except OSError as error:
+                _stop_unwritten(plan, job, run, error)
             if stop:
                 raise KeyboardInterrupt
     return run, ending
@@ -139,6 +147,23 @@ def ending_of(plan: Plan, run: Run) -> Ending | None:
     if plan.patience is not None and np.all(~run.good | (run.best.stale >= plan.patience)):
         return Ending.EARLY
     return Ending.DONE if run.step >= plan.steps else None
+
+
+def _stop_unwritten(plan: Plan, job: AbstractJob, run: Run, error: OSError) -> NoReturn:
+    """Raise the TrainingError of a full disk, a folder that is gone and the like."""
+    info = job.info(plan, run, Ending.UNWRITTEN)
+    last = "there is no checkpoint" if info.checkpoint is None else f"{info.checkpoint} is whole"
+    where = error.filename2 or error.filename or plan.folder
+    raise TrainingError(
+        f"Training stopped after step {run.step}: {where} could not be written "
+        f"({error.strerror}); {last}. The state after step {run.step} is kept in the `model` of "
+        "this error. Make room, or mend the folder, and go on with `resume=True`.",
+        step=run.step,
+        loss=float(np.ravel(run.history[-1].get("loss", np.nan))[0]),
+        metrics={},
+        model=job.model(run.arrays),
+        info=info,
+    ) from error
 
 
 def _advance(plan: Plan, job: AbstractJob, run: Run) -> tuple[Run, dict[str, Any], Failure | None]:
@@ -244,5 +269,5 @@ def info_of(
         best_loss=plain(run.best.loss) if found else None,
         optimiser_state=optimiser_state,
         state=state,
-        checkpoint=plan.checkpoint,
+        checkpoint=None if plan.folder is None else next(iter(checkpoints(plan.folder)), None),
     )

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,13 +11,9 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import PyTree
 
-from pullback.train._checkpoint import (
-    CheckpointError,
-    load_part,
-    names_of,
-    read_header,
-    save_checkpoint,
-)
+from pullback.train._checkpoint import CheckpointError, Stored, save_checkpoint
+from pullback.train._folder import file_of, keep_two, newest, put_away, unusable
+from pullback.train._identity import versions
 from pullback.train._log import restart_log
 from pullback.train._plan import Plan
 from pullback.train._run import AbstractJob, Best, Run
@@ -35,27 +30,35 @@ def begin(plan: Plan, job: AbstractJob, start: PyTree, *, snapshots: bool) -> Ru
         job: what is trained.
         start: the state's arrays.
         snapshots: whether a snapshot is kept.
+
+    Raises:
+        CheckpointError: what is in the folder is damaged or of another run, or the folder cannot be
+            written to.
     """
-    file, header = plan.checkpoint, None
+    header = None
     kept = None if plan.patience is None else job.kept(start)
     snapshot = start if snapshots else None
-    if file is not None and plan.resume and file.exists():
-        header = _checked_header(plan, job, file)
-        start = job.arrays(job.load(file, header, start))
-        kept = load_part(file, ("best",), kept)
+    stored = None
+    if plan.folder is not None:
+        stored = newest(plan.folder, stacklevel=3) if plan.resume else None
+        if stored is None:
+            # Else a run killed before its first checkpoint would resume from an older run's.
+            put_away(plan.folder, stacklevel=3)
+    if stored is not None:
+        header = _checked_header(plan, job, stored)
+        start = job.arrays(job.load(stored, start))
+        kept = stored.part(kept, "best")
         # Where a run had none, it may go on with them.
-        held = bool(names_of(file, ("snapshot",)))
-        snapshot = load_part(file, ("snapshot",), snapshot) if snapshots and held else None
+        held = bool(stored.names("snapshot"))
+        snapshot = stored.part(snapshot, "snapshot") if snapshots and held else None
         snapshot = start if snapshots and not held else snapshot
-    elif file is not None:
-        # Else a run killed before its first checkpoint would resume from an older run's.
-        put_away(file)
     # Donated buffers must be nobody else's: neither the caller's nor two leaves' at once.
     # `device_put` and not `jnp.copy`, which is a program for each shape.
     copied = lambda x: jax.device_put(jnp.asarray(x, x.dtype), may_alias=False)
     own = lambda tree: plan.place(jax.tree.map(copied, tree))
     best = Best.none(own(kept), plan.runs)
     rollbacks, good, step = np.zeros(plan.runs, int), np.ones(plan.runs, bool), 0
+    del stored
     if header is not None:
         best = dataclasses.replace(
             best,
@@ -73,19 +76,19 @@ def begin(plan: Plan, job: AbstractJob, start: PyTree, *, snapshots: bool) -> Ru
         best=best,
         rollbacks=rollbacks,
         good=good,
-        history=() if plan.log is None else tuple(restart_log(plan.log, step=step)),
+        history=_history(plan, step, stacklevel=3),
         started=time.perf_counter(),
     )
 
 
 def save(plan: Plan, job: AbstractJob, run: Run, *, failed: bool = False) -> None:
-    """Write the checkpoint, where there is a folder for it."""
-    if plan.checkpoint is None:
+    """Write the checkpoint, where there is a folder for it, and keep the one before."""
+    if plan.folder is None:
         return
     loss = jax.tree.map(lambda x: x if np.isfinite(x) else None, run.best.loss.tolist())
     best = {"loss": loss, "step": run.best.step.tolist(), "stale": run.best.stale.tolist()}
     save_checkpoint(
-        plan.checkpoint,
+        file_of(plan.folder, run.step),
         {**job.parts(run.arrays), "best": run.best.kept, "snapshot": run.snapshot},
         {
             "step": run.step,
@@ -93,10 +96,22 @@ def save(plan: Plan, job: AbstractJob, run: Run, *, failed: bool = False) -> Non
             "rollbacks": run.rollbacks.tolist(),
             "good": run.good.tolist(),
             "failed": failed,
+            "face": job.face,
+            "versions": versions(),
             "identity": _identity(plan, job),
             **job.header(),
         },
     )
+    keep_two(plan.folder, run.step)
+
+
+def save_failed(plan: Plan, job: AbstractJob, run: Run) -> OSError | None:
+    """Write the checkpoint of a training that has failed, or say why that cannot be written."""
+    try:
+        save(plan, job, run, failed=True)
+    except OSError as error:
+        return error
+    return None
 
 
 def _with_inf(loss: Any) -> Any:
@@ -113,11 +128,14 @@ def _identity(plan: Plan, job: AbstractJob) -> dict[str, Any]:
     return found
 
 
-def _checked_header(plan: Plan, job: AbstractJob, file: Path) -> dict[str, Any]:
+def _checked_header(plan: Plan, job: AbstractJob, stored: Stored) -> dict[str, Any]:
     """The header of a checkpoint whose numbers are those of this training."""
-    header = read_header(file)
-    if job.mark not in header or "identity" not in header or "rollbacks" not in header:
-        raise CheckpointError(f"{file}: not written by `{job.face}`; use another folder.")
+    file, header = stored.path, stored.header
+    if header.get("face") != job.face:
+        by = f"by `{header['face']}`" if "face" in header else "by hand"
+        raise CheckpointError(
+            f"{file}: written {by} and this is `{job.face}`. Give another `folder`."
+        )
     wanted = _identity(plan, job)
     for name in dict.fromkeys([*header["identity"], *wanted]):
         if name in _OF_ROLLBACKS and not (name in wanted and name in header["identity"]):
@@ -128,7 +146,29 @@ def _checked_header(plan: Plan, job: AbstractJob, file: Path) -> dict[str, Any]:
                 f"{file}: written by another run: it has {name} = {before}, and this one has "
                 f"{now}. Resume with the same, or start again in another folder."
             )
+    _tell(plan, job, stored, stacklevel=4)
     return header
+
+
+def _tell(plan: Plan, job: AbstractJob, stored: Stored, *, stacklevel: int) -> None:
+    """What is another than it was and no reason to refuse."""
+    header, now = stored.header, versions()
+    others = {name: text for name, text in header["versions"].items() if now.get(name) != text}
+    if others:
+        named = lambda texts: ", ".join(f"{name} {texts.get(name)}" for name in others)
+        warnings.warn(
+            f"{stored.path}: written with {named(others)}, and this is {named(now)}. Training goes "
+            f"on, not to the same bits; whether {job.compared} the same is not known.",
+            stacklevel=stacklevel + 1,
+        )
+    step = header["step"]
+    if step > plan.steps:
+        warnings.warn(
+            f"{stored.path}: {step} steps were taken, and `steps` = {plan.steps} asks for fewer: "
+            f"no step is taken now, and what is returned is as it was after {step} steps. To have "
+            "it after fewer, train in another folder.",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def mendable(header: dict[str, Any]) -> tuple[str, ...]:
@@ -136,17 +176,17 @@ def mendable(header: dict[str, Any]) -> tuple[str, ...]:
     return ("clip_norm", "loss", "optimiser", "step") if header["failed"] else ()
 
 
-def put_away(file: Path) -> None:
-    """Remove an older run's checkpoint, and say so."""
+def _history(plan: Plan, step: int, *, stacklevel: int) -> tuple[dict[str, Any], ...]:
+    """The points of the log up to a step; the file is made anew."""
+    if plan.log is None:
+        return ()
     try:
-        step = read_header(file).get("step")
-    except CheckpointError:
-        step = None
-    file.unlink(missing_ok=True)
-    if step:
+        history, damaged = restart_log(plan.log, step=step, runs=plan.runs)
+    except OSError as error:
+        raise unusable(plan.folder, error) from error
+    if damaged:
+        lines = "1 line is" if damaged == 1 else f"{damaged} lines are"
         warnings.warn(
-            f"{file.parent} held the checkpoint of a run of {step} steps, which is replaced: "
-            "training starts afresh, at step 0 and with a new state of the optimiser. To go on "
-            "from a checkpoint, give `resume=True`.",
-            stacklevel=4,
+            f"{plan.log}: {lines} damaged and left out of the history.", stacklevel=stacklevel + 1
         )
+    return tuple(history)

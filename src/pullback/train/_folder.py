@@ -1,0 +1,117 @@
+"""The folder of a training: held by one process, with the last two checkpoints in it."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from pullback._lock import LockError, folder_lock
+from pullback.train._checkpoint import CheckpointError, Stored, read_checkpoint
+
+_NAME = re.compile(r"checkpoint-(\d{1,18})\.safetensors")
+# Of an earlier version, which kept one.
+_OLD = "checkpoint.npz"
+
+
+@contextmanager
+def held(folder: Path | None) -> Iterator[None]:
+    """Nobody else trains in the folder meanwhile; a new one that is left empty goes again."""
+    with ExitStack() as stack:
+        try:
+            if folder is not None:
+                stack.enter_context(folder_lock(folder))
+        except LockError as error:
+            raise CheckpointError(
+                f"{folder}: another process (number {error.holder}) trains in it. Wait for it, or "
+                "give another `folder`."
+            ) from None
+        except OSError as error:
+            raise unusable(folder, error) from error
+        yield
+
+
+def unusable(folder: Path | None, error: OSError) -> CheckpointError:
+    """What is said of a folder in which a training cannot begin."""
+    return CheckpointError(
+        f"`folder` = {folder} cannot be made, read or written to ({error.strerror}). Give another "
+        "one, or make room in it."
+    )
+
+
+def file_of(folder: Path, step: int) -> Path:
+    """The checkpoint after a step."""
+    return folder / f"checkpoint-{step}.safetensors"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, that after the most steps first."""
+    found = (path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name))
+    return sorted((path for path in found if path.is_file()), key=steps_of, reverse=True)
+
+
+def steps_of(file: Path) -> int:
+    """How many steps had been taken, by its name."""
+    name = _NAME.fullmatch(file.name)
+    assert name is not None
+    return int(name[1])
+
+
+def newest(folder: Path, *, stacklevel: int) -> Stored | None:
+    """The last checkpoint that is whole, with a warning where that is not the last one.
+
+    Raises:
+        CheckpointError: there are some, and none is whole.
+    """
+    files = checkpoints(folder)
+    if not files and (folder / _OLD).exists():
+        raise CheckpointError(
+            f"{folder / _OLD}: written by an earlier version, whose checkpoints this one does not "
+            "read. Go on with that version, or start again in another folder."
+        )
+    first = None
+    for file in files:
+        try:
+            stored = read_checkpoint(file)
+        except CheckpointError as error:
+            first = first or error
+            continue
+        if first is not None:
+            warnings.warn(
+                f"{first} The one before, {file}, is taken up: the state after {steps_of(file)} "
+                "steps.",
+                stacklevel=stacklevel + 1,
+            )
+        return stored
+    if first is None:
+        return None
+    raise CheckpointError(
+        f"{first} There is no whole one in the folder: delete its checkpoints and start again."
+    )
+
+
+def keep_two(folder: Path, step: int) -> None:
+    """Take away all checkpoints but the one after a step, and the one before it.
+
+    One after more steps is one that was damaged, when this training went on from the one before.
+    """
+    before = [file for file in checkpoints(folder) if steps_of(file) < step]
+    kept = {file_of(folder, step), *before[:1]}
+    for file in checkpoints(folder):
+        if file not in kept:
+            with suppress(OSError):
+                file.unlink()
+
+
+def put_away(folder: Path, *, stacklevel: int) -> None:
+    """Remove an older run's checkpoints, and say so."""
+    files = checkpoints(folder)
+    for file in files:
+        file.unlink(missing_ok=True)
+    if files and steps_of(files[0]):
+        warnings.warn(
+            f"{folder} held the checkpoint of a run of {steps_of(files[0])} steps, which is "
+            "replaced: training starts afresh, at step 0 and with a new state of the optimiser. To "
+            "go on from a checkpoint, give `resume=True`.",
+            stacklevel=stacklevel + 1,
+        )
