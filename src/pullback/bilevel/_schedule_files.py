@@ -1,6 +1,7 @@
 """The two kinds of files that a schedule is kept in: JSON, and a table as CSV."""
 
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -10,9 +11,12 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from pullback._files import atomic_write_csv, atomic_write_text
+from pullback._names import shown
 
 _FORMAT = "pullback schedule"
-_CELL = re.compile(r"([^\[\]]*)((?:\[\d+\])*)")
+_CELL = re.compile(r"([^\[\]]*)((?:\[\d{1,18}\])*)")
+_PLACE = re.compile(r"[0-9]{1,18}")
+_WHY = 300  # letters of what a parser says
 
 
 class Column(NamedTuple):
@@ -80,7 +84,7 @@ def _name(keys: tuple) -> str:
 
 
 def _keys_of(name: str) -> tuple[str | int, ...]:
-    return tuple(int(key) if key.isdigit() else key for key in name.split(".") if key)
+    return tuple(int(key) if _PLACE.fullmatch(key) else key for key in name.split(".") if key)
 
 
 def _plain(values: Num[np.ndarray, "points *shape"]) -> list:
@@ -92,16 +96,34 @@ def _plain(values: Num[np.ndarray, "points *shape"]) -> list:
 
 def _read_json(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content: Any = json.loads(_text(path))
+    except RecursionError:
+        raise ValueError(f"{path}: is no schedule: it is nested too deep.") from None
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path}: cannot be read as JSON: {error}.") from None
+    except ValueError as error:
+        # Of a number with thousands of digits Python makes none.
+        named = str(error).startswith(str(path))
+        raise ValueError(str(error) if named else f"{path}: {str(error)[:_WHY]}.") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f'{path}: is no schedule: it lacks "format": "{_FORMAT}".')
     hyper = content.get("hyper")
     if not isinstance(hyper, dict) or not hyper:
         raise ValueError(f'{path}: lacks "hyper", the values by name.')
     steps = _numbers(path, '"steps"', content.get("steps"))
-    return steps, {name: _numbers(path, repr(name), found) for name, found in hyper.items()}
+    return steps, {name: _numbers(path, shown(name), found) for name, found in hyper.items()}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected text in UTF-8, and {error.reason} is at byte {error.start + 1}; "
+            "save it as UTF-8."
+        ) from None
 
 
 def _numbers(path: Path, name: str, found: Any) -> np.ndarray:
@@ -118,24 +140,27 @@ def _read_csv(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     import pyarrow as pa
     from pyarrow import csv
 
-    if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+    text = _text(path)
+    if text and not text.endswith("\n"):
         raise ValueError(f"{path}: the last line has no end, as if the file had been cut off.")
     try:
-        table = csv.read_csv(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: cannot be read as CSV: {error}.") from None
+        table = csv.read_csv(pa.BufferReader(text.encode()))
+    except pa.ArrowException as error:
+        raise ValueError(f"{path}: cannot be read as CSV: {str(error)[:_WHY]}.") from None
     cells: dict[str, dict[tuple[int, ...], np.ndarray]] = {}
     for header, column in zip(table.column_names, table.columns, strict=True):
         number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         if not number or column.null_count:
-            raise ValueError(f"{path}: column {header!r} must have a number on every line.")
+            raise ValueError(f"{path}: column {shown(header)} must have a number on every line.")
         match = _CELL.fullmatch(header)
         if match is None or not header:
-            raise ValueError(f"{path}: {header!r} is no name of a column: write name or name[0].")
+            raise ValueError(
+                f"{path}: {shown(header)} is no name of a column: write name or name[0]."
+            )
         place = tuple(int(at) for at in re.findall(r"\d+", match[2]))
         known = cells.setdefault(match[1], {})
         if place in known:
-            raise ValueError(f"{path}: column {header!r} is there twice.")
+            raise ValueError(f"{path}: column {shown(header)} is there twice.")
         known[place] = column.to_numpy()
     if () not in cells.get("step", {}):
         raise ValueError(f"{path}: is no schedule: it lacks a column 'step'.")
@@ -149,7 +174,8 @@ def _array(path: Path, name: str, parts: dict[tuple[int, ...], np.ndarray]) -> n
     """An array from the columns of its entries."""
     regular = len({len(place) for place in parts}) == 1
     shape = tuple(1 + max(axis) for axis in zip(*parts, strict=True)) if regular else ()
-    if set(parts) != set(np.ndindex(*shape)):
-        raise ValueError(f"{path}: the columns of {name!r} are not those of one array.")
+    # As many as there are, so that a place such as [9999999999] makes no array of that size.
+    if not regular or math.prod(shape) != len(parts):
+        raise ValueError(f"{path}: the columns of {shown(name)} are not those of one array.")
     flat = np.stack([parts[place] for place in np.ndindex(*shape)], axis=1)
     return flat.reshape(len(flat), *shape)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pullback._names import shown
 from pullback.data._cells import BadRows
 from pullback.data._edge_rows import (
     COMMENT,
@@ -115,7 +116,7 @@ def _check_name(name: str, kind: str) -> None:
     )
     if wrong or (spaces and not table):
         to = "GraphML" if wrong else "GraphML or a .csv file"
-        raise ValueError(f"a list of edges cannot hold the name {name!r}; write {to}.")
+        raise ValueError(f"a list of edges cannot hold the name {shown(name)}; write {to}.")
 
 
 def _named_ends(names: Sequence[str]) -> tuple[int, int] | None:
@@ -151,7 +152,7 @@ def _notes(rows: Sequence[Row], cut: list[int], file: str, *, doubtful: bool) ->
         below = {name for _, cells in rows[1:] for name in cells[:2]}
         if below.isdisjoint(first):
             notes.append(
-                f"{file}: the first row, {first[0]!r} and {first[1]!r}, was read as an edge; if "
-                "these are titles, call them source and target."
+                f"{file}: the first row, {shown(first[0])} and {shown(first[1])}, was read as an "
+                "edge; if these are titles, call them source and target."
             )
     return tuple(notes)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pullback._names import listed
 from pullback.data._cells import BadRows
 from pullback.data._csv import to_number
 from pullback.data._errors import DataError
@@ -85,7 +86,7 @@ def check_titles(rows: Sequence[Row], path: Path) -> None:
     if any(all(is_number(cells[at]) for _, cells in rows[1:]) for at in range(width)):
         raise NoEdges(
             path,
-            f"expected a list of edges, got a table of {', '.join(titles[:4])} and so on; if its "
+            f"expected a list of edges, got a table of {listed(titles[:4])} and so on; if its "
             "rows are edges, call two columns source and target in the first row.",
         )
 

@@ -8,6 +8,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from pullback._names import listed, shown
 from pullback.data._errors import DataError
 from pullback.data._graphs import Graph
 from pullback.data._simple_graphs import Found, simple
@@ -34,6 +35,8 @@ def graphml_found(text: bytes, path: Path) -> list[Found]:
     reader = _Reader(path)
     try:
         reader.parser.Parse(text, True)
+    except LookupError as error:
+        raise DataError(path, f"is in no known code: {error}; write it in UTF-8.") from error
     except expat.ExpatError as error:
         told = expat.ErrorString(error.code)
         raise DataError(path, f"not well-formed XML: {told}.", line=error.lineno) from error
@@ -79,7 +82,7 @@ class _Reader:
             return
         tag = tag.rpartition(" ")[2]
         if not self.inside and tag != "graphml":
-            raise self.wrong(f"expected GraphML, got <{tag}>. {_OTHERS}")
+            raise self.wrong(f"expected GraphML, got <{listed([tag])}>. {_OTHERS}")
         if tag == "key":
             identifier = self.wanted(tag, given, "id")
             self.keys[identifier] = given.get("attr.name", identifier)
@@ -96,7 +99,7 @@ class _Reader:
         elif tag == "node":
             name = self.wanted(tag, given, "id")
             if name in self.nodes:
-                raise self.wrong(f"there are two nodes {name!r}.")
+                raise self.wrong(f"there are two nodes {shown(name)}.")
             self.nodes[name] = len(self.nodes)
         elif tag == "edge":
             line = self.parser.CurrentLineNumber
@@ -137,7 +140,7 @@ class _Reader:
         for place, (a, b, line) in enumerate(self.edges):
             for column, name in enumerate((a, b)):
                 if name not in self.nodes:
-                    raise DataError(self.path, f"there is no node {name!r}.", line=line)
+                    raise DataError(self.path, f"there is no node {shown(name)}.", line=line)
                 pairs[place, column] = self.nodes[name]
         names = tuple(self.nodes)
         if len(self.names) == len(names) and all(map(_NUMBERED.fullmatch, names)):
@@ -186,5 +189,5 @@ def graphml_text(graph: Graph, label: str) -> str:
 
 def _quoted(text: str) -> str:
     if found := _UNWRITABLE.search(text):
-        raise ValueError(f"XML cannot write {found[0]!r} of the name {text!r}; rename it.")
+        raise ValueError(f"XML cannot write {found[0]!r} of the name {shown(text)}; rename it.")
     return re.sub("[\t\n\r]", lambda match: f"&#{ord(match[0])};", html.escape(text))

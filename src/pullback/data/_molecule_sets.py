@@ -58,7 +58,7 @@ def nci_molecules(shortest: int = 4, longest: int = 45) -> Molecules:
     path = Path(config.RDDataDir) / "NCI" / "first_5K.smi"
     found: dict[str, str] = {}
     with base.BlockLogs():
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             smiles, _, name = line.partition("\t")
             if "." in smiles or (molecule := chem.MolFromSmiles(smiles)) is None:
                 continue

@@ -33,6 +33,7 @@ _TABLE = (
     "Tables that are no lists of edges were passed over: {}; if rows are edges, call two columns "
     "source and target."
 )
+_WHY = 200  # letters of what NumPy says
 _TU_TEXT = ("A", "graph_indicator", "graph_labels")
 
 
@@ -221,11 +222,15 @@ def _tu_text(path: Path, texts: Mapping[str, bytes], start: str) -> Iterator[Fou
     arrays = {}
     for name, text in texts.items():
         shape = (-1, 2) if name == "A" else (-1,)
+        if not text.strip():
+            raise DataError(path / f"{start}{name}.txt", "expected numbers; the file is empty.")
         try:
             numbers = np.loadtxt(io.BytesIO(text), np.int64, delimiter=",", ndmin=1)
             arrays[name] = numbers.reshape(shape)
         except ValueError as error:
-            raise DataError(path / f"{start}{name}.txt", f"expected numbers: {error}") from error
+            raise DataError(
+                path / f"{start}{name}.txt", f"expected numbers: {str(error)[:_WHY]}"
+            ) from error
     if "A" not in arrays:
         raise DataError(path / f"{start}A.txt", "there is no such file.")
     return tu_parts(arrays, path)

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pullback._extras import extra
-from pullback._names import check_list, did_you_mean, listed
+from pullback._names import check_list, did_you_mean, listed, shown
 from pullback.data._cells import BadRows, split_unit, text_of
 from pullback.data._csv import open_text
 from pullback.data._errors import DataError
@@ -21,6 +21,8 @@ _USUAL = {
     "name": "name names id identifier compound compound_id mol_id molecule_id zinc_id chembl_id",
 }
 _DRAWN = (".sdf", ".sd", ".mol")
+_LONGEST = 5000  # letters, or atoms: of some more RDKit takes minutes, or ends the process
+_COUNTS = re.compile(r"^M  V30 COUNTS (\d{1,9})", re.MULTILINE)
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xls", ".ods")
 
 
@@ -169,15 +171,21 @@ def _of_smiles(written: str, chem: Any) -> tuple[Any, str]:
     """The molecule of a SMILES, and what is wrong with it, or nothing."""
     if not written:
         return None, "the cell is empty."
+    if len(written) > _LONGEST:
+        return None, f"the SMILES {shown(written)} is too long: {_LONGEST} letters at most."
     molecule = chem.MolFromSmiles(written)
     if molecule is not None:
         return molecule, ""
     why = _why(chem.MolFromSmiles(written, sanitize=False), chem)
-    return None, f"RDKit cannot read {written!r}{why or ' as SMILES'}."
+    return None, f"RDKit cannot read {shown(written)}{why or ' as SMILES'}."
 
 
 def _of_sdf(text: str, supplier: Any, chem: Any) -> tuple[Any, Any, str]:
     """The molecule of a part of an SDF file, what holds its fields, and what is wrong with it."""
+    counts = _COUNTS.search(text)
+    if counts is not None and int(counts[1]) > _LONGEST:
+        problem = f"the molecule that begins here has {counts[1]} atoms; {_LONGEST} at most."
+        return None, None, problem
     supplier.SetData(text)
     molecule = supplier[0] if len(supplier) else None
     if molecule is not None:
@@ -252,15 +260,27 @@ def _parts(path: Path, chem: Any) -> Iterator[_Record]:
     """Molecules between lines of four dollars, with the line on which each begins, and fields."""
     supplier = chem.SDMolSupplier()
     with open_text(path) as file:
-        lines = file.read().splitlines()
-    starts = [0, *(place + 1 for place, line in enumerate(lines) if line.startswith("$$$$"))]
-    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True), 1):
-        if not any(line.strip() for line in lines[start:end]):
-            continue
-        text = "\n".join(lines[start:end]) + "\n"
-        molecule, holder, problem = _of_sdf(text, supplier, chem)
-        fields = {} if holder is None else holder.GetPropsAsDict(False, False)
-        yield _Record(start + 1, lines[start].strip() or str(number), molecule, problem, fields)
+        for number, (start, lines) in enumerate(_between_dollars(file), 1):
+            if not any(line.strip() for line in lines):
+                continue
+            text = "\n".join(lines) + "\n"
+            molecule, holder, problem = _of_sdf(text, supplier, chem)
+            fields = {} if holder is None else holder.GetPropsAsDict(False, False)
+            yield _Record(start, lines[0].strip() or str(number), molecule, problem, fields)
+
+
+def _between_dollars(file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The lines of each molecule, and the number of the first.
+
+    By ends of lines alone: `splitlines` cuts a name at other marks too.
+    """
+    start, lines = 1, []
+    for number, line in enumerate(file, 1):
+        lines.append(line.rstrip("\r\n"))
+        if line.startswith("$$$$"):
+            yield start, lines
+            start, lines = number + 1, []
+    yield start, lines
 
 
 def _sdf(path: Path, parts: Sequence[_Record], properties: Sequence[str]) -> Iterator[_Record]:

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from pullback._names import listed, shown
 from pullback.data._csv import open_text, to_number
 from pullback.data._errors import DataError
 from pullback.data._sequences import Motif
 
 _LETTERS = "ACGT"
-_WIDTH = re.compile(r"\bw=\s*(\d+)")
+_WIDTH = re.compile(r"\bw=\s*0*(\d+)")
 _LETTER_ROW = re.compile(r"([A-Za-z])[\s:|]*\[?([^\[\]]*)\]?")
 
 
@@ -73,7 +74,7 @@ def _jaspar(path: Path, lines: Sequence[_Line]) -> list[Motif]:
     if not heads or heads[0] > 0:
         raise DataError(
             path,
-            f"expected a header such as >MA0004.1 Arnt, got {lines[0].text[:40]!r}.",
+            f"expected a header such as >MA0004.1 Arnt, got {shown(lines[0].text)}.",
             line=lines[0].number,
         )
     found = []
@@ -112,13 +113,15 @@ def _counts(path: Path, rows: Sequence[_Line]) -> tuple[Float[np.ndarray, "width
         match = _LETTER_ROW.fullmatch(row.text)
         if match is None:
             raise DataError(
-                path, f"expected a row such as A [4 19 0], got {row.text[:40]!r}.", line=row.number
+                path, f"expected a row such as A [4 19 0], got {shown(row.text)}.", line=row.number
             )
         letters += match[1].upper()
         cells.append((row, match[2]))
     if sorted(letters) not in (sorted("ACGT"), sorted("ACGU")):
         raise DataError(
-            path, f"expected a row for each of A, C, G and T; got {letters}.", line=rows[0].number
+            path,
+            f"expected a row for each of A, C, G and T; got {listed([letters])}.",
+            line=rows[0].number,
         )
     alphabet = "ACGU" if "U" in letters else _LETTERS
     table = _table(path, cells)[[letters.index(letter) for letter in alphabet]].T
@@ -135,7 +138,9 @@ def _meme(path: Path, lines: Sequence[_Line]) -> list[Motif]:
             alphabet = text.partition("=")[2].strip()
             if not alphabet.isalpha():
                 raise DataError(
-                    path, f"expected an alphabet as in ALPHABET= ACGT, got {text!r}.", line=number
+                    path,
+                    f"expected an alphabet as in ALPHABET= ACGT, got {shown(text)}.",
+                    line=number,
                 )
         elif text.startswith("MOTIF"):
             words = text.split()[1:] or [str(len(found) + 1)]
@@ -147,14 +152,16 @@ def _meme(path: Path, lines: Sequence[_Line]) -> list[Motif]:
             while place < len(lines) and to_number(lines[place].text.split()[0]) is not None:
                 place += 1
             rows = lines[start:place]
-            if not rows or (stated is not None and int(stated[1]) != len(rows)):
-                wanted = "rows" if stated is None else f"{stated[1]} rows, w= {stated[1]}"
+            if not rows or (stated is not None and stated[1] != str(len(rows))):
+                wanted = (
+                    "rows" if stated is None else "{0} rows, w= {0}".format(listed([stated[1]]))
+                )
                 raise DataError(path, f"expected {wanted}; got {len(rows)}.", line=number)
             table = _table(path, [(row, row.text) for row in rows])
             if table.shape[1] != len(alphabet):
                 raise DataError(
                     path,
-                    f"expected {len(alphabet)} numbers in each row, of {alphabet}; got "
+                    f"expected {len(alphabet)} numbers in each row, of {listed([alphabet])}; got "
                     f"{table.shape[1]}.",
                     line=rows[0].number,
                 )
@@ -171,7 +178,7 @@ def _table(path: Path, rows: Sequence[tuple[_Line, str]]) -> Float[np.ndarray, "
         usable = [value is not None and math.isfinite(value) for value in values]
         bad = next((c for c, good in zip(cells, usable, strict=True) if not good), None)
         if bad is not None or not cells:
-            got = repr(bad) if cells else "none"
+            got = shown(bad) if cells else "none"
             raise DataError(
                 path, f"expected numbers in a row of counts; got {got}.", line=line.number
             )

@@ -10,6 +10,7 @@ import numpy as np
 
 from pullback._extras import extra
 from pullback._files import atomic_write
+from pullback._names import shown
 from pullback.data._cells import BadRows, Names, text_of
 from pullback.data._csv import open_text, to_number
 from pullback.data._errors import DataError
@@ -233,7 +234,7 @@ def _header_scores(
     for cell, line in zip(cells, lines, strict=True):
         value = np.nan if is_hole(cell) else to_number(cell)
         if value is None or np.isinf(value):
-            bad.add(line, f"expected a number {what}; got {cell!r}.")
+            bad.add(line, f"expected a number {what}; got {shown(cell)}.")
         found.append(np.nan if value is None else value)
     return found
 

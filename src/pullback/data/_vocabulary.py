@@ -9,12 +9,14 @@ import numpy as np
 from jaxtyping import Int
 
 from pullback._extras import extra
+from pullback._names import shown
 from pullback._sizes import positive
 from pullback.data._letters import check_alphabet, check_choice
 from pullback.data._sequences import Strings, refuse, strings_of
 
 KINDS = ("letters", "smiles_char", "smiles_atom", "selfies")
 # What stands in brackets is one atom, and so are the two elements of two letters that need none.
+_WHY = 300  # letters of what SELFIES says
 _ATOM = re.compile(r"\[[^\]]*\]|Br|Cl|%\d\d|.", re.DOTALL)
 
 
@@ -57,9 +59,9 @@ class Vocabulary:
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, KINDS)
         if not isinstance(self.tokens, tuple) or not all(isinstance(t, str) for t in self.tokens):
-            raise TypeError(f"`tokens` must be a tuple of strings; got {self.tokens!r}.")
+            raise TypeError(f"`tokens` must be a tuple of strings; got {_cut(self.tokens)}.")
         if not self.tokens or "" in self.tokens or len({*self.tokens}) < len(self.tokens):
-            raise ValueError(f"`tokens` must be some, each of them once; got {self.tokens!r}.")
+            raise ValueError(f"`tokens` must be some, each of them once; got {_cut(self.tokens)}.")
         if self.max_length is not None:
             positive(max_length=self.max_length)
         object.__setattr__(self, "_numbers", {t: k for k, t in enumerate(self.tokens, 1)})
@@ -211,11 +213,18 @@ class Vocabulary:
             codes = [numbers.get(token, 0) for token in tokens]
             if 0 in codes:
                 token = tokens[codes.index(0)]
-                problem = f"{string!r} has {token!r}, which the vocabulary lacks; take it out."
+                problem = (
+                    f"{shown(string)} has {shown(token)}, which the vocabulary lacks; take it out."
+                )
                 found.append(problem)
             else:
                 found.append(codes)
         return found
+
+
+def _cut(tokens: Any) -> str:
+    told = repr(tokens)
+    return told if len(told) < _WHY else f"{told[:_WHY]}..."
 
 
 def _splitter(kind: str) -> Any:
@@ -232,7 +241,8 @@ def _splitter(kind: str) -> Any:
             found = selfies.encoder(string)
         except selfies.EncoderError as error:
             told = " ".join(str(error).split()).partition("Errors:")
-            return f"SELFIES cannot write {string!r}: {(told[2] or told[0]).strip()}; take it out."
+            why = (told[2] or told[0]).strip().replace(string, shown(string))
+            return f"SELFIES cannot write {shown(string)}: {why[:_WHY]}; take it out."
         return list(selfies.split_selfies(found)) or "is empty; take it out."
 
     return split
