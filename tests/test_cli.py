@@ -320,6 +320,27 @@ def test_where_a_page_or_a_result_cannot_be_written_the_flag_is_named(pullback):
     assert "--results" in err
 
 
+def test_on_a_full_disk_a_run_says_how_to_go_on_and_goes_on(pullback, full_disk):
+    room = 700  # for the stages, and not for the figure
+    with full_disk(room):
+        status, _, err = pullback("run", "fake", "--seed", "3", "--out", "r")
+    assert status == 2
+    assert "\npullback: r/figures/total.png cannot be written (File too large), and what" in err
+    assert err.endswith("go on with: pullback run fake --seed 3 --out r --resume\n")
+    assert Path("r/stages/part2.safetensors").exists()
+    assert pullback("run", "fake", "--seed", "3", "--out", "r", "--resume")[0] == 0
+    assert pullback("run", "fake", "--seed", "3", "--out", "s")[0] == 0
+    assert Path("r/contents.json").read_bytes() == Path("s/contents.json").read_bytes()
+    old = Path("r/report.html").read_bytes()
+    for argv in (["record", "r"], ["gallery", "--runs", "r"]):
+        with full_disk(room):
+            status, _, err = pullback(*argv)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "cannot be written" in err
+    assert Path("r/report.html").read_bytes() == old
+    assert not list(Path().rglob(".*"))
+
+
 def test_a_record_that_is_damaged_is_named_when_its_run_is_resumed(pullback):
     assert pullback("run", "fake")[0] == 0
     record = Path("runs/fake/desk-seed0/claims.json")

@@ -81,8 +81,10 @@ def _taken(folder: Path) -> int:
         # Whoever held it may have taken the file away since it was opened.
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(lock).st_ino == os.stat(folder / _LOCK).st_ino:
-                os.truncate(lock, 0)
-                os.pwrite(lock, str(os.getpid()).encode(), 0)
+                # A full disk has no room for the number, and is held all the same.
+                with contextlib.suppress(OSError):
+                    os.truncate(lock, 0)
+                    os.pwrite(lock, str(os.getpid()).encode(), 0)
                 return lock
         os.close(lock)
         folder.mkdir(parents=True, exist_ok=True)

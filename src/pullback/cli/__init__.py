@@ -5,6 +5,7 @@ with Ctrl-C. Nothing here imports jax before a recipe is loaded, or a
 table has been read.
 """
 
+import contextlib
 import os
 import shlex
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable
 import tyro
 
 from pullback import __version__
-from pullback.cli._common import BadUsage, check_seed, gathered, with_flags
+from pullback.cli._common import BadUsage, check_seed, gathered, told_of, with_flags
 from pullback.cli._data import cite, data
 from pullback.cli._design import design, design_help, designer_of
 from pullback.cli._explain import explain
@@ -36,6 +37,22 @@ or bad data."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command, and return its exit status."""
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    status = _status(argv)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would be written at exit, and fail again.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output, such as `head`, may have had enough of it.
+        if isinstance(error, BrokenPipeError) or status != 0:
+            return status
+        print(f"pullback: {told_of(error)}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _status(argv: list[str]) -> int:
     commands = {
         "fit": fit_help,
         "score": score,
@@ -69,26 +86,30 @@ def main(argv: list[str] | None = None) -> int:
             return fit(argv[1:])
         if argv[0] == "design":
             return design(argv[1:])
-        status = tyro.extras.subcommand_cli_from_dict(
+        return tyro.extras.subcommand_cli_from_dict(
             commands, prog="pullback", description=_DESCRIPTION, args=argv
         )
-        sys.stdout.flush()
-        return status
     except BadUsage as error:
         print(f"pullback: {with_flags(str(error), _verb(argv, commands))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\npullback: stopped", file=sys.stderr)
-        if argv[0] == "run":
-            again = [word for word in argv if word not in ("--resume", "--overwrite")]
-            print(f"go on with: {shlex.join(['pullback', *again, '--resume'])}", file=sys.stderr)
+        _say_how_to_go_on(argv)
         return 130
-    except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
-        # What is left in the buffer would be written at exit, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
         return 0
+    except OSError as error:  # the disk is full, or a place cannot be written to
+        print(f"pullback: {told_of(error)}", file=sys.stderr)
+        _say_how_to_go_on(argv)
+        return 2
     except SystemExit as stop:  # how tyro ends after --help (0) and after bad usage (2)
         return stop.code if isinstance(stop.code, int) else 2
+
+
+def _say_how_to_go_on(argv: list[str]) -> None:
+    if argv[0] == "run":
+        again = [word for word in argv if word not in ("--resume", "--overwrite")]
+        print(f"go on with: {shlex.join(['pullback', *again, '--resume'])}", file=sys.stderr)
 
 
 def _verb(argv: list[str], commands: dict[str, Callable[..., int]]) -> Callable[..., int] | None:

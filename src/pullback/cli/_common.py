@@ -1,6 +1,7 @@
 """What the verbs share: flags, errors in one line, and how jax is set up."""
 
 import contextlib
+import errno
 import inspect
 import itertools
 import os
@@ -15,8 +16,8 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 import tyro
 
-from pullback._archive import ArchiveError, read_record
 from pullback._files import check_writable
+from pullback._lock import LockError, folder_lock
 from pullback._seed import RUN_SEEDS, SEEDS, checked_seed
 
 
@@ -32,6 +33,8 @@ Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_b
 
 
 STDIN = "standard input"
+# The disk is full, or what this user may fill of it, or a file as large as it may be.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Flags that are called otherwise in Python.
 _FLAG_OF = {
     "random_state": "seed",
@@ -81,11 +84,31 @@ def in_one_line() -> Iterator[None]:
     except BrokenPipeError:  # whoever read the output has enough of it: that is no bad usage
         raise
     except OSError as error:
-        raise BadUsage(f"{error.filename}: {error.strerror}") from error
+        raise BadUsage(told_of(error)) from error
     except (ValueError, ImportError) as error:  # a package that an extra brings may be missing
         if not is_ours(error):
             raise
         raise BadUsage(" ".join(str(error).split())) from error
+
+
+def told_of(error: OSError) -> str:
+    """What the system refused, and of which file.
+
+    >>> told_of(OSError(errno.ENOSPC, "No space left on device", "m/model.safetensors"))
+    'm/model.safetensors cannot be written (No space left on device), and what was there is as it \
+was; make room, or name another place with --out'
+    >>> told_of(FileNotFoundError(errno.ENOENT, "No such file or directory", "my.csv"))
+    'my.csv: No such file or directory'
+    """
+    reason = error.strerror or str(error)
+    if error.filename is None:  # what is printed has no name
+        return f"standard output cannot be written ({reason})"
+    if error.errno not in _FULL:
+        return f"{error.filename}: {reason}"
+    return (
+        f"{error.filename} cannot be written ({reason}), and what was there is as it was; make "
+        "room, or name another place with --out"
+    )
 
 
 @contextlib.contextmanager
@@ -131,6 +154,8 @@ def check_graphs_out(out: Path) -> None:
 
 def task_of(folder: Path) -> str | None:
     """The task of the model that is saved in a folder; None where none is."""
+    from pullback._archive import ArchiveError, read_record
+
     try:
         return read_record(folder / "model.safetensors").get("task")
     except ArchiveError:
@@ -144,6 +169,20 @@ def check_folder(out: Path, *files: str) -> None:
     with written(out, "--out"):
         for file in files:
             check_writable(out / file)
+
+
+@contextlib.contextmanager
+def held(out: Path, *files: str) -> Iterator[None]:
+    """Hold a folder while these files are made; of two commands at once the second is refused."""
+    check_folder(out, *files)
+    try:
+        with folder_lock(out):
+            yield
+    except LockError as error:
+        raise BadUsage(
+            f"{error.folder}: another process (number {error.holder}) is at work in it; wait for "
+            "it, or name another folder with --out"
+        ) from error
 
 
 def is_ours(error: ValueError | ImportError) -> bool:

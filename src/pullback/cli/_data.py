@@ -5,7 +5,7 @@ from typing import Literal
 import tyro
 
 from pullback import recipes
-from pullback.cli._common import BadUsage, Name, OptionalPath
+from pullback.cli._common import BadUsage, Name, OptionalPath, told_of
 
 
 def data(
@@ -23,7 +23,7 @@ def data(
     try:
         print(f"{action}ed: {fetch(name, out)}")
     except OSError as error:
-        raise BadUsage(f"{error.filename}: {error.strerror}") from error
+        raise BadUsage(told_of(error)) from error
     except ValueError as error:  # an unknown name, or a DataError
         raise BadUsage(str(error)) from error
     return 0

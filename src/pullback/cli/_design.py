@@ -10,7 +10,7 @@ import tyro
 from pullback.cli._common import (
     BadUsage,
     OptionalName,
-    check_folder,
+    held,
     in_one_line,
     set_up_jax,
     task_of,
@@ -49,11 +49,10 @@ def design_sequences(
     """
     if n < 1:
         raise BadUsage(f"-n must be 1 or more, got {n}")
-    check_folder(out, "designs.csv", "designs.fasta", "logos.png")
-    set_up_jax()
-    from pullback import tasks
+    with held(out, "designs.csv", "designs.fasta", "logos.png"), in_one_line():
+        set_up_jax()
+        from pullback import tasks
 
-    with in_one_line():
         known = tasks.load(model)
         wanted = None if score is None else _named(score, "score")
         unwanted = [_named(each, "avoid") for each in avoid]
@@ -125,12 +124,13 @@ def design_molecules(
     given = {name: value for name, value in asked.items() if value is not None}
     if to is not None and given:
         raise BadUsage(f"--to climbs nothing; leave out --{' and --'.join(given)}")
-    files = ("interpolation.csv", "interpolation.png") if to else ("designs.csv", "designs.sdf")
-    check_folder(out, *files)
-    set_up_jax()
-    from pullback import tasks
+    files = ("interpolation.csv", "interpolation.png") if to else (
+        "designs.csv", "designs.sdf", "designs.png"
+    )  # fmt: skip
+    with held(out, *files), in_one_line():
+        set_up_jax()
+        from pullback import tasks
 
-    with in_one_line():
         known = tasks.load(model)
         if to is not None:
             found = known.interpolate(start[0], to, n or 12, random_state=seed)

@@ -11,7 +11,7 @@ from pullback.cli._common import (
     OptionalName,
     OptionalPath,
     as_file,
-    check_folder,
+    held,
     in_one_line,
     set_up_jax,
 )
@@ -130,12 +130,15 @@ def _explained(given: dict[str, Any]) -> int:
         raise BadUsage("say which model, --model my.py:predict: a Python file and a name in it")
     report = given["report"]
     written = [*_WRITTEN[kind_of], *(["report.html"] if report else [])]
-    check_folder(out, "model.json", "model.safetensors", *written)
     settings = _settings(given, of_series)
-    set_up_jax()
-    from pullback import tasks
+    with (
+        held(out, "model.json", "model.safetensors", *written),
+        in_one_line(),
+        as_file(file) as path,
+    ):
+        set_up_jax()
+        from pullback import tasks
 
-    with in_one_line(), as_file(file) as path:
         function = None if model is None else tasks.model_of_file(model)
         explainer = None if saved is None else _saved(saved, function, of_series)
         if isinstance(explainer, tasks.ImageExplainer | tasks.SeriesExplainer):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from pullback.cli._common import STDIN, BadUsage, as_file, check_folder, in_one_line, set_up_jax
+from pullback.cli._common import STDIN, BadUsage, as_file, held, in_one_line, set_up_jax
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -88,18 +88,18 @@ def fit_and_save(
         learn: the method of the task that learns from the file.
     """
     pages = ["report.html"] if report else []
-    check_folder(out, "model.json", "model.safetensors", *pages, *files)
-    with in_one_line(), as_file(file) as path:
-        given = read(path)
-    if str(file) == "-" and hasattr(given, "_replace"):
-        given = given._replace(source=STDIN)
-    set_up_jax()
-    from pullback import tasks
+    with held(out, "model.json", "model.safetensors", *pages, *files):
+        with in_one_line(), as_file(file) as path:
+            given = read(path)
+        if str(file) == "-" and hasattr(given, "_replace"):
+            given = given._replace(source=STDIN)
+        set_up_jax()
+        from pullback import tasks
 
-    with in_one_line():
-        model: Any = task()
-        getattr(model, learn)(given, y, **(beside or {})).save(out)
-        page = tasks.write_report(model, given, out) if report else None
+        with in_one_line():
+            model: Any = task()
+            getattr(model, learn)(given, y, **(beside or {})).save(out)
+            page = tasks.write_report(model, given, out) if report else None
     print(tasks.card(model, out))
     if page is not None:
         print(f"report: {page}")

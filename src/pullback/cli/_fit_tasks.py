@@ -51,7 +51,7 @@ def fit_tasks(
             "--columns, --id, --strength and --seed are those of the model that --resume names; "
             "leave them out"
         )
-    if resume is None and (out / "model.safetensors").exists():
+    if resume is None and (out / "model.safetensors").is_file():
         raise BadUsage(
             f"{out} holds a model already, and it would be lost: go on with it by --resume {out}, "
             "or name another folder with --out"

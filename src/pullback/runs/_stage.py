@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pullback._archive import ArchiveError, read_archive, write_archive
+
 _DAMAGE = (LookupError, ValueError, AttributeError, TypeError, ImportError, RuntimeError)
 # Whose names are looked up when a stage is read: what has been imported, and nothing else runs.
 _OURS = "pullback."
@@ -23,8 +25,6 @@ class StageError(ValueError):
 
 def save_stage(path: Path, value: Any) -> Any:
     """Write `value` to `path`, and return it as `load_stage` will."""
-    from pullback._archive import write_archive
-
     writer = _Writer()
     # Encoded as JSON and back, so that what is returned now is what is read later.
     tree = writer.encode(value, "result")
@@ -41,8 +41,6 @@ def load_stage(path: Path) -> Any:
         StageError: The file is cut off or damaged, something else wrote it, or a class or function
             in it is no more.
     """
-    from pullback._archive import ArchiveError, read_archive
-
     try:
         record, arrays = read_archive(path)
     except ArchiveError as error:
