@@ -52,6 +52,7 @@ def house_style(*, math: bool | None = None) -> Iterator[None]:
         "lines.linewidth": 1.8,
         "lines.markersize": 5,
         "text.color": _INK,
+        "text.usetex": False,  # which others do not have, and which reads names as its commands
         "xtick.color": _FAINT,
         "xtick.labelcolor": _INK,
         "ytick.color": _FAINT,
@@ -59,6 +60,8 @@ def house_style(*, math: bool | None = None) -> Iterator[None]:
     }
     if math is not None:
         style["text.parse_math"] = math
+    if math is False:
+        style["axes.formatter.use_mathtext"] = False
     with matplotlib.rc_context(style):
         yield
 

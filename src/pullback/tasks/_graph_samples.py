@@ -10,6 +10,7 @@ from pullback.plots import figure, graph_sheet, house_style
 
 from ._graph_input import names_of, statistics
 from ._outputs import table_writer
+from ._png import png
 
 ENDINGS = (".graphml", ".zip", ".npz")
 _IN_A_ROW = 6
@@ -46,7 +47,7 @@ def write_samples(graphs: Sequence[Graph], out: Path, seed: int) -> list[Path]:
     if small:
         files.append(out.with_name(f"{out.stem}-sheet.png"))
         with atomic_write(files[-1]) as file:
-            sheet(small, seed).savefig(file, format="png", dpi=100)
+            file.write(png(sheet(small, seed), dpi=100))
     return files
 
 

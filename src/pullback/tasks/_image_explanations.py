@@ -13,6 +13,7 @@ from pullback.plots import figure, house_style
 
 from ._outputs import table_writer
 from ._pictures import Pictures
+from ._png import png
 
 CURVES = ("deletion", "insertion", "chance")
 _TINT, _FINE = (0.84, 0.37, 0.0), 8
@@ -200,8 +201,8 @@ def shown(x: Float[np.ndarray, "c h w"]) -> np.ndarray:
 
 def save_figure(fig: Any, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    with atomic_write(path) as file, house_style(math=False):
-        fig.savefig(file, format="png", dpi=110)
+    with atomic_write(path) as file:
+        file.write(png(fig, dpi=110))
 
 
 def file_names(names: Sequence[str]) -> list[str]:

@@ -195,11 +195,12 @@ def pictured(smiles: Sequence[str], legends: Sequence[str]) -> Any:
 
     pixels = imread(io.BytesIO(drawn(smiles, legends)), format="png")
     height, width = pixels.shape[:2]
-    fig, ax = figure(width=width / _DPI, height=height / _DPI)
-    fig.set_layout_engine("none")
-    ax.set_position((0, 0, 1, 1))
-    ax.set_axis_off()
-    ax.imshow(pixels, aspect="auto", interpolation="none")
+    with house_style(math=False):
+        fig, ax = figure(width=width / _DPI, height=height / _DPI)
+        fig.set_layout_engine("none")
+        ax.set_position((0, 0, 1, 1))
+        ax.set_axis_off()
+        ax.imshow(pixels, aspect="auto", interpolation="none")
     return fig
 
 

@@ -2,15 +2,14 @@
 
 import base64
 import functools
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pullback._files import atomic_write_text
-from pullback.plots import house_style
 from pullback.runs import number
 
+from ._png import png
 from ._words import WORDS
 
 
@@ -54,11 +53,7 @@ class Picture(NamedTuple):
     @property
     def source(self) -> str:
         """The figure as an address that holds it."""
-        image = io.BytesIO()
-        # Labels of ticks are made here, of the user's names.
-        with house_style(math=False):
-            self.figure.savefig(image, format="png", dpi=120)
-        return "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()
+        return "data:image/png;base64," + base64.b64encode(png(self.figure)).decode()
 
 
 class Check(NamedTuple):

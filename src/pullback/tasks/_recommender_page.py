@@ -131,6 +131,8 @@ def _activity(model: "Recommender") -> Picture:
             bins = np.geomspace(1, max(some.max(), 2), 25).tolist()
             ax.hist(some, bins=bins)
             ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")  # and no formula of powers of ten
+            ax.xaxis.set_minor_formatter("")
             ax.set_xlabel(f"ratings of one of the {what}")
             ax.set_ylabel(what)
     return Picture(

@@ -14,6 +14,7 @@ from pullback.data import Sequences, one_hot, write_fasta
 from pullback.plots import figure, house_style, sequence_logo
 
 from ._outputs import table_writer
+from ._png import png
 from ._sequence_scores import Range
 
 
@@ -89,7 +90,7 @@ class SequenceDesigns(NamedTuple):
         except ImportError:
             return [fasta, table]
         with atomic_write(logos) as file:
-            picture.savefig(file, format="png", dpi=120)
+            file.write(png(picture))
         return [fasta, table, logos]
 
     def figure(self) -> Any:
