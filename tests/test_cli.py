@@ -244,6 +244,15 @@ def test_a_training_that_fails_ends_with_1_and_the_reason(pullback, monkeypatch)
     status, _, err = pullback("run", "fake")
     assert (status, err) == (1, "pullback: loss nan at step 3\n")
 
+    def full(*_):
+        try:
+            diverge()
+        except TrainingError as error:
+            raise error from OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fake_recipe, "run", full)
+    assert pullback("run", "fake")[0] == 2
+
 
 def test_other_errors_are_not_swallowed(pullback, monkeypatch):
     import fake_recipe

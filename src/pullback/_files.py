@@ -42,7 +42,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _clear_stale(path)
+    clear_stale(path.parent, re.escape(_prefix(path)[1:]))
     with _of(path):
         temporary, opened = _new_beside(path)
         try:
@@ -93,14 +93,19 @@ def _is_held(opened: int) -> bool:
     return True
 
 
-def _clear_stale(path: Path) -> None:
-    """Take away the temporary files of `path` whose writers are dead."""
+def clear_stale(folder: Path, names: str) -> None:
+    """Take away the temporary files in a folder whose writers are dead, of files of such names.
+
+    Args:
+        folder: where they are looked for.
+        names: a regular expression for what stands in their names before the random part.
+    """
     if fcntl is None:
         return
-    mine = re.compile(re.escape(_prefix(path)) + r"[0-9a-f]{16}\.tmp")
-    with suppress(OSError), os.scandir(path.parent) as entries:
+    stale = re.compile(rf"\.{names}[0-9a-f]{{16}}\.tmp")
+    with suppress(OSError), os.scandir(folder) as entries:
         for each in entries:
-            if mine.fullmatch(each.name) and each.is_file(follow_symlinks=False):
+            if stale.fullmatch(each.name) and each.is_file(follow_symlinks=False):
                 _clear_one(each.path)
 
 

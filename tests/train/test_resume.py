@@ -346,3 +346,22 @@ def test_what_is_in_the_way_of_a_file_is_named(tmp_path):
     message = r"checkpoint-4\.safetensors could not be written \(Is a directory\); .*checkpoint-2"
     with pytest.raises(TrainingError, match=message):
         go(tmp_path, steps=4)
+
+
+def test_what_a_killed_writer_left_is_cleared_and_a_planted_link_is_not_followed(tmp_path):
+    """Whatever step it was of; and under no name that can be foreseen."""
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    run.mkdir()
+    left = run / f".checkpoint-777.safetensors.{'ab' * 8}.tmp"
+    left.write_bytes(b"half")
+    (run / ".mine.tmp").write_bytes(b"")
+    victim.write_text("precious")
+    planted = [f".checkpoint-2.safetensors.{os.getpid()}", "checkpoint-2.safetensors"]
+    for name in (*planted, "metrics.jsonl"):
+        (run / name).symlink_to(victim)
+    with pytest.warns(UserWarning, match="run of 2 steps"):
+        go(run, steps=2)
+    assert victim.read_text() == "precious"
+    assert not left.exists()
+    assert (run / ".mine.tmp").exists()
+    assert not (run / "checkpoint-2.safetensors").is_symlink()

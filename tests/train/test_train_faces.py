@@ -331,6 +331,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bits(face, some, tmp_pat
     watched("_run", "run_chunk")
     watched("_run", "append_line")
     watched("_store", "save_checkpoint")
+    watched("_store", "keep_two")
     watched("_store", "restart_log")
     call(folder=tmp_path / "counted")
     total = next(moments)

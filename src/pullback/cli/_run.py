@@ -89,7 +89,8 @@ def run(argv: list[str]) -> int:
         )
     except TrainingError as error:
         print(f"pullback: {error}", file=sys.stderr)
-        return 1
+        # A disk that is full says nothing of the paper.
+        return 2 if isinstance(error.__cause__, OSError) else 1
     except ValueError as error:
         if not is_ours(error):
             raise

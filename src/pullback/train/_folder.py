@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pullback._files import clear_stale
 from pullback._lock import LockError, folder_lock
 from pullback.train._checkpoint import CheckpointError, Stored, read_checkpoint
 
@@ -21,6 +22,8 @@ def held(folder: Path | None) -> Iterator[None]:
         try:
             if folder is not None:
                 stack.enter_context(folder_lock(folder))
+                # Each checkpoint has a name of its own, which may never be written again.
+                clear_stale(folder, rf"{_NAME.pattern}\.")
         except LockError as error:
             raise CheckpointError(
                 f"{folder}: another process (number {error.holder}) trains in it. Wait for it, or "

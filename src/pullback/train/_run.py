@@ -153,7 +153,7 @@ def _stop_unwritten(plan: Plan, job: AbstractJob, run: Run, error: OSError) -> N
     """Raise the TrainingError of a full disk, a folder that is gone and the like."""
     info = job.info(plan, run, Ending.UNWRITTEN)
     last = "there is no checkpoint" if info.checkpoint is None else f"{info.checkpoint} is whole"
-    where = error.filename2 or error.filename or plan.folder
+    where = error.filename or plan.log
     raise TrainingError(
         f"Training stopped after step {run.step}: {where} could not be written "
         f"({error.strerror}); {last}. The state after step {run.step} is kept in the `model` of "
