@@ -67,7 +67,7 @@ def test_arrays_are_taken_apart_into_graphs(tmp_path):
         ({"graph_labels": np.array([1])}, "expected 3 graph_labels, got 1"),
         ({"node_names": np.array(["a"])}, "expected 6 node_names, got 1"),
         ({"A": np.zeros((0, 2), int), "graph_indicator": np.zeros(0, int),
-          "graph_labels": np.zeros(0)}, "expected graphs; there is none"),
+          "graph_labels": np.zeros(0, int)}, "expected graphs; there is none"),
     ],
 )  # fmt: skip
 def test_damaged_arrays_are_refused(tmp_path, changes, message):

@@ -31,9 +31,12 @@ def test_the_last_four_drawers_are_held_out(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"img28": np.zeros((12, 28, 28))}, "img28 is float64 of shape"),
-        ({"img28": np.zeros((3, 28, 28), np.uint8)}, r"expected bytes of shape \(12, 28, 28\)"),
-        ({"drawer": np.array([None])}, "not a file of the arrays"),
+        ({"img28": np.zeros((12, 28, 28))}, r"expected bytes \(uint8\) in img28, got float64"),
+        (
+            {"img28": np.zeros((3, 28, 28), np.uint8)},
+            "there are 3 of img28, 12 of char_id and 12 of drawer",
+        ),
+        ({"drawer": np.array([None])}, "drawer holds Python objects"),
     ],
 )
 def test_a_file_of_another_kind_is_named(tmp_path, changes, message):

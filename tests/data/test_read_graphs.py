@@ -274,9 +274,11 @@ def test_what_swells_beyond_measure_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for place in range(2):
             archive.writestr(f"{place}.graphml", swollen[: 33 << 20])
-    np.savez_compressed(tmp_path / "a.npz", A=np.zeros(70 << 20, np.uint8))
+    np.savez_compressed(
+        tmp_path / "a.npz", A=np.zeros((35 << 20, 2), np.uint8), graph_indicator=np.ones(9)
+    )
     for name in ("a.graphml.gz", "a.zip", "a.npz"):
-        with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
+        with pytest.raises(DataError, match=r"unpacks to more than [12]00 times its size"):
             read_graphs(tmp_path / name)
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a.txt", "a b")

@@ -131,12 +131,18 @@ def test_a_part_of_it_in_blocks(tmp_path):
     ("changes", "message"),
     [
         ({"imgs": np.zeros((24, 32, 32), np.uint8)}, "expected imgs of shape n x 64 x 64"),
-        ({"imgs": np.zeros((24, 64, 64))}, "expected imgs of bytes 0 and 1, got float64"),
-        ({"imgs": np.full((24, 64, 64), 255, np.uint8)}, "of bytes 0 and 1, got uint8 up to 255"),
+        ({"imgs": np.zeros((24, 64, 64))}, r"expected bytes \(uint8\) in imgs, got float64"),
+        ({"imgs": np.full((24, 64, 64), 255, np.uint8)}, "of bytes 0 and 1, got 255"),
         ({"imgs": np.zeros((5, 64, 64), np.uint8)}, "has 5 imgs and 24 rows"),
         ({"latents_classes": None}, "has no array latents_classes"),
-        ({"latents_classes": np.zeros((24, 6))}, "of whole numbers from 0, got float64"),
-        ({"latents_classes": np.array([{}] * 6, dtype=object)}, "cannot be read as npz"),
+        (
+            {"latents_classes": np.zeros((24, 6))},
+            "expected whole numbers in latents_classes, got float64",
+        ),
+        (
+            {"latents_classes": np.array([{}] * 6, dtype=object)},
+            "latents_classes holds Python objects",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_named(tmp_path, changes, message):

@@ -95,8 +95,8 @@ def test_arrays_that_are_no_pictures_are_refused(tmp_path):
         (np.full((2, 3, 3), np.nan), "picture 0 has pixels that are no number"),
         (np.array([[["a"]]]), "they must be numbers"),
         (np.zeros((0, 3, 3)), "got"),
-        (tmp_path / "two.npz", "which array is of the pictures. It has a, b; call it images"),
-        (tmp_path / "objects.npy", "objects.npy: this array cannot be read: it holds Python"),
+        (tmp_path / "two.npz", "which array is meant. It has a, b; call it images"),
+        (tmp_path / "objects.npy", "objects.npy: the array holds Python objects"),
         (tmp_path / "rows.npy", r"rows.npy: the array must be \(n, height, width\)"),
     ):
         with pytest.raises(ValueError, match=told):

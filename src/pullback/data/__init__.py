@@ -5,6 +5,7 @@ float64, which JAX takes as float32 unless `jax_enable_x64` is set.
 """
 
 from pullback import _contents
+from pullback.data._arrays import read_array as read_array
 from pullback.data._cifar import cifar10_subset as cifar10_subset
 from pullback.data._continual import permuted_tasks as permuted_tasks
 from pullback.data._continual import split_tasks as split_tasks

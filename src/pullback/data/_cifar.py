@@ -1,12 +1,13 @@
 """A subset of CIFAR-10, as two npz files."""
 
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from pullback.data._arrays import read_arrays, whole_numbers
 from pullback.data._errors import DataError
+from pullback.data._npy import BYTES, WHOLE
 from pullback.data._places import locate
 from pullback.data._types import Labelled, Split
 
@@ -33,16 +34,11 @@ def cifar10_subset(folder: str | os.PathLike[str] | None = None) -> Split:
 
 
 def _part(file: Path) -> Labelled:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(file, f"expected npz with `images` and `labels`: {error}") from error
-    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == (32, 32, 3)
-    if not fits or labels.shape != images.shape[:1]:
+    arrays = read_arrays(file, {"images": (BYTES, (None, 32, 32, 3)), "labels": (WHOLE, (None,))})
+    images, labels = arrays["images"], arrays["labels"]
+    if len(images) != len(labels) or not len(images):
         raise DataError(
-            file,
-            "expected uint8 images [n, 32, 32, 3] and a label for each; got "
-            f"{images.dtype} {images.shape} and {labels.shape}.",
+            file, f"expected images and a label for each; got {len(images)} and {len(labels)}."
         )
-    return Labelled(images.astype(np.float32) / 255, labels.astype(np.int32))
+    y = whole_numbers(file, "labels", labels, 0, 9, np.int32)
+    return Labelled(images.astype(np.float32) / 255, y)

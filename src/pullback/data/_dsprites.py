@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pullback.data._arrays import read_arrays
+from pullback.data._arrays import read_arrays, whole_numbers
 from pullback.data._errors import DataError
+from pullback.data._npy import BYTES, WHOLE
 from pullback.data._places import locate
 from pullback.data._shapes import Factored
 
 # In the order of the file's columns; the colour is white everywhere.
 _NAMES = ("colour", "shape", "scale", "orientation", "x", "y")
+_SIZES = (1, 3, 6, 40, 32, 32)
 _SIDE = 64
 _CHUNK = 16_384
 
@@ -59,9 +61,8 @@ def dsprites(
         if not values or len(set(values)) < len(values):
             raise ValueError(f"`keep` needs different values of {name}, got {list(values)}.")
     (path,) = locate("dsprites", folder)
-    images, classes = _read(path)
-    factors = classes.astype(np.int32)
-    kept = np.ones(len(classes), bool)
+    images, factors = _read(path)
+    kept = np.ones(len(factors), bool)
     for name, values in keep.items():
         column = factors[:, _NAMES.index(name)]
         missing = sorted(set(values) - set(column.tolist()))
@@ -88,18 +89,16 @@ def dsprites(
 
 def _read(path) -> tuple[np.ndarray, np.ndarray]:
     arrays = read_arrays(
-        path, {"imgs": (None, _SIDE, _SIDE), "latents_classes": (None, len(_NAMES))}
+        path,
+        {"imgs": (BYTES, (None, _SIDE, _SIDE)), "latents_classes": (WHOLE, (None, len(_NAMES)))},
     )
     images, classes = arrays["imgs"], arrays["latents_classes"]
-    if images.dtype != np.uint8 or images.max(initial=0) > 1:
-        raise DataError(
-            path,
-            f"expected imgs of bytes 0 and 1, got {images.dtype} up to {images.max(initial=0)}.",
-        )
-    if not np.issubdtype(classes.dtype, np.integer) or classes.min(initial=0) < 0:
-        raise DataError(
-            path, f"expected latents_classes of whole numbers from 0, got {classes.dtype}."
-        )
+    if images.max(initial=0) > 1:
+        raise DataError(path, f"expected imgs of bytes 0 and 1, got {images.max()}.")
     if len(images) != len(classes) or not len(images):
         raise DataError(path, f"has {len(images)} imgs and {len(classes)} rows of latents_classes.")
-    return images, classes
+    columns = [
+        whole_numbers(path, f"latents_classes ({name})", column, 0, size - 1, np.int32)
+        for name, size, column in zip(_NAMES, _SIZES, classes.T, strict=True)
+    ]
+    return images, np.stack(columns, axis=1)

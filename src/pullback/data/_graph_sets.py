@@ -10,10 +10,12 @@ from pullback.data._arrays import read_arrays
 from pullback.data._errors import DataError
 from pullback.data._graphs import Graphs
 from pullback.data._letters import check_choice
+from pullback.data._npy import LABELS, WHOLE
 from pullback.data._places import TU_GRAPHS, locate
 from pullback.data._simple_graphs import Found, gathered, simple
-from pullback.data._unpacked import opened_zip
 
+# How many graphs without nodes there may be where neither labels nor names tell their number.
+_EMPTY = 1000
 _OPTIONAL = ("graph_labels", "graph_names", "node_names")
 
 
@@ -52,11 +54,9 @@ def tu_found(path: Path) -> Iterator[Found]:
     `A` has the ends of each edge, both ways, and `graph_indicator` the graph of each node, all
     counted from 1. What was learnt of nodes besides is not read.
     """
-    with opened_zip(path, "npz") as archive:
-        there = {Path(each).stem for each in archive.namelist()}
-    shapes: dict[str, tuple[int | None, ...]] = {"A": (None, 2), "graph_indicator": (None,)}
-    shapes |= {each: (None,) for each in _OPTIONAL if each in there}
-    return tu_parts(read_arrays(path, shapes), path)
+    wanted = {"A": (WHOLE, (None, 2)), "graph_indicator": (WHOLE, (None,))}
+    optional = {each: (LABELS, (None,)) for each in _OPTIONAL}
+    return tu_parts(read_arrays(path, wanted, optional), path)
 
 
 def tu_parts(arrays: dict[str, np.ndarray], path: Path) -> Iterator[Found]:
@@ -88,11 +88,15 @@ def _check(
     path: Path, pairs: np.ndarray, graph: np.ndarray, count: int, arrays: dict[str, np.ndarray]
 ) -> None:
     """Raise where numbers are no nodes or graphs, or there are not enough of them."""
-    for name in ("A", "graph_indicator"):
-        if arrays[name].dtype.kind not in "iu":
-            raise DataError(path, f"expected whole numbers in {name}, got {arrays[name].dtype}.")
     if (graph < 1).any() or (np.diff(graph) < 0).any():
         raise DataError(path, "expected graph_indicator to count up from 1, a number a node.")
+    listed = max(len(arrays.get(name, ())) for name in ("graph_labels", "graph_names"))
+    if count > max(listed, len(graph) + _EMPTY):
+        raise DataError(
+            path,
+            f"expected graph_indicator to number the graphs from 1, got {count} of {len(graph)} "
+            "nodes.",
+        )
     if ((pairs < 1) | (pairs > len(graph))).any():
         raise DataError(path, f"expected A to number nodes from 1 to {len(graph)}.")
     across = graph[pairs[:, 0] - 1] != graph[pairs[:, 1] - 1] if len(pairs) else np.zeros(0, bool)

@@ -76,7 +76,9 @@ def _labelled(images_file: Path, labels_file: Path) -> Labelled:
             f"expected one byte for each of the {len(images)} images in {images_file.name}, got "
             f"{labels.dtype} of shape {labels.shape}.",
         )
-    if labels.size and labels.max() > 9:
+    if not len(images):
+        raise DataError(images_file, "expected images; there is none.")
+    if labels.max() > 9:
         where = int(np.argmax(labels > 9))
         raise DataError(labels_file, f"expected classes 0 to 9, got {labels[where]} at {where}.")
     return Labelled(images.astype(np.float32) / np.float32(255), labels.astype(np.int32))

@@ -7,6 +7,7 @@ import numpy as np
 from pullback.data._arrays import read_arrays
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries, SeriesSplit
+from pullback.data._npy import FLOATS
 from pullback.data._places import locate
 
 _SETS = {"train": ("Xtr", 16), "validation": ("Xval", 3), "test": ("Xtest", 4)}
@@ -38,10 +39,12 @@ def mocap35(folder: str | os.PathLike[str] | None = None) -> SeriesSplit:
     the split of Yıldız et al., arXiv 1905.10994; used by Li et al., arXiv 2001.01328, section 7.3.
     """
     (path,) = locate("mocap35", folder)
-    arrays = read_arrays(path, {name: (n, _FRAMES, _ANGLES) for name, n in _SETS.values()})
+    arrays = read_arrays(
+        path, {name: (FLOATS, (n, _FRAMES, _ANGLES)) for name, n in _SETS.values()}
+    )
     for name, array in arrays.items():
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise DataError(path, f"expected {name} to hold finite floats, got {array.dtype}.")
+        if not np.isfinite(array).all():
+            raise DataError(path, f"expected {name} to hold finite floats.")
     return SeriesSplit(*(_walks(part, arrays[name]) for part, (name, _) in _SETS.items()))
 
 

@@ -4,7 +4,9 @@ import os
 
 import numpy as np
 
+from pullback.data._arrays import read_arrays, whole_numbers
 from pullback.data._errors import DataError
+from pullback.data._npy import BYTES, WHOLE
 from pullback.data._places import locate
 from pullback.data._types import Labelled, Split
 
@@ -34,20 +36,29 @@ def omniglot(folder: str | os.PathLike[str] | None = None) -> Split:
     Probabilistic Program Induction, Science 350 (2015).
     """
     (path,) = locate("omniglot", folder)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images, characters, drawer = (file[name] for name in ("img28", "char_id", "drawer"))
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(
-            path, f"not a file of the arrays img28, char_id and drawer ({error})."
-        ) from error
-    if images.dtype != np.uint8 or images.shape != (len(drawer), 28, 28):
+    arrays = read_arrays(
+        path,
+        {
+            "img28": (BYTES, (None, 28, 28)),
+            "char_id": (WHOLE, (None,)),
+            "drawer": (WHOLE, (None,)),
+        },
+    )
+    images, characters, drawer = arrays.values()
+    if not len(images) == len(characters) == len(drawer):
         raise DataError(
             path,
-            f"img28 is {images.dtype} of shape {images.shape}; expected bytes of shape "
-            f"({len(drawer)}, 28, 28).",
+            f"expected a character and a drawer of each image; there are {len(images)} of img28, "
+            f"{len(characters)} of char_id and {len(drawer)} of drawer.",
         )
-    held = drawer >= np.sort(np.unique(drawer))[-_HELD_OUT]
+    people = np.unique(drawer)
+    if len(people) <= _HELD_OUT:
+        raise DataError(
+            path,
+            f"expected more than {_HELD_OUT} people in drawer, of whom the last {_HELD_OUT} are "
+            f"held out; got {len(people)}.",
+        )
+    held = drawer >= people[-_HELD_OUT]
     x = (images / np.float32(255)).astype(np.float32)
-    y = characters.astype(np.int32)
+    y = whole_numbers(path, "char_id", characters, 0, np.iinfo(np.int32).max, np.int32)
     return Split(Labelled(x[~held], y[~held]), Labelled(x[held], y[held]))

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from pullback.data._arrays import read_arrays
+from pullback.data._arrays import read_arrays, whole_numbers
 from pullback.data._csv import csv_rows, to_number
 from pullback.data._errors import DataError
 from pullback.data._irregular import IrregularSeries
+from pullback.data._npy import NUMBERS, TEXT, WHOLE
 from pullback.data._pack import Entries, average, pack
 from pullback.data._places import locate
 from pullback.data._table import read_table
@@ -57,6 +58,7 @@ _SERIES = {
     "WBC": "cells/nL",
 }
 _UNKNOWN = -1
+_LAST = 48 * 60  # minutes; the challenge asks about what follows
 _DEATH = "In-hospital_death"
 
 
@@ -135,30 +137,50 @@ def _read_set(letter: str, path: Path) -> _Stays:
     unknown = set(stays.names) - {"RecordID", *_STATIC, *_SERIES}
     if unknown:
         raise DataError(path, f"the challenge has no parameter {', '.join(sorted(unknown))}.")
+    for name, column, most in (
+        ("a time in minutes", stays.entries.time, _LAST),
+        ("a value", stays.entries.value, np.finfo(np.float32).max),
+    ):
+        least = 0 if most == _LAST else -most
+        wrong = ~((column >= least) & (column <= most))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise DataError(
+                path,
+                f"expected {name} from {least:g} to {most:g}, got {column[row]:g} of stay "
+                f"{stays.ids[stays.entries.series[row]]}.",
+            )
+    entries = stays.entries._replace(value=stays.entries.value.astype(np.float32))
     wrong = ~np.isin(stays.death, (0, 1))
     if wrong.any():
         stay = int(np.argmax(wrong))
         raise DataError(
             path, f"expected {_DEATH} 0 or 1, got {stays.death[stay]:g} of {stays.ids[stay]}."
         )
-    return stays
+    return stays._replace(entries=entries)
 
 
 def _from_arrays(path: Path) -> _Stays:
-    rows, stays = ("time_min", "param", "value"), ("record_id", "ptr", "param_names")
-    shapes: dict[str, tuple[int | None, ...]] = {name: (None,) for name in rows + stays}
-    arrays = read_arrays(path, {**shapes, "outcomes": (None, None), "outcome_names": (None,)})
-    size, ptr, n = len(arrays["value"]), arrays["ptr"], len(arrays["record_id"])
+    numbers, whole, text = ((kind, (None,)) for kind in (NUMBERS, WHOLE, TEXT))
+    arrays = read_arrays(
+        path,
+        {
+            "time_min": numbers, "param": whole, "value": numbers, "record_id": whole,
+            "ptr": whole, "param_names": text, "outcomes": (NUMBERS, (None, None)),
+            "outcome_names": text,
+        },
+    )  # fmt: skip
+    size, n = len(arrays["value"]), len(arrays["record_id"])
+    ptr = whole_numbers(path, "ptr", arrays["ptr"], 0, size)
     names, columns = arrays["param_names"].tolist(), arrays["outcome_names"].tolist()
     wrong = {
         "time_min": len(arrays["time_min"]) != size,
-        "param": len(arrays["param"]) != size or bool((arrays["param"] >= len(names)).any()),
+        "param": len(arrays["param"]) != size,
         "ptr": len(ptr) != n + 1
         or ptr[0] != 0
         or ptr[-1] != size
         or bool((np.diff(ptr) < 0).any()),
         "outcomes": arrays["outcomes"].shape != (n, len(columns)) or _DEATH not in columns,
-        "value": not np.isfinite(arrays["value"]).all(),
     }
     if any(wrong.values()):
         bad = ", ".join(name for name, is_wrong in wrong.items() if is_wrong)
@@ -168,8 +190,8 @@ def _from_arrays(path: Path) -> _Stays:
     entries = Entries(
         np.repeat(np.arange(n), np.diff(ptr)),
         arrays["time_min"].astype(np.float64),
-        arrays["param"].astype(np.int64),
-        arrays["value"].astype(np.float32),
+        whole_numbers(path, "param", arrays["param"], 0, len(names) - 1),
+        arrays["value"].astype(np.float64),
     )
     death = arrays["outcomes"][:, columns.index(_DEATH)].astype(np.float64)
     return _Stays(arrays["record_id"], death, tuple(names), entries)
@@ -178,6 +200,8 @@ def _from_arrays(path: Path) -> _Stays:
 def _from_text(folder: Path, letter: str) -> _Stays:
     table = folder.with_name(f"Outcomes-{letter}.txt")
     outcomes = read_table(table, ["RecordID", _DEATH]).values
+    if not ((outcomes[:, 0] % 1 == 0) & (outcomes[:, 0] >= 0) & (outcomes[:, 0] < 2**53)).all():
+        raise DataError(table, "expected whole numbers in RecordID.")
     ids = outcomes[:, 0].astype(np.int64)
     names: dict[str, int] = {}
     series, times, variables, values = [], [], [], []
@@ -200,13 +224,13 @@ def _from_text(folder: Path, letter: str) -> _Stays:
         np.array(series, np.int64),
         np.array(times, np.float64),
         np.array(variables, np.int64),
-        np.array(values, np.float32),
+        np.array(values, np.float64),
     )
     return _Stays(ids, outcomes[:, 1], tuple(names), entries)
 
 
 def _minutes(clock: str) -> int | None:
     hours, colon, minutes = clock.partition(":")
-    if not (colon and hours.isdecimal() and minutes.isdecimal()):
+    if not (colon and hours.isdecimal() and minutes.isdecimal() and len(clock) <= 5):
         return None
     return 60 * int(hours) + int(minutes)

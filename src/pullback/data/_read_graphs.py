@@ -18,7 +18,7 @@ from pullback.data._graphs import Graph, Graphs
 from pullback.data._letters import check_choice
 from pullback.data._networkx import is_networkx, networkx_found
 from pullback.data._simple_graphs import Found, gathered
-from pullback.data._unpacked import member, opened_zip, unpacked
+from pullback.data._unpacked import check_size, member, opened_zip, unpacked
 
 GRAPHML = (".graphml", ".xml")
 EDGE_LISTS = (".edgelist", ".edges", ".txt", ".csv", ".tsv")
@@ -137,6 +137,7 @@ def _files(path: Path) -> tuple[Iterator[Found] | list[Found], dict[str, str]]:
     kind = _kind(path.name)
     if kind == ".zip":
         with opened_zip(path) as archive:
+            check_size(path, archive.infolist())
             names = [name for name in dict.fromkeys(archive.namelist()) if name[-1:] != "/"]
             once = [name for name in names if not name.lower().endswith(".gz")]
             found, passed_over = _several(path, once, lambda name: member(archive, name))

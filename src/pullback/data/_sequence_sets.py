@@ -12,6 +12,7 @@ from pullback.data._arrays import read_arrays
 from pullback.data._csv import csv_rows
 from pullback.data._errors import DataError
 from pullback.data._letters import check_choice, foreign, reverse_complement
+from pullback.data._npy import NUMBERS, WHOLE
 from pullback.data._places import JASPAR, UNIPROBE, locate
 from pullback.data._read_motifs import read_motifs
 from pullback.data._sequences import Motif, Sequences
@@ -88,10 +89,11 @@ def uniprobe(name: str, *, folder: str | os.PathLike[str] | None = None) -> Bind
     """
     check_choice("name", name, UNIPROBE)
     (path,) = locate(f"uniprobe-{name}", folder)
-    shapes: dict[str, tuple[int | None, ...]] = {"seq": (None, 36), "intensity": (None,)}
+    scores = (NUMBERS, (None,))
+    wanted = {"seq": (WHOLE, (None, 36)), "intensity": scores}
     if name in _WITH_KMERS:
-        shapes |= {"kmer": (None, _WIDTH), "kmer_escore": (None,)}
-    arrays = read_arrays(path, shapes)
+        wanted |= {"kmer": (WHOLE, (None, _WIDTH)), "kmer_escore": scores}
+    arrays = read_arrays(path, wanted)
     probes = _sequences(arrays["seq"], arrays["intensity"], f"{name}, UniPROBE", path)
     kmers = None
     if name in _WITH_KMERS:
@@ -191,8 +193,11 @@ def splice_junctions(
 def _sequences(
     codes: np.ndarray, scores: np.ndarray, source: str, path: os.PathLike[str]
 ) -> Sequences:
-    if len(codes) != len(scores) or not len(codes) or codes.max() > 3:
+    if len(codes) != len(scores) or not len(codes) or codes.min() < 0 or codes.max() > 3:
         raise DataError(path, "expected as many scores as sequences, of 0 to 3 for A, C, G and T.")
+    if not np.isfinite(scores).all():
+        place = int(np.argmin(np.isfinite(scores)))
+        raise DataError(path, f"expected finite scores, got {scores[place]} at {place}.")
     letters = tuple("".join(row) for row in np.array([*"ACGT"])[codes].tolist())
     names = tuple(map(str, range(1, len(letters) + 1)))
     return Sequences(names, letters, np.asarray(scores, np.float64), source)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from pullback.data._cells import BadRows
 from pullback.data._csv import choose_columns, leave_out, to_number
 from pullback.data._errors import DataError
 from pullback.data._holes import is_hole
+from pullback.data._npz_table import npz_table
 from pullback.data._sources import open_source
 
 _MARKS = "A number that is missing is an empty cell or NA."
@@ -80,7 +80,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     """
     check_list("columns", columns)
     path = Path(path)
-    names, rows, cells = _npz(path) if path.suffix.lower() == ".npz" else _cells(path, columns)
+    names, rows, cells = npz_table(path) if path.suffix.lower() == ".npz" else _cells(path, columns)
     if path.suffix.lower() == ".npz":
         places = choose_columns(path, names, columns)
         names, cells = tuple(names[place] for place in places), cells[:, places]
@@ -149,23 +149,3 @@ def _column(block: Block, place: int, name: str, bad: BadRows) -> Float[np.ndarr
             found[row] = value
             bad.with_numbers.add(name)
     return found
-
-
-def _npz(path: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("x", "y") if name in arrays.files}
-            listed = ", ".join(arrays.files)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(path, f"cannot be read as npz: {error}") from error
-    if "x" not in found or found["x"].ndim != 2 or not np.issubdtype(found["x"].dtype, np.number):
-        raise DataError(path, f"expected an array of numbers `x` [rows, columns]; it has {listed}.")
-    x = np.asarray(found["x"], np.float64)
-    names = tuple(f"x{place + 1}" for place in range(x.shape[1]))
-    if "y" in found and found["y"].reshape(len(found["y"]), -1).shape == (len(x), 1):
-        x = np.column_stack([x, np.asarray(found["y"], np.float64).reshape(-1)])
-        names = (*names, "y")
-    if np.isinf(x).any():
-        row = int(np.argwhere(np.isinf(x))[0, 0])
-        raise DataError(path, f"expected finite numbers; row {row + 1} has an infinity.")
-    return names, np.arange(1, len(x) + 1), x

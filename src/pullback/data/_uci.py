@@ -6,6 +6,7 @@ import numpy as np
 
 from pullback.data._arrays import read_arrays
 from pullback.data._errors import DataError
+from pullback.data._npy import NUMBERS, WHOLE
 from pullback.data._places import UCI_TABLES, locate
 from pullback.data._types import Measured, MeasuredSplit
 
@@ -48,15 +49,15 @@ def uci_regression(
             f"{name!r}. A table of your own is read by `read_table`, which names its columns."
         )
     (path,) = locate(f"uci-{name}", folder)
-    places = (None, None)
-    shapes: dict[str, tuple[int | None, ...]] = {
-        "x": places, "y": (None,), "train_idx": places, "test_idx": places
-    }  # fmt: skip
-    arrays = read_arrays(path, shapes)
+    places = (WHOLE, (None, None))
+    wanted = {"train_idx": places, "test_idx": places}
+    arrays = read_arrays(path, {"x": (NUMBERS, (None, None)), "y": (NUMBERS, (None,)), **wanted})
     x, y = (np.asarray(arrays[part], np.float64) for part in ("x", "y"))
     if not np.isfinite(x).all() or not np.isfinite(y).all() or len(x) != len(y):
         raise DataError(path, "expected as many finite rows `x` as numbers `y`.")
     count = len(arrays["train_idx"])
+    if len(arrays["test_idx"]) != count:
+        raise DataError(path, "expected as many rows of test_idx as of train_idx, one a split.")
     if isinstance(split, bool) or not isinstance(split, int | np.integer) or not 0 <= split < count:
         raise ValueError(f"`split` of {name} must be 0 to {count - 1}, got {split!r}.")
     train, test = (arrays[part][split].astype(np.int64) for part in ("train_idx", "test_idx"))

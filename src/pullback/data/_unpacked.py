@@ -1,65 +1,141 @@
 """The bytes of files and of what is packed in them, none of which may swell beyond measure."""
 
 import gzip
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+from pullback._names import shown
 from pullback.data._errors import DataError
 
 # Graphs as text are packed 10 to 30 times smaller; what is made to fill a memory, 1,000 times.
-_RATIO, _SMALL = 100, 64 * 2**20
+RATIO = 100
+_SMALL, _CHUNK, _QUOTED, _END = 64 * 2**20, 2**20, 160, 22
+# RuntimeError: a password is wanted, or (NotImplementedError) a newer program to unpack. The last
+# two: what the table of a zip file says is taken for places and names as it stands.
+_DAMAGE = (
+    OSError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile, OverflowError,
+    UnicodeDecodeError,
+)  # fmt: skip
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most `size`, and none at the end."""
+        ...
 
 
 def unpacked(path: Path) -> bytes:
     """All bytes of a file, unzipped where its name ends in `.gz`."""
-    try:
-        if path.suffix.lower() != ".gz":
+    if path.suffix.lower() != ".gz":
+        with named_errors(path):
             return path.read_bytes()
-        most = _most(path)
-        with gzip.open(path) as file:
-            found = file.read(most + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            path, f"cannot be read: {getattr(error, 'strerror', None) or error}."
-        ) from error
+    most = most_bytes(path)
+    with named_errors(path), gzip.open(path) as file:
+        found = take(file, most + 1)
     if len(found) > most:
-        raise _swollen(path)
+        raise swollen(path)
     return found
+
+
+def take(stream: Stream, size: int) -> bytes:
+    """The next bytes of a stream, at most `size`; memory is taken as they come."""
+    parts: list[bytes] = []
+    while size > 0 and (part := stream.read(min(size, _CHUNK))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def named_errors(path: Path, kind: str | None = None) -> Iterator[None]:
+    """What unpacking and reading raise, as a DataError with the file's name."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise _unreadable(path, error, kind) from error
+
+
+def _unreadable(path: Path, error: Exception, kind: str | None) -> DataError:
+    what = "cannot be read" if kind is None else f"cannot be read as {kind}"
+    # What the system says is no damage: there is no such file, or one may not read it.
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return DataError(path, f"{what}: {error.strerror}.")
+    # zipfile quotes whole headers.
+    reason = " ".join(f"{error}"[:_QUOTED].split()).rstrip(".") or "it is cut off"
+    return DataError(path, f"{what}: {reason}. It is damaged, or no such file; get it anew.")
 
 
 @contextmanager
 def opened_zip(path: Path, kind: str = "a zip file") -> Iterator[zipfile.ZipFile]:
-    """A zip file whose members are together of no absurd size, with errors that name it."""
+    """A zip file whose members can be unpacked, with errors that name it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            for each in archive.infolist():
-                if each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise DataError(path, f"{each.filename} is packed by a way not known here.")
-            if sum(each.file_size for each in archive.infolist()) > _most(path):
-                raise _swollen(path)
-            yield archive
-    # RuntimeError: a password is wanted.
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
-        raise DataError(path, f"cannot be read as {kind}: {error}") from error
+        archive = zipfile.ZipFile(path)
+    except (*_DAMAGE, ValueError, IndexError) as error:
+        raise _unreadable(path, error, kind) from error
+    with named_errors(path, kind), archive:
+        for each in archive.infolist():
+            if each.flag_bits & 1:
+                raise DataError(
+                    path, f"{shown(each.filename)} is locked by a password; unpack it by hand."
+                )
+            if each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise DataError(
+                    path,
+                    f"{shown(each.filename)} is packed by a way not known here; unpack it, and "
+                    "pack it anew by the usual one (deflate).",
+                )
+            # Its name at the end of the file is compared with the one before its bytes.
+            archive.open(each).close()
+        _check_count(path, len(archive.infolist()))
+        yield archive
+
+
+def _check_count(path: Path, count: int) -> None:
+    """The end of a zip file tells how many members it has, which zipfile does not look at."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _END - 2**16))
+        end = file.read()
+    place = end.rfind(b"PK\5\6")
+    told = int.from_bytes(end[place + 10 : place + 12], "little")
+    # Of more than 2 bytes can tell, it is told elsewhere.
+    if told not in (count, 2**16 - 1):
+        raise zipfile.BadZipFile(f"it has {count} members, and should have {told}")
+
+
+def check_size(path: Path, members: Iterable[zipfile.ZipInfo], *, ratio: int = RATIO) -> None:
+    """Raise where members of a zip file are together of an absurd size."""
+    if sum(each.file_size for each in members) > most_bytes(path, ratio):
+        raise swollen(path, ratio)
 
 
 def member(archive: zipfile.ZipFile, name: str) -> bytes:
     """All bytes of a member, and no more of them than the archive says there are."""
-    size = archive.getinfo(name).file_size
     with archive.open(name) as file:
-        return file.read(size)
+        found = take(file, archive.getinfo(name).file_size)
+        # Beyond the last byte the sum over all is compared, of none of them too.
+        file.read(1)
+    return found
 
 
-def _most(path: Path) -> int:
-    return max(_SMALL, _RATIO * path.stat().st_size)
+def most_bytes(path: Path, ratio: int = RATIO) -> int:
+    """How much a file may unpack to."""
+    with named_errors(path):
+        return max(_SMALL, ratio * path.stat().st_size)
 
 
-def _swollen(path: Path) -> DataError:
+def swollen(path: Path, ratio: int = RATIO) -> DataError:
+    """What is said of a file that unpacks to more."""
     return DataError(
         path,
-        f"unpacks to more than {_RATIO} times its size, as graphs do not; if they are yours, "
-        "unpack it by hand and name the folder.",
+        f"unpacks to more than {ratio} times its size, as data hardly do; if they are yours, "
+        "unpack it by hand (arrays: write them by numpy.savez, which does not pack).",
     )

@@ -2,14 +2,21 @@
 
 import hashlib
 import os
+import struct
+import warnings
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from pullback.data import DataError
+from pullback.data import DataError, read_array
 
+# More than cameras take; a small file can claim any number.
+_MOST_PIXELS = 2**25
+# What decoders raise of damage, besides an OSError.
+_DAMAGE = (EOFError, struct.error, zlib.error, KeyError, IndexError, TypeError, OverflowError)
 _ENDINGS = (".png", ".jpg", ".jpeg")
 _ARRAYS = (".npy", ".npz")
 _CHANNELS = (1, 3, 4)
@@ -68,7 +75,7 @@ def read_pictures(X: Any) -> Pictures:
     if path.suffix.lower() in _ENDINGS:
         return _of_files(path, [path])
     if path.suffix.lower() in _ARRAYS:
-        return _of_array(_load(path), path.name, path)
+        return _of_array(read_array(path, _USUAL), path.name, path)
     raise DataError(path, f"this is no picture; {_WANTED}")
 
 
@@ -119,9 +126,16 @@ def _read_file(file: Path) -> Float[np.ndarray, "c h w"]:
     from matplotlib.image import imread
 
     try:
-        read = np.asarray(imread(file))
-    except (OSError, SyntaxError, ValueError) as error:
+        pixels = _pixels(file)
+        read = None if pixels > _MOST_PIXELS else np.asarray(imread(file))
+    except (OSError, SyntaxError, ValueError, *_DAMAGE) as error:
         raise DataError(file, f"this picture cannot be read: {error}") from error
+    if read is None:
+        raise DataError(
+            file,
+            f"it says that it has {pixels / 1e6:.0f} million pixels; make it smaller, with Pillow: "
+            "Image.open(file).resize((width, height)).save(file).",
+        )
     x = read.astype(np.float32) / (255 if read.dtype == np.uint8 else 1)
     x = x[None] if x.ndim == 2 else np.moveaxis(x, -1, 0)
     if len(x) in (2, 4):
@@ -135,25 +149,16 @@ def _read_file(file: Path) -> Float[np.ndarray, "c h w"]:
     return x
 
 
-def _load(path: Path) -> np.ndarray:
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        pickled = "allow_pickle" in str(error)
-        why = "it holds Python objects, and no numbers" if pickled else str(error)
-        raise DataError(path, f"this array cannot be read: {why}.") from error
-    if isinstance(found, np.ndarray):
-        return found
-    names = [name for name in _USUAL if name in found.files] or found.files
-    if len(found.files) > 1 and len(names) != 1:
-        raise DataError(
-            path,
-            f"which array is of the pictures? It has {', '.join(found.files)}; call it images.",
-        )
-    try:
-        return found[names[0]]
-    except (OSError, ValueError, EOFError, IndexError) as error:
-        raise DataError(path, f"this file holds no array that can be read: {error}.") from error
+def _pixels(file: Path) -> int:
+    """How many pixels a picture has, by its header."""
+    from PIL import Image
+
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            with Image.open(file) as picture:
+                return picture.width * picture.height
+        except Image.DecompressionBombError:
+            return Image.MAX_IMAGE_PIXELS or 2 * _MOST_PIXELS
 
 
 def _of_array(X: Any, source: str, path: Path | None) -> Pictures:
