@@ -156,10 +156,10 @@ def test_archives_that_cannot_be_unpacked(tmp_path):
         (changed(first + 8, 1), "'x.npy' is locked by a password"),
         (changed(first + 10, 14), "'x.npy' is packed by a way not known here"),
         (changed(first + 10, 99), "'x.npy' is packed by a way not known here"),
-        (changed(first + 16, whole[first + 16] ^ 1), "Bad CRC-32 for file 'x.npy'"),
+        (changed(first + 16, whole[first + 16] ^ 1), ".* Bad CRC-32 for file 'x.npy'"),
         (changed(first + 24, 0, 0, 0, 127), "unpacks to more than 200 times its size"),
-        (changed(second + 46, ord("z")), "directory 'z.npy' and header b'y.npy' differ"),
-        (changed(len(whole) - 12, 3), "it has 2 members, and should have 3"),
+        (changed(second + 46, ord("z")), ".*directory 'z.npy' and header b'y.npy' differ"),
+        (changed(len(whole) - 12, 3), "cannot be read as npz: it has 2 members, and should have 3"),
     ):  # fmt: skip
         path.write_bytes(content)
         with pytest.raises(DataError, match=rf"t\.npz: {message}"):

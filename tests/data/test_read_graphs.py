@@ -282,7 +282,7 @@ def test_what_swells_beyond_measure_is_refused(tmp_path):
             read_graphs(tmp_path / name)
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a.txt", "a b")
-    with pytest.raises(DataError, match=r"a.txt is packed by a way not known here"):
+    with pytest.raises(DataError, match=r"'a.txt' is packed by a way not known here"):
         read_graphs(tmp_path / "b.zip")
 
 

@@ -77,8 +77,7 @@ def read_arrays(
         if stream.read(len(MAGIC)) == MAGIC:
             raise DataError(
                 path,
-                "it is one array (npy); write it by "
-                f"numpy.savez(file, {next(iter(wanted))}=...).",
+                f"it is one array (npy); write it by numpy.savez(file, {next(iter(wanted))}=...).",
             )
     with opened_zip(path, "npz") as archive:
         members = _members(archive, path)
