@@ -1,4 +1,5 @@
 import datetime
+import re
 
 import numpy as np
 import pandas as pd
@@ -359,13 +360,15 @@ def test_frames_are_read_as_files_are(csv):
                                columns=["id", "time", "variable", "value"]))  # fmt: skip
 
 
-def test_a_row_without_a_value_may_ask(csv):
-    file = csv(HEADER + "a,0,x,1\na,2,x,\na,3,y,4\n")
+@pytest.mark.parametrize("hole", ["", " ", "NA", "nan", "?", "null", "None", "N/A"])
+def test_a_row_without_a_value_may_ask(csv, hole):
+    file = csv(HEADER + f"a,0,x,1\na,2,x,{hole}\na,3,y,4\n")
     got = read_long(file, holes="ask")
     assert got.times.tolist() == [[0, 2, 3]]
     assert got.mask[0].tolist() == [[True, False], [False, False], [False, True]]
     assert got.values[0, 1].tolist() == [0, 0]
-    with pytest.raises(DataError, match="the cell is empty"):
+    told = f"got '{hole}'" if hole.strip() else "the cell is empty"
+    with pytest.raises(DataError, match=f"line 3: .*{re.escape(told)}"):
         read_long(file)
     with pytest.raises(ValueError, match="`holes` must be one of error, ask; got 'drop'"):
         read_long(file, holes="drop")

@@ -15,10 +15,10 @@ from pullback.data._cells import (
     Variables,
     numbers,
     split_unit,
-    text_of,
 )
 from pullback.data._dates import Times, check_time_format
 from pullback.data._errors import DataError
+from pullback.data._holes import is_hole
 from pullback.data._irregular import IrregularSeries
 from pullback.data._pack import Entries, average, order, pack
 from pullback.data._roles import check_apart, needed_place, place_of
@@ -77,8 +77,8 @@ def read_long(
 
     Rows may come in any order. A unit is taken from a column of units, from a variable that is
     called "name [unit]", or from the header of the values, "value [unit]"; the times' unit from
-    their header, "time [h]". Times are numbers, or dates and times in ISO 8601, which become
-    numbers from an origin on.
+    their header, "time [h]". Times are numbers, or dates and times in ISO 8601 or as `time_format`
+    says, which become numbers from an origin on.
 
     Args:
         path: a CSV file with a header, in UTF-8, separated by commas, semicolons or tabs; or a
@@ -98,8 +98,8 @@ def read_long(
             "T00:00Z" behind it where dates have a zone). Numbers stay as they are.
         on_duplicate: where one variable of one series has several values at one time: "error",
             "mean" takes their mean, "last" the one that stands last in the file.
-        holes: what a row without a value is: "error", or "ask", a time at which nothing was
-            observed, as where a model is to be asked.
+        holes: what a row is whose value is empty, NA, NaN, null, none or a question mark: "error",
+            or "ask", a time at which nothing was observed, as where a model is to be asked.
 
     Returns:
         Series and variables in the order in which they first come, as float64, without targets.
@@ -268,7 +268,7 @@ def _values(cells: Sequence, rows: Sequence[int], column: str, bad: BadRows, ask
     """The values; NaN where a row has none and may."""
     if not ask:
         return numbers(cells, rows, column, bad)
-    holes = np.array([not text_of(cell) for cell in cells])
+    holes = np.array([is_hole(cell) for cell in cells])
     zero = lambda cell: "0" if isinstance(cell, str) else 0.0
     filled = [zero(cell) if hole else cell for cell, hole in zip(cells, holes, strict=True)]
     return np.where(holes, np.nan, numbers(filled, rows, column, bad))
