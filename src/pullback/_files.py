@@ -161,6 +161,18 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
         file.write(text.encode())
 
 
+def append_text(path: str | os.PathLike[str], text: str) -> None:
+    """Add `text` to the end of a file, such as a log, of which a kill may leave a part.
+
+    Raises:
+        OSError: as of `atomic_write`; or what is there is a link, which is not followed.
+    """
+    path = Path(path)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with _of(path), os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+        file.write(text.encode())
+
+
 def atomic_write_csv(path: str | os.PathLike[str], rows: Iterable[Sequence[object]]) -> None:
     """Write rows of cells as CSV to `path`, the header first, whole or not at all."""
     text = io.StringIO()

@@ -1,6 +1,7 @@
 """Where a command cannot write, it says so in a sentence, ends with 2 and leaves what was there."""
 
 import errno
+import io
 import os
 import re
 import subprocess
@@ -171,6 +172,35 @@ def test_what_cannot_be_printed_is_no_traceback():
             )
         told = "pullback: standard output cannot be written (No space left on device)\n"
         assert (done.returncode, done.stderr) == (2, told), argv
+
+
+def test_standard_input_that_cannot_be_kept_or_is_closed_is_told_of(
+    table, pullback, full_disk, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "room"))
+    (tmp_path / "room").mkdir()
+    argv = ("fit", "density", "-", "--out", "new")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n" + b"1,2\n" * 999)))
+    with full_disk(100):
+        status, _, err = pullback(*argv)
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith(
+        f"pullback: standard input, which is kept in {tmp_path / 'room'} while it"
+    )
+    assert err.endswith("File too large; name a folder with room by the variable TMPDIR\n")
+    assert not [*Path("room").iterdir()]
+    monkeypatch.setattr(sys, "stdin", None)
+    told = "pullback: standard input is closed; name a file, or lead one there by < FILE\n"
+    assert pullback(*argv) == (2, "", told)
+    with Path.cwd().joinpath("my.csv").open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        monkeypatch.setattr("shutil.copyfileobj", _refuse)
+        assert pullback(*argv)[2] == "pullback: standard input: Is a directory\n"
+    assert not Path("new").exists()
+
+
+def _refuse(*files):
+    raise IsADirectoryError(errno.EISDIR, "Is a directory")
 
 
 def test_an_error_of_the_system_is_told_in_one_place(pullback, monkeypatch):

@@ -76,6 +76,22 @@ def test_what_goes_wrong_in_the_file_is_said_with_its_line(my):
         model_of_file("c.py:f")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"\0", b"x = 1\n\0", b"# coding: utf-99\n", b"\xff\xfex", b"(" * 3000, b"-" * 9000 + b"1"],
+    ids=["zero", "zero within", "coding", "bytes", "brackets", "depth"],
+)
+def test_what_is_no_python_is_told_of_the_file(my, content, tmp_path):
+    (tmp_path / "my.py").write_bytes(content)
+    with pytest.raises(DataError, match=r"^my.py\b.* this is no Python: "):
+        model_of_file("my.py:predict")
+
+
+def test_a_name_that_is_too_long_names_no_file():
+    with pytest.raises(DataError, match="there is no such file"):
+        model_of_file("m" * 300 + ".py:predict")
+
+
 ANSWERS = {
     "one": "return x.mean(axis=(1, 2, 3))",
     "column": "return x.mean(axis=(1, 2, 3))[:, None]",

@@ -88,7 +88,7 @@ def test_one_file_is_the_model_and_its_copy_for_people_is_not_read(folder, fitte
 
 def test_a_folder_without_a_model_is_refused_with_the_way_to_one(folder, tmp_path):
     (folder / "model.safetensors").unlink()
-    for where in (folder, tmp_path / "nothing", folder / "model.json"):
+    for where in (folder, tmp_path / "nothing", folder / "model.json", "m" * 300, "m\0"):
         with pytest.raises(ModelError, match=r"holds no saved model.*`pullback fit`"):
             load(where)
     (folder / "model.safetensors").mkdir()

@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     status = _status(argv)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed from the start
+            sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer would be written at exit, and fail again.
         with contextlib.suppress(OSError):

@@ -55,10 +55,20 @@ def as_file(path: Path) -> Iterator[Path]:
     if str(path) != "-":
         yield path
         return
+    if sys.stdin is None:
+        raise BadUsage(f"{STDIN} is closed; name a file, or lead one there by < FILE")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "stdin.csv"
-        with copy.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            with copy.open("wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            where = f", which is kept in {Path(folder).parent} while it is read"
+            room = "; name a folder with room by the variable TMPDIR"
+            full = error.errno in _FULL
+            raise BadUsage(
+                f"{STDIN}{where if full else ''}: {error.strerror}{room if full else ''}"
+            ) from error
         named = lambda text: str(text).replace(str(copy), STDIN).replace(copy.name, STDIN)
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: _warn(named(message))

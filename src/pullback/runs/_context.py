@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pullback._files import atomic_write, atomic_write_text
+from pullback._files import append_text, atomic_write, atomic_write_text
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -200,8 +200,7 @@ class Context:
 
     def _append_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
         self._rows += rows
-        with (self.root / "metrics.jsonl").open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        append_text(self.root / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def _claim_name(self, kind: str, name: str) -> str:
         label = f"{kind} {_checked(kind, name)}"

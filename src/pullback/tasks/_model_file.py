@@ -59,7 +59,7 @@ def model_of_file(text: str | os.PathLike[str]) -> Any:
         path, name = str(text).rstrip(":"), ""
     file = Path(path)
     _refuse_pickled(file)
-    if not file.is_file():
+    if not os.path.isfile(file):  # of a name that is too long too
         raise DataError(file, "there is no such file; give a Python file and a name, my.py:predict")
     known = _names_of(file)
     if not name:
@@ -148,8 +148,13 @@ def _names_of(file: Path) -> dict[str, int]:
     """Functions, classes and what is assigned at the top of a file, with their lines."""
     try:
         tree = ast.parse(file.read_bytes(), str(file))
+    except OSError as error:
+        raise DataError(file, f"it cannot be read: {error.strerror}") from error
     except SyntaxError as error:
         raise DataError(file, f"this is no Python: {error.msg}", line=error.lineno) from error
+    # A zero byte, or more brackets within brackets than Python takes.
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise DataError(file, f"this is no Python: {error}") from error
     found: dict[str, int] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -63,7 +64,7 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         ModelError: there is none, it is damaged, or another version wrote it.
     """
     file = folder / ARCHIVE
-    if not file.exists():
+    if not os.path.exists(file):  # of a name that is too long too
         raise ModelError(
             f"{folder} holds no saved model (there is no {ARCHIVE}); `pullback fit` makes one."
         )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from pullback._files import atomic_write_text
+from pullback._files import append_text, atomic_write_text
 
 
 def restart_log(
@@ -58,8 +58,7 @@ def _is_number(value: Any) -> bool:
 def append_line(path: Path, entry: dict[str, Any]) -> None:
     """Add one line. JSON knows no NaN or infinity: such a metric becomes null."""
     clean = {name: _listed(value) for name, value in entry.items()}
-    with path.open("a") as file:
-        file.write(json.dumps(clean, allow_nan=False) + "\n")
+    append_text(path, json.dumps(clean, allow_nan=False) + "\n")
 
 
 def _listed(value: Any) -> Any:
