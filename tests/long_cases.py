@@ -20,9 +20,13 @@ import pytest
 
 EACH, FIRST = 0.2, 1.75
 # What `make test` is never without: a run of each paper, that a saved model is what was fitted,
-# that a trained flow is a density, and that a critic's distance and its penalty are right.
+# that a trained flow is a density, that a critic's distance and its penalty are right, that
+# estimators have the exact mean, and that a test of fit keeps its level.
 ALL_OF = (
     "tests/recipes/test_every_recipe.py",
+    "tests/analysis/test_stein_tests.py::test_a_few_learned_tests",
+    "tests/sampling/test_relax.py::test_the_mean_gradient_is_the_exact_one[binary]",
+    "tests/sampling/test_score_and_enumeration.py::test_the_mean_is_the_exact_gradient[loo-coins]",
     "tests/calculus/test_gradient_penalty.py::test_the_second_order_gradient_is_that_of_differences",
     "tests/games/test_wasserstein.py::test_a_critic_finds_the_distance_of_two_gaussians",
     "tests/cli/test_design_commands.py::test_fit_and_show",

@@ -79,6 +79,25 @@ def test_the_kernel_discrepancy_is_the_u_statistic_however_it_is_cut(name, key):
     assert abs(found.p_value - share) < 4 * np.sqrt(share * (1 - share) / 400) + 1 / 400
 
 
+def test_the_bootstrap_s_sums_are_counted_as_the_statistic_s(key):
+    """Over n - 1, both: all choices of 8 signs; within 4 binomial standard errors."""
+    x, draws = np.random.default_rng(5).normal(size=8) + 0.4, 20_000
+    gap = x[:, None] - x
+    pairs = np.exp(-(gap**2) / 2) * (np.outer(x, x) - gap**2 + 1 - gap**2)
+    np.fill_diagonal(pairs, 0)
+    found = kernel_stein_test(
+        jnp.asarray(x)[:, None], score=lambda x: -x, bandwidth=1.0, standardise=False,
+        num_bootstrap=draws, key=key,
+    )  # fmt: skip
+    signs = 1 - 2 * ((np.arange(2**8)[:, None] >> np.arange(8)) & 1)
+    sums, total = np.einsum("bi,ij,bj->b", signs, pairs, signs), pairs.sum()
+    # Equal signs give the statistic itself, to rounding: counted or not.
+    low, high = (np.mean(sums > total + slack) for slack in (1e-9, -1e-9))
+    slack = 4 * np.sqrt(0.25 / draws)
+    assert low - slack < found.p_value < high + slack
+    assert np.mean(sums > total * 8 / 7) > high + 4 * slack
+
+
 def test_the_kernel_discrepancy_of_a_shift_is_known(key):
     """|mu|^2 E k(x, x') with x - x' of covariance 2I; within 4 standard errors."""
     x = SHIFT[None] + jr.normal(key, (2000, 3))
