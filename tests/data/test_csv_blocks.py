@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from pullback.data import DataError, _csv_blocks, read_table
 from pullback.data._cells import BadRows
+from pullback.data._decimals import Decimals
 from pullback.data._sources import open_source
 
-NUMBERS = "0 1 -2.5 +3 +-1 .5 5. 1e3 1E-3 1e400 007 9007199254740993 -0 1_0 0x1 1d5 1e 1,5".split()
+NUMBERS = "0 1 -2.5 +3 +-1 .5 5. 1e3 1E-3 1e400 007 9007199254740993 -0 1_0 0x1 1d5 1e".split()
+NUMBERS += "1,5 ,5 5, -1,5e3 1,500 +2,000,000 0,500 1.234,5 1,234.5".split()
 WORDS = ["", " ", "NA", " NA", "nan", "NaN", "-nan", "inf", "-Infinity", "None", "?", "N/a", "x"]
 ODD = ['"', '"a"', '"1,2"', '"1\n2"', '""', '"""1"""', 'a"b', '"1"x', ' "1"', "\u0661", "\u00a01"]
 ODD += ["1\u2003", "\0", "\v", "\u00e9"]
@@ -26,7 +28,9 @@ def files(draw):
     width = draw(st.integers(1, 3))
     delimiter = draw(st.sampled_from(",;\t"))
     calm = draw(st.booleans())  # most files are
-    cell = st.sampled_from([*NUMBERS[:10], "", "NA"]) if calm else cells
+    commas = delimiter != "," and draw(st.booleans())
+    numbers = [*NUMBERS[:10], *NUMBERS[-9:]] if commas else NUMBERS[:10]
+    cell = st.sampled_from([*numbers, "", "NA"]) if calm else cells
     end = draw(st.sampled_from(ENDS[2:4])) if calm else None
     text = delimiter.join("abc"[:width])
     for _ in range(draw(st.integers(1, 12))):
@@ -56,16 +60,22 @@ def cells_of(file: Path):
 
 
 @settings(max_examples=400, deadline=None)
-@given(text=files(), size=st.sampled_from([8, 24, 4096]))
-def test_arrow_reads_what_csv_reads(text, size, tmp_path_factory):
+@given(
+    text=files(),
+    size=st.sampled_from([8, 24, 4096]),
+    header=st.sampled_from([None, True, True, False]),
+    decimal=st.sampled_from([None, None, ".", ","]),
+)
+def test_arrow_reads_what_csv_reads(text, size, header, decimal, tmp_path_factory):
     file = tmp_path_factory.getbasetemp() / "any.csv"
     file.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_csv_blocks, "_BYTES", size)
-        quick = told(lambda: read_table(file)), told(lambda: cells_of(file))
+        table = lambda: told(lambda: read_table(file, header=header, decimal=decimal))
+        quick = table(), told(lambda: cells_of(file))
         patch.setattr(_csv_blocks, "_has_plain_lines", lambda data, delimiter: False)
-        patch.setattr(_csv_blocks, "as_floats", lambda column: None)
-        slow = told(lambda: read_table(file)), told(lambda: cells_of(file))
+        patch.setattr(Decimals, "floats", lambda *args: None)
+        slow = table(), told(lambda: cells_of(file))
     assert repr(quick) == repr(slow)  # where NaN is NaN
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback._names import listed, shown
-from pullback.data._csv import to_number
+from pullback.data._csv import DECIMAL_COMMA
+from pullback.data._decimals import SAY, Decimals
 from pullback.data._errors import DataError
 from pullback.data._holes import is_missing
 
@@ -18,29 +19,41 @@ _ALIKE = 4  # rows with the same problem that are told in one line
 # More bad cells of a column are a fault of the column and not of rows; of one without numbers, 2.
 _ENOUGH_OF_ONE = 20
 _DATE = re.compile(r"\d{1,4}[/.-]\d{1,2}[/.-]\d{1,4}.*|\d{1,2}:\d{2}.*|[A-Za-z]{3,9} \d{1,2},? .*")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+# Of groups of three figures with one sign between them, and maybe another before a fraction.
+_GROUPS = re.compile(
+    r"[+-]?[1-9]\d{0,2}([., '\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*(?:(?!\1)[.,]\d+)?"
+)
 _UNIT = re.compile(r"(.*?)\s*\[([^\[\]]*)\]")
 
 
 class BadRows:
     """Rows that cannot be used, gathered for one message.
 
-    `remedy` says what to do about columns that are no columns of numbers.
+    `remedy` says what to do about columns that are no columns of numbers; `decimal` is the sign
+    before fractions, None for whichever the file shows.
     """
 
     def __init__(
-        self, path: Path, word: str, remedy: Callable[[Sequence[str]], str] = lambda columns: ""
+        self,
+        path: Path,
+        word: str,
+        remedy: Callable[[Sequence[str]], str] = lambda columns: "",
+        *,
+        decimal: str | None = ".",
     ) -> None:
         self.path, self.word, self.remedy = path, word, remedy
+        self.decimals = Decimals(decimal)
         self.problems: dict[int, str] = {}
         self.cells: dict[str, dict[int, str]] = {}
         self.with_numbers: set[str] = set()
+        self._widths: list[tuple[int, str]] = []  # cells too many, and the last one
 
     def add(self, place: int, problem: str) -> None:
         self.problems.setdefault(place, problem)
 
     def width(self, place: int, expected: int, cells: Sequence[str]) -> None:
         """A row with a cell too many or too few."""
+        self._widths.append((len(cells) - expected, cells[-1].strip()))
         self.add(place, f"expected {expected} cells, got {len(cells)}.")
 
     def no_number(self, column: str, place: int, cell: object) -> None:
@@ -53,6 +66,9 @@ class BadRows:
     def check(self, *, at_end: bool = True) -> None:
         """Raise if there is one; before the end of the file, if there are enough of them."""
         count = len(self.problems)
+        if at_end and not count and (unclear := self.decimals.problem(self.word)):
+            line = unclear[0] if self.word == "line" else None
+            raise DataError(self.path, unclear[1], line=line)
         if not count or (not at_end and count < _ENOUGH):
             return
         self._check_columns("" if at_end else " or more")
@@ -61,9 +77,24 @@ class BadRows:
         cut = f"; the first {_SHOWN} are" if len(told) > _SHOWN else ""
         rows = "row" if count == 1 else "rows"
         lines = "".join(told[:_SHOWN])
-        error = DataError(self.path, f"{count} bad {rows}{more}{cut}:{lines}")
+        advice = self._on_widths()
+        error = DataError(self.path, f"{count} bad {rows}{more}{cut}:{lines}{advice}")
         error.line = min(self.problems) if self.word == "line" else None
         raise error
+
+    def _on_widths(self) -> str:
+        """What may be the matter where all rows have one cell too many."""
+        if len(self._widths) < len(self.problems) or {many for many, _ in self._widths} != {1}:
+            return ""
+        if not any(last for _, last in self._widths):
+            return (
+                "\nThe last is empty: take the sign at the lines' ends away, or put one behind the "
+                "header too."
+            )
+        return (
+            "\nIf the first is an index, give it a name in the header, or write the file without "
+            f"it; if a comma stands before fractions, say {SAY}."
+        )
 
     def _told(self) -> list[str]:
         """A line for each problem, with its row; for rows that have the same one, of all such."""
@@ -104,8 +135,14 @@ class BadRows:
 
 def _kind(texts: Sequence[str]) -> tuple[str, str]:
     """What cells are that are no numbers, and how they become some."""
-    if all(map(_DECIMAL_COMMA.fullmatch, texts)):
-        return "numbers with a decimal comma", "; write 1.5 for 1,5"
+    commas = all(map(DECIMAL_COMMA.fullmatch, texts))
+    if all(map(_GROUPS.fullmatch, texts)):
+        advice = f"; write 1234 for 1,234, or say {SAY} if that is 1.234"
+        return "numbers with signs between thousands", (
+            advice if commas else "; write 1234.5 for 1,234.5"
+        )
+    if commas:
+        return "numbers with a decimal comma", f"; write 1.5 for 1,5, or say {SAY}"
     if all(map(_DATE.fullmatch, texts)):
         return "dates", "; as numbers they would be, say, days from the first"
     return "cells that are no numbers", ""
@@ -137,12 +174,13 @@ def numbers(
         found = None
     # Python takes 1_000 for a number, so the quick way must not meet an underscore.
     if found is not None and np.isfinite(found).all():
-        if not (isinstance(cells[0], str) and "_" in "".join(cells)):
+        text = "".join(cells) if isinstance(cells[0], str) else ""
+        if not ("_" in text or ("." in text and bad.decimals.sign != ".")):
             bad.with_numbers.add(column)
             return found
     found = np.full(len(cells), np.nan)
     for row, (cell, place) in enumerate(zip(cells, places, strict=True)):
-        value = to_number(text_of(cell))
+        value = bad.decimals.number(column, place, text_of(cell))
         if value is not None and math.isfinite(value):
             found[row] = value
             bad.with_numbers.add(column)

@@ -20,7 +20,7 @@ _PANDAS_INDEX = ("__index_level_", "Unnamed: ")
 _SEPARATOR = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)  # of Excel, in a first line
 _LOOKED_AT = 20  # rows
 _SAMPLE = 2**16  # letters
-DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?")
 
 
 class Layout(NamedTuple):
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(path: Path, decimal: str | None = None) -> Layout:
-    """How a file is written, by its first rows; with a decimal comma, none stands between cells."""
+    """How a file is written, by its first rows."""
     with open_text(path) as file:
         sample, size = [], 0
         for line in file:
@@ -53,7 +53,7 @@ def layout_of(path: Path, decimal: str | None = None) -> Layout:
         stated = _SEPARATOR.fullmatch(sample[0]) if sample else None
         skipped = sample[:1] if stated else []
         sample = sample[len(skipped) :]
-        delimiter = stated[1] if stated else _delimiter(sample, "," if decimal == "," else "")
+        delimiter = stated[1] if stated else _delimiter(sample, decimal)
         passed = start = sum(len(line.encode()) for line in skipped)
 
         def counted() -> Iterator[str]:
@@ -90,19 +90,21 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         yield from rows_of(path, islice(file, skipped, None), layout.delimiter, skipped)
 
 
-def _delimiter(sample: Sequence[str], never: str) -> str:
+def _delimiter(sample: Sequence[str], decimal: str | None) -> str:
     """What stands between cells: what makes rows of one length, most cells of them numbers."""
     fit: dict[str, tuple[float, int]] = {}
-    for delimiter in DELIMITERS.replace(never, ""):
+    for delimiter in DELIMITERS:
         rows = _first_rows(sample, delimiter)
         width = len(rows[0]) if rows else 0
+        if delimiter == decimal and not any(map(DECIMAL_COMMA.fullmatch, chain(*rows))):
+            continue  # where it stands in numbers too, these are in quotation marks
         if width > 1 and all(len(cells) == width for cells in rows):
             found = [_is_numeric(cell, delimiter) for cells in rows for cell in cells]
             fit[delimiter] = sum(found) / len(found), width
     if fit:
         return max(fit, key=lambda delimiter: fit[delimiter])
     first = next((line for line in sample if line.strip()), "")
-    return max(DELIMITERS.replace(never, ""), key=first.count)
+    return max((each for each in DELIMITERS if each != decimal), key=first.count)
 
 
 def _first_rows(sample: Sequence[str], delimiter: str) -> list[list[str]]:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as arrow
 from jaxtyping import Int
 
-from pullback.data._blocks import Block, as_floats, finite, pc
+from pullback._names import shown
+from pullback.data._blocks import Block, finite, pc
 from pullback.data._cells import BadRows
 from pullback.data._csv import rows_of
 from pullback.data._holes import HOLES
@@ -21,8 +22,8 @@ _BYTES = 2**22
 _PARSED = 2**20  # bytes that Arrow parses at once; no line may be longer
 _LONG = 2**16  # bytes of a line; csv has no cell of more than twice as many letters
 _ROWS = 2**15
-# Arrow knows the words for a hole as it is told them, letter for letter.
-_HOLES = sorted({"".join(w) for hole in HOLES for w in product(*((c, c.upper()) for c in hole))})
+# Arrow knows the words for a hole as it is told them; in other letters, they are found in text.
+_HOLES = sorted({each for hole in HOLES for each in (hole, hole.upper(), hole.title(), "NaN")})
 
 
 class CsvRows(NamedTuple):
@@ -32,16 +33,34 @@ class CsvRows(NamedTuple):
         path: the file.
         delimiter: what stands between cells.
         start: the bytes of UTF-8, and the lines, before the first row.
-        width: how many columns there are.
+        names: of the columns.
+        ended: whether behind the last column each row has a cell more, with nothing in it.
     """
 
     path: Path
     delimiter: str
     start: tuple[int, int]
-    width: int
+    names: tuple[str, ...]
+    ended: bool = False
+
+    @property
+    def width(self) -> int:
+        return len(self.names) + self.ended
 
     def blocks(self, numbers: Sequence[int], texts: Sequence[int], bad: BadRows) -> Iterator[Block]:
         """As `Source.blocks`."""
+        last = len(self.names)
+        for block in self._blocks(numbers, (*texts, last) if self.ended else texts, bad):
+            if self.ended and _has_more_than_blanks(block.column(last)):
+                for row, cell in zip(block.rows.tolist(), block.cells(last), strict=True):
+                    if cell.strip():
+                        expected = f"nothing behind the last {self.delimiter!r}, as in the header"
+                        bad.add(row, f"expected {expected}; got {shown(cell)}.")
+            yield block
+
+    def _blocks(
+        self, numbers: Sequence[int], texts: Sequence[int], bad: BadRows
+    ) -> Iterator[Block]:
         skipped, line = self.start
         with open_utf8(self.path) as file:
             _skip(file, skipped)
@@ -56,7 +75,7 @@ class CsvRows(NamedTuple):
                     return
                 if not data.isascii():
                     data.decode()  # raises where it is not in UTF-8
-                block = self._quick(data, line, numbers, texts)
+                block = self._quick(data, line, numbers, texts, bad)
                 if block is None:
                     yield from self._slow(data, io.BytesIO(), line, numbers, texts, bad)
                 elif len(block.rows):
@@ -64,19 +83,23 @@ class CsvRows(NamedTuple):
                 line += data.count(b"\n")
 
     def _quick(
-        self, data: bytes, line: int, numbers: Sequence[int], texts: Sequence[int]
+        self, data: bytes, line: int, numbers: Sequence[int], texts: Sequence[int], bad: BadRows
     ) -> Block | None:
         """Whole lines by Arrow; None where it may take them for something else."""
         if _has_a_long_line(data):
             return None
-        found = self._parsed(data, numbers, texts)
-        if found is None and numbers:
+        found = None
+        # Where commas may be anything, each number is looked at as text.
+        if bad.decimals.sign is not None or b"," not in data:
+            found = self._parsed(data, numbers, texts, bad.decimals.sign)
+        if found is None:
             found = self._parsed(data, (), (*numbers, *texts))
         if found is None:
             return None
-        count = len(next(iter(found.values())))
         rows = _numbers_of_rows(data, line)
-        if len(rows) != count or (self.width == 1 and _has_blank(found[0])):
+        if len(rows) != len(next(iter(found.values()))):
+            return None
+        if self.width == 1 and _has_blank(found[0]):
             return None  # of one column a line of nothing but spaces is blank
 
         def column(place: int) -> Any:
@@ -86,10 +109,23 @@ class CsvRows(NamedTuple):
             assert again is not None  # it could be parsed before
             return again[place]
 
-        return Block(rows, {place: _floats(found[place]) for place in numbers}, column)
+        floats = {}
+        for place in numbers:
+            name = self.names[place]
+            if pa.types.is_floating(found[place].type):
+                floats[place] = finite(found[place])
+                if bad.decimals.sign is None and b"." in data and not bad.decimals.has_points(name):
+                    floats[place] = bad.decimals.floats(name, rows, column(place))
+            else:
+                floats[place] = bad.decimals.floats(name, rows, found[place])
+        return Block(rows, floats, column)
 
     def _parsed(
-        self, data: bytes, numbers: Sequence[int], texts: Sequence[int]
+        self,
+        data: bytes,
+        numbers: Sequence[int],
+        texts: Sequence[int],
+        decimal: str | None = None,
     ) -> dict[int, Any] | None:
         kinds = {str(place): pa.float64() for place in numbers}
         kinds |= {str(place): pa.string() for place in texts}
@@ -102,6 +138,7 @@ class CsvRows(NamedTuple):
                 arrow.ParseOptions(delimiter=self.delimiter),
                 arrow.ConvertOptions(
                     check_utf8=False,
+                    decimal_point=decimal or ".",
                     column_types=kinds,
                     include_columns=list(kinds),
                     null_values=_HOLES,
@@ -110,7 +147,9 @@ class CsvRows(NamedTuple):
             )
         except pa.ArrowInvalid:
             return None
-        return {int(name): table.column(name).combine_chunks() for name in kinds}
+        # Arrow looks for a name among all.
+        named = zip(table.column_names, table.columns, strict=True)
+        return {int(name): column.combine_chunks() for name, column in named}
 
     def _slow(
         self,
@@ -131,21 +170,18 @@ class CsvRows(NamedTuple):
             if len(whole) < len(some):
                 for at, cells in some:
                     if len(cells) != self.width:
-                        bad.width(at, self.width, cells)
+                        bad.width(at, len(self.names), cells)
             if whole:
                 columns = list(zip(*(cells for _, cells in whole), strict=True))
                 found = {
                     place: pa.array(columns[place], pa.string()) for place in (*numbers, *texts)
                 }
-                yield Block(
-                    np.array([at for at, _ in whole]),
-                    {place: as_floats(found[place]) for place in numbers},
-                    found.__getitem__,
-                )
-
-
-def _floats(column: Any) -> np.ndarray | None:
-    return finite(column) if pa.types.is_floating(column.type) else as_floats(column)
+                numbered = np.array([at for at, _ in whole])
+                floats = {
+                    place: bad.decimals.floats(self.names[place], numbered, found[place])
+                    for place in numbers
+                }
+                yield Block(numbered, floats, found.__getitem__)
 
 
 class _Chained(io.RawIOBase):
@@ -213,3 +249,7 @@ def _has_blank(column: Any) -> bool:
     if not pa.types.is_string(column.type):
         return column.null_count > 0
     return bool(pc.any(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py())
+
+
+def _has_more_than_blanks(column: Any) -> bool:
+    return bool(pc.any(pc.not_equal(pc.utf8_trim_whitespace(column), "")).as_py())

@@ -144,7 +144,11 @@ def read_ratings(
 
 def _source(path: Path) -> Source:
     """Of a file of any kind; names as usual where there is no header, and without types."""
-    source = _double_colons(path) if _has_double_colons(path) else open_source(path, headless=True)
+    source = (
+        _double_colons(path)
+        if _has_double_colons(path)
+        else open_source(path, headless=True, ask=False)
+    )
     names = source.names
     if names == tuple(f"x{place + 1}" for place in range(len(names))):
         if not 2 <= len(names) <= len(_HEADLESS):

@@ -11,7 +11,9 @@ from pullback.data._blocks import Block, as_floats
 from pullback.data._cells import BadRows
 from pullback.data._csv import check_names, layout_of, to_number
 from pullback.data._csv_blocks import CsvRows
+from pullback.data._decimals import check_decimal
 from pullback.data._errors import DataError
+from pullback.data._headers import begins_with_a_row, check_one_comma, ends_in_a_delimiter
 
 _ROWS, _PARQUET_ROWS = 2048, 2**16
 
@@ -29,23 +31,44 @@ class Source(NamedTuple):
             should be numbers, and of others, each at most once, some ten thousand rows at a time.
             None of a data frame, which has `chunks` alone. Rows of another length are told to the
             `BadRows` and left out, as by `chunks`.
+        decimal: the sign before fractions in text, for the `BadRows`; None for whichever it shows.
     """
 
     names: tuple[str, ...]
     word: str
     chunks: Chunks
     blocks: Callable[[Sequence[int], Sequence[int], BadRows], Iterator[Block]] | None = None
+    decimal: str | None = "."
 
 
-def open_source(path: Path, *, headless: bool = False) -> Source:
+def open_source(
+    path: Path,
+    *,
+    headless: bool = False,
+    header: bool | None = None,
+    decimal: str | None = None,
+    ask: bool = True,
+) -> Source:
     """The rows of a CSV file, or of a Parquet file if its name ends so.
 
-    With `headless` a CSV file may begin with a row of numbers; its columns are x1, x2, and so on.
+    Args:
+        path: the file.
+        headless: whether a CSV file may begin with a row; its columns are x1, x2, and so on.
+        header: whether the first row that is not blank is a header; None: as it looks.
+        decimal: the sign before fractions; None: as it looks.
+        ask: whether to refuse a first row that may be either.
     """
+    check_decimal(decimal)
     if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise DataError(path, "is a spreadsheet; save the sheet as CSV (UTF-8).")
     parquet = path.suffix.lower() in (".parquet", ".pq")
-    return _parquet(path) if parquet else _csv(path, headless)
+    if not parquet:
+        return _csv(path, headless, header, decimal, ask)
+    if header is False:
+        raise DataError(
+            path, "Parquet has its columns' names apart from its rows; say no `header`."
+        )
+    return _parquet(path, decimal or ".")
 
 
 def frame_source(frame: Any) -> Source:
@@ -62,21 +85,30 @@ def frame_source(frame: Any) -> Source:
     return Source(names, "row", chunks)
 
 
-def _csv(path: Path, headless: bool) -> Source:
-    layout = layout_of(path)
+def _csv(path: Path, headless: bool, header: bool | None, decimal: str | None, ask: bool) -> Source:
+    layout = layout_of(path, decimal)
     names = tuple(cell.strip() for cell in layout.rows[0]) if layout.rows else ()
     if not names:
         raise DataError(path, "expected a header and rows; the file is empty.")
-    start = (layout.end, layout.line)
-    if headless and any(to_number(name) is not None for name in names):
+    sign = "." if decimal is None and layout.delimiter == "," else decimal
+    if header is None:
+        header = not (headless and begins_with_a_row(path, layout, sign, ask))
+        if header and any(to_number(name) is not None for name in names):
+            problem = f"expected a header with the columns' names, got {listed(names)}."
+            raise DataError(path, problem, line=layout.line)
+    if not header and ask and decimal is None:
+        check_one_comma(path, layout)
+    ended = False
+    if header:
+        start = (layout.end, layout.line)
+        ended = ends_in_a_delimiter(layout)
+        names = names[: len(names) - ended]
+    else:
         start = layout.start
         names = tuple(f"x{place + 1}" for place in range(len(names)))
-    if any(to_number(name) is not None for name in names):
-        problem = f"expected a header with the columns' names, got {listed(names)}."
-        raise DataError(path, problem, line=layout.line)
     check_names(path, layout.line, names)
-    rows = CsvRows(path, layout.delimiter, start, len(names))
-    return Source(names, "line", _chunks(rows.blocks), rows.blocks)
+    rows = CsvRows(path, layout.delimiter, start, names, ended)
+    return Source(names, "line", _chunks(rows.blocks), rows.blocks, sign)
 
 
 def _chunks(blocks: Callable[[Sequence[int], Sequence[int], BadRows], Iterator[Block]]) -> Chunks:
@@ -90,7 +122,7 @@ def _chunks(blocks: Callable[[Sequence[int], Sequence[int], BadRows], Iterator[B
     return chunks
 
 
-def _parquet(path: Path) -> Source:
+def _parquet(path: Path, decimal: str) -> Source:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -104,20 +136,28 @@ def _parquet(path: Path) -> Source:
     def blocks(numbers: Sequence[int], texts: Sequence[int], bad: BadRows) -> Iterator[Block]:
         done = 0
         wanted = [names[place] for place in (*numbers, *texts)]
+        kinds = {field.name: field.type for field in file.schema_arrow}
         for name in wanted:
-            _check_kind(path, name, file.schema_arrow.field(name).type)
+            _check_kind(path, name, kinds[name])
+        places = {name: place for place, name in enumerate(names)}
         try:
             for batch in file.iter_batches(_PARQUET_ROWS, columns=wanted):
-                found = {names.index(name): batch.column(name) for name in wanted}
+                named = zip(batch.schema.names, batch.columns, strict=True)
+                found = {places[name]: column for name, column in named}
                 if batch.num_rows:
                     rows = np.arange(done + 1, done + batch.num_rows + 1)
-                    floats = {place: as_floats(found[place]) for place in numbers}
+                    floats = {
+                        place: bad.decimals.floats(names[place], rows, found[place])
+                        if pa.types.is_string(found[place].type)
+                        else as_floats(found[place])
+                        for place in numbers
+                    }
                     yield Block(rows, floats, found.__getitem__)
                 done += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise DataError(path, f"cannot be read after row {done}: {error}") from error
 
-    return Source(names, "row", _chunks(blocks), blocks)
+    return Source(names, "row", _chunks(blocks), blocks, decimal)
 
 
 def _check_kind(path: Path, name: str, kind: Any) -> None:

@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from pullback._names import check_list
 from pullback.data._blocks import Block
 from pullback.data._cells import BadRows
-from pullback.data._csv import choose_columns, leave_out, to_number
+from pullback.data._csv import choose_columns, leave_out
 from pullback.data._errors import DataError
+from pullback.data._growing import Growing
 from pullback.data._holes import is_hole
 from pullback.data._npz_table import npz_table
 from pullback.data._sources import open_source
@@ -49,25 +50,39 @@ class NumberTable(NamedTuple):
         )
 
 
-def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> NumberTable:
+def read_table(
+    path: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    *,
+    header: bool | None = None,
+    decimal: str | None = None,
+) -> NumberTable:
     """Read a table of numbers, and leave out the rows that have holes.
 
     A hole is an empty cell, NA, NaN, null, none or a question mark, in a column that is taken. Any
     other cell that is no finite number is an error, and so is a row of another length.
 
     Args:
-        path: a CSV file in UTF-8, separated by commas, semicolons or tabs, with a header, or with
-            columns that are then called x1, x2 and so on; a Parquet file, `.parquet` or `.pq`; or
-            an `.npz` file with an array `x` `[rows, columns]`, called x1, x2 and so on, and maybe
-            `y` `[rows]`.
+        path: a CSV file in UTF-8, or in UTF-16 with its mark, as it is or packed by gzip, separated
+            by commas, semicolons or tabs, with a header, or with columns that are then called x1,
+            x2 and so on; a Parquet file, `.parquet` or `.pq`; or an `.npz` file with an array `x`
+            `[rows, columns]`, called x1, x2 and so on, and maybe `y` `[rows]`.
         columns: the names of the columns to take, in this order; default all.
+        header: whether the first row of a CSV file is a header. None: it is one if none of its
+            cells is a number; a first row of whole numbers, no two the same, is refused, for it may
+            be either.
+        decimal: the sign before the fractions of a CSV file, "." or ",". None: a point; and where
+            there are semicolons or tabs between the cells a comma in columns that have no points,
+            unless all such cells, as 1,234, may have thousands.
 
     Returns:
         The whole rows, and the holes of the others.
 
     Raises:
+        ValueError: `decimal` is not as above.
         DataError: the file cannot be read, a column is unknown or named twice, cells are no
-            numbers (the message has the first 20 lines), or no row is whole.
+            numbers (the message has the first 20 lines), no row is whole, or `header` or `decimal`
+            is to be said.
 
     Example:
         >>> import pathlib, tempfile
@@ -80,10 +95,12 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     """
     check_list("columns", columns)
     path = Path(path)
-    names, rows, cells = npz_table(path) if path.suffix.lower() == ".npz" else _cells(path, columns)
     if path.suffix.lower() == ".npz":
+        names, rows, cells = npz_table(path)
         places = choose_columns(path, names, columns)
         names, cells = tuple(names[place] for place in places), cells[:, places]
+    else:
+        names, rows, cells = _cells(path, columns, header, decimal)
     lacking = np.isnan(cells)
     broken = lacking.any(axis=1)
     if broken.all():
@@ -110,15 +127,16 @@ def _most(names: Sequence[str], counts: Sequence[int]) -> str:
 
 
 def _cells(
-    path: Path, columns: Sequence[str] | None
+    path: Path, columns: Sequence[str] | None, header: bool | None, decimal: str | None
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
     """The names, the rows' numbers, and the cells, NaN where there is a hole."""
-    source = open_source(path, headless=True)
+    source = open_source(path, headless=True, header=header, decimal=decimal)
     assert source.blocks is not None  # as of every file
     places = choose_columns(path, source.names, columns)
     names = tuple(source.names[place] for place in places)
-    bad = BadRows(path, source.word, lambda bad: f"{leave_out(names, bad)} {_MARKS}")
-    rows, parts = [], []
+    remedy = lambda bad: f"{leave_out(names, bad)} {_MARKS}"
+    bad = BadRows(path, source.word, remedy, decimal=source.decimal)
+    rows, values = Growing(np.int64), Growing(np.float64)
     for block in source.blocks(places, (), bad):
         part = np.empty((len(block.rows), len(places)))
         for column, (place, name) in enumerate(zip(places, names, strict=True)):
@@ -127,12 +145,13 @@ def _cells(
             if found is not None and not np.isnan(found).all():
                 bad.with_numbers.add(name)
         rows.append(block.rows)
-        parts.append(part)
+        values.append(part.reshape(-1))
         bad.check(at_end=False)
     bad.check()
-    if not parts:
+    numbered = rows.whole()
+    if not len(numbered):
         raise DataError(path, "expected rows of numbers after the header; there is none.")
-    return names, np.concatenate(rows), np.concatenate(parts)
+    return names, numbered, values.whole().reshape(-1, len(names))
 
 
 def _column(block: Block, place: int, name: str, bad: BadRows) -> Float[np.ndarray, " rows"]:
@@ -142,7 +161,7 @@ def _column(block: Block, place: int, name: str, bad: BadRows) -> Float[np.ndarr
         if is_hole(cell):
             continue
         text = str(cell).strip()
-        value = to_number(text)
+        value = bad.decimals.number(name, number, text)
         if value is None or not math.isfinite(value):
             bad.no_number(name, number, text)
         else:

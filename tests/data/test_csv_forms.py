@@ -1,0 +1,279 @@
+"""CSV files as people have them: what is read, and what is asked or refused with its remedy."""
+
+import gzip
+import io
+
+import numpy as np
+import pandas
+import pytest
+
+from pullback.data import DataError, _text, read_long, read_ratings, read_table
+
+ROWS = [[1.5, 2.0], [3.0, -4.25]]
+
+
+def write(tmp_path, text, name="t.csv", encoding="utf-8"):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+    return tmp_path / name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1.5,2\n3,-4.25\n",
+        "sep=;\na;b\n1.5;2\n3;-4.25\n",
+        '"sep=\t"\r\na\tb\r\n1.5\t2\r\n3\t-4.25\r\n',
+        "sep=|\na|b\n1.5|2\n3|-4.25\n",
+        "a,b,\n1.5,2,\n3,-4.25, \n",
+        "a;b\n1,5;2\n3;-4,25\n",
+        "a\tb\n1,5\t2\n3\t-4,25\n",
+        '"a";"b"\n"1,5";"2"\n"3";"-4,25"\n',
+        "a;b\n1,5;2.0\n3;-4.25\n",  # no column has both
+    ],
+)
+def test_tables_as_spreadsheets_write_them(text, tmp_path):
+    file = write(tmp_path, text)
+    table = read_table(file)
+    assert table.columns == ("a", "b")
+    np.testing.assert_array_equal(table.values, ROWS)
+    lines = text.splitlines()
+    assert table.rows.tolist() == [len(lines) - 1, len(lines)]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_delimiters_within_quotation_marks_and_names_are_none(delimiter, tmp_path):
+    frame = pandas.DataFrame({"length, mm; about": ROWS[0], "a,b,c;d\te": ROWS[1]})
+    file = tmp_path / "t.csv"
+    frame.to_csv(file, sep=delimiter, index=False)
+    table = read_table(file)
+    assert table.columns == tuple(frame.columns)
+    np.testing.assert_array_equal(table.values, frame.to_numpy())
+    file.write_text("length, mm;width, mm\n1,5;2\n3;-4,25\n")
+    np.testing.assert_array_equal(read_table(file).values, ROWS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_marks_say_how_a_text_is_written(encoding, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr("pullback.data._csv_blocks._BYTES", 1000)
+    rows = "".join(f"{number},{number / 8}\r\n" for number in range(1000))
+    data = ("größe,𝛼\r\n" + rows).encode(encoding)
+    file = write(tmp_path, gzip.compress(data) if packed else data)
+    table = read_table(file)
+    assert table.columns == ("größe", "𝛼")
+    np.testing.assert_array_equal(table.values[:, 1], np.arange(1000) / 8)
+    data = "a,b\n1,2\n3,4\n5\n".encode(encoding)
+    file = write(tmp_path, gzip.compress(data) if packed else data)
+    with pytest.raises(DataError, match="line 4: expected 2 cells, got 1"):
+        read_table(file)
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "t.csv"])
+def test_gzip_is_told_by_its_name_or_its_first_bytes(name, tmp_path):
+    file = write(tmp_path, gzip.compress(b"a,b\n1.5,2\n3,-4.25\n"), name)
+    np.testing.assert_array_equal(read_table(file).values, ROWS)
+    long = b"id,time,variable,value\nA,0,x,1.5\nA,1,x,2\n"
+    assert read_long(write(tmp_path, gzip.compress(long), name)).values.tolist() == [[[1.5], [2]]]
+
+
+def test_gzip_that_is_damaged_or_swells(tmp_path, monkeypatch):
+    packed = gzip.compress(b"a,b\n" + b"1,2\n" * 10_000)
+    with pytest.raises(DataError, match=r"t\.csv: cannot be read: "):
+        read_table(write(tmp_path, packed[:-20]))
+    with pytest.raises(DataError, match=r"t\.csv: cannot be read: "):
+        read_table(write(tmp_path, packed[:40] + b"\xff\xff" + packed[42:]))
+    with pytest.raises(DataError, match=r"t\.csv\.gz: cannot be read: Not a gzipped file"):
+        read_table(write(tmp_path, "a,b\n1,2\n", "t.csv.gz"))
+    monkeypatch.setattr(_text, "_SMALL", 10_000)
+    with pytest.raises(DataError, match="unpacks to more than 100 times its size"):
+        read_table(write(tmp_path, packed))
+    monkeypatch.setattr(_text, "_RATIO", 1000)
+    assert len(read_table(tmp_path / "t.csv").values) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "größe,b\n1,2\n".encode("cp1252"),
+            r"line 1: .* 0xf6\. If that is 'ö', .*Windows-1252",
+        ),
+        (b"a,b\n1,2\n3,\xe9\n", r"line 3: .*save it as CSV UTF-8, or run iconv -f cp1252 -t utf-8"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "UTF-16 without its mark"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "has the mark of UTF-16, and cannot be read so"),
+        (b"PK\x03\x04rest", "a zip file or a spreadsheet; .*save the sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0rest", "a spreadsheet; save the sheet as CSV"),
+        (b"PAR1rest", r"this is Parquet; let its name end in \.parquet"),
+        (b"BZh91AY&SY", "packed by bzip2; unpack it"),
+        (b"", "the file is empty"),
+    ],
+)
+def test_what_is_no_text_in_utf8_is_named(text, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        read_table(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t.xls", "t.ods"])
+def test_spreadsheets_are_named_by_their_ending(name, tmp_path):
+    with pytest.raises(DataError, match="is a spreadsheet; save the sheet as CSV"):
+        read_table(write(tmp_path, b"PK\x03\x04", name))
+
+
+@pytest.mark.parametrize("first", ["0,1,2", "2019,2020,2021", "3,1,2", "+3,-1,0", ",0,1"])
+def test_a_first_row_of_whole_numbers_is_asked_about(first, tmp_path):
+    file = write(tmp_path, f"{first}\n3,4,5\n6,7,8.5\n")
+    with pytest.raises(DataError, match=r"line 1: the first row, .* may be a header or a row"):
+        read_table(file)
+    with pytest.raises(DataError, match=r"`header=True` \(on the command line --header yes\) or"):
+        read_table(file)
+    if not first.startswith(","):
+        table = read_table(file, header=True)
+        assert table.columns == tuple(first.split(","))
+        assert table.values.tolist() == [[3, 4, 5], [6, 7, 8.5]]
+    table = read_table(file, header=False)
+    assert table.columns == ("x1", "x2", "x3")
+    assert len(table.values) + len(table.holes) == 3
+
+
+def test_a_first_row_of_one_number_and_of_years_beside_a_name(tmp_path):
+    file = write(tmp_path, "7\n8\n9\n")
+    with pytest.raises(DataError, match="may be a header or a row"):
+        read_table(file)
+    assert read_table(file, header=False).values.tolist() == [[7], [8], [9]]
+    with pytest.raises(DataError, match="may be a header or a row"):
+        read_table(write(tmp_path, "country,2019,2020,2021\nNorway,1,2,3\n"))
+    table = read_table(tmp_path / "t.csv", ["2020"], header=True)
+    assert table.values.tolist() == [[2]]
+
+
+@pytest.mark.parametrize("first", ["0.5,1,2", "1,1,2", "1e0,2,3", "39,Oslo,77516,13"])
+def test_a_first_row_of_values_is_a_row(first, tmp_path):
+    file = write(tmp_path, f"{first}\n{first}\n")
+    assert len(read_table(file, ["x1"]).values) == 2
+
+
+def test_rows_of_one_comma_are_asked_about(tmp_path):
+    file = write(tmp_path, "1,5\n2,7\n3,0\n")
+    with pytest.raises(DataError, match=r"If '1,5' is one number, say `decimal=','` \(on the com"):
+        read_table(file)
+    with pytest.raises(DataError, match=r"say `decimal='.'` .* for two, `decimal=','` .* for one"):
+        read_table(file, header=False)
+    with pytest.raises(DataError, match="may be a header or a row"):
+        read_table(file, decimal=".")
+    table = read_table(file, header=False, decimal=".")
+    assert table.values.tolist() == [[1, 5], [2, 7], [3, 0]]
+    assert read_table(file, decimal=",").values.tolist() == [[1.5], [2.7], [3.0]]
+    assert read_table(file, header=True).values.tolist() == [[2, 7], [3, 0]]
+    with pytest.raises(DataError, match=r"`decimal='.'` .* for two"):
+        read_table(write(tmp_path, "5,5\n2,7\n"))
+    # Ratings have no header in files that are known, and no fractions either.
+    assert read_ratings(
+        write(tmp_path, "196,242\n186,302\n"), feedback="implicit"
+    ).items.tolist() == [0, 1]
+
+
+def test_a_column_below_its_name_with_decimal_commas(tmp_path):
+    file = write(tmp_path, "a\n1,5\n2,7\n")
+    with pytest.raises(DataError, match=r"got 2.*\nIf .* a comma .*, say `decimal=','"):
+        read_table(file)
+    assert read_table(file, decimal=",").values.tolist() == [[1.5], [2.7]]
+
+
+def test_quoted_decimal_commas_between_commas_are_asked_about(tmp_path):
+    file = write(tmp_path, 'a,b\n"1,5","2"\n"3","-4,25"\n')
+    with pytest.raises(DataError, match=r"write 1\.5 for 1,5, or say `decimal=','"):
+        read_table(write(tmp_path, 'a,b\n"1,5","2"\n"3,5","-4,25"\n'))
+    assert read_table(file, decimal=",").values.tolist() == [[1.5, 2], [3.5, -4.25]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "a;b\n1,234;2\n",
+            r"line 2: '1,234' in column 'a' .* may be 1\.234 or 1234; say `d",
+        ),
+        ("a;b\n1,5;2\n1.5;3\n", "line 2: column 'a' has '1,5' on line 2 and '1.5' on line 3"),
+        (
+            "a;b\n1.234,5;2\n2.345,6;3\n",
+            r"signs between thousands.*write 1234\.5 for 1,234\.5",
+        ),
+        ("a;b\n1 234;2\n2 345;3\n", "column 'a' has 2 numbers with signs between thousands"),
+        (
+            'a,b\n"1,234",2\n"2,345",3\n',
+            r"1234 for 1,234, or say `decimal=','.*if that is 1\.2",
+        ),
+        ("a;b\n1,5,6;2\n", "expected a number in column 'a'; got '1,5,6'"),
+    ],
+)
+def test_numbers_that_may_mean_more_than_one_thing(text, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        read_table(write(tmp_path, text))
+
+
+def test_what_the_decimal_sign_is_said_to_be(tmp_path):
+    file = write(tmp_path, "a;b\n1,234;2\n4;5\n")
+    assert read_table(file, decimal=",").values.tolist() == [[1.234, 2], [4, 5]]
+    with pytest.raises(DataError, match=r"expected a number in column 'a'; got '1,234'"):
+        read_table(file, decimal=".")
+    # One column with a fraction that is none of thousands settles the others.
+    table = read_table(write(tmp_path, "a;b\n1,234;2,5\n4;5\n"))
+    assert table.values.tolist() == [[1.234, 2.5], [4, 5]]
+    with pytest.raises(DataError, match=r"got '1\.5'"):
+        read_table(write(tmp_path, "a;b\n1.5;2\n"), decimal=",")
+    with pytest.raises(ValueError, match=r"`decimal` must be '\.', ',' or None, got ';'"):
+        read_table(file, decimal=";")
+
+
+def test_points_far_above_a_decimal_comma_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr("pullback.data._csv_blocks._BYTES", 64)
+    for cell in ("1.0", "1.5"):
+        text = f"a;b\n{cell};2\n" + "1;2\n" * 100 + "2,5;3\n"
+        with pytest.raises(DataError, match=f"'2,5' on line 103 and '{cell}' on line 2"):
+            read_table(write(tmp_path, text))
+    text = "a;b\n1e-3;2\n" + "1;2\n" * 100 + "2,5;3\n"
+    assert read_table(write(tmp_path, text)).values[[0, -1]].tolist() == [[0.001, 2], [2.5, 3]]
+
+
+def test_a_delimiter_behind_each_line(tmp_path):
+    file = write(tmp_path, "a,b,\n" + "1,2,\n" * 30 + "3,4,5\n6,7,8\n")
+    with pytest.raises(DataError, match=r"2 bad rows:\n  line 32: expected nothing behind"):
+        read_table(file)
+    with pytest.raises(DataError, match=r"2 cells, got 3.*\nThe last is empty: take the sign"):
+        read_table(write(tmp_path, "a,b\n1,2,\n3,4,\n"))
+    with pytest.raises(DataError, match=r"x3 in 2.*--columns x1 x2"):
+        read_table(write(tmp_path, "1.5,2,\n3,4,\n"))
+
+
+def test_an_index_that_the_header_lacks(tmp_path):
+    frame = pandas.DataFrame({"a": [1.5, 2.5], "b": [3, 4]})
+    text = io.StringIO()
+    frame.to_csv(text)
+    file = write(tmp_path, text.getvalue())
+    with pytest.raises(DataError, match=r"column 1 has no name of its own.*--columns a b\)"):
+        read_table(file)
+    assert read_table(file, ["b", "a"]).values.tolist() == [[3, 1.5], [4, 2.5]]
+    with pytest.raises(DataError, match=r"got 3.*\nIf the first is an index, give it a name"):
+        read_table(write(tmp_path, "a,b\n1,0.5,2\n2,0.25,3\n"), ["a"])
+
+
+def test_rows_of_empty_cells_count(tmp_path):
+    file = write(tmp_path, "a,b\n1,2\n,\n3,4\n")
+    table = read_table(file)
+    assert table.holes == {3: ("a", "b")}
+    assert table.rows.tolist() == [2, 4]
+    with pytest.raises(DataError, match=r"line 3: .* the cell is empty"):
+        read_long(write(tmp_path, "id,time,variable,value\nA,0,x,1\n,,,\n"))
+
+
+def test_a_column_without_any_value_is_named(tmp_path):
+    file = write(tmp_path, "a,b,c\n1,,2\n3,NA,4\n")
+    with pytest.raises(DataError, match=r"none of 2 is whole \(b in 2\)\. .*--columns a c\)"):
+        read_table(file)
+
+
+def test_many_columns_take_no_time_of_their_square(tmp_path):
+    names = [f"c{number}" for number in range(10_000)]
+    file = write(tmp_path, ",".join(names) + "\n" + ",".join("1" * 10_000) + "\n")
+    assert read_table(file).values.shape == (1, 10_000)
+    assert read_table(file, names[::-1]).columns[0] == "c9999"
