@@ -68,6 +68,34 @@ def test_a_broken_idx_file_is_named_with_the_reason(content, message, tmp_path):
     assert caught.value.file == tmp_path / "broken"
 
 
+def sizes(*lengths, code=8):
+    return bytes([0, 0, code, len(lengths)]) + struct.pack(f">{len(lengths)}I", *lengths)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (sizes(2**32 - 1, 2**32 - 1), "is cut off: .* 18446744065119617025 bytes, and 0 bytes"),
+        (sizes(0, 2**32 - 1), "expected sizes of an array, got 0 x 4294967295"),
+        (sizes(*[1] * 40) + b"1", "expected sizes of an array, got 1 x 1 x .*"),
+        (gzip.compress(sizes(2**30) + b"1" * 9), "unpacks to more than 100 times its size"),
+        (gzip.compress(sizes(1000) + b"1" * 999), "is cut off: .* 1000 bytes, and 999 bytes"),
+        (gzip.compress(sizes(1000) + b"1" * 1001), "is too long: its header promises 1000 values"),
+        (gzip.compress(sizes(9) + bytes(9 << 20)), "is too long: its header promises 9 values"),
+        (gzip.compress(sizes(9) + bytes(9))[:-8] + bytes(8), "damaged: CRC check failed"),
+    ],
+)
+def test_sizes_that_an_idx_file_has_not(content, message, tmp_path):
+    (tmp_path / "broken").write_bytes(content)
+    with pytest.raises(DataError, match=f"broken: .*{message}"):
+        read_idx(tmp_path / "broken")
+
+
+def test_an_idx_file_without_values(tmp_path):
+    (tmp_path / "none").write_bytes(sizes(0, 28, 28))
+    assert read_idx(tmp_path / "none").shape == (0, 28, 28)
+
+
 def test_idx_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         read_idx(tmp_path / "none")
@@ -129,6 +157,8 @@ def test_a_missing_file_lists_where_it_was_looked_for(no_data, tmp_path):
     [
         ("train-images-idx3-ubyte.gz", np.zeros((3, 27, 28)), r"28 x 28 bytes, got .*27"),
         ("train-labels-idx1-ubyte", np.zeros(4), "each of the 3 images"),
+        ("train-labels-idx1-ubyte", np.zeros(()), "each of the 3 images"),
+        ("train-images-idx3-ubyte.gz", np.zeros((0, 27, 28)), "28 x 28 bytes, got .*0, 27"),
         ("train-labels-idx1-ubyte", np.array([1, 10, 2]), "got 10 at 1"),
     ],
 )
@@ -137,6 +167,12 @@ def test_files_that_do_not_fit_together(no_data, file, array, message, tmp_path)
     content = idx(array.astype("u1"), 8, "B")
     (tmp_path / file).write_bytes(gzip.compress(content) if file.endswith("gz") else content)
     with pytest.raises(DataError, match=f"{file}: .*{message}"):
+        mnist(tmp_path)
+
+
+def test_a_set_of_no_pictures(no_data, tmp_path):
+    write_mnist(tmp_path, train=0)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: expected images; there is"):
         mnist(tmp_path)
 
 

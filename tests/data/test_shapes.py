@@ -134,6 +134,8 @@ def test_a_part_of_it_in_blocks(tmp_path):
         ({"imgs": np.zeros((24, 64, 64))}, r"expected bytes \(uint8\) in imgs, got float64"),
         ({"imgs": np.full((24, 64, 64), 255, np.uint8)}, "of bytes 0 and 1, got 255"),
         ({"imgs": np.zeros((5, 64, 64), np.uint8)}, "has 5 imgs and 24 rows"),
+        ({"latents_classes": np.full((24, 6), 2**31)}, r"\(colour\) from 0 to 0; got 2147483648"),
+        ({"latents_classes": np.eye(24, 6, 1, int) * 3}, r"\(shape\) from 0 to 2; got 3 at 0"),
         ({"latents_classes": None}, "has no array latents_classes"),
         (
             {"latents_classes": np.zeros((24, 6))},

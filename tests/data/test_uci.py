@@ -50,6 +50,9 @@ def test_a_table_without_a_known_target_is_refused():
     [
         ({"x": np.full((10, 3), np.nan)}, "finite"),
         ({"x": np.zeros((9, 3))}, "as many"),
+        ({"x": np.full((10, 3), 1j)}, "expected numbers in x, got complex128"),
+        ({"train_idx": np.full((2, 9), np.nan)}, "expected whole numbers in train_idx"),
+        ({"test_idx": np.zeros((1, 1), int)}, "as many rows of test_idx as of train_idx"),
         ({"test_idx": np.asarray([[1], [9]], np.uint16)}, "each of 10 rows once"),
         ({"y": np.zeros((10, 1))}, "expected y of shape n"),
     ],

@@ -13,9 +13,7 @@ from outcomes import Case, Tally, fingerprint, fuzzed, outcome
 ALL = (*array_files.CASES, *text_files.CASES)
 # Of readers that are being mended.
 PENDING = {
-    "cifar10_subset", "dsprites", "omniglot", "mocap35", "physionet2012", "physionet2012, text",
-    "uci_regression", "tu_graphs", "uniprobe", "read_table, npz", "read_graphs, npz",
-    "pictures, npy", "pictures, npz", "read_table, Parquet", "read_mixed, Parquet",
+    "read_table, Parquet", "read_mixed, Parquet",
     "mixed_chunks, csv", "read_long, Parquet", "read_ratings, csv", "read_ratings, Parquet",
     "read_graphs, GraphML", "read_graphs, TU text", "jaspar", "Schedule.load, csv",
 }  # fmt: skip

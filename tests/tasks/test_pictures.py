@@ -1,5 +1,8 @@
 """Pictures of folders, files and arrays."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from matplotlib.image import imsave
@@ -57,14 +60,28 @@ def test_a_grey_picture_among_colours_is_said(folder):
     assert read_pictures(folder / "c.png").x.shape == (1, 1, 5, 7)
 
 
+def write_huge(file, width, height):
+    """A PNG of few bytes that says it has so many pixels."""
+    chunks = b""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(b""))):
+        sums = zlib.crc32(kind + content)
+        chunks += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", sums)
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
 def test_pictures_that_cannot_be_read_are_refused(folder, tmp_path):
     clear = np.concatenate([COLOURS, np.full((5, 7, 1), 9, np.uint8)], axis=2)
     imsave(tmp_path / "clear.png", clear)
     (tmp_path / "bad.png").write_text("no picture")
+    write_huge(tmp_path / "huge.png", 6_000, 6_000)
+    write_huge(tmp_path / "endless.png", 2**31 - 1, 2**31 - 1)
     (tmp_path / "empty").mkdir()
     for path, told in (
         (tmp_path / "clear.png", "it is transparent in places"),
         (tmp_path / "bad.png", "bad.png: this picture cannot be read"),
+        (tmp_path / "huge.png", "it says that it has 36 million pixels; make it smaller"),
+        (tmp_path / "endless.png", "million pixels; make it smaller"),
         (tmp_path / "empty", "no .png or .jpg file lies in this folder"),
         (tmp_path / "no.png", "there is no such file or folder"),
         (folder / "notes.txt", "this is no picture; give a folder"),

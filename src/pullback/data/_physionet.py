@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from pullback._names import listed, shown
 from pullback.data._arrays import read_arrays, whole_numbers
 from pullback.data._csv import csv_rows, to_number
 from pullback.data._errors import DataError
@@ -58,6 +59,7 @@ _SERIES = {
     "WBC": "cells/nL",
 }
 _UNKNOWN = -1
+_MOST = float(np.finfo(np.float32).max)
 _LAST = 48 * 60  # minutes; the challenge asks about what follows
 _DEATH = "In-hospital_death"
 
@@ -136,10 +138,10 @@ def _read_set(letter: str, path: Path) -> _Stays:
     stays = _from_text(path, letter) if path.is_dir() else _from_arrays(path)
     unknown = set(stays.names) - {"RecordID", *_STATIC, *_SERIES}
     if unknown:
-        raise DataError(path, f"the challenge has no parameter {', '.join(sorted(unknown))}.")
+        raise DataError(path, f"the challenge has no parameter {listed(sorted(unknown))}.")
     for name, column, most in (
         ("a time in minutes", stays.entries.time, _LAST),
-        ("a value", stays.entries.value, np.finfo(np.float32).max),
+        ("a value", stays.entries.value, _MOST),
     ):
         least = 0 if most == _LAST else -most
         wrong = ~((column >= least) & (column <= most))
@@ -210,12 +212,16 @@ def _from_text(folder: Path, letter: str) -> _Stays:
         rows = csv_rows(path)
         line, header = next(rows, (1, []))
         if header != ["Time", "Parameter", "Value"]:
-            raise DataError(path, f"expected Time,Parameter,Value; got {header}.", line=line)
+            found = shown(",".join(header))
+            raise DataError(path, f"expected Time,Parameter,Value; got {found}.", line=line)
         for line, cells in rows:
             time = _minutes(cells[0])
             value = to_number(cells[2]) if len(cells) == 3 else None
-            if time is None or value is None or not np.isfinite(value):
-                raise DataError(path, f"expected hh:mm,name,number; got {cells}.", line=line)
+            if time is None or time > _LAST or value is None or not abs(value) <= _MOST:
+                found = shown(",".join(cells))
+                raise DataError(
+                    path, f"expected hh:mm,name,number, to 48:00; got {found}.", line=line
+                )
             series.append(stay)
             times.append(time)
             variables.append(names.setdefault(cells[1], len(names)))
