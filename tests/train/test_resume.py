@@ -83,6 +83,13 @@ def mapped(folder, rows):
     return np.load(folder / "x.npy", mmap_mode="r")
 
 
+def indexing(mode):
+    def loss(w, batch, *, key):
+        return jnp.sum((batch[:, 0] - w.at[jnp.array([0, 1])].get(mode=mode)) ** 2), {}
+
+    return loss
+
+
 injected = lambda rate: optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
 drawn = lambda scale: lambda key: scale * jr.normal(key, (2, 2))
 of_steps = lambda rates: optax.sgd(optax.piecewise_constant_schedule(rates, {5: 0.1}))
@@ -105,6 +112,10 @@ OTHERS = {
     ),
     "a constant of the loss": (
         dict(loss=Weighted(1.0)), dict(loss=Weighted(2.0)), r"`loss`\.weight is 1\.0 .* 2\.0",
+    ),
+    "how a loss indexes": (
+        dict(loss=indexing("clip")), dict(loss=indexing("promise_in_bounds")),
+        "`loss` computes something else",
     ),
     "a batch size": (dict(), dict(batch_size=4), "batch_size = 2, and this one has 4"),
     "a static field": (
@@ -137,6 +148,20 @@ def test_rows_of_a_file_are_looked_at_between_its_ends(tmp_path):
         go(tmp_path / "run", resume=True, data=mapped(tmp_path / "other", with_one_changed(50)))
 
 
+class Cropped(Source):
+    """Whose examples are made by a random transform."""
+
+    random = np.random.default_rng(0)
+
+    def __getitem__(self, row):
+        return self.rows[row] + self.random.normal()
+
+
+def test_examples_that_are_random_by_themselves_can_be_resumed(tmp_path):
+    go(tmp_path, data=Cropped(X))
+    assert go(tmp_path, data=Cropped(X), resume=True, steps=4)[1].step == 4
+
+
 def test_what_iterate_draws_from_is_compared(tmp_path):
     step = lambda s, batch, *, key: (s + jnp.sum(batch), {})
     run = lambda scale, steps: iterate(step, jnp.zeros(()), drawn(scale), steps=steps, log_every=2,
@@ -145,6 +170,19 @@ def test_what_iterate_draws_from_is_compared(tmp_path):
     with pytest.raises(CheckpointError, match="computes something else"):
         run(2.0, 4)
     assert run(1.0, 4).step == 4
+
+
+def test_the_validation_of_iterate_is_compared_where_the_lowest_loss_is_kept(tmp_path):
+    def run(power, steps):
+        step = lambda s, batch, *, key: (s + 1, {})
+        validation = lambda s, *, key: {"loss": s**power}
+        return iterate(step, jnp.ones(()), steps=steps, validation=validation, patience=9,
+                       log_every=2, folder=tmp_path, resume=True, key=jr.key(0))[1]  # fmt: skip
+
+    run(1, 2)
+    with pytest.raises(CheckpointError, match="`validation` computes something else"):
+        run(2, 4)
+    assert run(1, 4).best_step == 2
 
 
 def test_another_version_is_told(tmp_path, monkeypatch):
@@ -165,6 +203,14 @@ def test_the_last_two_are_kept(tmp_path):
     assert info.checkpoint == tmp_path / "checkpoint-9.safetensors"
     go(tmp_path, steps=12, resume=True)
     assert checkpoints(tmp_path) == ["checkpoint-10.safetensors", "checkpoint-12.safetensors"]
+
+
+def test_one_that_was_damaged_does_not_outlive_those_of_the_run_that_went_on(tmp_path):
+    go(tmp_path, steps=8, checkpoint_every=4)
+    (tmp_path / "checkpoint-8.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"checkpoint-4\.safetensors, is taken up"):
+        go(tmp_path, steps=6, resume=True)
+    assert checkpoints(tmp_path) == ["checkpoint-4.safetensors", "checkpoint-6.safetensors"]
 
 
 @pytest.mark.parametrize("way", ["cut", "flipped", "empty", "another file"])

@@ -35,7 +35,7 @@ from pullback.bilevel._hypergradient import (
 from pullback.bilevel._hyperparameters import values
 from pullback.bilevel._inverse import Neumann
 from pullback.bilevel._tune_step import Tuned, TuneStep
-from pullback.train import Stream, TrainingError, TrainingInfo, iterate
+from pullback.train import Ending, Stream, TrainingError, TrainingInfo, iterate
 
 M = TypeVar("M")
 H = TypeVar("H")
@@ -199,7 +199,8 @@ def tune(
             key=key,
         )  # fmt: skip
     except TrainingError as error:
-        error.add_note(_advice(error.model.hyper))
+        if error.info.ending is Ending.FAILED:
+            error.add_note(_advice(error.model.hyper))
         raise
     # On its way a network has directions of some negative curvature, which do little harm.
     say_if_it_diverges(float(np.max(info.history["ratio"])), above=2)
