@@ -16,6 +16,8 @@ try:
 except ImportError:  # not on this system
     fcntl = None
 
+# The disk is full, or what this user may fill of it, or a file is as large as it may be.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of a temporary name what is of the file's own, so that no name is too long for the disk.
 _KEPT = 64
 

@@ -267,6 +267,19 @@ def test_fetch_says_what_each_mirror_answered_and_leaves_nothing(mirror, tmp_pat
     assert not [name for name in left if "images" in name]
 
 
+def test_no_mirror_is_blamed_for_a_full_disk_or_a_file_in_the_place_of_a_folder(
+    mirror, tmp_path, full_disk
+):
+    mirror("good", "good")
+    with full_disk(5), pytest.raises(OSError, match=r"File too large.*idx\d-ubyte'$"):
+        fetch("mnist", tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OSError, match=r"taken'$"):
+        fetch("mnist", tmp_path / "taken")
+    assert len(mnist(fetch("mnist", tmp_path / "new")).train.x) == 3
+
+
 def test_fetch_of_an_unknown_name():
     with pytest.raises(
         ValueError, match="one of mnist, fashion-mnist, breast-cancer, diabetes, wine; got 'minst'"

@@ -1,7 +1,6 @@
 """What the verbs share: flags, errors in one line, and how jax is set up."""
 
 import contextlib
-import errno
 import inspect
 import itertools
 import os
@@ -16,7 +15,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 import tyro
 
-from pullback._files import check_writable
+from pullback._files import FULL, check_writable
 from pullback._lock import LockError, folder_lock
 from pullback._seed import RUN_SEEDS, SEEDS, checked_seed
 
@@ -33,8 +32,6 @@ Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_b
 
 
 STDIN = "standard input"
-# The disk is full, or what this user may fill of it, or a file as large as it may be.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Flags that are called otherwise in Python.
 _FLAG_OF = {
     "random_state": "seed",
@@ -65,7 +62,7 @@ def as_file(path: Path) -> Iterator[Path]:
         except OSError as error:
             where = f", which is kept in {Path(folder).parent} while it is read"
             room = "; name a folder with room by the variable TMPDIR"
-            full = error.errno in _FULL
+            full = error.errno in FULL
             raise BadUsage(
                 f"{STDIN}{where if full else ''}: {error.strerror}{room if full else ''}"
             ) from error
@@ -104,16 +101,16 @@ def in_one_line() -> Iterator[None]:
 def told_of(error: OSError) -> str:
     """What the system refused, and of which file.
 
-    >>> told_of(OSError(errno.ENOSPC, "No space left on device", "m/model.safetensors"))
+    >>> told_of(OSError(28, "No space left on device", "m/model.safetensors"))
     'm/model.safetensors cannot be written (No space left on device), and what was there is as it \
 was; make room, or name another place with --out'
-    >>> told_of(FileNotFoundError(errno.ENOENT, "No such file or directory", "my.csv"))
+    >>> told_of(FileNotFoundError(2, "No such file or directory", "my.csv"))
     'my.csv: No such file or directory'
     """
     reason = error.strerror or str(error)
     if error.filename is None:  # what is printed has no name
         return f"standard output cannot be written ({reason})"
-    if error.errno not in _FULL:
+    if error.errno not in FULL:
         return f"{error.filename}: {reason}"
     return (
         f"{error.filename} cannot be written ({reason}), and what was there is as it was; make "

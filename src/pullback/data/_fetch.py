@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from pullback._files import FULL, check_writable
 from pullback.data._bundled import TABLES, write_bundled
 from pullback.data._errors import DataError
 
@@ -78,6 +79,7 @@ def fetch(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
 
     Raises:
         ValueError: there is no data set of that name.
+        OSError: the folder cannot be written to, or the disk is full.
         DataError: no mirror could be reached, or what it sent has another digest; the message says
             what each of them answered.
 
@@ -115,6 +117,10 @@ def _fetch_file(file: str, digest: str, mirrors: tuple[str, ...], place: Path) -
             pooch.retrieve(mirror + file, known_hash=f"sha256:{digest}", fname=file, path=place)
         # pooch says ValueError for a wrong digest; what requests raises are OSErrors.
         except (OSError, ValueError) as error:
+            # No mirror is to blame for a place that cannot be written to, or is full.
+            check_writable(place / file)
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise OSError(error.errno, error.strerror, str(place / file)) from error
             answers.append(f"{mirror}: {error}")
         else:
             return
