@@ -5,6 +5,8 @@ import io
 
 import numpy as np
 import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pullback.data import DataError, _text, read_long, read_ratings, read_table
@@ -277,3 +279,47 @@ def test_many_columns_take_no_time_of_their_square(tmp_path):
     file = write(tmp_path, ",".join(names) + "\n" + ",".join("1" * 10_000) + "\n")
     assert read_table(file).values.shape == (1, 10_000)
     assert read_table(file, names[::-1]).columns[0] == "c9999"
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([b"1", b"2"]), "column 'a' holds bytes; write it as text"),
+        (pa.array([b"1", b"2"], pa.binary(1)), "column 'a' holds bytes"),
+        (pa.array([b"1", b"2"]).dictionary_encode(), "column 'a' holds bytes"),
+        (pa.array([[1], [2]]), "column 'a' holds list<"),
+        (pa.array([10**7, 1], pa.date32()), "rows 1 to 2 have cells that cannot be read"),
+        (pa.array([2**62, 1], pa.timestamp("us")), "rows 1 to 2 have cells that cannot be read"),
+        (pa.array([1.5, float("inf")]), "number in column 'a'; got 'inf'"),
+        (pa.array([True, False]), "column 'a' has 2 cells that are no numbers, such as 'True'"),
+    ],
+)
+def test_columns_of_parquet_that_are_no_numbers(column, message, tmp_path):
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": column}), file)
+    with pytest.raises(DataError, match=message):
+        read_table(file)
+
+
+def test_numbers_of_parquet_of_every_kind(tmp_path):
+    file = tmp_path / "t.parquet"
+    text = ["1", " NA ", None]
+    columns = {
+        "whole": pa.array([1, None, 3], pa.int8()),
+        "single": pa.array([0.1, float("nan"), None], pa.float32()),
+        "text": text,
+        "named": pa.array(text).dictionary_encode(),
+        "exact": pa.array([1, None, 3]).cast(pa.decimal128(30, 2)),
+    }
+    pq.write_table(pa.table(columns), file)
+    for name in columns:
+        found = read_table(file, [name])
+        assert found.values[0] == (np.float32(0.1) if name == "single" else 1)
+        assert 2 in found.holes
+    pq.write_table(pa.table({"a": ["1,5", "2"], "b": ["1.5", "2"]}), file)
+    assert read_table(file, ["b"]).values.tolist() == [[1.5], [2]]
+    assert read_table(file, ["a"], decimal=",").values.tolist() == [[1.5], [2]]
+    with pytest.raises(DataError, match=r"got '1\.5'"):
+        read_table(file, decimal=",")
+    with pytest.raises(DataError, match="say no `header`"):
+        read_table(file, header=False)

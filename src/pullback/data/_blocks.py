@@ -1,6 +1,7 @@
 """Some rows of a table, as columns of Arrow and of numbers."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 from jaxtyping import Float, Int
 
+from pullback.data._errors import DataError
 from pullback.data._holes import HOLES
 
 pc: Any = pyarrow.compute  # its functions are made as it is loaded
@@ -17,12 +19,14 @@ class Block(NamedTuple):
     """Some rows of a file.
 
     Attributes:
+        path: the file.
         rows: of each the line of the CSV file, or its number from 1 on in another.
         numbers: by the place of the column that was asked for, finite numbers with NaN for a hole;
             None where a cell is neither, which is then to be looked at by `cells`.
         column: the cells of a column as an array of Arrow: of a CSV file all are text.
     """
 
+    path: Path
     rows: Int[np.ndarray, " rows"]
     numbers: Mapping[int, Float[np.ndarray, " rows"] | None]
     column: Callable[[int], Any]
@@ -30,12 +34,16 @@ class Block(NamedTuple):
     def cells(self, place: int) -> list:
         """The cells of a column as Python has them."""
         column = self.column(place)
-        if pa.types.is_timestamp(column.type):
-            # Nanoseconds and foreign zones have no Python datetime without pandas or a zone data
-            # base.
-            zone = None if column.type.tz is None else "UTC"
-            column = column.cast(pa.timestamp("us", zone), safe=False)
-        return column.to_pylist()
+        try:
+            if pa.types.is_timestamp(column.type):
+                # Nanoseconds and foreign zones have no Python datetime without pandas or a zone
+                # database.
+                zone = None if column.type.tz is None else "UTC"
+                column = column.cast(pa.timestamp("us", zone), safe=False)
+            return column.to_pylist()
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            rows = f"rows {self.rows[0]} to {self.rows[-1]}"
+            raise DataError(self.path, f"{rows} have cells that cannot be read: {error}") from error
 
 
 def as_floats(column: Any) -> Float[np.ndarray, " rows"] | None:
@@ -53,7 +61,7 @@ def as_floats(column: Any) -> Float[np.ndarray, " rows"] | None:
         return None
     try:
         column = column.cast(pa.float64(), safe=False)
-    except pa.ArrowInvalid:
+    except pa.ArrowException:
         return None
     return finite(column)
 

@@ -118,7 +118,7 @@ class CsvRows(NamedTuple):
                     floats[place] = bad.decimals.floats(name, rows, column(place))
             else:
                 floats[place] = bad.decimals.floats(name, rows, found[place])
-        return Block(rows, floats, column)
+        return Block(self.path, rows, floats, column)
 
     def _parsed(
         self,
@@ -181,7 +181,7 @@ class CsvRows(NamedTuple):
                     place: bad.decimals.floats(self.names[place], numbered, found[place])
                     for place in numbers
                 }
-                yield Block(numbered, floats, found.__getitem__)
+                yield Block(self.path, numbered, floats, found.__getitem__)
 
 
 class _Chained(io.RawIOBase):

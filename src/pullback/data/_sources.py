@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pullback._names import listed
+from pullback._names import listed, shown
 from pullback.data._blocks import Block, as_floats
 from pullback.data._cells import BadRows
 from pullback.data._csv import check_names, layout_of, to_number
@@ -74,12 +74,17 @@ def open_source(
 def frame_source(frame: Any) -> Source:
     """The rows of a data frame of pandas or polars."""
     names = tuple(map(str, frame.columns))
-    check_names(Path(f"the {type(frame).__name__}"), None, names)
+    path = Path(f"the {type(frame).__name__}")
+    check_names(path, None, names)
 
     def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
         columns = [frame[frame.columns[place]] for place in chosen]
         for start in range(0, len(frame), _ROWS):
             parts = [column[start : start + _ROWS].to_list() for column in columns]
+            for place, part in zip(chosen, parts, strict=True):
+                if any(isinstance(cell, bytes) for cell in part):
+                    problem = f"column {shown(names[place])} holds bytes; decode them as text."
+                    raise DataError(path, problem)
             yield list(range(start + 1, start + 1 + len(parts[0]))), parts
 
     return Source(names, "row", chunks)
@@ -142,6 +147,7 @@ def _parquet(path: Path, decimal: str) -> Source:
         places = {name: place for place, name in enumerate(names)}
         try:
             for batch in file.iter_batches(_PARQUET_ROWS, columns=wanted):
+                batch.validate(full=True)
                 named = zip(batch.schema.names, batch.columns, strict=True)
                 found = {places[name]: column for name, column in named}
                 if batch.num_rows:
@@ -152,7 +158,7 @@ def _parquet(path: Path, decimal: str) -> Source:
                         else as_floats(found[place])
                         for place in numbers
                     }
-                    yield Block(rows, floats, found.__getitem__)
+                    yield Block(path, rows, floats, found.__getitem__)
                 done += batch.num_rows
         except (OSError, pa.ArrowException) as error:
             raise DataError(path, f"cannot be read after row {done}: {error}") from error
@@ -163,9 +169,11 @@ def _parquet(path: Path, decimal: str) -> Source:
 def _check_kind(path: Path, name: str, kind: Any) -> None:
     import pyarrow as pa
 
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     if pa.types.is_nested(kind):
-        problem = f"column {name!r} holds {kind}; expected text, numbers or dates."
+        problem = f"column {shown(name)} holds {kind}; expected text, numbers or dates."
         raise DataError(path, problem)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        problem = f"column {name!r} holds bytes; write it as text, of pyarrow's pa.string()."
+    if "binary" in str(kind):
+        problem = f"column {shown(name)} holds bytes; write it as text, of pyarrow's pa.string()."
         raise DataError(path, problem)
