@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_origin, get_type_hints
 
@@ -27,6 +28,7 @@ class BadUsage(Exception):
 # tyro would show `{None}|PATH` and "(default: None)", or "(default: True)" beside --no-progress.
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help_behavior_hint="")]
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+TimeFormat = Annotated[str | None, tyro.conf.arg(metavar="PATTERN", help_behavior_hint="")]
 OptionalName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 
@@ -217,14 +219,16 @@ def with_flags(message: str, verb: Callable[..., int] | None) -> str:
     # Where a message speaks of both, the flag is enough.
     message = re.sub(r"(`[^`]+`|\w+=\[[^\]]*\]) \(on the command line (--[^)]*)\)", r"\2", message)
     parameters = inspect.signature(verb).parameters
-    taken = set(parameters) - {"file", "model", "starts"}
+    grouped = [each.default for each in parameters.values() if is_dataclass(each.default)]
+    inside = {each.name for group in grouped for each in fields(group)}
+    taken = (set(parameters) | inside) - {"file", "model", "starts", "reading"}
 
     def flag(found: re.Match[str]) -> str:
         word = found["name"] or found["given"] or found["on"]
         name = _FLAG_OF.get(word, word)
         if name not in taken:
             return found[0]
-        told = getattr(parameters[name].annotation, "__metadata__", ())
+        told = getattr(getattr(parameters.get(name), "annotation", None), "__metadata__", ())
         short = any(f"-{name}" in (getattr(each, "aliases", None) or ()) for each in told)
         dashes = "-" if short else "--"
         return f"{dashes}{name.replace('_', '-')}" + (" " if found[0].endswith("=") else "")

@@ -10,6 +10,7 @@ from pullback.cli._common import (
     Flag,
     OptionalName,
     OptionalPath,
+    TimeFormat,
     as_file,
     held,
     in_one_line,
@@ -35,7 +36,8 @@ Duplicate = Annotated[Literal["error", "mean", "last"] | None, tyro.conf.arg(hel
 _OF_BOTH = ("outputs", "samples", "batch_size")
 _OF_PICTURES = ("target", "objective", "infill", "size_weight", "grid", "steps")
 _OF_SERIES = (
-    "kind", "variables", "step", "series", "time", "variable", "value", "on_duplicate", "max_steps",
+    "kind", "variables", "step", "series", "time", "variable", "value", "time_format",
+    "on_duplicate", "max_steps",
 )  # fmt: skip
 # Of these a kept explainer has learned, and what is learned is not learned anew.
 _OF_FIT = ("background", "infill", "variables", "step", "max_steps", "seed")
@@ -66,6 +68,7 @@ def explain(
     time: OptionalName = None,
     variable: OptionalName = None,
     value: OptionalName = None,
+    time_format: TimeFormat = None,
     on_duplicate: Duplicate = None,
     max_steps: Count = None,
     seed: Count = None,
@@ -109,6 +112,8 @@ def explain(
         time: The column with the times, numbers or dates (default: one with a usual name).
         variable: The column with the names of the variables (default: one with a usual name).
         value: The column with the numbers (default: one with a usual name).
+        time_format: Of series, how dates are written, such as %d.%m.%Y, or number for times that
+            are none (default: as ISO 8601 has them).
         on_duplicate: Of series, what to do where a variable has several values at one time
             (default: error).
         max_steps: Of series, training steps of the generator (default: by the series).

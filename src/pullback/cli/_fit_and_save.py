@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from pullback.cli._common import STDIN, BadUsage, as_file, held, in_one_line, set_up_jax
+from pullback.cli._reading import Reading
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -19,17 +20,29 @@ Columns = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES", help_behavio
 Label = Annotated[str, tyro.conf.arg(metavar="COLUMN")]
 
 
-def read_table(path: Path, columns: tuple[str, ...], id: str | None) -> "MixedTable":
+def read_table(
+    path: Path, columns: tuple[str, ...], id: str | None, reading: Reading
+) -> "MixedTable":
     """A table, with the column that names its rows, whichever columns are taken."""
     from pullback import data
 
     return data.read_mixed(
-        path, columns or None, optional=[] if id is None else [id], others=id is None
+        path,
+        columns or None,
+        optional=[] if id is None else [id],
+        others=id is None,
+        **reading.given(),
     )
 
 
 def read_labelled(
-    path: Path, label: str, columns: tuple[str, ...], id: str | None, *, classes: bool
+    path: Path,
+    label: str,
+    columns: tuple[str, ...],
+    id: str | None,
+    reading: Reading,
+    *,
+    classes: bool,
 ) -> "MixedTable":
     """A table that has the column to predict.
 
@@ -38,6 +51,7 @@ def read_labelled(
         label: that column.
         columns: those to take; none takes all that can be.
         id: the column that only names the rows.
+        reading: how.
         classes: whether what is to be predicted names classes.
     """
     from pullback import data
@@ -48,6 +62,7 @@ def read_labelled(
         optional=[*([] if classes else [label]), *([] if id is None else [id])],
         others=id is None,
         labels=[label] if classes else [],
+        **reading.given(),
     )
     if label not in table.names:
         raise BadUsage(

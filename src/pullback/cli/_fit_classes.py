@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pullback.cli._common import Flag, OptionalName
 from pullback.cli._fit_and_save import Columns, File, Folder, Label, fit_and_save, read_labelled
+from pullback.cli._reading import LABELS_AS_THEY_LOOK, ReadLabels
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -18,6 +19,7 @@ def fit_classes(
     method: Literal["jem", "vera", "supervised", "sde-bnn"] = "jem",
     columns: Columns = (),
     id: OptionalName = None,
+    reading: ReadLabels = LABELS_AS_THEY_LOOK,
     seed: int = 0,
     report: Flag = True,
     progress: Flag = True,
@@ -39,7 +41,7 @@ def fit_classes(
     """
 
     def read(path: Path) -> "MixedTable":
-        return read_labelled(path, label, columns, id, classes=True)
+        return read_labelled(path, label, columns, id, reading, classes=True)
 
     def task() -> "AbstractTask":
         from pullback import tasks

@@ -12,6 +12,7 @@ from pullback.cli._fit_and_save import (
     fit_and_save,
     read_table,
 )
+from pullback.cli._reading import AS_IT_LOOKS, Read
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -26,6 +27,7 @@ def fit_density(
     id: OptionalName = None,
     contamination: float = 0.05,
     copula: Flag = False,
+    reading: Read = AS_IT_LOOKS,
     seed: int = 0,
     report: Flag = True,
     progress: Flag = True,
@@ -47,7 +49,7 @@ def fit_density(
     check_contamination(contamination)
 
     def read(path: Path) -> "MixedTable":
-        return read_table(path, columns, id)
+        return read_table(path, columns, id, reading)
 
     def task() -> "AbstractTask":
         from pullback import tasks

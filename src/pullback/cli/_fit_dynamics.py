@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pullback.cli._common import Flag, OptionalName
 from pullback.cli._fit_and_save import Columns, File, Folder, fit_and_save
+from pullback.cli._reading import AS_IT_LOOKS, Read
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -17,6 +18,7 @@ def fit_dynamics(
     time: OptionalName = None,
     columns: Columns = (),
     series: OptionalName = None,
+    reading: Read = AS_IT_LOOKS,
     seed: int = 0,
     report: Flag = True,
     progress: Flag = True,
@@ -42,9 +44,9 @@ def fit_dynamics(
 
         # Of numbers are the times and the states; what names trajectories may be of any kind.
         numbers = None if time is None or not columns else [time, *columns]
-        usual = data.read_mixed(path).names if numbers and series is None else ()
+        usual = data.read_mixed(path, **reading.given()).names if numbers and series is None else ()
         names = [name for name in (series or "", *usual) if name and name not in (numbers or ())]
-        return data.read_mixed(path, numbers, optional=names)
+        return data.read_mixed(path, numbers, optional=names, **reading.given())
 
     def task() -> "AbstractTask":
         from pullback import tasks

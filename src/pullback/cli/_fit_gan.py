@@ -13,6 +13,7 @@ from pullback.cli._fit_and_save import (
     check_contamination,
     fit_and_save,
 )
+from pullback.cli._reading import AS_IT_LOOKS, Read
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -28,6 +29,7 @@ def fit_gan(
     id: OptionalName = None,
     contamination: float = 0.05,
     max_steps: Steps = None,
+    reading: Read = AS_IT_LOOKS,
     seed: int = 0,
     report: Flag = True,
     progress: Flag = True,
@@ -53,9 +55,9 @@ def fit_gan(
         from pullback import data
 
         if not columns:
-            return data.read_mixed(path)
+            return data.read_mixed(path, **reading.given())
         named = [*columns, *([] if id is None else [id])]
-        return data.read_mixed(path, [], optional=named, others=True)
+        return data.read_mixed(path, [], optional=named, others=True, **reading.given())
 
     def task() -> "AbstractTask":
         from pullback import tasks

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from pullback.cli._common import BadUsage, Flag, OptionalName
+from pullback.cli._common import BadUsage, Flag, OptionalName, TimeFormat
 from pullback.cli._fit_and_save import File, Folder, fit_and_save
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def fit_ratings(
     item: OptionalName = None,
     rating: OptionalName = None,
     time: OptionalName = None,
+    time_format: TimeFormat = None,
     feedback: Literal["explicit", "implicit"] = "explicit",
     on_duplicate: Literal["error", "last", "mean", "sum"] = "error",
     method: Literal["chains", "als"] = "chains",
@@ -44,6 +45,8 @@ def fit_ratings(
         item: The column of items (default: the one with a usual name).
         rating: The column of ratings, or of how often or how much (default: by its name).
         time: The column of times (default: the one with a usual name, if there is one).
+        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
+            (default: as ISO 8601 has them).
         feedback: Whether the numbers are ratings, or how often or how much.
         on_duplicate: What stands where a user is twice on one item.
         method: Evidence chains, or least squares with fold-in.
@@ -61,8 +64,8 @@ def fit_ratings(
         from pullback import data
 
         return data.read_ratings(
-            path, user=user, item=item, rating=rating, time=time, feedback=feedback,
-            on_duplicate=on_duplicate,
+            path, user=user, item=item, rating=rating, time=time, time_format=time_format,
+            feedback=feedback, on_duplicate=on_duplicate,
         )  # fmt: skip
 
     def task() -> "AbstractTask":
@@ -73,6 +76,7 @@ def fit_ratings(
             item=item,
             rating=rating,
             time=time,
+            time_format=time_format,
             feedback=feedback,
             on_duplicate=on_duplicate,
             method=method,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pullback.cli._common import Flag, OptionalName
 from pullback.cli._fit_and_save import Columns, File, Folder, Label, fit_and_save, read_labelled
+from pullback.cli._reading import AS_IT_LOOKS, Read
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -18,6 +19,7 @@ def fit_regression(
     method: Literal["sde-bnn", "noisy-kfac", "noisy-adam"] = "sde-bnn",
     columns: Columns = (),
     id: OptionalName = None,
+    reading: Read = AS_IT_LOOKS,
     seed: int = 0,
     report: Flag = True,
     progress: Flag = True,
@@ -38,7 +40,7 @@ def fit_regression(
     """
 
     def read(path: Path) -> "MixedTable":
-        return read_labelled(path, label, columns, id, classes=False)
+        return read_labelled(path, label, columns, id, reading, classes=False)
 
     def task() -> "AbstractTask":
         from pullback import tasks

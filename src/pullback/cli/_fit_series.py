@@ -1,12 +1,20 @@
 """`pullback fit series`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from pullback.cli._common import BadUsage, Flag, OptionalName, OptionalPath, in_one_line
+from pullback.cli._common import (
+    BadUsage,
+    Flag,
+    OptionalName,
+    OptionalPath,
+    TimeFormat,
+    in_one_line,
+)
 from pullback.cli._fit_and_save import File, Folder, fit_and_save
+from pullback.cli._reading import NaLabels
 
 if TYPE_CHECKING:
     from pullback.data import LongTable
@@ -23,7 +31,9 @@ def fit_series(
     time: OptionalName = None,
     variable: OptionalName = None,
     value: OptionalName = None,
+    time_format: TimeFormat = None,
     outcome: OptionalPath = None,
+    na_labels: NaLabels = None,
     on_duplicate: Literal["error", "mean", "last"] = "error",
     max_steps: Steps = None,
     seed: int = 0,
@@ -41,7 +51,11 @@ def fit_series(
         time: The column with the times, numbers or dates (default: as for --series).
         variable: The column with the variables' names (default: as for --series).
         value: The column with the numbers (default: as for --series).
+        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
+            (default: as ISO 8601 has them).
         outcome: A table with a column of series and one of an outcome to predict.
+        na_labels: What an outcome such as NA, nan, null, none or ? is: a class that is called so,
+            or a hole, where the outcome is not known (default: it is refused).
         on_duplicate: What to do where a variable has several values at one time: refuse them, take
             their mean, or the last of them.
         max_steps: The most training steps (default: by the series); 0 trains no network.
@@ -51,14 +65,15 @@ def fit_series(
     """
     if max_steps is not None and max_steps < 0:
         raise BadUsage(f"--max-steps must be 0 or more, got {max_steps}")
-    names = {"series": series, "time": time, "variable": variable, "value": value}
+    names: dict[str, Any] = {
+        "series": series, "time": time, "variable": variable, "value": value,
+        "time_format": time_format, "on_duplicate": on_duplicate,
+    }  # fmt: skip
 
     def read(path: Path) -> "LongTable":
         from pullback import data
 
-        return data.long_table(
-            path, origin="epoch", holes="ask", on_duplicate=on_duplicate, **names
-        )
+        return data.long_table(path, origin="epoch", holes="ask", **names)
 
     def task() -> "AbstractTask":
         from pullback import tasks
@@ -66,7 +81,6 @@ def fit_series(
         return tasks.SeriesModel(
             method,
             **names,
-            on_duplicate=on_duplicate,
             max_steps=max_steps,
             random_state=seed,
             progress=None if progress else False,
@@ -77,5 +91,5 @@ def fit_series(
         from pullback import data
 
         with in_one_line():
-            y = data.read_mixed(outcome)
+            y = data.read_mixed(outcome, labels=data.read_mixed(outcome).names, na_labels=na_labels)
     return fit_and_save(file, out, read, task, report=report, y=y)

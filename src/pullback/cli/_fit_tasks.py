@@ -7,6 +7,7 @@ import tyro
 
 from pullback.cli._common import BadUsage, Flag, OptionalName, OptionalPath
 from pullback.cli._fit_and_save import Columns, File, Folder, Label, fit_and_save, read_labelled
+from pullback.cli._reading import LABELS_AS_THEY_LOOK, ReadLabels
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -26,6 +27,7 @@ def fit_tasks(
     columns: Columns = (),
     id: OptionalName = None,
     strength: Strength = None,
+    reading: ReadLabels = LABELS_AS_THEY_LOOK,
     seed: Seed = None,
     report: Flag = True,
     progress: Flag = True,
@@ -63,7 +65,7 @@ def fit_tasks(
 
         if classes:
             beside["classes"] = data.as_labels(list(classes))
-        return read_labelled(path, label, columns, id, classes=True)
+        return read_labelled(path, label, columns, id, reading, classes=True)
 
     def task() -> "AbstractTask":
         from pullback import tasks

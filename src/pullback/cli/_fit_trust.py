@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pullback.cli._common import BadUsage, Flag, OptionalName, OptionalPath
 from pullback.cli._fit_and_save import Columns, File, Folder, Label, fit_and_save, read_labelled
+from pullback.cli._reading import LABELS_AS_THEY_LOOK, ReadLabels
 
 if TYPE_CHECKING:
     from pullback.data import MixedTable
@@ -19,6 +20,7 @@ def fit_trust(
     columns: Columns = (),
     id: OptionalName = None,
     max_steps: int = 20,
+    reading: ReadLabels = LABELS_AS_THEY_LOOK,
     seed: int = 0,
     report: Flag = True,
     progress: Flag = True,
@@ -45,8 +47,8 @@ def fit_trust(
 
     def read(path: Path) -> "MixedTable":
         if clean is not None:
-            beside["X_clean"] = read_labelled(clean, label, columns, None, classes=True)
-        return read_labelled(path, label, columns, id, classes=True)
+            beside["X_clean"] = read_labelled(clean, label, columns, None, reading, classes=True)
+        return read_labelled(path, label, columns, id, reading, classes=True)
 
     def task() -> "AbstractTask":
         from pullback import tasks

@@ -9,6 +9,7 @@ from pullback.cli._common import (
     BadUsage,
     Flag,
     OptionalName,
+    TimeFormat,
     as_file,
     check_out,
     in_one_line,
@@ -35,6 +36,7 @@ def recommend(
     item: OptionalName = None,
     rating: OptionalName = None,
     time: OptionalName = None,
+    time_format: TimeFormat = None,
     on_duplicate: OnDuplicate = None,
 ) -> int:
     """Recommend items to users, known or new, and say because of which of their ratings.
@@ -51,6 +53,8 @@ def recommend(
         item: The column of items (default: as in the fit).
         rating: The column of ratings (default: as in the fit).
         time: The column of times (default: as in the fit).
+        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
+            (default: as in the fit).
         on_duplicate: What stands where a user is twice on one item: error, last, mean or sum
             (default: as in the fit).
     """
@@ -63,7 +67,7 @@ def recommend(
     with in_one_line():
         known = tasks.load(model)
         columns = {"user": user, "item": item, "rating": rating, "time": time,
-                   "on_duplicate": on_duplicate}  # fmt: skip
+                   "time_format": time_format, "on_duplicate": on_duplicate}  # fmt: skip
         if isinstance(known, tasks.Recommender):
             known.set_params(**{name: said for name, said in columns.items() if said is not None})
         if file is None:

@@ -16,6 +16,7 @@ from pullback.cli._common import (
     set_up_jax,
 )
 from pullback.cli._fit_and_save import Columns, File
+from pullback.cli._reading import AS_IT_LOOKS, Read, Reading
 
 Group = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAMES")]
 
@@ -26,6 +27,7 @@ def goodness(
     columns: Columns = (),
     level: float = 0.05,
     out: OptionalPath = None,
+    reading: Read = AS_IT_LOOKS,
     seed: int = 0,
 ) -> int:
     """Test whether a model fits the rows of a table, and find the columns in which it does not.
@@ -51,7 +53,7 @@ def goodness(
             table, model, columns=names or None, level=level, random_state=seed
         )
 
-    return _answer(file, names, out, ask)
+    return _answer(file, names, reading, out, ask)
 
 
 def dependence(
@@ -61,6 +63,7 @@ def dependence(
     learned: Flag = False,
     permutations: int = 199,
     out: OptionalPath = None,
+    reading: Read = AS_IT_LOOKS,
     seed: int = 0,
 ) -> int:
     """Tell how many nats two groups of columns share, and whether that is more than chance.
@@ -86,21 +89,24 @@ def dependence(
             random_state=seed,
         )  # fmt: skip
 
-    return _answer(file, tuple(dict.fromkeys([*groups[0], *groups[1]])), out, ask)
+    names = tuple(dict.fromkeys([*groups[0], *groups[1]]))
+    return _answer(file, names, reading, out, ask)
 
 
 def _split(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for part in names for name in part.split(",") if name)
 
 
-def _answer(file: Path, names: tuple[str, ...], out: Path | None, ask: Any) -> int:
+def _answer(
+    file: Path, names: tuple[str, ...], reading: Reading, out: Path | None, ask: Any
+) -> int:
     """Read the table, before jax is imported; ask; and print, and write, what was found."""
     from pullback import data
 
     if out is not None:
         check_folder(out, "report.html")
     with in_one_line(), as_file(file) as path:
-        table = data.read_mixed(path, names or None)
+        table = data.read_mixed(path, names or None, **reading.given())
     if str(file) == "-":
         table = table._replace(source=STDIN)
     set_up_jax()

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from pullback.cli._common import BadUsage, as_file, check_out, in_one_line, set_up_jax
+from pullback.cli._reading import AS_IT_LOOKS, Read
 from pullback.cli._use import Model, Out, told
 
 OptionalFile = Annotated[
@@ -23,6 +24,7 @@ def simulate(
     since: Annotated[float, tyro.conf.arg(name="from", metavar="TIME")] = 0.0,
     every: Annotated[float | None, tyro.conf.arg(metavar="STEP", help_behavior_hint="")] = None,
     level: float = 0.9,
+    reading: Read = AS_IT_LOOKS,
 ) -> int:
     """Simulate paths of a saved model of dynamics, with bands, as a long table.
 
@@ -51,7 +53,7 @@ def simulate(
     set_up_jax()
     import numpy as np
 
-    from pullback import tasks
+    from pullback import data, tasks
 
     count = int(np.floor(abs(span) / step * (1 + 1e-12)))
     times = since + np.sign(span) * step * np.arange(count + 1)
@@ -68,7 +70,8 @@ def simulate(
             number = tasks.simulate_file(field, state, times, out, level=level)
         else:
             with as_file(Path(str(starts))) as path:
-                number = tasks.simulate_file(field, path, times, out, level=level)
+                table = data.read_mixed(path, **reading.given())
+            number = tasks.simulate_file(field, table, times, out, level=level)
     told(f"{number} {'path' if number == 1 else 'paths'} of {len(times)} times", out)
     return 0
 

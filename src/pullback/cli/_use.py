@@ -16,12 +16,15 @@ from pullback.cli._common import (
     task_of,
 )
 from pullback.cli._fit_and_save import File
+from pullback.cli._reading import AS_IT_LOOKS, Read
 
 Model = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 Out = Annotated[Path, tyro.conf.arg(metavar="FILE")]
 
 
-def score(model: Model, file: File, out: Out = Path("scores.csv")) -> int:
+def score(
+    model: Model, file: File, out: Out = Path("scores.csv"), reading: Read = AS_IT_LOOKS
+) -> int:
     """Score the rows of a file by a saved model: how likely each is, and which are anomalies.
 
     Of sequences: what is predicted of each, and where the predictor leaves what it has seen. Of
@@ -39,12 +42,14 @@ def score(model: Model, file: File, out: Out = Path("scores.csv")) -> int:
 
     with in_one_line(), as_file(file) as path:
         known = tasks.load(model)
-        count = tasks.score_file(known, path, out)
+        count = tasks.score_file(known, path, out, **reading.given())
     told(f"{_counted(count, known)} scored", out)
     return 0
 
 
-def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
+def predict(
+    model: Model, file: File, out: Out, level: float = 0.9, reading: Read = AS_IT_LOOKS
+) -> int:
     """Predict the rows of a file by a saved model of classes or of a number, series or molecules.
 
     Args:
@@ -62,7 +67,7 @@ def predict(model: Model, file: File, out: Out, level: float = 0.9) -> int:
 
     with in_one_line(), as_file(file) as path:
         known = tasks.load(model)
-        count = tasks.predict_file(known, path, out, level=level)
+        count = tasks.predict_file(known, path, out, level=level, **reading.given())
     told(f"{_counted(count, known)} predicted", out)
     return 0
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from pullback.cli._common import BadUsage, as_file, check_out, in_one_line, set_up_jax
+from pullback.cli._common import BadUsage, TimeFormat, as_file, check_out, in_one_line, set_up_jax
 from pullback.cli._fit_and_save import File
 from pullback.cli._use import Model, Out, told
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 Every = Annotated[float | None, tyro.conf.arg(metavar="STEP", help_behavior_hint="")]
 
 
-def impute(model: Model, file: File, out: Out, level: float = 0.9) -> int:
+def impute(
+    model: Model, file: File, out: Out, level: float = 0.9, time_format: TimeFormat = None
+) -> int:
     """Fill in series by a saved model: every variable at every time, with bands.
 
     Args:
@@ -24,13 +26,15 @@ def impute(model: Model, file: File, out: Out, level: float = 0.9) -> int:
             for its time; - reads CSV from standard input.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
         level: The probability that a value lies in its band.
+        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
+            (default: as in the fit).
     """
     _check(file, out, level)
     set_up_jax()
     from pullback import tasks
 
     with in_one_line(), as_file(file) as path:
-        count = tasks.impute_file(_load(model), path, out, level=level)
+        count = tasks.impute_file(_load(model, time_format), path, out, level=level)
     told(f"{count} rows", out)
     return 0
 
@@ -42,6 +46,7 @@ def forecast(
     until: Annotated[str, tyro.conf.arg(metavar="TIME")],
     every: Every = None,
     level: float = 0.9,
+    time_format: TimeFormat = None,
 ) -> int:
     """Continue series by a saved model, with bands.
 
@@ -55,6 +60,8 @@ def forecast(
         every: The step between times, in the unit of numbers, in hours for dates (default: as
             usual in a series).
         level: The probability that a value lies in its band.
+        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
+            (default: as in the fit).
     """
     _check(file, out, level)
     if every is not None and not every > 0:
@@ -63,7 +70,8 @@ def forecast(
     from pullback import tasks
 
     with in_one_line(), as_file(file) as path:
-        count = tasks.forecast_file(_load(model), path, out, until=until, every=every, level=level)
+        known = _load(model, time_format)
+        count = tasks.forecast_file(known, path, out, until=until, every=every, level=level)
     told(f"{count} rows", out)
     return 0
 
@@ -74,10 +82,10 @@ def _check(file: Path, out: Path, level: float) -> None:
         raise BadUsage(f"--level must be above 0 and below 1, got {level:g}")
 
 
-def _load(folder: Path) -> "SeriesModel":
+def _load(folder: Path, time_format: str | None) -> "SeriesModel":
     from pullback import tasks
 
     model = tasks.load(folder)
     if not isinstance(model, tasks.SeriesModel):
         raise BadUsage(f"{folder} holds a {type(model).__name__}; this is for models of series")
-    return model
+    return model if time_format is None else model.set_params(time_format=time_format)

@@ -1,7 +1,7 @@
 """A table of the user's own whose columns may be anything: numbers, dates, names, text."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from pullback.data._errors import DataError
 from pullback.data._sources import Source, open_source
 from pullback.data._typed_cells import as_it_is, as_numbers, as_text, labels_of_column, typed
 
-_ROWS = 65_536
+_EXACT = 2**53
 
 
 class MixedTable(NamedTuple):
@@ -46,6 +46,8 @@ def read_mixed(
     others: bool = False,
     labels: Sequence[str] = (),
     na_labels: str | None = None,
+    header: bool | None = None,
+    decimal: str | None = None,
 ) -> MixedTable:
     """Read the columns of a table, each as numbers if its cells are such and else as text.
 
@@ -63,6 +65,8 @@ def read_mixed(
         labels: columns of classes, where the table has them: text is taken as it stands.
         na_labels: what a label of text such as NA, NaN, null, none or ? is: "class", one that is
             called so; "hole", a row without a class; None refuses it.
+        header: whether the first row of a CSV file has the columns' names, as for `read_table`.
+        decimal: the sign before fractions, likewise.
 
     Returns:
         All rows.
@@ -83,28 +87,67 @@ def read_mixed(
     for argument, given in (("numbers", numbers), ("optional", optional), ("labels", labels)):
         check_list(argument, given)
     path = Path(path)
-    source = open_source(path, headless=True)
+    source = open_source(path, headless=True, header=header, decimal=decimal)
     beside = [*labels, *optional, *(source.names if others else ())]
     wanted = None if numbers is None else [*numbers, *_present(source, numbers, beside)]
-    parts = list(_blocks(path, wanted))
-    if not parts:
-        raise DataError(path, "expected rows after the header; there is none.")
-    names = parts[0][0]
-    rows = np.concatenate([np.asarray(numbers) for _, numbers, _ in parts])
+    places = range(len(source.names)) if wanted is None else choose_columns(
+        path, source.names, wanted
+    )  # fmt: skip
+    names = tuple(source.names[place] for place in places)
     asked = names if numbers is None else names[: len(numbers)]
-    bad = BadRows(path, source.word, lambda worst: leave_out(asked, worst))
+    strict = {*names} if numbers is None else {*asked, *optional}
+    bad = BadRows(path, source.word, lambda worst: leave_out(asked, worst), decimal=source.decimal)
+    rows, floats, cells = _columns(source, places, {*labels}, bad)
     columns = []
-    for place, name in enumerate(names):
-        cells = [cell for _, _, cells in parts for cell in cells[place]]
-        if name in labels:
-            columns.append(_labels(cells, name, na_labels, rows, bad))
-            continue
-        read = as_numbers if numbers is not None and place < len(numbers) else typed
-        strict = numbers is None or place < len(numbers) or name in optional
-        read = read if strict else as_it_is
-        columns.append(read(cells, rows.tolist(), name, bad))
+    for place, name in zip(places, names, strict=True):
+        if place in floats:
+            found = floats[place]
+        elif name in labels:
+            found = _labels(cells[place], name, na_labels, rows, bad)
+        elif numbers is not None and name in asked:
+            found = as_numbers(cells[place], rows, name, bad)
+        else:
+            found = (typed if name in strict else as_it_is)(cells[place], rows, name, bad)
+        columns.append(found)
     bad.check()
     return MixedTable(names, tuple(columns), rows, path.name)
+
+
+def _columns(
+    source: Source, places: Sequence[int], texts: Collection[str], bad: BadRows
+) -> tuple[Int[np.ndarray, " rows"], dict[int, np.ndarray], dict[int, list]]:
+    """The rows' numbers; the columns that are of numbers alone; and the cells of the others."""
+    assert source.blocks is not None  # as of every file
+    once = [place for place in places if source.names[place] not in texts]
+    first = next(source.blocks(once, (), BadRows(bad.path, bad.word, decimal=source.decimal)), None)
+    plain = [] if first is None else [place for place in once if _is_plain(first.numbers[place])]
+    numeric = {place: [] for place in plain}
+    others = [place for place in places if place not in numeric]
+    rows, cells = [], {place: [] for place in others}
+    for block in source.blocks([*numeric], others, bad):
+        rows.append(block.rows)
+        for place in [*numeric]:
+            if _is_plain(part := block.numbers[place]):
+                numeric[place].append(part)
+            else:
+                del numeric[place]
+        for place in others:
+            cells[place] += block.cells(place)
+        bad.check(at_end=False)
+    bad.check()
+    if not rows:
+        raise DataError(bad.path, "expected rows after the header; there is none.")
+    # Those of which a cell far down is none are read again.
+    again = [place for place in places if place not in numeric and place not in cells]
+    for block in source.blocks((), again, BadRows(bad.path, bad.word)) if again else ():
+        for place in again:
+            cells.setdefault(place, []).extend(block.cells(place))
+    return np.concatenate(rows), {at: np.concatenate(found) for at, found in numeric.items()}, cells
+
+
+def _is_plain(part: np.ndarray | None) -> bool:
+    """Whether all cells are numbers or holes; whole ones beyond 2^53 may only name the rows."""
+    return part is not None and not bool((np.abs(part) > _EXACT).any())
 
 
 def _labels(
@@ -125,7 +168,12 @@ def _present(source: Source, numbers: Sequence[str], optional: Sequence[str]) ->
 
 
 def mixed_chunks(
-    path: str | os.PathLike[str], numbers: Sequence[str], *, optional: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    numbers: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    header: bool | None = None,
+    decimal: str | None = None,
 ) -> Iterator[MixedTable]:
     """The named columns of a table, some ten thousand rows at a time: memory stays flat.
 
@@ -133,6 +181,8 @@ def mixed_chunks(
         path: as for `read_mixed`.
         numbers: columns that must be numbers, NaN where there is a hole.
         optional: columns that are taken as they stand, where the table has them.
+        header: whether the first row of a CSV file has the columns' names, as for `read_table`.
+        decimal: the sign before fractions, likewise.
 
     Yields:
         The next rows of the table.
@@ -141,45 +191,27 @@ def mixed_chunks(
         DataError: as `read_mixed`, or a column is missing.
     """
     path = Path(path)
-    source = open_source(path, headless=True)
-    bad = BadRows(path, source.word)
-    here = _present(source, numbers, optional)
+    source = open_source(path, headless=True, header=header, decimal=decimal)
+    assert source.blocks is not None  # as of every file
+    names = (*numbers, *_present(source, numbers, optional))
+    places = choose_columns(path, source.names, names)
+    bad = BadRows(path, source.word, decimal=source.decimal)
     empty = True
-    for names, rows, cells in _blocks(path, (*numbers, *here)):
-        columns = [
-            as_numbers(column, rows, name, bad) if place < len(numbers) else as_text(column)
-            for place, (column, name) in enumerate(zip(cells, names, strict=True))
-        ]
-        bad.check()
-        empty = False
-        yield MixedTable(names, tuple(columns), np.asarray(rows), path.name)
+    for block in source.blocks(places[: len(numbers)], places[len(numbers) :], bad):
+        columns = []
+        for place, name in zip(places, names, strict=True):
+            found = block.numbers.get(place)
+            if found is None:
+                cells = block.cells(place)
+                is_number = len(columns) < len(numbers)
+                found = as_numbers(cells, block.rows, name, bad) if is_number else as_text(cells)
+            elif not np.isnan(found).all():
+                bad.with_numbers.add(name)
+            columns.append(found)
+        bad.check(at_end=False)
+        if not bad.problems:
+            empty = False
+            yield MixedTable(names, tuple(columns), block.rows, path.name)
+    bad.check()
     if empty:
         raise DataError(path, "expected rows after the header; there is none.")
-
-
-def _blocks(
-    path: Path, wanted: Sequence[str] | None
-) -> Iterator[tuple[tuple[str, ...], list[int], list[list]]]:
-    """Names, rows' numbers and cells of some columns, about `_ROWS` rows at a time."""
-    source = open_source(path, headless=True)
-    places = (
-        list(range(len(source.names)))
-        if wanted is None
-        else choose_columns(path, source.names, wanted)
-    )
-    names = tuple(source.names[place] for place in places)
-    bad = BadRows(path, source.word)
-    rows: list[int] = []
-    cells: list[list] = [[] for _ in names]
-    for numbers, columns in source.chunks(places, bad):
-        bad.check(at_end=False)
-        rows += numbers
-        for kept, new in zip(cells, columns, strict=True):
-            kept += new
-        if len(rows) >= _ROWS:
-            bad.check()
-            yield names, rows, cells
-            rows, cells = [], [[] for _ in names]
-    bad.check()
-    if rows:
-        yield names, rows, cells

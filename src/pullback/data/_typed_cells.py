@@ -7,16 +7,17 @@ import numpy as np
 
 from pullback._names import shown
 from pullback.data._cells import BadRows, is_date
-from pullback.data._csv import to_number
+from pullback.data._decimals import Decimals
 from pullback.data._holes import is_hole, is_word_for_none
 
+Rows = Sequence[int] | np.ndarray  # the numbers of rows
 NA_LABELS = ("class", "hole")
 _CODE = re.compile(r"[+-]?0\d+")
 
 
-def as_numbers(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
+def as_numbers(cells: Sequence, rows: Rows, name: str, bad: BadRows) -> np.ndarray:
     """Cells as float64, NaN where there is a hole, and a bad row where one is no finite number."""
-    quick = _all_numbers(cells)
+    quick = _all_numbers(cells, bad.decimals)
     if quick is None:
         quick = _yes_and_no(cells)
     if quick is not None:
@@ -24,7 +25,7 @@ def as_numbers(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) ->
         return quick
     found = []
     for cell, row in zip(cells, rows, strict=True):
-        value = np.nan if is_hole(cell) else to_number(str(cell))
+        value = np.nan if is_hole(cell) else bad.decimals.number(name, int(row), str(cell).strip())
         if value is None or abs(value) == np.inf:
             bad.no_number(name, int(row), cell)
             value = np.nan
@@ -34,14 +35,16 @@ def as_numbers(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) ->
     return np.asarray(found, np.float64)
 
 
-def _all_numbers(cells: Sequence) -> np.ndarray | None:
+def _all_numbers(cells: Sequence, decimals: Decimals) -> np.ndarray | None:
     """Cells that are finite numbers, one and all."""
     try:
         found = np.array(list(map(float, cells)), np.float64)
     except (TypeError, ValueError):
         return None
-    # Python takes 1_000 for a number; no spreadsheet does.
-    marked = any(isinstance(cell, str) and "_" in cell for cell in cells)
+    # Python takes 1_000 for a number; no spreadsheet does. A point is looked at where a comma may
+    # stand before fractions.
+    marks = "_" if decimals.sign == "." else "_."
+    marked = any(isinstance(cell, str) and not {*marks}.isdisjoint(cell) for cell in cells)
     return None if marked or not np.isfinite(found).all() else found
 
 
@@ -93,7 +96,7 @@ def labels_of_column(
     words = [at for at, cell in enumerate(cells) if is_word_for_none(cell)]
     if not (words and na_labels == "class"):
         whole = [cell for cell in cells if not is_hole(cell)]
-        if whole and not _has_codes(whole) and _all_numbers(whole) is not None:
+        if whole and not _has_codes(whole) and _all_numbers(whole, Decimals()) is not None:
             if not all(isinstance(cell, bool | np.bool_) for cell in whole):
                 return np.asarray([np.nan if is_hole(cell) else float(cell) for cell in cells])
     if words and na_labels is None:
@@ -118,9 +121,9 @@ def _is_nothing(cell: object) -> bool:
     return not cell.strip() if isinstance(cell, str) else is_hole(cell)
 
 
-def as_it_is(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
+def as_it_is(cells: Sequence, rows: Rows, name: str, bad: BadRows) -> np.ndarray:
     whole = [cell for cell in cells if not is_hole(cell)]
-    numbers = [to_number(str(cell)) for cell in whole]
+    numbers = [bad.decimals.value(str(cell).strip()) for cell in whole]
     good = all(number is not None and abs(number) < np.inf for number in numbers)
     return typed(cells, rows, name, bad) if good else as_text(cells)
 
@@ -131,8 +134,8 @@ def as_text(cells: Iterable) -> np.ndarray:
     return np.asarray(found, object)
 
 
-def typed(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.ndarray:
-    quick = _all_numbers(cells)
+def typed(cells: Sequence, rows: Rows, name: str, bad: BadRows) -> np.ndarray:
+    quick = _all_numbers(cells, bad.decimals)
     if quick is not None:
         # Whole numbers that a float cannot tell apart only name the rows.
         exact = all(str(cell).strip().lstrip("+-").isdigit() for cell in cells)
@@ -141,7 +144,7 @@ def typed(cells: Sequence, rows: Sequence[int], name: str, bad: BadRows) -> np.n
     if yes_and_no is not None:
         return yes_and_no
     whole = [cell for cell in cells if not is_hole(cell)]
-    good = sum(to_number(str(cell)) is not None for cell in whole)
+    good = sum(bad.decimals.value(str(cell).strip()) is not None for cell in whole)
     if good < len(whole) and _has_codes(whole):
         return as_text(cells)
     if good * 2 > len(whole) or not whole:

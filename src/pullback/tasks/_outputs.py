@@ -28,7 +28,9 @@ from ._series import SeriesModel
 Write = Callable[[Mapping[str, Sequence[Any]]], None]
 
 
-def score_file(model: Any, file: Path, out: Path) -> int:
+def score_file(
+    model: Any, file: Path, out: Path, *, header: bool | None = None, decimal: str | None = None
+) -> int:
     """Score the rows of a file of any length, some ten thousand at a time.
 
     Args:
@@ -43,6 +45,8 @@ def score_file(model: Any, file: Path, out: Path) -> int:
             the fit, `predicted_NAME`, `logP`, `QED`, `SAS` and `alerts`; empty
             cells where one is left out. Of graphs: `name`, `nodes`, `edges`, `log_density` and
             `share_below`.
+        header: of a table, as for `pullback.data.read_mixed`.
+        decimal: likewise.
 
     Returns:
         How many rows there were; of molecules and sequences, how many of them were taken.
@@ -50,10 +54,18 @@ def score_file(model: Any, file: Path, out: Path) -> int:
     if isinstance(model, AbstractGenerator):
         return model._write_scores(file, out)
     _refuse_another(model, (FlowDensity, TableGAN), "predict")
-    return _of_file(model, file, out, model._predictions)
+    return _of_file(model, file, out, model._predictions, header, decimal)
 
 
-def predict_file(model: Any, file: Path, out: Path, *, level: float | int = 0.9) -> int:
+def predict_file(
+    model: Any,
+    file: Path,
+    out: Path,
+    *,
+    level: float | int = 0.9,
+    header: bool | None = None,
+    decimal: str | None = None,
+) -> int:
     """Predict the rows of a file of any length, some ten thousand at a time.
 
     Args:
@@ -66,6 +78,8 @@ def predict_file(model: Any, file: Path, out: Path, *, level: float | int = 0.9)
             series, a row for each with the probabilities of outcomes, without `row`. Of molecules
             as of `score_file`.
         level: of the band from `lower` to `upper`.
+        header: of a table, as for `pullback.data.read_mixed`.
+        decimal: likewise.
 
     Returns:
         How many rows there were.
@@ -73,6 +87,8 @@ def predict_file(model: Any, file: Path, out: Path, *, level: float | int = 0.9)
     if isinstance(model, AbstractDesigner) and hasattr(model, "predict"):
         return model._write_scores(file, out)
     if isinstance(model, SeriesModel):
+        if header is not None or decimal is not None:
+            raise ValueError("`header` and `decimal` are of tables, and the model is of series.")
         columns = model._outcomes(file)
         with table_writer(out) as write:
             write(columns)
@@ -83,7 +99,7 @@ def predict_file(model: Any, file: Path, out: Path, *, level: float | int = 0.9)
     of_rows = model._predictions
     if isinstance(model, BayesianNetRegressor):
         of_rows = functools.partial(of_rows, level=level)
-    return _of_file(model, file, out, of_rows)
+    return _of_file(model, file, out, of_rows, header, decimal)
 
 
 def _refuse_another(model: Any, kinds: tuple[type, ...], verb: str) -> None:
@@ -95,14 +111,20 @@ def _refuse_another(model: Any, kinds: tuple[type, ...], verb: str) -> None:
 
 
 def _of_file(
-    model: Any, file: Path, out: Path, of_rows: Callable[[np.ndarray], dict[str, list[Any]]]
+    model: Any,
+    file: Path,
+    out: Path,
+    of_rows: Callable[[np.ndarray], dict[str, list[Any]]],
+    header: bool | None,
+    decimal: str | None,
 ) -> int:
     """Write what a model says of the rows of a file; how many there were."""
     count, ids = 0, [] if model.id_column_ is None else [model.id_column_]
     kinds = getattr(model, "kinds_", {})
     numbers = [name for name in model.columns_ if name not in kinds]
+    chunks = mixed_chunks(file, numbers, optional=[*kinds, *ids], header=header, decimal=decimal)
     with table_writer(out) as write:
-        for table in mixed_chunks(file, numbers, optional=[*kinds, *ids]):
+        for table in chunks:
             values = matrix_of(in_codes(table, model.columns_, kinds), model.columns_)
             named = dict(zip(table.names, table.columns, strict=True))
             count += len(values)

@@ -61,6 +61,7 @@ class SeriesModel(AbstractTask):
         time: of the column with the times, numbers or dates.
         variable: of the column with the variables' names.
         value: of the column with the numbers.
+        time_format: how dates are written, a pattern such as "%d.%m.%Y"; None: ISO 8601.
         on_duplicate: where a variable of a series has several values at one time: "error", "mean"
             or "last".
         max_steps: the most training steps; None chooses by the series; 0 is the process.
@@ -115,6 +116,7 @@ class SeriesModel(AbstractTask):
         time: str | None = None,
         variable: str | None = None,
         value: str | None = None,
+        time_format: str | None = None,
         on_duplicate: str = "error",
         max_steps: int | None = None,
         random_state: Any = None,
@@ -125,6 +127,7 @@ class SeriesModel(AbstractTask):
         self.time = time
         self.variable = variable
         self.value = value
+        self.time_format = time_format
         self.on_duplicate = on_duplicate
         self.max_steps = max_steps
         self.random_state = random_state
@@ -305,8 +308,8 @@ class SeriesModel(AbstractTask):
         return beside(columns, told | {"predicted": [classes[k] for k in prob.argmax(axis=1)]})
 
     def _names(self) -> dict[str, Any]:
-        names = {name: getattr(self, name) for name in ("series", "time", "variable", "value")}
-        return names | {"on_duplicate": self.on_duplicate}
+        names = ("series", "time", "variable", "value", "time_format", "on_duplicate")
+        return {name: getattr(self, name) for name in names}
 
     def _calibrate(self, choose: Asked, test: Asked) -> None:
         """Bands of all held-out series; how good all is, by bands without those that tell it."""

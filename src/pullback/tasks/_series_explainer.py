@@ -71,6 +71,7 @@ class SeriesExplainer(AbstractTask):
         time: of the column with the times, numbers or dates.
         variable: of the column with the variables' names.
         value: of the column with the numbers.
+        time_format: how dates are written, a pattern such as "%d.%m.%Y"; None: ISO 8601.
         on_duplicate: where a variable of a series has several values at one time: "error", "mean"
             or "last".
         max_steps: the most training steps of the generator, which stops where held-out series gain
@@ -130,6 +131,7 @@ class SeriesExplainer(AbstractTask):
         time: str | None = None,
         variable: str | None = None,
         value: str | None = None,
+        time_format: str | None = None,
         on_duplicate: str = "error",
         max_steps: int | None = None,
         batch_size: int | None = None,
@@ -146,6 +148,7 @@ class SeriesExplainer(AbstractTask):
         self.time = time
         self.variable = variable
         self.value = value
+        self.time_format = time_format
         self.on_duplicate = on_duplicate
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -336,8 +339,8 @@ class SeriesExplainer(AbstractTask):
             )
 
     def _names(self) -> dict[str, Any]:
-        names = {name: getattr(self, name) for name in ("series", "time", "variable", "value")}
-        return names | {"on_duplicate": self.on_duplicate}
+        names = ("series", "time", "variable", "value", "time_format", "on_duplicate")
+        return {name: getattr(self, name) for name in names}
 
     def _settings(self) -> dict[str, Any]:
         model, self.model = self.model, None  # a function is no JSON

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int
 
 from pullback import data
 from pullback._location_scale import location_and_scale
-from pullback.data import IrregularSeries, LongTable
+from pullback.data import IrregularSeries, LongTable, MixedTable
 
 from ._beside import beside
-from ._frame import frame_of, is_file, is_frame
+from ._frame import frame_of, is_file, is_frame, labels_in
 from ._series_asked import Known
 from ._series_nets import SPAN
 
@@ -211,9 +211,10 @@ def outcomes(
     """
     id_name = given.columns["series"]
     if isinstance(y, Mapping):
+        _refuse_words(y.values())
         named = {str(name): label for name, label in y.items()}
     elif is_file(y) or is_frame(y):
-        frame = frame_of(y)
+        frame = _outcome_table(y)
         column = id_name if id_name in frame.names else frame.names[0]
         others = [name for name in frame.names if name != column]
         if len(others) != 1:
@@ -225,6 +226,7 @@ def outcomes(
         named = dict(zip(written, frame.column(others[0]).tolist(), strict=True))
     else:
         listed, all_ids = list(y), given.series.ids
+        _refuse_words(listed)
         if len(listed) != len(all_ids):
             raise ValueError(
                 f"`y` must have an outcome for each of {len(all_ids)} series, got {len(listed)}."
@@ -239,6 +241,27 @@ def outcomes(
         )
     place = {label: k for k, label in enumerate(classes)} | {None: -1}
     return classes, np.asarray([place[label] for label in found])
+
+
+def _outcome_table(y: Any) -> MixedTable:
+    """A table whose columns are read as classes are."""
+    if isinstance(y, MixedTable):
+        return y
+    if is_file(y):
+        return data.read_mixed(y, labels=data.read_mixed(y).names)
+    frame = frame_of(y)
+    by_text = dict(zip(frame.names, y.columns, strict=True))
+    columns = tuple(labels_in(y, by_text[name]) for name in frame.names)
+    return frame._replace(columns=columns)
+
+
+def _refuse_words(cells: Iterable[Any]) -> None:
+    word = next((c for c in cells if isinstance(c, str) and c.strip() and data.is_hole(c)), None)
+    if word is not None:
+        raise ValueError(
+            f"the outcome {word!r} may be a class that is called so, or one that is not known; "
+            "write None for the latter, and call a class otherwise."
+        )
 
 
 def _label(cell: Any) -> Any:
