@@ -23,7 +23,9 @@ from pullback.train import (
     iterate,
     load_model,
 )
+from pullback.train import _folder as in_folder
 from pullback.train import _store as store
+from pullback.train._checkpoint import read_checkpoint as read
 from pullback.train._log import restart_log
 
 X = np.linspace(0.0, 1.0, 200).reshape(100, 2)
@@ -246,6 +248,15 @@ def test_the_model_before_is_read_where_the_last_is_damaged(tmp_path):
     (tmp_path / "checkpoint-4.safetensors").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"checkpoint-2\.safetensors, is taken up"):
         np.testing.assert_array_equal(load_model(tmp_path, jnp.zeros(2)), before)
+
+
+def test_a_model_is_read_beside_a_training_that_goes_on(tmp_path, monkeypatch):
+    """Which takes the files away that were found."""
+    trained, _ = go(tmp_path, steps=6)
+    real, gone = in_folder.checkpoints, [in_folder.file_of(tmp_path, 3)]
+    monkeypatch.setattr(in_folder, "checkpoints", lambda at: gone.copy() if gone else real(at))
+    monkeypatch.setattr(in_folder, "read_checkpoint", lambda file: gone.clear() or read(file))
+    np.testing.assert_array_equal(load_model(tmp_path, jnp.zeros(2)), trained)
 
 
 def test_more_steps_than_are_asked_for_are_told(tmp_path):

@@ -88,6 +88,8 @@ def newest(folder: Path, *, stacklevel: int) -> Stored | None:
         return stored
     if first is None:
         return None
+    if checkpoints(folder) != files:  # a training went on meanwhile
+        return newest(folder, stacklevel=stacklevel + 1)
     raise CheckpointError(
         f"{first} There is no whole one in the folder: delete its checkpoints and start again."
     )
