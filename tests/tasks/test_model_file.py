@@ -78,12 +78,15 @@ def test_what_goes_wrong_in_the_file_is_said_with_its_line(my):
 
 @pytest.mark.parametrize(
     "content",
-    [b"\0", b"x = 1\n\0", b"# coding: utf-99\n", b"\xff\xfex", b"(" * 3000, b"-" * 9000 + b"1"],
-    ids=["zero", "zero within", "coding", "bytes", "brackets", "depth"],
-)
+    [
+        b"\0", b"x = 1\n\0", b"# coding: utf-99\n", b"\xff\xfex", b"(" * 3000, b"-" * 4000 + b"1",
+        b"-" * 9000 + b"1",
+    ],
+    ids=["zero", "zero within", "coding", "bytes", "brackets", "deep", "deeper"],
+)  # fmt: skip
 def test_what_is_no_python_is_told_of_the_file(my, content, tmp_path):
     (tmp_path / "my.py").write_bytes(content)
-    with pytest.raises(DataError, match=r"^my.py\b.* this is no Python: "):
+    with pytest.raises(DataError, match=r"^my.py\b.* this is no Python: \S"):
         model_of_file("my.py:predict")
 
 

@@ -154,7 +154,8 @@ def _names_of(file: Path) -> dict[str, int]:
         raise DataError(file, f"this is no Python: {error.msg}", line=error.lineno) from error
     # A zero byte, or more brackets within brackets than Python takes.
     except (ValueError, RecursionError, MemoryError) as error:
-        raise DataError(file, f"this is no Python: {error}") from error
+        told = str(error) or "it is nested too deeply"
+        raise DataError(file, f"this is no Python: {told}") from error
     found: dict[str, int] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
