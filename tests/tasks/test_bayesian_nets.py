@@ -139,7 +139,7 @@ def test_likelihoods_and_scores_are_those_of_their_definitions():
     assert told["zero"]["log_likelihood"] is None
     assert told["zero"]["square_behind"] == pytest.approx(12 / 3)
     assert told["zero"]["square_error"] == pytest.approx(np.std([0, 0, 12], ddof=1) / np.sqrt(3))
-    said = number_verdict(told, 3, "that took no part")
+    said = number_verdict(told, 3, "that took no part", (3, 1))
     assert "off by 1.29 (RMSE; its 90 % band covers 66.7 % and is 2 wide), zero by 2.38 " in said
     assert "(no difference for sure; " in said
 

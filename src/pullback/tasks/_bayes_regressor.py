@@ -26,6 +26,7 @@ from ._trained import Trained
 
 _FEWEST = 220  # rows, below which a network learns nothing that a line does not know
 _SHARE, _LARGE = 15, 1000  # per cent of rows that choose, and as many that judge: 20 of fewer
+_JUDGES = 20_000  # rows that judge, of which more tell no better
 _FOLDS = 5
 
 
@@ -250,7 +251,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
             The network, if it gains, and the rows chosen by.
         """
         order = generator.permutation(len(u))
-        part = len(u) * (_SHARE if len(u) >= _LARGE else 20) // 100
+        part = min(len(u) * (_SHARE if len(u) >= _LARGE else 20) // 100, _JUDGES)
         test, choose, rows = order[:part], order[part : 2 * part], order[2 * part :]
         line, kept = fit_line(z[rows], u[rows]), None
         if self.max_steps != 0:
@@ -268,7 +269,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         self._calibrate(errors)
         judged = {OURS: self._predicted(found.mean[test], found.std[test])}
         judged |= others(z[rows], numbers[rows], z[test])
-        self._judge(judged, numbers[test], "that took no part in the fit")
+        self._judge(judged, numbers[test], "that took no part in the fit", z[rows].shape)
         # Rows that judged may calibrate, now that they have.
         self._calibrate(again)
         return kept, choose
@@ -298,7 +299,7 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         # Where a fold leaves too few rows for one of the others, it is not judged.
         names = [name for name in parts[0] if all(name in part for part in parts)]
         found = {name: joined([part[name] for part in parts]) for name in names}
-        self._judge(found, y, "held out in turn, by cross-validation,")
+        self._judge(found, y, "held out in turn, by cross-validation,", z.shape)
         self._calibrate(cross_errors(z, u, generator))
         return None, np.arange(0)
 
@@ -311,11 +312,14 @@ class BayesianNetRegressor(RegressorMixin, AbstractTask):
         low, high = (self.bands_.at((1 + sign * LEVEL) / 2) for sign in (-1, 1))
         return Predicted(mean, mean + std * low, mean + std * high, std)
 
-    def _judge(self, found: dict[str, Predicted], y: Float[np.ndarray, " n"], how: str) -> None:
+    def _judge(
+        self, found: dict[str, Predicted], y: Float[np.ndarray, " n"], how: str,
+        learned: tuple[int, ...],
+    ) -> None:  # fmt: skip
         self.report_, self.how_ = judge(found, y), f"{len(y)} rows {how.rstrip(',')}"
         ours = found[OURS]
         self.held_ = np.stack([y, ours.mean, ours.lower, ours.upper], axis=1)
-        self.notes_.append(number_verdict(self.report_, len(y), how))
+        self.notes_.append(number_verdict(self.report_, len(y), how, learned))
 
     def _keep(
         self, taken: Taken, numbers: Float[np.ndarray, " n"], left_out: dict[str, str]

@@ -1,7 +1,7 @@
 """How good predicted classes are on rows that took no part in the fit, beside other classifiers."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from sklearn.semi_supervised import LabelSpreading
 OURS = "this model"
 _BINS = 10  # of the confidence, for the calibration error
 _TREES = 200  # rows with a class, from which on boosted trees are asked
-_MOST = 20_000  # rows that the others learn from
+_MOST, _FEWEST = 20_000, 2000  # rows that the others learn from
+_WORK = 3 * 10**7  # rows times columns times classes, which take seconds
 _GRAPH = 3000  # rows of which a graph is made, at most
 
 
@@ -32,16 +33,47 @@ def others(
         test: other rows.
         classes: how many.
     """
-    known = np.flatnonzero(codes >= 0)[:_MOST]
+    known = _taught(codes, z.shape[1] * classes)
     rows, y = z[known], codes[known]
     found: dict[str, Any] = {"logistic regression": LogisticRegression(max_iter=300).fit(rows, y)}
-    if len(known) >= _TREES:
+    if len(known) >= _TREES and rows.size * classes <= _WORK:
         found["boosted trees"] = HistGradientBoostingClassifier(random_state=0).fit(rows, y)
-    if len(known) < len(codes) <= _GRAPH:
+    if (codes < 0).any() and len(codes) <= _GRAPH:
         neighbours = min(7, len(codes) - 1)
         graph = LabelSpreading(kernel="knn", n_neighbors=neighbours, max_iter=100)
         found["label spreading"] = graph.fit(z, codes)
     return {name: _probs(model, test, classes) for name, model in found.items()}
+
+
+def _taught(codes: Int[np.ndarray, " n"], each: int) -> Int[np.ndarray, " m"]:
+    """Rows that the others learn from: of many some of every class, wherever they stand.
+
+    Args:
+        codes: classes, -1 where none is known.
+        each: columns times classes.
+    """
+    known = np.flatnonzero(codes >= 0)
+    most = min(_MOST, max(_FEWEST, _WORK // each))
+    if len(known) <= most:
+        return known
+    sorted_ = known[np.argsort(codes[known], kind="stable")]
+    some = sorted_[np.linspace(0, len(known) - 1, most).astype(int)]
+    _, first = np.unique(codes[known], return_index=True)
+    return np.union1d(some, known[first])
+
+
+def told_of_others(
+    codes: Int[np.ndarray, " n"], columns: int, classes: int, names: Iterable[str]
+) -> list[str]:
+    """Of how many rows the others have learned, where that is not all, and who was not asked."""
+    known, taught = int((codes >= 0).sum()), len(_taught(codes, columns * classes))
+    if taught == known:
+        return []
+    trees = "" if "boosted trees" in names else "; boosted trees would take minutes even of these"
+    return [
+        f"The others have learned from {taught:,} of {known:,} rows, of all classes: with more "
+        f"they would take minutes{trees}."
+    ]
 
 
 def quiet_others(*given: Any) -> dict[str, Float[np.ndarray, "m k"]]:

@@ -16,7 +16,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from pullback.data import MixedTable
 
 from . import _continual_nets as nets
-from ._class_scores import OURS, quiet_others
+from ._class_scores import OURS, quiet_others, told_of_others
 from ._classifier import AbstractClassifier
 from ._frame import is_file, is_frame
 from ._inputs import Inputs, describe_inputs, fit_inputs
@@ -217,6 +217,8 @@ class ContinualClassifier(AbstractClassifier):
         if share and len(np.unique(codes[rest])) > 1:
             probs |= quiet_others(z[rest], codes[rest], z[test], count)
         self._tell(probs, y, f"of task {number} that took no part in its fit")
+        if len(probs) > 1:
+            self.notes_ += told_of_others(codes[rest], z.shape[1], count, probs)
         self._remember(number, codes[known], y, probs[OURS], steps)
 
     def _remember(

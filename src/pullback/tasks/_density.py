@@ -15,7 +15,7 @@ from . import _flows
 from ._columns import ColumnMap, Repeats, describe, fit_columns, with_a_density
 from ._mixture import Kind, choose_kind
 from ._page import Report
-from ._report import Parts, compare, kernel_density, split, verdict
+from ._report import Parts, compare, kernel_density, split, told_of_others, verdict
 from ._rows import TableReader, Taken
 from ._scored_rows import AbstractScoredRows
 from ._scores import Scores
@@ -135,7 +135,7 @@ class FlowDensity(AbstractScoredRows):
         self.flow_, self.n_steps_ = _flows.train(
             self.size_, mixture, z[parts.train], z[parts.choose], seed=seed, progress=self.progress
         )
-        self._tell(mixture, z, slope, parts)
+        self._tell(mixture, kind.rows(z.shape[1]), z, slope, parts)
         if self.n_steps_ == 0 or self.size_.is_small:
             self._fit_all(spread, repeats, kind, parts, seed)
         self._keep_scores(self._scores(values))
@@ -311,7 +311,9 @@ class FlowDensity(AbstractScoredRows):
         found[whole] = scores
         return found
 
-    def _tell(self, mixture: Any, z: np.ndarray, slope: np.ndarray, parts: Parts) -> None:
+    def _tell(
+        self, mixture: Any, mixed: int, z: np.ndarray, slope: np.ndarray, parts: Parts
+    ) -> None:
         """How good the model is, beside what it started from and a kernel density."""
         few = len(parts.test) == len(z)
         self.report_ = None
@@ -329,5 +331,6 @@ class FlowDensity(AbstractScoredRows):
                 others["mixture of Gaussians"] = flow
             self.report_ = compare(flow, others)
             self.notes_.append(verdict(self.report_))
+            self.notes_ += told_of_others(len(parts.train), mixed)
         if self.n_steps_ == 0:
             self.notes_.append("The model is the mixture of Gaussians that training starts from.")

@@ -23,6 +23,7 @@ from ._scored_rows import AbstractScoredRows
 from ._settings import check_contamination, check_max_steps
 
 _HELD_OUT = 25  # per cent of rows that judge
+_JUDGES = 10_000  # rows, for which more tell no better how good samples are
 _FEWEST = 40  # rows from which on some are held out
 
 
@@ -129,7 +130,8 @@ class TableGAN(AbstractScoredRows):
         values = self._keep(taken, left_out, kinds)
         generator = check_random_state(self.random_state)
         order = generator.permutation(len(values))
-        held = len(values) * _HELD_OUT // 100 if len(values) >= _FEWEST else 0
+        share = min(len(values) * _HELD_OUT // 100, _JUDGES)
+        held = share if len(values) >= _FEWEST else 0
         test, train = values[order[:held]], values[order[held:]]
         counts = [len(kinds) for kinds in self.kinds_.values()]
         self.copula_ = fit_copula(train, counts, generator)

@@ -22,6 +22,8 @@ _COMPONENTS = (1, 2, 3, 5, 8, 12, 16)
 _ROWS_EACH, _FEWEST = 5, 2.5  # of a component, on average and at least
 _ENOUGH = 20_000  # rows, for which more make no better mixture of so few components
 _TO_CHOOSE = 3000  # rows, by which the number of components is chosen
+_TO_TELL = 10_000  # other rows, on which they are compared
+_WORK = 10**9  # products in a round of a fit, of which there are up to 200
 MOST = max(_COMPONENTS)
 _NONE = -1e30  # the logarithm of the weight of a component that is not there
 
@@ -132,6 +134,11 @@ class Kind(NamedTuple):
     components: int
     covariance: Literal["full", "diag"]
 
+    def rows(self, dim: int) -> int:
+        """How many rows a fit takes at most, such that it takes seconds."""
+        each = self.components * dim ** (2 if self.covariance == "full" else 1)
+        return min(_ENOUGH, _WORK // max(each, 1))
+
     def fit(self, rows: Float[np.ndarray, "n d"], seed: int) -> Mixture:
         """scikit-learn's mixture of rows.
 
@@ -142,7 +149,7 @@ class Kind(NamedTuple):
         dim = rows.shape[1]
         if not self.components:
             return Mixture(np.zeros(1), np.zeros((1, dim)), np.eye(dim)[None])
-        rows = rows[:_ENOUGH]
+        rows = rows[: self.rows(dim)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             found: Any = GaussianMixture(
@@ -174,21 +181,28 @@ def choose_kind(
     numbers = [k for k in _COMPONENTS if k <= most]
 
     def score(kind: Kind) -> float:
-        told = [kind.fit(z[fit[:_TO_CHOOSE]], seed).log_prob(z[other]) for fit, other in folds]
+        told = [
+            kind.fit(z[fit[:_TO_CHOOSE]], seed).log_prob(z[other[:_TO_TELL]])
+            for fit, other in folds
+        ]
         return float(np.concatenate(told).mean())
 
     # Threads of these small products wait for each other for most of the time.
     with threadpool_limits(1):
-        return _best(score, numbers)
+        return _best(score, numbers, rows, z.shape[1])
 
 
-def _best(score: Callable[[Kind], float], numbers: Sequence[int]) -> tuple[Kind, float]:
+def _best(
+    score: Callable[[Kind], float], numbers: Sequence[int], rows: int, dim: int
+) -> tuple[Kind, float]:
     """The kind with the highest score, and it."""
     plain = Kind(0, "full")
     found = [(score(plain), plain)]
     for covariance in ("full", "diag"):
         before = []
         for kind in (Kind(number, covariance) for number in numbers):
+            if kind.components > 1 and kind.rows(dim) < min(rows, _TO_CHOOSE):
+                break  # it would take minutes
             before.append(score(kind))
             found.append((before[-1], kind))
             # Two that are no better than a smaller one: the larger ones will not be.

@@ -11,6 +11,7 @@ _FOLDED, _FOLDS = 1000, 5
 _BANDWIDTHS = (0.1, 0.16, 0.25, 0.4, 0.6, 1.0)
 _AT_ONCE = 1000  # rows beside as many kernels
 _KERNELS = 5000  # rows that carry a kernel, at most
+_JUDGES = 20_000  # rows, for which more tell no better how good a fit is
 
 
 class Parts(NamedTuple):
@@ -30,11 +31,12 @@ class Parts(NamedTuple):
 
 
 def split(count: int, generator: np.random.RandomState) -> Parts:
-    """Seven tenths of the rows, and the rest in two; all for all where they are fewer than 20."""
+    """Seven tenths of the rows, or more of many, and the rest in two; all where there are few."""
     order = generator.permutation(count)
     if count < 20:
         return Parts(order, order, order)
-    test, choose = count * 15 // 100, count * 30 // 100
+    test = min(count * 15 // 100, _JUDGES)
+    choose = min(count * 30 // 100, 2 * _JUDGES)
     return Parts(order[choose:], order[test:choose], order[:test])
 
 
@@ -74,6 +76,22 @@ def compare(
             for name, other in others.items()
         },
     }
+
+
+def told_of_others(rows: int, mixed: int) -> list[str]:
+    """Of how many rows the others are, where that is not all of those that trained.
+
+    Args:
+        rows: that trained.
+        mixed: that the mixture was fitted to.
+    """
+    if rows <= _KERNELS:
+        return []
+    mixture = f"the mixture was fitted to {mixed:,}, and " if mixed < rows else ""
+    return [
+        f"Of the {rows:,} rows that trained {mixture}the kernel density has {_KERNELS:,}: with "
+        "more they would take minutes."
+    ]
 
 
 def verdict(report: dict[str, Any]) -> str:

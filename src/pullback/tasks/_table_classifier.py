@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from scipy.special import log_softmax
 from sklearn.utils import check_consistent_length, check_random_state
 
-from ._class_scores import OURS, quiet_others
+from ._class_scores import OURS, quiet_others, told_of_others
 from ._class_start import Start, cross_folds, fit_start, temper
 from ._classifier import AbstractClassifier
 from ._inputs import describe_inputs, fit_inputs
@@ -18,6 +18,7 @@ from ._trained import Trained
 
 _FEWEST = 320  # rows with a class, below which a network learns nothing that lines do not know
 _SHARE = 15  # per cent of rows with a class that choose, and as many that judge
+_JUDGES = 20_000  # rows, for which more tell no better how good a fit is
 _FOLDS = 5
 
 
@@ -149,6 +150,7 @@ class AbstractTableClassifier(AbstractClassifier):
         # The others may learn from what this one has learned from.
         probs |= quiet_others(z[rest], seen, z[test], count)
         self._tell(probs, codes[test], "that took no part in the fit")
+        self.notes_ += told_of_others(seen, z.shape[1], count, probs)
         return None if trained is None or not kept else _Kept(trained, factor, choose, start)
 
     def _by_folds(
@@ -196,7 +198,7 @@ def _parts(
 ) -> tuple[Int[np.ndarray, " c"], Int[np.ndarray, " t"]]:
     """Places to choose by and to judge by, and of every class one that is left."""
     known = generator.permutation(np.flatnonzero(codes >= 0))
-    part = len(known) * _SHARE // 100
+    part = min(len(known) * _SHARE // 100, _JUDGES)
     _, first = np.unique(codes[known], return_index=True)
     free = np.delete(known, first)
     return np.sort(free[:part]), np.sort(free[part : 2 * part])
