@@ -182,6 +182,11 @@ def test_a_damaged_file_of_a_run_is_named_and_replaced_where_that_is_asked(
         with pytest.raises(ValueError, match=re.escape(str(folder))) as found:
             call()
         assert len(str(found.value)) < 500
+    if name == "claims.json":
+        with pytest.raises(RunError, match=r"claims\.json is damaged: .*; delete it, and --resume"):
+            begin(resume=True)
+        (folder / name).unlink()
+        assert begin(resume=True)["resumed"] is True
     if name == "config.json":
         with pytest.raises(RunError, match=f"{folder} holds files, and no run"):
             begin(overwrite=True)

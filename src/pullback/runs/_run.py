@@ -139,7 +139,12 @@ def _settle(
 
 def _spent(folder: Path) -> float:
     """What a finished run took, when it is resumed to be drawn again."""
-    return read_record(folder)["wall_seconds"] if finished(folder) else 0.0
+    try:
+        return read_record(folder)["wall_seconds"] if finished(folder) else 0.0
+    except ValueError as error:
+        raise RunError(
+            f"{error}; delete it, and --resume makes it anew, or replace the run with --overwrite"
+        ) from error
 
 
 def _versions() -> dict[str, str]:
