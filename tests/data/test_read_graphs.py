@@ -237,7 +237,7 @@ def test_files_that_are_no_graphs(tmp_path, name, text, message):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match="there is no such file or folder"):
         read_graphs(tmp_path / "a.graphml")
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff a")
+    (tmp_path / "a.txt").write_bytes(b"a \xff\xfe\n")
     with pytest.raises(DataError, match="expected text in UTF-8"):
         read_graphs(tmp_path / "a.txt")
     whole = gzip.compress(graphml(nodes("ab")).encode())

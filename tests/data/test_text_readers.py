@@ -129,3 +129,44 @@ def test_a_schedule_that_is_none(name, text, told, tmp_path):
 def test_a_schedule_may_begin_with_a_mark(name, text, tmp_path):
     (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert Schedule.load(tmp_path / name).hyper["rate"].tolist() == [1.5]
+
+
+SMI = "CCO ethanol\nCCN amine\n"
+FASTA = ">a score=1.5\nGATTACA\n>b score=2\nGATTA\n"
+OF_TEXT = [
+    ("a.smi", SMI, lambda file: data.read_molecules(file).names),
+    ("a.fasta", FASTA, lambda file: data.read_sequences(file).letters),
+    ("a.jaspar", JASPAR, lambda file: data.read_motifs(file)[0].name),
+    ("a.edgelist", "anna bert\nbert cyd\n", lambda file: data.read_graphs(file).graphs[0]
+     .node_names),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "read"), OF_TEXT)
+def test_text_is_read_however_it_is_written(name, text, read, tmp_path):
+    (tmp_path / name).write_text(text)
+    wanted = read(tmp_path / name)
+    for content in (
+        b"\xef\xbb\xbf" + text.encode(),
+        text.encode("utf-16"),
+        text.replace("\n", "\r\n").encode(),
+        text.replace("\n", "\r").encode(),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert read(tmp_path / name) == wanted
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+    assert read(tmp_path / f"{name}.gz") == wanted
+
+
+@pytest.mark.parametrize(("name", "text", "read"), OF_TEXT)
+def test_text_that_is_none_is_refused_with_a_remedy(name, text, read, tmp_path):
+    for content, told in (
+        (text.encode("utf-16-le"), "UTF-16 without its mark"),
+        (text.encode() + b"\xe9\n", "If that is 'é', the file is in Windows-1252"),
+        (b"PK\x03\x04" + text.encode(), "a zip file or a spreadsheet"),
+        (text.encode("utf-16")[:-1], "has the mark of UTF-16, and cannot be read so"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert told in _refused(read, tmp_path / name)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode())[:-9])
+    _refused(read, tmp_path / f"{name}.gz")

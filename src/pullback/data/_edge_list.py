@@ -20,9 +20,9 @@ from pullback.data._edge_rows import (
     edge_rows,
     is_number,
 )
-from pullback.data._errors import DataError
 from pullback.data._graphs import Graph
 from pullback.data._simple_graphs import Found, simple
+from pullback.data._text import decoded
 
 # Of longer ones Python makes no numbers.
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,4000}")
@@ -34,12 +34,8 @@ def edge_list_found(text: bytes, path: Path) -> Found:
     A line with one name is a node, which may have no edges. Nodes are numbered as they come, or by
     their names where all of these are whole numbers.
     """
-    try:
-        decoded = text.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"expected text in UTF-8: {error}.") from error
     bad = BadRows(path, "line")
-    rows, cut = edge_rows(decoded, path, bad)
+    rows, cut = edge_rows(decoded(text, path), path, bad)
     bad.check()
     header, columns = _header(rows)
     if not (header and _named_ends(rows[0][1])):

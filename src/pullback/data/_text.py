@@ -4,7 +4,7 @@ import codecs
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -52,7 +52,8 @@ def open_utf8(path: Path) -> Iterator[Any]:
                 file = io.BufferedReader(_Recoded(file, codec))
             yield file
     except UnicodeDecodeError as error:
-        raise _undecoded(path, error) from error
+        with _unpacked(path) as (file, codec):
+            raise _undecoded(path, codec, file, error) from error
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(path, f"cannot be read: {reason}.") from error
@@ -66,15 +67,30 @@ def _unpacked(path: Path) -> Iterator[tuple[Any, str]]:
             most = max(_SMALL, _RATIO * path.stat().st_size)
             unzipped: Any = stack.enter_context(gzip.GzipFile(fileobj=file))
             file = io.BufferedReader(_Measured(path, unzipped, most))
-        first = file.peek(8)[:8]
-        for mark, kind in _NO_TEXT:
-            if first.startswith(mark):
-                raise DataError(path, f"expected text; this is {kind}.")
-        codec = next((codec for mark, codec in _MARKS if first.startswith(mark)), "utf-8")
-        if codec == "utf-8" and b"\0" in first:
-            problem = "expected text in UTF-8; this is UTF-16 without its mark, or no text at all."
-            raise DataError(path, problem)
-        yield file, codec
+        yield file, _codec(path, file.peek(8)[:8])
+
+
+def decoded(content: bytes, path: Path) -> str:
+    """The text of bytes that were in a file, as `open_text` reads it."""
+    if content.startswith(_GZIP):
+        raise DataError(path, "is packed by gzip; let its name end in .gz.")
+    codec = _codec(path, content)
+    try:
+        return content.decode(codec)
+    except UnicodeDecodeError as error:
+        raise _undecoded(path, codec, content.split(b"\n"), error) from error
+
+
+def _codec(path: Path, first: bytes) -> str:
+    """How a text is written that begins so."""
+    for mark, kind in _NO_TEXT:
+        if first.startswith(mark):
+            raise DataError(path, f"expected text; this is {kind}.")
+    codec = next((codec for mark, codec in _MARKS if first.startswith(mark)), "utf-8")
+    if codec == "utf-8" and b"\0" in first:
+        problem = "expected text in UTF-8; this is UTF-16 without its mark, or no text at all."
+        raise DataError(path, problem)
+    return codec
 
 
 class _Measured(io.RawIOBase):
@@ -116,24 +132,24 @@ class _Recoded(io.RawIOBase):
         return len(found)
 
 
-def _undecoded(path: Path, error: UnicodeDecodeError) -> DataError:
-    with _unpacked(path) as (file, codec):
-        if not codec.startswith("utf-8"):
-            code = codec.upper()
+def _undecoded(
+    path: Path, codec: str, lines: Iterable[bytes], error: UnicodeDecodeError
+) -> DataError:
+    """What is wrong with the first line that cannot be decoded."""
+    if not codec.startswith("utf-8"):
+        problem = f"has the mark of {codec.upper()}, and cannot be read so: {error.reason}."
+        return DataError(path, problem)
+    for line, data in enumerate(lines, 1):
+        try:
+            data.decode()
+        except UnicodeDecodeError as found:
+            byte = data[found.start : found.start + 1]
+            letter = byte.decode("cp1252", "replace")
             return DataError(
-                path, f"has the mark of {code}, and cannot be read so: {error.reason}."
+                path,
+                f"expected text in UTF-8, got the byte 0x{byte.hex()}. If that is {letter!r}, "
+                "the file is in Windows-1252, as older spreadsheets write it: save it as CSV "
+                "UTF-8, or run iconv -f cp1252 -t utf-8 FILE > NEWFILE.",
+                line=line,
             )
-        for line, data in enumerate(file, 1):
-            try:
-                data.decode()
-            except UnicodeDecodeError as found:
-                byte = data[found.start : found.start + 1]
-                letter = byte.decode("cp1252", "replace")
-                return DataError(
-                    path,
-                    f"expected text in UTF-8, got the byte 0x{byte.hex()}. If that is {letter!r}, "
-                    "the file is in Windows-1252, as older spreadsheets write it: save it as CSV "
-                    "UTF-8, or run iconv -f cp1252 -t utf-8 FILE > NEWFILE.",
-                    line=line,
-                )
     return DataError(path, f"expected text in UTF-8: {error}.")
