@@ -146,6 +146,11 @@ def test_archives_that_cannot_be_unpacked(tmp_path):
     def changed(place, *values, end=None):
         return whole[:place] + bytes(values) + whole[place + len(values) : end]
 
+    def both(after, before):
+        content = bytearray(whole)
+        content[before] = content[first + after] = content[before] ^ 1
+        return bytes(content)
+
     damaged = whole[:60] + b"\xff\xff\xff" + whole[63:]
     for content, message in (
         (b"nothing", "cannot be read as npz: File is not a zip file. .*get it anew"),
@@ -156,7 +161,8 @@ def test_archives_that_cannot_be_unpacked(tmp_path):
         (changed(first + 8, 1), "'x.npy' is locked by a password"),
         (changed(first + 10, 14), "'x.npy' is packed by a way not known here"),
         (changed(first + 10, 99), "'x.npy' is packed by a way not known here"),
-        (changed(first + 16, whole[first + 16] ^ 1), ".* Bad CRC-32 for file 'x.npy'"),
+        (changed(first + 16, whole[first + 16] ^ 1), ".* it says two things of 'x.npy'"),
+        (both(16, 14), ".* Bad CRC-32 for file 'x.npy'"),
         (changed(first + 24, 0, 0, 0, 127), "unpacks to more than 200 times its size"),
         (changed(second + 46, ord("z")), ".*directory 'z.npy' and header b'y.npy' differ"),
         (changed(len(whole) - 12, 3), "cannot be read as npz: it has 2 members, and should have 3"),
@@ -169,6 +175,25 @@ def test_archives_that_cannot_be_unpacked(tmp_path):
     packed(path, zipfile.ZIP_LZMA, x=npy(X))
     with pytest.raises(DataError, match="pack it anew by the usual one"):
         read_table(path)
+
+
+def test_archives_of_other_writers(tmp_path):
+    """To a pipe, where sizes come after the bytes, and behind something else."""
+
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+        def seek(self, *place):
+            raise OSError("it is a pipe")
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", npy(X))
+        archive.writestr("readme.txt", "")
+    for content in (pipe.getvalue(), b"#!/bin/sh" + packed(tmp_path / "t", x=npy(X)).read_bytes()):
+        (tmp_path / "t.npz").write_bytes(content)
+        np.testing.assert_array_equal(read_table(tmp_path / "t.npz").values, X)
 
 
 def test_an_archive_that_swells_is_refused_before_it_is_unpacked(tmp_path):

@@ -280,6 +280,17 @@ def test_what_swells_beyond_measure_is_refused(tmp_path):
     for name in ("a.graphml.gz", "a.zip", "a.npz"):
         with pytest.raises(DataError, match=r"unpacks to more than [12]00 times its size"):
             read_graphs(tmp_path / name)
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("a.txt", "a b")
+    whole = (tmp_path / "b.zip").read_bytes()
+    end = whole.index(b"PK\1\2")
+    for places, message in (((end + 20,), "two things of 'a.txt'"), ((end + 20, 18), "Bad CRC-32")):
+        changed = bytearray(whole)
+        for place in places:
+            changed[place : place + 8] = bytes(8)
+        (tmp_path / "b.zip").write_bytes(changed)
+        with pytest.raises(DataError, match=message):
+            read_graphs(tmp_path / "b.zip")
     with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a.txt", "a b")
     with pytest.raises(DataError, match=r"'a.txt' is packed by a way not known here"):

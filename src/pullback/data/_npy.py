@@ -145,9 +145,8 @@ def read_values(stream: Stream, header: Header, path: Path, name: str) -> np.nda
     while done < len(held) and (part := stream.read(min(_CHUNK, len(held) - done))):
         held[done : done + len(part)] = np.frombuffer(part, np.uint8)
         done += len(part)
-    # Beyond the last byte the sum over all is compared, in a zip file.
-    if done < len(held) or stream.read(1):
-        raise DataError(path, f"{name} has not the length that the file says it has.")
+    if done < len(held):
+        raise DataError(path, f"{name} is cut off: {len(held)} bytes are said to be there.")
     if header.dtype.kind == "b" and held.max(initial=0) > 1:
         raise DataError(path, f"{name} holds bytes above 1 for true and false.")
     flat = held.view(header.dtype)

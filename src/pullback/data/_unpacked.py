@@ -14,7 +14,9 @@ from pullback.data._errors import DataError
 
 # Graphs as text are packed 10 to 30 times smaller; what is made to fill a memory, 1,000 times.
 RATIO = 100
-_SMALL, _CHUNK, _QUOTED, _END = 64 * 2**20, 2**20, 160, 22
+_SMALL, _CHUNK, _QUOTED = 64 * 2**20, 2**20, 160
+# Of a zip file: how long its end is, and what is written for what 4 bytes have no room for.
+_END, _NO_ROOM = 22, 2**32 - 1
 # RuntimeError: a password is wanted, or (NotImplementedError) a newer program to unpack. The last
 # two: what the table of a zip file says is taken for places and names as it stands.
 _DAMAGE = (
@@ -94,21 +96,28 @@ def opened_zip(path: Path, kind: str = "a zip file") -> Iterator[zipfile.ZipFile
                 )
             # Its name at the end of the file is compared with the one before its bytes.
             archive.open(each).close()
-        _check_count(path, len(archive.infolist()))
+        _check_ends(path, archive.infolist())
         yield archive
 
 
-def _check_count(path: Path, count: int) -> None:
-    """The end of a zip file tells how many members it has, which zipfile does not look at."""
+def _check_ends(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """What the end of a zip file says of its members, and zipfile compares with nothing."""
     with path.open("rb") as file:
+        for each in members:
+            file.seek(each.header_offset + 14)
+            before = struct.unpack("<III", file.read(12))
+            after = (each.CRC, each.compress_size, each.file_size)
+            # Bit 3: they were not known when what stands before was written; else of no room.
+            if not each.flag_bits & 8 and any(
+                one not in (other, _NO_ROOM) for one, other in zip(before, after, strict=True)
+            ):
+                raise zipfile.BadZipFile(f"it says two things of {shown(each.filename)}")
         size = file.seek(0, 2)
         file.seek(max(0, size - _END - 2**16))
         end = file.read()
-    place = end.rfind(b"PK\5\6")
-    told = int.from_bytes(end[place + 10 : place + 12], "little")
-    # Of more than 2 bytes can tell, it is told elsewhere.
-    if told not in (count, 2**16 - 1):
-        raise zipfile.BadZipFile(f"it has {count} members, and should have {told}")
+    told = int.from_bytes(end[(place := end.rfind(b"PK\5\6") + 10) : place + 2], "little")
+    if told not in (len(members), 2**16 - 1):
+        raise zipfile.BadZipFile(f"it has {len(members)} members, and should have {told}")
 
 
 def check_size(path: Path, members: Iterable[zipfile.ZipInfo], *, ratio: int = RATIO) -> None:
@@ -121,7 +130,7 @@ def member(archive: zipfile.ZipFile, name: str) -> bytes:
     """All bytes of a member, and no more of them than the archive says there are."""
     with archive.open(name) as file:
         found = take(file, archive.getinfo(name).file_size)
-        # Beyond the last byte the sum over all is compared, of none of them too.
+        # The sum over all is compared at the end, which of no bytes nothing has come to yet.
         file.read(1)
     return found
 
