@@ -80,7 +80,7 @@ class CsvRows(NamedTuple):
                     yield from self._slow(data, io.BytesIO(), line, numbers, texts, bad)
                 elif len(block.rows):
                     yield block
-                line += data.count(b"\n")
+                line += _newlines(data)
 
     def _quick(
         self, data: bytes, line: int, numbers: Sequence[int], texts: Sequence[int], bad: BadRows
@@ -96,8 +96,8 @@ class CsvRows(NamedTuple):
             found = self._parsed(data, (), (*numbers, *texts))
         if found is None:
             return None
-        rows = _numbers_of_rows(data, line)
-        if len(rows) != len(next(iter(found.values()))):
+        rows = _numbers_of_rows(data, line, len(next(iter(found.values()))))
+        if rows is None:
             return None
         if self.width == 1 and _has_blank(found[0]):
             return None  # of one column a line of nothing but spaces is blank
@@ -207,7 +207,7 @@ def _skip(file: io.BufferedIOBase, count: int) -> None:
 
 def _has_plain_lines(data: bytes, delimiter: str) -> bool:
     """Whether each line is a row, in which quotation marks stand around whole cells alone."""
-    if data.count(b"\r") != data.count(b"\r\n"):
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         return False
     if b'"' not in data:
         return True
@@ -232,17 +232,20 @@ def _has_a_long_line(data: bytes) -> bool:
     return any(data.find(b"\n", start, start + _LONG) < 0 for start in starts)
 
 
-def _numbers_of_rows(data: bytes, line: int) -> Int[np.ndarray, " rows"]:
-    """The lines that are not blank, in a count of which `line` went before."""
-    if not data.endswith(b"\n"):
-        data += b"\n"
-    if not data.startswith((b"\n", b"\r\n")) and b"\n\n" not in data and b"\n\r\n" not in data:
-        return np.arange(line + 1, line + 1 + data.count(b"\n"))
-    letters = np.frombuffer(data, np.uint8)
+def _newlines(data: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))  # `count` is slow
+
+
+def _numbers_of_rows(data: bytes, line: int, count: int) -> Int[np.ndarray, " rows"] | None:
+    """Where `line` went before, the lines that are not blank; None if these are not so many."""
+    if _newlines(data) + (not data.endswith(b"\n")) == count:
+        return np.arange(line + 1, line + 1 + count)
+    letters = np.frombuffer(data + b"\n", np.uint8)
     ends = np.flatnonzero(letters == ord("\n"))
     lengths = np.diff(ends, prepend=-1) - 1
     blank = (lengths == 0) | ((lengths == 1) & (letters[ends - 1] == ord("\r")))
-    return line + 1 + np.flatnonzero(~blank)
+    rows = line + 1 + np.flatnonzero(~blank)
+    return rows if len(rows) == count else None
 
 
 def _has_blank(column: Any) -> bool:
