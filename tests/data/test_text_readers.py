@@ -170,3 +170,21 @@ def test_text_that_is_none_is_refused_with_a_remedy(name, text, read, tmp_path):
         assert told in _refused(read, tmp_path / name)
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode())[:-9])
     _refused(read, tmp_path / f"{name}.gz")
+
+
+def test_decimal_commas_of_what_was_measured(tmp_path):
+    pytest.importorskip("rdkit")
+    (tmp_path / "t.csv").write_text("seq;smiles;score\nACGT;CCO;1,5\nAAAA;CC;-0,25\nACCC;CCC;NA\n")
+    found = data.read_sequences(tmp_path / "t.csv")
+    np.testing.assert_array_equal(found.scores, [1.5, -0.25, np.nan])
+    known = data.read_molecules(tmp_path / "t.csv", properties=["score"])
+    np.testing.assert_array_equal(known.properties["score"], [1.5, -0.25, np.nan])
+    (tmp_path / "t.csv").write_text("seq;smiles;score\nACGT;CCO;1,500\nAAAA;CC;2,250\n")
+    reads = (data.read_sequences, lambda file, **how: data.read_molecules(
+        file, properties=["score"], **how))  # fmt: skip
+    for read in reads:
+        with pytest.raises(DataError, match=r"may be 1.500 or 1500; say `decimal=','`"):
+            read(tmp_path / "t.csv")
+    assert data.read_sequences(tmp_path / "t.csv", decimal=",").scores.tolist() == [1.5, 2.25]
+    known = data.read_molecules(tmp_path / "t.csv", properties=["score"], decimal=",")
+    assert known.properties["score"].tolist() == [1.5, 2.25]

@@ -154,3 +154,13 @@ def test_rows_that_all_have_holes_have_no_score():
     assert np.isnan(model.score_samples(bad)).all()
     with pytest.raises(ValueError, match="none of the 2 rows is whole"):
         model.score(bad)
+
+
+def test_a_column_without_any_value_is_named(tmp_path):
+    rows = "".join(f"{k},,{k % 5}\n" for k in range(30))
+    (tmp_path / "t.csv").write_text("a,b,c\n" + rows)
+    model = tasks.FlowDensity(columns=["a", "b"], max_steps=0, random_state=0)
+    told = r"0 of 30 are whole \(b in 30; without any value is b\). Leave out columns without"
+    with pytest.raises(ValueError, match=told):
+        model.fit(tmp_path / "t.csv")
+    assert model.set_params(columns=None).fit(tmp_path / "t.csv").left_out_["b"] == "it is empty"

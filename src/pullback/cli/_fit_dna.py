@@ -7,6 +7,7 @@ import tyro
 
 from pullback.cli._common import BadUsage, Flag, OptionalName
 from pullback.cli._fit_and_save import File, Folder, fit_and_save
+from pullback.cli._reading import Decimal
 
 if TYPE_CHECKING:
     from pullback.data import Sequences
@@ -25,6 +26,7 @@ def fit_dna(
     ambiguous: Literal["error", "drop", "average"] = "error",
     one_strand: Annotated[Flag, tyro.conf.FlagCreatePairsOff] = False,
     max_steps: Steps = None,
+    decimal: Decimal = None,
     seed: int = 0,
     report: Flag = True,
     progress: Flag = True,
@@ -45,6 +47,7 @@ def fit_dna(
             or average, of DNA and RNA, take N and the like as the mean of what they may be.
         one_strand: The other strand of a sequence says nothing of it, as of RNA or splice sites.
         max_steps: Training steps of each network (default: chosen).
+        decimal: The sign before fractions, a point or a comma (default: as it looks).
         seed: The seed of all that is random.
         report: Write no report.html beside the model.
         progress: Show no progress bar.
@@ -56,8 +59,9 @@ def fit_dna(
         from pullback import data
 
         return data.read_sequences(
-            path, sequence=sequence, score=score, name=name, ambiguous=ambiguous, alphabet=alphabet
-        )
+            path, sequence=sequence, score=score, name=name, ambiguous=ambiguous,
+            alphabet=alphabet, decimal=decimal,
+        )  # fmt: skip
 
     def task() -> "AbstractTask":
         from pullback import tasks

@@ -7,6 +7,7 @@ import tyro
 
 from pullback.cli._common import BadUsage, Flag, OptionalName
 from pullback.cli._fit_and_save import Columns, File, Folder, fit_and_save
+from pullback.cli._reading import Decimal
 
 if TYPE_CHECKING:
     from pullback.data import Molecules
@@ -27,6 +28,7 @@ def fit_molecules(
     name: OptionalName = None,
     max_length: Whole = None,
     max_steps: Whole = None,
+    decimal: Decimal = None,
     seed: int = 0,
     report: Flag = True,
     progress: Flag = True,
@@ -46,6 +48,7 @@ def fit_molecules(
         name: The column that names the molecules (default: the one with a usual name).
         max_length: The most tokens that a molecule may have (default: 120).
         max_steps: Training steps (default: 3000).
+        decimal: The sign before fractions, a point or a comma (default: as it looks).
         seed: The seed of all that is random.
         report: Write no report.html beside the model.
         progress: Show no progress bar.
@@ -64,6 +67,7 @@ def fit_molecules(
             properties=[each for each in property if each not in COMPUTED],
             optional=[each for each in property if each in COMPUTED],
             skip_invalid=skip_invalid,
+            decimal=decimal,
         )
 
     def task() -> "AbstractTask":

@@ -8,7 +8,7 @@ import tyro
 _Header = Annotated[
     Literal["yes", "no"] | None, tyro.conf.arg(metavar="yes|no", help_behavior_hint="")
 ]
-_Decimal = Annotated[Literal[".", ","] | None, tyro.conf.arg(metavar="SIGN", help_behavior_hint="")]
+Decimal = Annotated[Literal[".", ","] | None, tyro.conf.arg(metavar="SIGN", help_behavior_hint="")]
 NaLabels = Annotated[
     Literal["class", "hole"] | None, tyro.conf.arg(metavar="class|hole", help_behavior_hint="")
 ]
@@ -20,7 +20,7 @@ class Reading:
 
     header: _Header = None
     """Whether the first line has the names of the columns (default: as it looks)."""
-    decimal: _Decimal = None
+    decimal: Decimal = None
     """The sign before fractions, a point or a comma (default: as it looks)."""
 
     def given(self) -> dict[str, Any]:

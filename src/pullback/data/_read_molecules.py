@@ -44,6 +44,7 @@ def read_molecules(
     skip_invalid: bool = False,
     name: str | None = None,
     optional: Sequence[str] = (),
+    decimal: str | None = None,
 ) -> Molecules:
     """Read molecules, made canonical by RDKit, with what was measured of them.
 
@@ -59,6 +60,7 @@ def read_molecules(
         name: the column of names; None takes the one with a usual name, if there is one; "" takes
             none, and numbers them.
         optional: as `properties`, of columns or fields that are taken where the file has them.
+        decimal: the sign before the fractions of a CSV file, "." or ",", as for `read_table`.
 
     Returns:
         The molecules in the order of the file. One that is there twice is so here.
@@ -86,7 +88,8 @@ def read_molecules(
     chem = extra("rdkit.Chem", "chem")
     kept, canonical, left_out = [], [], {}
     with extra("rdkit.rdBase", "chem").BlockLogs():
-        bad, records, taken = _opened(path, smiles, list(properties), list(optional), name, chem)
+        named = list(properties), list(optional), name
+        bad, records, taken = _opened(path, smiles, *named, decimal, chem)
         for record in records:
             problem = record.problem
             if not problem and record.molecule.GetNumAtoms() == 0:
@@ -119,6 +122,7 @@ def _opened(
     properties: list[str],
     optional: Sequence[str],
     name: str | None,
+    decimal: str | None,
     chem: Any,
 ) -> tuple[BadRows, Iterator[_Record], Sequence[str]]:
     """Where bad rows are gathered, the records, and the properties that these have."""
@@ -136,8 +140,9 @@ def _opened(
     kinds = [suffix.lower() for suffix in file.suffixes if suffix.lower() != ".gz"]
     kind = kinds[-1] if is_path and kinds else ""
     if is_frame or kind in _TABLES:
-        source = frame_source(path) if is_frame else open_source(file)
-        bad, taken = BadRows(file, source.word), properties + _there(optional, source.names)
+        source = frame_source(path) if is_frame else open_source(file, decimal=decimal)
+        bad = BadRows(file, source.word, decimal=source.decimal)
+        taken = properties + _there(optional, source.names)
         return bad, _table(file, source, smiles, taken, name, bad, chem), taken
     for argument, given in (("smiles", smiles), ("name", name)):
         if given:

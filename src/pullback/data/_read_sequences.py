@@ -18,7 +18,7 @@ from pullback.data._holes import is_hole
 from pullback.data._letters import check_alphabet, check_choice, foreign
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sequences import Sequences, Strings, strings_of
-from pullback.data._sources import frame_source, open_source
+from pullback.data._sources import Source, frame_source, open_source
 from pullback.data._typed_cells import as_numbers
 
 _USUAL = {
@@ -38,6 +38,7 @@ def read_sequences(
     name: str | None = None,
     ambiguous: str = "error",
     alphabet: str = "ACGT",
+    decimal: str | None = None,
 ) -> Sequences:
     """Read sequences of letters, with a name each and where known a score each.
 
@@ -56,6 +57,7 @@ def read_sequences(
             "error" refuses the file; "drop" leaves those sequences out; "average" keeps them, for
             `one_hot(..., ambiguous="average")`.
         alphabet: the letters that a sequence may have.
+        decimal: the sign before the fractions of a CSV file, "." or ",", as for `read_table`.
 
     Returns:
         The sequences in the order of the file, in capital letters, without spaces. They may be of
@@ -85,7 +87,8 @@ def read_sequences(
         raise ValueError(f"`alphabet` must be capital letters; got {alphabet!r}.")
     check_choice("ambiguous", ambiguous, ("error", "drop", "average"))
     if hasattr(path, "columns"):
-        found = _table(path, Path(f"the {type(path).__name__}"), sequence, score, name)
+        file = Path(f"the {type(path).__name__}")
+        found = _table(frame_source(path), file, sequence, score, name)
     elif not isinstance(path, str | os.PathLike):
         raise TypeError(
             "sequences are read from the path of a file or from a data frame, got "
@@ -94,7 +97,8 @@ def read_sequences(
     elif _is_fasta(Path(path)):
         found = _fasta(Path(path), sequence, score, name)
     else:
-        found = _table(None, Path(path), sequence, score, name)
+        source = open_source(Path(path), decimal=decimal)
+        found = _table(source, Path(path), sequence, score, name)
     records, bad, scored = found
     kept, left_out = [], {}
     for row, called, letters, value in records:
@@ -266,9 +270,8 @@ def _has_number(pairs: list[dict[str, str]], key: str) -> bool:
 
 
 def _table(
-    frame: Any, path: Path, sequence: str | None, score: str | None, name: str | None
+    source: Source, path: Path, sequence: str | None, score: str | None, name: str | None
 ) -> tuple:
-    source = open_source(path) if frame is None else frame_source(frame)
     places: dict[str, int | None] = {
         "sequence": needed_place(path, source.names, "sequence", sequence, _USUAL["sequence"]),
     }
@@ -277,7 +280,8 @@ def _table(
             places[role] = place_of(path, source.names, role, wanted, _USUAL[role])
     check_apart(path, source.names, places)
     chosen = {role: place for role, place in places.items() if place is not None}
-    bad, records, measured = BadRows(path, source.word), [], []
+    bad = BadRows(path, source.word, decimal=source.decimal)
+    records, measured = [], []
     names = Names(source.names[chosen["name"]]) if "name" in chosen else None
     for rows, columns in source.chunks(list(chosen.values()), bad):
         cells = dict(zip(chosen, columns, strict=True))

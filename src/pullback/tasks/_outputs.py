@@ -52,6 +52,7 @@ def score_file(
         How many rows there were; of molecules and sequences, how many of them were taken.
     """
     if isinstance(model, AbstractGenerator):
+        _refuse_ways_of_tables(header, decimal)
         return model._write_scores(file, out)
     _refuse_another(model, (FlowDensity, TableGAN), "predict")
     return _of_file(model, file, out, model._predictions, header, decimal)
@@ -85,10 +86,10 @@ def predict_file(
         How many rows there were.
     """
     if isinstance(model, AbstractDesigner) and hasattr(model, "predict"):
+        _refuse_ways_of_tables(header, decimal)
         return model._write_scores(file, out)
     if isinstance(model, SeriesModel):
-        if header is not None or decimal is not None:
-            raise ValueError("`header` and `decimal` are of tables, and the model is of series.")
+        _refuse_ways_of_tables(header, decimal)
         columns = model._outcomes(file)
         with table_writer(out) as write:
             write(columns)
@@ -100,6 +101,11 @@ def predict_file(
     if isinstance(model, BayesianNetRegressor):
         of_rows = functools.partial(of_rows, level=level)
     return _of_file(model, file, out, of_rows, header, decimal)
+
+
+def _refuse_ways_of_tables(header: bool | None, decimal: str | None) -> None:
+    if header is not None or decimal is not None:
+        raise ValueError("`header` and `decimal` are of tables of rows; the model is of others.")
 
 
 def _refuse_another(model: Any, kinds: tuple[type, ...], verb: str) -> None:

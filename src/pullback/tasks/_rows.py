@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.utils.validation import validate_data
 
-from pullback._names import check_list
+from pullback._names import check_list, listed
 from pullback.data import MixedTable
 
 from ._frame import choose, frame_of, is_file, is_frame, matrix_of
@@ -38,10 +38,14 @@ class Taken(NamedTuple):
         Raises:
             ValueError: fewer than two are whole.
         """
-        whole = np.flatnonzero(~np.isnan(self.values).any(axis=1))
+        holes = np.isnan(self.values)
+        whole = np.flatnonzero(~holes.any(axis=1))
         if len(whole) < 2:
             held = self._holes()
-            remedy = f" ({held}). Leave out columns with many holes by `columns`." if held else "."
+            empty = [self.names[k] for k in np.flatnonzero(holes.all(axis=0))]
+            told = f"; without any value is {listed(empty)}" if empty and len(holes) > 1 else ""
+            remedy = "columns without values" if told else "columns with many holes"
+            remedy = f" ({held}{told}). Leave out {remedy} by `columns`." if held else "."
             raise ValueError(
                 f"expected two or more rows without holes; {len(whole)} of "
                 f"{len(self.values)} are whole{remedy}"
