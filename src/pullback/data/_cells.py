@@ -199,13 +199,25 @@ class Names:
 
     def codes(self, cells: Sequence, places: Sequence[int], bad: BadRows) -> Int[np.ndarray, " n"]:
         """The code of each cell; -1, and a bad row, where it is empty."""
-        for cell in dict.fromkeys(cells):
+        which: dict = {}
+        index = [which.setdefault(cell, len(which)) for cell in cells]
+        return self.coded(list(which), np.asarray(index, np.int64), places, bad)
+
+    def coded(
+        self,
+        cells: Sequence,
+        index: Int[np.ndarray, " n"],
+        places: Sequence[int] | Int[np.ndarray, " n"],
+        bad: BadRows,
+    ) -> Int[np.ndarray, " n"]:
+        """As `codes`, of different cells and which of them each row has."""
+        for cell in cells:
             if cell not in self._codes:
                 name = text_of(cell)
                 self._codes[cell] = self.names.setdefault(name, len(self.names)) if name else -1
-        found = np.array([self._codes[cell] for cell in cells], np.int64)
+        found = np.asarray([self._codes[cell] for cell in cells], np.int64)[index]
         for row in np.flatnonzero(found < 0).tolist():
-            bad.add(places[row], f"the cell in column {shown(self.column)} is empty.")
+            bad.add(int(places[row]), f"the cell in column {shown(self.column)} is empty.")
         return found
 
 
@@ -220,19 +232,38 @@ class Variables:
         self._places: dict[str, int] = {}
         self._codes: dict[str, int] = {}
 
-    def codes(
-        self, cells: Sequence, units: Sequence, places: Sequence[int], bad: BadRows
+    def coded(
+        self,
+        cells: Sequence,
+        index: Int[np.ndarray, " n"],
+        units: Sequence,
+        beside: Int[np.ndarray, " n"],
+        places: Int[np.ndarray, " n"],
+        bad: BadRows,
     ) -> Int[np.ndarray, " n"]:
-        """The code of each cell; -1, and a bad row, where it is empty or has another unit."""
-        pairs = list(zip(cells, units, strict=True))
-        first = dict(zip(reversed(pairs), reversed(places), strict=True))
-        for pair in dict.fromkeys(pairs):
+        """The code of each row's variable; -1, and a bad row, where it is empty or in another unit.
+
+        Args:
+            cells: different ones.
+            index: which of them each row has.
+            units: different cells of units.
+            beside: which of them each row has.
+            places: the numbers of the rows.
+            bad: where it is told.
+        """
+        pairs, index = np.unique(index * len(units) + beside, return_inverse=True)
+        first = np.zeros(len(pairs), np.int64)
+        first[index[::-1]] = np.arange(len(index))[::-1]
+        known: list[int | str] = [-1] * len(pairs)
+        for at in np.argsort(first).tolist():
+            pair = cells[pairs[at] // len(units)], units[pairs[at] % len(units)]
             if pair not in self._known:
-                self._known[pair] = self._learn(*pair, first[pair], bad.word)
-        known = [self._known[pair] for pair in pairs]
-        found = np.array([code if isinstance(code, int) else -1 for code in known], np.int64)
+                self._known[pair] = self._learn(*pair, int(places[first[at]]), bad.word)
+            known[at] = self._known[pair]
+        codes = [code if isinstance(code, int) else -1 for code in known]
+        found = np.asarray(codes, np.int64)[index]
         for row in np.flatnonzero(found < 0).tolist():
-            bad.add(places[row], str(known[row]))
+            bad.add(int(places[row]), str(known[index[row]]))
         return found
 
     def _learn(self, cell: object, beside: object, place: int, word: str) -> int | str:

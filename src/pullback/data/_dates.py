@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pullback._names import shown
-from pullback.data._cells import BadRows, is_missing, numbers, text_of
+from pullback.data._cells import BadRows, is_missing, text_of
 from pullback.data._csv import to_number
 from pullback.data._errors import DataError
+from pullback.data._parts import Part
 
 NUMBER = "number"  # the pattern of times that are no dates, whatever they look like
 _FIRST = 2048  # cells that tell what a column is
@@ -68,39 +69,39 @@ class Times:
         self._number = time_format == NUMBER
         self._pattern = None if self._number else time_format
 
-    def read(
-        self, cells: Sequence, rows: Sequence[int]
-    ) -> Float[np.ndarray, " n"] | Int[np.ndarray, " n"]:
+    def read(self, part: Part, place: int) -> Float[np.ndarray, " n"] | Int[np.ndarray, " n"]:
         """Numbers; or of dates the microseconds since 1970, in UTC if they have a zone.
 
         A bad row has NaN, or 0.
         """
         if self.dated is None:
-            self._tell(cells, rows)
-        return self._moments(cells, rows) if self.dated else self._numbers(cells, rows)
+            self._tell(part.cells(place), part.rows)
+        if not self.dated:
+            return part.numbers(place, self.column, self.bad)
+        found = part.moments(place, self.zoned) if self._pattern is None else None
+        return self._moments(part, place) if found is None else found
 
-    def _numbers(self, cells: Sequence, rows: Sequence[int]) -> Float[np.ndarray, " n"]:
-        return numbers(cells, rows, self.column, self.bad)
-
-    def _moments(self, cells: Sequence, rows: Sequence[int]) -> Int[np.ndarray, " n"]:
-        found = np.zeros(len(cells), np.int64)
+    def _moments(self, part: Part, place: int) -> Int[np.ndarray, " n"]:
+        cells, index = part.coded(place)
+        known, wrong = np.zeros(len(cells), np.int64), dict[int, str]()
         epoch = _EPOCH.replace(tzinfo=UTC) if self.zoned else _EPOCH
-        known = {cell: self._moment(cell) for cell in dict.fromkeys(cells)}
-        for row, (cell, place) in enumerate(zip(cells, rows, strict=True)):
-            moment = known[cell]
+        for at, cell in enumerate(cells):
+            moment = self._moment(cell)
             if moment is None:
                 text = text_of(cell)
                 got = f"got {shown(text)}" if text else "the cell is empty"
-                self.bad.add(place, f"expected {self._wanted()} in column {self._name()}; {got}.")
+                wrong[at] = f"expected {self._wanted()} in column {self._name()}; {got}."
             elif (moment.tzinfo is not None) != self.zoned:
                 here, first = ("no zone", "one") if self.zoned else ("a zone", "none")
-                self.bad.add(
-                    place,
-                    f"{cell} in column {self._name()} has {here}; the first time has {first}.",
+                wrong[at] = (
+                    f"{cell} in column {self._name()} has {here}; the first time has {first}."
                 )
             else:
-                found[row] = (moment - epoch) // _MICROSECOND
-        return found
+                known[at] = (moment - epoch) // _MICROSECOND
+        if wrong:
+            for row in np.flatnonzero(np.isin(index, list(wrong))).tolist():
+                self.bad.add(int(part.rows[row]), wrong[int(index[row])])
+        return known[index]
 
     def _moment(self, cell: object) -> datetime | None:
         if self._pattern is None:
@@ -116,7 +117,7 @@ class Times:
     def _name(self) -> str:
         return shown(self.column)
 
-    def _tell(self, cells: Sequence, rows: Sequence[int]) -> None:
+    def _tell(self, cells: Sequence, rows: Int[np.ndarray, " n"]) -> None:
         """What the times are, by the first that can be read at all."""
         if self._number:
             self.dated = False
@@ -133,7 +134,7 @@ class Times:
             if moment is not None:
                 self.dated, self.zoned = True, moment.tzinfo is not None
                 return
-        row = rows[filled[0]] if self.bad.word == "line" else None
+        row = int(rows[filled[0]]) if self.bad.word == "line" else None
         raise DataError(self.bad.path, self._refusal(texts, filled, cells), line=row)
 
     def _is_number(self, texts: Sequence[str], filled: Sequence[int]) -> bool:

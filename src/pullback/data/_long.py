@@ -1,12 +1,10 @@
 """Irregular series from a table with one row an observation."""
 
-from collections.abc import Sequence
-from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from pullback._names import shown
 from pullback.data._cells import (
@@ -21,6 +19,7 @@ from pullback.data._errors import DataError
 from pullback.data._holes import is_hole
 from pullback.data._irregular import IrregularSeries
 from pullback.data._pack import Entries, average, order, pack
+from pullback.data._parts import Part, parts
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sources import Source, frame_source, open_source
 
@@ -237,41 +236,58 @@ def _read(
     source: Source, places: _Places, ids: Names, variables: Variables, when: Times, ask: bool
 ) -> tuple[Entries, Int[np.ndarray, " n"]]:
     """The rows that are not bad, and their numbers."""
-    chosen = [place for place in places if place is not None]
-    bad = when.bad
-    parts, numbers_of_rows = [], []
-    for rows, columns in source.chunks(chosen, bad):
-        time = when.read(columns[1], rows)
+    bad, others = when.bad, [places.series, places.variable]
+    others += [] if places.unit is None else [places.unit]
+    found, numbers_of_rows = [], []
+    for part in parts(source, [places.time, places.value], others, bad):
+        time = when.read(part, places.time)
         if not when.dated:
-            for row in np.flatnonzero(np.abs(time) > _WHOLE).tolist():
-                problem = f"{shown(columns[1][row])} in column {shown(when.column)} {_TOO_LONG}"
-                bad.add(rows[row], problem)
-        units = columns[4] if places.unit is not None else repeat("", len(rows))
-        part = Entries(
-            ids.codes(columns[0], rows, bad),
+            _refuse_long(time, part, places.time, when)
+        none = [""], np.zeros(len(part.rows), np.int64)
+        units = none if places.unit is None else part.coded(places.unit)
+        entries = Entries(
+            ids.coded(*part.coded(places.series), part.rows, bad),
             time,
-            variables.codes(columns[2], list(units), rows, bad),
-            _values(columns[3], rows, source.names[places.value], bad, ask),
+            variables.coded(*part.coded(places.variable), *units, part.rows, bad),
+            _values(part, places.value, source.names[places.value], bad, ask),
         )
-        whole = np.array([row not in bad.problems for row in rows])
-        parts.append(part.take(whole))
-        numbers_of_rows.append(np.array(rows)[whole])
+        whole = ~np.isin(part.rows, list(bad.problems)) if bad.problems else slice(None)
+        found.append(entries.take(whole))
+        numbers_of_rows.append(part.rows[whole])
         bad.check(at_end=False)
-    if not parts:
+    if not found:
         none = np.zeros(0, np.int64)
         return Entries(none, np.zeros(0), none, np.zeros(0)), none
-    joined = Entries(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    joined = Entries(*(np.concatenate(column) for column in zip(*found, strict=True)))
     return joined, np.concatenate(numbers_of_rows)
 
 
-def _values(cells: Sequence, rows: Sequence[int], column: str, bad: BadRows, ask: bool) -> Any:
+def _refuse_long(time: Float[np.ndarray, " n"], part: Part, place: int, when: Times) -> None:
+    """Tell of times with more digits than float64 keeps."""
+    long = np.flatnonzero(np.abs(time) > _WHOLE).tolist()
+    cells = part.cells(place) if long else []
+    for row in long:
+        problem = f"{shown(cells[row])} in column {shown(when.column)} {_TOO_LONG}"
+        when.bad.add(int(part.rows[row]), problem)
+
+
+def _values(
+    part: Part, place: int, column: str, bad: BadRows, ask: bool
+) -> Float[np.ndarray, " n"]:
     """The values; NaN where a row has none and may."""
     if not ask:
-        return numbers(cells, rows, column, bad)
-    holes = np.array([is_hole(cell) for cell in cells])
-    zero = lambda cell: "0" if isinstance(cell, str) else 0.0
-    filled = [zero(cell) if hole else cell for cell, hole in zip(cells, holes, strict=True)]
-    return np.where(holes, np.nan, numbers(filled, rows, column, bad))
+        return part.numbers(place, column, bad)
+    found = part.floats(place)
+    if found is not None:
+        if not np.isnan(found).all():
+            bad.with_numbers.add(column)
+        return found
+    cells, rows = part.cells(place), part.rows.tolist()
+    known = [at for at, cell in enumerate(cells) if not is_hole(cell)]
+    found = np.full(len(cells), np.nan)
+    if known:
+        found[known] = numbers([cells[at] for at in known], [rows[at] for at in known], column, bad)
+    return found
 
 
 def _once(

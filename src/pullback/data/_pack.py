@@ -24,17 +24,31 @@ class Entries(NamedTuple):
     variable: Int[np.ndarray, " n"]
     value: Float[np.ndarray, " n"]
 
-    def take(self, index: Int[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> "Entries":
+    def take(self, index: Int[np.ndarray, " m"] | Bool[np.ndarray, " n"] | slice) -> "Entries":
         return Entries(*(column[index] for column in self))
 
 
 def order(entries: Entries) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """By series, time and variable, else in the order given; and what has the place of the last."""
-    by_place = np.lexsort((entries.variable, entries.time, entries.series))
-    keys = [column[by_place] for column in entries[:3]]
+    by_place = np.arange(len(entries.series))
+    keys = list(entries[:3])
+    if not _are_ordered(keys):
+        by_place = np.lexsort(keys[::-1])
+        keys = [column[by_place] for column in keys]
     same = np.zeros(len(by_place), bool)
     same[1:] = np.logical_and.reduce([key[1:] == key[:-1] for key in keys])
     return by_place, same
+
+
+def _are_ordered(keys: Sequence[np.ndarray]) -> bool:
+    """Whether rows stand by the first of these keys, then by the second, and so on."""
+    tied: np.ndarray | bool = True
+    for key in keys:
+        before, behind = key[:-1], key[1:]
+        if (tied & (before > behind)).any():
+            return False
+        tied = tied & (before == behind)
+    return True
 
 
 def average(entries: Entries) -> Entries:
@@ -63,21 +77,23 @@ def pack(
     Raises:
         ValueError: the grid would take more memory than its entries justify.
     """
-    new_series = np.append(True, np.diff(entries.series) != 0)[: len(entries.series)]
-    new_time = new_series | np.append(True, np.diff(entries.time) != 0)[: len(new_series)]
-    points = np.bincount(entries.series[new_time], minlength=n_series)
-    per_place = entries.value.itemsize + 1
-    check_room(points, n_variables, len(entries.value), per_place, ids)
-    ends = np.cumsum(points)
-    width = max(1, int(points.max(initial=0)))
     row = entries.series
-    column = np.cumsum(new_time) - 1 - (ends - points)[row]
-    times = np.zeros((n_series, width), entries.time.dtype)
-    last = entries.time[new_time][np.maximum(ends - 1, 0)] if len(row) else np.zeros(n_series)
-    times[:] = np.where(points > 0, last, np.zeros_like(last))[:, None]
-    times[row[new_time], column[new_time]] = entries.time[new_time]
+    new = np.ones(len(row), bool)
+    new[1:] = (row[1:] != row[:-1]) | (entries.time[1:] != entries.time[:-1])
+    at = np.flatnonzero(new)
+    row, time = row[at], entries.time[at]
+    points = np.bincount(row, minlength=n_series)
+    check_room(points, n_variables, len(new), entries.value.itemsize + 1, ids)
+    ends, width = np.cumsum(points), max(1, int(points.max(initial=0)))
+    times = np.zeros((n_series, width), time.dtype)
+    if len(row):
+        times[:] = np.where(points > 0, time[np.maximum(ends - 1, 0)], time.dtype.type(0))[:, None]
+    # Of all times in a row the places on the grid, and of all values theirs.
+    place = np.arange(len(row)) + (np.arange(n_series) * width - ends + points)[row]
+    times.reshape(-1)[place] = time
+    place = np.repeat(place, np.diff(np.append(at, len(new)))) * n_variables + entries.variable
     values = np.zeros((n_series, width, n_variables), entries.value.dtype)
-    values[row, column, entries.variable] = entries.value
+    values.reshape(-1)[place] = entries.value
     mask = np.zeros(values.shape, bool)
-    mask[row, column, entries.variable] = True
+    mask.reshape(-1)[place] = True
     return times, values, mask

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Int
 
 from pullback._names import check_list, did_you_mean, listed, shown
-from pullback.data._cells import BadRows, Names, numbers
+from pullback.data._cells import BadRows, Names
 from pullback.data._csv import DELIMITERS, check_names, to_number
 from pullback.data._dates import Times, check_time_format
 from pullback.data._errors import DataError
 from pullback.data._growing import Growing, RowNumbers, by_users
+from pullback.data._parts import parts
 from pullback.data._ratings import Ratings
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sources import Source, frame_source, open_source
@@ -248,21 +249,22 @@ def _read(
     when = None
     if places.time is not None:
         when = Times(source.names[places.time], time_format, bad)
-    for rows, parts in source.chunks(list(chosen.values()), bad):
-        cells = dict(zip(chosen, parts, strict=True))
-        found: dict[str, np.ndarray] = {
-            "user": users.codes(_whole(cells["user"]), rows, bad),
-            "item": items.codes(_whole(cells["item"]), rows, bad),
-        }
+    numbers_in = [chosen[role] for role in chosen if role not in _NAMED]
+    for part in parts(source, numbers_in, [places.user, places.item], bad):
+        found: dict[str, np.ndarray] = {}
+        for role, names in (("user", users), ("item", items)):
+            cells, index = part.coded(chosen[role])
+            found[role] = names.coded(_whole(cells), index, part.rows, bad)
         if places.rating is not None:
             name = source.names[places.rating]
-            found["rating"] = numbers(cells["rating"], rows, name, bad)
+            found["rating"] = part.numbers(places.rating, name, bad)
         if when is not None:
-            time = when.read(cells["time"], rows)
+            assert places.time is not None
+            time = when.read(part, places.time)
             found["time"] = time / _MICROSECONDS if when.dated else time
-        numbered = np.asarray(rows)
+        numbered = part.rows
         if bad.problems:
-            whole = np.array([row not in bad.problems for row in rows])
+            whole = ~np.isin(numbered, list(bad.problems))
             found = {role: array[whole] for role, array in found.items()}
             numbered = numbered[whole]
         for role, array in found.items():
@@ -281,8 +283,6 @@ def _read(
 
 def _whole(cells: Sequence) -> Sequence:
     """Names that are numbers without the .0 that a frame gives them where some are missing."""
-    if isinstance(cells[0], str):
-        return cells
     return [f"{c:.0f}" if isinstance(c, float) and c.is_integer() else c for c in cells]
 
 
