@@ -383,3 +383,19 @@ def test_dates_are_counted_from_1970_where_that_is_asked(csv):
     got = read_long(zoned, origin="epoch", time_unit="d")
     assert (got.times.tolist(), got.time_unit) == ([[1]], "d since 1970-01-01T00:00Z")
     assert read_long(csv(HEADER + "a,5,x,1\n", "n.csv"), origin="epoch").time_unit == ""
+
+
+def test_decimal_commas_beside_semicolons(csv):
+    text = "series;time;variable;value\na;0,5;v;1,25\na;2;v;-3\n"
+    for options in ({}, {"decimal": ","}):
+        got = read_long(csv(text), **options)
+        assert (got.times.tolist(), got.values.tolist()) == ([[0.5, 2]], [[[1.25], [-3]]])
+    with pytest.raises(DataError, match="column 'time'; got '0,5'"):
+        read_long(csv(text), decimal=".")
+    with pytest.raises(DataError, match=r"'1,25' on line 2 and '1\.5' on line 3"):
+        read_long(csv(text.replace("-3", "1.5")))
+    quoted = csv(text.replace(",", ".").replace(";", ",").replace("1.25", '"1,25"'), "q.csv")
+    with pytest.raises(DataError, match="got '1,25'"):
+        read_long(quoted)
+    with pytest.raises(ValueError, match="`decimal` must be"):
+        read_long(quoted, decimal="comma")

@@ -267,3 +267,13 @@ def test_names_that_a_frame_made_numbers_are_whole(tmp_path):
         read_ratings(frame.replace({2.5: np.nan}))
     with pytest.raises(ValueError, match="`known_items` must be a list of names"):
         read_ratings(frame, known_items="1")
+
+
+def test_decimal_commas_of_ratings(tmp_path):
+    file = tmp_path / "films.csv"
+    file.write_text("user;item;rating;time\na;x;4,5;1,5\nb;x;3;2\n")
+    for options in ({}, {"decimal": ","}):
+        found = read_ratings(file, **options)
+        assert (found.values.tolist(), found.times.tolist()) == ([4.5, 3], [1.5, 2])
+    with pytest.raises(DataError, match="got '4,5'"):
+        read_ratings(file, decimal=".")

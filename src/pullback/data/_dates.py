@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 
 from pullback._names import shown
 from pullback.data._cells import BadRows, is_missing, text_of
-from pullback.data._csv import to_number
 from pullback.data._errors import DataError
-from pullback.data._parts import Part
+from pullback.data._parts import Part, parts
+from pullback.data._sources import Source
 
 NUMBER = "number"  # the pattern of times that are no dates, whatever they look like
 _FIRST = 2048  # cells that tell what a column is
@@ -68,6 +68,13 @@ class Times:
         self.zoned = False
         self._number = time_format == NUMBER
         self._pattern = None if self._number else time_format
+
+    def tell(self, source: Source, place: int) -> None:
+        """Look at what the first rows have, before all are read."""
+        scratch = BadRows(self.bad.path, self.bad.word, decimal=source.decimal)
+        for part in parts(source, [], [place], scratch):
+            self._tell(part.cells(place), part.rows)
+            return
 
     def read(self, part: Part, place: int) -> Float[np.ndarray, " n"] | Int[np.ndarray, " n"]:
         """Numbers; or of dates the microseconds since 1970, in UTC if they have a zone.
@@ -139,14 +146,14 @@ class Times:
 
     def _is_number(self, texts: Sequence[str], filled: Sequence[int]) -> bool:
         """Whether the first that can be read is a number, and no date written in digits."""
-        told = (place for place in filled if _is_told(texts[place]))
+        told = (place for place in filled if self._is_told(texts[place]))
         first = next(told, None)
-        if first is None or to_number(texts[first]) is None:
+        if first is None or self._value(texts[first]) is None:
             return False
         if not _is_of_digits(texts[first]):
             return True
         others = [texts[place] for place in filled if not _is_of_digits(texts[place])]
-        if any(to_number(text) is not None for text in others):
+        if any(self._value(text) is not None for text in others):
             return True
         if any(to_moment(text) is not None for text in others):
             return False
@@ -158,6 +165,12 @@ class Times:
             f"time_format='{pattern}' (--time-format {pattern}) for dates, or time_format='number' "
             "(--time-format number) for numbers.",
         )
+
+    def _value(self, text: str) -> float | None:
+        return self.bad.decimals.value(text)
+
+    def _is_told(self, text: str) -> bool:
+        return self._value(text) is not None or to_moment(text) is not None
 
     def _refusal(self, texts: Sequence[str], filled: Sequence[int], cells: Sequence) -> str:
         first = texts[filled[0]]
@@ -208,10 +221,6 @@ def written(cell: object) -> str:
     return text_of(cell)
 
 
-def _is_told(text: str) -> bool:
-    return to_number(text) is not None or to_moment(text) is not None
-
-
 def _is_of_digits(text: str) -> bool:
     """Whether a number is a date too, such as 20240131."""
     pattern = _OF_DIGITS.get(len(text)) if _DIGITS.fullmatch(text) else None
@@ -237,8 +246,8 @@ def _advice(texts: Sequence[str]) -> str:
 
 def _that_fit(texts: Sequence[str]) -> list[str]:
     """The patterns, of those that are common, by which each of these is a date."""
-    parts = [_PARTS.fullmatch(text) for text in dict.fromkeys(texts) if len(text) <= _LONGEST]
-    found = [part.groups() for part in parts if part is not None]
+    matches = [_PARTS.fullmatch(text) for text in dict.fromkeys(texts) if len(text) <= _LONGEST]
+    found = [part.groups() for part in matches if part is not None]
     between = {between for _, between, _ in found}
     if len(found) < len(set(texts)) or len(between) > 1:
         return []

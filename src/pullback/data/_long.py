@@ -71,6 +71,7 @@ def read_long(
     origin: str = "series",
     on_duplicate: str = "error",
     holes: str = "error",
+    decimal: str | None = None,
 ) -> IrregularSeries:
     """Read irregular series from a long table: one row says series, time, variable and value.
 
@@ -99,6 +100,8 @@ def read_long(
             "mean" takes their mean, "last" the one that stands last in the file.
         holes: what a row is whose value is empty, NA, NaN, null, none or a question mark: "error",
             or "ask", a time at which nothing was observed, as where a model is to be asked.
+        decimal: the sign before fractions, "." or ","; None: whichever a CSV file shows that is
+            separated by semicolons or tabs, and else the point.
 
     Returns:
         Series and variables in the order in which they first come, as float64, without targets.
@@ -134,6 +137,7 @@ def read_long(
         origin=origin,
         on_duplicate=on_duplicate,
         holes=holes,
+        decimal=decimal,
     ).series
 
 
@@ -169,6 +173,7 @@ def long_table(
     origin: str = "series",
     on_duplicate: str = "error",
     holes: str = "error",
+    decimal: str | None = None,
 ) -> LongTable:
     """As `read_long`, and what the columns are called."""
     _check_option("origin", origin, _ORIGINS)
@@ -176,11 +181,11 @@ def long_table(
     _check_option("holes", holes, _HOLES)
     check_time_format(time_format)
     is_frame = hasattr(path, "columns")
-    source = frame_source(path) if is_frame else open_source(Path(path))
+    source = frame_source(path) if is_frame else open_source(Path(path), decimal=decimal)
     path = Path(f"the {type(path).__name__}") if is_frame else Path(path)
     wanted = {"series": series, "time": time, "variable": variable, "value": value, "unit": unit}
     places = _find(path, source.names, wanted)
-    bad = BadRows(path, source.word)
+    bad = BadRows(path, source.word, decimal=source.decimal)
     ids = Names(source.names[places.series])
     variables = Variables(source.names[places.variable], split_unit(source.names[places.value])[1])
     when = Times(source.names[places.time], time_format, bad)
@@ -236,10 +241,14 @@ def _read(
     source: Source, places: _Places, ids: Names, variables: Variables, when: Times, ask: bool
 ) -> tuple[Entries, Int[np.ndarray, " n"]]:
     """The rows that are not bad, and their numbers."""
+    when.tell(source, places.time)
+    # Dates are no numbers, as which Arrow would read them in vain.
+    numeric = [places.value] if when.dated else [places.time, places.value]
     bad, others = when.bad, [places.series, places.variable]
+    others += [places.time] if when.dated else []
     others += [] if places.unit is None else [places.unit]
     found, numbers_of_rows = [], []
-    for part in parts(source, [places.time, places.value], others, bad):
+    for part in parts(source, numeric, others, bad):
         time = when.read(part, places.time)
         if not when.dated:
             _refuse_long(time, part, places.time, when)

@@ -60,6 +60,7 @@ def read_ratings(
     feedback: str = "explicit",
     on_duplicate: str = "error",
     known_items: Collection[str] | None = None,
+    decimal: str | None = None,
 ) -> Ratings:
     """Read ratings: one row says user, item, rating and, if it is known, time.
 
@@ -86,6 +87,8 @@ def read_ratings(
         on_duplicate: of a user twice on one item: "error", "last" (by time, or else by row),
             "mean" or "sum".
         known_items: the names that an item may have; None: any.
+        decimal: the sign before fractions, "." or ","; None: whichever a CSV file shows that is
+            separated by semicolons or tabs, and else the point.
 
     Returns:
         The ratings in the order of the file; users and items in the order in which they come.
@@ -121,11 +124,11 @@ def read_ratings(
             "ratings are read from the path of a file or from a data frame, got "
             f"{type(path).__name__}."
         )
-    source = frame_source(path) if is_frame else _source(Path(path))
+    source = frame_source(path) if is_frame else _source(Path(path), decimal)
     path = Path(f"the {type(path).__name__}") if is_frame else Path(path)
     wanted = {"user": user, "item": item, "rating": rating, "time": time}
     places = _find(path, source.names, wanted, feedback)
-    bad = BadRows(path, source.word)
+    bad = BadRows(path, source.word, decimal=source.decimal)
     users, items = Names(source.names[places.user]), Names(source.names[places.item])
     ratings, rows = _read(source, places, users, items, bad, time_format)
     if known_items is not None:
@@ -143,12 +146,12 @@ def read_ratings(
     return ratings
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path, decimal: str | None) -> Source:
     """Of a file of any kind; names as usual where there is no header, and without types."""
     source = (
         _double_colons(path)
         if _has_double_colons(path)
-        else open_source(path, headless=True, ask=False)
+        else open_source(path, headless=True, decimal=decimal, ask=False)
     )
     names = source.names
     if names == tuple(f"x{place + 1}" for place in range(len(names))):
@@ -249,8 +252,10 @@ def _read(
     when = None
     if places.time is not None:
         when = Times(source.names[places.time], time_format, bad)
-    numbers_in = [chosen[role] for role in chosen if role not in _NAMED]
-    for part in parts(source, numbers_in, [places.user, places.item], bad):
+        when.tell(source, places.time)
+    others = _NAMED if when is None or not when.dated else (*_NAMED, "time")
+    numeric = [place for role, place in chosen.items() if role not in others]
+    for part in parts(source, numeric, [chosen[role] for role in others], bad):
         found: dict[str, np.ndarray] = {}
         for role, names in (("user", users), ("item", items)):
             cells, index = part.coded(chosen[role])
