@@ -177,6 +177,12 @@ def test_archives_that_cannot_be_unpacked(tmp_path):
         read_table(path)
 
 
+def test_one_array_is_no_table(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(DataError, match=r"one array \(npy\); write a table by numpy.savez"):
+        read_table(tmp_path / "x.npy")
+
+
 def test_archives_of_other_writers(tmp_path):
     """To a pipe, where sizes come after the bytes, and behind something else."""
 

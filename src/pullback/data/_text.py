@@ -25,6 +25,7 @@ _NO_TEXT = (
     (b"PK\x03\x04", "a zip file or a spreadsheet; unpack it, or save the sheet as CSV (UTF-8)"),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet; save the sheet as CSV (UTF-8)"),
     (b"PAR1", "Parquet; let its name end in .parquet"),
+    (b"\x93NUMPY", "one array (npy); write a table by numpy.savez(file, x=...), as .npz"),
     (b"BZh", "packed by bzip2; unpack it, or pack it by gzip"),
     (b"\xfd7zXZ\x00", "packed by xz; unpack it, or pack it by gzip"),
     (b"\x28\xb5\x2f\xfd", "packed by zstd; unpack it, or pack it by gzip"),
