@@ -19,7 +19,7 @@ import optax
 from outcomes import Case
 
 from pullback._archive import ArchiveError, read_archive, write_archive
-from pullback.runs import Claim, Context, Experiment, RunError, read_record, run, write_page
+from pullback.runs import Claim, Context, Experiment, read_record, run, write_page
 from pullback.runs._stage import StageError, load_stage, save_stage
 from pullback.tasks import ModelError, Recommender
 from pullback.tasks import load as load_task
@@ -153,7 +153,7 @@ def _run(folder: Path, **settings: Any) -> Any:
 def resumed_run() -> Case:
     """A run that goes on from its stages: they, and what it was, are what may not change."""
     load = lambda at: _run(at, resume=True)
-    return _kept("run, resumed", _files(_run), load, RunError, StageError)
+    return _kept("run, resumed", _files(_run), load, ValueError)
 
 
 def page() -> Case:
@@ -171,3 +171,5 @@ MADE = {
     make.__name__: functools.cache(make)
     for make in (archive, checkpoint, training, resumed, stage, model, resumed_run, page)
 }
+# Small enough to damage every bit of them.
+BITS = ("archive", "checkpoint", "stage")

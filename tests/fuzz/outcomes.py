@@ -85,6 +85,28 @@ def fuzzed(case: Case, folder: Path, seeds: range) -> Tally:
     return Tally(**counts, faults=tuple(faults), seconds=longest)
 
 
+def whole_or_refused(case: Case, folder: Path) -> dict[str, int]:
+    """Cut the one file of a case at every byte and flip every bit of it.
+
+    Returns:
+        Its bytes, how many were cut and flipped, and how many of these were refused.
+    """
+    laid(case.files, folder)
+    wanted = fingerprint(case.load(folder))
+    ((name, content),) = case.files.items()
+    refused = 0
+    for length in range(len(content)):
+        (folder / name).write_bytes(content[:length])
+        refused += outcome(case, folder, wanted) == "refused"
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (folder / name).write_bytes(flipped)
+        refused += outcome(case, folder, wanted) == "refused"
+    size = len(content)
+    return {"bytes": size, "cuts": size, "flips": 8 * size, "refused": refused}
+
+
 def laid(files: Mapping[str, bytes], folder: Path) -> None:
     """The files in the folder, and nothing else."""
     shutil.rmtree(folder, ignore_errors=True)

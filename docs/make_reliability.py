@@ -1,0 +1,172 @@
+"""Write docs/reliability.md from results/reliability/*.json, which `--measure` makes.
+
+python docs/make_reliability.py              write the page
+python docs/make_reliability.py --check      fail when the page is not what the results say
+python docs/make_reliability.py --measure    damage 300 files of every kind and kill every training
+                                             50 times, which takes about half an hour, and write it
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pullback._files import atomic_write_text
+
+ROOT = Path(__file__).parent.parent
+FUZZ = ROOT / "tests" / "fuzz"
+FILES, KILLS = 300, 50
+PAGE = """# Files that can be trusted
+
+Written by `docs/make_reliability.py` from `results/reliability/*.json`; do not edit.
+"""
+
+
+def page(results: Path) -> str:
+    """The page, as the results say it must be."""
+    fuzz, kills = (json.loads((results / f"{name}.json").read_text()) for name in ("fuzz", "kills"))
+    return "\n".join([PAGE, *_damaged(fuzz), *_killed(kills)])
+
+
+def _damaged(found: dict[str, Any]) -> list[str]:
+    cases, bits = found["cases"], found["bits"]
+    total = {name: sum(case[name] for case in cases) for name in ("files", *_COLUMNS, "faults")}
+    longest = max(case["seconds"] for case in cases)
+    return [
+        "## Damaged files",
+        "",
+        f"{total['files']:,} files of {len(cases)} kinds, {found['files']} of each, by seed "
+        f"({_when(found)}). {total['refused']:,} were refused by an error that names the file, "
+        f"{total['same']:,} were read as what they had been, {total['other']:,} as other values "
+        f"that a file may hold, where there is no digest. **{total['faults']}** ended in anything "
+        f"else. The longest took {longest:.1f} s of CPU time.",
+        "",
+        "| what is read | digest | files | refused | the same | other values | anything else |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {case['name']} | {'yes' if case['guarded'] else 'no'} | {case['files']} | "
+            + " | ".join(str(case[name]) for name in (*_COLUMNS, "faults"))
+            + " |"
+            for case in cases
+        ),
+        "",
+        *(
+            f"Of a {each['name']} of {each['bytes']:,} bytes every cut ({each['cuts']:,}) and "
+            f"every flipped bit ({each['flips']:,}) was tried: {each['refused']:,} of "
+            f"{each['cuts'] + each['flips']:,} were refused."
+            for each in bits
+        ),
+        "",
+    ]
+
+
+_COLUMNS = ("refused", "same", "other")
+
+
+def _killed(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Killed processes",
+        "",
+        "A process is killed by SIGKILL at a random moment of its life and the next one goes on "
+        f"with what it left, again and again ({_when(found)}). Whatever lay in the folder after "
+        "a kill was read whole.",
+        "",
+        "| what was killed | kills | of them, left something to go on from | ended in spite of "
+        "them | the same to the bit, and no file too many |",
+        "|---|---|---|---|---|",
+    ]
+    for each in found["kills"]:
+        numbers = (each[name] for name in ("kills", "left_something", "done", "same"))
+        lines.append(f"| `{each['name']}` | {' | '.join(map(str, numbers))} |")
+    return [*lines, ""]
+
+
+def _when(found: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    return f"{found['measured']}; {versions}"
+
+
+def measure(results: Path) -> None:
+    """Damage the files and kill the processes anew."""
+    sys.path.insert(0, str(FUZZ))
+    _keep(results / "fuzz.json", {"files": FILES, **_fuzz()})
+    _keep(results / "kills.json", {"kills": _kills()})
+
+
+def _keep(path: Path, found: dict[str, Any]) -> None:
+    libraries = ("jax", "numpy", "pyarrow", "safetensors")
+    about = {
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "versions": {
+            "python": ".".join(map(str, sys.version_info[:3])),
+            **{name: version(name) for name in libraries},
+        },
+    }
+    atomic_write_text(path, json.dumps({**about, **found}, indent=1) + "\n")
+
+
+def _fuzz() -> dict[str, Any]:
+    import array_files
+    import kept_files
+    import text_files
+    from outcomes import fuzzed, whole_or_refused
+
+    cases = [*array_files.CASES, *text_files.CASES, *(make() for make in kept_files.MADE.values())]
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            tally = fuzzed(case, Path(folder), range(FILES))
+            for fault in tally.faults:
+                print(fault, file=sys.stderr)
+            counts = {name: getattr(tally, name) for name in _COLUMNS}
+            counts |= {"files": tally.files, "faults": len(tally.faults)}
+            about = {"name": case.name, "guarded": case.guarded}
+            found.append({**about, **counts, "seconds": round(tally.seconds, 2)})
+        bits = [
+            {"name": name, **whole_or_refused(kept_files.MADE[name](), Path(folder) / "bits")}
+            for name in kept_files.BITS
+        ]
+    return {"cases": found, "bits": bits}
+
+
+def _kills() -> list[dict[str, Any]]:
+    import kills
+
+    found = []
+    for name in kills.WORK:
+        command = [sys.executable, str(FUZZ / "kills.py"), name, str(KILLS)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ})
+        found.append(json.loads(done.stdout))
+        print(found[-1], file=sys.stderr)
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
+    parser.add_argument("--measure", action="store_true", help="damage and kill anew first")
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "reliability")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "reliability.md")
+    options = parser.parse_args(argv)
+    if options.measure:
+        measure(options.results)
+    wanted = page(options.results)
+    if not options.check:
+        atomic_write_text(options.page, wanted)
+        return 0
+    if options.page.exists() and options.page.read_text() == wanted:
+        return 0
+    print(f"{options.page} is stale; run: python docs/make_reliability.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
