@@ -88,14 +88,27 @@ def _fit(folder: Path, **settings: Any) -> Any:
 _ADAM = optax.adam(0.1)
 
 
+# What a folder of a training may say, where the last of its two checkpoints is damaged, or its log.
+_TOLD = "is taken up: the state after 4 steps|damaged and left out of the history"
+
+
 def training() -> Case:
+    """With both of the last checkpoints: where the last is damaged, a warning says so."""
     load = lambda at: load_model(at, _NET)
-    return _kept("load_model", _files(_fit), load, CheckpointError, read="checkpoint")
+    case = _kept("load_model", _files(_fit), load, CheckpointError, read="checkpoint")
+    return case._replace(told=_TOLD, newest="checkpoint-6.safetensors")
+
+
+def alone() -> Case:
+    """With one checkpoint."""
+    files = {name: content for name, content in _files(_fit).items() if "-4." not in name}
+    load = lambda at: load_model(at, _NET)
+    return _kept("load_model, of one", files, load, CheckpointError, read="checkpoint")
 
 
 def resumed() -> Case:
     load = lambda at: _fit(at, resume=True)[0]
-    return _kept("fit, resumed", _files(_fit), load, CheckpointError)
+    return _kept("fit, resumed", _files(_fit), load, CheckpointError)._replace(told=_TOLD)
 
 
 def stage() -> Case:
@@ -169,7 +182,7 @@ def _page(folder: Path) -> Any:
 
 MADE = {
     make.__name__: functools.cache(make)
-    for make in (archive, checkpoint, training, resumed, stage, model, resumed_run, page)
+    for make in (archive, checkpoint, alone, training, resumed, stage, model, resumed_run, page)
 }
 # Small enough to damage every bit of them.
 BITS = ("archive", "checkpoint", "stage")

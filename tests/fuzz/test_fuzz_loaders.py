@@ -11,13 +11,7 @@ from mutations import mutated
 from outcomes import Case, Tally, fingerprint, fuzzed, outcome
 
 ALL = (*array_files.CASES, *text_files.CASES)
-# Of readers that are being mended.
-PENDING = {
-    "read_table, Parquet", "read_mixed, Parquet",
-    "mixed_chunks, csv", "read_long, Parquet", "read_ratings, csv", "read_ratings, Parquet",
-    "read_graphs, GraphML", "read_graphs, TU text", "jaspar", "Schedule.load, csv",
-}  # fmt: skip
-CASES = [case for case in ALL if case.name not in PENDING]
+CASES = ALL
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
