@@ -21,10 +21,20 @@ import pytest
 EACH, FIRST = 0.2, 1.75
 # What `make test` is never without: a run of each paper, that a saved model is what was fitted,
 # that a trained flow is a density, that a critic's distance and its penalty are right, that
-# estimators have the exact mean, and that a test of fit keeps its level.
+# estimators have the exact mean, that a test of fit keeps its level, and what latent ODEs and
+# implicit steps are known to give.
 ALL_OF = (
     "tests/recipes/test_every_recipe.py",
     "tests/analysis/test_stein_tests.py::test_a_few_learned_tests",
+    "tests/models/timeseries/test_latent_ode_model.py::test_at_the_exact_posterior_the_bounds_are_the_evidence[decays-first]",
+    "tests/models/timeseries/test_latent_ode_model.py::test_with_a_wrong_posterior_the_bound_is_below_and_many_samples_close_it",
+    "tests/models/timeseries/test_latent_ode_model.py::test_the_kl_is_its_monte_carlo_mean",
+    "tests/models/timeseries/test_recurrent_cells.py::test_a_linear_field_is_exponential_decay",
+    "tests/models/timeseries/test_recurrent_cells.py::test_with_a_field_of_zero_the_ode_rnn_is_a_gru_to_the_bit",
+    "tests/models/timeseries/test_recurrent_cells.py::test_what_lies_under_the_mask_reaches_no_value_and_no_gradient[gru-gap]",
+    "tests/models/timeseries/test_recurrent_cells.py::test_an_empty_time_changes_only_how_a_gap_is_cut[gaussian-True]",
+    "tests/models/timeseries/test_recurrent_cells.py::test_gaps_add_up_by_the_order_of_the_method_and_not_by_one_euler_step",
+    "tests/ode/test_ode_implicit.py::test_jacobi_newton_converges_linearly_where_functional_iteration_diverges",
     "tests/sampling/test_relax.py::test_the_mean_gradient_is_the_exact_one[binary]",
     "tests/sampling/test_score_and_enumeration.py::test_the_mean_is_the_exact_gradient[loo-coins]",
     "tests/calculus/test_gradient_penalty.py::test_the_second_order_gradient_is_that_of_differences",

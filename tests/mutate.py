@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LIST = Path(__file__).with_name("mutants.toml")
+_NONE_RAN = 5  # pytest's word for it: all are marked slow
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ def _passes(package: Path, tests: tuple[str, ...]) -> bool:
         text=True,
         check=False,
     )
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, 1, _NONE_RAN):
         raise RuntimeError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}")
-    return done.returncode == 0
+    return done.returncode != 1
 
 
 def main(words: list[str]) -> int:

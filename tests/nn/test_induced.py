@@ -35,6 +35,15 @@ def test_a_layer_is_projected_below_its_bound(key):
     np.testing.assert_allclose(layer(x), layer.effective_weight() @ x + layer.bias)
 
 
+def test_of_one_outer_product_the_certified_bound_is_the_norm(key):
+    """|a b^T| from p to q is |a|_q |b|_p*, with 1/p + 1/p* = 1, by rows and by columns."""
+    layer = InducedNormLinear(3, 4, domain=3.0, codomain=1.5, bound=np.inf, key=key)
+    a, b = np.array([1.0, -2.0, 0.5, 3.0]), np.array([0.3, -1.0, 2.0])
+    layer = eqx.tree_at(lambda layer: layer.weight, layer, jnp.asarray(np.outer(a, b)))
+    want = np.linalg.norm(a, 1.5) * np.linalg.norm(b, 1.5)  # of 3 the dual order is 3 / 2
+    np.testing.assert_allclose(layer.certified(), want, rtol=1e-6)
+
+
 def test_a_net_is_a_contraction_in_the_norm_that_it_names(key):
     net = InducedNormMLP(2, 4, 1, bound=0.9, activation=jnp.tanh, key=key)
     # Large weights, so that every layer stands at its bound.

@@ -15,7 +15,6 @@ from pullback.nn import HollowNet, TwoSidedConditioner
 from pullback.ode import SDIRK, JacobiNewton, Result, find_root, solve
 
 # Slow: minutes of compiling.
-pytestmark = pytest.mark.slow
 
 TIGHT = JacobiNewton(1e-13, 1e-13)
 STEP = 0.05

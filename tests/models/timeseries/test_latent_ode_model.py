@@ -18,7 +18,6 @@ from pullback.models import timeseries as ts
 from pullback.models.likelihoods import masked_log_prob
 
 # Slow: minutes of compiling.
-pytestmark = pytest.mark.slow
 
 NOISE = 0.3
 TIMES = np.array([0.2, 0.5, 1.1, 1.6])

@@ -15,7 +15,6 @@ from lazily import Lazily
 from pullback.models import timeseries as ts
 
 # Slow: minutes of compiling.
-pytestmark = pytest.mark.slow
 
 KINDS = ("gru", "gru-gap", "decay", "gru-d", "ode")
 SIZE, VARIABLES = 4, 2
