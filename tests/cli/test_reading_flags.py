@@ -120,3 +120,22 @@ def test_ratings_have_dates_as_a_pattern_says(pullback, tmp_path):
     assert pullback(*argv)[0] == 2
     assert pullback(*argv, "--time-format", "%d.%m.%Y")[0] == 0
     assert pullback("recommend", "m", "t.csv", "--out", "r.csv")[0] == 0
+
+
+def test_series_with_decimal_commas(pullback, tmp_path):
+    lines = ["patient;time;parameter;value"]
+    for patient in range(8):
+        lines += [f"p{patient};{t};HR;{70 + patient % 5 + t % 3},500" for t in range(1, 9)]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    argv = ("fit", "series", "t.csv", "--out", "m", "--max-steps", "0", "--no-progress",
+            "--no-report")  # fmt: skip
+    status, _, err = pullback(*argv)
+    assert status == 2
+    assert "say --decimal , if the comma stands before a fraction" in err
+    assert pullback(*argv, "--decimal", ",")[0] == 0
+    assert tasks.load(tmp_path / "m").decimal == ","
+    assert pullback("impute", "m", "t.csv", "--out", "i.csv")[0] == 0
+    assert pd.read_csv(tmp_path / "i.csv")["mean"].max() < 80
+    (tmp_path / "p.csv").write_text("\n".join(lines).replace(",", ".") + "\n")
+    assert pullback("impute", "m", "p.csv", "--out", "i.csv")[0] == 2
+    assert pullback("impute", "m", "p.csv", "--out", "i.csv", "--decimal", ".")[0] == 0

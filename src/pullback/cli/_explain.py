@@ -17,6 +17,7 @@ from pullback.cli._common import (
     set_up_jax,
 )
 from pullback.cli._fit_and_save import Columns, Folder
+from pullback.cli._reading import Decimal
 
 if TYPE_CHECKING:
     from pullback.tasks import ImageExplainer, SeriesExplainer
@@ -37,7 +38,7 @@ _OF_BOTH = ("outputs", "samples", "batch_size")
 _OF_PICTURES = ("target", "objective", "infill", "size_weight", "grid", "steps")
 _OF_SERIES = (
     "kind", "variables", "step", "series", "time", "variable", "value", "time_format",
-    "on_duplicate", "max_steps",
+    "decimal", "on_duplicate", "max_steps",
 )  # fmt: skip
 # Of these a kept explainer has learned, and what is learned is not learned anew.
 _OF_FIT = ("background", "infill", "variables", "step", "max_steps", "seed")
@@ -69,6 +70,7 @@ def explain(
     variable: OptionalName = None,
     value: OptionalName = None,
     time_format: TimeFormat = None,
+    decimal: Decimal = None,
     on_duplicate: Duplicate = None,
     max_steps: Count = None,
     seed: Count = None,
@@ -114,6 +116,7 @@ def explain(
         value: The column with the numbers (default: one with a usual name).
         time_format: Of series, how dates are written, such as %d.%m.%Y, or number for times that
             are none (default: as ISO 8601 has them).
+        decimal: Of series, the sign before fractions, a point or a comma (default: as it looks).
         on_duplicate: Of series, what to do where a variable has several values at one time
             (default: error).
         max_steps: Of series, training steps of the generator (default: by the series).

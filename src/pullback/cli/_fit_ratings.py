@@ -7,6 +7,7 @@ import tyro
 
 from pullback.cli._common import BadUsage, Flag, OptionalName, TimeFormat
 from pullback.cli._fit_and_save import File, Folder, fit_and_save
+from pullback.cli._reading import Decimal
 
 if TYPE_CHECKING:
     from pullback.data import Ratings
@@ -26,6 +27,7 @@ def fit_ratings(
     rating: OptionalName = None,
     time: OptionalName = None,
     time_format: TimeFormat = None,
+    decimal: Decimal = None,
     feedback: Literal["explicit", "implicit"] = "explicit",
     on_duplicate: Literal["error", "last", "mean", "sum"] = "error",
     method: Literal["chains", "als"] = "chains",
@@ -47,6 +49,7 @@ def fit_ratings(
         time: The column of times (default: the one with a usual name, if there is one).
         time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
             (default: as ISO 8601 has them).
+        decimal: The sign before fractions, a point or a comma (default: as it looks).
         feedback: Whether the numbers are ratings, or how often or how much.
         on_duplicate: What stands where a user is twice on one item.
         method: Evidence chains, or least squares with fold-in.
@@ -65,7 +68,7 @@ def fit_ratings(
 
         return data.read_ratings(
             path, user=user, item=item, rating=rating, time=time, time_format=time_format,
-            feedback=feedback, on_duplicate=on_duplicate,
+            decimal=decimal, feedback=feedback, on_duplicate=on_duplicate,
         )  # fmt: skip
 
     def task() -> "AbstractTask":
@@ -77,6 +80,7 @@ def fit_ratings(
             rating=rating,
             time=time,
             time_format=time_format,
+            decimal=decimal,
             feedback=feedback,
             on_duplicate=on_duplicate,
             method=method,

@@ -14,7 +14,7 @@ from pullback.cli._common import (
     in_one_line,
 )
 from pullback.cli._fit_and_save import File, Folder, fit_and_save
-from pullback.cli._reading import NaLabels
+from pullback.cli._reading import Decimal, NaLabels
 
 if TYPE_CHECKING:
     from pullback.data import LongTable
@@ -32,6 +32,7 @@ def fit_series(
     variable: OptionalName = None,
     value: OptionalName = None,
     time_format: TimeFormat = None,
+    decimal: Decimal = None,
     outcome: OptionalPath = None,
     na_labels: NaLabels = None,
     on_duplicate: Literal["error", "mean", "last"] = "error",
@@ -53,6 +54,7 @@ def fit_series(
         value: The column with the numbers (default: as for --series).
         time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
             (default: as ISO 8601 has them).
+        decimal: The sign before fractions, a point or a comma (default: as it looks).
         outcome: A table with a column of series and one of an outcome to predict.
         na_labels: What an outcome such as NA, nan, null, none or ? is: a class that is called so,
             or a hole, where the outcome is not known (default: it is refused).
@@ -67,7 +69,7 @@ def fit_series(
         raise BadUsage(f"--max-steps must be 0 or more, got {max_steps}")
     names: dict[str, Any] = {
         "series": series, "time": time, "variable": variable, "value": value,
-        "time_format": time_format, "on_duplicate": on_duplicate,
+        "time_format": time_format, "decimal": decimal, "on_duplicate": on_duplicate,
     }  # fmt: skip
 
     def read(path: Path) -> "LongTable":

@@ -15,6 +15,7 @@ from pullback.cli._common import (
     in_one_line,
     set_up_jax,
 )
+from pullback.cli._reading import Decimal
 from pullback.cli._simulate import OptionalFile
 from pullback.cli._use import Model, told
 
@@ -37,6 +38,7 @@ def recommend(
     rating: OptionalName = None,
     time: OptionalName = None,
     time_format: TimeFormat = None,
+    decimal: Decimal = None,
     on_duplicate: OnDuplicate = None,
 ) -> int:
     """Recommend items to users, known or new, and say because of which of their ratings.
@@ -55,6 +57,7 @@ def recommend(
         time: The column of times (default: as in the fit).
         time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
             (default: as in the fit).
+        decimal: The sign before fractions, a point or a comma (default: as in the fit).
         on_duplicate: What stands where a user is twice on one item: error, last, mean or sum
             (default: as in the fit).
     """
@@ -66,8 +69,10 @@ def recommend(
 
     with in_one_line():
         known = tasks.load(model)
-        columns = {"user": user, "item": item, "rating": rating, "time": time,
-                   "time_format": time_format, "on_duplicate": on_duplicate}  # fmt: skip
+        columns = {
+            "user": user, "item": item, "rating": rating, "time": time, "time_format": time_format,
+            "decimal": decimal, "on_duplicate": on_duplicate,
+        }  # fmt: skip
         if isinstance(known, tasks.Recommender):
             known.set_params(**{name: said for name, said in columns.items() if said is not None})
         if file is None:

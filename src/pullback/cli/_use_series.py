@@ -7,6 +7,7 @@ import tyro
 
 from pullback.cli._common import BadUsage, TimeFormat, as_file, check_out, in_one_line, set_up_jax
 from pullback.cli._fit_and_save import File
+from pullback.cli._reading import Decimal
 from pullback.cli._use import Model, Out, told
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ Every = Annotated[float | None, tyro.conf.arg(metavar="STEP", help_behavior_hint
 
 
 def impute(
-    model: Model, file: File, out: Out, level: float = 0.9, time_format: TimeFormat = None
+    model: Model,
+    file: File,
+    out: Out,
+    level: float = 0.9,
+    time_format: TimeFormat = None,
+    decimal: Decimal = None,
 ) -> int:
     """Fill in series by a saved model: every variable at every time, with bands.
 
@@ -28,13 +34,14 @@ def impute(
         level: The probability that a value lies in its band.
         time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
             (default: as in the fit).
+        decimal: The sign before fractions, a point or a comma (default: as in the fit).
     """
     _check(file, out, level)
     set_up_jax()
     from pullback import tasks
 
     with in_one_line(), as_file(file) as path:
-        count = tasks.impute_file(_load(model, time_format), path, out, level=level)
+        count = tasks.impute_file(_load(model, time_format, decimal), path, out, level=level)
     told(f"{count} rows", out)
     return 0
 
@@ -47,6 +54,7 @@ def forecast(
     every: Every = None,
     level: float = 0.9,
     time_format: TimeFormat = None,
+    decimal: Decimal = None,
 ) -> int:
     """Continue series by a saved model, with bands.
 
@@ -62,6 +70,7 @@ def forecast(
         level: The probability that a value lies in its band.
         time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
             (default: as in the fit).
+        decimal: The sign before fractions, a point or a comma (default: as in the fit).
     """
     _check(file, out, level)
     if every is not None and not every > 0:
@@ -70,7 +79,7 @@ def forecast(
     from pullback import tasks
 
     with in_one_line(), as_file(file) as path:
-        known = _load(model, time_format)
+        known = _load(model, time_format, decimal)
         count = tasks.forecast_file(known, path, out, until=until, every=every, level=level)
     told(f"{count} rows", out)
     return 0
@@ -82,10 +91,11 @@ def _check(file: Path, out: Path, level: float) -> None:
         raise BadUsage(f"--level must be above 0 and below 1, got {level:g}")
 
 
-def _load(folder: Path, time_format: str | None) -> "SeriesModel":
+def _load(folder: Path, time_format: str | None, decimal: str | None) -> "SeriesModel":
     from pullback import tasks
 
     model = tasks.load(folder)
     if not isinstance(model, tasks.SeriesModel):
         raise BadUsage(f"{folder} holds a {type(model).__name__}; this is for models of series")
-    return model if time_format is None else model.set_params(time_format=time_format)
+    said = {"time_format": time_format, "decimal": decimal}
+    return model.set_params(**{name: given for name, given in said.items() if given is not None})

@@ -50,6 +50,7 @@ class Recommender(AbstractTask):
         user, item, rating, time: the columns of the file or frame; None takes those with usual
             names.
         time_format: how dates are written, a pattern such as "%d.%m.%Y"; None: ISO 8601.
+        decimal: the sign before fractions, "." or ","; None: as the file shows it.
         feedback: "explicit" where values are ratings, "implicit" where they say how often or how
             much, or nothing but that a user took an item.
         on_duplicate: of a user twice on one item, as for `pullback.data.read_ratings`.
@@ -101,6 +102,7 @@ class Recommender(AbstractTask):
         rating: str | None = None,
         time: str | None = None,
         time_format: str | None = None,
+        decimal: str | None = None,
         feedback: str = "explicit",
         on_duplicate: str = "error",
         method: str = "chains",
@@ -109,10 +111,8 @@ class Recommender(AbstractTask):
         random_state: Any = None,
         progress: bool | None = None,
     ):
-        self.user = user
-        self.item = item
-        self.rating = rating
-        self.time, self.time_format = time, time_format
+        self.user, self.item, self.rating = user, item, rating
+        self.time, self.time_format, self.decimal = time, time_format, decimal
         self.feedback = feedback
         self.on_duplicate = on_duplicate
         self.method = method
@@ -350,8 +350,8 @@ class Recommender(AbstractTask):
             return X.well_formed(self.feedback)
         return read_ratings(
             X, user=self.user, item=self.item, rating=self.rating, time=self.time,
-            time_format=self.time_format, feedback=self.feedback, on_duplicate=self.on_duplicate,
-            known_items=known,
+            time_format=self.time_format, decimal=self.decimal, feedback=self.feedback,
+            on_duplicate=self.on_duplicate, known_items=known,
         )  # fmt: skip
 
     def _take(self, parameters: Any, ratings: Ratings) -> None:

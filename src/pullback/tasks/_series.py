@@ -62,6 +62,7 @@ class SeriesModel(AbstractTask):
         variable: of the column with the variables' names.
         value: of the column with the numbers.
         time_format: how dates are written, a pattern such as "%d.%m.%Y"; None: ISO 8601.
+        decimal: the sign before fractions, "." or ","; None: as the file shows it.
         on_duplicate: where a variable of a series has several values at one time: "error", "mean"
             or "last".
         max_steps: the most training steps; None chooses by the series; 0 is the process.
@@ -117,6 +118,7 @@ class SeriesModel(AbstractTask):
         variable: str | None = None,
         value: str | None = None,
         time_format: str | None = None,
+        decimal: str | None = None,
         on_duplicate: str = "error",
         max_steps: int | None = None,
         random_state: Any = None,
@@ -127,7 +129,7 @@ class SeriesModel(AbstractTask):
         self.time = time
         self.variable = variable
         self.value = value
-        self.time_format = time_format
+        self.time_format, self.decimal = time_format, decimal
         self.on_duplicate = on_duplicate
         self.max_steps = max_steps
         self.random_state = random_state
@@ -308,7 +310,7 @@ class SeriesModel(AbstractTask):
         return beside(columns, told | {"predicted": [classes[k] for k in prob.argmax(axis=1)]})
 
     def _names(self) -> dict[str, Any]:
-        names = ("series", "time", "variable", "value", "time_format", "on_duplicate")
+        names = "series time variable value time_format decimal on_duplicate".split()
         return {name: getattr(self, name) for name in names}
 
     def _calibrate(self, choose: Asked, test: Asked) -> None:

@@ -72,6 +72,7 @@ class SeriesExplainer(AbstractTask):
         variable: of the column with the variables' names.
         value: of the column with the numbers.
         time_format: how dates are written, a pattern such as "%d.%m.%Y"; None: ISO 8601.
+        decimal: the sign before fractions, "." or ","; None: as the file shows it.
         on_duplicate: where a variable of a series has several values at one time: "error", "mean"
             or "last".
         max_steps: the most training steps of the generator, which stops where held-out series gain
@@ -132,6 +133,7 @@ class SeriesExplainer(AbstractTask):
         variable: str | None = None,
         value: str | None = None,
         time_format: str | None = None,
+        decimal: str | None = None,
         on_duplicate: str = "error",
         max_steps: int | None = None,
         batch_size: int | None = None,
@@ -148,7 +150,7 @@ class SeriesExplainer(AbstractTask):
         self.time = time
         self.variable = variable
         self.value = value
-        self.time_format = time_format
+        self.time_format, self.decimal = time_format, decimal
         self.on_duplicate = on_duplicate
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -339,7 +341,7 @@ class SeriesExplainer(AbstractTask):
             )
 
     def _names(self) -> dict[str, Any]:
-        names = ("series", "time", "variable", "value", "time_format", "on_duplicate")
+        names = "series time variable value time_format decimal on_duplicate".split()
         return {name: getattr(self, name) for name in names}
 
     def _settings(self) -> dict[str, Any]:
