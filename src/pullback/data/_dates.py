@@ -45,10 +45,11 @@ def check_time_format(time_format: object) -> None:
     try:
         again = datetime.strptime(_PROBE.strftime(time_format), time_format)
     except ValueError as error:
-        raise ValueError(f"`time_format` must be {wants}; of {time_format!r}, {error}.") from None
+        told = f"of {shown(time_format)}, {str(error)[:100]}"
+        raise ValueError(f"`time_format` must be {wants}; {told}.") from None
     if again.date() != _PROBE.date():
         raise ValueError(
-            f"`time_format` must be {wants}, and say year and month; {time_format!r} does not."
+            f"`time_format` must be {wants}, and say year and month; {shown(time_format)} does not."
         )
 
 
@@ -100,9 +101,8 @@ class Times:
                 wrong[at] = f"expected {self._wanted()} in column {self._name()}; {got}."
             elif (moment.tzinfo is not None) != self.zoned:
                 here, first = ("no zone", "one") if self.zoned else ("a zone", "none")
-                wrong[at] = (
-                    f"{cell} in column {self._name()} has {here}; the first time has {first}."
-                )
+                when = f"{text_of(cell)} in column {self._name()}"
+                wrong[at] = f"{when} has {here}; the first time has {first}."
             else:
                 known[at] = (moment - epoch) // _MICROSECOND
         if wrong:

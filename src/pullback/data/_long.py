@@ -84,7 +84,8 @@ def read_long(
         path: a CSV file with a header, in UTF-8, separated by commas, semicolons or tabs; or a
             Parquet file, `.parquet` or `.pq`; or a data frame of pandas or polars.
         series: the name of the column with the series, its unit left out; so for the next four.
-            None: the one column with a usual name, such as series, id, subject or patient.
+            None: the one column with a usual name, such as series, id, subject or patient. What
+            stands in it is a name, NA too, unless it is empty.
         time: the column with the times. None: as above, such as time, timestamp or date.
         variable: the column with the variables' names. None: such as variable or parameter.
         value: the column with the numbers. None: such as value or measurement.

@@ -33,7 +33,12 @@ def order(entries: Entries) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n
     by_place = np.arange(len(entries.series))
     keys = list(entries[:3])
     if not _are_ordered(keys):
-        by_place = np.lexsort(keys[::-1])
+        for key in keys[::-1]:
+            few = key.dtype.kind == "i" and len(key) and key.max() < 2**16
+            # Of two bytes NumPy sorts without comparing.
+            by_place = by_place[
+                np.argsort((key.astype(np.uint16) if few else key)[by_place], kind="stable")
+            ]
         keys = [column[by_place] for column in keys]
     same = np.zeros(len(by_place), bool)
     same[1:] = np.logical_and.reduce([key[1:] == key[:-1] for key in keys])

@@ -19,12 +19,13 @@ from pullback.data._parts import parts
 from pullback.data._ratings import Ratings
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sources import Source, frame_source, open_source
+from pullback.data._text import open_text
 
 _FEEDBACK = ("explicit", "implicit")
 _ON_DUPLICATE = ("error", "last", "mean", "sum")
 _DOUBLE = "::"  # of MovieLens
 _TYPES = ("token", "token_seq", "float", "float_seq")  # of RecBole
-_ROWS, _HINTS = 2048, 20
+_ROWS, _HINTS = 2048, 5
 _MICROSECONDS = 1e6
 _NAMED = ("user", "item")
 _USUAL = {
@@ -168,7 +169,7 @@ def _source(path: Path, decimal: str | None) -> Source:
 
 def _has_double_colons(path: Path) -> bool:
     """Whether the first line of a file has these, and nothing else between its cells."""
-    if path.suffix.lower() in (".parquet", ".pq", ".gz", ".xlsx", ".xls", ".ods"):
+    if path.suffix.lower() in (".parquet", ".pq", ".xlsx", ".xls", ".ods"):
         return False
     first = next(_lines(path), (1, ""))[1]
     return _DOUBLE in first and not any(map(first.count, DELIMITERS))
@@ -206,15 +207,10 @@ def _double_colons(path: Path) -> Source:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    yield line, text.rstrip("\n")
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"expected text in UTF-8: {error}.") from error
+    with open_text(path) as file:
+        for line, text in enumerate(file, 1):
+            if text.strip():
+                yield line, text.rstrip("\r\n")
 
 
 def _find(
