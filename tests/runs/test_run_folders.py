@@ -59,13 +59,15 @@ def test_overwrite_takes_away_what_a_run_wrote_and_nothing_beside_it(begin, fold
     for name in own:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("mine")
+    (folder / "figures" / "old.png").write_text("of the run")
     (tmp_path / "thesis.tex").write_text("all my work")
     (folder / "stages" / "link.safetensors").symlink_to(tmp_path / "thesis.tex")
     (folder / "training").symlink_to(tmp_path)
     begin(Config(parts=2), overwrite=True)
     assert [(folder / name).read_text() for name in own] == 4 * ["mine"]
     assert (tmp_path / "thesis.tex").read_text() == "all my work"
-    assert not (folder / "stages" / "part4.safetensors").exists()
+    for name in ("stages/part4.safetensors", "stages/link.safetensors", "figures/old.png"):
+        assert not os.path.lexists(folder / name)
 
 
 def test_a_link_where_a_run_writes_is_replaced_and_not_followed(begin, folder, tmp_path):
@@ -197,7 +199,7 @@ def test_a_damaged_file_of_a_run_is_named_and_replaced_where_that_is_asked(
 def test_a_record_with_a_part_of_another_kind_is_damaged(begin, folder, tmp_path):
     record = begin()
     for key in record.keys() - {"code", "data"}:  # which old results have not
-        for other in (None, 3.5, "x", [], {}, [None]):
+        for other in (None, 3.5, True, "x", [], {}, [None]):
             if type(other) is type(record[key]):
                 continue
             (folder / "claims.json").write_text(json.dumps(record | {key: other}))

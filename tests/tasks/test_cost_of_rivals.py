@@ -81,16 +81,16 @@ def test_what_the_others_of_a_density_had_is_said():
 @pytest.mark.parametrize("order", ["sorted", "mixed"])
 def test_other_classifiers_learn_from_some_rows_of_every_class(asked, order):
     random = np.random.default_rng(0)
-    codes = np.repeat([0, 1, 2, -1], [150_000, 149_999, 1, 5000])
+    codes = np.repeat([0, 1, 2, -1], [150_000, 1, 149_999, 5000])
     codes = codes if order == "sorted" else random.permutation(codes)
     z = random.normal(size=(len(codes), 2))
     known = _class_scores._taught(codes, 6)
     assert 20_000 <= len(known) <= 20_003
     assert set(codes[known]) == {0, 1, 2}
     counts = np.bincount(codes[known])
-    assert abs(counts[0] - counts[1]) < 5
+    assert abs(counts[0] - counts[2]) < 5
     with np.errstate(all="ignore"):
-        found = _class_scores.quiet_others(z, np.where(codes == 2, 1, codes), z[:5], 2)
+        found = _class_scores.quiet_others(z, codes.clip(max=1), z[:5], 2)
     assert set(found) == {"logistic regression", "boosted trees"}
     assert [shape for shapes in asked.values() for _, shape in shapes] in (
         2 * [(20_000, 2)], 2 * [(20_001, 2)],
