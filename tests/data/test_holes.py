@@ -95,3 +95,9 @@ def test_bytes_are_no_labels(frame):
     cells = frame({"kind": [b"x", b"y", None]})["kind"].to_list()
     with pytest.raises(ValueError, match=r"row 1: the label .* is bytes; write it as text"):
         data.as_labels(cells)
+
+
+def test_whole_numbers_that_a_float_cannot_tell_apart_are_classes_of_their_own():
+    cells = ["9007199254740992", "9007199254740993", ""]
+    assert data.as_labels(cells).tolist() == [*cells[:2], None]
+    assert data.as_labels([True, 1, 1.0, "x"]).tolist() == ["True", "1", "1.0", "x"]

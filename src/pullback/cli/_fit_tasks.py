@@ -64,7 +64,7 @@ def fit_tasks(
         from pullback import data
 
         if classes:
-            beside["classes"] = data.as_labels(list(classes))
+            beside["classes"] = data.as_labels(list(classes), reading.na_labels)
         return read_labelled(path, label, columns, id, reading, classes=True)
 
     def task() -> "AbstractTask":

@@ -146,8 +146,8 @@ def _columns(
 
 
 def _is_plain(part: np.ndarray | None) -> bool:
-    """Whether all cells are numbers or holes; whole ones beyond 2^53 may only name the rows."""
-    return part is not None and not bool((np.abs(part) > _EXACT).any())
+    """Whether all cells are numbers or holes; whole ones from 2^53 on may only name the rows."""
+    return part is not None and not bool((np.abs(part) >= _EXACT).any())
 
 
 def _labels(

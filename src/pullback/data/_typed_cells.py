@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def _all_numbers(cells: Sequence, decimals: Decimals) -> np.ndarray | None:
 
 def _yes_and_no(cells: Sequence) -> np.ndarray | None:
     """Cells that are True or False, or holes, one and all, as 1 and 0."""
-    words = [None if is_hole(cell) else str(cell).strip().lower() for cell in cells]
+    words = _each(lambda cell: None if is_hole(cell) else str(cell).strip().lower(), cells)
     if not {*words} - {None} or not {*words} <= {"true", "false", None}:
         return None
     return np.asarray([np.nan if word is None else word == "true" for word in words], np.float64)
@@ -93,12 +94,11 @@ def labels_of_column(
     if packed is not None:
         told = f"the label {shown(cells[packed])} is bytes; write it as text."
         raise refused(told, packed)
-    words = [at for at, cell in enumerate(cells) if is_word_for_none(cell)]
-    if not (words and na_labels == "class"):
-        whole = [cell for cell in cells if not is_hole(cell)]
-        if whole and not _has_codes(whole) and _all_numbers(whole, Decimals()) is not None:
-            if not all(isinstance(cell, bool | np.bool_) for cell in whole):
-                return np.asarray([np.nan if is_hole(cell) else float(cell) for cell in cells])
+    words = np.flatnonzero(_each(is_word_for_none, cells)).tolist()
+    if not (len(words) and na_labels == "class"):
+        numbers = _class_numbers(cells)
+        if numbers is not None:
+            return numbers
     if words and na_labels is None:
         word = str(cells[words[0]]).strip()
         raise refused(
@@ -109,12 +109,45 @@ def labels_of_column(
             words[0],
         )
     gone = _is_nothing if na_labels == "class" else is_hole
-    text = [None if gone(cell) else str(cell).strip() for cell in cells]
+    text = _each(lambda cell: None if gone(cell) else str(cell).strip(), cells)
     return np.asarray(text, object)
 
 
+def _class_numbers(cells: Sequence) -> np.ndarray | None:
+    """Classes that are numbers, NaN where there is a hole; None where one is another thing."""
+    whole = _whole(cells)
+    if not whole or _has_codes(whole) or all(isinstance(cell, bool | np.bool_) for cell in whole):
+        return None
+    found = _all_numbers(whole, Decimals())
+    # Of whole numbers that a float cannot tell apart two would be one class.
+    if found is None or _beyond_floats(found, whole):
+        return None
+    numbers = np.full(len(cells), np.nan)
+    numbers[~np.asarray(_each(is_hole, cells), bool)] = found
+    return numbers
+
+
+def _beyond_floats(found: np.ndarray, cells: Sequence) -> bool:
+    """Whether there are only whole numbers, some of which a float cannot tell apart."""
+    large = np.abs(found).max(initial=0) >= 2**53
+    return bool(large) and all(str(cell).strip().lstrip("+-").isdigit() for cell in cells)
+
+
+def _whole(cells: Sequence) -> list:
+    """The cells that hold something."""
+    return [cell for cell, hole in zip(cells, _each(is_hole, cells), strict=True) if not hole]
+
+
+def _each(function: Callable[[Any], Any], cells: Sequence) -> list:
+    """A function of each cell, asked of text once for all cells that say the same."""
+    if {*map(type, cells)} <= {str, type(None)}:
+        known = {cell: function(cell) for cell in dict.fromkeys(cells)}
+        return [known[cell] for cell in cells]
+    return [function(cell) for cell in cells]
+
+
 def _has_codes(cells: Sequence) -> bool:
-    return any(isinstance(cell, str) and _CODE.fullmatch(cell.strip()) for cell in cells)
+    return any(_each(lambda cell: isinstance(cell, str) and _CODE.fullmatch(cell.strip()), cells))
 
 
 def _is_nothing(cell: object) -> bool:
@@ -122,15 +155,14 @@ def _is_nothing(cell: object) -> bool:
 
 
 def as_it_is(cells: Sequence, rows: Rows, name: str, bad: BadRows) -> np.ndarray:
-    whole = [cell for cell in cells if not is_hole(cell)]
-    numbers = [bad.decimals.value(str(cell).strip()) for cell in whole]
+    numbers = _each(lambda cell: bad.decimals.value(str(cell).strip()), _whole(cells))
     good = all(number is not None and abs(number) < np.inf for number in numbers)
     return typed(cells, rows, name, bad) if good else as_text(cells)
 
 
 def as_text(cells: Iterable) -> np.ndarray:
     """Cells as text, None where there is a hole."""
-    found = [None if is_hole(cell) else str(cell).strip() for cell in cells]
+    found = _each(lambda cell: None if is_hole(cell) else str(cell).strip(), [*cells])
     return np.asarray(found, object)
 
 
@@ -138,13 +170,12 @@ def typed(cells: Sequence, rows: Rows, name: str, bad: BadRows) -> np.ndarray:
     quick = _all_numbers(cells, bad.decimals)
     if quick is not None:
         # Whole numbers that a float cannot tell apart only name the rows.
-        exact = all(str(cell).strip().lstrip("+-").isdigit() for cell in cells)
-        return as_text(cells) if exact and np.abs(quick).max(initial=0) > 2**53 else quick
+        return as_text(cells) if _beyond_floats(quick, cells) else quick
     yes_and_no = _yes_and_no(cells)
     if yes_and_no is not None:
         return yes_and_no
-    whole = [cell for cell in cells if not is_hole(cell)]
-    good = sum(bad.decimals.value(str(cell).strip()) is not None for cell in whole)
+    whole = _whole(cells)
+    good = sum(_each(lambda cell: bad.decimals.value(str(cell).strip()) is not None, whole))
     if good < len(whole) and _has_codes(whole):
         return as_text(cells)
     if good * 2 > len(whole) or not whole:
