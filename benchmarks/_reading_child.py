@@ -35,7 +35,7 @@ def reader(name: str) -> Callable[[str], Any]:
 
 def rows_of(found: Any) -> int:
     """How many rows, or observations, there are in what was read."""
-    if hasattr(found, "mask"):
+    if hasattr(found, "time_unit"):
         return int(np.count_nonzero(found.mask))
     return len(found.values) if hasattr(found, "holes") else len(found)
 
