@@ -9,7 +9,7 @@ import numpy as np
 from _reading_tables import race, seconds_and_memory
 
 PACKAGES = ("pullback", "numpy", "pyarrow", "pandas", "polars")
-COUNTS = (10_000, 100_000, 1_000_000)
+COUNTS = (10_000, 100_000, 1_000_000, 10_000_000)
 READERS = ("read_long", "pyarrow", "pandas", "polars")
 _TIMES, _VARIABLES = 40, ("HR", "Temp", "SpO2", "RespRate", "Glucose")
 
@@ -21,7 +21,7 @@ def write(path: Path, count: int) -> None:
     with path.open("w") as file:
         file.write("patient,time [h],parameter,value\n")
         for patient in range(count // each):
-            times = np.sort(rng.uniform(0, 48, _TIMES))
+            times = np.cumsum(rng.uniform(0.1, 2, _TIMES))
             values = rng.normal(size=each)
             file.writelines(
                 f"patient-{patient},{times[k // len(_VARIABLES)]:.4f},"
