@@ -25,6 +25,7 @@ EACH, FIRST = 0.2, 1.75
 # implicit steps are known to give.
 ALL_OF = (
     "tests/recipes/test_every_recipe.py",
+    "tests/analysis/signals/test_signal_report.py::test_what_is_measured_is_what_is_there",
     "tests/analysis/test_stein_tests.py::test_a_few_learned_tests",
     "tests/models/timeseries/test_latent_ode_model.py::test_at_the_exact_posterior_the_bounds_are_the_evidence[decays-first]",
     "tests/models/timeseries/test_latent_ode_model.py::test_with_a_wrong_posterior_the_bound_is_below_and_many_samples_close_it",
