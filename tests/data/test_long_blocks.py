@@ -1,5 +1,7 @@
 """Long tables and ratings by Arrow and by Python: the same series, names, units and refusals."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -9,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pullback.data import DataError, _csv_blocks, _parts, long_table, read_long, read_ratings
+from pullback.data._blocks import Block
+from pullback.data._pack import Entries, order
 
 NUMBERS = "0 1 2 -2.5 +3 1e3 007 9007199254740993 1_0 12345678901234567890".split()
 DATES = (
@@ -59,7 +63,7 @@ def by_python(patch):
     patch.setattr(_parts, "_is_plain", lambda kind: False)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     file_and_format=files(),
     holes=st.sampled_from(["error", "ask"]),
@@ -92,7 +96,7 @@ def ratings(draw):
     return "\n".join(lines) + "\n", pattern
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(file_and_format=ratings(), on_duplicate=st.sampled_from(["error", "last", "sum"]))
 def test_ratings_are_the_same_too(file_and_format, on_duplicate, tmp_path_factory):
     text, time_format = file_and_format
@@ -118,6 +122,54 @@ def test_names_go_on_from_block_to_block(tmp_path, monkeypatch):
     file.write_text(file.read_text() + "s0,600,v1 [u2],1\ns0,5000,v1,x\n")
     with pytest.raises(DataError, match=r"line 602: .*'v1' is in u2 here and in u1 on line 3\."):
         read_long(file)
+
+
+@pytest.mark.parametrize("cell", ["0000-01-01", "2024-02-30", "2024-01-31T24:00:00.0000001"])
+def test_dates_that_python_does_not_know_are_bad_rows(tmp_path, cell):
+    (tmp_path / "t.csv").write_text(
+        f"series,time,variable,value\na,2024-01-31,v,1\na,{cell},v,2\na,9999-12-31,v,3\n"
+    )
+    with pytest.raises(DataError, match=rf"1 bad row:\n  line 3: expected a date .* '{cell}'"):
+        read_long(tmp_path / "t.csv")
+
+
+def test_entries_of_a_dictionary_that_no_row_has_are_no_names():
+    cells = pa.DictionaryArray.from_arrays(pa.array([2, 1, None, 2]), pa.array(["c", "a", "b"]))
+    block = Block(Path("t.parquet"), np.arange(4), {}, {0: cells}.__getitem__)
+    part = _parts.Part(block.rows, block)
+    names, which = part.coded(0)
+    assert names == ["b", "a", None]
+    assert which.tolist() == [0, 1, 2, 0]
+
+
+def test_the_unit_of_a_variable_is_the_one_that_comes_first(tmp_path):
+    rows = "a,0,v,1,kg\na,1,u,1,m\na,2,u,1,kg\n"
+    (tmp_path / "t.csv").write_text("series,time,variable,value,unit\n" + rows)
+    with pytest.raises(
+        DataError, match="line 4: the variable 'u' is in kg here and in m on line 3"
+    ):
+        read_long(tmp_path / "t.csv")
+
+
+def test_a_bad_row_is_nobodys_duplicate(tmp_path):
+    (tmp_path / "t.csv").write_text("series,time,variable,value\na,0,v,x\na,0,v,1\n")
+    with pytest.raises(DataError, match="1 bad row:"):
+        read_long(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("many", [3, 70_000])
+def test_the_order_of_entries_is_that_of_lexsort(many):
+    rng = np.random.default_rng(0)
+    series, variable = rng.integers(0, many, (2, 500))
+    series[:4], variable[:4] = many - 1, many - 1  # of which four are at one place
+    time = np.append(np.full(4, -1.5), rng.integers(-2, 2, 496) / 2)
+    entries = Entries(series, time, variable, np.arange(500.0))
+    by_place, same = order(entries)
+    np.testing.assert_array_equal(by_place, np.lexsort((variable, time, series)))
+    seen = list(zip(series[by_place], time[by_place], variable[by_place], strict=True))
+    assert same.tolist() == [False, *(a == b for a, b in zip(seen[1:], seen, strict=False))]
+    again, _ = order(entries.take(by_place))
+    np.testing.assert_array_equal(again, np.arange(500))
 
 
 def test_parquet_of_every_type_is_read_as_python_reads_it(tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ class Part(NamedTuple):
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         if is_text:
             column = pc.utf8_trim_whitespace(column)
-        elif not _is_date(kind) or (getattr(kind, "tz", None) is not None) != zoned:
+        elif not _is_date(kind):
             return None
         try:
             # Of nanoseconds only the microseconds count, as in Python's dates.
