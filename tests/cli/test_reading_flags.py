@@ -95,6 +95,9 @@ def test_a_model_of_series_keeps_how_dates_are_written(pullback, tmp_path):
     assert pullback(*argv, "--time-format", "%d.%m.%Y")[0] == 0
     model = tasks.load(tmp_path / "m")
     assert model.time_format == "%d.%m.%Y"
+    status, _, err = pullback("predict", "m", "t.csv", "--out", "p.csv", "--header", "yes")
+    assert status == 2
+    assert "--header and --decimal are of tables of rows" in err
     series(tmp_path / "new.csv", 2, first=20)
     assert pullback("impute", "m", "new.csv", "--out", "i.csv")[0] == 0
     assert pd.read_csv(tmp_path / "i.csv").time[0].startswith("2024-03-01")

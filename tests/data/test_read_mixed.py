@@ -161,3 +161,24 @@ def test_rows_of_another_length_are_told(text, told, tmp_path):
         with pytest.raises(DataError) as caught:
             read(tmp_path / "t.csv")
         assert told in str(caught.value)
+
+
+def test_a_chunk_with_a_bad_row_is_not_given(tmp_path, monkeypatch):
+    monkeypatch.setattr("pullback.data._csv_blocks._BYTES", 2**14)
+    lines = [f"{k},{'oops' if k == 5000 else k}" for k in range(10_000)]
+    (tmp_path / "t.csv").write_text("a,b\n" + "\n".join(lines) + "\n")
+    given = []
+    chunks = data.mixed_chunks(tmp_path / "t.csv", ["b"])
+    with pytest.raises(DataError, match="line 5002: expected a number"):
+        given.extend(row for chunk in chunks for row in chunk.rows.tolist())
+    assert given == list(range(2, 2 + len(given)))
+    assert 0 < len(given) < 5000
+
+
+def test_points_and_commas_in_one_column_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("a;b\n1,5;x\n2.5;y\n")
+    with pytest.raises(DataError, match=r"column 'a' has '1,5' on line 2 and '2.5' on line 3"):
+        data.read_mixed(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("a;b\n1.5;x\n2.5;y\n")
+    with pytest.raises(DataError, match="column 'a' has 2 cells that are no numbers"):
+        data.read_mixed(tmp_path / "t.csv", ["a"], decimal=",")

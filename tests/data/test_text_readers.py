@@ -172,6 +172,12 @@ def test_text_that_is_none_is_refused_with_a_remedy(name, text, read, tmp_path):
     _refused(read, tmp_path / f"{name}.gz")
 
 
+def test_edges_that_are_packed_say_so_by_their_name(tmp_path):
+    (tmp_path / "a.edgelist").write_bytes(gzip.compress(b"a b\n"))
+    told = _refused(data.read_graphs, tmp_path / "a.edgelist")
+    assert "is packed by gzip; let its name end in .gz" in told
+
+
 def test_decimal_commas_of_what_was_measured(tmp_path):
     pytest.importorskip("rdkit")
     (tmp_path / "t.csv").write_text("seq;smiles;score\nACGT;CCO;1,5\nAAAA;CC;-0,25\nACCC;CCC;NA\n")

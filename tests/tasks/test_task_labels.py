@@ -7,6 +7,7 @@ import pytest
 
 from pullback import data, tasks
 from pullback.tasks._labels import labels_of, with_target
+from pullback.tasks._series_rows import outcomes
 
 CASES = [
     (["01", "1", "01"], ["01", "1", "01"]),
@@ -164,3 +165,25 @@ def test_a_column_without_any_value_is_named(tmp_path):
     with pytest.raises(ValueError, match=told):
         model.fit(tmp_path / "t.csv")
     assert model.set_params(columns=None).fit(tmp_path / "t.csv").left_out_["b"] == "it is empty"
+
+
+@pytest.mark.parametrize("kind", ["csv", "pandas", "mapping", "list"])
+def test_an_outcome_that_may_be_a_hole_is_refused(kind, tmp_path):
+    (tmp_path / "s.csv").write_text(
+        "series,time,variable,value\n"
+        + "".join(f"p{k},{t},v,1\n" for k in range(3) for t in (0, 1))
+    )
+    given = data.long_table(tmp_path / "s.csv")
+    frame = pd.DataFrame({"series": ["p0", "p1", "p2"], "end": ["x", "y", "NA"]})
+    frame.to_csv(tmp_path / "o.csv", index=False)
+    pairs = dict(zip(frame.series, frame.end, strict=True))
+    y = {"csv": tmp_path / "o.csv", "pandas": frame, "mapping": pairs, "list": [*frame.end]}[kind]
+    with pytest.raises(ValueError, match=r"'NA'.* may be a class that is called so"):
+        outcomes(y, given, given.series.ids)
+    known = [None if cell == "NA" else cell for cell in frame.end]
+    frame["end"] = known
+    frame.to_csv(tmp_path / "o.csv", index=False)
+    pairs = dict(zip(frame.series, known, strict=True))
+    y = {"csv": tmp_path / "o.csv", "pandas": frame, "mapping": pairs, "list": known}[kind]
+    classes, codes = outcomes(y, given, given.series.ids)
+    assert (classes, codes.tolist()) == (["x", "y"], [0, 1, -1])
