@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 
 import numpy as np
 import pandas
@@ -113,6 +114,12 @@ def test_gzip_that_is_damaged_or_swells(tmp_path, monkeypatch):
 def test_what_is_no_text_in_utf8_is_named(text, message, tmp_path):
     with pytest.raises(DataError, match=message):
         read_table(write(tmp_path, text))
+
+
+def test_a_pipe_would_lose_its_first_rows(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(DataError, match="is a pipe, which can be read only once; write it to a"):
+        read_table(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t.xls", "t.ods"])

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import io
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -62,6 +63,9 @@ def open_utf8(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[tuple[Any, str]]:
+    if stat.S_ISFIFO(path.stat().st_mode):
+        # It is read once to see how it is written; what was read then would be lost.
+        raise DataError(path, "is a pipe, which can be read only once; write it to a file first.")
     with ExitStack() as stack:
         file: Any = stack.enter_context(path.open("rb"))
         if path.suffix.lower() == ".gz" or file.peek(2)[:2] == _GZIP:
