@@ -91,7 +91,7 @@ def test_a_model_of_series_keeps_how_dates_are_written(pullback, tmp_path):
             "--no-report")  # fmt: skip
     status, _, err = pullback(*argv)
     assert status == 2
-    assert "Say --time-format '%d.%m.%Y'" in err or "(--time-format %d.%m.%Y)" in err
+    assert "Say --time-format %d.%m.%Y." in err
     assert pullback(*argv, "--time-format", "%d.%m.%Y")[0] == 0
     model = tasks.load(tmp_path / "m")
     assert model.time_format == "%d.%m.%Y"

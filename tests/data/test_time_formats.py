@@ -39,8 +39,9 @@ def test_numbers_that_are_dates_too_are_asked_about(long, times, pattern, hours)
     file = long(*times)
     with pytest.raises(DataError, match="may be numbers or dates") as caught:
         read_long(file)
-    assert f"time_format='{pattern}' (--time-format {pattern}) for dates" in str(caught.value)
-    assert "time_format='number' (--time-format number) for numbers" in str(caught.value)
+    for said, what in ((pattern, "dates"), ("number", "numbers")):
+        flag = f"`time_format='{said}'` (on the command line --time-format {said}) for {what}"
+        assert flag in str(caught.value)
     dates = read_long(file, time_format=pattern)
     assert dates.time_unit == "h"
     np.testing.assert_allclose(dates.times, [[0, hours]], rtol=0, atol=1e-12)
@@ -108,7 +109,7 @@ def test_dates_in_another_notation_are_read_by_the_pattern_that_is_proposed(long
 
 def test_a_comma_before_the_hour(long):
     file = long("31.01.2024, 10:00", "01.02.2024, 10:00", quote=True)
-    with pytest.raises(DataError, match=r"time_format='%d\.%m\.%Y, %H:%M'"):
+    with pytest.raises(DataError, match=r"`time_format='%d\.%m\.%Y, %H:%M'`"):
         read_long(file)
     assert read_long(file, time_format="%d.%m.%Y, %H:%M").times.tolist() == [[0, 24]]
 
@@ -133,7 +134,7 @@ def test_a_pattern_that_does_not_fit(long):
     with pytest.raises(DataError) as caught:
         read_long(long("31.01.2024", "01.02.2024"), time_format="%m/%d/%Y")
     assert "line 2: no time in column 'time' is as time_format='%m/%d/%Y' says" in str(caught.value)
-    assert "Say time_format='%d.%m.%Y'" in str(caught.value)
+    assert "Say `time_format='%d.%m.%Y'`" in str(caught.value)
     with pytest.raises(DataError) as caught:
         read_long(long("31.01.2024", "2024-01-31", "", "17"), time_format="%d.%m.%Y")
     told = str(caught.value).split("\n")[1:]

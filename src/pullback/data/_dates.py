@@ -16,6 +16,7 @@ from pullback.data._parts import Part, parts
 from pullback.data._sources import Source
 
 NUMBER = "number"  # the pattern of times that are no dates, whatever they look like
+_ON_THE_LINE = "on the command line --time-format"
 _FIRST = 2048  # cells that tell what a column is
 _LONGEST = 60  # letters of a date
 _PROBE = datetime(2023, 11, 1, tzinfo=UTC)
@@ -161,9 +162,8 @@ class Times:
         raise DataError(
             self.bad.path,
             f"the times in column {self._name()} may be numbers or dates: {texts[first]} is the "
-            f"{parsed(texts[first], pattern):%Y-%m-%d} too, and so on. Say which: "
-            f"time_format='{pattern}' (--time-format {pattern}) for dates, or time_format='number' "
-            "(--time-format number) for numbers.",
+            f"{parsed(texts[first], pattern):%Y-%m-%d} too, and so on. Say {_flag(pattern)} for "
+            f"dates, or {_flag(NUMBER)} for numbers.",
         )
 
     def _value(self, text: str) -> float | None:
@@ -231,17 +231,21 @@ def _advice(texts: Sequence[str]) -> str:
     """How such times are read."""
     patterns = _that_fit(texts)
     if len(patterns) == 1:
-        [pattern] = patterns
-        return f"Say time_format={pattern!r} (--time-format {shlex.quote(pattern)})."
+        return f"Say {_flag(patterns[0])}."
     if patterns:
         several = " or ".join(map(repr, patterns))
-        return f"They may be {several}: say which, time_format=... (--time-format ...)."
+        return f"They may be {several}: say which by `time_format` ({_ON_THE_LINE})."
     if all(map(_TIME_OF_DAY.fullmatch, texts)):
         return "A time of day alone has no place among others: write its date before it."
     return (
-        "Say how they are written, as Python's strptime has it, such as time_format="
-        "'%d.%m.%Y %H:%M' (--time-format '%d.%m.%Y %H:%M'), or write them in ISO 8601."
+        "Say how they are written, as Python's strptime has it, such as "
+        f"{_flag('%d.%m.%Y %H:%M')}, or write them in ISO 8601."
     )
+
+
+def _flag(pattern: str) -> str:
+    """A pattern as an argument and as a flag."""
+    return f"`time_format={pattern!r}` ({_ON_THE_LINE} {shlex.quote(pattern)})"
 
 
 def _that_fit(texts: Sequence[str]) -> list[str]:

@@ -324,7 +324,7 @@ def _once(
         bad.add(
             int(row),
             f"series {shown(series)} has a value of {shown(name)} at this time on {bad.word} "
-            f"{before} too; on_duplicate='mean' or 'last' (--on-duplicate) would settle it.",
+            f"{before} too; on_duplicate='mean' or 'last' would settle it.",
         )
         bad.check(at_end=False)
     return entries.take(by_place)
