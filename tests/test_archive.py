@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pullback import _files
 from pullback._archive import ArchiveError, read_archive, read_record, write_archive
-from pullback._files import atomic_write, atomic_write_text, check_writable
+from pullback._files import append_text, atomic_write, atomic_write_text, check_writable
 from pullback._lock import LockError, folder_lock
 
 _ARRAYS = {
@@ -18,6 +19,7 @@ _ARRAYS = {
     "empty": np.zeros((0, 4), np.int16),
     "flags": np.array([True, False]),
     "big-endian": np.arange(3, dtype=">i4"),
+    "big-endian text": np.array(["é", "b"], ">U1"),
     "strided": np.arange(12.0).reshape(3, 4)[:, ::2],
     "complex": np.array([1 + 2j, 3j]),
     "half": np.asarray(jnp.arange(3, dtype=jnp.bfloat16)),
@@ -35,8 +37,7 @@ def test_arrays_of_every_kind_come_back(tmp_path):
     assert found == read_record(tmp_path / "a.safetensors") == record
     assert set(arrays) == set(_ARRAYS)
     for name, array in _ARRAYS.items():
-        native = array.dtype.newbyteorder("=")
-        assert arrays[name].dtype.newbyteorder("=") == native, name
+        assert arrays[name].dtype == array.dtype, name
         assert arrays[name].shape == np.shape(array)
         np.testing.assert_array_equal(arrays[name], array)
         arrays[name][...] = arrays[name]  # may be written to
@@ -88,9 +89,97 @@ def test_what_is_no_archive_is_refused(tmp_path):
         write_archive(tmp_path / "o", {}, {"x": np.array([None])})
     with pytest.raises(TypeError, match="x is an array of"):
         write_archive(tmp_path / "o", {}, {"x": np.zeros(1, [("a", "i4")])})
+    with pytest.raises(TypeError, match="x is a masked array, whose mask would be lost"):
+        write_archive(tmp_path / "o", {}, {"x": np.ma.masked_equal([1.0, 2.0], 2)})
     with pytest.raises(TypeError):
         write_archive(tmp_path / "o", {"x": {1, 2}}, {})
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        "[" * 100_000 + "]" * 100_000,
+        '{"format": 1, "record": [], "bytes": {}}',
+        '{"format": 1, "record": {}, "bytes": []}',
+        *(
+            f'{{"format": 1, "record": {{}}, "bytes": {{"w": {told}}}}}'
+            for told in (
+                '"x"', "[1]", '["O", [2]]', '["O", [0]]', '["f4", 3]', '["f4", ["a"]]',
+                '["f4,(", [4]]', '["f8", [0, 1e400]]', '["f8", [0, -1]]', '["V4", [4]]',
+                f'["f8", [0, {2**90}]]',
+            )
+        ),
+    ],
+    ids=lambda text: text[:60],
+)  # fmt: skip
+def test_a_record_of_another_hand_is_refused_though_the_digest_is_right(
+    content, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pullback._archive.json.dumps", lambda record: content)
+    write_archive(tmp_path / "a", {}, {"w": np.zeros(4, np.uint8)})
+    monkeypatch.undo()
+    with pytest.raises(ArchiveError, match="a: was not written by pullback"):
+        read_archive(tmp_path / "a")
+
+
+def test_a_name_that_is_no_text_or_has_a_nul(tmp_path):
+    file = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    check_writable(file)
+    atomic_write_text(file, f"of {file.name}")
+    append_text(file, f", {file.name}")
+    assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9.txt"]
+    assert file.read_bytes() == b"of caf\\udce9.txt, caf\\udce9.txt"
+    subprocess.run([sys.executable, "-c", _KILLED, os.fsencode(file)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    write_archive(file, {"at": str(file)}, {"w": np.zeros(2)})
+    assert read_record(file) == {"at": str(file)}
+    assert list(tmp_path.iterdir()) == [file]
+    for write in (check_writable, lambda path: append_text(path, "")):
+        with pytest.raises(OSError, match=r"NUL in it: .*a\\x00b"):
+            write(tmp_path / "a\0b")
+    with pytest.raises(OSError, match=r"NUL in it: .*a\\x00b"):
+        write_archive(tmp_path / "a\0b", {}, {})
+    with pytest.raises(ArchiveError, match=r"a\\x00b': cannot be read"):
+        read_archive(tmp_path / "a\0b")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
+def test_who_may_read_a_file_may_read_the_one_that_replaces_it(mode, tmp_path):
+    file = tmp_path / "a.txt"
+    atomic_write_text(file, "old")
+    file.chmod(mode)
+    with atomic_write(file) as opened:
+        [temporary] = tmp_path.glob(".a.txt.*.tmp")
+        assert temporary.stat().st_mode & 0o777 == mode  # before there is anything to read
+        opened.write(b"new")
+    assert file.stat().st_mode & 0o7777 == mode
+    assert file.read_text() == "new"
+
+
+def test_a_link_does_not_give_its_rights(tmp_path):
+    (tmp_path / "plain").touch()
+    (tmp_path / "a").symlink_to(tmp_path / "plain")
+    atomic_write_text(tmp_path / "a", "")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_temporary_file_that_was_cleared_before_it_was_held_is_made_again(tmp_path, monkeypatch):
+    flock, left = _files.fcntl.flock, [1, 1]
+
+    def late(opened, how):
+        if left:
+            left.pop()
+            [temporary] = tmp_path.glob(".a.txt.*.tmp")
+            temporary.unlink()
+        flock(opened, how)
+
+    monkeypatch.setattr(_files.fcntl, "flock", late)
+    atomic_write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert not left
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -42,7 +42,7 @@ def write_archive(
         arrays: of any dtype of NumPy or of JAX but objects, each with its name.
 
     Raises:
-        TypeError: the record holds what JSON cannot, or an array has objects.
+        TypeError: the record holds what JSON cannot, or an array has objects or a mask.
 
     >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.safetensors"
@@ -56,10 +56,16 @@ def write_archive(
     for name, array in arrays.items():
         if name == _RECORD:
             raise ValueError(f"no array may be called {_RECORD!r}.")
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(
+                f"{name} is a masked array, whose mask would be lost: keep its `data` and its "
+                "`mask` as two arrays, or `filled()`."
+            )
         array = np.asarray(array)
         if array.dtype.hasobject or array.dtype.names is not None:
             raise TypeError(f"{name} is an array of {array.dtype}; expected numbers or text.")
-        if array.dtype.name in _PLAIN:
+        # The format has one order of bytes, and which one they had is told by no name.
+        if array.dtype.name in _PLAIN and array.dtype.isnative:
             stored[name] = np.asarray(array, order="C")
         else:
             as_bytes[name] = [_name_of(array.dtype), list(array.shape)]
@@ -95,11 +101,16 @@ def read_archive(
             told = f"is in format {kept['format']}, and this version reads {_FORMAT}."
             raise ArchiveError(f"{path}: {told}")
         wanted = {n: t for n, t in found.items() if arrays is None or arrays(n)}
+        if not isinstance(kept["record"], dict):
+            raise TypeError("the record is no dictionary")
         return kept["record"], {
             name: _array(tensor, *kept["bytes"].get(name, (None, tensor["shape"])))
             for name, tensor in wanted.items()
         }
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (
+        SafetensorError, AttributeError, KeyError, MemoryError, OverflowError, RecursionError,
+        SyntaxError, TypeError, ValueError,
+    ) as error:  # fmt: skip
         if isinstance(error, ArchiveError):
             raise
         raise ArchiveError(f"{path}: was not written by pullback ({error}).") from error
@@ -118,6 +129,8 @@ def _content(path: Path) -> bytes:
         raise ArchiveError(f"{path}: there is no such file.") from None
     except OSError as error:
         raise ArchiveError(f"{path}: cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # a NUL in the name
+        raise ArchiveError(f"{str(path)!r}: cannot be read: {error}.") from error
     at = _place_of_digest(content)
     if at is None:
         told = "is empty" if not content else "was not written by pullback, or it is damaged"
@@ -153,6 +166,8 @@ def _name_of(dtype: np.dtype) -> str:
 
 def _array(tensor: Mapping[str, Any], dtype: str | None, shape: list[int]) -> np.ndarray:
     kind = np.dtype(_TYPES[tensor["dtype"]] if dtype is None else dtype)
+    if kind.hasobject or kind.names is not None:
+        raise TypeError(f"an array of {kind}")
     # `frombuffer` takes no empty buffer of some kinds; a bytearray, so that it may be written to.
     if not math.prod(shape):
         return np.zeros(shape, kind)

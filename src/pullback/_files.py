@@ -6,6 +6,7 @@ import io
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,13 +43,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     >>> target.read_text()
     'whole'
     """
-    path = Path(path)
+    path = named(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_stale(path.parent, re.escape(_prefix(path)[1:]))
     with _of(path):
         temporary, opened = _new_beside(path)
         try:
             with os.fdopen(opened, "wb") as file:
+                _give_mode_of(path, file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -57,6 +59,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
             raise
     _flush_names(path.parent)
+
+
+def named(path: str | os.PathLike[str]) -> Path:
+    """A place by a name that a file can have.
+
+    Raises:
+        OSError: there is a NUL in it, of which the system's own error does not tell the name.
+    """
+    path = Path(path)
+    if "\0" in os.fspath(path):
+        raise OSError(errno.EINVAL, "a name cannot have a NUL in it", str(path))
+    return path
 
 
 @contextmanager
@@ -80,6 +94,14 @@ def _new_beside(path: Path) -> tuple[Path, int]:
         if _is_held(opened) and temporary.exists():
             return temporary, opened
         os.close(opened)
+
+
+def _give_mode_of(path: Path, opened: int) -> None:
+    """Let who may read or write the file that is replaced do so afterwards, and nobody else."""
+    with suppress(OSError, AttributeError):
+        old = os.lstat(path)
+        if stat.S_ISREG(old.st_mode):
+            os.fchmod(opened, old.st_mode & 0o777)
 
 
 def _is_held(opened: int) -> bool:
@@ -123,7 +145,8 @@ def _clear_one(temporary: str) -> None:
 
 
 def _prefix(path: Path) -> str:
-    return f".{path.name.encode()[:_KEPT].decode(errors='ignore')}."
+    # Bytes that are no UTF-8 are left out too: not every disk takes them.
+    return f".{os.fsencode(path.name)[:_KEPT].decode(errors='ignore')}."
 
 
 def _flush_names(folder: Path) -> None:
@@ -141,7 +164,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
     A file is made beside `path` and taken away again, with the folders that it needed.
     """
-    path = Path(path)
+    path = named(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     new = [folder for folder in path.parents if not os.path.exists(folder)]
@@ -158,9 +181,17 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    """Write `text` as UTF-8 to `path`, whole or not at all.
+
+    Of a name of a file that is no UTF-8, a byte such as 0xe9 becomes the six letters `\\udce9`,
+    which JSON reads as what the name was.
+    """
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(_as_utf8(text))
+
+
+def _as_utf8(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")
 
 
 def append_text(path: str | os.PathLike[str], text: str) -> None:
@@ -169,10 +200,10 @@ def append_text(path: str | os.PathLike[str], text: str) -> None:
     Raises:
         OSError: as of `atomic_write`; or what is there is a link, which is not followed.
     """
-    path = Path(path)
+    path = named(path)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with _of(path), os.fdopen(os.open(path, flags, 0o666), "wb") as file:
-        file.write(text.encode())
+        file.write(_as_utf8(text))
 
 
 def atomic_write_csv(path: str | os.PathLike[str], rows: Iterable[Sequence[object]]) -> None:
