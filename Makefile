@@ -70,6 +70,7 @@ lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that th
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_reproduction.py --check
+	$(BIN)/python docs/make_reliability.py --check
 
 test-matrix: ## the tests on every interpreter present: on the PATH, or installed by pyenv
 	@table='' failed=0; \

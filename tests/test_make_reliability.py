@@ -42,7 +42,7 @@ def test_the_page_has_every_figure(script, arguments, tmp_path):
     assert "**1** ended in anything" in page
     assert "| read_idx | no | 300 | 200 | 60 | 40 | 0 |" in page
     assert "| stage | yes | 300 | 239 | 60 | 0 | 1 |" in page
-    assert "8,999 of 9,000 were refused" in page
+    assert "1,000 bytes (stage): 8,999 of 9,000 were refused" in page
     assert "| `fit` | 50 | 31 | 12 | 11 |" in page
 
 

@@ -4,8 +4,8 @@ python tests/fuzz/kills.py NAME KILLS
 
 One process imports everything and starts no backend; it forks for each try, so that a try takes
 the time of its own work. A try goes on with what the last one left. It is killed after a time drawn
-between none and that of a whole run; where it is done before, what it came to is compared, to the
-bit, with a run that nobody killed, and another folder is begun.
+between none and that of a whole run (of a recipe, half of it); where it is done before, what it
+came to is compared, to the bit, with a run that nobody killed, and another folder is begun.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def iterated(folder: Path) -> Any:
         net, chain, moments = state
         noise, key = jr.split(key)
         value, gradient = eqx.filter_value_and_grad(lambda m: _loss(m, batch, key=key)[0])(net)
-        net, moments = apply_gradient(_ADAM, gradient, net, moments)
+        net, moments = apply_gradient(_ADAM, gradient, moments, net)
         chain = 0.9 * chain + jr.normal(noise, chain.shape, chain.dtype) + value
         return (net, chain, moments), {"loss": value}
 
@@ -183,10 +183,12 @@ def killed(name: str, kills: int, at: Path, seed: int = 0) -> dict[str, Any]:
         begun = time.monotonic()
         ended(start(work, straight, told))
         takes, wanted = time.monotonic() - begun, come_to()
+    # A recipe takes long, and a later try finds stages that are done: it is soon at any place.
+    most = takes if name in ("fit", "iterate", "stack") else takes / 2
     counts = {"kills": 0, "left_something": 0, "done": 0, "same": 0}
     folder = at / "killed-0"
     while counts["kills"] < kills:
-        if ended(start(work, folder, told), dice.uniform(0, takes)):
+        if ended(start(work, folder, told), dice.uniform(0, most)):
             _compare(counts, come_to() == wanted, names(folder) == names(at / "straight"))
             folder = at / f"killed-{counts['done']}"
             continue
