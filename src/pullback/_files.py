@@ -45,7 +45,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     path = named(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    clear_stale(path.parent, re.escape(_prefix(path)[1:]))
+    clear_stale_of(path)
     with _of(path):
         temporary, opened = _new_beside(path)
         try:
@@ -131,6 +131,11 @@ def clear_stale(folder: Path, names: str) -> None:
         for each in entries:
             if stale.fullmatch(each.name) and each.is_file(follow_symlinks=False):
                 _clear_one(each.path)
+
+
+def clear_stale_of(path: Path) -> None:
+    """Take away what killed writers of a file left beside it."""
+    clear_stale(path.parent, re.escape(_prefix(path)[1:]))
 
 
 def _clear_one(temporary: str) -> None:

@@ -1,15 +1,18 @@
 """What lies in a run's folder is not trusted: not its names, not what its files hold."""
 
+import contextlib
+import itertools
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fake_recipe import RECIPE, Config
-from pullback.runs import Context, RunError, read_record, run, write_gallery, write_page
+from pullback.runs import Claim, Context, RunError, read_record, run, write_gallery, write_page
 
 WAYS = ({}, {"overwrite": True}, {"resume": True})
 
@@ -55,19 +58,200 @@ def test_a_folder_that_only_looks_like_a_run_is_left_alone(begin, folder, config
 
 def test_overwrite_takes_away_what_a_run_wrote_and_nothing_beside_it(begin, folder, tmp_path):
     begin(Config(parts=5))
-    own = ("figures/notes.txt", "figures/more/photo.png", "stages/thoughts.md", "mine.txt")
+    own = (
+        "figures/notes.txt", "figures/mine.png", "figures/more/photo.png", "stages/thoughts.md",
+        "stages/mine.safetensors", "training/notes.txt", "mine.txt", ".config.json.swp",
+        ".report.html.bak",
+    )  # fmt: skip
     for name in own:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("mine")
-    (folder / "figures" / "old.png").write_text("of the run")
     (tmp_path / "thesis.tex").write_text("all my work")
-    (folder / "stages" / "link.safetensors").symlink_to(tmp_path / "thesis.tex")
-    (folder / "training").symlink_to(tmp_path)
+    (folder / "stages" / "part4.safetensors").unlink()
+    (folder / "stages" / "part4.safetensors").symlink_to(tmp_path / "thesis.tex")
     begin(Config(parts=2), overwrite=True)
-    assert [(folder / name).read_text() for name in own] == 4 * ["mine"]
+    assert [(folder / name).read_text() for name in own] == len(own) * ["mine"]
     assert (tmp_path / "thesis.tex").read_text() == "all my work"
-    for name in ("stages/part4.safetensors", "stages/link.safetensors", "figures/old.png"):
+    for name in ("stages/part4.safetensors", "stages/part2.safetensors", ".replaced"):
         assert not os.path.lexists(folder / name)
+
+
+@pytest.mark.parametrize("inner", ["figures", "stages", "training"])
+def test_a_linked_folder_is_not_entered(begin, folder, tmp_path, inner):
+    begin()
+    album = tmp_path / "album"
+    album.mkdir()
+    for name in ("photo.png", "total.png", "part0.safetensors", "notes.txt"):
+        (album / name).write_text("mine")
+    shutil.rmtree(folder / inner, ignore_errors=True)
+    (folder / inner).symlink_to(album)
+    before, kept = _files(album), _files(folder)
+    for options in WAYS[1:]:
+        with pytest.raises(RunError, match=rf"{inner} is a link, where a run has a folder"):
+            begin(**options)
+    assert _files(album) == before
+    assert _files(folder) == kept
+    (folder / inner).unlink()
+    (folder / inner).write_text("mine")
+    with pytest.raises(RunError, match=rf"{inner} is a file, where a run has a folder"):
+        begin(overwrite=True)
+
+
+def _stopping(error, *, results):
+    """A recipe that stops, before or after its first result."""
+
+    def stop(config, context):
+        context.metrics({"new": 1})
+        if results:
+            context.stage("new", lambda: 1)
+        raise error
+
+    return replace(RECIPE, run=stop)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), OSError(28, "full")])
+def test_a_run_that_is_not_replaced_after_all_comes_back(begin, folder, error):
+    begin()
+    (folder / "mine.txt").write_text("mine")
+    before = _files(folder)
+    with pytest.raises(type(error)):
+        begin(Config(parts=2), recipe=_stopping(error, results=False), overwrite=True)
+    assert _files(folder) == before
+    with pytest.raises(type(error)):
+        begin(Config(parts=2), recipe=_stopping(error, results=True), overwrite=True)
+    assert not (folder / "claims.json").exists()
+    assert not (folder / ".replaced").exists()
+    with pytest.raises(RunError, match="holds an unfinished run"):
+        begin()
+    assert [path.name for path in (folder / "stages").iterdir()] == ["new.safetensors"]
+
+
+class _Kill(BaseException):
+    pass
+
+
+class _Killer:
+    """Ends all from one call of the system on: before it is made or after it."""
+
+    def __init__(self, last, first):
+        self.left, self.first = last, first
+
+    def at(self, call):
+        def made(path, *args, **named):
+            if str(path).endswith(".lock"):  # which goes with its process
+                return call(path, *args, **named)
+            if self.left == 0 and self.first:
+                raise _Kill
+            found = call(path, *args, **named)
+            if self.left == 0:
+                raise _Kill
+            self.left -= 1
+            return found
+
+        return made
+
+
+def _simple(config, context):
+    for name in ("one", "two"):
+        context.stage(name, lambda: config.parts)
+    return [Claim("It is", value=config.parts, at_most=9, reference="nothing")]
+
+
+@pytest.mark.parametrize(
+    ("first", "every"),
+    [
+        (True, 4),
+        pytest.param(True, 1, marks=pytest.mark.slow),
+        pytest.param(False, 1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_kill_anywhere_within_overwrite_leaves_the_old_run_or_the_new(
+    begin, folder, monkeypatch, first, every
+):
+    """Each call of the system that changes a name is the last one once; then all goes on."""
+    recipe = replace(RECIPE, run=_simple)
+    begin(Config(parts=2), recipe=recipe)
+    (folder / "mine.txt").write_text("mine")
+    (folder / "stages" / "mine.safetensors").write_text("mine")
+    old, seen = _files(folder), set()
+    for last in itertools.count(step=every):
+        killing = _Killer(last, first)
+        with monkeypatch.context() as patch:
+            patch.setattr("pullback.runs._run._leave", lambda *_: None)  # the dead tidy nothing
+            for name in ("replace", "unlink", "rmdir", "mkdir"):
+                patch.setattr(os, name, killing.at(getattr(os, name)))
+            try:
+                begin(Config(parts=3), recipe=recipe, overwrite=True)
+                break
+            except _Kill:
+                pass
+        if last % 3 == 2:  # killed again while the next call restores
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "replace", killing.at(os.replace))
+                with contextlib.suppress(_Kill, RunError):
+                    begin(recipe=recipe)
+        with pytest.raises(RunError, match=r"holds an? (un)?finished run") as found:
+            begin(recipe=recipe)
+        seen.add("unfinished" in str(found.value))
+        config = json.loads((folder / "config.json").read_text())["config"]
+        if config["parts"] == 2:
+            assert _files(folder) == old
+        assert begin(Config(**config), recipe=recipe, resume=True)["config"] == config
+        assert not (folder / ".replaced").exists()
+        begin(Config(parts=2), recipe=recipe, overwrite=True)
+        old = _files(folder)
+        assert old["mine.txt"] == old["stages/mine.safetensors"] == b"mine"
+    assert last > 20
+    assert seen == {True, False}
+
+
+def test_files_that_no_run_wrote_are_never_written_over(begin, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("FAKE_INTERRUPT_AT", "1")
+        with pytest.raises(KeyboardInterrupt):
+            begin()
+    for name in ("report.html", "figures/total.png", "stages/part1.safetensors"):
+        names = json.loads((folder / "files.json").read_text())
+        (folder / "files.json").write_text(json.dumps([each for each in names if each != name]))
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+        with pytest.raises(RunError, match=rf"{name} is there, and no run of this folder wrote it"):
+            begin(resume=True)
+        assert (folder / name).read_text() == "mine"
+        (folder / name).unlink()
+    assert begin(resume=True)["resumed"] is True
+
+
+@pytest.mark.parametrize("left", ["{", '["../../mine.txt"]', '["mine.txt"]', "3", "[3]", '["/x"]'])
+def test_a_list_of_files_that_is_none_takes_nothing_away(begin, folder, tmp_path, left):
+    begin()
+    (folder / "mine.txt").write_text("mine")
+    (folder / "files.json").write_text(left)
+    before = _files(folder)
+    for options in WAYS:
+        with pytest.raises(RunError, match=r"files\.json is damaged: .*--out"):
+            begin(**options)
+    (folder / "files.json").unlink()
+    for options in WAYS:
+        with pytest.raises(RunError, match=r"no list of what it wrote, files\.json\); name"):
+            begin(**options)
+    before.pop("files.json")
+    assert _files(folder) == before
+
+
+def test_a_run_whose_folder_is_taken_away_mixes_with_no_other(begin, folder):
+    others = []
+
+    def usurped(config, context):
+        context.stage("one", lambda: 1)
+        shutil.rmtree(folder)
+        begin(seed=2)
+        others.append(_files(folder))
+        return RECIPE.run(config, context)
+
+    with pytest.raises(RunError, match="was taken away while a run was at work in it"):
+        begin(recipe=replace(RECIPE, run=usurped), seed=1)
+    assert _files(folder) == others[0]
 
 
 def test_a_link_where_a_run_writes_is_replaced_and_not_followed(begin, folder, tmp_path):

@@ -9,12 +9,12 @@ from pullback import _contents
 from pullback.runs._claim import Claim as Claim
 from pullback.runs._context import Context as Context
 from pullback.runs._experiment import Experiment as Experiment
-from pullback.runs._folder import RunError as RunError
 from pullback.runs._gallery import write_gallery as write_gallery
 from pullback.runs._numbers import measured as measured
 from pullback.runs._numbers import number as number
 from pullback.runs._page import write_page as write_page
 from pullback.runs._records import read_record as read_record
 from pullback.runs._run import run as run
+from pullback.runs._written import RunError as RunError
 
 __all__, __dir__ = _contents.of(__name__)

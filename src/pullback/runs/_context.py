@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pullback._files import append_text, atomic_write, atomic_write_text
+from pullback.runs._written import Written
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -32,6 +33,7 @@ class Context:
         resume: Whether stages and checkpoints that lie in `root` are taken up.
         progress: Whether to show progress bars, and say on stderr which stage begins.
         data: The file or folder that the user named with `--data`.
+        files: What the run has written before; read from `root` when `None`.
 
     Example:
         >>> import tempfile
@@ -49,6 +51,7 @@ class Context:
         resume: bool = False,
         progress: bool = False,
         data: Path | None = None,
+        files: Written | None = None,
     ):
         self.root = Path(root)
         self.seed = seed
@@ -61,8 +64,9 @@ class Context:
         self._depth = 0  # of stages in stages
         self._start = time.perf_counter()
         self.root.mkdir(parents=True, exist_ok=True)
+        self._files = Written(self.root) if files is None else files
         # Finished stages put their rows back: a resumed run ends with the file of an unbroken one.
-        atomic_write_text(self.root / "metrics.jsonl", "")
+        atomic_write_text(self._files.claim("metrics.jsonl"), "")
 
     def figure(
         self, name: str, fig: "matplotlib.figure.Figure", caption: str, *, alt: str = ""
@@ -78,7 +82,7 @@ class Context:
         file = f"figures/{self._claim_name('figure', name)}.png"
         image = io.BytesIO()
         fig.savefig(image, format="png", dpi=200, metadata={"Software": None})
-        with atomic_write(self.root / file) as target:
+        with atomic_write(self._files.claim(file)) as target:
             target.write(image.getvalue())
         if pyplot := sys.modules.get("matplotlib.pyplot"):
             pyplot.close(fig)
@@ -137,7 +141,7 @@ class Context:
 
     def folder(self, name: str) -> Path:
         """A sub-folder for one training run's checkpoint and metrics; made when it is not there."""
-        path = self.root / "training" / _checked("folder", name)
+        path = self._files.claim(f"training/{_checked('folder', name)}")
         path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -163,7 +167,7 @@ class Context:
         """
         from pullback.runs._stage import load_stage, save_stage  # loads NumPy
 
-        path = self.root / "stages" / f"{self._claim_name('stage', name)}.safetensors"
+        path = self._files.claim(f"stages/{self._claim_name('stage', name)}.safetensors")
         kept = load_stage(path) if self.resume and path.exists() else None
         if kept is not None and self._has_pictures(kept["contents"]):
             self._say(f"{name}: kept from before")
@@ -174,6 +178,7 @@ class Context:
             self._say(name)
             with self._collected() as made:
                 made["result"] = function(*args)
+            self._files.claim(f"stages/{name}.safetensors")
             kept = save_stage(path, made)
         return kept["result"]
 
@@ -200,7 +205,8 @@ class Context:
 
     def _append_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
         self._rows += rows
-        append_text(self.root / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        log = self._files.claim("metrics.jsonl")
+        append_text(log, "".join(json.dumps(row) + "\n" for row in rows))
 
     def _claim_name(self, kind: str, name: str) -> str:
         label = f"{kind} {_checked(kind, name)}"

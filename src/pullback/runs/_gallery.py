@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pullback._files import atomic_write_text
 from pullback.runs._page import template
 from pullback.runs._records import read_contents, read_identity, read_json, read_record
+from pullback.runs._written import is_aside
 
 
 def write_gallery(runs: Path, page: Path | None = None) -> Path:
@@ -30,7 +31,8 @@ def write_gallery(runs: Path, page: Path | None = None) -> Path:
     folders = [
         path.parent
         for path in sorted(runs.rglob("config.json"))
-        if (path.parent / "claims.json").exists() or read_identity(path.parent)
+        if not is_aside(path.relative_to(runs))
+        and ((path.parent / "claims.json").exists() or read_identity(path.parent))
     ]
     fits = [_fit(file, page) for file in sorted(runs.rglob("model.json"))]
     if not folders and not fits:

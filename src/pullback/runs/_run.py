@@ -1,10 +1,11 @@
 """Running an experiment: a folder that holds one run and never a mixture of two."""
 
+import contextlib
 import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +17,19 @@ from pullback._seed import RUN_SEEDS, checked_seed
 from pullback.plots import house_style
 from pullback.runs._context import Context
 from pullback.runs._experiment import Experiment
-from pullback.runs._folder import RunError, begun, clear, finished, held, run_in
+from pullback.runs._folder import finished, held, run_in
 from pullback.runs._identity import check_settings, difference, identity_of, plain
 from pullback.runs._page import write_page
 from pullback.runs._records import read_record
+from pullback.runs._written import (
+    RunError,
+    Written,
+    check_places,
+    clear,
+    put_aside,
+    results,
+    settle_aside,
+)
 
 
 def run(
@@ -46,7 +56,9 @@ def run(
         folder: Where the run writes; made when it is not there.
         seed: The base seed.
         resume: Go on with the run in `folder`; start when there is none.
-        overwrite: Replace the run in `folder`. Files that no run wrote are left alone.
+        overwrite: Replace the run in `folder`; it comes back where the new one ends before it has
+            computed anything. Files that no run wrote are left alone: a run takes away, and writes
+            over, only what stands in its list, `files.json`.
         progress: Whether to show progress bars.
         data: A file or folder with the data to read.
 
@@ -59,7 +71,9 @@ def run(
             number.
         RunError: `folder` cannot be made, is held by another process, holds other files, or a run
             that is neither the one to resume (it has other settings, data or code) nor to be
-            replaced; or a file that is to be resumed is damaged, or the data cannot be read.
+            replaced; or a file that is to be resumed is damaged, or the data cannot be read; or
+            there is a file that no run wrote, or a link, where this one writes; or somebody took
+            the folder away meanwhile.
         DataError: What `data` names is not what the experiment reads.
     """
     if resume and overwrite:
@@ -71,19 +85,22 @@ def run(
         identity = identity_of(experiment, config, preset=preset, seed=seed, files=files)
     except OSError as error:
         raise RunError(f"{error.filename} cannot be read ({error.strerror})") from error
-    with held(folder):
+    with held(folder) as still:
         _settle(folder, identity, files, resume=resume, overwrite=overwrite)
         resumed = (folder / "config.json").exists()
         spent = _spent(folder)
-        atomic_write_text(folder / "config.json", json.dumps(identity, indent=2) + "\n")
-        context = Context(folder, seed=seed, resume=resume, progress=progress, data=data)
         start = time.perf_counter()
         try:
+            written = Written(folder, still)
+            text = json.dumps(identity, indent=2)
+            atomic_write_text(written.claim("config.json"), text + "\n")
+            context = Context(
+                folder, seed=seed, resume=resume, progress=progress, data=data, files=written
+            )
             with house_style():
                 claims = experiment.run(config, context)
         except BaseException:
-            if not begun(folder):
-                clear(folder)
+            _leave(folder, still)
             raise
         preset_config = plain(experiment.presets[preset])
         record = {
@@ -104,9 +121,12 @@ def run(
             "resumed": resumed,
             "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         }
-        atomic_write_text(folder / "contents.json", json.dumps(context.contents) + "\n")
+        text = json.dumps(context.contents)
+        atomic_write_text(written.claim("contents.json"), text + "\n")
         text = json.dumps(record, indent=2, allow_nan=False)
-        atomic_write_text(folder / "claims.json", text + "\n")
+        atomic_write_text(written.claim("claims.json"), text + "\n")
+        settle_aside(folder)
+        written.claim("report.html")
         write_page(folder)
     return record
 
@@ -120,21 +140,40 @@ def _settle(
     overwrite: bool,
 ) -> None:
     """Leave `folder` ready for this run, or say why it cannot be."""
-    before = run_in(folder)
-    if before is None:
+    try:
+        settle_aside(folder)
+        before = run_in(folder)
+        check_places(folder)
+        if before is None:
+            return
+        found = results(folder)
+        if not found:
+            clear(folder)
+        elif overwrite:
+            put_aside(folder)
+    except OSError as error:
+        raise RunError(f"{error.filename} cannot be taken away ({error.strerror})") from error
+    if not found or overwrite:
         return
-    if overwrite or not begun(folder):
-        clear(folder)
-    elif not resume:
+    if not resume:
         raise RunError(
             f"{folder} holds {'a finished' if finished(folder) else 'an unfinished'} run; "
             "--resume goes on with it, --overwrite replaces it, --out names another folder"
         )
-    elif differs := difference(before, identity, files):
+    if differs := difference(before, identity, files):
         raise RunError(
             f"the run in {folder} {differs}; to resume it all must be as before: else replace it "
             "with --overwrite, or name another folder with --out"
         )
+
+
+def _leave(folder: Path, still: Callable[[], None]) -> None:
+    """After a run that ended early: nothing of one without results, and what it was to replace."""
+    with contextlib.suppress(RunError, OSError):
+        still()
+        if not results(folder):
+            clear(folder)
+        settle_aside(folder)
 
 
 def _spent(folder: Path) -> float:
