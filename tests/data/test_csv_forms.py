@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pullback.data import DataError, _text, read_long, read_ratings, read_table
+from pullback.data import DataError, _text, read_long, read_mixed, read_ratings, read_table
 
 ROWS = [[1.5, 2.0], [3.0, -4.25]]
 
@@ -128,20 +128,28 @@ def test_spreadsheets_are_named_by_their_ending(name, tmp_path):
         read_table(write(tmp_path, b"PK\x03\x04", name))
 
 
-@pytest.mark.parametrize("first", ["0,1,2", "2019,2020,2021", "3,1,2", "+3,-1,0", ",0,1"])
-def test_a_first_row_of_whole_numbers_is_asked_about(first, tmp_path):
+@pytest.mark.parametrize(
+    "first",
+    [
+        *("0,1,2", "2019,2020,2021", "3,1,2", "+3,-1,0", ",0,1", "1e3,2e3,4e3"),
+        *("400.5,401.0,401.5", "4000.2,4000.1,4000.0", "0.1,0.2,0.3", "dose,0.5,2", "a,1,3"),
+        *("NA,nan,?", "nan,NA,"),
+    ],
+)
+def test_a_first_row_of_numbers_that_may_be_names_is_asked_about(first, tmp_path):
     file = write(tmp_path, f"{first}\n3,4,5\n6,7,8.5\n")
     with pytest.raises(DataError, match=r"line 1: the first row, .* may be a header or a row"):
         read_table(file)
     with pytest.raises(DataError, match=r"`header=True` \(on the command line --header yes\) or"):
         read_table(file)
-    if not first.startswith(","):
+    if "" not in first.split(","):
         table = read_table(file, header=True)
         assert table.columns == tuple(first.split(","))
         assert table.values.tolist() == [[3, 4, 5], [6, 7, 8.5]]
-    table = read_table(file, header=False)
-    assert table.columns == ("x1", "x2", "x3")
-    assert len(table.values) + len(table.holes) == 3
+        if not first[0].isalpha():
+            table = read_table(file, header=False)
+            assert table.columns == ("x1", "x2", "x3")
+            assert len(table.values) + len(table.holes) == 3
 
 
 def test_a_first_row_of_one_number_and_of_years_beside_a_name(tmp_path):
@@ -155,10 +163,40 @@ def test_a_first_row_of_one_number_and_of_years_beside_a_name(tmp_path):
     assert table.values.tolist() == [[2]]
 
 
-@pytest.mark.parametrize("first", ["0.5,1,2", "1,1,2", "1e0,2,3", "39,Oslo,77516,13"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        *("0.5,1,2", "1,1,2", "1.,2", "39,Oslo,77516,13", "0.5,1.5", "1.5,nan,2"),
+        *("5.1,3.5,1.4,0.2,Iris-setosa", "2024-01-01,1,2", "1.0,1,2"),
+    ],
+)
 def test_a_first_row_of_values_is_a_row(first, tmp_path):
     file = write(tmp_path, f"{first}\n{first}\n")
-    assert len(read_table(file, ["x1"]).values) == 2
+    assert read_mixed(file).names[0] == "x1"
+    assert len(read_mixed(file).rows) == 2
+
+
+def test_names_that_look_like_numbers(tmp_path):
+    table = read_mixed(write(tmp_path, "species,2019\ncat,1\ndog,2\n"), header=True)
+    assert table.names == ("species", "2019")
+    assert read_mixed(write(tmp_path, "a,NaN,b\n1,2,3\n")).names == ("a", "NaN", "b")
+    assert read_table(write(tmp_path, "Inf,b\n1,2\n")).columns == ("Inf", "b")
+    table = read_mixed(write(tmp_path, "2024-01-01,1\n2024-01-02,2\n"))
+    assert table.column("x1").tolist() == ["2024-01-01", "2024-01-02"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"columns": []}, "`columns` must name a column or more"),
+        ({"columns": [0]}, "asked for by their names, got 0; they are a, b"),
+        ({"header": "no"}, "`header` must be True, False or None, got 'no'"),
+        ({"header": 0}, "`header` must be True, False or None, got 0"),
+    ],
+)
+def test_arguments_that_say_nothing(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read_table(write(tmp_path, "a,b\n1,2\n"), **arguments)
 
 
 def test_rows_of_one_comma_are_asked_about(tmp_path):

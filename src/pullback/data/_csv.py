@@ -171,6 +171,11 @@ def choose_columns(path: Path, names: tuple[str, ...], wanted: Sequence[str] | N
         return list(range(len(names)))
     places = dict(reversed([(name, place) for place, name in enumerate(names)]))
     for name, count in Counter(wanted).items():
+        if not isinstance(name, str):
+            raise DataError(
+                path,
+                f"columns are asked for by their names, got {name!r}; they are {listed(names)}.",
+            )
         if count > 1:
             raise DataError(path, f"column {shown(name)} is asked for twice.")
         if name not in places:

@@ -1,36 +1,53 @@
 """Whether the first row of a CSV file is a header, and whether its lines end in a delimiter."""
 
+import math
 import re
+from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
 from pullback._names import listed, shown
+from pullback.data._cells import is_date
 from pullback.data._csv import DECIMAL_COMMA, Layout, to_number
 from pullback.data._errors import DataError
 from pullback.data._holes import is_hole
 
-_WHOLE = re.compile(r"[+-]?\d+")
+_WHOLE = re.compile(r"[+-]?\d+([eE]\+?\d+)?")
 _ROW = "`header=False` (on the command line --header no)"
 _HEADER = "`header=True` (on the command line --header yes)"
 _ONE = "`decimal=','` (on the command line --decimal ,)"
 _TWO = "`decimal='.'` (on the command line --decimal .)"
 
 
+def check_header(header: object) -> None:
+    """Raise for what is neither yes nor no, for text is always true."""
+    if header is not None and not isinstance(header, bool):
+        raise ValueError(f"`header` must be True, False or None, got {header!r}.")
+
+
 def begins_with_a_row(path: Path, layout: Layout, decimal: str | None, ask: bool) -> bool:
     """Whether the first row is one of values, as it has numbers; raises for what may be names.
 
-    Whole numbers are names where a table was written with numbered columns or has a column for each
-    year: where there is nothing but such, and no two the same; or beside text where they count on.
+    Numbers may be names, as of years, doses or wavelengths, where no two are the same: if all are
+    whole, or count on in equal steps, or stand beside text that is not seen to be a value.
     """
     cells = [cell.strip() for cell in layout.rows[0]]
     numbers = [cell for cell in cells if _is_number(cell, decimal)]
-    if not numbers:
+    if not ask:
+        return bool(numbers)
+    others = [
+        place
+        for place, cell in enumerate(cells)
+        if not is_hole(cell) and not _is_number(cell, decimal)
+    ]
+    if not numbers and others:
         return False
-    if not ask or not all(map(_WHOLE.fullmatch, numbers)) or len({*numbers}) < len(numbers):
+    values = [Decimal(cell.replace(",", ".")) for cell in numbers]
+    whole = all(_WHOLE.fullmatch(cell) for cell in numbers)
+    if len({*values}) < len(values) or any(_is_a_value(layout, place) for place in others):
         return True
-    others = [cell for cell in cells if not is_hole(cell) and not _is_number(cell, decimal)]
-    steps = {int(b) - int(a) for a, b in pairwise(numbers)}
-    if others and len(steps) != 1:
+    if numbers and not others and not (whole or _count_on(values)):
         return True
     row = shown(",".join(cells))
     one = f" If {row} is one number, say {_ONE}." if _has_one_comma(layout) else ""
@@ -40,6 +57,12 @@ def begins_with_a_row(path: Path, layout: Layout, decimal: str | None, ask: bool
         f"{_ROW}.{one}",
         line=layout.line,
     )
+
+
+def is_finite(cell: str) -> bool:
+    """Whether a cell is a number; a column may be called NaN or Inf."""
+    found = to_number(cell)
+    return found is not None and math.isfinite(found)
 
 
 def check_one_comma(path: Path, layout: Layout) -> None:
@@ -69,7 +92,19 @@ def _has_one_comma(layout: Layout) -> bool:
     )
 
 
+def _count_on(numbers: Sequence[Decimal]) -> bool:
+    """Whether there are three or more, each as far from the one before."""
+    return len(numbers) > 2 and len({b - a for a, b in pairwise(numbers)}) == 1
+
+
+def _is_a_value(layout: Layout, place: int) -> bool:
+    """Whether text in the first row comes again below it, or is a date above dates."""
+    first, *below = [cells[place].strip() for cells in layout.rows if place < len(cells)]
+    dated = bool(below) and is_date(first) and is_date(below[0])
+    return dated or first in below
+
+
 def _is_number(cell: str, decimal: str | None) -> bool:
     if decimal != "." and DECIMAL_COMMA.fullmatch(cell):
         return True
-    return to_number(cell) is not None
+    return is_finite(cell)

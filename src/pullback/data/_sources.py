@@ -9,11 +9,17 @@ import numpy as np
 from pullback._names import listed, shown
 from pullback.data._blocks import Block, as_floats
 from pullback.data._cells import BadRows
-from pullback.data._csv import check_names, layout_of, to_number
+from pullback.data._csv import check_names, layout_of
 from pullback.data._csv_blocks import CsvRows
 from pullback.data._decimals import check_decimal
 from pullback.data._errors import DataError
-from pullback.data._headers import begins_with_a_row, check_one_comma, ends_in_a_delimiter
+from pullback.data._headers import (
+    begins_with_a_row,
+    check_header,
+    check_one_comma,
+    ends_in_a_delimiter,
+    is_finite,
+)
 
 _ROWS, _PARQUET_ROWS = 2048, 2**16
 
@@ -59,6 +65,7 @@ def open_source(
         ask: whether to refuse a first row that may be either.
     """
     check_decimal(decimal)
+    check_header(header)
     if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
         raise DataError(path, "is a spreadsheet; save the sheet as CSV (UTF-8).")
     parquet = path.suffix.lower() in (".parquet", ".pq")
@@ -98,7 +105,7 @@ def _csv(path: Path, headless: bool, header: bool | None, decimal: str | None, a
     sign = "." if decimal is None and layout.delimiter == "," else decimal
     if header is None:
         header = not (headless and begins_with_a_row(path, layout, sign, ask))
-        if header and any(to_number(name) is not None for name in names):
+        if header and any(map(is_finite, names)):
             problem = f"expected a header with the columns' names, got {listed(names)}."
             raise DataError(path, problem, line=layout.line)
     if not header and ask and decimal is None:

@@ -69,8 +69,9 @@ def read_table(
             `[rows, columns]`, called x1, x2 and so on, and maybe `y` `[rows]`.
         columns: the names of the columns to take, in this order; default all.
         header: whether the first row of a CSV file is a header. None: it is one if none of its
-            cells is a number; a first row of whole numbers, no two the same, is refused, for it may
-            be either.
+            cells is a number. A first row of numbers that may be names is refused: no two are the
+            same, and all are whole, or they go in equal steps, or beside them is text that neither
+            comes again below it nor is a date above dates.
         decimal: the sign before the fractions of a CSV file, "." or ",". None: a point; and where
             there are semicolons or tabs between the cells a comma in columns that have no points,
             unless all such cells, as 1,234, may have thousands.
@@ -79,7 +80,7 @@ def read_table(
         The whole rows, and the holes of the others.
 
     Raises:
-        ValueError: `decimal` is not as above.
+        ValueError: `columns`, `header` or `decimal` is not as above.
         DataError: the file cannot be read, a column is unknown or named twice, cells are no
             numbers (the message has the first 20 lines), no row is whole, or `header` or `decimal`
             is to be said.
@@ -94,6 +95,8 @@ def read_table(
          '1 of 3 rows have holes and were left out (weight in 1); the first are rows 3.')
     """
     check_list("columns", columns)
+    if columns is not None and not len(columns):
+        raise ValueError("`columns` must name a column or more, got none; None takes all.")
     path = Path(path)
     if path.suffix.lower() == ".npz":
         names, rows, cells = npz_table(path)
