@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import warnings
 from typing import Any
 
@@ -22,8 +23,10 @@ from pullback.train import (
     fit,
     iterate,
     load_model,
+    save_checkpoint,
 )
 from pullback.train import _folder as in_folder
+from pullback.train import _run as training
 from pullback.train import _store as store
 from pullback.train._checkpoint import read_checkpoint as read
 from pullback.train._log import restart_log
@@ -59,6 +62,26 @@ def go(folder, **more):
 def still(folder):
     step = lambda s, batch, *, key: (s, {})
     return iterate(step, jnp.zeros(2), steps=2, folder=folder, key=jr.key(0))
+
+
+def stepping(folder, **more):
+    step = lambda s, batch, *, key: (s, {"loss": jnp.sum(s)})
+    return iterate(step, jnp.zeros(2), log_every=2, folder=folder, key=jr.key(0), **more)
+
+
+class Removing:
+    """Data in a folder's absence: it takes the folder away when it is read in training."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, row):
+        if list(self.folder.glob("metrics.jsonl")):
+            shutil.rmtree(self.folder)
+        return X[row]
 
 
 class Source:
@@ -277,6 +300,7 @@ DAMAGE = [
     '{"step": 2, "loss": "x"}', '{"step": 2, "loss": [1.0, 2.0]}', '{"step": 2, "loss": {"a": 1}}',
     '{"step": 2, "loss": NaN}', '{"step": 2, "loss": 1e999}', '{"loss": 1.0}', "\x00\x00", "é\x85",
     '{"step": 2.0, "loss": 1.0}', '{"step": 100000000000000000000000, "loss": 1.0}',
+    '{"step": 2, "loss": 1.0}', '{"step": 2, "of another hand": 1.0}',
 ]  # fmt: skip
 
 
@@ -284,7 +308,8 @@ def test_damaged_lines_of_the_log_do_not_break_a_resume(tmp_path):
     go(tmp_path, steps=6)
     log = tmp_path / "metrics.jsonl"
     first, second, third = log.read_text().splitlines()
-    for damage in DAMAGE:
+    whole = [line.replace('"step":', '"steps_per_second": 1.0, "step":') for line in DAMAGE[:-2]]
+    for damage in (*DAMAGE, *whole):
         log.write_text("\n".join([damage, second, first, damage, third, damage]), "utf-8")
         kept, damaged = restart_log(log, step=6)
         assert [entry["step"] for entry in kept] == [4, 6], damage
@@ -298,7 +323,7 @@ def test_damaged_lines_of_the_log_do_not_break_a_resume(tmp_path):
 
 def test_a_line_of_another_number_of_runs_is_damaged(tmp_path):
     log = tmp_path / "metrics.jsonl"
-    of = lambda *loss: json.dumps({"step": 1, "loss": loss}) + "\n"
+    of = lambda *loss: json.dumps({"step": 1, "steps_per_second": 1, "loss": loss}) + "\n"
     for lines, damaged in ((of(1.0, 2.0), 0), (of(1.0), 1), (of(1.0, None), 0), (of(1, [2]), 1)):
         log.write_text(lines)
         assert restart_log(log, step=1, runs=(2,))[1] == damaged
@@ -334,6 +359,102 @@ def test_two_do_not_train_in_one_folder(call, tmp_path):
         }  # fmt: skip
     assert go(tmp_path / "run", resume=True, steps=4)[1].step == 4
     assert not (tmp_path / "run" / ".lock").exists()
+
+
+@pytest.mark.parametrize("call", [go, stepping])
+def test_one_whose_folder_another_has_now_stops_and_writes_nothing_there(
+    call, tmp_path, monkeypatch
+):
+    folder, seen, real = tmp_path / "run", [], training._advance
+
+    def advance(*args):
+        if not seen:
+            shutil.rmtree(folder)
+            seen.append(folder_lock(folder))
+            seen[0].__enter__()
+            (folder / "metrics.jsonl").write_text("another's\n")
+        return real(*args)
+
+    monkeypatch.setattr(training, "_advance", advance)
+    with pytest.raises(TrainingError, match=r"step 2: .*removed or moved while .*no checkpoint"):
+        call(folder, steps=4)
+    assert sorted(os.listdir(folder)) == [".lock", "metrics.jsonl"]
+    assert (folder / "metrics.jsonl").read_text() == "another's\n"
+    seen[0].__exit__(None, None, None)
+    assert os.listdir(folder) == ["metrics.jsonl"]
+
+
+def test_a_failure_is_not_kept_in_a_folder_that_is_gone(tmp_path):
+    never = lambda w, batch, *, key: (jnp.sum(w) * jnp.nan, {})
+    with pytest.raises(TrainingError, match=r"not finite.*removed or moved"):
+        go(tmp_path / "run", loss=never, data=Removing(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("header", [None, {"face": "fit"}, {"face": "fit", "step": 7}], ids=str)
+def test_a_checkpoint_that_the_user_wrote_is_neither_read_nor_replaced(header, tmp_path):
+    mine = tmp_path / "checkpoint-7.safetensors"
+    save_checkpoint(mine, {"w": jnp.zeros(2)}, header)
+    whole = mine.read_bytes()
+    for call, more in ((go, {}), (go, {"resume": True}), (still, {})):
+        with pytest.raises(CheckpointError, match=r"checkpoint-7.*by hand and this is"):
+            call(tmp_path, **more)
+    with pytest.raises(CheckpointError, match=r"checkpoint-7.*not written by `fit`"):
+        load_model(tmp_path, jnp.zeros(2))
+    assert mine.read_bytes() == whole
+
+
+@pytest.mark.parametrize("lacks", ["optimiser", "identity", "best", "good"])
+def test_a_checkpoint_that_lacks_what_a_training_says_is_by_hand(lacks, tmp_path):
+    go(tmp_path)
+    file = tmp_path / "checkpoint-2.safetensors"
+    header = read(file).header
+    save_checkpoint(file, {}, {name: header[name] for name in header.keys() - {lacks}})
+    with pytest.raises(CheckpointError, match=r"checkpoint-2.*by hand and this is `fit`"):
+        go(tmp_path, resume=True)
+
+
+def test_one_of_the_user_beside_those_of_the_run_is_not_taken_away(tmp_path):
+    go(tmp_path, steps=8)
+    save_checkpoint(tmp_path / "checkpoint-3.safetensors", {"w": jnp.zeros(2)})
+    with pytest.raises(CheckpointError, match=r"checkpoint-3.*by hand and this is `fit`"):
+        go(tmp_path, steps=9, resume=True)
+    assert "checkpoint-3.safetensors" in checkpoints(tmp_path)
+
+
+def test_a_header_that_is_none_is_refused_where_it_is_written(tmp_path):
+    header: Any = [1]
+    with pytest.raises(TypeError, match=r"`header` must be a dictionary, got \[1\]"):
+        save_checkpoint(tmp_path / "c", {}, header)
+
+
+def test_a_resume_in_another_precision_names_it(tmp_path):
+    small = dict(model=jnp.zeros(2, jnp.float32), data=X.astype(np.float32))
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
+        go(tmp_path, **small)
+    with (
+        pytest.raises(CheckpointError, match=r"jax_enable_x64 = False, and this one has True"),
+        jax.numpy_dtype_promotion("standard"),
+    ):
+        go(tmp_path, **small, steps=4, resume=True)
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    with pytest.raises(CheckpointError, match=r"`folder` = .*NUL"):
+        go(tmp_path / "a\0b")
+    with pytest.raises(CheckpointError, match=r"`folder` = .*too long"):
+        go(tmp_path / ("n" * 300))
+    for name, message in (
+        ("a\0b", "cannot be read: .*null"),
+        ("n" * 300, "cannot be read: .*long"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load_model(tmp_path / name, jnp.zeros(2))
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        load_model(tmp_path / "none", jnp.zeros(2))
+    (tmp_path / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(CheckpointError, match="it is a link, which is not followed; delete it"):
+        go(tmp_path)
 
 
 def test_a_fit_that_is_refused_leaves_nothing(tmp_path):

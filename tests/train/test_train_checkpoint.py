@@ -1,6 +1,9 @@
 import functools
+import importlib
 import pickle
 import re
+import runpy
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +24,8 @@ from pullback.train import (
     fit,
     iterate,
     load_checkpoint,
+    load_model,
+    read_header,
     save_checkpoint,
 )
 from pullback.train._structure import structure
@@ -146,6 +151,102 @@ def test_a_leaf_that_is_not_what_the_file_says_it_is_is_refused(tmp_path, other)
             load_checkpoint(tmp_path / "d", tree)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"leaves": None}, {"leaves": {}}, {"leaves": ["w"]}, {"leaves": [{"name": "['w']"}]},
+        {"leaves": [{"name": "['w']", "shape": [2.0], "dtype": "float64"}]},
+        {"leaves": [{"name": ["w"], "shape": [2], "dtype": "float64"}]},
+        {"leaves": [{"name": "['w']", "shape": [2], "dtype": "float64", "key": 3}]},
+        {"shapes": []}, {"structure": None}, {"structure": {"": 3}}, {"user": [1]}, {"user": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_record_of_another_hand_is_refused(change, tmp_path):
+    save_checkpoint(tmp_path / "c", {"w": jnp.zeros(2)}, {"step": 1})
+    record, arrays = read_archive(tmp_path / "c")
+    write_archive(tmp_path / "d", {**record, **change}, arrays)
+    for read in (read_header, lambda file: load_checkpoint(file, {"w": jnp.zeros(2)})):
+        with pytest.raises(CheckpointError, match="d: was not written by `save_checkpoint`"):
+            read(tmp_path / "d")
+
+
+def test_a_key_of_an_unknown_kind_is_refused(tmp_path):
+    save_checkpoint(tmp_path / "c", {"k": jr.key(0)})
+    record, arrays = read_archive(tmp_path / "c")
+    record["leaves"][0]["key"] = "dice"
+    write_archive(tmp_path / "d", record, arrays)
+    like = {"k": eqx.filter_eval_shape(jr.key, 0)}
+    with pytest.raises(CheckpointError, match=r"d: leaf \['k'\] is a key of the kind 'dice'"):
+        load_checkpoint(tmp_path / "d", like)
+
+
+@pytest.mark.parametrize("name", ["float64", "int64", "complex128"])
+def test_numbers_that_jax_does_not_keep_are_not_shortened(name, tmp_path, x32):
+    tree = {"w": np.arange(3).astype(name)}
+    save_checkpoint(tmp_path / "c", tree)
+    np.testing.assert_array_equal(load_checkpoint(tmp_path / "c", tree)[0]["w"], tree["w"])
+    like = {"w": jax.ShapeDtypeStruct((3,), np.dtype(name))}
+    with pytest.raises(CheckpointError, match=rf"\['w'\] has dtype {name}.* `jax_enable_x64`"):
+        load_checkpoint(tmp_path / "c", like)
+
+
+def test_arrays_of_numpy_keep_their_order_of_bytes_and_none_loses_its_mask(tmp_path):
+    tree = {"w": np.arange(3, dtype=">f4"), "t": np.array([1 + 2j], ">c16")}
+    save_checkpoint(tmp_path / "c", tree)
+    found, _ = load_checkpoint(tmp_path / "c", tree)
+    for name, array in tree.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    with pytest.raises(TypeError, match=r"\['w'\] is a masked array, whose mask would be lost"):
+        save_checkpoint(tmp_path / "m", {"w": np.ma.masked_equal([1.0, 2.0], 2)})
+    assert not (tmp_path / "m").exists()
+
+
+_PROGRAM = """
+import sys, equinox as eqx, jax, jax.numpy as jnp, optax
+from pullback.train import fit, save_checkpoint
+def double(x):
+    return 2 * x
+class Model(eqx.Module):
+    w: jax.Array
+    activation: object = double
+class Loss(eqx.Module):
+    scale: float = 1.0
+    def __call__(self, model, batch, *, key):
+        return self.scale * jnp.sum((model.w[None] - batch) ** 2), {}
+def go(folder, steps, **more):
+    fit(Model(jnp.ones(2)), Loss(), jnp.zeros((4, 2)), optimiser=optax.sgd(0.1), steps=steps,
+        batch_size=2, folder=folder, key=jax.random.key(0), **more)
+if __name__ == "__main__":
+    go(sys.argv[1] + "/run", 2)
+    save_checkpoint(sys.argv[1] + "/c", Model(jnp.ones(2)))
+"""
+
+
+def test_what_a_program_defines_is_the_same_for_who_imports_it(tmp_path, monkeypatch):
+    (tmp_path / "trains_it.py").write_text(_PROGRAM)
+    (tmp_path / "other.py").write_text(_PROGRAM.replace("double", "twice"))
+    monkeypatch.setattr(sys, "argv", ["trains_it.py", str(tmp_path)])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    runpy.run_path(str(tmp_path / "trains_it.py"), run_name="__main__")
+    train, other = (importlib.import_module(name) for name in ("trains_it", "other"))
+    model = train.Model(jnp.zeros(2))
+    assert load_checkpoint(tmp_path / "c", model)[0].w.tolist() == [1, 1]
+    load_model(tmp_path / "run", model)
+    train.go(tmp_path / "run", 4, resume=True)
+    save_checkpoint(tmp_path / "d", model)  # and the other way round
+    monkeypatch.setattr(sys, "argv", ["trains_it.py", str(tmp_path / "again")])
+    found = runpy.run_path(str(tmp_path / "trains_it.py"), run_name="__main__")
+    load_checkpoint(tmp_path / "d", found["Model"](jnp.zeros(2)))
+    with pytest.raises(CheckpointError, match=r"activation is __main__\.double .* other\.twice"):
+        load_checkpoint(tmp_path / "c", other.Model(jnp.zeros(2)))
+    save_checkpoint(tmp_path / "e", {"f": jnp.tanh})
+    with pytest.raises(CheckpointError, match="double"):
+        load_checkpoint(tmp_path / "e", {"f": train.double})
+
+
 def test_the_file_is_arrays_and_json_and_is_replaced_whole(tmp_path):
     file = tmp_path / "c.safetensors"
     save_checkpoint(file, {"w": jnp.arange(3.0)}, {"step": 1})
@@ -206,6 +307,18 @@ READS = {
     "a lambda's body": (
         lambda n: (lambda x: 2 * x) if n == 2 else (lambda x: 3 * x),
         r"activation\.constants\[\d\] is '2' .* '3'",
+    ),
+    "a lambda's operators": (
+        lambda n: (lambda x: x + 1) if n == 2 else (lambda x: x - 1),
+        r"activation\.operators is '\+' .* '-'",
+    ),
+    "a lambda's signs": (
+        lambda n: (lambda x: -x) if n == 2 else (lambda x: ~x),
+        r"activation\.operators is 'UNARY_NEGATIVE' .* 'UNARY_INVERT'",
+    ),
+    "a lambda within": (
+        lambda n: (lambda x: [y < 1 for y in x]) if n == 2 else (lambda x: [y > 1 for y in x]),
+        r"activation\.operators is '<' .* '>'",
     ),
     "a compiled function": (lambda n: jax.jit(times(n)), r"activation.*\.number is 2 .* 3"),
     "a part": (lambda n: functools.partial(times(n)), r"activation\.func\.number is 2 .* 3"),

@@ -153,8 +153,11 @@ def load_posterior(
     found = read_header(file).get("fitted_on")
     if found is None:
         raise CheckpointError(f"{file}: no posterior; it was written by something else.")
-    x, y = ((tuple(shape), str(dtype)) for shape, dtype in (found["x"], found["y"]))
-    fitted_on = FittedOn(x, y, tuple(found["exclude"]))
+    try:
+        x, y = ((tuple(shape), str(dtype)) for shape, dtype in (found["x"], found["y"]))
+        fitted_on = FittedOn(x, y, tuple(found["exclude"]))
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"{file}: was not written by `WeightPosterior.save`.") from None
     curvature = Kronecker() if curvature is None else curvature
     like = eqx.filter_eval_shape(_like, model, likelihood, curvature, fitted_on)
     mean, curvature, prepared = load_checkpoint(file, like)[0]

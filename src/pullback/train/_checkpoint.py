@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from pullback.train._structure import is_array, is_key, structure
 T = TypeVar("T")
 
 _FORMAT = 3
+_MAIN = re.escape("__main__.")
 
 
 class CheckpointError(ValueError):
@@ -33,7 +35,9 @@ def save_checkpoint(
     The file is in the safetensors format and holds the array leaves by their places, with their
     shapes and dtypes, the versions that wrote them, what the caller adds, and a SHA-256 of it all.
     Typed PRNG keys are stored as their data. What is no array (types, static fields, functions,
-    strings) is described, so that the arrays are not loaded into another model of the same shapes.
+    strings) is described, so that the arrays are not loaded into another model of the same shapes;
+    what the program that runs has defined itself, in `__main__`, goes by its name without a module,
+    and a lambda by what it reads and by its numbers and operators.
 
     Args:
         path: where the file appears, by convention `*.safetensors`; any name will do.
@@ -41,7 +45,8 @@ def save_checkpoint(
         header: further entries, made of what JSON can hold.
 
     Raises:
-        TypeError: `header` holds something that JSON cannot.
+        TypeError: `header` is no dictionary or holds something that JSON cannot; or an array has
+            objects, or a mask, which would be lost.
         OSError: the file cannot be written; one that was there is still whole.
 
     Example:
@@ -53,6 +58,8 @@ def save_checkpoint(
         >>> print(tree["w"], header)
         [0. 1. 2.] {'step': 7}
     """
+    if header is not None and not isinstance(header, dict):
+        raise TypeError(f"`header` must be a dictionary, got {header!r}.")
     # A model may hold the shapes of another's arrays, which have no numbers to keep.
     shapes = {n: _text(leaf) for n, leaf in _array_leaves(tree) if _is_shape(leaf)}
     leaves = [(name, leaf) for name, leaf in _array_leaves(tree) if name not in shapes]
@@ -139,8 +146,15 @@ class Stored:
                 return leaf
             array = self.arrays[name]
             if "key" in kinds[name]:
-                return jr.wrap_key_data(jnp.asarray(array), impl=kinds[name]["key"])
-            return array if isinstance(leaf, np.ndarray | np.generic) else on_device(array)
+                return _key(self.path, name, array, kinds[name]["key"])
+            if isinstance(leaf, np.ndarray | np.generic):
+                return array
+            if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
+                raise CheckpointError(
+                    f"{self.path}: leaf {name} has dtype {array.dtype}, which JAX does not keep "
+                    "here: set `jax_enable_x64`, or load it into an array of NumPy."
+                )
+            return on_device(array)
 
         return jtu.tree_map_with_path(restore, like)
 
@@ -181,7 +195,31 @@ def _read(path: Path, *, arrays: bool) -> tuple[dict[str, Any], dict[str, np.nda
         kind = record.get("checkpoint")
         told = "is no checkpoint" if kind is None else f"is a checkpoint in format {kind}"
         raise CheckpointError(f"{path}: {told}; this version reads checkpoints in {_FORMAT}.")
+    if not _is_whole(record):
+        raise CheckpointError(f"{path}: was not written by `save_checkpoint`.")
     return record, found
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    """Whether a record has all that is looked at later, and of the right kinds."""
+    texts = [record.get(name) for name in ("shapes", "structure")]
+    leaves, user = record.get("leaves"), record.get("user")
+    return (
+        all(isinstance(each, dict) and set(map(type, each.values())) <= {str} for each in texts)
+        and isinstance(user, dict)
+        and isinstance(leaves, list)
+        and all(map(_is_described, leaves))
+    )
+
+
+def _is_described(leaf: Any) -> bool:
+    return (
+        isinstance(leaf, dict)
+        and all(type(leaf.get(name)) is str for name in ("name", "dtype"))
+        and isinstance(leaf.get("shape"), list)
+        and set(map(type, leaf["shape"])) <= {int}
+        and type(leaf.get("key", "")) is str
+    )
 
 
 def _place(part: tuple[str, ...]) -> str:
@@ -209,7 +247,19 @@ def _describe(name: str, leaf: Any) -> dict[str, Any]:
 
 
 def _to_numpy(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, np.ndarray):  # one with a mask stays such, to be refused by name
+        return leaf
     return np.asarray(jr.key_data(leaf) if is_key(leaf) else leaf)
+
+
+def _key(path: Path, name: str, data: np.ndarray, kind: str) -> Any:
+    try:
+        return jr.wrap_key_data(jnp.asarray(data), impl=kind)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: leaf {name} is a key of the kind {kind!r}, which this version of JAX does "
+            f"not know: {error}"
+        ) from error
 
 
 def _check_arrays(path: Path, leaves: list[dict[str, Any]], arrays: dict[str, np.ndarray]) -> None:
@@ -263,8 +313,17 @@ def check_same(
     """Two descriptions of a tree agree, or an error names the first place where they do not."""
     for name in [*stored, *(name for name in wanted if name not in stored)]:
         old, new = (text.get(name, "nothing") for text in (stored, wanted))
-        if old != new:
+        if old != new and not _alike(old, new):
             raise CheckpointError(
                 f"{path}: {name or 'the whole'} is {old} in the checkpoint and {new} in the "
                 f"structure to load into. {remedy}"
             )
+
+
+def _alike(old: str, new: str) -> bool:
+    """Whether two names differ by where the program that runs was found.
+
+    What `python train.py` defines is in `__main__` there, and in `train` for who imports it.
+    """
+    patterns = (re.escape(text).replace(_MAIN, r"[\w.]+\.") for text in (old, new))
+    return any(map(re.fullmatch, patterns, (new, old)))

@@ -1,5 +1,6 @@
 """`fit`: train a model, log it, check it on held-out data, and survive whatever stops it."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -223,7 +224,8 @@ def fit(
         check=check,
     )
     try:
-        with held(plan.folder):
+        with held(plan.folder) as lock:
+            plan = dataclasses.replace(plan, lock=lock)
             with failures_are_nan():
                 shared_loss, shared_rest = plan.place(shared)
                 start = _start(plan, optimiser, params, optimiser_state, state)

@@ -2,26 +2,34 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pullback._files import clear_stale
-from pullback._lock import LockError, folder_lock
-from pullback.train._checkpoint import CheckpointError, Stored, read_checkpoint
+from pullback._lock import FolderLock, LockError, folder_lock
+from pullback.train._checkpoint import CheckpointError, Stored, read_checkpoint, read_header
 
 _NAME = re.compile(r"checkpoint-(\d{1,18})\.safetensors")
 # Of an earlier version, which kept one.
 _OLD = "checkpoint.npz"
+# What `fit` and `iterate` say of a checkpoint.
+_SAID = {
+    "face": str, "step": int, "best": dict, "failed": bool, "rollbacks": object, "good": object,
+    "versions": dict, "identity": dict, "fixed": dict,
+}  # fmt: skip
+_BEST = {"loss", "step", "stale"}
 
 
 @contextmanager
-def held(folder: Path | None) -> Iterator[None]:
+def held(folder: Path | None) -> Iterator[FolderLock | None]:
     """Nobody else trains in the folder meanwhile; a new one that is left empty goes again."""
+    lock = None
     with ExitStack() as stack:
         try:
             if folder is not None:
-                stack.enter_context(folder_lock(folder))
+                lock = stack.enter_context(folder_lock(folder))
                 # Each checkpoint has a name of its own, which may never be written again.
                 clear_stale(folder, rf"{_NAME.pattern}\.")
         except LockError as error:
@@ -31,7 +39,7 @@ def held(folder: Path | None) -> Iterator[None]:
             ) from None
         except OSError as error:
             raise unusable(folder, error) from error
-        yield
+        yield lock
 
 
 def unusable(folder: Path | None, error: OSError) -> CheckpointError:
@@ -106,6 +114,34 @@ def keep_two(folder: Path, step: int) -> None:
         if file not in kept:
             with suppress(OSError):
                 file.unlink()
+
+
+def is_of_training(header: dict[str, Any]) -> bool:
+    """Whether it says what `fit` and `iterate` say, or it is one that the user has written."""
+    said = header.keys() >= _SAID.keys()
+    kinds = said and all(isinstance(header[name], kind) for name, kind in _SAID.items())
+    return kinds and header["best"].keys() >= _BEST
+
+
+def check_face(face: str, file: Path, header: dict[str, Any], *, also: Iterable[str] = ()) -> None:
+    """The checkpoint is one that this face of training has written, and says what it says also."""
+    known = is_of_training(header)
+    if not known or header["face"] != face or not header.keys() >= set(also):
+        by = f"by `{header['face']}`" if known and header["face"] != face else "by hand"
+        raise CheckpointError(f"{file}: written {by} and this is `{face}`. Give another `folder`.")
+
+
+def check_none_by_hand(face: str, folder: Path, *, but: Path | None = None) -> None:
+    """No checkpoint in the folder is one that the user has written, which none may replace."""
+    for file in checkpoints(folder):
+        if file == but:
+            continue
+        try:
+            header = read_header(file)
+        except CheckpointError:  # of one that is damaged nobody can tell
+            continue
+        if not is_of_training(header):
+            check_face(face, file, header)
 
 
 def put_away(folder: Path, *, stacklevel: int) -> None:

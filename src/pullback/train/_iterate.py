@@ -1,5 +1,6 @@
 """`iterate`: training that is more than a gradient step of one loss, with a way back."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -139,7 +140,8 @@ def iterate(
         place=plan.place,
     )
     try:
-        with held(plan.folder):
+        with held(plan.folder) as lock:
+            plan = dataclasses.replace(plan, lock=lock)
             with failures_are_nan():
                 job = IterateJob.of(plan, step, arrays, rest, named, nameless, feed, validation)
                 run = begin(plan, job, arrays, snapshots=True)

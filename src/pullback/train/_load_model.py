@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from pullback.train._checkpoint import CheckpointError
-from pullback.train._folder import newest
+from pullback.train._folder import is_of_training, newest
 
 M = TypeVar("M")
 
@@ -50,15 +50,24 @@ def load_model(folder: str | os.PathLike[str], like: M) -> M:
         True
     """
     folder = Path(folder)
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise CheckpointError(
             f"{folder} is a file. `load_model` takes the folder that `fit` was given, in which "
             "`checkpoint-STEP.safetensors` lies."
         )
-    stored = newest(folder, stacklevel=2)
+    try:
+        os.scandir(folder).close()
+        stored = newest(folder, stacklevel=2)
+    except FileNotFoundError:
+        stored = None
+    except (OSError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        told = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{str(folder)!r} cannot be read: {told}.") from error
     if stored is None:
         raise CheckpointError(f"{folder}: there is no checkpoint in this folder.")
-    if stored.header.get("face") != "fit":
+    if not is_of_training(stored.header) or stored.header["face"] != "fit":
         raise CheckpointError(f"{stored.path}: not written by `fit`. Give another folder.")
     like = jax.tree.map(_as_trained, like)
     model = stored.part(like, "model")

@@ -10,6 +10,9 @@ import numpy as np
 
 from pullback._files import append_text, atomic_write_text
 
+# What every line tells, whatever the loss and the metrics.
+_OF_EACH = {"step", "steps_per_second"}
+
 
 def restart_log(
     path: Path, *, step: int, runs: tuple[int, ...] = ()
@@ -40,7 +43,9 @@ def _entry(line: str, runs: tuple[int, ...]) -> dict[str, Any] | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict) or type(entry.get("step")) is not int or entry["step"] < 1:
+    if not isinstance(entry, dict) or not _OF_EACH <= entry.keys():
+        return None
+    if type(entry["step"]) is not int or entry["step"] < 1:
         return None
     each = (value if isinstance(value, list) else [value] for value in entry.values())
     shapes = {(len(value),) for value in entry.values() if isinstance(value, list)}

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from pullback._leading_axis import leading_axis
+from pullback._lock import FolderLock
 from pullback._on_device import on_device
 from pullback.train._sources import Stream, check_stream, native
 
@@ -66,10 +67,16 @@ class Plan:
     mesh: jax.sharding.Mesh | None
     key: Key[Array, "*runs"]
     stack: str | None
+    lock: FolderLock | None = None  # while the folder is held
 
     def __post_init__(self) -> None:
         for name in (*_COUNTS, "rollbacks", "patience"):
             object.__setattr__(self, name, whole(getattr(self, name), name=name))
+
+    def check_folder(self) -> None:
+        """See that nobody else has the folder, before something is written to it."""
+        if self.lock is not None:
+            self.lock.check()
 
     @property
     def runs(self) -> tuple[int, ...]:

@@ -131,6 +131,7 @@ def train(
             show(run.step, entry["steps_per_second"], _shown(entry))
             ending, stop = ending_of(plan, run), interrupted()
             try:
+                plan.check_folder()
                 if plan.log is not None:
                     append_line(plan.log, entry)
                 if ending is not None or stop or run.step % plan.checkpoint_every == 0:

@@ -12,7 +12,15 @@ import numpy as np
 from jaxtyping import PyTree
 
 from pullback.train._checkpoint import CheckpointError, Stored, save_checkpoint
-from pullback.train._folder import file_of, keep_two, newest, put_away, unusable
+from pullback.train._folder import (
+    check_face,
+    check_none_by_hand,
+    file_of,
+    keep_two,
+    newest,
+    put_away,
+    unusable,
+)
 from pullback.train._identity import versions
 from pullback.train._log import restart_log
 from pullback.train._plan import Plan
@@ -41,6 +49,7 @@ def begin(plan: Plan, job: AbstractJob, start: PyTree, *, snapshots: bool) -> Ru
     stored = None
     if plan.folder is not None:
         stored = newest(plan.folder, stacklevel=3) if plan.resume else None
+        check_none_by_hand(job.face, plan.folder, but=None if stored is None else stored.path)
         if stored is None:
             # Else a run killed before its first checkpoint would resume from an older run's.
             put_away(plan.folder, stacklevel=3)
@@ -85,6 +94,7 @@ def save(plan: Plan, job: AbstractJob, run: Run, *, failed: bool = False) -> Non
     """Write the checkpoint, where there is a folder for it, and keep the one before."""
     if plan.folder is None:
         return
+    plan.check_folder()
     loss = jax.tree.map(lambda x: x if np.isfinite(x) else None, run.best.loss.tolist())
     best = {"loss": loss, "step": run.best.step.tolist(), "stale": run.best.stale.tolist()}
     save_checkpoint(
@@ -122,7 +132,9 @@ def _with_inf(loss: Any) -> Any:
 
 def _identity(plan: Plan, job: AbstractJob) -> dict[str, Any]:
     """What has to be the same to go on from a checkpoint as if training had never stopped."""
-    found = {**job.identity, "key": jr.key_data(plan.key).tolist(), "patience": plan.patience}
+    # First, for where the numbers are of another kind all the rest is as well.
+    found = {"jax_enable_x64": jax.dtypes.canonicalize_dtype(float) == np.float64}
+    found |= {**job.identity, "key": jr.key_data(plan.key).tolist(), "patience": plan.patience}
     if plan.rollbacks:
         found |= {name: getattr(plan, name) for name in _OF_ROLLBACKS}
     return found
@@ -131,11 +143,7 @@ def _identity(plan: Plan, job: AbstractJob) -> dict[str, Any]:
 def _checked_header(plan: Plan, job: AbstractJob, stored: Stored) -> dict[str, Any]:
     """The header of a checkpoint whose numbers are those of this training."""
     file, header = stored.path, stored.header
-    if header.get("face") != job.face:
-        by = f"by `{header['face']}`" if "face" in header else "by hand"
-        raise CheckpointError(
-            f"{file}: written {by} and this is `{job.face}`. Give another `folder`."
-        )
+    check_face(job.face, file, header, also=job.header())
     wanted = _identity(plan, job)
     for name in dict.fromkeys([*header["identity"], *wanted]):
         if name in _OF_ROLLBACKS and not (name in wanted and name in header["identity"]):

@@ -1,6 +1,7 @@
 """What a PyTree says beside its arrays, as text that is the same in every process."""
 
 import dataclasses
+import dis
 import functools
 import hashlib
 import re
@@ -30,8 +31,9 @@ def fixed(rest: Any) -> dict[str, str]:
 def structure(tree: Any, *, inside: bool = True) -> dict[str, str]:
     """Each place of a tree that holds no array, and what is there: types, settings, functions.
 
-    A function goes by its name and by what it closes over, a lambda by its constants too; a plain
-    object by its attributes; without `inside` by name alone. No text has an address in memory.
+    A function goes by its name and by what it closes over, a lambda by its constants and operators
+    too; a plain object by its attributes; without `inside` by name alone. No text has an address in
+    memory.
     """
     return dict(_walk(tree, "", static=False, within=() if inside else None))
 
@@ -129,6 +131,7 @@ def _read_by(leaf: Any) -> dict[str, Any]:
         parts |= {f".default{number}": value for number, value in enumerate(defaults)}
         if leaf.__name__ == "<lambda>":
             parts |= {".constants": _constants(leaf.__code__)}
+            parts |= {".operators": " ".join(_operators(leaf.__code__))}
         return parts
     wrapped = getattr(leaf, "__wrapped__", None)
     if callable(leaf) and isinstance(wrapped, types.FunctionType):
@@ -151,6 +154,19 @@ def _constants(code: types.CodeType) -> list[Any]:
     inner = [_constants(c) for c in code.co_consts if isinstance(c, types.CodeType)]
     numbers = [c for c in code.co_consts if isinstance(c, int | float | complex | str)]
     return [*code.co_names, *sorted(map(repr, numbers)), *inner]
+
+
+def _operators(code: types.CodeType) -> Iterator[str]:
+    """The arithmetic and the comparisons of a lambda: the same in every version of Python."""
+    for each in dis.get_instructions(code):
+        if each.opname == "COMPARE_OP":
+            yield each.argrepr.removeprefix("bool(").removesuffix(")")
+        elif each.opname == "BINARY_OP" and each.argrepr != "[]":
+            yield each.argrepr
+        elif each.opname.startswith("UNARY_"):
+            yield each.opname
+        elif isinstance(each.argval, types.CodeType):
+            yield from _operators(each.argval)
 
 
 def _leaf(value: Any) -> str:
