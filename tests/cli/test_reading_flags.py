@@ -51,7 +51,7 @@ def test_the_sign_before_fractions_is_said_where_it_may_be_of_thousands(pullback
     (tmp_path / "t.csv").write_text(text.replace(";0,", ";1,"))
     status, _, err = pullback(*argv)
     assert status == 2
-    assert "say --decimal , if the comma stands before a fraction" in err
+    assert "say --decimal ',' if the comma stands before a fraction" in err
     assert pullback(*argv, "--decimal", ",")[0] == 0
     found = data.read_mixed(tmp_path / "t.csv", decimal=",")
     assert np.abs(found.column("a")).max() < 10
@@ -91,7 +91,7 @@ def test_a_model_of_series_keeps_how_dates_are_written(pullback, tmp_path):
             "--no-report")  # fmt: skip
     status, _, err = pullback(*argv)
     assert status == 2
-    assert "Say --time-format %d.%m.%Y." in err
+    assert "Say --time-format '%d.%m.%Y'." in err
     assert pullback(*argv, "--time-format", "%d.%m.%Y")[0] == 0
     model = tasks.load(tmp_path / "m")
     assert model.time_format == "%d.%m.%Y"
@@ -134,7 +134,7 @@ def test_series_with_decimal_commas(pullback, tmp_path):
             "--no-report")  # fmt: skip
     status, _, err = pullback(*argv)
     assert status == 2
-    assert "say --decimal , if the comma stands before a fraction" in err
+    assert "say --decimal ',' if the comma stands before a fraction" in err
     assert pullback(*argv, "--decimal", ",")[0] == 0
     assert tasks.load(tmp_path / "m").decimal == ","
     assert pullback("impute", "m", "t.csv", "--out", "i.csv")[0] == 0

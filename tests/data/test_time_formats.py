@@ -40,7 +40,7 @@ def test_numbers_that_are_dates_too_are_asked_about(long, times, pattern, hours)
     with pytest.raises(DataError, match="may be numbers or dates") as caught:
         read_long(file)
     for said, what in ((pattern, "dates"), ("number", "numbers")):
-        flag = f"`time_format='{said}'` (on the command line --time-format {said}) for {what}"
+        flag = f"`time_format='{said}'` (on the command line --time-format '{said}') for {what}"
         assert flag in str(caught.value)
     dates = read_long(file, time_format=pattern)
     assert dates.time_unit == "h"
@@ -228,3 +228,51 @@ def test_times_of_ratings(tmp_path):
     found = read_ratings(file, time_format="%Y%m%d").times
     assert (found[0] - found[1]) == 86400
     assert read_ratings(file, time_format="number").times.tolist() == [20240102, 20240101]
+
+
+NANOSECONDS = ("2024-01-31T10:00:00.000000001", "2024-01-31T10:00:00.000000002")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "frame"])
+def test_times_that_differ_in_nanoseconds_are_not_merged(tmp_path, kind):
+    def given(times):
+        if kind == "csv":
+            pd.DataFrame(_table(times)).to_csv(tmp_path / "t.csv", index=False)
+            return tmp_path / "t.csv"
+        frame = pd.DataFrame(_table(np.array(times, "M8[ns]")))
+        if kind == "parquet":
+            frame.to_parquet(tmp_path / "t.parquet")
+        return tmp_path / "t.parquet" if kind == "parquet" else frame
+
+    with pytest.raises(DataError, match="at this time, of which the microseconds count, on"):
+        read_long(given(NANOSECONDS))
+    for how in ("mean", "last"):
+        with pytest.raises(DataError, match=r"'time' have nanoseconds, .*; round them to micro"):
+            read_long(given(NANOSECONDS), on_duplicate=how)
+    # Apart by more, they are what they are to the microsecond.
+    for last in ("2024-01-31T11:00:00.000000999", "2024-01-31T11:00"):
+        for how in ("error", "mean", "last"):
+            found = read_long(given((NANOSECONDS[0], last)), on_duplicate=how)
+            assert found.times.tolist() == [[0, 1]]
+    # Without nanoseconds two rows of one time are merged, as was asked.
+    same = ("2024-01-31T10:00:00.123456000",) * 2
+    assert read_long(given(same), on_duplicate="mean").values.tolist() == [[[1.5]]]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "frame"])
+def test_times_that_a_float_cannot_tell_apart_are_refused(tmp_path, kind):
+    times = [2**53, 2**53 + 1]
+    frame, given = pd.DataFrame(_table(times)), tmp_path / f"t.{kind}"
+    if kind == "frame":
+        given = frame
+    elif kind == "csv":
+        frame.to_csv(given, index=False)
+    else:
+        frame.to_parquet(given)
+    with pytest.raises(DataError, match="2 bad rows:") as caught:
+        read_long(given, on_duplicate="mean")
+    for time in times:
+        assert f"'{time}' in column 'time' has more digits than float64 keeps" in str(caught.value)
+    rated = {"user": "series", "item": "variable", "rating": "value"}
+    with pytest.raises(DataError, match="has more digits than float64 keeps"):
+        read_ratings(given, **rated, on_duplicate="last")

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from pullback import data, tasks
-from pullback.tasks._labels import labels_of, with_target
+from pullback.tasks._labels import labels_of, numbers_of, with_target
 from pullback.tasks._series_rows import outcomes
 
 CASES = [
@@ -85,7 +85,7 @@ def test_a_given_class_that_may_be_a_hole_is_refused(word, make):
 
 def test_bytes_in_a_frame_are_refused():
     frame = pd.DataFrame({"a": [1.0, 2.0], "kind": [b"x", b"y"]})
-    with pytest.raises(ValueError, match="'kind' holds bytes; write it as text"):
+    with pytest.raises(ValueError, match="'kind' holds bytes; decode them as text"):
         with_target(frame, None, "kind", None, None, classes=True)
 
 
@@ -187,3 +187,17 @@ def test_an_outcome_that_may_be_a_hole_is_refused(kind, tmp_path):
     y = {"csv": tmp_path / "o.csv", "pandas": frame, "mapping": pairs, "list": known}[kind]
     classes, codes = outcomes(y, given, given.series.ids)
     assert (classes, codes.tolist()) == (["x", "y"], [0, 1, -1])
+
+
+@pytest.mark.parametrize("kind", ["csv", "pandas", "y"])
+def test_what_is_to_be_predicted_must_be_numbers(tmp_path, kind):
+    table = pd.DataFrame({"a": [1.0, 2.0, 3.0], "out": ["1.5", "b", "c"]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    row, what = (3, "column 'out' of t.csv") if kind == "csv" else (2, "column 'out' of the Data")
+    told = f"{what}.*, and must be numbers; 2 cells are none, the first on row {row}: 'b'. Classes"
+    given: dict = {"x": tmp_path / "t.csv" if kind == "csv" else table, "y": None, "label": "out"}
+    if kind == "y":
+        given = {"x": table[["a"]], "y": table["out"], "label": None}
+        told = "`y` is to be predicted, and must be numbers; .* on row 2: 'b'"
+    with pytest.raises(ValueError, match=told):
+        numbers_of(with_target(**given, columns=None, id_column=None, classes=False)[1])

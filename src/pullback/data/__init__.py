@@ -30,6 +30,7 @@ from pullback.data._letters import reverse_complement as reverse_complement
 from pullback.data._long import LongTable as LongTable
 from pullback.data._long import long_table as long_table
 from pullback.data._long import read_long as read_long
+from pullback.data._mixed_frame import mixed_frame as mixed_frame
 from pullback.data._mixed_table import MixedTable as MixedTable
 from pullback.data._mixed_table import mixed_chunks as mixed_chunks
 from pullback.data._mixed_table import read_mixed as read_mixed
@@ -80,6 +81,7 @@ from pullback.data._series import spiral_series as spiral_series
 from pullback.data._shapes import Factored as Factored
 from pullback.data._shapes import drawn_shapes as drawn_shapes
 from pullback.data._shapes import soft_squares as soft_squares
+from pullback.data._sources import is_data_frame as is_data_frame
 from pullback.data._standardise import Scaler as Scaler
 from pullback.data._standardise import standardise as standardise
 from pullback.data._switching import ExplainedSeries as ExplainedSeries

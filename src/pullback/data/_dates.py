@@ -22,6 +22,11 @@ _LONGEST = 60  # letters of a date
 _PROBE = datetime(2023, 11, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1)
+_WHOLE = 2.0**53  # from here on two whole numbers may be one float64
+_TOO_LONG = (
+    "has more digits than float64 keeps; count times from a nearer origin or in a larger unit, or "
+    "write dates."
+)
 # Numbers that are dates too, by how many digits they have.
 _DIGITS = re.compile(r"(19|20)\d{4,12}")
 _OF_DIGITS = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -62,12 +67,14 @@ class Times:
     Attributes:
         dated: whether they are dates; None before there was one.
         zoned: whether the dates have a zone.
+        cut: whether one says more than microseconds, which are all that count.
     """
 
     def __init__(self, column: str, time_format: str | None, bad: BadRows) -> None:
         self.column, self.bad = column, bad
         self.dated: bool | None = None
         self.zoned = False
+        self.cut = False
         self._number = time_format == NUMBER
         self._pattern = None if self._number else time_format
 
@@ -86,9 +93,21 @@ class Times:
         if self.dated is None:
             self._tell(part.cells(place), part.rows)
         if not self.dated:
-            return part.numbers(place, self.column, self.bad)
+            return self._numbers(part, place)
         found = part.moments(place, self.zoned) if self._pattern is None else None
+        # Text that Arrow reads as microseconds has no more.
+        if not self.cut and (found is None or not part.is_text(place)):
+            self.cut = part.has_nanoseconds(place)
         return self._moments(part, place) if found is None else found
+
+    def _numbers(self, part: Part, place: int) -> Float[np.ndarray, " n"]:
+        found = part.numbers(place, self.column, self.bad)
+        long = np.flatnonzero(np.abs(found) >= _WHOLE).tolist()
+        cells = part.cells(place) if long else []
+        for row in long:
+            problem = f"{shown(cells[row])} in column {self._name()} {_TOO_LONG}"
+            self.bad.add(int(part.rows[row]), problem)
+        return found
 
     def _moments(self, part: Part, place: int) -> Int[np.ndarray, " n"]:
         cells, index = part.coded(place)
@@ -245,7 +264,9 @@ def _advice(texts: Sequence[str]) -> str:
 
 def _flag(pattern: str) -> str:
     """A pattern as an argument and as a flag."""
-    return f"`time_format={pattern!r}` ({_ON_THE_LINE} {shlex.quote(pattern)})"
+    # In quotes whatever it is, or a full stop behind it would read as a part of it.
+    quoted = shlex.quote(pattern) if "'" in pattern else f"'{pattern}'"
+    return f"`time_format={pattern!r}` ({_ON_THE_LINE} {quoted})"
 
 
 def _that_fit(texts: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pullback.data._csv import DECIMAL_COMMA, to_number
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 
-SAY = "`decimal=','` (on the command line --decimal ,)"
+SAY = "`decimal=','` (on the command line --decimal ',')"
 
 
 def check_decimal(decimal: str | None) -> None:

@@ -16,8 +16,8 @@ from pullback.data._holes import is_hole
 _WHOLE = re.compile(r"[+-]?\d+([eE]\+?\d+)?")
 _ROW = "`header=False` (on the command line --header no)"
 _HEADER = "`header=True` (on the command line --header yes)"
-_ONE = "`decimal=','` (on the command line --decimal ,)"
-_TWO = "`decimal='.'` (on the command line --decimal .)"
+_ONE = "`decimal=','` (on the command line --decimal ',')"
+_TWO = "`decimal='.'` (on the command line --decimal '.')"
 
 
 def check_header(header: object) -> None:

@@ -21,16 +21,11 @@ from pullback.data._irregular import IrregularSeries
 from pullback.data._pack import Entries, average, order, pack
 from pullback.data._parts import Part, parts
 from pullback.data._roles import check_apart, needed_place, place_of
-from pullback.data._sources import Source, frame_source, open_source
+from pullback.data._sources import Source, frame_source, is_data_frame, open_source
 
 _ORIGINS = ("series", "first", "epoch")
 _ON_DUPLICATE = ("error", "mean", "last")
 _HOLES = ("error", "ask")
-_WHOLE = 2.0**53  # beyond it float64 has not every whole number
-_TOO_LONG = (
-    "has more digits than float64 keeps; count times from a nearer origin or in a larger unit, or "
-    "write dates."
-)
 _MICROSECONDS = {"s": 1e6, "min": 6e7, "h": 3.6e9, "d": 8.64e10}
 _CALLED = {
     "s": "sec secs second seconds",
@@ -87,7 +82,7 @@ def read_long(
             None: the one column with a usual name, such as series, id, subject or patient. What
             stands in it is a name, NA too, unless it is empty.
         time: the column with the times. None: as above, such as time, timestamp or date.
-        variable: the column with the variables' names. None: such as variable or parameter.
+        variable: the column with the variables' names, NA too. None: such as variable or parameter.
         value: the column with the numbers. None: such as value or measurement.
         unit: the column with the units. None: unit or units, if there is one.
         time_unit: of numbers, their unit, where the header does not say it; of dates, the unit to
@@ -181,7 +176,7 @@ def long_table(
     _check_option("on_duplicate", on_duplicate, _ON_DUPLICATE)
     _check_option("holes", holes, _HOLES)
     check_time_format(time_format)
-    is_frame = hasattr(path, "columns")
+    is_frame = is_data_frame(path)
     source = frame_source(path) if is_frame else open_source(Path(path), decimal=decimal)
     path = Path(f"the {type(path).__name__}") if is_frame else Path(path)
     wanted = {"series": series, "time": time, "variable": variable, "value": value, "unit": unit}
@@ -194,7 +189,7 @@ def long_table(
     dated = bool(when.dated)
     if not len(rows) and not bad.problems:
         raise DataError(path, "expected rows after the header; there is none.")
-    entries = _once(entries, rows, ids, variables, on_duplicate, bad)
+    entries = _once(entries, rows, ids, variables, on_duplicate, when)
     bad.check()
     unit_of_time = _time_unit(path, time_unit, split_unit(source.names[places.time])[1], dated)
     if dated:
@@ -251,8 +246,6 @@ def _read(
     found, numbers_of_rows = [], []
     for part in parts(source, numeric, others, bad):
         time = when.read(part, places.time)
-        if not when.dated:
-            _refuse_long(time, part, places.time, when)
         none = [""], np.zeros(len(part.rows), np.int64)
         units = none if places.unit is None else part.coded(places.unit)
         entries = Entries(
@@ -270,15 +263,6 @@ def _read(
         return Entries(none, np.zeros(0), none, np.zeros(0)), none
     joined = Entries(*(np.concatenate(column) for column in zip(*found, strict=True)))
     return joined, np.concatenate(numbers_of_rows)
-
-
-def _refuse_long(time: Float[np.ndarray, " n"], part: Part, place: int, when: Times) -> None:
-    """Tell of times with more digits than float64 keeps."""
-    long = np.flatnonzero(np.abs(time) > _WHOLE).tolist()
-    cells = part.cells(place) if long else []
-    for row in long:
-        problem = f"{shown(cells[row])} in column {shown(when.column)} {_TOO_LONG}"
-        when.bad.add(int(part.rows[row]), problem)
 
 
 def _values(
@@ -306,16 +290,29 @@ def _once(
     ids: Names,
     variables: Variables,
     on_duplicate: str,
-    bad: BadRows,
+    when: Times,
 ) -> Entries:
     """Ordered entries, one a place."""
+    if on_duplicate == "mean" and not when.cut:
+        return average(entries)
+    bad = when.bad
+    by_place, same = order(entries)
+    if when.cut and on_duplicate != "error" and same.any():
+        row = int(rows[by_place[np.flatnonzero(same)[0]]])
+        raise DataError(
+            bad.path,
+            f"the times in column {shown(when.column)} have nanoseconds, and are kept to the "
+            f"microsecond, where that on {bad.word} {row} is that of another row too; round them "
+            "to microseconds, or write numbers from a nearer origin.",
+            line=row if bad.word == "line" else None,
+        )
     if on_duplicate == "mean":
         return average(entries)
-    by_place, same = order(entries)
     if on_duplicate == "last":
         last = np.append(~same[1:], np.ones(min(1, len(same)), bool))
         return entries.take(by_place[last])
     names, called = list(ids.names), list(variables.units)
+    kept = ", of which the microseconds count," if when.cut else ""
     repeated = np.flatnonzero(same)
     for at in repeated[np.argsort(rows[by_place[repeated]])].tolist():
         row, before = rows[by_place[at]], rows[by_place[at - 1]]
@@ -323,8 +320,8 @@ def _once(
         name = called[entries.variable[by_place[at]]]
         bad.add(
             int(row),
-            f"series {shown(series)} has a value of {shown(name)} at this time on {bad.word} "
-            f"{before} too; on_duplicate='mean' or 'last' would settle it.",
+            f"series {shown(series)} has a value of {shown(name)} at this time{kept} on "
+            f"{bad.word} {before} too; on_duplicate='mean' or 'last' would settle it.",
         )
         bad.check(at_end=False)
     return entries.take(by_place)

@@ -1,5 +1,6 @@
 """Some rows of a file or a data frame, of which each column is asked for in the way it is used."""
 
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ from pullback.data._sources import Source
 
 # Microseconds from 1970 to the first and to behind the last date that Python knows.
 _DATES = (-62_135_596_800_000_000, 253_402_300_800_000_000)
+
+
+_NANOSECONDS = re.compile(r":\d\d[.,]\d{6}0*[1-9]")  # behind the microseconds
 
 
 class Part(NamedTuple):
@@ -60,6 +64,26 @@ class Part(NamedTuple):
         codes = [found.setdefault(cell, len(found)) for cell in cells]
         return list(found), np.asarray(codes, np.int64)
 
+    def is_text(self, place: int) -> bool:
+        """Whether a column of a file is one of text."""
+        kind = None if self.block is None else self.block.column(place).type
+        return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+    def has_nanoseconds(self, place: int) -> bool:
+        """Whether a time in a column says more than microseconds."""
+        if self.block is not None and _is_date(self.block.column(place).type):
+            column = self.block.column(place)
+            kind = column.type
+            coarse = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
+            return not coarse.cast(kind, safe=False).equals(column)
+        cells = {*self.cells(place)}
+        return any(
+            _NANOSECONDS.search(cell) is not None
+            if isinstance(cell, str)
+            else bool(getattr(cell, "nanosecond", 0))
+            for cell in cells
+        )
+
     def moments(self, place: int, zoned: bool) -> Int[np.ndarray, " rows"] | None:
         """A column of dates in ISO 8601, with a zone or without, as microseconds since 1970.
 
@@ -69,7 +93,7 @@ class Part(NamedTuple):
             return None
         column = self.block.column(place)
         kind = column.type
-        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        is_text = self.is_text(place)
         if is_text:
             column = pc.utf8_trim_whitespace(column)
         elif not _is_date(kind):

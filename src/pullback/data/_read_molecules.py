@@ -13,7 +13,7 @@ from pullback.data._csv import open_text
 from pullback.data._errors import DataError
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sequences import Molecules, Sequences
-from pullback.data._sources import frame_source, open_source
+from pullback.data._sources import frame_source, is_data_frame, open_source
 from pullback.data._typed_cells import as_numbers
 
 _USUAL = {
@@ -126,7 +126,7 @@ def _opened(
     chem: Any,
 ) -> tuple[BadRows, Iterator[_Record], Sequence[str]]:
     """Where bad rows are gathered, the records, and the properties that these have."""
-    is_frame, is_path = hasattr(path, "columns"), isinstance(path, str | os.PathLike)
+    is_frame, is_path = is_data_frame(path), isinstance(path, str | os.PathLike)
     is_list = hasattr(path, "__iter__") and hasattr(path, "__len__")
     is_list = is_list and not isinstance(path, Molecules | Sequences | Mapping | set | bytes)
     if not (is_frame or is_path or is_list):

@@ -18,7 +18,7 @@ from pullback.data._growing import Growing, RowNumbers, by_users
 from pullback.data._parts import parts
 from pullback.data._ratings import Ratings
 from pullback.data._roles import check_apart, needed_place, place_of
-from pullback.data._sources import Source, frame_source, open_source
+from pullback.data._sources import Source, frame_source, is_data_frame, open_source
 from pullback.data._text import open_text
 
 _FEEDBACK = ("explicit", "implicit")
@@ -75,7 +75,9 @@ def read_ratings(
             separated by `::` (`ratings.dat`), likewise; or one with types in its header, as
             `user_id:token` (`.inter`); or a Parquet file, `.parquet` or `.pq`; or a data frame of
             pandas or polars.
-        user: the column that names the user; None takes the one with a usual name.
+        user: the column that names the user; None takes the one with a usual name. What stands in
+            it is a name, NA too, unless it is empty: of users who are not known leave it empty, and
+            the rows are told.
         item: the column that names the item, likewise.
         rating: the column of ratings, or of how often or how much, likewise. Implicit feedback may
             have none: every row is then once.
@@ -119,7 +121,7 @@ def read_ratings(
     check_time_format(time_format)
     if isinstance(known_items, str):
         check_list("known_items", known_items)
-    is_frame = hasattr(path, "columns")
+    is_frame = is_data_frame(path)
     if not is_frame and not isinstance(path, str | os.PathLike):
         raise TypeError(
             "ratings are read from the path of a file or from a data frame, got "

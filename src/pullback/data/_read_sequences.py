@@ -18,7 +18,7 @@ from pullback.data._holes import is_hole
 from pullback.data._letters import check_alphabet, check_choice, foreign
 from pullback.data._roles import check_apart, needed_place, place_of
 from pullback.data._sequences import Sequences, Strings, strings_of
-from pullback.data._sources import Source, frame_source, open_source
+from pullback.data._sources import Source, frame_source, is_data_frame, open_source
 from pullback.data._typed_cells import as_numbers
 
 _USUAL = {
@@ -86,7 +86,7 @@ def read_sequences(
     if alphabet != alphabet.upper():
         raise ValueError(f"`alphabet` must be capital letters; got {alphabet!r}.")
     check_choice("ambiguous", ambiguous, ("error", "drop", "average"))
-    if hasattr(path, "columns"):
+    if is_data_frame(path):
         file = Path(f"the {type(path).__name__}")
         found = _table(frame_source(path), file, sequence, score, name)
     elif not isinstance(path, str | os.PathLike):

@@ -80,8 +80,8 @@ def open_source(
 
 def frame_source(frame: Any) -> Source:
     """The rows of a data frame of pandas or polars."""
-    names = tuple(map(str, frame.columns))
     path = Path(f"the {type(frame).__name__}")
+    names = tuple(map(str, frame.columns))
     check_names(path, None, names)
 
     def chunks(chosen: Sequence[int], bad: BadRows) -> Iterator[tuple[list[int], list[Sequence]]]:
@@ -89,12 +89,41 @@ def frame_source(frame: Any) -> Source:
         for start in range(0, len(frame), _ROWS):
             parts = [column[start : start + _ROWS].to_list() for column in columns]
             for place, part in zip(chosen, parts, strict=True):
-                if any(isinstance(cell, bytes) for cell in part):
-                    problem = f"column {shown(names[place])} holds bytes; decode them as text."
-                    raise DataError(path, problem)
+                check_frame_cells(path, names[place], part)
             yield list(range(start + 1, start + 1 + len(parts[0]))), parts
 
     return Source(names, "row", chunks)
+
+
+def is_data_frame(x: Any) -> bool:
+    """Whether data have named columns, as those of pandas and of polars have.
+
+    Raises:
+        TypeError: they are still to be computed.
+
+    Example:
+        >>> import numpy, pandas
+        >>> is_data_frame(pandas.DataFrame({"a": [1]})), is_data_frame(numpy.ones((2, 2)))
+        (True, False)
+    """
+    if hasattr(x, "collect_schema") and hasattr(x, "collect"):
+        name = type(x).__name__
+        raise TypeError(f"a {name} has no rows yet; give what its `.collect()` returns.")
+    return hasattr(x, "columns") and hasattr(x, "__getitem__") and hasattr(x, "shape")
+
+
+def check_frame_cells(path: Path, name: str, cells: Sequence) -> None:
+    """Raise for what no file has in a cell: bytes, lists and mappings."""
+    for kind in {*map(type, cells)}:
+        if issubclass(kind, bytes):
+            problem = f"column {shown(name)} holds bytes; decode them as text."
+            raise DataError(path, problem)
+        if hasattr(kind, "__len__") and not issubclass(kind, str):
+            raise DataError(
+                path,
+                f"column {shown(name)} holds cells of type {kind.__name__}; expected numbers, text "
+                "or dates: give each part a column of its own.",
+            )
 
 
 def _csv(path: Path, headless: bool, header: bool | None, decimal: str | None, ask: bool) -> Source:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ def is_file(x: Any) -> bool:
 
 def is_frame(x: Any) -> bool:
     """Whether data have named columns, as those of pandas and of polars have."""
-    return hasattr(x, "columns") and hasattr(x, "__getitem__") and hasattr(x, "shape")
+    return data.is_data_frame(x)
 
 
 def frame_of(
@@ -34,68 +34,29 @@ def frame_of(
     id_column: str | None = None,
     *,
     others: bool = False,
+    labels: Sequence[str] = (),
 ) -> MixedTable:
     """The columns of a file, or only some of numbers and the one of ids, or all of a data frame.
 
-    With `others` what is left of a file is taken as it stands. Of a data frame durations are days.
+    With `others` what is left of a file is taken as it stands. `labels` are columns of classes of a
+    data frame.
     """
     if isinstance(x, MixedTable):
         return x
     if is_file(x):
         ids = [] if id_column is None else [id_column]
         return data.read_mixed(x, numbers, optional=ids, others=others)
-    names = tuple(map(str, x.columns))
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the {type(x).__name__} has the column {twice!r} more than once.")
-    columns = tuple(_column(x[name], str(name)) for name in x.columns)
-    return MixedTable(names, columns, np.arange(1, len(x) + 1), f"the {type(x).__name__}")
-
-
-def _column(series: Any, name: str) -> np.ndarray:
-    """A column of a data frame: numbers where all cells that are not missing are such."""
-    found = np.asarray(series)
-    if found.dtype.kind in "biuf":
-        return found.astype(np.float64)
-    if found.dtype.kind == "m":
-        return found / np.timedelta64(1, "D")
-    if found.dtype.kind == "M":
-        texts = found.astype(str).astype(object)
-        texts[np.isnat(found)] = None
-        return texts
-    cells = _cells(found.tolist())
-    if any(isinstance(cell, bytes) for cell in cells):
-        raise ValueError(f"column {name!r} holds bytes; write it as text, or leave it out.")
-    try:
-        return np.asarray([np.nan if cell is None else float(cell) for cell in cells], np.float64)
-    except (TypeError, ValueError):
-        return np.asarray([None if cell is None else str(cell) for cell in cells], object)
+    return data.mixed_frame(x, numbers, labels=labels)
 
 
 def cells_of(frame: Any, name: str) -> np.ndarray:
     """The cells of a column of a data frame as they stand, None where there is a hole."""
     by_text = dict(zip(map(str, frame.columns), frame.columns, strict=True))
-    cells = _cells(np.asarray(frame[by_text[name]]))
+    cells = [None if data.is_hole(cell) else cell for cell in frame[by_text[name]]]
+    cells = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
     found = np.empty(len(cells), object)
     found[:] = cells
     return found
-
-
-def _cells(found: Iterable[Any]) -> list[Any]:
-    return [None if _missing(cell) else cell for cell in found]
-
-
-def labels_in(frame: Any, name: str) -> np.ndarray:
-    """The column of a data frame that names classes."""
-    found = np.asarray(frame[name])
-    if found.dtype.kind in "mM":
-        return _column(found, name)
-    return data.as_labels(_cells(found.tolist()))
-
-
-def _missing(cell: Any) -> bool:
-    # pandas.NA says neither yes nor no when it is compared.
-    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or bool(cell != cell)
 
 
 class Choice(NamedTuple):

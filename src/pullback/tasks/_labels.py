@@ -9,9 +9,10 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from pullback import data
+from pullback._names import shown
 from pullback.data import MixedTable
 
-from ._frame import frame_of, is_file, is_frame, labels_in
+from ._frame import frame_of, is_file, is_frame
 
 
 def with_target(
@@ -50,7 +51,7 @@ def with_target(
     if not (is_file(x) or is_frame(x)):
         raise ValueError(f"`label` is for named columns; an array has no {label!r}.")
     if isinstance(x, MixedTable) or is_frame(x):
-        frame = frame_of(x)
+        frame = frame_of(x, columns, id_column, labels=[label] if classes else [])
     else:
         frame = data.read_mixed(
             x,
@@ -71,8 +72,9 @@ def with_target(
         names=tuple(frame.names[place] for place in kept),
         columns=tuple(frame.columns[place] for place in kept),
     )
-    named = classes and not isinstance(x, MixedTable) and is_frame(x)
-    target = labels_in(x, label) if named else frame.column(label)
+    target = frame.column(label)
+    if not classes and target.dtype == object:
+        _refuse_text(target, f"column {shown(label)} of {frame.source}", frame.rows)
     whole = target.dtype != object and bool((np.isnan(target) | (target == np.round(target))).all())
     if whole and not np.isnan(target).any():
         target = target.astype(np.int64)
@@ -203,14 +205,32 @@ def numbers_of(y: np.ndarray) -> Float[np.ndarray, " rows"]:
         y = np.where(missing(y), np.nan, y)
     try:
         found = y.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"what is to be predicted must be numbers: {error}. Classes are for a classifier (on "
-            "the command line `pullback fit classes`)."
-        ) from error
+    except (TypeError, ValueError):
+        _refuse_text(y, "`y`", np.arange(1, len(y) + 1))
+        raise
     if np.isinf(found).any():
         raise ValueError(f"`y` has an infinity in row {np.flatnonzero(np.isinf(found))[0] + 1}.")
     return found
+
+
+def _refuse_text(y: np.ndarray, what: str, rows: np.ndarray) -> None:
+    """Raise where something that is to be predicted is no number."""
+    texts = [(row, cell) for row, cell in zip(rows.tolist(), y, strict=True) if not _fits(cell)]
+    if texts:
+        row, cell = texts[0]
+        such = "1 cell is none" if len(texts) == 1 else f"{len(texts)} cells are none"
+        raise ValueError(
+            f"{what} is to be predicted, and must be numbers; {such}, the first on row {row}: "
+            f"{shown(cell)}. Classes are for a classifier (on the command line `pullback fit "
+            "classes`)."
+        )
+
+
+def _fits(cell: Any) -> bool:
+    try:
+        return cell is None or np.isscalar(float(cell))
+    except (TypeError, ValueError):
+        return False
 
 
 def missing(y: np.ndarray) -> Bool[np.ndarray, " rows"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from pullback._inputs import positive
 from pullback._names import check_list, did_you_mean
 from pullback.analysis import molecule_properties
-from pullback.data import DataError, Molecules, Vocabulary, read_molecules
+from pullback.data import DataError, Molecules, Vocabulary, is_data_frame, read_molecules
 
 from ._any_name import by_any_name
 from ._held_out import split_strings
@@ -54,7 +54,7 @@ def read(X: Any, y: Any, how: Reading) -> tuple[Molecules, list[str]]:
     """
     found = X
     if not isinstance(X, Molecules):
-        table = isinstance(X, str | os.PathLike) or hasattr(X, "columns")
+        table = isinstance(X, str | os.PathLike) or is_data_frame(X)
         measured = table and y is None
         found = read_molecules(
             X,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from pullback.data import Sequences, one_hot, read_sequences
+from pullback.data import Sequences, is_data_frame, one_hot, read_sequences
 
 from ._any_name import by_any_name
 from ._held_out import split_strings
@@ -47,7 +47,7 @@ def read(X: Any, y: Any, how: Reading) -> Sequences:
         y: scores of the strings, NaN where none was measured; None: those that a file has.
         how: to read them.
     """
-    if isinstance(X, str | os.PathLike) or hasattr(X, "columns"):
+    if isinstance(X, str | os.PathLike) or is_data_frame(X):
         found = read_sequences(
             X, sequence=how.sequence, score=how.score, name=how.name, ambiguous=how.ambiguous,
             alphabet=how.alphabet,

@@ -139,9 +139,8 @@ def verdicts(report: dict[str, Any]) -> list[str]:
                 continue
             sure = "" if found["sure"] else ", which is no difference for sure"
             how = "behind" if gap > 0 else "ahead"
-            said.append(
-                f"{name} {found['error']:.3g} ({how} by {abs(gap):.2g} +- {error:.2g}{sure})"
-            )
+            margin = f" +- {error:.2g}" if np.isfinite(error) else ""
+            said.append(f"{name} {found['error']:.3g} ({how} by {abs(gap):.2g}{margin}{sure})")
         lost = [
             f"{name} ({found['winner']})"
             for name, found in own["variables"].items()
@@ -180,10 +179,11 @@ def outcome_verdict(found: dict[str, Any]) -> str:
     gap, error = found["behind"], found["standard_error"] or np.inf
     sure = "" if abs(gap) > 2 * error else ", which is no difference for sure"
     how = "behind" if gap > 0 else "ahead"
+    margin = f" +- {error:.2g}" if np.isfinite(error) else ""
     of = "summaries and codes" if found["codes"] else "summaries of the series alone"
     return (
         f"Outcomes of {found['series']} series that took no part: accuracy "
         f"{found['accuracy']:.3g} (the most frequent: {found['most_frequent']:.3g}), log loss "
-        f"{found['log_loss']:.3g} nats (the share of each outcome is {how} by {abs(gap):.2g} +- "
-        f"{error:.2g}{sure}), by a logistic regression on {of}."
+        f"{found['log_loss']:.3g} nats (the share of each outcome is {how} by {abs(gap):.2g}"
+        f"{margin}{sure}), by a logistic regression on {of}."
     )

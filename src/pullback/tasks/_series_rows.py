@@ -16,7 +16,7 @@ from pullback._location_scale import location_and_scale
 from pullback.data import IrregularSeries, LongTable, MixedTable
 
 from ._beside import beside
-from ._frame import frame_of, is_file, is_frame, labels_in
+from ._frame import frame_of, is_file, is_frame
 from ._series_asked import Known
 from ._series_nets import SPAN
 
@@ -249,10 +249,7 @@ def _outcome_table(y: Any) -> MixedTable:
         return y
     if is_file(y):
         return data.read_mixed(y, labels=data.read_mixed(y).names)
-    frame = frame_of(y)
-    by_text = dict(zip(frame.names, y.columns, strict=True))
-    columns = tuple(labels_in(y, by_text[name]) for name in frame.names)
-    return frame._replace(columns=columns)
+    return frame_of(y, labels=[*map(str, y.columns)])
 
 
 def _refuse_words(cells: Iterable[Any]) -> None:
