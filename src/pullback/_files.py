@@ -199,6 +199,15 @@ def _as_utf8(text: str) -> bytes:
     return text.encode(errors="backslashreplace")
 
 
+def printable(text: str) -> str:
+    """Text for people, with a question mark for what is no letter: names of files may have such.
+
+    >>> printable("caf\\udce9.csv")
+    'caf?.csv'
+    """
+    return text.encode(errors="replace").decode()
+
+
 def append_text(path: str | os.PathLike[str], text: str) -> None:
     """Add `text` to the end of a file, such as a log, of which a kill may leave a part.
 

@@ -131,7 +131,36 @@ def test_a_fit_lets_go_of_its_folder_and_leaves_none_where_it_is_refused(pullbac
         assert os.listdir() == ["my.csv"]
 
 
-FULL = ", and what was there is as it was; make room, or name another place with --out\n"
+FULL = ", and a file that was there is as it was; make room, or name another place with --out\n"
+
+
+@pytest.mark.parametrize("name", ["report.html", "model.safetensors", "model.json", "scores.csv"])
+def test_files_that_no_fit_wrote_are_told_of_before_any_work(name, table, pullback):
+    Path("out").mkdir()
+    Path("out", name).write_text("mine")
+    argv = "ratings my.csv --out out" if name == "scores.csv" else "density my.csv --out out"
+    status, out, err = pullback("fit", *argv.split())
+    assert (status, out) == (2, "")
+    assert err == (
+        f"pullback: out/{name} is there, and pullback fit did not write it; move it elsewhere, or "
+        "name another folder with --out\n"
+    )
+    assert Path("out", name).read_text() == "mine"
+    assert [*Path("out").iterdir()] == [Path("out", name)]
+
+
+def test_a_model_whose_report_has_no_room_is_said_to_be_saved(pullback, monkeypatch):
+    x = np.random.default_rng(1).normal(size=(60, 2))
+    np.savetxt("my.csv", x, delimiter=",", header="a,b", comments="")
+
+    def full(*given):
+        raise OSError(28, "No space left on device", "m/report.html")
+
+    monkeypatch.setattr(tasks, "write_report", full)
+    status, _, err = pullback("fit", "density", "my.csv", "--out", "m", "--no-progress")
+    assert status == 2
+    assert "the model is saved in m, and m/report.html cannot be written (No space left" in err
+    assert tasks.load("m").columns_ == ("a", "b")
 
 
 ON_A_FULL_DISK = {

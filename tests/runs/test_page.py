@@ -5,10 +5,11 @@ import json
 import os
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import pytest
 
+from pullback._archive import write_archive
 from pullback.plots import figure
 from pullback.runs import Context, read_record, write_gallery, write_page
 
@@ -198,9 +199,11 @@ def test_the_gallery_counts_claims_and_its_links_lead_somewhere(make_run, tmp_pa
 def test_the_gallery_shows_fits_apart(make_run, tmp_path):
     """A fit with its report, one without, and a paper's run."""
     for name in ("with report", "without"):
-        (tmp_path / name).mkdir()
         record = {"task": "FlowDensity", "fitted": {"data_": {"source": evil("my.csv")}}}
-        (tmp_path / name / "model.json").write_text(json.dumps(record))
+        write_archive(tmp_path / name / "model.safetensors", record, {})
+    (tmp_path / "other").mkdir()
+    for name in ("model.json", "model.safetensors"):  # another program's
+        (tmp_path / "other" / name).write_text('{"task": 3}')
     (tmp_path / "with report" / "report.html").write_text("")
     page = Page(write_gallery(tmp_path))
     assert "Papers" not in page.words
@@ -209,9 +212,25 @@ def test_the_gallery_shows_fits_apart(make_run, tmp_path):
     write_page(make_run("forks", claims=[claim(True)]))
     page = Page(write_gallery(tmp_path))
     assert page.words.index("Fits of your own data") < page.words.index("Papers")
-    (tmp_path / "without" / "model.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"without.model\.json is damaged"):
+    write_archive(tmp_path / "without" / "model.safetensors", {"task": "FlowDensity"}, {})
+    with pytest.raises(ValueError, match=r"without.model\.safetensors is of another version"):
         write_gallery(tmp_path)
+
+
+def test_names_that_are_no_text_stand_on_pages(make_run, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write_page(make_run(f"{name}/forks", title=f"On {name}"))
+    record = {"task": "FlowDensity", "fitted": {"data_": {"source": f"{name}.csv"}}}
+    write_archive(tmp_path / name / "fit" / "model.safetensors", record, {})
+    (tmp_path / name / "fit" / "report.html").write_text("")
+    (make_run(f"{name}/stopped") / "claims.json").unlink()
+    page = Page(write_gallery(tmp_path))
+    for words in ("On caf?", "caf?.csv", "caf?/stopped"):
+        assert words in page.words
+    links = page.attributes("href") + page.attributes("src")
+    assert len(links) == 3
+    for link in links:
+        assert os.path.isfile(tmp_path / os.fsdecode(unquote_to_bytes(urlsplit(link).path)))
 
 
 def test_a_gallery_of_nothing_says_how_to_make_a_run(tmp_path):

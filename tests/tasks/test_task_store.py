@@ -11,7 +11,7 @@ import pytest
 
 import pullback as pb
 from pullback._archive import read_archive, write_archive
-from pullback.tasks import FlowDensity, ModelError, load
+from pullback.tasks import FlowDensity, ModelError, load, write_report
 from pullback.tasks import _store as store
 
 
@@ -134,6 +134,43 @@ def test_on_a_full_disk_the_old_model_stays(room, folder, fitted, full_disk):
     assert {file.name for file in folder.iterdir()} == {"model.json", "model.safetensors"}
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("model.safetensors", b"weights of another program"),
+        ("model.json", b'{"architectures": ["GPT2LMHeadModel"], "task": "text-generation"}'),
+        ("model.json", b"[1]"),
+    ],
+)
+def test_files_of_others_are_not_written_over(name, text, fitted, tmp_path):
+    (tmp_path / name).write_bytes(text)
+    with pytest.raises(ModelError, match=rf"{name} is there, and no model .* another folder"):
+        fitted[0].save(tmp_path)
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == text
+
+
+def test_only_the_report_of_a_model_goes_with_it(fitted, tmp_path):
+    model, x = fitted
+    page = tmp_path / "report.html"
+    page.write_text("<p>my own")
+    model.save(tmp_path)
+    with pytest.raises(ModelError, match=r"report\.html is there, and no model that"):
+        write_report(model, x, tmp_path)
+    assert page.read_text() == "<p>my own"
+    page.unlink()
+    write_report(model, x, tmp_path)
+    write_report(model, x, tmp_path)
+    model.save(tmp_path)
+    assert not page.exists()
+    # A damaged model is a model, and may be replaced.
+    for file, kept in (("model.safetensors", "model.json"), ("model.json", "model.safetensors")):
+        (tmp_path / file).write_bytes(b"{")
+        model.save(tmp_path)
+        assert load(tmp_path).columns_ == model.columns_
+        assert (tmp_path / kept).exists()
+
+
 EARLIER = {"pullback": "0.0.1"}
 
 
@@ -143,7 +180,14 @@ EARLIER = {"pullback": "0.0.1"}
         ({"format": 3}, "in format 3, and this version of pullback"),
         ({"colour": "blue"}, "fields that are not known: colour"),
         ({"task": "GraphDensity"}, "GraphDensity"),
-        ({"task": None}, "holds a None, which this version does not know"),
+        ({"task": None}, "task is no str"),
+        ({"task": [3]}, "task is no str"),
+        ({"settings": [3]}, "settings is no dict"),
+        ({"fitted": "f"}, "fitted is no dict"),
+        ({"versions": ["0.1"]}, "versions is no dict"),
+        ({"versions": {"pullback": 1}}, "does not say which version wrote it"),
+        ({"settings": {"depth": 3}}, "misses .*depth"),
+        ({"fitted": {}}, r"misses .* Fit the model again"),
         ({"versions": {"pullback": "7.1.0"}}, "written by pullback 7.1.0"),
         ({"versions": {}}, "does not say which version wrote it"),
         ({"versions": EARLIER, "fitted": {}}, r"pullback 0\.0\.1, and this one, .* Fit the model"),
@@ -160,6 +204,20 @@ def test_other_versions_and_unknown_fields_are_refused(folder, change, message):
     if without != record:
         with pytest.raises(ModelError, match="is no saved model: it lacks"):
             load(folder)
+
+
+def test_arrays_of_other_shapes_are_refused_with_the_file(folder):
+    record, arrays = read_archive(folder / "model.safetensors")
+    refused = []
+    for name, array in arrays.items():
+        others = arrays | {name: np.ones((*array.shape, 3, 2), array.dtype)}
+        write_archive(folder / "model.safetensors", record, others)
+        try:
+            load(folder)
+        except ModelError as error:
+            refused.append(str(error))
+    assert refused
+    assert all("misses something in it (" in told for told in refused)
 
 
 def test_a_model_of_the_first_format_is_told_from_a_damaged_one(folder):

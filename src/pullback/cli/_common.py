@@ -115,8 +115,8 @@ was; make room, or name another place with --out'
     if error.errno not in FULL:
         return f"{error.filename}: {reason}"
     return (
-        f"{error.filename} cannot be written ({reason}), and what was there is as it was; make "
-        "room, or name another place with --out"
+        f"{error.filename} cannot be written ({reason}), and a file that was there is as it was; "
+        "make room, or name another place with --out"
     )
 
 
@@ -163,18 +163,27 @@ def check_graphs_out(out: Path) -> None:
 
 def task_of(folder: Path) -> str | None:
     """The task of the model that is saved in a folder; None where none is."""
-    from pullback._archive import ArchiveError, read_record
+    from pullback._archive import ArchiveError
+    from pullback._saved import record_of
 
     try:
-        return read_record(folder / "model.safetensors").get("task")
+        record = record_of(folder)
     except ArchiveError:
         return None
+    return None if record is None else record["task"]
 
 
 def check_folder(out: Path, *files: str) -> None:
     """Refuse, before any work, a folder in which these files could not be written."""
     if out.exists() and not out.is_dir():
         raise BadUsage(f"{out} is a file; name a folder with --out")
+    from pullback._saved import foreign
+
+    if taken := foreign(out, files):
+        raise BadUsage(
+            f"{taken} is there, and pullback fit did not write it; move it elsewhere, or name "
+            "another folder with --out"
+        )
     with written(out, "--out"):
         for file in files:
             check_writable(out / file)

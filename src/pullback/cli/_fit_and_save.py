@@ -114,8 +114,19 @@ def fit_and_save(
         with in_one_line():
             model: Any = task()
             getattr(model, learn)(given, y, **(beside or {})).save(out)
-            page = tasks.write_report(model, given, out) if report else None
+            page = _report(tasks, model, given, out) if report else None
     print(tasks.card(model, out))
     if page is not None:
         print(f"report: {page}")
     return 0
+
+
+def _report(tasks: Any, model: "AbstractTask", given: Any, out: Path) -> Path:
+    """The page of a model that is saved, or a sentence that says that the model is."""
+    try:
+        return tasks.write_report(model, given, out)
+    except OSError as error:
+        raise BadUsage(
+            f"the model is saved in {out}, and {error.filename} cannot be written "
+            f"({error.strerror}); make room and fit again, or go without the page by --no-report"
+        ) from error

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pullback._files import atomic_write_text
+from pullback._files import atomic_write_text, printable
+from pullback._saved import ARCHIVE, REPORT, record_of
 from pullback.runs._page import template
-from pullback.runs._records import read_contents, read_identity, read_json, read_record
+from pullback.runs._records import read_contents, read_identity, read_record
 from pullback.runs._written import is_aside
 
 
@@ -34,7 +35,8 @@ def write_gallery(runs: Path, page: Path | None = None) -> Path:
         if not is_aside(path.relative_to(runs))
         and ((path.parent / "claims.json").exists() or read_identity(path.parent))
     ]
-    fits = [_fit(file, page) for file in sorted(runs.rglob("model.json"))]
+    saved = [(file.parent, record_of(file.parent)) for file in sorted(runs.rglob(ARCHIVE))]
+    fits = [_fit(folder, record, page) for folder, record in saved if record is not None]
     if not folders and not fits:
         raise ValueError(
             f"{runs} holds no run; make one with: pullback run NAME, or pullback fit TASK FILE"
@@ -54,21 +56,20 @@ def write_gallery(runs: Path, page: Path | None = None) -> Path:
         )
     unfinished = [str(folder.relative_to(runs)) for folder in folders if folder not in finished]
     text = template("_gallery.html.jinja").render(cards=cards, fits=fits, unfinished=unfinished)
-    atomic_write_text(page, text)
+    atomic_write_text(page, printable(text))
     return page
 
 
-def _fit(file: Path, page: Path) -> dict[str, Any]:
+def _fit(folder: Path, record: dict[str, Any], page: Path) -> dict[str, Any]:
     """What a saved model says of itself."""
-    record = read_json(file)
     try:
         found = {"task": record["task"], "source": record["fitted"]["data_"]["source"]}
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged, or of another version: {error}") from error
-    report = file.with_name("report.html")
-    name = os.path.relpath(file.parent, page.parent)
+        raise ValueError(f"{folder / ARCHIVE} is of another version: {error}") from error
+    report = folder / REPORT
+    name = os.path.relpath(folder, page.parent)
     return {**found, "name": name, "link": _link(report, page) if report.exists() else None}
 
 
 def _link(target: Path, page: Path) -> str:
-    return quote(Path(os.path.relpath(target, page.parent)).as_posix())
+    return quote(os.fsencode(Path(os.path.relpath(target, page.parent)).as_posix()))

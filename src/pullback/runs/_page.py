@@ -5,7 +5,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from pullback._files import atomic_write_text
+from pullback._files import atomic_write_text, printable
 from pullback.runs._numbers import measured, number
 from pullback.runs._records import read_contents, read_record
 
@@ -33,7 +33,7 @@ def write_page(folder: Path) -> Path:
     page = folder / "report.html"
     held = sum(claim["holds"] for claim in record["claims"])
     text = template("_template.html.jinja").render(run=record, contents=contents, held=held)
-    atomic_write_text(page, text)
+    atomic_write_text(page, printable(text))
     return page
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pullback import __version__
+from pullback.data import DataError
 
 from ._bayes_classifier import BayesianNetClassifier
 from ._bayes_regressor import BayesianNetRegressor
@@ -89,10 +90,10 @@ def load(
     try:
         task = _TASKS[record["task"]](**settings)
         task.restore(record["fitted"], arrays)
-    except (LookupError, AttributeError, TypeError) as error:
+    except (ModelError, DataError):
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
         wrote = record["versions"]["pullback"]
-        if wrote == __version__:
-            raise
         raise ModelError(
             f"{folder} was written by pullback {wrote}, and this one, {__version__}, misses "
             f"something in it ({type(error).__name__}: {error}). Fit the model again, or install "

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pullback._files import atomic_write_text
+from pullback._files import atomic_write_text, printable
+from pullback._saved import REPORT
 from pullback.runs import number
 
 from ._png import png
+from ._store import check_own
 from ._words import WORDS
 
 
@@ -102,17 +104,21 @@ def write_page(report: Report, folder: Path, commands: Sequence[str]) -> Path:
 
     Returns:
         The page.
+
+    Raises:
+        ModelError: there is a page, and no task wrote it.
     """
+    check_own(folder, REPORT)
     files = [file.name for file in sorted(folder.iterdir()) if file.is_file()]
     text = _template().render(
         report=report,
         parts=[(part, isinstance(part, Picture)) for part in report.parts],
         commands=commands,
-        files=[name for name in files if name != "report.html" and not name.startswith(".")],
+        files=[name for name in files if name != REPORT and not name.startswith(".")],
         words={word: WORDS[word] for word in report.words},
     )
-    page = folder / "report.html"
-    atomic_write_text(page, text)
+    page = folder / REPORT
+    atomic_write_text(page, printable(text))
     return page
 
 

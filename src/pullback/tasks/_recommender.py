@@ -92,6 +92,7 @@ class Recommender(AbstractTask):
 
     report_: dict[str, Any] | None
 
+    _files = (*AbstractTask._files, _FILE)
     _found = ("notes_", "data_", "report_", "n_steps_", "parameters_", "source_")
 
     def __init__(
@@ -265,6 +266,9 @@ class Recommender(AbstractTask):
         Args:
             folder: for `model.safetensors`, `model.json` and, where any were held out,
                 `scores.csv`.
+
+        Raises:
+            ModelError: there are files of such names in it that are no model's.
         """
         folder = super().save(folder)
         (folder / _FILE).unlink(missing_ok=True)

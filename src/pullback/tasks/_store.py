@@ -13,17 +13,29 @@ import numpy as np
 from pullback import __version__
 from pullback._archive import ArchiveError, read_archive, write_archive
 from pullback._files import atomic_write_text
+from pullback._saved import ARCHIVE, COPY, foreign
 
 _FORMAT = 2
 _FIELDS = {"format", "task", "settings", "fitted", "versions"}
-ARCHIVE = "model.safetensors"
-_COPY = "model.json"
 _LIBRARIES = ("jax", "numpy", "scikit-learn")
 _REMEDY = "Fit the model again, or take its folder from a backup."
 
 
 class ModelError(ValueError):
     """A folder holds no saved model, or one that is damaged or of another version."""
+
+
+def check_own(folder: Path, *names: str) -> None:
+    """Refuse to write over files that are no saved model's.
+
+    Raises:
+        ModelError: one of these names is taken by such a file.
+    """
+    if taken := foreign(folder, names):
+        raise ModelError(
+            f"{taken} is there, and no model that pullback saved; move it elsewhere, or name "
+            "another folder."
+        )
 
 
 def write_model(
@@ -54,7 +66,7 @@ def write_model(
     # One file has all of a model: whoever is killed here leaves the old one or the new.
     write_archive(folder / ARCHIVE, json.loads(text), whole)
     # For people, and for programs that want to know without pullback; `read_model` reads it never.
-    atomic_write_text(folder / _COPY, text + "\n")
+    atomic_write_text(folder / COPY, text + "\n")
 
 
 def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -94,8 +106,12 @@ def _check(record: dict[str, Any], file: Path) -> None:
         told = [f"lacks {', '.join(missing)}"] if missing else []
         told += [f"has fields that are not known: {', '.join(unknown)}"] if unknown else []
         raise ModelError(f"{file} is no saved model: it {' and '.join(told)}. {_REMEDY}")
+    kinds = {"task": str, "settings": dict, "fitted": dict, "versions": dict}
+    for name, kind in kinds.items():
+        if not isinstance(record[name], kind):
+            raise ModelError(f"{file} is no saved model: {name} is no {kind.__name__}. {_REMEDY}")
     wrote = record["versions"].get("pullback")
-    if wrote is None:
+    if not isinstance(wrote, str):
         raise ModelError(f"{file} does not say which version wrote it. {_REMEDY}")
     if wrote.split(".")[0] != __version__.split(".")[0]:
         raise ModelError(
@@ -107,7 +123,7 @@ def _check(record: dict[str, Any], file: Path) -> None:
 def _is_of_the_first_format(folder: Path) -> bool:
     """Whether a folder was written when text and arrays were two files, each half of a model."""
     try:
-        return json.loads((folder / _COPY).read_bytes())["format"] == 1
+        return json.loads((folder / COPY).read_bytes())["format"] == 1
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
 

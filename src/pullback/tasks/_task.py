@@ -9,8 +9,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from pullback._saved import ARCHIVE, COPY, REPORT, is_page
+
 from ._page import Report
-from ._store import plain, write_model
+from ._store import check_own, plain, write_model
 
 
 class AbstractTask(BaseEstimator, metaclass=abc.ABCMeta):
@@ -27,6 +29,8 @@ class AbstractTask(BaseEstimator, metaclass=abc.ABCMeta):
 
     # What fitting finds and JSON can say; the number and the names of columns are kept beside it.
     _found: ClassVar[tuple[str, ...]]
+    # What `save` writes.
+    _files: ClassVar[tuple[str, ...]] = (ARCHIVE, COPY)
 
     notes_: list[str]
     data_: dict[str, Any]
@@ -37,14 +41,20 @@ class AbstractTask(BaseEstimator, metaclass=abc.ABCMeta):
         Args:
             folder: for `model.safetensors`, which has all of it, with a digest of every byte; and
                 `model.json`, a copy for people of what is no array.
+
+        Raises:
+            ModelError: there are files of such names in it that are no model's.
         """
         check_is_fitted(self)
+        folder = Path(folder)
+        check_own(folder, *self._files)
         names = (*self._found, "n_features_in_", "feature_names_in_")
         fitted = {name: plain(getattr(self, name)) for name in names if hasattr(self, name)}
-        write_model(Path(folder), type(self).__name__, self._settings(), fitted, self._arrays())
+        write_model(folder, type(self).__name__, self._settings(), fitted, self._arrays())
         # The report of another model that was saved here says nothing of this one.
-        (Path(folder) / "report.html").unlink(missing_ok=True)
-        return Path(folder)
+        if is_page(folder / REPORT):
+            (folder / REPORT).unlink()
+        return folder
 
     def restore(self, fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Take over what another task of these settings has found.

@@ -96,6 +96,7 @@ class RowTrust(AbstractClassifier):
         1803.09050; Northcutt et al., Confident Learning, arXiv 1911.00068, for where it starts.
     """
 
+    _files = (*AbstractClassifier._files, "suspects.csv")
     _found = (
         *AbstractClassifier._found, "n_steps_", "start_name_", "clean_", "gain_", "suspect_rows_",
         "suspect_names_",
@@ -175,6 +176,9 @@ class RowTrust(AbstractClassifier):
 
         Args:
             folder: for `model.safetensors`, `model.json` and `suspects.csv`.
+
+        Raises:
+            ModelError: there are files of such names in it that are no model's.
         """
         folder = super().save(folder)
         with table_writer(folder / "suspects.csv") as write:
