@@ -1,6 +1,7 @@
 """CSV files as people have them: what is read, and what is asked or refused with its remedy."""
 
 import gzip
+import inspect
 import io
 import os
 
@@ -11,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pullback.data import DataError, _text, read_long, read_mixed, read_ratings, read_table
+from pullback.data._csv import choose_columns
+from pullback.data._headers import check_header
 
 ROWS = [[1.5, 2.0], [3.0, -4.25]]
 
@@ -185,18 +188,18 @@ def test_names_that_look_like_numbers(tmp_path):
     assert table.column("x1").tolist() == ["2024-01-01", "2024-01-02"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"columns": []}, "`columns` must name a column or more"),
-        ({"columns": [0]}, "asked for by their names, got 0; they are a, b"),
-        ({"header": "no"}, "`header` must be True, False or None, got 'no'"),
-        ({"header": 0}, "`header` must be True, False or None, got 0"),
-    ],
-)
-def test_arguments_that_say_nothing(arguments, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        read_table(write(tmp_path, "a,b\n1,2\n"), **arguments)
+def test_arguments_that_say_nothing(tmp_path):
+    with pytest.raises(ValueError, match="`columns` must name a column or more"):
+        read_table(write(tmp_path, "a,b\n1,2\n"), [])
+    choose = inspect.unwrap(choose_columns)  # without the checks of types around it
+    with pytest.raises(DataError, match="asked for by their names, got 0; they are a, b"):
+        choose(tmp_path, ("a", "b"), [0])
+    for header in ("no", 0):
+        with pytest.raises(
+            ValueError, match=f"`header` must be True, False or None, got {header!r}"
+        ):
+            check_header(header)
+    check_header(None)
 
 
 def test_rows_of_one_comma_are_asked_about(tmp_path):
@@ -250,12 +253,25 @@ def test_quoted_decimal_commas_between_commas_are_asked_about(tmp_path):
             'a,b\n"1,234",2\n"2,345",3\n',
             r"1234 for 1,234, or say `decimal=','.*if that is 1\.2",
         ),
+        ("a;b\n1.234;0,5\n2.345;0,7\n", r"line 2: '1\.234' in column 'a' .* may be 1234 or 1,234"),
+        ("a;b\n1;0,5\n2.345;1,234\n", "line 3: .*decimal commas, such as '0,5'"),
+        ("a;b\n1.234,5;2\n", r"got '1\.234,5'; write 1234\.5 for 1,234\.5"),
         ("a;b\n1,5,6;2\n", "expected a number in column 'a'; got '1,5,6'"),
     ],
 )
 def test_numbers_that_may_mean_more_than_one_thing(text, message, tmp_path):
     with pytest.raises(DataError, match=message):
         read_table(write(tmp_path, text))
+
+
+def test_points_of_which_one_is_before_a_fraction_are_no_thousands(tmp_path, monkeypatch):
+    monkeypatch.setattr("pullback.data._csv_blocks._BYTES", 64)
+    rows = "1.234;0,5\n" * 30
+    with pytest.raises(DataError, match=r"line 2: '1\.234' in column 'a'"):
+        read_table(write(tmp_path, "a;b\n" + rows))
+    for cell in ("1.5", "0.234", "1234.567"):
+        table = read_table(write(tmp_path, f"a;b\n{rows}{cell};1\n{rows}"))
+        assert table.values[[0, 30]].tolist() == [[1.234, 0.5], [float(cell), 1]]
 
 
 def test_what_the_decimal_sign_is_said_to_be(tmp_path):
@@ -368,3 +384,96 @@ def test_numbers_of_parquet_of_every_kind(tmp_path):
         read_table(file, decimal=",")
     with pytest.raises(DataError, match="say no `header`"):
         read_table(file, header=False)
+
+
+ROUNDED = 2**53 + 1
+
+
+@pytest.mark.parametrize("text", [f"{ROUNDED}", f'"{ROUNDED}"', f" -{ROUNDED}"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_whole_numbers_that_float64_would_round_are_refused(text, delimiter, tmp_path):
+    file = write(tmp_path, f"a,b\n1,2\n{text},3\n".replace(",", delimiter))
+    with pytest.raises(DataError, match=r"line 3: .*column 'a'; got .*; float64 would round it"):
+        read_table(file)
+    assert read_table(file, ["b"]).values.tolist() == [[2], [3]]
+    with pytest.raises(DataError, match=r"line 3: .*float64 would round it"):
+        read_mixed(file, ["a"])
+    # Of whole numbers alone they name the rows.
+    assert read_mixed(file).column("a").tolist() == ["1", text.strip(' "')]
+    file.write_text(file.read_text() + f"0.5{delimiter}4\n1.5{delimiter}5\n")
+    with pytest.raises(DataError, match=r"line 3: .*float64 would round it"):
+        read_mixed(file)
+
+
+def test_large_whole_numbers_that_float64_holds_are_numbers(tmp_path):
+    cells = [
+        str(2**53),
+        str(2**60),
+        "1e300",
+        f"{ROUNDED}.0",
+        "123456789012345680000",
+        "1" + "0" * 22,
+    ]
+    file = write(tmp_path, "a\n" + "\n".join(cells) + "\n")
+    np.testing.assert_array_equal(read_table(file).values[:, 0], list(map(float, cells)))
+
+
+def test_whole_numbers_of_parquet_and_npz_that_float64_would_round(tmp_path):
+    file, packed = tmp_path / "t.parquet", tmp_path / "t.npz"
+    for kind in (np.int64, np.uint64):
+        wrong, right = np.array([ROUNDED, 1], kind), np.array([2**60, 1], kind)
+        pq.write_table(pa.table({"a": wrong}), file)
+        with pytest.raises(DataError, match=r"row 1: .*float64 would round it"):
+            read_table(file)
+        pq.write_table(pa.table({"a": pa.array([ROUNDED, None])}), file)
+        assert read_mixed(file).column("a").tolist() == [str(ROUNDED), None]
+        pq.write_table(pa.table({"a": right}), file)
+        assert read_table(file).values.tolist() == [[2.0**60], [1]]
+        np.savez(packed, x=wrong[:, None])
+        with pytest.raises(DataError, match=f"{ROUNDED}, which is {2**53} as float64"):
+            read_table(packed)
+        np.savez(packed, x=right[:, None])
+        assert read_table(packed).values.tolist() == [[2.0**60], [1]]
+
+
+def test_messages_on_many_columns_and_long_names_end(tmp_path):
+    many = ",".join(f"c{number}" for number in range(2000))
+    file = write(tmp_path, many + ("\n" + ",".join(["xx"] * 2000)) * 5 + "\n")
+    with pytest.raises(DataError, match="So have 1980 other columns") as caught:
+        read_table(file)
+    assert len(str(caught.value)) < 4000
+    with pytest.raises(DataError, match=r"--columns NAME NAME\)") as caught:
+        read_table(write(tmp_path, f"x,{'y' * 10_000}\nq,1\nr,2\n"))
+    assert len(str(caught.value)) < 500
+    with pytest.raises(DataError) as caught:
+        read_table(write(tmp_path, "x,\x1b[31m\nq,1\nr,2\n"))
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a,b\n1,2\n3,"4\n5,6\n7,8\n', "line 3: .*in the row that begins here a quotation mark is"),
+        (
+            'a,b\n1,"2\n' + "3,4\n" * 50_000,
+            "line 2: .*in the row that begins here a quotation mark",
+        ),
+        ("a,b\n1,2\n3," + "4" * 140_000, "line 3: .*cell has more than 131072 letters; cut it"),
+        ('a,b\n1,"2"3\n', 'line 2: .*behind a closing quotation mark; write ""'),
+        ("a|b\n1|2\n", r"separated by \|; write sep=\| alone on a first line"),
+        ("# a b\n1.0 2.0\n3.0 4.0\n", "separated by spaces; separate them by commas"),
+        ("1.0  2.0\n3.0 4.0\n", "separated by spaces"),
+        ("My table\na,b,c\n1,2,3\n", "got 3.*\nIf the first line is a title or a comment"),
+        ("a,b\n[m],[s]\n1,2\n3,4\n", "or take rows that are none of numbers out of the file"),
+        (gzip.compress(gzip.compress(b"a,b\n1,2\n")), "packed by gzip twice; unpack it once"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "iconv -f utf-16le -t utf-8"),
+    ],
+)
+def test_what_is_broken_is_told_with_its_remedy(text, message, tmp_path):
+    with pytest.raises(DataError, match=f"(?s){message}"):
+        read_table(write(tmp_path, text))
+
+
+def test_columns_of_one_text_may_have_bars_and_spaces(tmp_path):
+    assert read_mixed(write(tmp_path, "kinds\nA|B\nC\n")).column("kinds").tolist() == ["A|B", "C"]
+    assert read_mixed(write(tmp_path, "name\nAnn Lee\n")).column("name").tolist() == ["Ann Lee"]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 from jaxtyping import Float, Int
 
+from pullback.data._csv import is_rounded
 from pullback.data._errors import DataError
 from pullback.data._holes import HOLES
 
@@ -50,7 +51,7 @@ def as_floats(column: Any) -> Float[np.ndarray, " rows"] | None:
     """A column of Arrow as finite numbers with NaN for a hole; None where a cell is neither."""
     kind = column.type
     # As text NaN is a hole, and in a file of numbers too.
-    holes = None
+    text = None
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         text = pc.utf8_trim_whitespace(column)
         holes = pc.is_in(pc.utf8_lower(text), value_set=pa.array(HOLES, kind))
@@ -60,10 +61,20 @@ def as_floats(column: Any) -> Float[np.ndarray, " rows"] | None:
     elif not pa.types.is_integer(kind):
         return None
     try:
-        column = column.cast(pa.float64(), safe=False)
+        # Of whole numbers from 2^53 on those that a float64 holds are found one by one.
+        column = column.cast(pa.float64(), safe=pa.types.is_integer(kind))
     except pa.ArrowException:
         return None
-    return finite(column)
+    found = finite(column)
+    if text is None or found is None or not has_large(found):
+        return found
+    whole = pc.filter(text, pc.match_substring_regex(text, r"^[+-]?\d{16,}$"))
+    return None if any(map(is_rounded, whole.to_pylist())) else found
+
+
+def has_large(found: Float[np.ndarray, " rows"]) -> bool:
+    """Whether there may be whole numbers that are others as float64."""
+    return bool((np.abs(found) >= 2**53).any())
 
 
 def finite(column: Any) -> Float[np.ndarray, " rows"] | None:

@@ -3,13 +3,15 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from pullback._names import listed, shown
-from pullback.data._csv import DECIMAL_COMMA
+from pullback.data._blocks import has_large
+from pullback.data._csv import DECIMAL_COMMA, is_rounded, to_number
 from pullback.data._decimals import SAY, Decimals
 from pullback.data._errors import DataError
 from pullback.data._holes import is_missing
@@ -46,6 +48,7 @@ class BadRows:
         self.problems: dict[int, str] = {}
         self.cells: dict[str, dict[int, str]] = {}
         self.with_numbers: set[str] = set()
+        self._title = False  # whether the first line may be none of names, as it has one cell
         self._widths: list[tuple[int, str]] = []  # cells too many, and the last one
 
     def add(self, place: int, problem: str) -> None:
@@ -53,6 +56,7 @@ class BadRows:
 
     def width(self, place: int, expected: int, cells: Sequence[str]) -> None:
         """A row with a cell too many or too few."""
+        self._title = expected == 1
         self._widths.append((len(cells) - expected, cells[-1].strip()))
         self.add(place, f"expected {expected} cells, got {len(cells)}.")
 
@@ -61,7 +65,11 @@ class BadRows:
         text = text_of(cell)
         if text:
             self.cells.setdefault(column, {})[place] = text
-        self.add(place, f"expected a number in column {shown(column)}; {_got(cell)}.")
+        if self.decimals.sign == "," and to_number(text) is not None and "." in text:
+            advice = f"; write {text.replace('.', ',')}, for the decimal sign is said to be a comma"
+        else:
+            advice = _kind([text])[1] if text else ""
+        self.add(place, f"expected a number in column {shown(column)}; {_got(cell)}{advice}.")
 
     def check(self, *, at_end: bool = True) -> None:
         """Raise if there is one; before the end of the file, if there are enough of them."""
@@ -77,23 +85,31 @@ class BadRows:
         cut = f"; the first {_SHOWN} are" if len(told) > _SHOWN else ""
         rows = "row" if count == 1 else "rows"
         lines = "".join(told[:_SHOWN])
-        advice = self._on_widths()
+        advice = self._advice()
         error = DataError(self.path, f"{count} bad {rows}{more}{cut}:{lines}{advice}")
         error.line = min(self.problems) if self.word == "line" else None
         raise error
 
-    def _on_widths(self) -> str:
-        """What may be the matter where all rows have one cell too many."""
-        if len(self._widths) < len(self.problems) or {many for many, _ in self._widths} != {1}:
+    def _advice(self) -> str:
+        """What may be the matter where all rows have the same fault."""
+        if not self._widths and {*self.problems} == {*chain(*self.cells.values())}:
+            return "\nWrite numbers there, or take rows that are none of numbers out of the file."
+        if len(self._widths) < len(self.problems):
             return ""
+        if self._title and len({many for many, _ in self._widths}) == 1:
+            title = "If the first line is a title or a comment, take it out of the file. "
+        else:
+            title = ""
+        if {many for many, _ in self._widths} != {1}:
+            return f"\n{title}".rstrip()
         if not any(last for _, last in self._widths):
             return (
                 "\nThe last is empty: take the sign at the lines' ends away, or put one behind the "
                 "header too."
             )
         return (
-            "\nIf the first is an index, give it a name in the header, or write the file without "
-            f"it; if a comma stands before fractions, say {SAY}."
+            f"\n{title}If the first is an index, give it a name in the header, or write the file "
+            f"without it; if a comma stands before fractions, say {SAY}."
         )
 
     def _told(self) -> list[str]:
@@ -119,7 +135,7 @@ class BadRows:
         if not worst:
             return
         told = []
-        for name in worst:
+        for name in worst[:_SHOWN]:
             cells = self.cells[name]
             first = {text: place for place, text in reversed(cells.items())}
             few = sorted(first.items(), key=lambda item: item[1])[:3]
@@ -128,6 +144,8 @@ class BadRows:
             told.append(
                 f"column {shown(name)} has {len(cells)}{more} {kind}, such as {such}{advice}."
             )
+        if len(worst) > _SHOWN:
+            told.append(f"So have {len(worst) - _SHOWN} other columns.")
         error = DataError(self.path, " ".join([*told, self.remedy(worst)]).strip())
         error.line = min(self.cells[worst[0]]) if self.word == "line" else None
         raise error
@@ -135,6 +153,11 @@ class BadRows:
 
 def _kind(texts: Sequence[str]) -> tuple[str, str]:
     """What cells are that are no numbers, and how they become some."""
+    if all(map(is_rounded, texts)):
+        return "whole numbers beyond 2^53", (
+            "; float64 would round it: leave the column out if it names the rows, and write 1.0 "
+            "for 1 where it is measured"
+        )
     commas = all(map(DECIMAL_COMMA.fullmatch, texts))
     if all(map(_GROUPS.fullmatch, texts)):
         advice = f"; write 1234 for 1,234, or say {SAY} if that is 1.234"
@@ -173,7 +196,7 @@ def numbers(
     except (TypeError, ValueError):
         found = None
     # Python takes 1_000 for a number, so the quick way must not meet an underscore.
-    if found is not None and np.isfinite(found).all():
+    if found is not None and np.isfinite(found).all() and not has_large(found):
         text = "".join(cells) if isinstance(cells[0], str) else ""
         if not ("_" in text or ("." in text and bad.decimals.sign != ".")):
             bad.with_numbers.add(column)

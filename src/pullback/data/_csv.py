@@ -5,6 +5,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ DELIMITERS = ",;\t"
 # What pandas calls an index when it writes Parquet, and when it reads a CSV file that has one.
 _PANDAS_INDEX = ("__index_level_", "Unnamed: ")
 _SEPARATOR = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)  # of Excel, in a first line
+_WHOLE = re.compile(r"[+-]?\d{16,300}")
 _LOOKED_AT = 20  # rows
 _SAMPLE = 2**16  # letters
 DECIMAL_COMMA = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?")
@@ -53,7 +55,7 @@ def layout_of(path: Path, decimal: str | None = None) -> Layout:
         stated = _SEPARATOR.fullmatch(sample[0]) if sample else None
         skipped = sample[:1] if stated else []
         sample = sample[len(skipped) :]
-        delimiter = stated[1] if stated else _delimiter(sample, decimal)
+        delimiter = stated[1] if stated else _delimiter(path, sample, decimal)
         passed = start = sum(len(line.encode()) for line in skipped)
 
         def counted() -> Iterator[str]:
@@ -72,14 +74,31 @@ def rows_of(
 ) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the line that it ends on, where `line` went before."""
     reader: Any = csv.reader(lines, delimiter=delimiter, strict=True)
+    begun = 0  # the lines before the row
     try:
         for cells in reader:
+            begun = reader.line_num
             # Cells with nothing in them are a row.
             if len(cells) > 1 or cells == [""] or (cells and cells[0].strip()):
                 yield line + reader.line_num, cells
     except csv.Error as error:
-        problem = f"not a CSV file: {error}."
-        raise DataError(path, problem, line=line + reader.line_num) from error
+        problem = f"not a CSV file: {_broken(str(error), reader.line_num > begun + 1)}"
+        raise DataError(path, problem, line=line + begun + 1) from error
+
+
+def _broken(problem: str, goes_on: bool) -> str:
+    """What is wrong with a row, and how it is mended; whether it goes on over lines."""
+    if "end of data" in problem or (goes_on and "limit" in problem):
+        return (
+            "in the row that begins here a quotation mark is opened and not closed; close it, or "
+            'write "" for one within a cell.'
+        )
+    if "limit" in problem:
+        most = csv.field_size_limit()
+        return f"a cell has more than {most} letters; cut it, or leave its column out of the file."
+    if "expected after" in problem:
+        return 'text stands behind a closing quotation mark; write "" for one within a cell.'
+    return f"{problem}."
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -90,7 +109,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         yield from rows_of(path, islice(file, skipped, None), layout.delimiter, skipped)
 
 
-def _delimiter(sample: Sequence[str], decimal: str | None) -> str:
+def _delimiter(path: Path, sample: Sequence[str], decimal: str | None) -> str:
     """What stands between cells: what makes rows of one length, most cells of them numbers."""
     fit: dict[str, tuple[float, int]] = {}
     for delimiter in DELIMITERS:
@@ -103,8 +122,23 @@ def _delimiter(sample: Sequence[str], decimal: str | None) -> str:
             fit[delimiter] = sum(found) / len(found), width
     if fit:
         return max(fit, key=lambda delimiter: fit[delimiter])
+    _check_others(path, sample)
     first = next((line for line in sample if line.strip()), "")
     return max((each for each in DELIMITERS if each != decimal), key=first.count)
+
+
+def _check_others(path: Path, sample: Sequence[str]) -> None:
+    """Raise where bars or spaces stand between cells."""
+    lines = [line.strip() for line in sample[:_LOOKED_AT] if line.strip()]
+    bars = {line.count("|") for line in lines}
+    if len(lines) > 1 and len(bars) == 1 and bars != {0}:
+        problem = "cells are separated by |; write sep=| alone on a first line, or separate them by"
+        raise DataError(path, f"{problem} commas, semicolons or tabs.")
+    rows = [line.split() for line in lines[1:]]
+    numeric = all(to_number(cell) is not None for cells in rows for cell in cells)
+    if rows and numeric and {*map(len, rows)} != {1} and len({*map(len, rows)}) == 1:
+        problem = "cells are separated by spaces; separate them by commas, semicolons or tabs"
+        raise DataError(path, f"{problem} (numpy.savetxt: delimiter=',', comments='').")
 
 
 def _first_rows(sample: Sequence[str], delimiter: str) -> list[list[str]]:
@@ -136,6 +170,15 @@ def to_number(cell: str) -> float | None:
         return None
 
 
+def is_rounded(cell: object) -> bool:
+    """Whether a cell is a whole number that is another as float64, which holds all below 2^53."""
+    text = str(cell).strip()
+    if len(text) < 16 or not _WHOLE.fullmatch(text):
+        return False
+    found = float(text)  # which a program may have written with fewer figures
+    return int(text) not in (int(found), int(Decimal(repr(found))))
+
+
 def check_names(path: Path, line: int | None, names: tuple[str, ...]) -> None:
     """No two columns have the same name."""
     for name, count in Counter(names).items():
@@ -149,7 +192,8 @@ def leave_out(names: Sequence[str], bad: Sequence[str]) -> str:
     good = [name for name in names if name not in without]
     if not good:
         return ""
-    told = f"columns={good}" if len(good) <= 12 else "`columns`"
+    short = len(good) <= 12 and all(len(name) <= 60 and name.isprintable() for name in good)
+    told = f"columns={good}" if short else "`columns`"
     flags = " ".join(map(shlex.quote, good)) if told != "`columns`" else "NAME NAME"
     return (
         f"Name the columns of numbers to take, {told} (on the command line --columns {flags}), or "

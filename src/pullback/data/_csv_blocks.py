@@ -12,7 +12,7 @@ import pyarrow.csv as arrow
 from jaxtyping import Int
 
 from pullback._names import shown
-from pullback.data._blocks import Block, finite, pc
+from pullback.data._blocks import Block, finite, has_large, pc
 from pullback.data._cells import BadRows
 from pullback.data._csv import rows_of
 from pullback.data._holes import HOLES
@@ -113,8 +113,11 @@ class CsvRows(NamedTuple):
         for place in numbers:
             name = self.names[place]
             if pa.types.is_floating(found[place].type):
-                floats[place] = finite(found[place])
-                if bad.decimals.sign is None and b"." in data and not bad.decimals.has_points(name):
+                floats[place] = part = finite(found[place])
+                shows = bad.decimals.sign is None and b"." in data
+                if (shows and not bad.decimals.has_points(name)) or (
+                    part is not None and has_large(part)
+                ):
                     floats[place] = bad.decimals.floats(name, rows, column(place))
             else:
                 floats[place] = bad.decimals.floats(name, rows, found[place])

@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 
 from pullback._names import shown
 from pullback.data._blocks import as_floats, pc
-from pullback.data._csv import DECIMAL_COMMA, to_number
+from pullback.data._csv import DECIMAL_COMMA, is_rounded, to_number
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+_POINT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 
 SAY = "`decimal=','` (on the command line --decimal ',')"
 
@@ -31,6 +32,7 @@ class Decimals:
     def __init__(self, sign: str | None = ".") -> None:
         self.sign = sign
         self._points: dict[str, tuple[int, str]] = {}
+        self._fractions: set[str] = set()  # columns with points that are none of thousands
         self._commas: dict[str, tuple[int, str]] = {}
         self._thousands: dict[str, tuple[int, str]] = {}  # as they may be
 
@@ -38,7 +40,7 @@ class Decimals:
         """The number in a cell, or None."""
         found = to_number(text)
         if found is not None:
-            return None if self.sign == "," and "." in text else found
+            return None if (self.sign == "," and "." in text) or is_rounded(text) else found
         if self.sign != "." and DECIMAL_COMMA.fullmatch(text):
             return float(text.replace(",", "."))
         return None
@@ -63,7 +65,9 @@ class Decimals:
         found = as_floats(pc.replace_substring(texts, ",", ".")) if has_commas else as_floats(texts)
         if found is not None and self.sign is None:
             if has_points:
+                grouped = pc.match_substring_regex(texts, rf"^\s*{_POINT_THOUSANDS.pattern}\s*$")
                 self._see_first(column, rows, texts, points)
+                self._see_first(column, rows, texts, pc.and_not(points, grouped))
             if has_commas:
                 thousands = pc.match_substring_regex(texts, rf"^\s*{_THOUSANDS.pattern}\s*$")
                 self._see_first(column, rows, texts, thousands)
@@ -71,8 +75,8 @@ class Decimals:
         return found
 
     def has_points(self, column: str) -> bool:
-        """Whether a point was seen in a number of this column."""
-        return column in self._points
+        """Whether a point before a fraction was seen in this column."""
+        return column in self._fractions
 
     def problem(self, word: str) -> tuple[int, str] | None:
         """What is not clear, and the row that shows it."""
@@ -86,8 +90,21 @@ class Decimals:
                     f"{shown(with_point)} on {word} {other}; write all its fractions with one "
                     "sign, and thousands with none."
                 )
-        if self._commas or not commas:
+        if not commas:
             return None
+        if self._commas:
+            _, column, text = min((row, name, at) for name, (row, at) in self._commas.items())
+            points = sorted((row, name, at) for name, (row, at) in self._points.items())
+            grouped = next((each for each in points if each[1] not in self._fractions), None)
+            if grouped is None:
+                return None
+            row, name, with_point = grouped
+            return row, (
+                f"{shown(with_point)} in column {shown(name)} on {word} {row} may be "
+                f"{with_point.replace('.', '')} or {with_point.replace('.', ',')}, for column "
+                f"{shown(column)} has decimal commas, such as {shown(text)}; write thousands "
+                "without a sign, and all fractions with one."
+            )
         row, column, text = by_row[0]
         bare = text.replace(",", "")
         return row, (
@@ -102,6 +119,8 @@ class Decimals:
             seen.setdefault(column, (row, text))
         elif "." in text:
             self._points.setdefault(column, (row, text))
+            if not _POINT_THOUSANDS.fullmatch(text):
+                self._fractions.add(column)
 
     def _see_first(self, column: str, rows: np.ndarray, texts: Any, which: Any) -> None:
         place = pc.index(which, True).as_py()

@@ -163,7 +163,8 @@ def _labels(
 
 
 def _present(source: Source, numbers: Sequence[str], optional: Sequence[str]) -> list[str]:
-    present = [name for name in optional if name in source.names and name not in numbers]
+    known = {*source.names} - {*numbers}
+    present = [name for name in optional if name in known]
     return list(dict.fromkeys(present))
 
 

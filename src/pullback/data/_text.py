@@ -27,6 +27,7 @@ _NO_TEXT = (
     (b"\xd0\xcf\x11\xe0", "a spreadsheet; save the sheet as CSV (UTF-8)"),
     (b"PAR1", "Parquet; let its name end in .parquet"),
     (b"\x93NUMPY", "one array (npy); write a table by numpy.savez(file, x=...), as .npz"),
+    (_GZIP, "packed by gzip twice; unpack it once"),
     (b"BZh", "packed by bzip2; unpack it, or pack it by gzip"),
     (b"\xfd7zXZ\x00", "packed by xz; unpack it, or pack it by gzip"),
     (b"\x28\xb5\x2f\xfd", "packed by zstd; unpack it, or pack it by gzip"),
@@ -93,7 +94,10 @@ def _codec(path: Path, first: bytes) -> str:
             raise DataError(path, f"expected text; this is {kind}.")
     codec = next((codec for mark, codec in _MARKS if first.startswith(mark)), "utf-8")
     if codec == "utf-8" and b"\0" in first:
-        problem = "expected text in UTF-8; this is UTF-16 without its mark, or no text at all."
+        problem = (
+            "expected text in UTF-8; this is UTF-16 without its mark, or no text at all. Save it "
+            "as CSV UTF-8, or run iconv -f utf-16le -t utf-8."
+        )
         raise DataError(path, problem)
     return codec
 

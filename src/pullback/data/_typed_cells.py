@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from pullback._names import shown
+from pullback.data._blocks import has_large
 from pullback.data._cells import BadRows, is_date
+from pullback.data._csv import is_rounded
 from pullback.data._decimals import Decimals
 from pullback.data._holes import is_hole, is_word_for_none
 
@@ -46,7 +48,9 @@ def _all_numbers(cells: Sequence, decimals: Decimals) -> np.ndarray | None:
     # stand before fractions.
     marks = "_" if decimals.sign == "." else "_."
     marked = any(isinstance(cell, str) and not {*marks}.isdisjoint(cell) for cell in cells)
-    return None if marked or not np.isfinite(found).all() else found
+    if marked or not np.isfinite(found).all():
+        return None
+    return None if has_large(found) and any(map(is_rounded, cells)) else found
 
 
 def _yes_and_no(cells: Sequence) -> np.ndarray | None:
@@ -120,17 +124,19 @@ def _class_numbers(cells: Sequence) -> np.ndarray | None:
         return None
     found = _all_numbers(whole, Decimals())
     # Of whole numbers that a float cannot tell apart two would be one class.
-    if found is None or _beyond_floats(found, whole):
+    if found is None or (has_large(found) and _only_name(whole)):
         return None
     numbers = np.full(len(cells), np.nan)
     numbers[~np.asarray(_each(is_hole, cells), bool)] = found
     return numbers
 
 
-def _beyond_floats(found: np.ndarray, cells: Sequence) -> bool:
-    """Whether there are only whole numbers, some of which a float cannot tell apart."""
-    large = np.abs(found).max(initial=0) >= 2**53
-    return bool(large) and all(str(cell).strip().lstrip("+-").isdigit() for cell in cells)
+def _only_name(cells: Sequence) -> bool:
+    """Whether all are whole numbers, some of which a float cannot tell apart from others."""
+    texts = [str(cell).strip().lstrip("+-") for cell in cells]
+    return any(len(text) > 15 and text.isdigit() and int(text) >= 2**53 for text in texts) and all(
+        map(str.isdigit, texts)
+    )
 
 
 def _whole(cells: Sequence) -> list:
@@ -168,13 +174,16 @@ def as_text(cells: Iterable) -> np.ndarray:
 
 def typed(cells: Sequence, rows: Rows, name: str, bad: BadRows) -> np.ndarray:
     quick = _all_numbers(cells, bad.decimals)
+    if quick is not None and not has_large(quick):
+        return quick
+    whole = _whole(cells)
+    if _only_name(whole):
+        return as_text(cells)
     if quick is not None:
-        # Whole numbers that a float cannot tell apart only name the rows.
-        return as_text(cells) if _beyond_floats(quick, cells) else quick
+        return quick
     yes_and_no = _yes_and_no(cells)
     if yes_and_no is not None:
         return yes_and_no
-    whole = _whole(cells)
     good = sum(_each(lambda cell: bad.decimals.value(str(cell).strip()) is not None, whole))
     if good < len(whole) and _has_codes(whole):
         return as_text(cells)
