@@ -160,7 +160,7 @@ def test_a_file_that_teaches_nothing_is_refused(text, flags, message, pullback, 
         ("design m --score J", "--score must be 'bound', what was fitted, or letters of a motif"),
         ("design m --out probes.csv", "probes.csv is a file; name a folder with --out"),
         ("design none", "none holds no saved model"),
-        ("design m --avoid -n 3", "--avoid needs a value, or more; else leave it out"),
+        ("design m --avoid -n 3", "--avoid needs a value, or more, --avoid=-x for"),
         (
             "sample m --out s.txt.gz",
             "--out must end in .csv or .parquet (of sequences .fasta, .fa, .fna too, or these with",

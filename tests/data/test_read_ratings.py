@@ -113,7 +113,12 @@ def test_implicit_feedback_may_say_only_who_took_what(tmp_path):
         ),
         ("user,film,rating\na,x,5\n", {}, None, "usual name for the item; which is it: item=..."),
         ("user,item,rating\na,x,5\n", {"item": "itm"}, None, "'itm'; did you mean 'item'?"),
-        ("user,item\na,x\n", {}, None, "name for the rating; .* feedback='implicit'. The columns"),
+        (
+            "user,item\na,x\n",
+            {},
+            None,
+            "the rating; .* .feedback='implicit'.* The columns",
+        ),
         ("user,item,rating\na,x,five\na,y,4\n", {}, 2, "expected a number in column 'rating'; got"),
         ("user,item,rating\na,x,5\n,x,4\n", {}, 3, "the cell in column 'user' is empty"),
         ("user,item,rating\na,x,5\nb,x\n", {}, 3, "expected 3 cells, got 2"),

@@ -23,7 +23,7 @@ from pullback.tasks._series_asked import (
 )
 from pullback.tasks._series_bands import SHARES, Errors, fit_bands
 from pullback.tasks._series_process import Process, fit_process
-from pullback.tasks._series_report import MODEL, compare, rivals, verdicts
+from pullback.tasks._series_report import MODEL, compare, outcome_verdict, rivals, verdicts
 
 
 def correlation(process, k, apart):
@@ -214,6 +214,9 @@ def test_a_lost_comparison_is_said():
     assert report["impute"]["the process"]["sure"]
     assert report["impute"]["variables"]["a"]["winner"] != MODEL
     assert "another is better for a (" in verdicts(report)[0]
+    report["impute"]["the process"] |= {"standard_error": None, "sure": False}
+    assert "inf" not in verdicts(report)[0]
+    assert ", which is no difference for sure)" in verdicts(report)[0]
     own = compare(asked, best, rivals(asked, best), one, bands, ("a", "b"))
     assert "the process has the same" in verdicts(own)[0]
     assert own["impute"]["the mean"]["behind"] > 0
@@ -297,3 +300,12 @@ def test_windows_cover_a_long_series_once():
         assert all(0 < b - a <= nets.WINDOW for a, b in pieces[:-1])
         if length - cut > nets.WINDOW // 2 and length > nets.WINDOW:
             assert pieces[-1][0] == max(0, cut - nets.WINDOW // 2)
+
+
+def test_the_gain_of_an_outcome_without_an_error_has_no_margin():
+    names = "series accuracy most_frequent log_loss behind standard_error codes".split()
+    told = outcome_verdict(dict(zip(names, (1, 1.0, 1.0, 0.5, 0.76, None, False), strict=True)))
+    assert "ahead by" not in told
+    assert "is behind by 0.76, which is no difference for sure)" in told
+    told = outcome_verdict(dict(zip(names, (9, 1.0, 1.0, 0.5, 0.76, 0.1, False), strict=True)))
+    assert "is behind by 0.76 +- 0.1)" in told

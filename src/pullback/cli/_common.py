@@ -284,7 +284,10 @@ def gathered(argv: list[str], verb: Callable[..., int] | None) -> list[str]:
             values.append(word)
     for name, times in given.items():
         if not all(times):
-            raise BadUsage(f"{name} needs a value, or more; else leave it out")
+            raise BadUsage(
+                f"{name} needs a value, or more, {name}=-x for one that begins with a dash; else "
+                "leave it out"
+            )
     if all(len(times) == 1 for times in given.values()):
         return argv
     ends = ([name, *itertools.chain(*times)] for name, times in given.items())

@@ -226,7 +226,8 @@ def _find(
         raise DataError(
             path,
             "no column has a usual name for the rating; which is it: rating=...? If a row only "
-            f"says that a user took an item, feedback='implicit'. The columns are {listed(names)}.",
+            "says that a user took an item, say `feedback='implicit'` (on the command line "
+            f"--feedback implicit, of the fit). The columns are {listed(names)}.",
         )
     places = _Places(
         user, item, rating, place_of(path, names, "time", wanted["time"], _USUAL["time"])
