@@ -264,6 +264,10 @@ def test_a_network_with_a_norm_and_a_scale_and_its_way_to_a_folder(tmp_path):
     save_checkpoint(kept, x)
     with pytest.raises(CheckpointError, match=r"posterior\.safetensors: no posterior"):
         load_posterior(tmp_path / "kept", Head(KEY), with_scale)
+    for other in (3, {}, {"x": [1], "y": [], "exclude": []}, {"x": [[2], "f"], "y": 1}):
+        save_checkpoint(kept, x, {"fitted_on": other})
+        with pytest.raises(CheckpointError, match=r"not written by `WeightPosterior\.save`"):
+            load_posterior(tmp_path / "kept", Head(KEY), with_scale)
     # A run that goes on is the run that was not stopped.
     for file in (tmp_path / "run").glob("checkpoint-*"):
         file.unlink()
