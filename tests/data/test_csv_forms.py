@@ -229,6 +229,15 @@ def test_a_column_below_its_name_with_decimal_commas(tmp_path):
     assert read_table(file, decimal=",").values.tolist() == [[1.5], [2.7]]
 
 
+@pytest.mark.parametrize("text", ["a,b\n1,2\n3,4\n", "a,b\n1,\n3,4\n"])
+def test_a_comma_in_the_header_separates_cells(text, tmp_path):
+    for read in (read_table, read_mixed):
+        with pytest.raises(DataError, match=r"the header 'a,b' .* as many commas.*leave `decimal`"):
+            read(write(tmp_path, text), decimal=",")
+    file = write(tmp_path, "length, mm\n1,5\n2,0\n")
+    assert read_table(file, decimal=",").values.tolist() == [[1.5], [2]]
+
+
 def test_quoted_decimal_commas_between_commas_are_asked_about(tmp_path):
     file = write(tmp_path, 'a,b\n"1,5","2"\n"3","-4,25"\n')
     with pytest.raises(DataError, match=r"write 1\.5 for 1,5, or say `decimal=','"):

@@ -77,6 +77,20 @@ def check_one_comma(path: Path, layout: Layout) -> None:
         )
 
 
+def check_decimal_comma(path: Path, layout: Layout) -> None:
+    """Raise where a comma that is said to stand before fractions separates a header's names too."""
+    header, *rows = [cells[0] for cells in layout.rows if len(cells) == 1]
+    commas = header.replace(", ", " ").count(",")  # "length, mm" is one name
+    if commas and rows and all(row.count(",") == commas for row in rows):
+        raise DataError(
+            path,
+            f"the header {shown(header)} and the rows, such as {shown(rows[0])}, have as many "
+            "commas, which then separate cells and stand before no fractions; leave `decimal` (on "
+            "the command line --decimal) out, or write ; between cells.",
+            line=layout.line,
+        )
+
+
 def ends_in_a_delimiter(layout: Layout) -> bool:
     """Whether there is a delimiter behind the last column, in the header and in the first rows."""
     header, *rows = layout.rows

@@ -15,6 +15,7 @@ from pullback.data._decimals import check_decimal
 from pullback.data._errors import DataError
 from pullback.data._headers import (
     begins_with_a_row,
+    check_decimal_comma,
     check_header,
     check_one_comma,
     ends_in_a_delimiter,
@@ -140,6 +141,8 @@ def _csv(path: Path, headless: bool, header: bool | None, decimal: str | None, a
     if not header and ask and decimal is None:
         check_one_comma(path, layout)
     ended = False
+    if header and decimal == "," and len(names) == 1:
+        check_decimal_comma(path, layout)
     if header:
         start = (layout.end, layout.line)
         ended = ends_in_a_delimiter(layout)

@@ -60,7 +60,8 @@ def read_table(
     """Read a table of numbers, and leave out the rows that have holes.
 
     A hole is an empty cell, NA, NaN, null, none or a question mark, in a column that is taken. Any
-    other cell that is no finite number is an error, and so is a row of another length.
+    other cell that is no finite number is an error, and so are a whole number that float64 would
+    round, and a row of another length.
 
     Args:
         path: a CSV file in UTF-8, or in UTF-16 with its mark, as it is or packed by gzip, separated
