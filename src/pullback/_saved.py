@@ -37,7 +37,7 @@ def is_page(page: Path) -> bool:
     try:
         with page.open("rb") as file:
             return _MARK in file.read(1000)
-    except OSError:
+    except (OSError, ValueError):  # a NUL in the name
         return False
 
 

@@ -79,7 +79,7 @@ def make_run(tmp_path):
         (folder / "contents.json").write_text(json.dumps(context.contents))
         (folder / "claims.json").write_text(json.dumps(record | fields))
         identity = {name: record[name] for name in ("recipe", "preset", "config")}
-        identity |= {"seed": 7, "data": None, "code": "0.1.0+0123456789ab"}
+        identity |= {"seed": 7, "data": None, "with": {}, "code": "0.1.0+0123456789ab"}
         (folder / "config.json").write_text(json.dumps(identity))
         return folder
 

@@ -125,6 +125,23 @@ def test_a_run_is_not_resumed_by_other_code(begin, tmp_path, monkeypatch):
         begin(resume=True)
 
 
+def test_a_run_is_not_resumed_in_another_precision_or_by_other_libraries(
+    begin, tmp_path, monkeypatch
+):
+    import jax
+
+    _unfinished(begin, tmp_path / "run", monkeypatch)
+    one, other = ("single", "double")[:: -1 if jax.config.jax_enable_x64 else 1]
+    with jax.enable_x64(not jax.config.jax_enable_x64):
+        with pytest.raises(RunError, match=rf"made with arrays of {one} .*; this is {other} prec"):
+            begin(resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("pullback.runs._identity.version", lambda name: f"{name} 9")
+        with pytest.raises(RunError, match=r"made with jax of version .*; this is version jax 9"):
+            begin(resume=True)
+    assert begin(resume=True)["resumed"] is True
+
+
 def test_a_refused_run_leaves_no_folder(tmp_path):
     def refuse(config, context):
         context.folder("net")  # made, and nothing in it

@@ -39,8 +39,9 @@ def _files(folder):
     "config",
     [
         {"recipe": "minestrone", "config": {"servings": 4}},
-        {"recipe": "cnf", "preset": "desk", "seed": 0, "data": None, "code": "v2", "config": {}},
-        {"recipe": "cnf", "preset": "desk", "seed": "0", "data": None, "config": {},
+        {"recipe": "cnf", "preset": "desk", "seed": 0, "data": None, "code": "v2",
+         "with": {}, "config": {}},
+        {"recipe": "cnf", "preset": "desk", "seed": "0", "data": None, "with": {}, "config": {},
          "code": "0.1.0+0123456789ab"},
     ],
     ids=["two-keys", "other-code", "other-types"],

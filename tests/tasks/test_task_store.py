@@ -96,6 +96,20 @@ def test_a_folder_without_a_model_is_refused_with_the_way_to_one(folder, tmp_pat
         load(folder)
 
 
+def test_a_folder_that_may_not_be_read_is_not_said_to_be_empty(folder, monkeypatch):
+    def refuse(path, *args, **named):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refuse)  # for root may read all
+    with pytest.raises(ModelError, match=r"model\.safetensors: cannot be read: Permission denied"):
+        load(folder)
+
+
+def test_a_name_with_a_nul_is_an_error_of_the_system(fitted):
+    with pytest.raises(OSError, match="NUL"):
+        fitted[0].save("a\0b")
+
+
 @pytest.mark.parametrize("step", range(3))
 def test_who_is_stopped_while_it_saves_leaves_the_old_model_or_the_new(
     step, folder, fitted, monkeypatch

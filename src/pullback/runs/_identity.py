@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pullback.runs._experiment import Experiment
 _PACKAGE = Path(__file__).parent.parent
 # What only draws changes no figure that is measured: a finished run may be drawn again.
 _DRAWS = ("show.py", "plots")
+_LIBRARIES = ("jax", "jaxlib", "equinox", "diffrax", "optax", "numpy")
 
 
 def identity_of(
@@ -27,8 +29,17 @@ def identity_of(
         "seed": seed,
         "data": digest_of_files(files) if files else None,
         "code": f"{__version__}+{code_digest()}",
+        "with": _made_with(),
         "config": plain(config),
     }
+
+
+def _made_with() -> dict[str, str]:
+    """What figures hang on beside the package's code, to the last bit."""
+    import jax
+
+    precision = "double precision" if jax.config.jax_enable_x64 else "single precision"
+    return {"arrays": precision} | {name: f"version {version(name)}" for name in _LIBRARIES}
 
 
 def check_settings(config: Any) -> None:
@@ -75,8 +86,13 @@ def difference(before: dict[str, Any], now: dict[str, Any], files: Sequence[Path
     if before.get("data") != now["data"]:
         read = ", ".join(map(str, files)) or "no file"
         return f"was made with other data: what {read} holds is not what it held then"
+    for name, new in now["with"].items():
+        old = before["with"].get(name, "nothing")
+        if old != new:
+            return f"was made with {name} of {old}; this is {new}"
     flat_before, flat_now = (
-        {k: v for k, v in one.items() if k != "config"} | one["config"] for one in (before, now)
+        {k: v for k, v in one.items() if k not in ("config", "with")} | one["config"]
+        for one in (before, now)
     )
     for name in flat_before | flat_now:
         old, new = (flat.get(name, "nothing") for flat in (flat_before, flat_now))

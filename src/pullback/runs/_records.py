@@ -19,7 +19,7 @@ _CLAIM = {
 }  # fmt: skip
 _IDENTITY = {
     "recipe": str, "preset": str, "seed": int, "data": (str, type(None)), "code": str,
-    "config": dict,
+    "with": dict, "config": dict,
 }  # fmt: skip
 _CONTENTS = {
     "figure": {"file": str, "caption": str, "alt": str},

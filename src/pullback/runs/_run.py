@@ -70,7 +70,8 @@ def run(
         ValueError: The seed is negative or too large, or a setting is negative, infinite or not a
             number.
         RunError: `folder` cannot be made, is held by another process, holds other files, or a run
-            that is neither the one to resume (it has other settings, data or code) nor to be
+            that is neither the one to resume (it has other settings, data, code,
+            libraries or precision) nor to be
             replaced; or a file that is to be resumed is damaged, or the data cannot be read; or
             there is a file that no run wrote, or a link, where this one writes; or somebody took
             the folder away meanwhile.

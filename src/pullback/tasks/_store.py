@@ -76,10 +76,14 @@ def read_model(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         ModelError: there is none, it is damaged, or another version wrote it.
     """
     file = folder / ARCHIVE
-    if not os.path.exists(file):  # of a name that is too long too
+    try:
+        os.stat(file)
+    except PermissionError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError):  # of a name that is too long, or has a NUL in it, too
         raise ModelError(
             f"{folder} holds no saved model (there is no {ARCHIVE}); `pullback fit` makes one."
-        )
+        ) from None
     try:
         record, arrays = read_archive(file)
     except ArchiveError as error:
