@@ -169,7 +169,7 @@ def test_a_resume_with_another_one_is_refused(what, tmp_path):
 def test_rows_of_a_file_are_looked_at_between_its_ends(tmp_path):
     go(tmp_path / "run", data=mapped(tmp_path, X))
     (tmp_path / "other").mkdir()
-    with pytest.raises(CheckpointError, match="another run: it has data"):
+    with pytest.raises(CheckpointError, match=r"another run: it has data .* are other data"):
         go(tmp_path / "run", resume=True, data=mapped(tmp_path / "other", with_one_changed(50)))
 
 

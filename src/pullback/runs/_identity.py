@@ -38,7 +38,7 @@ def _made_with() -> dict[str, str]:
     """What figures hang on beside the package's code, to the last bit."""
     import jax
 
-    precision = "double precision" if jax.config.jax_enable_x64 else "single precision"
+    precision = "double precision" if jax.config.jax_enable_x64 else "single precision"  # pyrefly: ignore
     return {"arrays": precision} | {name: f"version {version(name)}" for name in _LIBRARIES}
 
 

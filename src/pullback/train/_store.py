@@ -29,6 +29,8 @@ from pullback.train._run import AbstractJob, Best, Run
 # What decides where a run goes back to, and matters to those that may.
 _OF_ROLLBACKS = ("log_every", "snapshot_every")
 
+_OF_DIGESTS = " The same numbers of another dtype, shape or name are other data."
+
 
 def begin(plan: Plan, job: AbstractJob, start: PyTree, *, snapshots: bool) -> Run:
     """The start of training, or the place where its checkpoint left off.
@@ -153,6 +155,8 @@ def _checked_header(plan: Plan, job: AbstractJob, stored: Stored) -> dict[str, A
             raise CheckpointError(
                 f"{file}: written by another run: it has {name} = {before}, and this one has "
                 f"{now}. Resume with the same, or start again in another folder."
+                + _OF_DIGESTS
+                * (name in ("data", "validation"))
             )
     _tell(plan, job, stored, stacklevel=4)
     return header
