@@ -54,6 +54,12 @@ class BadRows:
     def add(self, place: int, problem: str) -> None:
         self.problems.setdefault(place, problem)
 
+    def replace(self, column: str, place: int, problem: str) -> None:
+        """As `add`, in the place of what was told of this column's cell."""
+        if self.cells.get(column, {}).pop(place, None) is not None:
+            del self.problems[place]
+        self.add(place, problem)
+
     def width(self, place: int, expected: int, cells: Sequence[str]) -> None:
         """A row with a cell too many or too few."""
         self._title = expected == 1

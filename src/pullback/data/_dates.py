@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from pullback._names import shown
 from pullback.data._cells import BadRows, is_missing, text_of
+from pullback.data._csv import is_rounded
 from pullback.data._errors import DataError
 from pullback.data._parts import Part, parts
 from pullback.data._sources import Source
@@ -102,11 +103,12 @@ class Times:
 
     def _numbers(self, part: Part, place: int) -> Float[np.ndarray, " n"]:
         found = part.numbers(place, self.column, self.bad)
-        long = np.flatnonzero(np.abs(found) >= _WHOLE).tolist()
+        long = np.flatnonzero(~(np.abs(found) < _WHOLE)).tolist()
         cells = part.cells(place) if long else []
         for row in long:
-            problem = f"{shown(cells[row])} in column {self._name()} {_TOO_LONG}"
-            self.bad.add(int(part.rows[row]), problem)
+            if is_rounded(cells[row]) or not np.isnan(found[row]):
+                problem = f"{shown(cells[row])} in column {self._name()} {_TOO_LONG}"
+                self.bad.replace(self.column, int(part.rows[row]), problem)
         return found
 
     def _moments(self, part: Part, place: int) -> Int[np.ndarray, " n"]:
