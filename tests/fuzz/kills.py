@@ -99,7 +99,7 @@ WORK = {
     "iterate": iterated,
     "stack": stacked,
     "neural-ode": _recipe("neural-ode"),
-    "unrolled-gan": _recipe("unrolled-gan"),
+    "trajectory-length": _recipe("trajectory-length"),
 }
 
 
