@@ -135,7 +135,7 @@ def _killed(found: dict[str, Any]) -> list[str]:
         "",
         "A process is killed by SIGKILL at a random moment of its life, a recipe's within the time "
         "of half a run, so that few come to their end, and the next one goes on with what it left, "
-        f"again and again ({_when(found)}). Whatever lay in the folder after a kill was read whole.",
+        f"again and again ({_when(found)}). Whatever lay in a folder after a kill was read whole.",
         "",
         "| what was killed | kills | of them, left something to go on from | ended in spite of "
         "them | the same to the bit, and no file too many |",
