@@ -104,8 +104,8 @@ def told_of(error: OSError) -> str:
     """What the system refused, and of which file.
 
     >>> told_of(OSError(28, "No space left on device", "m/model.safetensors"))
-    'm/model.safetensors cannot be written (No space left on device), and what was there is as it \
-was; make room, or name another place with --out'
+    'm/model.safetensors cannot be written (No space left on device), and a file that was there is \
+as it was; make room, or name another place with --out'
     >>> told_of(FileNotFoundError(2, "No such file or directory", "my.csv"))
     'my.csv: No such file or directory'
     """
