@@ -283,7 +283,7 @@ def test_a_killed_run_resumes_to_the_same_result():
     assert not Path("killed/claims.json").exists()
     assert in_new_process(*argv, "killed").returncode == 2
     assert in_new_process(*argv, "killed", "--resume").returncode == 0
-    assert cli.main([*argv, "unbroken"]) == 0
+    assert in_new_process(*argv, "unbroken").returncode == 0  # in its own precision too
     _assert_same_run("killed", "unbroken")
 
 
@@ -334,7 +334,7 @@ def test_on_a_full_disk_a_run_says_how_to_go_on_and_goes_on(pullback, full_disk)
     with full_disk(room):
         status, _, err = pullback("run", "fake", "--seed", "3", "--out", "r")
     assert status == 2
-    assert "\npullback: r/figures/total.png cannot be written (File too large), and what" in err
+    assert "\npullback: r/figures/total.png cannot be written (File too large), and a" in err
     assert err.endswith("go on with: pullback run fake --seed 3 --out r --resume\n")
     assert Path("r/stages/part2.safetensors").exists()
     assert pullback("run", "fake", "--seed", "3", "--out", "r", "--resume")[0] == 0

@@ -104,7 +104,7 @@ def test_long_files_keep_their_times_apart(tmp_path):
         return data.read_long(file, **options)
 
     assert np.diff(read(["1706695200", "1706695201", "1706695260"]).times).tolist() == [[1, 59]]
-    with pytest.raises(data.DataError, match="line 2: 1706695200123456789 in column"):
+    with pytest.raises(data.DataError, match="line 2: '1706695200123456789' in column"):
         read(["1706695200123456789", "1706695200123456790"], on_duplicate="mean")
     dates = ["2024-01-31T10:00:00.000001", "2024-01-31T10:00:00.000002"]
     found = read(dates, time_unit="s")

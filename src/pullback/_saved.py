@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pullback._archive import ArchiveError, read_record
-
 ARCHIVE = "model.safetensors"
 COPY = "model.json"
 REPORT = "report.html"
@@ -23,6 +21,8 @@ def record_of(folder: Path) -> dict[str, Any] | None:
     Raises:
         ArchiveError: there is one, and it is damaged.
     """
+    from pullback._archive import ArchiveError, read_record  # with NumPy, which listing needs not
+
     try:
         record = read_record(folder / ARCHIVE)
     except ArchiveError:
@@ -43,6 +43,8 @@ def is_page(page: Path) -> bool:
 
 def foreign(folder: Path, names: Iterable[str]) -> Path | None:
     """The first of the files of a model, of these names, that is not a model's."""
+    from pullback._archive import ArchiveError
+
     try:
         holds_model = record_of(folder) is not None or _is_ours(_copy_of(folder))
     except ArchiveError:  # a damaged one may be replaced

@@ -271,8 +271,8 @@ def test_times_that_a_float_cannot_tell_apart_are_refused(tmp_path, kind):
         frame.to_parquet(given)
     with pytest.raises(DataError, match="2 bad rows:") as caught:
         read_long(given, on_duplicate="mean")
-    assert f"'{times[0]}' in column 'time' has more digits than float64 keeps" in str(caught.value)
-    assert f"'{times[1]}'; float64 would round it" in str(caught.value)
+    for each in times:
+        assert f"'{each}' in column 'time' has more digits than float64 keeps" in str(caught.value)
     rated = {"user": "series", "item": "variable", "rating": "value"}
     with pytest.raises(DataError, match="has more digits than float64 keeps"):
         read_ratings(given, **rated, on_duplicate="last")

@@ -170,12 +170,12 @@ class Times:
         """Whether the first that can be read is a number, and no date written in digits."""
         told = (place for place in filled if self._is_told(texts[place]))
         first = next(told, None)
-        if first is None or self._value(texts[first]) is None:
+        if first is None or not self._is_value(texts[first]):
             return False
         if not _is_of_digits(texts[first]):
             return True
         others = [texts[place] for place in filled if not _is_of_digits(texts[place])]
-        if any(self._value(text) is not None for text in others):
+        if any(map(self._is_value, others)):
             return True
         if any(to_moment(text) is not None for text in others):
             return False
@@ -187,11 +187,12 @@ class Times:
             f"dates, or {_flag(NUMBER)} for numbers.",
         )
 
-    def _value(self, text: str) -> float | None:
-        return self.bad.decimals.value(text)
+    def _is_value(self, text: str) -> bool:
+        """Whether it is a number, also one that float64 would round, which is refused as such."""
+        return is_rounded(text) or self.bad.decimals.value(text) is not None
 
     def _is_told(self, text: str) -> bool:
-        return self._value(text) is not None or to_moment(text) is not None
+        return self._is_value(text) or to_moment(text) is not None
 
     def _refusal(self, texts: Sequence[str], filled: Sequence[int], cells: Sequence) -> str:
         first = texts[filled[0]]
