@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imsave
 
 from pullback.data import DataError
-from pullback.tasks._pictures import is_pictures, read_pictures
+from pullback.tasks._pictures import read_pictures
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.integers(0, 256, (5, 7, 3)).astype(np.uint8)
@@ -33,8 +33,6 @@ def test_a_folder_of_pictures_is_read_in_order_and_between_0_and_1(folder):
     assert one.names == ("b.png",)
     assert found.take([1]).names == one.names
     assert found.take([1]).digest == one.digest != found.digest
-    assert is_pictures(folder)
-    assert not is_pictures(folder / "a.csv")
 
 
 def test_a_picture_of_whole_numbers_is_brought_between_0_and_1(tmp_path):

@@ -85,11 +85,6 @@ _WANTED = (
 )
 
 
-def is_pictures(path: Path) -> bool:
-    """Whether a path, which need not exist, is called as pictures are."""
-    return path.is_dir() or path.suffix.lower() in (*_ENDINGS, *_ARRAYS)
-
-
 def _pictures_in(folder: Path) -> list[Path]:
     files = [file for file in folder.iterdir() if file.suffix.lower() in _ENDINGS]
     if not files:
