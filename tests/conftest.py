@@ -71,6 +71,14 @@ def pytest_configure(config):
     config.pluginmanager.register(SmallProcesses())
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name a case of bytes by its argument: processes that collect must agree on every name.
+
+    What gzip packs holds the second in which it was packed.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     if "ALL_CASES" in os.environ:
