@@ -38,8 +38,7 @@ def section(name: str, record: dict[str, Any]) -> str:
     """One result: where it comes from, and its claims as a table."""
     held = sum(claim["holds"] for claim in record["claims"])
     machine, versions = record["machine"], record["versions"]
-    # What ran before a run was stopped is not in its time.
-    resumed = ", without what was cut off before it was resumed," if record.get("resumed") else ""
+    legs = f" in {len(record['legs'])} legs" if len(record["legs"]) > 1 else ""
     lines = [
         f"## {text(name)}",
         "",
@@ -47,7 +46,7 @@ def section(name: str, record: dict[str, Any]) -> str:
         f"(https://arxiv.org/abs/{text(record['arxiv'])})). {text(record['summary'])}",
         "",
         f"{held} of {len(record['claims'])} claims held. `{command(record)}` took "
-        f"{record['wall_seconds']:.0f} s{resumed} on {text(machine['cpu'])}, "
+        f"{record['wall_seconds']:.0f} s{legs} on {text(machine['cpu'])}, "
         f"{machine['cores']} cores, "
         f"device {text(machine['device'])}; jax {text(versions['jax'])}, "
         f"python {text(versions['python'])}, {text(record['finished'])}.",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pullback.recipes import _papers, find, load, papers
+from pullback.recipes import _papers, find, load, module_of, papers
 from pullback.runs._identity import check_settings
 
 
@@ -24,6 +24,7 @@ def test_every_folder_has_the_experiment_and_those_on_other_data(name):
         experiment = load(each)
         assert experiment.name == each
         assert experiment.title == papers()[name].title
+        assert experiment.run.__module__ == module_of(each)  # whose sources a record is of
         for preset in experiment.presets.values():
             check_settings(preset)
 

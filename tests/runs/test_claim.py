@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fake_recipe
-from pullback.runs import Claim, Experiment
+from pullback.runs import Claim, Experiment, Headline
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 NUMBER = st.floats(allow_nan=False)
@@ -97,3 +97,48 @@ def test_a_field_may_not_hide_a_flag():
 
     with pytest.raises(ValueError, match="field named 'seed'"):
         _recipe(Config, dict.fromkeys(Experiment.PRESETS, Config()))
+
+
+def headline(value, *, no_effect=0.0, published=False, spread=None, seeds=1, **bounds):
+    of = Headline(no_effect, published=published)
+    return Claim(
+        "s", value=value, spread=spread, seeds=seeds, reference="r", headline=of, **bounds
+    ).verdict
+
+
+def test_verdicts_of_a_headline():
+    assert Claim("s", value=1.0, at_least=0, reference="r").verdict is None
+    assert headline(1.0, at_least=0.5) == "reproduced in kind"
+    assert headline(1.0, at_least=0.5, published=True) == "reproduced"
+    assert headline(0.2, at_least=0.5) == "not reproduced"
+    assert headline(-0.2, at_least=0.5) == "contradicted"
+    assert headline(0.2, at_most=-0.5) == "contradicted"
+    assert headline(-0.2, at_most=-0.5) == "not reproduced"
+    assert headline(math.nan, at_least=0.5) == "not reproduced"
+    # Two standard errors of a mean of four with a deviation of one: 1.
+    assert headline(-0.9, at_least=0.5, spread=1.0, seeds=4) == "not reproduced"
+    assert headline(-1.1, at_least=0.5, spread=1.0, seeds=4) == "contradicted"
+    # Between two bounds: no effect lies above.
+    assert headline(2.2, no_effect=2.0, at_least=0.5, at_most=1.0) == "contradicted"
+    assert headline(0.2, no_effect=2.0, at_least=0.5, at_most=1.0) == "not reproduced"
+
+
+@pytest.mark.parametrize("bounds", [{"at_least": -0.1}, {"at_most": 0.1}])
+def test_a_headline_that_holds_without_an_effect_is_refused(bounds):
+    with pytest.raises(ValueError, match=r"'s' would hold at no_effect=0"):
+        headline(1.0, **bounds)
+
+
+@pytest.mark.parametrize("figures", [(math.nan, None), (0, math.inf), (1.0, 1.0)])
+def test_a_headline_needs_figures_that_differ(figures):
+    no_effect, paper = figures
+    with pytest.raises(ValueError, match="two finite figures that differ"):
+        Headline(no_effect, paper=paper)
+
+
+def test_a_headline_is_kept():
+    kept = Claim.over_seeds(
+        "s", [1.0, 2.0], at_least=0.5, reference="r", headline=Headline(0, paper=3)
+    ).to_json()
+    assert kept["headline"] == {"no_effect": 0, "paper": 3, "published": False}
+    assert kept["verdict"] == "reproduced in kind"

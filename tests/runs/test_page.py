@@ -56,7 +56,8 @@ def claim(holds, **fields):
         "seeds": 3,
         "unit": "nats",
     }
-    return plain | {"bound": "<= 2", "reference": "the paper", "holds": holds} | fields
+    plain |= {"bound": "<= 2", "reference": "the paper", "holds": holds}
+    return plain | {"headline": None, "verdict": None} | fields
 
 
 @pytest.fixture
@@ -74,7 +75,8 @@ def make_run(tmp_path):
             "preset": "desk", "seed": 7, "config": {"width": 3}, "changed": [],
             "claims": [claim(True)] if claims is None else claims,
             "versions": {"jax": "9.9.9"}, "machine": {"cpu": "abacus", "cores": 2},
-            "wall_seconds": 75.2, "resumed": False, "finished": "2026-01-02 03:04 UTC",
+            "sources": "0" * 16, "commit": None, "wall_seconds": 75.2, "legs": [75.2],
+            "finished": "2026-01-02 03:04 UTC",
         }  # fmt: skip
         (folder / "contents.json").write_text(json.dumps(context.contents))
         (folder / "claims.json").write_text(json.dumps(record | fields))
@@ -161,9 +163,9 @@ def test_a_run_without_claims_or_figures_has_a_page(make_run):
 
 
 def test_what_was_changed_and_resumed_is_said(make_run):
-    page = Page(write_page(make_run(changed=["width"], resumed=True)))
+    page = Page(write_page(make_run(changed=["width"], legs=[70, 5.2])))
     assert "with width = 3" in page.words
-    assert "took at least 1 min" in page.words
+    assert "took 1 min 15 s in 2 legs" in page.words
 
 
 def test_no_run_and_damaged_runs_are_named(make_run, tmp_path):

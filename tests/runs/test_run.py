@@ -42,7 +42,7 @@ def test_the_record_says_what_was_run_and_with_what(begin, tmp_path):
     assert {"python", "jax", "pullback", "numpy"} <= set(record["versions"])
     assert record["machine"]["cores"] >= 1
     assert record["wall_seconds"] >= 0
-    assert record["resumed"] is False
+    assert len(record["legs"]) == 1
     assert [c["holds"] for c in record["claims"]] == [True, True]
     files = {p.name for p in (tmp_path / "run").iterdir()}
     assert {"config.json", "metrics.jsonl", "claims.json", "figures", "report.html"} <= files
@@ -104,7 +104,7 @@ def test_data_that_were_edited_are_not_resumed_with(begin, tmp_path, monkeypatch
     with pytest.raises(RunError, match="made with other data: what no file holds"):
         begin(resume=True)
     file.write_text("1,2\n")
-    assert begin(data=data, resume=True)["resumed"] is True
+    assert len(begin(data=data, resume=True)["legs"]) == 2
 
 
 def test_the_digest_of_data_follows_what_files_hold_and_not_where_they_lie(tmp_path):
@@ -139,7 +139,7 @@ def test_a_run_is_not_resumed_in_another_precision_or_by_other_libraries(
         patch.setattr("pullback.runs._identity.version", lambda name: f"{name} 9")
         with pytest.raises(RunError, match=r"made with jax of version .*; this is version jax 9"):
             begin(resume=True)
-    assert begin(resume=True)["resumed"] is True
+    assert len(begin(resume=True)["legs"]) == 2
 
 
 def test_a_refused_run_leaves_no_folder(tmp_path):
@@ -179,7 +179,7 @@ def test_one_process_holds_a_folder(begin, tmp_path):
     assert not folder.exists()
     said = subprocess.run(other, capture_output=True, text=True, check=True).stdout
     assert said == "held\n"
-    assert begin()["resumed"] is False
+    assert len(begin()["legs"]) == 1
     assert not (folder / ".lock").exists()
 
 
@@ -190,7 +190,7 @@ def test_a_lock_is_let_go_when_its_process_dies(begin, tmp_path):
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "run")])
     assert (tmp_path / "run" / ".lock").exists()
-    assert begin()["resumed"] is False
+    assert len(begin()["legs"]) == 1
 
 
 def test_a_folder_that_cannot_be_made_is_named(begin, tmp_path):
@@ -206,11 +206,11 @@ def test_a_run_that_got_nowhere_may_be_started_again(begin, tmp_path, monkeypatc
 
     with pytest.raises(ValueError, match="bad data"):
         run(replace(RECIPE, run=refuse), Config(), preset="desk", folder=tmp_path / "run")
-    assert begin(Config(parts=2), seed=3)["resumed"] is False
+    assert len(begin(Config(parts=2), seed=3)["legs"]) == 1
 
 
 def test_resume_starts_a_run_where_there_is_none(begin):
-    assert begin(resume=True)["resumed"] is False
+    assert len(begin(resume=True)["legs"]) == 1
 
 
 def test_resuming_a_finished_run_computes_nothing_and_says_the_same(begin, tmp_path):
@@ -219,7 +219,7 @@ def test_resuming_a_finished_run_computes_nothing_and_says_the_same(begin, tmp_p
     again = begin(resume=True)
     assert (tmp_path / "run" / "calls.txt").read_text() == calls
     assert again["claims"] == first["claims"]
-    assert again["resumed"] is True
+    assert len(again["legs"]) == 2
     assert again["wall_seconds"] >= first["wall_seconds"]
 
 

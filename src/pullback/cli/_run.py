@@ -24,9 +24,9 @@ from pullback.cli._common import (
 
 @dataclass(frozen=True)
 class RunOptions:
-    preset: Literal["smoke", "desk", "paper"] = "desk"
+    preset: Literal["smoke", "desk", "long", "paper"] = "desk"
     """How large: smoke takes seconds and only shows that all runs (its verdicts mean nothing), desk
-    takes minutes on two cores, paper needs a GPU."""
+    takes minutes on two cores, long up to two hours on them, paper needs a GPU."""
     seed: int = 0
     """The base seed; every other seed follows from it."""
     out: OptionalPath = None
@@ -108,8 +108,8 @@ def _parse(recipe: runs.Experiment, flags: list[str]) -> tuple[RunOptions, Any]:
     preset = read_ahead(flags, "--preset") or "desk"  # the other flags' defaults follow from it
     if preset in recipe.PRESETS and preset not in recipe.presets:
         raise BadUsage(
-            f"{recipe.name} has no preset {preset}, for its data are not the paper's; "
-            f"it has: {', '.join(recipe.presets)} (`pullback list` shows the same on other data)"
+            f"{recipe.name} has no preset {preset}; it has: {', '.join(recipe.presets)} "
+            "(`pullback list` shows the same on other data, which may have it)"
         )
     preset = preset if preset in recipe.presets else "desk"
 

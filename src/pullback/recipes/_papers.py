@@ -17,6 +17,21 @@ SIMULATED = "simulated"
 
 
 @dataclass(frozen=True)
+class Known:
+    """What a paper is known for, in its own words and figures.
+
+    Args:
+        says: The headline, in a sentence.
+        figure: The paper's own figures, with their setting.
+        reason: Why it is not reproduced here, and what was tried; empty where it is.
+    """
+
+    says: str
+    figure: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Paper:
     """What the `paper.toml` of a folder says; reading it imports no recipe and no jax.
 
@@ -31,6 +46,7 @@ class Paper:
         data: The experiments on other data, each a module of the folder, and what they read: a set
             by its name, or several as "one and another".
         task: The command that does the same with a file of the user's own, if there is one.
+        headline: What the paper is known for; `None` where it was not written down yet.
     """
 
     name: str
@@ -42,6 +58,7 @@ class Paper:
     summary: str
     data: dict[str, str] = field(default_factory=dict)
     task: str | None = None
+    headline: Known | None = None
 
     @property
     def bibtex(self) -> str:
@@ -67,6 +84,8 @@ def papers() -> dict[str, Paper]:
     for file in sorted(Path(__file__).parent.glob("*/paper.toml")):
         name, entry = file.parent.name.replace("_", "-"), tomllib.loads(file.read_text())
         entry["authors"] = tuple(entry["authors"])
+        if "headline" in entry:
+            entry["headline"] = Known(**entry["headline"])
         found[name] = Paper(name, f"pullback.recipes.{file.parent.name}", **entry)
     return found
 
@@ -95,6 +114,16 @@ def find(name: str) -> tuple[Paper, str | None]:
     return known[paper], part or None
 
 
+def module_of(name: str) -> str:
+    """The module of the experiment `name`, without importing it.
+
+    Raises:
+        ValueError: There is no such experiment; the message gives the nearest name.
+    """
+    paper, part = find(name)
+    return paper.module if part is None else f"{paper.module}.{part}"
+
+
 def load(name: str) -> Experiment:
     """Import the experiment `name`.
 
@@ -102,8 +131,7 @@ def load(name: str) -> Experiment:
         ValueError: There is no such experiment; the message gives the nearest name.
     """
     paper, part = find(name)
-    module = paper.module if part is None else f"{paper.module}.{part}"
-    found = importlib.import_module(module)
+    found = importlib.import_module(module_of(name))
     return Experiment(
         name=name,
         arxiv=paper.arxiv,

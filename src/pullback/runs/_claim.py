@@ -9,6 +9,33 @@ from typing import Any, SupportsFloat
 
 
 @dataclass(frozen=True)
+class Headline:
+    """That a claim is what its paper is known for, and how near to the paper it was measured.
+
+    Args:
+        no_effect: The value at which there is nothing of the paper's effect, in the claim's unit.
+        paper: The paper's own figure, in the claim's unit; `None` where it gives no such number.
+        published: Whether data, sizes and protocol are the paper's; else it is measured in kind.
+
+    Raises:
+        ValueError: A figure is not finite, or the paper's own is that of no effect.
+    """
+
+    no_effect: float | int
+    _: dataclasses.KW_ONLY
+    paper: float | int | None = None
+    published: bool = False
+
+    def __post_init__(self):
+        figures = [self.no_effect] if self.paper is None else [self.no_effect, self.paper]
+        if not all(map(math.isfinite, figures)) or len(set(figures)) < len(figures):
+            raise ValueError(
+                f"a headline has no_effect={self.no_effect} and paper={self.paper}; give two "
+                "finite figures that differ, or no `paper`"
+            )
+
+
+@dataclass(frozen=True)
 class Claim:
     """A sentence about a measured number, and whether the number supports it.
 
@@ -24,9 +51,11 @@ class Claim:
         seeds: How many seeds were measured.
         unit: The unit of `value`, `spread` and the bounds; empty for a pure number.
         reference: The figure that the value is compared with, and where that figure comes from.
+        headline: Given where the claim is what the paper is known for; `verdict` follows from it.
 
     Raises:
-        ValueError: Neither bound is given, a bound is not a number, or the two cross.
+        ValueError: Neither bound is given, a bound is not a number, the two cross, or a headline
+            would hold where there is no effect.
 
     Example:
         >>> claim = Claim("The mass is one", value=2e-4, at_most=1e-3, reference="exact: 0")
@@ -34,6 +63,9 @@ class Claim:
         ('<= 0.001', True)
         >>> Claim("The loss is small", value=float("nan"), at_most=1.0, reference="").holds
         False
+        >>> gain = Headline(no_effect=0, paper=1.3)
+        >>> Claim("RELAX gains", value=0.2, at_least=0.1, reference="", headline=gain).verdict
+        'reproduced in kind'
     """
 
     sentence: str
@@ -45,6 +77,7 @@ class Claim:
     seeds: int = 1
     unit: str = ""
     reference: str
+    headline: Headline | None = None
 
     def __post_init__(self):
         bounds = [bound for bound in (self.at_least, self.at_most) if bound is not None]
@@ -52,6 +85,16 @@ class Claim:
             raise ValueError(
                 f"claim {self.sentence!r} has at_least={self.at_least} and at_most={self.at_most}; "
                 "give at least one bound, each a number, with at_least <= at_most"
+            )
+        if (
+            self.headline
+            and self._holds(self.headline.no_effect)
+            and (self.headline.no_effect not in bounds)
+        ):
+            raise ValueError(
+                f"headline {self.sentence!r} would hold at no_effect={self.headline.no_effect}, "
+                f"with at_least={self.at_least} and at_most={self.at_most}; give bounds that the "
+                "absence of the effect misses"
             )
 
     @classmethod
@@ -64,6 +107,7 @@ class Claim:
         at_least: float | int | None = None,
         unit: str = "",
         reference: str,
+        headline: Headline | None = None,
     ) -> "Claim":
         """A claim about the mean of `values`, one a seed, with their standard deviation as spread.
 
@@ -81,14 +125,36 @@ class Claim:
             seeds=len(found),
             unit=unit,
             reference=reference,
+            headline=headline,
         )
 
     @property
     def holds(self) -> bool:
         """Whether the value lies within the bounds."""
-        above = self.at_least is None or self.value >= self.at_least
-        below = self.at_most is None or self.value <= self.at_most
+        return self._holds(self.value)
+
+    def _holds(self, value: float | int) -> bool:
+        above = self.at_least is None or value >= self.at_least
+        below = self.at_most is None or value <= self.at_most
         return above and below  # a comparison with NaN is false, and there is a bound
+
+    @property
+    def verdict(self) -> str | None:
+        """What a headline says of its paper: `None` for a claim that is no headline.
+
+        `reproduced` or, where data or sizes are not the paper's, `reproduced in kind`, when the
+        claim holds. `contradicted` when the value lies on the other side of no effect by more than
+        two standard errors of the mean over seeds; `not reproduced` else.
+        """
+        if self.headline is None:
+            return None
+        if self.holds:
+            return "reproduced" if self.headline.published else "reproduced in kind"
+        no_effect = self.headline.no_effect
+        upward = self.at_least is not None and no_effect <= self.at_least
+        beyond = no_effect - self.value if upward else self.value - no_effect
+        error = (self.spread or 0) / self.seeds**0.5
+        return "contradicted" if beyond > 2 * error else "not reproduced"
 
     @property
     def bound(self) -> str:
@@ -110,6 +176,8 @@ class Claim:
             "bound": self.bound,
             "reference": self.reference,
             "holds": self.holds,
+            "headline": None if self.headline is None else dataclasses.asdict(self.headline),
+            "verdict": self.verdict,
         }
 
 

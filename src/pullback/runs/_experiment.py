@@ -1,4 +1,4 @@
-"""What can be run: a configuration in three sizes, and a function that measures."""
+"""What can be run: a configuration in some sizes, and a function that measures."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -21,7 +21,8 @@ class Experiment:
         summary: One line about what is measured.
         config: A frozen dataclass; each field becomes a flag, the string under it the flag's help.
         presets: Configurations named `smoke` (seconds; it only shows that all runs), `desk`
-            (minutes) and, where its data are the paper's, `paper` (a GPU).
+            (minutes), `long` (up to two hours on two cores) and, where its data are the paper's,
+            `paper` (a GPU); the first two are always there.
         run: Measures the claims, given a configuration and the run's `Context`.
         reads: The files that a run reads, given the path that the user named as data, or None.
 
@@ -39,7 +40,7 @@ class Experiment:
     run: Callable[[Any, Context], list[Claim]]
     reads: Callable[[Path | None], Sequence[Path]] = lambda data: () if data is None else (data,)
 
-    PRESETS: ClassVar[tuple[str, ...]] = ("smoke", "desk", "paper")
+    PRESETS: ClassVar[tuple[str, ...]] = ("smoke", "desk", "long", "paper")
     FLAGS: ClassVar[tuple[str, ...]] = (
         "preset", "seed", "out", "resume", "overwrite", "data", "progress",
     )  # fmt: skip
@@ -48,7 +49,7 @@ class Experiment:
         if not {"smoke", "desk"} <= set(self.presets) <= set(self.PRESETS):
             raise ValueError(
                 f"experiment {self.name!r} has presets {sorted(self.presets)}; "
-                "give smoke and desk, and paper or not"
+                "give smoke and desk, and long and paper or not"
             )
         for preset, config in self.presets.items():
             if type(config) is not self.config:

@@ -11,11 +11,13 @@ _NUMBER = (int, float)
 _RECORD = {
     "recipe": str, "title": str, "arxiv": str, "summary": str, "preset": str, "seed": int,
     "config": dict, "changed": list, "claims": list, "versions": dict, "machine": dict,
-    "wall_seconds": _NUMBER, "resumed": bool, "finished": str,
+    "sources": str, "commit": (str, type(None)), "wall_seconds": _NUMBER, "legs": list,
+    "finished": str,
 }  # fmt: skip
 _CLAIM = {
     "sentence": str, "value": (*_NUMBER, str), "spread": (*_NUMBER, str, type(None)), "seeds": int,
     "unit": str, "bound": str, "reference": str, "holds": bool,
+    "headline": (dict, type(None)), "verdict": (str, type(None)),
 }  # fmt: skip
 _IDENTITY = {
     "recipe": str, "preset": str, "seed": int, "data": (str, type(None)), "code": str,

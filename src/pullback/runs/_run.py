@@ -19,8 +19,9 @@ from pullback.runs._context import Context
 from pullback.runs._experiment import Experiment
 from pullback.runs._folder import finished, held, run_in
 from pullback.runs._identity import check_settings, difference, identity_of, plain
+from pullback.runs._legs import leg
 from pullback.runs._page import write_page
-from pullback.runs._records import read_record
+from pullback.runs._sources import commit, sources_digest
 from pullback.runs._written import (
     RunError,
     Written,
@@ -88,18 +89,18 @@ def run(
         raise RunError(f"{error.filename} cannot be read ({error.strerror})") from error
     with held(folder) as still:
         _settle(folder, identity, files, resume=resume, overwrite=overwrite)
-        resumed = (folder / "config.json").exists()
-        spent = _spent(folder)
-        start = time.perf_counter()
         try:
             written = Written(folder, still)
-            text = json.dumps(identity, indent=2)
-            atomic_write_text(written.claim("config.json"), text + "\n")
-            context = Context(
-                folder, seed=seed, resume=resume, progress=progress, data=data, files=written
-            )
-            with house_style():
-                claims = experiment.run(config, context)
+            with leg(written) as before:
+                start = time.perf_counter()
+                text = json.dumps(identity, indent=2)
+                atomic_write_text(written.claim("config.json"), text + "\n")
+                context = Context(
+                    folder, seed=seed, resume=resume, progress=progress, data=data, files=written
+                )
+                with house_style():
+                    claims = experiment.run(config, context)
+                legs = [*before, time.perf_counter() - start]
         except BaseException:
             _leave(folder, still)
             raise
@@ -115,11 +116,13 @@ def run(
             "changed": [k for k, v in identity["config"].items() if v != preset_config[k]],
             "data": identity["data"],
             "code": identity["code"],
+            "sources": sources_digest(experiment.run.__module__),
+            "commit": commit(),
             "claims": [claim.to_json() for claim in claims],
             "versions": _versions(),
             "machine": _machine(),
-            "wall_seconds": round(spent + time.perf_counter() - start, 1),
-            "resumed": resumed,
+            "wall_seconds": round(sum(legs), 1),
+            "legs": [round(seconds, 1) for seconds in legs],
             "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         }
         text = json.dumps(context.contents)
@@ -175,16 +178,6 @@ def _leave(folder: Path, still: Callable[[], None]) -> None:
         if not results(folder):
             clear(folder)
         settle_aside(folder)
-
-
-def _spent(folder: Path) -> float:
-    """What a finished run took, when it is resumed to be drawn again."""
-    try:
-        return read_record(folder)["wall_seconds"] if finished(folder) else 0.0
-    except ValueError as error:
-        raise RunError(
-            f"{error}; delete it, and --resume makes it anew, or replace the run with --overwrite"
-        ) from error
 
 
 def _versions() -> dict[str, str]:

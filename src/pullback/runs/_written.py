@@ -16,7 +16,9 @@ from pullback._files import atomic_write_text, clear_stale_of
 from pullback.runs._records import read_json
 
 _LIST = "files.json"
-_AT_THE_TOP = ("config.json", "metrics.jsonl", "contents.json", "claims.json", "report.html")
+_AT_THE_TOP = (
+    "config.json", "legs.json", "metrics.jsonl", "contents.json", "claims.json", "report.html",
+)  # fmt: skip
 _FOLDERS = ("figures", "stages", "training")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _KNOWN = re.compile(
@@ -66,6 +68,11 @@ class Written:
             self.names.append(name)
             _write_list(self.root, self.names)
         return path
+
+    def newest(self) -> float | None:
+        """When the run last wrote a file, in seconds of the clock, or None if it wrote none."""
+        files = [path for name in self.names for path in _files_of(self.root, name)]
+        return max((path.lstat().st_mtime for path in files), default=None)
 
 
 def is_listed(folder: Path) -> bool:
