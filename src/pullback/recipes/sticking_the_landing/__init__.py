@@ -1,7 +1,7 @@
 """Sticking the landing (arXiv 1703.09194): gradients whose noise vanishes at the optimum.
 
 Descents to targets within reach of q; where the estimator is the worse one; and why it does not
-belong on an importance-weighted bound.
+belong on an importance-weighted bound. With `--data`, autoencoders of MNIST or Omniglot.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 
 from pullback.recipes._kit.checks import check_above_zero, check_least, check_rising
 from pullback.recipes.sticking_the_landing import measure, show
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def run(config: Config, context: Context) -> list[Claim]:
     show.draw_variances(context, curve)
     show.draw_weighted(context, config.samples, weighted)
     _table(config, context, runs)
-    return [*_claims_of_descents(runs), *_claims_of_noise(config, curve, weighted)]
+    return [*_claims_of_descents(runs), *_claims_of_noise(config, weighted)]
 
 
 def _table(config: Config, context: Context, runs: Mapping[str, Mapping[str, np.ndarray]]) -> None:
@@ -79,73 +79,61 @@ def _table(config: Config, context: Context, runs: Mapping[str, Mapping[str, np.
 
 
 def _claims_of_descents(runs: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim]:
-    last = lambda name, way: runs[name][way][:, -1]
-    settled = lambda name, way: runs[name][way][:, -20:].mean(axis=1)
-    apart = settled("mixture", "total") / np.maximum(settled("mixture", "path"), show.FLOOR)
+    settled = lambda name, way: np.maximum(runs[name][way][:, -20:].mean(axis=1), show.FLOOR)
+    # In orders of magnitude: a mean of ratios would be that of the luckiest seed.
+    nearer = lambda name: np.log10(settled(name, "total") / settled(name, "path"))
+    headline = Headline(no_effect=0.0)
     return [
         Claim.over_seeds(
-            "Full covariance, SGD at a constant rate: the path derivative lands on its target "
-            "(divergence at the end)",
-            last("full", "path"),
-            at_most=1e-4,
-            unit="nats",
-            reference="exact: 0",
+            "SGD at a constant rate, full covariance: along the path q lands on its target (orders "
+            "of magnitude of the divergence below the total derivative's)",
+            nearer("full"),
+            at_least=4,
+            reference="0: no nearer; the paper: the variance falls to zero as q becomes exact",
+            headline=headline,
         ),
         Claim.over_seeds(
-            "Full covariance, SGD at a constant rate: the total derivative hovers at a divergence "
+            "So does a mixture, with its weights (orders of magnitude of the divergence)",
+            nearer("mixture"),
+            at_least=2,
+            reference="0: no nearer",
+            headline=headline,
+        ),
+        Claim.over_seeds(
+            "SGD at a constant rate, full covariance: the total derivative hovers at a divergence "
             "of",
             settled("full", "total"),
             at_least=3,
             unit="nats",
             reference="0, where the path derivative ends",
         ),
-        Claim(
-            "A mixture, with its weights: the path derivative ends nearer (ratio of divergences, "
-            "total over path, worst seed)",
-            value=float(apart.min()),
-            at_least=100,
-            seeds=len(apart),
-            reference="1: no gain",
-        ),
-        Claim(
+        Claim.over_seeds(
             "When not to: with Adam at a constant rate the path derivative does not land "
-            "(divergence at the end, best seed)",
-            value=float(last("adam", "path").min()),
+            "(divergence at the end)",
+            settled("adam", "path"),
             at_least=0.5,
             unit="nats",
-            seeds=len(apart),
             reference="with SGD it ends at 0",
         ),
     ]
 
 
 def _claims_of_noise(
-    config: Config,
-    curve: Mapping[str, np.ndarray],
-    weighted: Mapping[str, Mapping[str, np.ndarray]],
+    config: Config, weighted: Mapping[str, Mapping[str, np.ndarray]]
 ) -> list[Claim]:
-    narrow = measure.SPREADS.index(0.1)
     total, path, doubly = (weighted[way] for way in ("total", "path", "doubly"))
-    error = np.hypot(path["standard_error"], total["standard_error"])
-    distance = np.abs(path["mean"] - total["mean"]) / error
+    most = config.samples[-1]
     return [
         Claim(
-            "When not to: of a q ten times too narrow the path derivative is noisier (ratio of "
-            "variances, mean, s = 0.1)",
-            value=float(curve["path"][narrow, 0] / curve["total"][narrow, 0]),
-            at_least=5000,
-            reference="exact: (1 / s^2 - 1)^2 = 9801",
-        ),
-        Claim(
-            "When not to: on a weighted bound of k > 1 the path derivative is biased (distance of "
-            "the means, in standard errors, smallest over k)",
-            value=float(distance[np.asarray(config.samples) > 1].min()),
-            at_least=20,
-            reference="4 standard errors, for a gradient without bias",
+            f"When not to: on a weighted bound, k = {most}, the path derivative has another mean "
+            "(ratio to the total derivative's)",
+            value=float(path["mean"][-1] / total["mean"][-1]),
+            at_least=5,
+            reference="1: a gradient without bias",
         ),
         Claim(
             "On a weighted bound the doubly reparameterised gradient has the larger signal to "
-            f"noise (ratio to the total derivative's, k = {config.samples[-1]})",
+            f"noise (ratio to the total derivative's, k = {most})",
             value=float(doubly["snr"][-1] / total["snr"][-1]),
             at_least=1.5,
             reference="1: the total derivative",
@@ -156,5 +144,6 @@ def _claims_of_noise(
 PRESETS = {
     "smoke": Config(seeds=1, dim=5, steps=80, samples=(1, 5), draws=2000),
     "desk": Config(),
+    "long": Config(seeds=10, steps=20_000),
     "paper": Config(steps=20_000),
 }
