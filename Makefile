@@ -26,7 +26,7 @@ BENCH := .venv-bench
 BENCHES := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo demo-paper test test-slow long-cases mutate test-matrix lint bench $(BENCHES) clean
+.PHONY: help demo demo-paper test test-slow long-cases mutate records headline-check test-matrix lint bench $(BENCHES) clean
 
 help: ## this list
 	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -63,6 +63,14 @@ long-cases: $(VENV)/.test ## measure every test, and list the cases that `make t
 
 mutate: $(VENV)/.test ## break the mathematics on purpose, and list the breaks that no test notices
 	$(BIN)/python tests/mutate.py
+
+records: $(VENV)/.demo ## run again what is recorded of older code; RECORDS="NAME ... --minutes 90" for some of it
+	$(BIN)/python docs/make_records.py $(RECORDS)
+	$(BIN)/python docs/make_reproduction.py
+
+headline-check: $(VENV)/.demo ## run the headlines by five base seeds and by three that nobody chose; CHECKS="NAME ... --minutes 90"
+	$(BIN)/python docs/check_headlines.py $(CHECKS)
+	$(BIN)/python docs/make_reproduction.py
 
 lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date
 	$(BIN)/ruff check .

@@ -6,7 +6,6 @@ python docs/make_reliability.py --measure    damage 300 files of every kind and 
                                              50 times, which takes about half an hour, and write it
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from _page import ROOT, parser_of, write_or_check
+
 from pullback._files import atomic_write_text
 
-ROOT = Path(__file__).parent.parent
 FUZZ = ROOT / "tests" / "fuzz"
 FILES, KILLS = 300, 50
 PAGE = """# Files that can be trusted
@@ -208,24 +208,15 @@ def _kills() -> list[dict[str, Any]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    script, about = "make_reliability.py", __doc__ or ""
+    parser = parser_of(
+        script, about, results=ROOT / "results" / "reliability", page="reliability.md"
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
     parser.add_argument("--measure", action="store_true", help="damage and kill anew first")
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "reliability")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "reliability.md")
     options = parser.parse_args(argv)
     if options.measure:
         measure(options.results)
-    wanted = page(options.results)
-    if not options.check:
-        atomic_write_text(options.page, wanted)
-        return 0
-    if options.page.exists() and options.page.read_text() == wanted:
-        return 0
-    print(f"{options.page} is stale; run: python docs/make_reliability.py", file=sys.stderr)
-    return 1
+    return write_or_check(options, script, page)
 
 
 if __name__ == "__main__":

@@ -1,46 +1,102 @@
 """Write docs/reproduction.md from results/*.json, which `pullback record RUN_FOLDER` makes.
 
 python docs/make_reproduction.py            write the page
-python docs/make_reproduction.py --check    fail when the page is not what the results say
+python docs/make_reproduction.py --check    fail when the page is not what the results say, or
+                                            when a recipe has changed since the page was written
 """
 
-import argparse
 import html
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-from pullback._files import atomic_write_text
-from pullback.recipes import papers
-from pullback.runs import measured, read_record
+from _page import ROOT, parser_of, write_or_check
+from _runs import flags
+from _verdicts import NOT_MEASURED, VERDICTS, Result, results_in, share, worst
 
-ROOT = Path(__file__).parent.parent
-HEAD = """# Reproduction: what each recipe measured
+from pullback.recipes import papers
+from pullback.runs import measured, number
+
+HEAD = """# Reproduction: what each paper is known for, and what each recipe measured
 
 Written by `docs/make_reproduction.py` from `results/*.json`; do not edit. `pullback run NAME`
 measures the claims again, and `pullback record RUN_FOLDER` keeps what was measured. The figure
 after ± is the standard deviation over the seeds. A claim that does not hold is shown, not hidden.
+
+## Verdicts
+
+A verdict is computed from the claims that are the paper's headline, over all recorded runs and over
+the fresh base seeds that checked them (`make headline-check`), and the worst one counts:
+**reproduced** (the paper's data and protocol), **reproduced in kind** (smaller or other data: the
+mechanism and its direction hold; of the paper's effect so large a share), **not reproduced**,
+**contradicted** (on the other side of no effect, by more than two standard errors), and **not
+measured**.
 """
+OLD = "older code"
 
 
-def page(results: Path) -> str:
+def page(folder: Path) -> str:
     """The page, as the results say it must be."""
-    order = list(papers())
-    records = {path.stem: read_record(path) for path in results.glob("*.json")}
-    place = lambda recipe: order.index(recipe) if recipe in order else len(order)
-    names = sorted(records, key=lambda n: (place(records[n]["recipe"].split("/")[0]), n))
-    sections = [section(name, records[name]) for name in names]
-    return "\n".join([HEAD, *(sections or ["No result is recorded yet.\n"])])
+    results = results_in(folder)
+    parts = [HEAD, verdicts(results), *map(section, results)]
+    return "\n".join(parts if results else [HEAD, "No result is recorded yet.\n"])
 
 
-def section(name: str, record: dict[str, Any]) -> str:
+def verdicts(results: list[Result]) -> str:
+    """The table of papers, and which results are of code that has changed since."""
+    known = papers()
+    names = [*known, *sorted({result.paper for result in results} - set(known))]
+    lines = ["| paper | known for | measured in its place | verdict |", "|---|---|---|---|"]
+    counts = dict.fromkeys([*VERDICTS, NOT_MEASURED], 0)
+    for name in names:
+        of = [result for result in results if result.paper == name]
+        found = [(result, *each) for result in of for each in result.headlines()]
+        verdict = worst(each[2] for each in found)
+        counts[verdict] += 1
+        told = known[name].headline if name in known else None
+        if found and any(result.stale for result, *_ in found):
+            verdict += f" ({OLD})"
+        reason = "" if told is None or verdict.startswith("reproduced") else f" {told.reason}"
+        cells = [
+            name,
+            "" if told is None else f"{told.says} {told.figure}",
+            "; ".join(in_place(*each) for each in found),
+        ]
+        row = [text(cell) for cell in cells] + [f"**{verdict}**{text(reason)}"]
+        lines.append("| " + " | ".join(row) + " |")
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    stale = [result.name for result in results if result.stale]
+    lines += ["", f"Of {len(names)} papers: {told}.", ""]
+    if stale:
+        lines += [
+            f"Of {len(results)} results {len(stale)} are of {OLD}, for their recipe has changed "
+            f"since (`make records` runs them again): {', '.join(map(text, stale))}.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def in_place(result: Result, claim: dict[str, Any], verdict: str) -> str:
+    """A headline's claim as it was measured."""
+    figure = measured(claim["value"], claim["spread"], claim["unit"])
+    ours = share(claim)
+    beside = "" if ours is None else f", {number(ours)} of the paper's effect"
+    seeds = f"{claim['seeds']} seeds" if claim["seeds"] > 1 else "one run"
+    missed = "" if verdict.startswith("reproduced") else f", {verdict}"
+    sentence = claim["sentence"].rstrip(".:")
+    return f"{sentence}: {figure}{beside} ({result.name}, {seeds}{missed})"
+
+
+def section(result: Result) -> str:
     """One result: where it comes from, and its claims as a table."""
+    record = result.record
     held = sum(claim["holds"] for claim in record["claims"])
     machine, versions = record["machine"], record["versions"]
     legs = f" in {len(record['legs'])} legs" if len(record["legs"]) > 1 else ""
     lines = [
-        f"## {text(name)}",
+        f"## {text(result.name)}",
         "",
         f"{text(record['title'])} ([arXiv {text(record['arxiv'])}]"
         f"(https://arxiv.org/abs/{text(record['arxiv'])})). {text(record['summary'])}",
@@ -49,37 +105,40 @@ def section(name: str, record: dict[str, Any]) -> str:
         f"{record['wall_seconds']:.0f} s{legs} on {text(machine['cpu'])}, "
         f"{machine['cores']} cores, "
         f"device {text(machine['device'])}; jax {text(versions['jax'])}, "
-        f"python {text(versions['python'])}, {text(record['finished'])}.",
+        f"python {text(versions['python'])}, {text(record['finished'])}; {of_code(result)}.",
         "",
-        "| claim | measured | seeds | bound | held against | holds |",
-        "|---|---|---|---|---|---|",
+        "| claim | measured | seeds | bound | held against | holds | fresh base seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for claim in record["claims"]:
+    for index, claim in enumerate(record["claims"]):
+        again = [one["holds"] for one in result.again(index)]
         cells = [
             claim["sentence"],
             measured(claim["value"], claim["spread"], claim["unit"]),
             str(claim["seeds"]),
             claim["bound"],
             claim["reference"],
-            "yes" if claim["holds"] else "**NO**",
         ]
-        lines.append("| " + " | ".join(text(cell) for cell in cells[:-1]) + f" | {cells[-1]} |")
+        row = [text(cell) for cell in cells]
+        row += ["yes" if claim["holds"] else "**NO**"]
+        row += [f"{sum(again)} of {len(again)}" if again else "–"]
+        lines.append("| " + " | ".join(row) + " |")
     return "\n".join([*lines, ""])
+
+
+def of_code(result: Result) -> str:
+    """The code that a result is of."""
+    commit = result.record["commit"]
+    where = f"commit {text(commit)}" if commit else "no commit known"
+    return f"{where}, **{OLD}**" if result.stale else where
 
 
 def command(record: dict[str, Any]) -> str:
     """How to run it again."""
-    words = [f"pullback run {text(record['recipe'])} --preset {text(record['preset'])}"]
+    words = flags(record, record["seed"])
     if "/" in record["recipe"]:
-        words.append("--data ...")
-    for name in record["changed"]:
-        value = record["config"][name]
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words.append(f"--{flag} {text(value)}")
-    return " ".join([*words, f"--seed {record['seed']}"])
+        words[3:3] = ["--data", "..."]
+    return text("pullback run " + " ".join(map(shlex.quote, words)))
 
 
 def text(words: str) -> str:
@@ -89,21 +148,10 @@ def text(words: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
-    parser.add_argument("--results", type=Path, default=ROOT / "results")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "reproduction.md")
-    options = parser.parse_args(argv)
-    wanted = page(options.results)
-    if not options.check:
-        atomic_write_text(options.page, wanted)
-        return 0
-    if options.page.exists() and options.page.read_text() == wanted:
-        return 0
-    print(f"{options.page} is stale; run: python docs/make_reproduction.py", file=sys.stderr)
-    return 1
+    script = "make_reproduction.py"
+    about = __doc__ or ""
+    parser = parser_of(script, about, results=ROOT / "results", page="reproduction.md")
+    return write_or_check(parser.parse_args(argv), script, page)
 
 
 if __name__ == "__main__":

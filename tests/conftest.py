@@ -6,6 +6,7 @@ float64 is on, because most oracles need it; a test of float32 makes float32 inp
 
 import contextlib
 import gc
+import importlib
 import os
 import zlib
 from importlib import metadata
@@ -114,6 +115,13 @@ def promotion():
     """Ordinary promotion of dtypes and ranks, on which NumPyro's constructors rely."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+@pytest.fixture
+def docs_script(monkeypatch):
+    """A script of docs/ by its name, with those beside it, as where it is run."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module
 
 
 @pytest.fixture

@@ -1,22 +1,13 @@
 """docs/reliability.md says what was measured, and notices when it does not."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "docs" / "make_reliability.py"
 
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("make_reliability", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(docs_script):
+    return docs_script("make_reliability")
 
 
 @pytest.fixture

@@ -1,22 +1,16 @@
 """docs/reproduction.md says what the results say, and notices when it does not."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "docs" / "make_reproduction.py"
+from pullback.recipes import papers
+from pullback.runs import sources_digest
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("make_reproduction", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def script(docs_script):
+    return docs_script("make_reproduction")
 
 
 @pytest.fixture
@@ -24,7 +18,7 @@ def arguments(tmp_path):
     return ["--results", str(tmp_path / "results"), "--page", str(tmp_path / "page.md")]
 
 
-def _record(tmp_path, name, **claim):
+def _record(tmp_path, name, of=None, **claim):
     claim = {
         "sentence": "It is so", "value": 1.6634, "spread": 0.0521, "seeds": 3, "unit": "nats",
         "bound": "<= 1.8", "reference": "1.66 in the paper", "holds": True,
@@ -40,6 +34,7 @@ def _record(tmp_path, name, **claim):
         "versions": {"jax": "9.9.9", "python": "3.99"}, "finished": "2026-01-02 03:04 UTC",
         "machine": {"cpu": "abacus", "cores": 2, "device": "cpu"},
     }  # fmt: skip
+    record |= of or {}
     (tmp_path / "results").mkdir(exist_ok=True)
     (tmp_path / "results" / f"{name}.json").write_text(json.dumps(record))
 
@@ -50,8 +45,8 @@ def test_the_page_holds_every_claim_and_its_spread(script, arguments, tmp_path):
     _record(tmp_path, "neural-ode")
     assert script.main(arguments) == 0
     page = (tmp_path / "page.md").read_text()
-    assert "| It is so | 1.663 ± 0.052 nats | 3 | &lt;= 1.8 | 1.66 in the paper | yes |" in page
-    assert "| It is so | nan nats | 1 | &lt;= 1.8 | 1.66 in the paper | **NO** |" in page
+    assert "| It is so | 1.663 ± 0.052 nats | 3 | &lt;= 1.8 | 1.66 in the paper | yes | – |" in page
+    assert "| It is so | nan nats | 1 | &lt;= 1.8 | 1.66 in the paper | **NO** | – |" in page
     # In the order of the recipes, what is not one of them after them.
     assert page.index("## cnf") < page.index("## neural-ode") < page.index("## zeta")
     assert "0 of 1 claims held" in page
@@ -85,10 +80,73 @@ def test_nothing_in_a_claim_can_break_the_table(script, arguments, tmp_path):
     _record(tmp_path, "cnf", sentence="a | b\n| c `d` <script> *e* [f](g)")
     script.main(arguments)
     [row] = [line for line in (tmp_path / "page.md").read_text().splitlines() if "script" in line]
-    assert row.replace(r"\|", "").count("|") == 7
+    assert row.replace(r"\|", "").count("|") == 8
     assert r"a \| b \| c \`d\` &lt;script&gt; \*e\* \[f\](g)" in row
 
 
 def test_no_results_are_said_to_be_none(script, arguments, tmp_path):
     script.main(arguments)
     assert "No result is recorded yet" in (tmp_path / "page.md").read_text()
+
+
+GAIN = {"no_effect": 0, "paper": 4.0, "published": False}
+
+
+def _headline(tmp_path, name, verdict, sources=None, **claim):
+    record = {"recipe": "relax", "sources": sources or sources_digest("pullback.recipes.relax")}
+    _record(tmp_path, name, record, headline=GAIN, verdict=verdict, **claim)
+
+
+def _row(tmp_path, paper):
+    lines = (tmp_path / "page.md").read_text().splitlines()
+    return next(line for line in lines if line.startswith(f"| {paper} |"))
+
+
+def test_the_worst_claim_of_a_paper_is_its_verdict(script, arguments, tmp_path):
+    _headline(tmp_path, "relax", "reproduced in kind", sentence="On digits")
+    _headline(tmp_path, "relax-mnist", "not reproduced", sentence="On MNIST", holds=False)
+    script.main(arguments)
+    row = _row(tmp_path, "relax")
+    assert row.count("**not reproduced**") == 1
+    assert "On digits: 1.663 ± 0.052 nats, 0.4158 of the paper's effect (relax, 3 seeds);" in row
+    assert "On MNIST: 1.663 ± 0.052 nats" in row
+    assert "(relax-mnist, 3 seeds, not reproduced)" in row
+    assert "**not measured**" in _row(tmp_path, "jem")
+    page = (tmp_path / "page.md").read_text()
+    assert f"Of {len(papers())} papers: 1 not reproduced, {len(papers()) - 1} not measured." in page
+    assert "older code" not in page
+
+
+def test_a_result_of_older_code_is_said_to_be_one(script, arguments, tmp_path):
+    _headline(tmp_path, "relax", "reproduced", sources="0" * 16)
+    script.main(arguments)
+    assert "**reproduced (older code)**" in _row(tmp_path, "relax")
+    page = (tmp_path / "page.md").read_text()
+    assert "Of 1 results 1 are of older code" in page
+    assert "no commit known, **older code**" in page
+    assert script.main([*arguments, "--check"]) == 0
+
+
+def test_a_recipe_that_changes_makes_the_page_stale(script, arguments, tmp_path, monkeypatch):
+    _headline(tmp_path, "relax", "reproduced")
+    script.main(arguments)
+    assert script.main([*arguments, "--check"]) == 0
+    monkeypatch.setattr("_verdicts.sources_digest", lambda module: "another")
+    assert script.main([*arguments, "--check"]) == 1
+
+
+def test_fresh_base_seeds_count_where_they_are_of_the_same_code(script, arguments, tmp_path):
+    sources = sources_digest("pullback.recipes.relax")
+    checks = tmp_path / "results" / "checks"
+    checks.mkdir(parents=True)
+    for of, told in ((sources, "contradicted"), ("0" * 16, "reproduced in kind")):
+        _headline(tmp_path, "relax", "reproduced in kind")
+        claims = [{"holds": holds, "verdict": verdict} for holds, verdict in (
+            (True, "reproduced in kind"), (False, "contradicted"), (True, "reproduced in kind"),
+        )]  # fmt: skip
+        fresh = {str(seed): {"claims": [claim]} for seed, claim in enumerate(claims)}
+        kept = {"sources": of, "setting": {}, "fresh": fresh}
+        (checks / "relax.json").write_text(json.dumps(kept))
+        script.main(arguments)
+        assert f"**{told}**" in _row(tmp_path, "relax")
+        assert ("| yes | 2 of 3 |" in (tmp_path / "page.md").read_text()) is (of == sources)

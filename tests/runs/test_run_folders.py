@@ -220,7 +220,7 @@ def test_files_that_no_run_wrote_are_never_written_over(begin, folder, monkeypat
             begin(resume=True)
         assert (folder / name).read_text() == "mine"
         (folder / name).unlink()
-    assert len(begin(resume=True)["legs"]) == 2
+    assert len(begin(resume=True)["legs"]) > 1
 
 
 @pytest.mark.parametrize("left", ["{", '["../../mine.txt"]', '["mine.txt"]', "3", "[3]", '["/x"]'])

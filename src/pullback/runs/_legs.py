@@ -36,7 +36,7 @@ def leg(written: Written) -> Iterator[list[float]]:
         if one["seconds"] is None:
             one["seconds"] = max(0.0, (last or one["began"]) - one["began"])
     before = [one["seconds"] for one in legs]
-    this = {"began": time.time(), "seconds": None}
+    this: dict[str, Any] = {"began": time.time(), "seconds": None}
     legs.append(this)
     start = time.perf_counter()
     _write(path, legs)

@@ -60,10 +60,10 @@ def plain_source(text: str) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(text)):
-        told = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if told and isinstance(node.value.value, str):
-            for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                lines[row - 1] = ""
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())):
+                for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                    lines[row - 1] = ""
     return "".join("".join(line.split()) for line in lines)
 
 
