@@ -54,7 +54,9 @@ def run(config: Config, context: Context) -> list[Claim]:
     ]
 
 
-PRESETS = {"smoke": Config(parts=2), "desk": Config(), "paper": Config(parts=9)}
+PRESETS = {
+    "smoke": Config(parts=2), "desk": Config(), "long": Config(parts=4), "paper": Config(parts=9),
+}  # fmt: skip
 
 RECIPE = Experiment(
     name="fake",

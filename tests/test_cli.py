@@ -350,13 +350,20 @@ def test_on_a_full_disk_a_run_says_how_to_go_on_and_goes_on(pullback, full_disk)
     assert not list(Path().rglob(".*"))
 
 
-def test_a_record_that_is_damaged_is_named_when_its_run_is_resumed(pullback):
+def test_a_record_that_is_damaged_is_made_anew_when_its_run_is_resumed(pullback):
     assert pullback("run", "fake")[0] == 0
     record = Path("runs/fake/desk-seed0/claims.json")
+    whole = json.loads(record.read_text())
     record.write_text(record.read_text()[:-9])
-    status, _, err = pullback("run", "fake", "--resume")
-    assert (status, err.count("\n")) == (2, 1)
-    assert f"{record} is damaged" in err
+    assert pullback("run", "fake", "--resume")[0] == 0
+    assert json.loads(record.read_text())["claims"] == whole["claims"]
+
+
+def test_a_long_run_is_recorded_beside_the_desk_result(pullback):
+    pullback("run", "fake", "--preset", "long", "--out", "x")
+    status, out, _ = pullback("record", "x")
+    assert (status, out) == (0, "recorded: results/fake-long.json\n")
+    assert json.loads(Path("results/fake-long.json").read_text())["config"]["parts"] == 4
 
 
 def test_a_changed_desk_run_is_not_recorded_as_the_desk_result(pullback):
