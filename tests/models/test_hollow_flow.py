@@ -60,3 +60,25 @@ def test_a_field_without_a_divergence_of_its_own_is_refused():
     flow = CNF(lambda t, y, args: -y, StandardNormal(3), HollowDivergence(), steps=1)
     with pytest.raises(TypeError, match="has its own `with_divergence`"):
         flow.log_prob(POINTS)
+
+
+def test_a_hollow_net_of_a_context_has_its_divergence_there():
+    conditioner = TwoSidedConditioner(3, 2, 8, key=jr.key(0))
+    net = HollowNet(conditioner, 8, context=2, zero_last=False, key=jr.key(1))
+    unset = CNF(net, StandardNormal(3), steps=2, context_shape=2)
+    hollow = dataclasses.replace(unset, divergence=HollowDivergence())
+    whole = dataclasses.replace(unset, divergence=ExactDivergence())
+    contexts = jr.normal(jr.key(2), (4, 2))
+
+    def loss(both):
+        flow, contexts = both
+        return jnp.sum(flow.log_prob(POINTS, context=contexts))
+
+    found, expected, default = (
+        jax.tree.leaves(eqx.filter_jit(eqx.filter_value_and_grad(loss))((flow, contexts)))
+        for flow in (hollow, whole, unset)
+    )
+    for a, b, c in zip(found, expected, default, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+        np.testing.assert_array_equal(a, c)
+    assert np.abs(found[-1]).max() > 1e-3  # by the contexts

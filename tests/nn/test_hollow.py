@@ -115,6 +115,25 @@ def test_dimension_wise_derivatives_are_those_of_the_dense_jacobian_and_hessians
         np.testing.assert_allclose(ours, same, atol=1e-14)
 
 
+def test_a_context_enters_every_row_and_leaves_the_net_hollow():
+    plain = HollowNet(conditioner_of("two-sided", 5), 6, 2, zero_last=False, key=jr.key(2))
+    net = HollowNet(conditioner_of("two-sided", 5), 6, 2, context=3, zero_last=False, key=jr.key(2))
+    y, c = state(5), jnp.array([0.5, -1.0, 2.0])
+    dense = jacobian(lambda y: net(T, y, c), y)
+    value, diagonal = net.with_diagonal(T, y, c)
+    np.testing.assert_allclose(value, net(T, y, c), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(diagonal, np.diag(dense), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(net.with_divergence(T, y, c)[1], np.trace(dense), rtol=0, atol=1e-12)
+    assert np.all(jacobian(lambda c: net(T, y, c), c) != 0)
+    # No context is the context 0, and the weights are those of a net that has none.
+    np.testing.assert_allclose(net(T, y, 0 * c), plain(T, y), rtol=0, atol=1e-14)
+    for wrong in (None, jnp.ones(2), 1.0):
+        with pytest.raises(ValueError, match=r"`args` must be one context, an array of shape \(3,"):
+            net(T, y, wrong)
+    with pytest.raises(ValueError, match="`context` must be 0, for none, or a size of 1 or more"):
+        HollowNet(plain.conditioner, context=-1, key=jr.key(0))
+
+
 def divergence_by_trace(net, y):
     return jnp.trace(jax.jacfwd(lambda y: net(T, y))(y))
 

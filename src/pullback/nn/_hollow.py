@@ -21,6 +21,8 @@ class HollowNet(eqx.Module):
 
         f_i(t, y) = transformer(y_i, h_i, t),   h_i = conditioner_i(t, y without y_i)
 
+    With a context c, which comes as `args`, a linear map of it is added to each `h_i`.
+
     So the derivative of `f_i` by `y_i` is that of the transformer with `h_i` held fixed. One
     Jacobian-vector product of the transformer, along the vector of ones, has all of them; taken
     again it has those of the next order. The transformer is a fully connected net that all
@@ -38,13 +40,15 @@ class HollowNet(eqx.Module):
         depth: Number of hidden layers of the transformer, 1 or more.
         activation: Function of an array, between the layers of the transformer. Smooth: a second
             derivative of `relu` is zero.
+        context: Size of the context; 0 if there is none, and `args` is ignored.
         zero_last: Start the last layer at zero, so that the flow starts as the identity.
         dtype: Of the weights; JAX's default float if None.
         key: Random key for the weights of the transformer.
 
     Raises:
         TypeError: If `conditioner` is no `AbstractConditioner`.
-        ValueError: If a size is below 1, or `y` is not one example of shape `[dim]`.
+        ValueError: If a size is below 1, or below 0 for `context`; or `y` is not one example of
+            shape `[dim]`, or `args` not one context.
 
     Example:
         >>> import jax, jax.numpy as jnp, jax.random as jr, pullback as pb
@@ -63,6 +67,7 @@ class HollowNet(eqx.Module):
 
     conditioner: AbstractConditioner
     transformer: tuple[ConcatLinear, ...]
+    context: eqx.nn.Linear | None
     activation: Callable[[Any], Any] = eqx.field(static=True)
 
     def __init__(
@@ -72,6 +77,7 @@ class HollowNet(eqx.Module):
         depth: int = 1,
         *,
         activation: Callable[[Any], Any] = jnp.tanh,
+        context: int = 0,
         zero_last: bool = True,
         dtype: Any = None,
         key: PRNGKeyArray,
@@ -83,6 +89,10 @@ class HollowNet(eqx.Module):
                 f"{type(conditioner).__name__}."
             )
         positive(width=width, depth=depth)
+        if context < 0:
+            raise ValueError(
+                f"`context` must be 0, for none, or a size of 1 or more; got {context}."
+            )
         sizes = [1 + conditioner.size, *[width] * depth, 1]
         self.conditioner = conditioner
         self.transformer = tuple(
@@ -91,13 +101,19 @@ class HollowNet(eqx.Module):
             )
             for i, layer_key in enumerate(jr.split(key, depth + 1))
         )
+        self.context = None
+        if context:
+            rows = conditioner.dim * conditioner.size
+            # The keys of the layers stay what they are without a context.
+            rows_key = jr.fold_in(key, depth + 1)
+            self.context = eqx.nn.Linear(context, rows, use_bias=False, dtype=dtype, key=rows_key)
         self.activation = activation
 
     def __call__(
         self, t: ScalarLike, y: Float[Array, " dim"], args: Any = None
     ) -> Float[Array, " dim"]:
-        """The velocity of the state `y` at time `t`; `args` is ignored."""
-        return self._with_rows(t, y)(y)
+        """The velocity of the state `y` at time `t`; `args` is the context."""
+        return self._with_rows(t, y, args)(y)
 
     def with_diagonal(
         self, t: ScalarLike, y: Float[Array, " dim"], args: Any = None, *, order: int = 1
@@ -107,7 +123,7 @@ class HollowNet(eqx.Module):
         Args:
             t: Time.
             y: State.
-            args: Ignored.
+            args: The context, `[context]`, of a net that has one.
             order: Highest derivative, 1 or more.
 
         Returns:
@@ -119,21 +135,23 @@ class HollowNet(eqx.Module):
             ValueError: If `order` is below 1.
         """
         positive(order=order)
-        derivatives = _value_and_derivatives(self._with_rows(t, y), order)
+        derivatives = _value_and_derivatives(self._with_rows(t, y, args), order)
         return derivatives(y)
 
     def with_divergence(
-        self, t: ScalarLike, y: Float[Array, " dim"]
+        self, t: ScalarLike, y: Float[Array, " dim"], args: Any = None
     ) -> tuple[Float[Array, " dim"], Float[Array, ""]]:
         """The velocity at time `t` and its exact divergence, the sum of the diagonal."""
-        velocity, diagonal = self.with_diagonal(t, y)
+        velocity, diagonal = self.with_diagonal(t, y, args)
         return velocity, jnp.sum(diagonal)
 
-    def _with_rows(self, t: ScalarLike, y: Array) -> Callable[[Array], Array]:
+    def _with_rows(self, t: ScalarLike, y: Array, args: Any) -> Callable[[Array], Array]:
         """The transformer with the rows at `y` held fixed, as a function of all `y_i`."""
         t = time_like(t, y, (self.conditioner.dim,))
         first, *middle, last = self.transformer
         h = self.conditioner(t, y)
+        if self.context is not None:
+            h = h + self.context(_checked(args, self.context)).reshape(h.shape)
         # The part of the first layer that reads `h` does not depend on `y_i`: once for all orders.
         context = h @ first.weight[:, 1:].T + (first.time_weight * t + first.bias)[None]
         slope = first.weight[:, 0]
@@ -145,6 +163,14 @@ class HollowNet(eqx.Module):
             return jax.vmap(last, in_axes=(None, 0))(t, x)[:, 0]
 
         return transformer
+
+
+def _checked(args: Any, layer: eqx.nn.Linear) -> Array:
+    shape = (layer.in_features,)
+    if getattr(args, "shape", None) != shape:
+        got = args.shape if hasattr(args, "shape") else type(args).__name__
+        raise ValueError(f"`args` must be one context, an array of shape {shape}; got {got}.")
+    return args
 
 
 def _value_and_derivatives(

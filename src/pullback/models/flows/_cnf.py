@@ -20,7 +20,7 @@ from pullback._times import cast_times, refuse_dates
 from pullback.calculus import AbstractDivergence, ExactDivergence, HollowDivergence
 from pullback.sampling import fixed
 
-from ._cnf_solve import Rates, solve_rows
+from ._cnf_solve import Rates, finds_its_divergence, solve_rows
 from ._interface import AbstractFlow
 from ._rows import (
     base_log_prob,
@@ -68,8 +68,8 @@ class CNF(AbstractFlow):
             function from one of them to a distribution too, such as `ConditionalNormal`, or a
             family of `pullback.bounds`.
         divergence: how the trace is found. None is the exact trace: by `HollowDivergence` where
-            the field has its own `with_divergence(t, y)` and there is no context, else by
-            `ExactDivergence`.
+            the field has its own `with_divergence(t, y)`, or `with_divergence(t, y, args)` where
+            there is a context, else by `ExactDivergence`.
         t0: the time of the base.
         t1: the time of the data.
         solver: a Diffrax solver; `diffrax.Dopri5()` when None.
@@ -130,10 +130,11 @@ class CNF(AbstractFlow):
             self._require_use_of_context(self.context_shape)
 
     def _require_use_of_context(self, shape: tuple[int, ...]) -> None:
-        if isinstance(self.divergence, HollowDivergence):
+        hollow = isinstance(self.divergence, HollowDivergence)
+        if hollow and not finds_its_divergence(self.field, context=True):
             raise ValueError(
                 "`divergence` must be exact or an estimate where there is a context: the field's "
-                "own `with_divergence(t, y)` knows of none."
+                "own `with_divergence(t, y)` knows of none. Let it take `args`, as HollowNet's."
             )
         if takes_context(self.base):
             return
@@ -307,7 +308,7 @@ class CNF(AbstractFlow):
         check_batch_size(batch_size)
         divergence = self.divergence
         if divergence is None:
-            own = hasattr(self.field, "with_divergence") and contexts is None
+            own = finds_its_divergence(self.field, context=contexts is not None)
             divergence = HollowDivergence() if own else ExactDivergence()
         options = {
             "solver": self.solver,

@@ -1,5 +1,6 @@
 """The solve beneath a continuous flow: points, their log-determinants, and what rides along."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,22 @@ from pullback._in_batches import over_batches
 from pullback.calculus import AbstractDivergence
 
 
+def finds_its_divergence(field: Any, *, context: bool) -> bool:
+    """Whether a field has `with_divergence(t, y)`, or with `args` where there is a context."""
+    own = getattr(field, "with_divergence", None)
+    if own is None or not context:
+        return own is not None
+    try:
+        inspect.signature(own).bind(0, 0, 0)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _at(field: Any, t: Array, context: Any) -> Callable[[Any], Any]:
     """The field at one time: a function of one point, with what the field knows about itself."""
-    if hasattr(field, "with_divergence") and context is None:
-        return _AtTime(field, t)
+    if finds_its_divergence(field, context=context is not None):
+        return _AtTime(field, t, context)
     return lambda y: _velocity(field(t, y, context), y)
 
 
@@ -34,12 +47,14 @@ def _velocity(value: Any, y: Array) -> Array:
 class _AtTime(eqx.Module):
     field: Any
     t: Array
+    context: Any
 
     def __call__(self, y: Array) -> Array:
-        return self.field(self.t, y, None)
+        return self.field(self.t, y, self.context)
 
     def with_divergence(self, y: Array) -> tuple[Array, Array]:
-        return self.field.with_divergence(self.t, y)
+        given = () if self.context is None else (self.context,)
+        return self.field.with_divergence(self.t, y, *given)
 
 
 class Rates(eqx.Module):
