@@ -311,7 +311,10 @@ def test_distributions_of_numpyro_go_in_as_they_are(key):
     found = kernel_stein_test(x, log_prob=model.log_prob, key=key)
     other = kernel_stein_test(x, score=normal_score, key=key)
     np.testing.assert_allclose(found.statistic, other.statistic, rtol=1e-9)
-    assert "is not rejected" in str(found) or "does not fit" in str(found)
+    shifted = kernel_stein_test(x + 3, log_prob=model.log_prob, key=key)
+    assert (bool(found.reject), bool(shifted.reject)) == (False, True)
+    assert "is not rejected" in str(found)
+    assert "does not fit" in str(shifted)
 
 
 def bad(test=goodness_of_fit, **change):

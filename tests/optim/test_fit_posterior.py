@@ -80,13 +80,15 @@ def test_its_mean_and_covariance_by_batches(draws):
         line(), lambda mean: dist.Normal(mean, np.sqrt(rows.NOISE)), X, Y, curvature=Full(rate=0.0),
         prior_variance=rows.PRIOR, steps=2000, batch_size=20, statistics_every=1,
         inverse_every=10, draws=draws, progress=False, key=KEY,
-        optimiser=optax.sgd(lambda step: 1 / (step.astype(jnp.float64) / 10 + 2)),
+        optimiser=optax.sgd(lambda step: 2 / (step.astype(jnp.float64) + 4)),
     )  # fmt: skip
     drawn = rows.weights_of(posterior, 50_000)
     gap = np.linalg.norm(np.cov(drawn.T) - rows.COVARIANCE) / np.linalg.norm(rows.COVARIANCE)
     assert gap < 0.03
     off = np.asarray(posterior.mean.weight[0]) - rows.MEAN
-    assert np.sqrt(off @ rows.PRECISION @ off / rows.D) < 0.2
+    # In posterior deviations: by such rates 2000 draws leave sqrt(4 / 3 / 2000), which is 0.026, in
+    # each of four directions; of that 0.064 is four standard errors.
+    assert np.sqrt(off @ rows.PRECISION @ off / rows.D) < 0.064
     assert info.layers == ("",)
 
 
