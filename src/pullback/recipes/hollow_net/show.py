@@ -22,6 +22,8 @@ ROOTS = {
     "newton": "full Newton",
 }
 
+EQUATIONS = {"learned": "the learned equation", "true": "the true equation", "normal": "a normal"}
+
 
 def draw_cost(context: Context, costs: Sequence[dict[str, Any]]) -> None:
     """Operations and times of each way, by the size of the state."""
@@ -89,4 +91,48 @@ def draw_roots(context: Context, roots: Mapping[str, Float[np.ndarray, "seeds st
         "One implicit Euler step of a stiff field, a line a seed. Jacobi-Newton divides by the "
         "diagonal of the Jacobian, which a hollow net gives at the cost of an evaluation; full "
         "Newton needs the whole Jacobian and solves with it.",
+    )
+
+
+def draw_equation(context: Context, row: Mapping[str, Any]) -> None:
+    """Held-out paths, and those of the equation that was learned, at three times."""
+    real, learned = row["real"], row["learned"]
+    times = (0, len(real) // 2, len(real) - 1)
+    fig, axes = figure(2, len(times), width=7.6, height=4.6)
+    for line, (paths, label) in zip(axes, ((real, "held out"), (learned, "learned")), strict=True):
+        for ax, place in zip(line, times, strict=True):
+            ax.plot(*paths[place].T, ".", markersize=2, alpha=0.6)
+            ax.set(xlim=(-2, 2), ylim=(-1.5, 2.5), title=f"{label}, t = {place / times[-1]:.1f}")
+    context.figure(
+        "equation", fig,
+        "Paths of the true equation, and of one learned from snapshots of others by the "
+        "Fokker-Planck equation; of other starts, as simulated.",
+    )  # fmt: skip
+
+
+def draw_posteriors(
+    context: Context, scores: Mapping[str, Mapping[str, Sequence[float]]], samples: int
+) -> None:
+    """The held-out scores of autoencoders by their posteriors."""
+    context.table(
+        "posteriors",
+        ["posterior", "ELBO", f"NLL, {samples} samples"],
+        [
+            [name, float(np.mean(kept["elbo"])), float(np.mean(kept["nll"]))]
+            for name, kept in scores.items()
+        ],
+        "Held-out nats, means over seeds.",
+    )
+    fig, axes = figure(1, 2, width=8.4, height=2.6)
+    for ax, (kind, label) in zip(axes, (("elbo", "ELBO"), ("nll", "NLL")), strict=True):
+        for row in zip(*(kept[kind] for kept in scores.values()), strict=True):
+            ax.plot(row, range(len(row)), "o-", color=PALETTE[0], alpha=0.7)
+        ax.set_yticks(range(len(scores)), list(scores))
+        ax.invert_yaxis()
+        ax.set(xlabel=f"held-out {label} (nats)")
+        ax.locator_params(axis="x", nbins=4)
+    context.figure(
+        "posteriors",
+        fig,
+        "Scores of autoencoders by their posterior; a line joins those of a seed.",
     )
