@@ -22,6 +22,7 @@ from ._losses import BoundLoss as BoundLoss
 from ._losses import ObjectiveLoss as ObjectiveLoss
 from ._losses import batch_terms as batch_terms
 from ._losses import importance_weighted_evidence as importance_weighted_evidence
+from ._masked_dense import MaskedDense as MaskedDense
 from ._mixture_priors import MixturePrior as MixturePrior
 from ._mixture_priors import VampPrior as VampPrior
 from ._networks import ConvDecoder as ConvDecoder

@@ -4,7 +4,10 @@ import abc
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 
 class AbstractAutoregressiveDecoder(eqx.Module):
@@ -37,3 +40,25 @@ class AbstractAutoregressiveDecoder(eqx.Module):
             likelihood: of x: its `sample(params, *, key)` draws parts from their parameters.
             key: a typed PRNG key.
         """
+
+
+def draw_in_order(
+    decoder: AbstractAutoregressiveDecoder,
+    z: Float[Array, "..."],
+    likelihood: Any,
+    order: Int[Array, "..."],
+    steps: int,
+    dtype: Any,
+    *,
+    key: PRNGKeyArray,
+) -> Array:
+    """One x whose entries are drawn one after another: those of `order` 0 first, and so on."""
+    blank = jnp.zeros(order.shape, dtype)
+    kind = jax.eval_shape(lambda: likelihood.sample(decoder(z, blank), key=key)).dtype
+
+    def step(x: Array, place: tuple[Array, Array]) -> tuple[Array, None]:
+        i, key = place
+        return jnp.where(order == i, likelihood.sample(decoder(z, x), key=key), x), None
+
+    x, _ = jax.lax.scan(step, blank.astype(kind), (jnp.arange(steps), jr.split(key, steps)))
+    return x

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood
 
-from ._autoregressive import AbstractAutoregressiveDecoder
+from ._autoregressive import AbstractAutoregressiveDecoder, draw_in_order
 from ._networks import DenseNet
 
 
@@ -34,6 +34,8 @@ class PixelCNN(AbstractAutoregressiveDecoder):
         depth: masked layers after the first.
         reach: how far each layer looks, in pixels.
         levels: x is divided by it on the way in, so that it lies in [0, 1].
+        z_width: hidden units that z goes through; None: `width`. Where they are few, pixels cannot
+            be told much of z, and a rate that is asked for is spent in vain.
         key: for the weights.
 
     Source: van den Oord et al., Pixel Recurrent Neural Networks, arXiv 1601.06759, section 3.4;
@@ -57,17 +59,19 @@ class PixelCNN(AbstractAutoregressiveDecoder):
         depth: int = 3,
         reach: int = 2,
         levels: float | int = 1.0,
+        z_width: int | None = None,
         *,
         key: PRNGKeyArray,
     ):
         key = checked_key(key)
-        if depth < 0 or reach < 1 or width < 1:
+        z_width = width if z_width is None else z_width
+        if depth < 0 or min(reach, width, z_width) < 1:
             raise ValueError(
-                "`width` and `reach` must be 1 or more and `depth` 0 or more, got "
-                f"{width}, {reach} and {depth}."
+                "`width`, `reach` and `z_width` must be 1 or more and `depth` 0 or more, got "
+                f"{width}, {reach}, {z_width} and {depth}."
             )
         z_key, first, last, *keys = jr.split(key, depth + 3)
-        self.from_z = DenseNet((latent,), (width, *image[1:]), width, 1, key=z_key)
+        self.from_z = DenseNet((latent,), (width, *image[1:]), z_width, 1, key=z_key)
         self.first = _MaskedConv(image[0], width, reach, own=False, key=first)
         self.layers = tuple(_MaskedConv(width, width, reach, own=True, key=k) for k in keys)
         self.outputs = likelihood.params_shape(image)
@@ -90,18 +94,8 @@ class PixelCNN(AbstractAutoregressiveDecoder):
         """One x, pixel by pixel: as many evaluations of the network as there are pixels."""
         key = checked_key(key)
         _, height, width = self.image
-        blank = jnp.zeros(self.image, self.last.dtype)
-        dtype = jax.eval_shape(lambda: likelihood.sample(self(z, blank), key=key)).dtype
-
-        def draw(x: Array, place: tuple[Array, Array]) -> tuple[Array, None]:
-            i, key = place
-            new = likelihood.sample(self(z, x), key=key)
-            here = (jnp.arange(height * width) == i).reshape(height, width)
-            return jnp.where(here[None], new, x), None
-
-        places = (jnp.arange(height * width), jr.split(key, height * width))
-        x, _ = jax.lax.scan(draw, blank.astype(dtype), places)
-        return x
+        order = jnp.broadcast_to(jnp.arange(height * width).reshape(height, width), self.image)
+        return draw_in_order(self, z, likelihood, order, height * width, self.last.dtype, key=key)
 
 
 class _MaskedConv(eqx.Module):
