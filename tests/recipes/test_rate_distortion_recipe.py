@@ -33,6 +33,7 @@ def test_the_decoder_is_held_against_the_truth_in_either_order():
     [
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"betas": (0.1, 0.5)}, "betas must have 1 in them"),
+        ({"decoders": ("PixelCNN",)}, "decoders must be 'independent pixels' and one or more of"),
         ({"rates": (5.0, 2.0)}, "rates must be 2 or more numbers that rise"),
     ],
 )

@@ -9,7 +9,7 @@ from pullback.plots import PALETTE, figure, rate_distortion_axes
 from pullback.runs import Context
 
 _GREY = "#7b8794"
-_MARKS = {"beta": "o", "target": "D", "forced": "x"}
+_MARKS = {"beta": "o", "target": "D"}
 
 
 def draw_discrete(context: Context, truth: np.ndarray, found: Mapping[str, Any]) -> None:
@@ -42,8 +42,7 @@ def draw_plane(
 ) -> None:
     """Every trained model as a point, with the lines of equal ELBO."""
     fig, ax = figure(width=6.6, height=4.6)
-    words = {"beta": f"$\\beta$ from {betas[0]:g} to {betas[-1]:g}", "target": "target rates",
-             "forced": "rate forced"}  # fmt: skip
+    words = {"beta": f"$\\beta$ from {betas[0]:g} to {betas[-1]:g}", "target": "target rates"}
     for (name, each), colour in zip(found.items(), PALETTE, strict=False):
         curve = each["beta"]
         ax.plot(curve["rate"].mean(1), curve["distortion"].mean(1), color=colour, linewidth=1)
@@ -79,6 +78,5 @@ def draw_information(context: Context, found: Mapping[str, Mapping[str, Any]]) -
         "information",
         fig,
         "The mutual information of x and z lies between the two ends of each bar. The rate "
-        "(dashed) is only a bound from above; the lower bound cannot exceed the log of the batch. "
-        "Crosses: rates that a large weight forced, and that say little.",
+        "(dashed) is only a bound from above; the lower bound cannot exceed the log of the batch. ",
     )
