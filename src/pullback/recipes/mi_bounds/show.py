@@ -12,8 +12,8 @@ from pullback.runs import Context
 NAMES = {
     "InfoNCE": "InfoNCE",
     "NWJ": "NWJ",
-    "JS": "NWJ, critic trained by JS",
     "I_0.01": "I, α = 0.01",
+    "JS": "NWJ, critic trained by JS",
     "I_0.1": "I, α = 0.1",
     "I_0.5": "I, α = 0.5",
     "DV": "DV (MINE)",
@@ -30,10 +30,12 @@ def draw_estimates(
     context: Context, informations: Any, trained: Values, optimal: Values, ceiling: float
 ) -> None:
     """Every bound against the truth, a panel each."""
-    fig, axes = figure(2, 3, width=9.6, height=6.0, sharex=True, sharey=True)
-    truth = np.asarray(informations)
     panels = [(NAMES[name], {name: values}) for name, values in trained.items()]
     panels.append((r"with $p(y|x)$ known", {name: optimal[name] for name in ("TNCE", "L1Out")}))
+    fig, axes = figure(
+        1, len(panels), width=2.9 * len(panels), height=3.4, sharex=True, sharey=True
+    )
+    truth = np.asarray(informations)
     top = 2 * truth[-1]
     for ax, (title, drawn) in zip(axes.flat, panels, strict=True):
         ax.plot(truth, truth, color="black", linewidth=1, label="truth")
@@ -48,10 +50,8 @@ def draw_estimates(
         ax.set_title(title, fontsize=10)
         ax.set(ylim=(-0.1 * top, top), xticks=truth)
         ax.legend(fontsize=7.5, loc="upper left")
-    for ax in axes[-1]:
         ax.set(xlabel="true mutual information (nats)")
-    for ax in axes[:, 0]:
-        ax.set(ylabel="estimate (nats)")
+    axes[0].set(ylabel="estimate (nats)")
     context.figure(
         "estimates",
         fig,
@@ -59,20 +59,23 @@ def draw_estimates(
         "and a band that holds 9 of 10 batches. InfoNCE cannot pass log B (dashed) and hardly "
         "varies there; I with α = 0.01 gets furthest with a band that is still narrow. With a "
         "critic trained by Jensen-Shannon most values of NWJ look right, but rare batches are so "
-        "low that the mean may leave the picture. Bottom right: no critic is trained, and the "
+        "low that the mean may leave the picture. Right: no critic is trained, and the "
         "truth lies between the two.",
     )
 
 
-def draw_trade_off(context: Context, informations: Any, trained: Values, optimal: Values) -> None:
-    """Bias against standard deviation, with the optimal and with the trained critic."""
-    fig, axes = figure(1, 2, width=10.8, height=4.2, sharex=True, sharey=True)
+def draw_trade_off(context: Context, informations: Any, panels: Mapping[str, Values]) -> None:
+    """Bias against standard deviation, with the optimal critic and with trained ones."""
+    fig, axes = figure(1, len(panels), width=3.6 * len(panels) + 2, height=4.2, sharey=True)
     truth = np.asarray(informations)
-    shown = {name: values for name, values in optimal.items() if name not in ("TNCE", "L1Out")}
-    lowest = 4 * min((_mean_and_sd(values)[0] - truth).min() for values in trained.values())
-    for ax, found, title in zip(
-        axes, (shown, trained), ("optimal critic", "trained critic"), strict=True
-    ):
+    biases = [
+        (_mean_and_sd(values)[0] - truth).min()
+        for each in panels.values()
+        for values in each.values()
+    ]
+    lowest = 4 * min(biases)
+    for ax, (title, every) in zip(axes, panels.items(), strict=True):
+        found = {name: values for name, values in every.items() if name not in ("TNCE", "L1Out")}
         for name, values in found.items():
             mean, sd = _mean_and_sd(values)
             ax.plot(sd, mean - truth, color=COLOURS[name], marker=_MARKERS[name], label=NAMES[name])
@@ -81,7 +84,11 @@ def draw_trade_off(context: Context, informations: Any, trained: Values, optimal
                 xytext=(6, -3), fontsize=7.5, color=COLOURS[name],
             )  # fmt: skip
         ax.axhline(0, color="black", linewidth=1)
-        ax.set(xscale="log", title=title, xlabel="standard deviation of a batch (nats)")
+        ax.set(
+            xscale="log",
+            title=title if "critic" in title else f"{title} task, trained",
+            xlabel="standard deviation of a batch (nats)",
+        )
         # Linear around 0: the mean of NWJ with a critic trained by JS may lie a hundred nats down.
         ax.set_yscale("symlog", linthresh=3, linscale=1.5)
         ticks = [tick for tick in (-1000, -100, -30, -10, -3, -2, -1, 0, 1, 2, 3) if tick >= lowest]
@@ -102,8 +109,8 @@ def draw_trade_off(context: Context, informations: Any, trained: Values, optimal
         f"Bias against spread; a line joins the true values {joined} nats, and its end is marked "
         "by the largest. At the optimal critic (left) no bound has both little bias and little "
         "spread, alpha moves between them, and DV, which is no bound, lies above the truth. At "
-        "trained critics (right) what the critic has not learned adds to the bias. The vertical "
-        "scale is logarithmic beyond 3 nats.",
+        "trained critics what the critic has not learned adds to the bias, and most on the cubes. "
+        "The vertical scale is logarithmic beyond 3 nats.",
     )
 
 
