@@ -102,6 +102,27 @@ def test_the_information_of_a_noisy_latent_is_that_of_an_integral():
     )
 
 
+def test_the_gap_is_to_the_next_latent_and_not_to_the_last():
+    """One tells a factor of two values, one tells it through noise, and one says nothing."""
+    factors = grid(2, 2)
+    places = np.array([0.0, 2.0])
+
+    def integrand(z):
+        given = norm.pdf(z, places)
+        return np.sum(0.5 * given * np.log(given / np.sum(0.5 * given)))
+
+    told = quad(integrand, -8, 10)[0]
+    first = factors[:, 0]
+    mean = np.stack([0.0 * first, 100.0 * first, 2.0 * first], axis=1)
+    found = mig(
+        posterior_of(mean, 1.0), factors, num_samples=40_000, batch_size=4000, key=jr.key(0)
+    )
+    error = 0.7 / math.sqrt(40_000)
+    assert abs(found.per_factor[0] - (1 - told / math.log(2))) < 4 * error / math.log(2)
+    np.testing.assert_allclose(found.mutual_information[0, 1], math.log(2), rtol=1e-6)
+    assert found.per_factor[1] < 4 * error / math.log(2)
+
+
 def test_no_factor_is_told_more_of_than_it_has():
     """Samples that do not see every example alike."""
     found = mig(posterior_of(AXES, 1e-4), FACTORS, num_samples=7, key=jr.key(3))

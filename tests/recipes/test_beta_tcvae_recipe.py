@@ -11,6 +11,7 @@ import pytest
 from pullback.bounds import exact_total_correlation_split
 from pullback.data import drawn_shapes
 from pullback.models.vae import Bernoulli, mlp_vae
+from pullback.recipes._kit.stack import stacked
 from pullback.recipes.beta_tcvae import PRESETS, Config, dsprites, measure
 from pullback.runs import Context
 
@@ -34,7 +35,7 @@ def test_the_most_telling_latent_is_moved_first(vae):
 def test_a_batch_of_all_images_says_what_is_exact(vae):
     x = np.random.default_rng(0).uniform(size=(12, 8, 8))
     config = dataclasses.replace(SMOKE, batch_size=12, batches=2000)
-    seen = measure.estimates(config, vae, x, 0)
+    [seen] = measure.estimates(config, stacked([vae]), x, 0)
     posterior = jax.vmap(vae.posterior)(jnp.asarray(x))
     exact = exact_total_correlation_split(posterior, vae.prior, num_samples=24_000, key=jr.key(1))
     # As many samples again are behind the exact value.
@@ -42,7 +43,17 @@ def test_a_batch_of_all_images_says_what_is_exact(vae):
     assert abs(seen.mean() - float(exact.total_correlation)) < 4 * 2**0.5 * error
 
 
-@pytest.mark.slow  # Trains three kinds of models.
+def test_gaps_are_held_against_the_line_through_models_of_several_weights():
+    row = lambda distortion, mig: {"distortion": np.array(distortion), "mig": np.array(mig)}
+    # Of two seeds; of the second the larger weight has the smaller distortion.
+    rows = [row([10.0, 14.0], [0.2, 0.3]), row([12.0, 13.0], [0.4, 0.1])]
+    found = measure.at_distortion(np.array([10.5, 13.25]), rows)
+    np.testing.assert_allclose(found, [0.25, 0.15])
+    found = measure.at_distortion(np.array([9.0, 20.0]), rows)
+    np.testing.assert_allclose(found, [0.2, 0.3])
+
+
+@pytest.mark.slow  # Trains four kinds of models.
 def test_dsprites_of_a_folder_are_thinned_and_their_kind_is_no_factor(tmp_path, monkeypatch, x32):
     asked = {}
 

@@ -65,6 +65,7 @@ _KINDS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "heart": lambda u, v: (u**2 + (v - 0.27) ** 2 - 0.8) ** 3 + u**2 * (v - 0.27) ** 3,
 }
 _FINE = 4  # lines of points in a pixel, each way
+_REACH = 1.4  # of any kind from its centre, in radii
 
 
 def drawn_shapes(
@@ -116,15 +117,25 @@ def drawn_shapes(
     }  # fmt: skip
     factors = _grid(tuple(sizes.values()))
     points = (np.arange(resolution * _FINE) + 0.5) / (resolution * _FINE)
-    x = np.empty((len(factors), resolution, resolution), np.float32)
+    x = np.zeros((len(factors), resolution, resolution), np.float32)
     for row, (kind, scale, turn, across, down) in enumerate(factors.tolist()):
-        right = (points - centres[across])[None, :] / radii[scale]
-        below = (points - centres[down])[:, None] / radii[scale]
+        radius = radii[scale]
+        columns, rows = (_near(centres[at], radius, resolution) for at in (across, down))
+        fine = lambda some: points[some.start * _FINE : some.stop * _FINE]
+        right = (fine(columns) - centres[across])[None, :] / radius
+        below = (fine(rows) - centres[down])[:, None] / radius
         cos, sin = math.cos(angles[turn]), math.sin(angles[turn])
         inside = _KINDS[kinds[int(kind)]](cos * right + sin * below, cos * below - sin * right) < 0
-        x[row] = inside.reshape(resolution, _FINE, resolution, _FINE).mean(axis=(1, 3))
+        blocks = inside.reshape(-1, _FINE, inside.shape[1] // _FINE, _FINE)
+        x[row, rows, columns] = blocks.mean(axis=(1, 3))
     varied = [place for place, size in enumerate(sizes.values()) if size > 1]
     return Factored(x, factors[:, varied], tuple(np.array([*sizes])[varied].tolist()))
+
+
+def _near(centre: float, radius: float, resolution: int) -> slice:
+    """The pixels of a line that a shape can reach."""
+    first = math.floor((centre - _REACH * radius) * resolution)
+    return slice(max(0, first), math.ceil((centre + _REACH * radius) * resolution))
 
 
 def _grid(sizes: tuple[int, ...]) -> Int[np.ndarray, "n factors"]:

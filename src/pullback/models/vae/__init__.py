@@ -17,6 +17,7 @@ from ._auxiliary_priors import AggregateNormal as AggregateNormal
 from ._auxiliary_priors import AutoregressivePrior as AutoregressivePrior
 from ._auxiliary_priors import aggregate_normal as aggregate_normal
 from ._auxiliary_priors import fit_auxiliary_prior as fit_auxiliary_prior
+from ._factor_game import FactorGame as FactorGame
 from ._linear import LinearVAE as LinearVAE
 from ._losses import BoundLoss as BoundLoss
 from ._losses import ObjectiveLoss as ObjectiveLoss

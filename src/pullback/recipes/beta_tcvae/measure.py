@@ -1,5 +1,7 @@
 """What the recipe `beta-tcvae` measures of its models."""
 
+from collections.abc import Mapping, Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from pullback.bounds import (
     total_correlation_split,
 )
 from pullback.models.vae import VAE, traverse
+from pullback.recipes._kit.stack import one_by_one
 from pullback.recipes.beta_tcvae.models import Config
 from pullback.sampling import draw
 
@@ -67,26 +70,39 @@ def score(
 
 
 def estimates(
-    config: Config, vae: VAE, x: Float[np.ndarray, "n ..."], seed: int
-) -> Float[np.ndarray, " batches"]:
-    """The total correlation that each of many batches says a model has."""
-    images, size = jnp.asarray(x, float), min(config.batch_size, len(x))
-    weights = aggregate_log_weights(size, len(x), "symmetric")
+    config: Config, models: VAE, x: Float[np.ndarray, "n ..."], seed: int
+) -> Float[np.ndarray, "models batches"]:
+    """The total correlation that each of many batches says each of stacked models has."""
+    images, keys = jnp.asarray(x, float), jr.split(jr.key(seed), config.batches)
+    return np.asarray(one_by_one(_of_batches, models, images, config.batch_size, keys))
 
-    @eqx.filter_jit
-    def of_batches(vae: VAE, keys: Array) -> Array:
-        posterior = jax.vmap(vae.posterior)(images)
 
-        def of_batch(key: Array) -> Array:
-            rows_key, draw_key = jr.split(key)
-            rows = jr.permutation(rows_key, len(images))[:size]
-            some = jax.tree.map(lambda leaf: leaf[rows], posterior)
-            z = jax.vmap(draw)(some, jr.split(draw_key, size))
-            return total_correlation_split(some, z, vae.prior, weights).total_correlation
+def _of_batches(vae: VAE, images: Array, batch_size: int, keys: Array) -> Array:
+    posterior, size = jax.vmap(vae.posterior)(images), min(batch_size, len(images))
+    weights = aggregate_log_weights(size, len(images), "symmetric")
 
-        return jax.lax.map(of_batch, keys)
+    def of_batch(key: Array) -> Array:
+        rows_key, draw_key = jr.split(key)
+        rows = jr.permutation(rows_key, len(images))[:size]
+        some = jax.tree.map(lambda leaf: leaf[rows], posterior)
+        z = jax.vmap(draw)(some, jr.split(draw_key, size))
+        return total_correlation_split(some, z, vae.prior, weights).total_correlation
 
-    return np.asarray(of_batches(vae, jr.split(jr.key(seed), config.batches)))
+    return jax.lax.map(of_batch, keys)
+
+
+def at_distortion(
+    wanted: Float[np.ndarray, " seeds"], rows: Sequence[Mapping[str, np.ndarray]]
+) -> Float[np.ndarray, " seeds"]:
+    """The gap at a distortion, of each seed, on the line through models of several weights.
+
+    Outside of their distortions it is that of the nearest.
+    """
+    found = []
+    for place, distortion in enumerate(wanted):
+        points = sorted((row["distortion"][place], row["mig"][place]) for row in rows)
+        found.append(np.interp(distortion, *zip(*points, strict=True)))
+    return np.asarray(found)
 
 
 def walk(
