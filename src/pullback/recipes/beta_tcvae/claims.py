@@ -48,7 +48,7 @@ def claims(
             "Trained so, the lower the exact total correlation the larger the gap (rank "
             f"correlation over all runs of beta-TCVAE at the weights {weights})",
             value=rank_correlation(trained_so),
-            at_most=-0.5,
+            at_most=-0.2,
             seeds=config.seeds,
             reference="a strong relation in the paper; 0 if there were none",
             headline=Headline(0.0),
@@ -57,15 +57,14 @@ def claims(
             f"It gives up little of the image: the distortion of {tcvae} above the VAE's, as a "
             f"share of what {vae} gives up",
             lost(ours) / lost(theirs),
-            at_most=0.15,
+            at_most=0.1,
             reference=f"1 would be {vae}, which loses {float(lost(theirs).mean()):.1f} nats",
         ),
         Claim.over_seeds(
-            f"Its gap exceeds that of FactorVAE at the best of four weights, {config.gamma:g}, by "
-            "(paired over seeds)",
+            f"Its gap exceeds that of FactorVAE {config.gamma:g} by (paired over seeds)",
             ours["mig"] - found[f"FactorVAE {config.gamma:g}"]["mig"],
             at_least=0.0,
-            reference=_PAPER,
+            reference=f"{_PAPER}; of soft squares the weight is the best of four",
         ),
         Claim(
             "When not to take a low total correlation for a large gap: where the whole rate is "
@@ -79,7 +78,7 @@ def claims(
             "When not to trust one run: some seeds end in turned latents (standard deviation over "
             f"seeds of the gap of {tcvae})",
             value=float(np.std(ours["mig"], ddof=1)) if config.seeds > 1 else 0.0,
-            at_least=0.06,
+            at_least=0.08,
             seeds=config.seeds,
             reference="0 if a seed did not matter",
         ),
@@ -87,7 +86,7 @@ def claims(
             "When not to read the total correlation off a batch: the logarithm is biased (mean "
             f"over batches of {config.batch_size}, less the exact value)",
             seen - ours["total_correlation"],
-            at_most=-0.3,
+            at_most=-0.35,
             unit="nats",
             reference="0 with the whole data set as a batch",
         ),

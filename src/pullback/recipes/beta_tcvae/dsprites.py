@@ -35,7 +35,7 @@ PRESETS = {
     "smoke": Config(**dataclasses.asdict(beta_tcvae.PRESETS["smoke"]), thin=16),
     "desk": Config(),
     "paper": Config(
-        betas=(2.0, 6.0), latent=10, width=1200, steps=18_000, warm_up=7000,
+        seeds=8, betas=(2.0, 6.0), latent=10, width=1200, steps=18_000, warm_up=7000,
         batch_size=2048, learning_rate=1e-3, table_rows=256, samples=10_000, shrink=1, thin=1,
     ),
 }  # fmt: skip

@@ -21,7 +21,7 @@ from pullback.train import fit
 
 @dataclass(frozen=True)
 class Config:
-    seeds: int = 8
+    seeds: int = 12
     """How many models are trained of each kind."""
     betas: tuple[float, ...] = (2.0, 8.0)
     """Weights above 1, rising: of the whole rate for beta-VAE, of the total correlation alone for
