@@ -100,8 +100,8 @@ def at_distortion(
     """
     found = []
     for place, distortion in enumerate(wanted):
-        points = sorted((row["distortion"][place], row["mig"][place]) for row in rows)
-        found.append(np.interp(distortion, *zip(*points, strict=True)))
+        points = np.asarray(sorted((row["distortion"][place], row["mig"][place]) for row in rows))
+        found.append(np.interp(distortion, points[:, 0], points[:, 1]))
     return np.asarray(found)
 
 
