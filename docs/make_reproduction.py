@@ -30,9 +30,9 @@ after ± is the standard deviation over the seeds. A claim that does not hold is
 A verdict is computed from the claims that are the paper's headline, over all recorded runs and over
 the fresh base seeds that checked them (`make headline-check`), and the worst one counts:
 **reproduced** (the paper's data and protocol), **reproduced in kind** (smaller or other data: the
-mechanism and its direction hold; of the paper's effect so large a share), **not reproduced**,
-**contradicted** (on the other side of no effect, by more than two standard errors), and **not
-measured**.
+mechanism and its direction hold; of the paper's effect so large a share), **not reproduced** (the
+bound is missed, or the figure is within two standard errors of no effect), **contradicted** (on the
+other side of no effect, by more than two standard errors), and **not measured**.
 """
 OLD = "older code"
 

@@ -118,6 +118,9 @@ def test_verdicts_of_a_headline():
     # Two standard errors of a mean of four with a deviation of one: 1.
     assert headline(-0.9, at_least=0.5, spread=1.0, seeds=4) == "not reproduced"
     assert headline(-1.1, at_least=0.5, spread=1.0, seeds=4) == "contradicted"
+    assert headline(1.1, at_least=0.0, spread=1.0, seeds=4) == "reproduced in kind"
+    assert headline(0.9, at_least=0.0, spread=1.0, seeds=4) == "not reproduced"
+    assert headline(0.0, at_least=0.0) == "not reproduced"
     # Between two bounds: no effect lies above.
     assert headline(2.2, no_effect=2.0, at_least=0.5, at_most=1.0) == "contradicted"
     assert headline(0.2, no_effect=2.0, at_least=0.5, at_most=1.0) == "not reproduced"

@@ -143,18 +143,19 @@ class Claim:
         """What a headline says of its paper: `None` for a claim that is no headline.
 
         `reproduced` or, where data or sizes are not the paper's, `reproduced in kind`, when the
-        claim holds. `contradicted` when the value lies on the other side of no effect by more than
-        two standard errors of the mean over seeds; `not reproduced` else.
+        claim holds and the value lies on the paper's side of no effect by more than two standard
+        errors of the mean over seeds. `contradicted` when it lies as far on the other side;
+        `not reproduced` else.
         """
         if self.headline is None:
             return None
-        if self.holds:
-            return "reproduced" if self.headline.published else "reproduced in kind"
         no_effect = self.headline.no_effect
         upward = self.at_least is not None and no_effect <= self.at_least
-        beyond = no_effect - self.value if upward else self.value - no_effect
-        error = (self.spread or 0) / self.seeds**0.5
-        return "contradicted" if beyond > 2 * error else "not reproduced"
+        effect = self.value - no_effect if upward else no_effect - self.value
+        error = 2 * (self.spread or 0) / self.seeds**0.5
+        if self.holds and effect > error:
+            return "reproduced" if self.headline.published else "reproduced in kind"
+        return "contradicted" if effect < -error else "not reproduced"
 
     @property
     def bound(self) -> str:
