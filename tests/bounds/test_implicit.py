@@ -71,18 +71,19 @@ def bimodal(k):
 
 # k: the bound, the ELBO of the implied posterior, its total variation from the exact one (sheet).
 BIMODAL = {1: (-2.36, -2.390, 0.441), 2: (-1.651, -1.492, 0.260), 5: (-1.338, -1.235, 0.094),
-           10: (-1.258, -1.203, 0.041), 50: (-1.215, -1.206, 0.007)}  # fmt: skip
+           10: (-1.258, -1.203, 0.041), 50: (-1.215, -1.206, 0.007),
+           200: (-1.207, -1.205, 0.002)}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "k", [pytest.param(k, marks=[pytest.mark.slow] if k in (2, 10) else []) for k in BIMODAL]
+    "k", [pytest.param(k, marks=[pytest.mark.slow] if k in (2, 10, 50) else []) for k in BIMODAL]
 )
 def test_two_modes_of_the_paper_on_a_grid(k, key):
     bound, elbo, variation = BIMODAL[k]
     sets, draws = jr.split(key)
     posterior = bimodal(k)
     density = implied_posterior_density(
-        posterior, GRID, num_sets=4000 if k == 50 else 20_000, batch_size=1000, key=sets
+        posterior, GRID, num_sets=4000 if k >= 50 else 20_000, batch_size=1000, key=sets
     )
     mass = jnp.trapezoid(density, GRID)
     assert abs(mass - 1) < 0.005
@@ -95,6 +96,27 @@ def test_two_modes_of_the_paper_on_a_grid(k, key):
     error = np.std(values) / np.sqrt(20_000)
     assert abs(np.mean(values) - bound) < 4 * error + 0.02  # the sheet's own error
     assert np.mean(values) < found + jnp.log(mass) + 4 * error
+
+
+@pytest.mark.parametrize("k", [1, 7])
+def test_of_the_exact_posterior_nothing_is_left_to_gain(k, key):
+    # All weights are p(x): the implied posterior is q, and every bound is log p(x) at every draw.
+    exact = dist.Normal(0.7, 0.4)
+    posterior = ImportanceWeightedPosterior(lambda z: exact.log_prob(z) - 2.5, exact, k)
+    at = jnp.linspace(-1, 2, 31)
+    density = implied_posterior_density(posterior, at, num_sets=3, key=key)
+    np.testing.assert_allclose(density, jnp.exp(exact.log_prob(at)), rtol=1e-5)
+    found = posterior.elbo(num_samples=50, num_sets=2, key=key)
+    np.testing.assert_allclose(found, (-2.5, 0), atol=1e-5)
+    bound = ImportanceWeighted(k)(posterior.log_joint, exact, num_samples=50, key=key)
+    np.testing.assert_allclose(bound, -2.5, atol=1e-5)
+    weights = jax.vmap(posterior.log_weight)(exact.sample(key, (k,)))
+    np.testing.assert_allclose(effective_sample_size(weights), k, rtol=1e-5)
+
+
+def test_at_one_sample_the_implied_posterior_is_the_proposal(key):
+    density = implied_posterior_density(bimodal(1), GRID, num_sets=2, key=key)
+    np.testing.assert_allclose(density, jnp.exp(PROPOSAL.log_prob(GRID)), rtol=1e-5)
 
 
 def test_the_density_is_zero_where_the_target_or_the_proposal_is(key):

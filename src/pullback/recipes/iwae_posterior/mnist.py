@@ -19,6 +19,7 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(seeds=2, samples=(1, 5), steps=100, scored=8),
-    "desk": Config(samples=(1, 5, 50)),
+    "desk": Config(samples=(1, 5), steps=2000, scored=300),
+    "long": Config(samples=(1, 5), steps=10_000),
     "paper": Config(samples=(1, 5, 50), steps=500_000),
 }
