@@ -17,6 +17,7 @@ from pullback.recipes.mi_bounds.measure import CUBIC, GAUSSIAN, SMALL, TASKS, Co
 from pullback.runs import Claim, Context, Headline
 
 _LITTLE = f"I_{SMALL:g}"
+_MORE = 4  # times as many seeds where nothing is trained: the errors of NWJ are rarely large
 Values = Mapping[str, np.ndarray]
 
 
@@ -24,8 +25,9 @@ def run(config: Config, context: Context) -> list[Claim]:
     """Measure the bounds at the optimal critic, and train critics with them."""
     seeds, informations = context.seeds(config.seeds), config.informations
     optimal = context.stage(
-        "optimal", measure.optimal, config, jnp.asarray(informations), jnp.asarray(seeds)
-    )
+        "optimal", measure.optimal, config, jnp.asarray(informations),
+        jnp.asarray(context.seeds(_MORE * config.seeds)),
+    )  # fmt: skip
     trained = {
         task: {
             name: context.stage(f"{task}-{name}", measure.train, config, name, task, seeds)
@@ -70,6 +72,7 @@ def _table(config: Config, context: Context, name: str, found: Values, caption: 
             here = {key: float(each[label][place]) for key, each in
                     (("bias", bias), ("sd", deviation), ("rmse", error))}  # fmt: skip
             context.metrics({"critic": name, "bound": label, "information": information, **here})
+    seeds = next(iter(found.values())).shape[1]
     columns = [text for i in config.informations for text in (f"bias at {i:g}", "sd", "RMSE")]
     context.table(
         name,
@@ -80,7 +83,7 @@ def _table(config: Config, context: Context, name: str, found: Values, caption: 
             for row in [(bias[label], deviation[label], error[label])]
         ],
         f"{caption}: bias, standard deviation from batch to batch and root mean square error, over "
-        f"{config.batches} batches of {config.batch_size} pairs and {config.seeds} seeds. log B is "
+        f"{config.batches} batches of {config.batch_size} pairs and {seeds} seeds. log B is "
         f"{config.ceiling:.2f}. The paper has the same as plots, without numbers.",
     )
 
@@ -120,7 +123,7 @@ def _claims_of_estimation(
                 reference="0: InfoNCE, trained alike; the paper has plots",
                 headline=Headline(no_effect=0.0, published=config == own),
             )
-            for task, bound in ((GAUSSIAN, 1.5), (CUBIC, 0.1))
+            for task, bound in ((GAUSSIAN, 2.3), (CUBIC, 0.2))
         ),
         Claim.over_seeds(
             f"The optimal critic at {among:g} nats: alpha {SMALL:g} trades bias for spread and "
@@ -139,7 +142,7 @@ def _claims_of_estimation(
             "smallest standard deviation over its own)",
             np.min([spread[name] for name in spread if name != "InfoNCE"], axis=0)
             / spread["InfoNCE"],
-            at_least=1.6,
+            at_least=4.0,
             reference="1: the same spread",
         ),
     ]
@@ -173,7 +176,7 @@ def _claims_when_not(config: Config, trained: Values, optimal: Values) -> list[C
             f"When not to: at {high:g} nats a critic trained by Jensen-Shannon makes NWJ's spread "
             f"huge (standard deviation over that of alpha {SMALL:g}, in powers of ten)",
             np.log10(spread["JS"] / spread[_LITTLE]),
-            at_least=0.3,
+            at_least=1.0,
             reference="0: the same spread",
         ),
         Claim.over_seeds(
