@@ -12,7 +12,7 @@ from pullback.bounds import exact_total_correlation_split
 from pullback.data import drawn_shapes
 from pullback.models.vae import Bernoulli, mlp_vae
 from pullback.recipes._kit.stack import stacked
-from pullback.recipes.beta_tcvae import PRESETS, Config, dsprites, measure
+from pullback.recipes.beta_tcvae import PRESETS, Config, claims, dsprites, measure
 from pullback.runs import Context
 
 SMOKE = PRESETS["smoke"]
@@ -51,6 +51,26 @@ def test_gaps_are_held_against_the_line_through_models_of_several_weights():
     np.testing.assert_allclose(found, [0.25, 0.15])
     found = measure.at_distortion(np.array([9.0, 20.0]), rows)
     np.testing.assert_allclose(found, [0.2, 0.3])
+
+
+def test_a_rank_correlation_comes_with_its_spread_over_seeds():
+    rng = np.random.default_rng(0)
+    correlation = rng.uniform(size=(2, 5))
+    rows = [{"total_correlation": each, "mig": -(each**3)} for each in correlation]
+    found, spread = claims.rank_correlation(rows)
+    np.testing.assert_allclose((found, spread), (-1, 0), atol=1e-12)
+    # The jackknife's error of a mean is the usual one, and nearly so of ranks without ties.
+    error = []
+    for _ in range(200):
+        rows = [dict(zip(("total_correlation", "mig"), each, strict=True)) for each in
+                rng.normal(size=(2, 2, 30))]  # fmt: skip
+        found, spread = claims.rank_correlation(rows)
+        error.append((found, spread / 30**0.5))
+    values, errors = np.array(error).T
+    assert 0.8 < errors.mean() / values.std() < 1.25
+    one = [{"total_correlation": np.array([a]), "mig": np.array([b])} for a, b in ((1, 3), (2, 2))]
+    found, spread = claims.rank_correlation(one)
+    assert (round(found, 12), spread) == (-1.0, None)
 
 
 @pytest.mark.slow  # Trains four kinds of models.

@@ -13,8 +13,7 @@ import numpy as np
 
 from pullback.data import Factored, soft_squares
 from pullback.recipes._kit.stack import unstacked
-from pullback.recipes.beta_tcvae import measure, show
-from pullback.recipes.beta_tcvae.claims import claims
+from pullback.recipes.beta_tcvae import claims, measure, show
 from pullback.recipes.beta_tcvae.models import Config, train, train_against
 from pullback.runs import Claim, Context
 
@@ -67,7 +66,7 @@ def on_shapes(config: Config, context: Context, data: Factored) -> list[Claim]:
     show.draw_gaps(context, found)
     show.draw_traversals(context, moved, shares, names)
     _table(context, found, names)
-    return claims(config, found, seen.mean(axis=1))
+    return claims.made(config, found, seen.mean(axis=1))
 
 
 def _table(

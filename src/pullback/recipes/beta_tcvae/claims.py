@@ -13,7 +13,7 @@ from pullback.runs import Claim, Headline
 _PAPER = "above 0 in the paper, on dSprites"
 
 
-def claims(
+def made(
     config: Config,
     found: Mapping[str, Mapping[str, np.ndarray]],
     seen: Float[np.ndarray, " seeds"],
@@ -27,6 +27,7 @@ def claims(
         for kind in ("beta-VAE", "beta-TCVAE")
     )
     lost = lambda row: row["distortion"] - plain["distortion"]
+    (alone, alone_spread), (whole, whole_spread) = map(rank_correlation, (trained_so, line))
     weights = ", ".join(f"{beta:g}" for beta in (1, *config.betas))
     return [
         Claim.over_seeds(
@@ -47,7 +48,8 @@ def claims(
         Claim(
             "Trained so, the lower the exact total correlation the larger the gap (rank "
             f"correlation over all runs of beta-TCVAE at the weights {weights})",
-            value=rank_correlation(trained_so),
+            value=alone,
+            spread=alone_spread,
             at_most=-0.2,
             seeds=config.seeds,
             reference="a strong relation in the paper; 0 if there were none",
@@ -69,10 +71,11 @@ def claims(
         Claim(
             "When not to take a low total correlation for a large gap: where the whole rate is "
             f"weighed (rank correlation over all runs of beta-VAE at the weights {weights})",
-            value=rank_correlation(line),
+            value=whole,
+            spread=whole_spread,
             at_least=-0.5,
             seeds=config.seeds,
-            reference=f"{rank_correlation(trained_so):.2f} where the total correlation alone is",
+            reference=f"{alone:.2f} where the total correlation alone is",
         ),
         Claim(
             "When not to trust one run: some seeds end in turned latents (standard deviation over "
@@ -93,7 +96,15 @@ def claims(
     ]
 
 
-def rank_correlation(rows: Sequence[Mapping[str, np.ndarray]]) -> float:
-    """Of the total correlation with the gap, over all models of several kinds."""
-    both = (np.concatenate([row[name] for row in rows]) for name in ("total_correlation", "mig"))
-    return float(spearmanr(*both).statistic)
+def rank_correlation(rows: Sequence[Mapping[str, np.ndarray]]) -> tuple[float, float | None]:
+    """Of the total correlation with the gap, over all models of several kinds.
+
+    With it comes the deviation over seeds of its pseudo-values, each of which leaves a seed out.
+    """
+    pairs = np.stack([[row[name] for row in rows] for name in ("total_correlation", "mig")])
+    of = lambda pairs: float(spearmanr(*pairs.reshape(2, -1)).statistic)
+    found, count = of(pairs), pairs.shape[-1]
+    if count == 1:
+        return found, None
+    without = np.array([of(np.delete(pairs, seed, axis=2)) for seed in range(count)])
+    return found, float(np.std((count - 1) * without, ddof=1))
