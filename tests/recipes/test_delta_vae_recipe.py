@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from pullback.recipes import load
-from pullback.recipes.delta_vae import PRESETS, Config, measure
-from pullback.recipes.delta_vae.models import autoencoder, sequences
+from pullback.recipes.delta_vae import PRESETS, Config, measure, mnist
+from pullback.recipes.delta_vae.models import DecoderLoss, autoencoder, sequences
 from pullback.runs import run
 from pullback.sampling import StandardNormal
 
 SMOKE = PRESETS["smoke"]
 
 
-@pytest.mark.slow  # Compiles two trainings.
+@pytest.mark.slow  # Compiles three trainings.
 def test_images_of_a_folder_are_sequences_of_rows(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (70, 28, 28), dtype=np.uint8)
@@ -32,9 +32,9 @@ def test_images_of_a_folder_are_sequences_of_rows(tmp_path):
             file = tmp_path / f"{part}-{kind}-ubyte.gz"
             file.write_bytes(gzip.compress(header + array.tobytes()))
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"):
-        mnist = load("delta-vae/mnist")
-        smoke = mnist.presets["smoke"]
-        record = run(mnist, smoke, preset="smoke", folder=tmp_path / "run", data=tmp_path)
+        experiment = load("delta-vae/mnist")
+        smoke = experiment.presets["smoke"]
+        record = run(experiment, smoke, preset="smoke", folder=tmp_path / "run", data=tmp_path)
     assert all(np.isfinite(claim["value"]) for claim in record["claims"])
 
 
@@ -73,6 +73,13 @@ def test_the_encoder_sees_what_the_decoder_does_not_unless_it_is_causal(key):
         np.testing.assert_array_equal(np.any(np.asarray(jacobian) != 0, axis=(1, 3)), sees)
 
 
+def test_the_decoder_alone_is_worth_its_own_probabilities(x32, key):
+    vae = autoencoder((2, 2), StandardNormal((2, 1)), 4, raster=True, key=key)
+    every = np.array(list(itertools.product([0.0, 1.0], repeat=4)), np.float32).reshape(-1, 2, 2)
+    nats = jax.jit(DecoderLoss().of_each)(vae, jax.numpy.asarray(every))
+    assert np.exp(-np.asarray(nats)).sum() == pytest.approx(1, rel=1e-5)
+
+
 def test_a_probe_reads_what_is_there_and_nothing_else():
     rng = np.random.default_rng(0)
     states = rng.integers(0, 2, (2, 1600))
@@ -92,3 +99,17 @@ def test_a_probe_reads_what_is_there_and_nothing_else():
 def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(Config(), **wrong)
+
+
+def test_the_side_of_an_image_divides_28():
+    with pytest.raises(ValueError, match="side must be a divisor of 28, got 10"):
+        mnist.Config(side=10)
+
+
+def test_an_image_is_made_of_the_means_of_its_tiles():
+    grey = np.zeros((1, 28, 28), np.float32)
+    grey[0, :2, :2] = [[1, 1], [0, 0]]  # a mean of a half is ink
+    grey[0, 2:4, 2:4] = [[1, 0.9], [0, 0]]
+    small = np.asarray(mnist._binary(grey, 14))
+    assert small.shape == (1, 14, 14)
+    assert small.sum() == small[0, 0, 0] == 1

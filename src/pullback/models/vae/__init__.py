@@ -31,6 +31,7 @@ from ._networks import ConvEncoder as ConvEncoder
 from ._networks import DenseNet as DenseNet
 from ._pixel_cnn import PixelCNN as PixelCNN
 from ._property_loss import PropertyLoss as PropertyLoss
+from ._raster_decoder import RasterDecoder as RasterDecoder
 from ._sequence_decoder import SequenceDecoder as SequenceDecoder
 from ._token_decoder import TokenDecoder as TokenDecoder
 from ._token_decoder import TokenState as TokenState

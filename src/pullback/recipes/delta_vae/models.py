@@ -4,12 +4,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float
 
 from pullback.bounds import DiagonalNormal, TargetRate
-from pullback.models.vae import VAE, AR1Prior, Bernoulli, SequenceDecoder, batch_terms
+from pullback.models.vae import (
+    VAE,
+    AR1Prior,
+    Bernoulli,
+    RasterDecoder,
+    SequenceDecoder,
+    batch_terms,
+)
 from pullback.nn import AntiCausal, RecurrentNet
 from pullback.recipes._kit.checks import check_above_zero, check_between, check_least, check_rising
 from pullback.sampling import StandardNormal
@@ -88,23 +96,38 @@ def ways(config: Config) -> dict[str, Way]:
 
 
 def autoencoder(
-    rows: tuple[int, int], prior: Any, width: int, *, causal: bool = False, key: Array
-) -> VAE:
+    rows: tuple[int, int], prior: Any, width: int, *, causal: bool = False, raster: bool = False,
+    key: Array,
+) -> VAE:  # fmt: skip
     """A recurrent decoder that knows the rows above, and an encoder of those that are to come.
 
-    With `causal` the encoder sees what the decoder has seen.
+    With `causal` the encoder sees what the decoder has seen. With `raster` the decoder knows the
+    pixels to the left too.
     """
     encoder_key, net_key, head_key = jr.split(key, 3)
     (length, size), channels = rows, prior.shape[1]
     encoder = RecurrentNet(size, 2 * channels, width, key=encoder_key)
+    net = RecurrentNet(size, width, width, key=net_key)
+    sizes: Any = {"steps": length, "latent": channels, "width": width, "key": head_key}
+    decoder = (RasterDecoder(net, Bernoulli(), **sizes) if raster
+               else SequenceDecoder(net, outputs=(size,), **sizes))  # fmt: skip
     return VAE(
-        encoder if causal else AntiCausal(encoder),
-        SequenceDecoder(
-            RecurrentNet(size, width, width, key=net_key),
-            steps=length, latent=channels, outputs=(size,), width=width, key=head_key,
-        ),
+        encoder if causal else AntiCausal(encoder), decoder,
         family=DiagonalNormal(prior.shape), prior=prior, likelihood=Bernoulli(),
     )  # fmt: skip
+
+
+class DecoderLoss(eqx.Module):
+    """Nats of an image under a VAE's decoder alone, whose latents are all zero."""
+
+    def __call__(self, vae: VAE, x: Array, *, key: Array) -> tuple[Array, dict[str, Array]]:
+        return jnp.mean(self.of_each(vae, x)), {}
+
+    def of_each(self, vae: VAE, x: Float[Array, "n row pixel"]) -> Float[Array, " n"]:
+        """Of every image."""
+        z = jnp.zeros(vae.prior.shape)
+        nats = lambda x: -jnp.sum(vae.likelihood.log_prob(vae.decoder(z, x), x))
+        return jax.vmap(nats)(x)
 
 
 def sequences(config: Config, count: int, key: Array) -> tuple[Array, Array]:

@@ -12,17 +12,18 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from pullback.analysis import Annealing, LocalSearch, evidence_by_annealing, inference_gaps
-from pullback.bounds import ELBO, AbstractFamily, DiagonalNormal
+from pullback.analysis import Annealing, LocalSearch, evidence_sandwich, inference_gaps
+from pullback.bounds import ELBO, AbstractFamily, CouplingFlow, DiagonalNormal
 from pullback.models.vae import VAE, Bernoulli, BoundLoss, DenseNet
 from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes._kit.latent_plane import Plane
-from pullback.recipes._kit.stack import unstacked
+from pullback.recipes._kit.stack import stacked, unstacked
 from pullback.runs import Context
 from pullback.sampling import StandardNormal
 from pullback.train import fit
 
 PLANE = Plane(241)
+NORMAL, FLOW = "diagonal normal", "coupling flow"
 
 
 @dataclass(frozen=True)
@@ -62,42 +63,56 @@ class Kind(NamedTuple):
     name: str
     encoder_width: int
     encoder_depth: int
-    decoder_depth: int
 
 
 KINDS = (
-    Kind("encoder 64-64", 64, 2, 2),
-    Kind("linear encoder", 64, 0, 2),
-    Kind("encoder 256-256", 256, 2, 2),
-    Kind("linear decoder", 64, 2, 0),
+    Kind("encoder 64-64", 64, 2),
+    Kind("linear encoder", 64, 0),
+    Kind("encoder 256-256", 256, 2),
 )
 
 
-def make(kind: Kind, pixels: int, shrink: int, key: PRNGKeyArray) -> VAE:
+def family_of(name: str, shrink: int, key: PRNGKeyArray) -> AbstractFamily:
+    """A family of posteriors over the plane; of a flow the encoder steers the networks."""
+    if name == NORMAL:
+        return DiagonalNormal(2)
+    return CouplingFlow(2, 4, max(4, 32 // shrink), 8, key=key)
+
+
+def make(kind: Kind, pixels: int, shrink: int, family: str, key: PRNGKeyArray) -> VAE:
     """An autoencoder; its widths are divided by `shrink`, down to 4."""
     encoder, decoder = jr.split(key)
     wide, narrow = max(4, kind.encoder_width // shrink), max(4, 64 // shrink)
+    q = family_of(family, shrink, jr.fold_in(key, 2))
     return VAE(
-        DenseNet((pixels,), (4,), wide, kind.encoder_depth, jax.nn.elu, key=encoder),
-        DenseNet((2,), (pixels,), narrow, kind.decoder_depth, jax.nn.elu, key=decoder),
-        family=DiagonalNormal(2),
+        DenseNet((pixels,), q.shape, wide, kind.encoder_depth, jax.nn.elu, key=encoder),
+        DenseNet((2,), (pixels,), narrow, 2, jax.nn.elu, key=decoder),
+        family=q,
         prior=StandardNormal(2),
         likelihood=Bernoulli(),
     )
 
 
 def train(
-    config: Any, context: Context, kind: Kind, images: Array, seeds: Sequence[int]
-) -> list[VAE]:
-    """One autoencoder for each seed, all at once."""
-    shrink, steps = config.shrink, config.steps
+    config: Any, context: Context, kind: Kind, family: str, images: Array, seeds: Sequence[int],
+    frozen: Sequence[VAE] | None = None,
+) -> list[VAE]:  # fmt: skip
+    """One autoencoder for each seed, all at once; of `frozen` ones a new encoder alone."""
     pairs = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
+    models = eqx.filter_vmap(
+        lambda key: make(kind, images.shape[1], config.shrink, family, key)
+    )(pairs[:, 0])  # fmt: skip
+    trainable = True
+    if frozen is not None:
+        of = lambda vae: vae.decoder
+        models = eqx.tree_at(of, models, stacked([vae.decoder for vae in frozen]))
+        trainable = eqx.tree_at(of, jax.tree.map(lambda _: True, models), replace=False)
     models, info = fit(
-        eqx.filter_vmap(lambda key: make(kind, images.shape[1], shrink, key))(pairs[:, 0]),
-        BoundLoss(ELBO("analytic")), images, optimiser=optax.adam(config.learning_rate),
-        steps=steps, batch_size=min(100, len(images)), progress=False, key=pairs[:, 1],
+        models, BoundLoss(ELBO("analytic" if family == NORMAL else "sampled")), images,
+        optimiser=optax.adam(config.learning_rate), steps=config.steps,
+        batch_size=min(100, len(images)), trainable=trainable, progress=False, key=pairs[:, 1],
     )  # fmt: skip
-    context.log(info.lines(), kind=kind.name)
+    context.log(info.lines(), kind=kind.name, family=family, frozen=frozen is not None)
     return unstacked(models)
 
 
@@ -129,15 +144,39 @@ def gaps(
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def annealed(
-    models: Sequence[VAE], x: Float[Array, "n pixel"], annealing: Annealing, seeds: Sequence[int]
+def bounds(
+    models: Sequence[VAE], x: Float[Array, "n pixel"], samples: int, seeds: Sequence[int]
 ) -> Float[np.ndarray, "seed n"]:
-    """The log-evidence of each example under the model of each seed, without its encoder."""
-    of_one = lambda vae, seed: evidence_by_annealing(
-        without_encoder(vae).model, x, annealing=annealing, progress=False,
-        key=jr.split(jr.key(seed))[0],
-    ).value  # fmt: skip
-    return np.stack([of_one(*pair) for pair in zip(models, seeds, strict=True)])
+    """L[q] of each example under the encoder of each seed."""
+    rows = [_bounds(vae, x, samples, jr.key(seed)) for vae, seed in zip(models, seeds, strict=True)]
+    return np.stack([np.asarray(row) for row in rows])
+
+
+@eqx.filter_jit
+def _bounds(vae: VAE, x: Array, samples: int, key: Array) -> Array:
+    def one(pair: tuple[Array, Array]) -> Array:
+        return ELBO()(*vae.target(pair[0]), num_samples=samples, key=pair[1])
+
+    return jax.lax.map(one, (x, jr.split(key, len(x))))
+
+
+def brackets(
+    models: Sequence[VAE], count: int, annealing: Annealing, seeds: Sequence[int]
+) -> dict[str, Float[np.ndarray, "seed n"]]:
+    """Images drawn from the model of each seed: bounds by annealing both ways, and log p(x)."""
+    rows = []
+    for vae, seed in zip(models, seeds, strict=True):
+        bare = without_encoder(vae)
+        latent, data, chains = jr.split(jr.key(seed), 3)
+        z = jr.normal(latent, (count, 2))
+        x = jax.vmap(lambda z, key, bare=bare: bare.generate(z, key=key))(z, jr.split(data, count))
+        x = x.astype(z.dtype)
+        found = evidence_sandwich(
+            bare.model, x, z, annealing=annealing, progress=False, key=chains
+        )  # fmt: skip
+        rows.append({"lower": found.lower, "upper": found.upper,
+                     "exact": PLANE.log_evidence(bare, x)})  # fmt: skip
+    return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
 
 
 @eqx.filter_jit
