@@ -61,14 +61,17 @@ def test_a_flow_is_credited_with_what_it_saves_the_encoder_of_held_out_images_al
     row = lambda family, encoder: {
         "approximation": np.array([family]), "amortisation": np.array([encoder]),
     }  # fmt: skip
-    plain, adapted = row([1.0, 3.0, 9.0, 9.0], [4.0, 6.0, 7.0, 9.0]), row([5.0, 7.0, 0.0, 0.0], [0.0] * 4)
+    plain, adapted = (
+        row([1.0, 3.0, 9.0, 9.0], [4.0, 6.0, 7.0, 9.0]),
+        row([5.0, 7.0, 0.0, 0.0], [0.0] * 4),
+    )
     encoders = {
         measure.NORMAL: row([1.0] * 4, [9.0, 9.0, 6.0, 8.0]),
         measure.FLOW: row([0.5] * 4, [0.0, 0.0, 3.0, 4.0]),
     }
-    least = {"encoder": 0.0, "adapts": 0.0, "generalises": 0.0}
-    found = claims.headlines(plain, adapted, encoders, 2, least)
-    assert [claim.value for claim in found] == [5.0 - 2.0, 6.0 - 2.0, 7.0 - 3.5]
+    assert claims.encoder_is_to_blame(plain, 2).value == 5.0 - 2.0
+    assert claims.model_adapts(plain, adapted, 2).value == 6.0 - 2.0
+    assert claims.flow_helps_to_generalise(encoders, 2).value == 7.0 - 3.5
 
 
 def _looking_away(vae):

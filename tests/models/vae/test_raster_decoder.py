@@ -22,12 +22,12 @@ def decoder_of(steps, features, likelihood=Bernoulli()):  # noqa: B008
 
 def test_a_pixel_sees_those_before_it_and_the_latent_of_its_row_alone():
     decoder = decoder_of(3, 4)
-    z, x = jr.normal(jr.key(2), (3, 2)), jr.normal(jr.key(3), (3, 4))
-    of_z, of_x = jax.jit(jax.jacrev(decoder, argnums=(0, 1)))(z, x)
-    np.testing.assert_array_equal(
-        np.asarray(of_x).reshape(12, 12) != 0, np.tri(12, k=-1, dtype=bool)
-    )
-    np.testing.assert_array_equal(np.any(np.asarray(of_z) != 0, axis=(1, 3)), np.eye(3, dtype=bool))
+    # Of many inputs: a hidden unit is off for some of them.
+    z, x = jr.normal(jr.key(2), (20, 3, 2)), jr.normal(jr.key(3), (20, 3, 4))
+    slopes = jax.jit(jax.vmap(jax.jacrev(decoder, argnums=(0, 1))))(z, x)
+    of_z, of_x = (np.any(np.asarray(each) != 0, axis=0) for each in slopes)
+    np.testing.assert_array_equal(of_x.reshape(12, 12), np.tri(12, k=-1, dtype=bool))
+    np.testing.assert_array_equal(np.any(of_z, axis=(1, 3)), np.eye(3, dtype=bool))
 
 
 def test_the_probabilities_of_all_images_sum_to_one_and_draws_have_them():

@@ -1,7 +1,6 @@
 """A decoder of images, row by row and pixel by pixel."""
 
 import math
-from typing import Any
 
 import equinox as eqx
 import jax

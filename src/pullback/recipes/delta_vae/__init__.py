@@ -11,7 +11,7 @@ import numpy as np
 
 from pullback.recipes.delta_vae import measure, show
 from pullback.recipes.delta_vae.models import Config, sequences, ways
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 Rows = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -82,6 +82,7 @@ def _claims(config: Config, found: Rows, accuracy: float) -> list[Claim]:
             best["information"],
             at_least=5,
             unit="nats",
+            headline=Headline(no_effect=0.0),
             reference="0 where the posterior collapses; the bound is at most "
             f"log {config.batch_of_bound} = {np.log(config.batch_of_bound):.2f}",
         ),
@@ -103,10 +104,10 @@ def _claims(config: Config, found: Rows, accuracy: float) -> list[Claim]:
             "With a prior fitted after training the price of using latents is small (minus the "
             f"ELBO, {last} above the VAE)",
             price(best) - vae["distortion"],
-            at_most=2.5,
-            at_least=0,
+            at_most=1.8,
             unit="nats",
-            reference="0 would be the VAE, which tells nothing",
+            reference="0: the VAE, which tells nothing and here has the entropy of the data, below "
+            "which none comes; on images: `delta-vae/mnist`",
         ),
         Claim.over_seeds(
             "An encoder of what is still to come costs less than one of what the decoder has seen "
@@ -128,7 +129,6 @@ def _claims(config: Config, found: Rows, accuracy: float) -> list[Claim]:
             f"after training takes back ({last})",
             best["rate"] - best["fitted_rate"],
             at_least=2.8,
-            at_most=5.0,
             unit="nats",
             reference="0 if the rate were information",
         ),
@@ -148,5 +148,6 @@ PRESETS = {
         batch_of_bound=10,
     ),
     "desk": Config(),
+    "long": Config(seeds=5, steps=5000, batch_size=64),
     "paper": Config(seeds=10, steps=10_000, batch_size=64, evaluated=10_000),
 }  # fmt: skip

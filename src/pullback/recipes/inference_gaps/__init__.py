@@ -136,5 +136,6 @@ PRESETS = {
         evaluation_samples=20, simulated=2, temperatures=5, chains=2,
     ),
     "desk": Config(),
+    "long": Config(seeds=5, steps=20_000, scored=200, simulated=32),
     "paper": Config(seeds=5, steps=20_000, scored=400, simulated=100),
 }  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 
 from pullback.recipes.inference_gaps.measure import FLOW, KINDS, NORMAL
 from pullback.recipes.inference_gaps.show import Row
-from pullback.runs import Claim
+from pullback.runs import Claim, Headline
 
 _BASE, _LINEAR, _LARGE = (kind.name for kind in KINDS)
 ADAPTED = f"{_BASE}, trained with a flow"
@@ -17,50 +17,58 @@ def parts(scored: int) -> dict[str, slice]:
     return {"train": slice(0, scored), "held out": slice(scored, None)}
 
 
-def headlines(
-    plain: Row, adapted: Row, encoders: Mapping[str, Row], scored: int, least: Mapping[str, float]
-) -> list[Claim]:
-    """What the paper is known for; `least` has the bounds, of the data at hand.
+def mean_gap(row: Row, name: str, part: slice) -> np.ndarray:
+    """Of each seed the mean over the images of a part."""
+    return row[name][:, part].mean(1)
 
-    Args:
-        plain: the model that was trained with normals, with the best normals.
-        adapted: the one that was trained with a flow, with the best normals too.
-        encoders: of the decoder of `plain`, by their family.
-        scored: images of each part.
-        least: of each claim what it is to reach.
-    """
-    train, held_out = parts(scored).values()
-    gap = lambda row, name, part: row[name][:, part].mean(1)
-    saved = [encoders[NORMAL][n] - encoders[FLOW][n] for n in ("amortisation", "approximation")]
-    return [
-        Claim.over_seeds(
-            "The encoder loses more than the family does (amortisation gap less approximation "
-            "gap, training images)",
-            gap(plain, "amortisation", train) - gap(plain, "approximation", train),
-            at_least=least["encoder"],
-            unit="nats",
-            reference="the paper's abstract: the fault is often the recognition network's rather "
-            "than the family's; 0: as much",
-        ),
-        Claim.over_seeds(
-            "The model adapts to the family it is trained with: to one trained with a flow, the "
-            "best normal is a worse fit (excess of its approximation gap, training images)",
-            gap(adapted, "approximation", train) - gap(plain, "approximation", train),
-            at_least=least["adapts"],
-            unit="nats",
-            reference="the paper's abstract: the generator accommodates the choice; 0: it does not",
-        ),
-        Claim.over_seeds(
-            "A flow helps the encoder to generalise: with the decoder frozen it takes more off the "
-            "amortisation gap of held-out images than 0 "
-            f"({saved[1][:, held_out].mean():.2f} off the approximation gap)",
-            saved[0][:, held_out].mean(1),
-            at_least=least["generalises"],
-            unit="nats",
-            reference="the paper's abstract: the flow's parameters play a role in generalising "
-            "inference, rather than the family's expressiveness alone; 0: they do not",
-        ),
-    ]
+
+def encoder_is_to_blame(plain: Row, scored: int) -> Claim:
+    """Of the model that was trained with normals, with the best normal of each image."""
+    train, _ = parts(scored).values()
+    return Claim.over_seeds(
+        "The encoder loses more than the family does (amortisation gap less approximation gap, "
+        "training images)",
+        mean_gap(plain, "amortisation", train) - mean_gap(plain, "approximation", train),
+        at_least=0.0,
+        unit="nats",
+        headline=Headline(no_effect=0.0),
+        reference="the paper's abstract: the recognition network is often at fault, rather than "
+        "the family; 0: as much",
+    )
+
+
+def flow_helps_to_generalise(encoders: Mapping[str, Row], scored: int) -> Claim:
+    """Of encoders for one decoder: a name of a family, and the gaps to the best of that family."""
+    _, held_out = parts(scored).values()
+    saved = {
+        gap: np.subtract(*(mean_gap(encoders[q], gap, held_out) for q in (NORMAL, FLOW)))
+        for gap in ("amortisation", "approximation")
+    }
+    return Claim.over_seeds(
+        "A flow's parameters help the encoder to generalise: with the decoder frozen, what they "
+        "take off the amortisation gap of held-out images",
+        saved["amortisation"],
+        at_least=0.0,
+        unit="nats",
+        headline=Headline(no_effect=0.0),
+        reference="the paper's abstract: they play a role in generalising inference, rather than "
+        f"in the family alone, of whose gap they take {saved['approximation'].mean():.2f}; 0: none",
+    )
+
+
+def model_adapts(plain: Row, adapted: Row, scored: int, headline: Headline | None = None) -> Claim:
+    """Of two models, trained with normals and with a flow: the gap to the best normal."""
+    train, _ = parts(scored).values()
+    return Claim.over_seeds(
+        "The model adapts to the family it is trained with: to one trained with a flow, the best "
+        "normal is a worse fit (excess of its approximation gap, training images)",
+        mean_gap(adapted, "approximation", train) - mean_gap(plain, "approximation", train),
+        at_least=0.0,
+        unit="nats",
+        headline=headline,
+        reference="the paper's abstract: the generator accommodates the choice of the family; 0: "
+        "it does not",
+    )
 
 
 def on_the_plane(
@@ -72,17 +80,19 @@ def on_the_plane(
     """The claims of the recipe, in nats or ratios, paired by seed."""
     train, held_out = parts(scored).values()
     base = found[_BASE]
-    loss = {name: row["amortisation"] for name, row in found.items()}
-    linear = loss[_LINEAR][:, train].mean(1) - loss[_BASE][:, train].mean(1)
-    wide = [loss[_BASE][:, part].mean(1) - loss[_LARGE][:, part].mean(1) for part in (train, held_out)]
+    # Of each seed, above those of the first kind.
+    above = lambda name, part: (
+        mean_gap(found[name], "amortisation", part) - mean_gap(base, "amortisation", part)
+    )
     inside = brackets["exact"] - brackets["lower"]
-    least = {"encoder": 0.0, "adapts": 0.0, "generalises": 0.0}
     return [
-        *headlines(base, found[ADAPTED], encoders, scored, least),
+        encoder_is_to_blame(base, scored),
+        flow_helps_to_generalise(encoders, scored),
+        model_adapts(base, found[ADAPTED], scored),
         Claim.over_seeds(
             f"{_BASE}: the encoder loses more on held-out images (amortisation gap, above that of "
             "training images)",
-            loss[_BASE][:, held_out].mean(1) - loss[_BASE][:, train].mean(1),
+            mean_gap(base, "amortisation", held_out) - mean_gap(base, "amortisation", train),
             at_least=0.0,
             unit="nats",
             reference="0 if encoders generalised",
@@ -90,24 +100,25 @@ def on_the_plane(
         Claim.over_seeds(
             "A linear encoder loses more than one of two layers (amortisation gap above the "
             "other's, training images)",
-            linear,
+            above(_LINEAR, train),
             at_least=0.0,
             unit="nats",
             reference="0 if depth did not matter",
         ),
         Claim.over_seeds(
-            "A wider encoder is no remedy: 256-256 takes little off the amortisation gap of 64-64 "
-            "(training images)",
-            wide[0],
+            "A wider encoder is no remedy for that: 256-256 takes little off the amortisation gap "
+            "of 64-64 (training images)",
+            -above(_LARGE, train),
             at_most=0.1,
             unit="nats",
-            reference=f"held out {wide[1].mean():.2f}; 0 if width did not matter",
+            reference=f"{-above(_LARGE, held_out).mean():.2f} on held-out images; 0 if width did "
+            "not matter",
         ),
         Claim.over_seeds(
             "When not to trust an importance-weighted bound: on held-out images it falls short of "
             "the exact log p(x) (mean shortfall)",
             (base["log_evidence"] - base["importance_weighted"])[:, held_out].mean(1),
-            at_least=0.0,
+            at_least=0.02,
             unit="nats",
             reference="0 with endless samples",
         ),

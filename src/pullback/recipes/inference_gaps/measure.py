@@ -73,10 +73,10 @@ KINDS = (
 
 
 def family_of(name: str, shrink: int, key: PRNGKeyArray) -> AbstractFamily:
-    """A family of posteriors over the plane; of a flow the encoder steers the networks."""
+    """A family of posteriors over the plane; a flow's networks are steered by the encoder."""
     if name == NORMAL:
         return DiagonalNormal(2)
-    return CouplingFlow(2, 4, max(4, 32 // shrink), 8, key=key)
+    return CouplingFlow(2, max(2, 4 // shrink), max(4, 32 // shrink), 8, key=key)
 
 
 def make(kind: Kind, pixels: int, shrink: int, family: str, key: PRNGKeyArray) -> VAE:

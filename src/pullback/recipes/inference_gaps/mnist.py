@@ -18,7 +18,7 @@ from pullback.models.vae import VAE, Bernoulli, BoundLoss, mlp_vae
 from pullback.recipes._kit.stack import stacked, unstacked
 from pullback.recipes.inference_gaps import claims, gap_table, measure, show
 from pullback.recipes.inference_gaps.measure import FLOW, NORMAL, Scoring, of_images
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 from pullback.train import fit
 
 LATENT = 50
@@ -170,14 +170,16 @@ def _gaps(
 def _claims(
     plain: show.Row, adapted: show.Row, encoders: dict[str, show.Row], scored: int
 ) -> list[Claim]:
-    least = {"encoder": 0.0, "adapts": 0.0, "generalises": 0.0}
     train, held_out = claims.parts(scored).values()
     return [
-        *claims.headlines(plain, adapted, encoders, scored, least),
+        claims.encoder_is_to_blame(plain, scored),
+        claims.model_adapts(plain, adapted, scored, Headline(no_effect=0.0)),
+        claims.flow_helps_to_generalise(encoders, scored),
         Claim.over_seeds(
             "The encoder loses more on held-out images (amortisation gap, above that of training "
             "images)",
-            plain["amortisation"][:, held_out].mean(1) - plain["amortisation"][:, train].mean(1),
+            claims.mean_gap(plain, "amortisation", held_out)
+            - claims.mean_gap(plain, "amortisation", train),
             at_least=0.0,
             unit="nats",
             reference="0 if encoders generalised",
@@ -191,5 +193,6 @@ PRESETS = {
         evaluation_samples=50, temperatures=20, chains=4,
     ),
     "desk": Config(),
+    "long": Config(side=28, steps=10_000, scored=50),
     "paper": Config(side=28, steps=500_000, scored=400, temperatures=10_000, chains=100),
 }  # fmt: skip
