@@ -126,7 +126,7 @@ def on_the_plane(
             "Annealing both ways closes in on log p(x) of images drawn from the model (mean width "
             "between the bounds)",
             (brackets["upper"] - brackets["lower"]).mean(1),
-            at_most=0.3,
+            at_most=0.15,
             unit="nats",
             reference=f"0 with endless temperatures; the exact value lies {inside.mean():.3f} "
             "above the lower bound",

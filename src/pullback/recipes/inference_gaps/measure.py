@@ -102,7 +102,7 @@ def train(
     models = eqx.filter_vmap(
         lambda key: make(kind, images.shape[1], config.shrink, family, key)
     )(pairs[:, 0])  # fmt: skip
-    trainable = True
+    trainable: Any = True
     if frozen is not None:
         of = lambda vae: vae.decoder
         models = eqx.tree_at(of, models, stacked([vae.decoder for vae in frozen]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -33,13 +34,13 @@ class Config(Scoring):
     """How many autoencoders are trained in each way."""
     side: int = 14
     """Rows and columns of an image, a divisor of 28: means of squares of grey levels."""
-    steps: int = 3000
+    steps: int = 2000
     """Training steps of each autoencoder, whose learning rate falls to zero along a cosine."""
-    width: int = 200
+    width: int = 100
     """Size of the two hidden layers of the encoder, and of the decoder."""
-    scored: int = 20
+    scored: int = 12
     """Training images whose gaps are measured, and as many held-out ones."""
-    temperatures: int = 200
+    temperatures: int = 100
     """Temperatures of annealing."""
     chains: int = 8
     """Chains of annealing."""
@@ -126,7 +127,7 @@ def _train(
         family=family_of(family, flow), key=key,
     )  # fmt: skip
     models = eqx.filter_vmap(make)(keys[:, 0], keys[:, 1])
-    trainable = True
+    trainable: Any = True
     if frozen is not None:
         of = lambda vae: vae.decoder
         models = eqx.tree_at(of, models, stacked([vae.decoder for vae in frozen]))
@@ -160,8 +161,8 @@ def _gaps(
             log_evidence="best" if evidence is None else jnp.asarray(evidence[number]),
             # At the rate of the parameters, flows over 50 variables fall behind their start.
             search=config.search(weights_learning_rate=0.001),
-            annealing=Annealing(config.temperatures, config.chains), batch_size=50,
-            progress=None if context.progress else False, key=jr.key(seed),
+            annealing=Annealing(config.temperatures, config.chains, 5, pilot_rounds=10),
+            batch_size=50, progress=None if context.progress else False, key=jr.key(seed),
         )  # fmt: skip
         rows.append(of_images(found))
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -193,6 +194,8 @@ PRESETS = {
         evaluation_samples=50, temperatures=20, chains=4,
     ),
     "desk": Config(),
-    "long": Config(side=28, steps=10_000, scored=50),
-    "paper": Config(side=28, steps=500_000, scored=400, temperatures=10_000, chains=100),
+    "long": Config(side=28, steps=6000, width=200, scored=25, temperatures=200, chains=16),
+    "paper": Config(
+        side=28, steps=500_000, width=200, scored=400, temperatures=10_000, chains=100
+    ),
 }  # fmt: skip
