@@ -98,7 +98,19 @@ class RasterDecoder(AbstractAutoregressiveDecoder):
     ) -> Array:
         """One x, `[steps, features]`, drawn pixel by pixel."""
         key = checked_key(key)
-        return self.rows.sample(z, _RowByPixels(self, likelihood), key=key)
+        features = self.left.shape[1]
+
+        def row(context: Array, key: PRNGKeyArray) -> Array:
+            def draw(row: Array, place: tuple[Array, PRNGKeyArray]) -> tuple[Array, None]:
+                i, key = place
+                new = likelihood.sample(self._row(context, row), key=key)
+                return jnp.where(jnp.arange(features) == i, new.astype(row.dtype), row), None
+
+            blank = jnp.zeros(features, self.left.dtype)
+            places = jnp.arange(features), jr.split(key, features)
+            return jax.lax.scan(draw, blank, places)[0]
+
+        return self.rows._drawn(z, row, key)
 
     def _row(self, context: Array, row: Array) -> Float[Array, "..."]:
         features = len(row)
@@ -110,23 +122,3 @@ class RasterDecoder(AbstractAutoregressiveDecoder):
         hidden = jax.nn.relu(context + jnp.where(seen, self.left, 0) @ row)
         params = jnp.where(shown, self.out, 0) @ hidden + self.skip(jax.nn.relu(context))
         return params.reshape(self.outputs)
-
-
-class _RowByPixels:
-    """Of a row's context the draw of the row, as a likelihood of rows has it."""
-
-    def __init__(self, decoder: RasterDecoder, likelihood: AbstractLikelihood):
-        self.decoder = decoder
-        self.likelihood = likelihood
-
-    def sample(self, params: Array, *, key: PRNGKeyArray) -> Array:
-        features = self.decoder.left.shape[1]
-
-        def draw(row: Array, place: tuple[Array, PRNGKeyArray]) -> tuple[Array, None]:
-            i, key = place
-            new = self.likelihood.sample(self.decoder._row(params, row), key=key)
-            return jnp.where(jnp.arange(features) == i, new.astype(row.dtype), row), None
-
-        blank = jnp.zeros(features, self.decoder.left.dtype)
-        places = jnp.arange(features), jr.split(key, features)
-        return jax.lax.scan(draw, blank, places)[0]

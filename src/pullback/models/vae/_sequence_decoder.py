@@ -107,11 +107,11 @@ class SequenceDecoder(AbstractAutoregressiveDecoder):
     ) -> Array:
         """One x, `[steps, features]`, drawn row by row."""
         key = checked_key(key)
+        return self._drawn(z, lambda params, key: likelihood.sample(params, key=key), key)
+
+    def _drawn(self, z: Array, draw: Callable[..., Array], key: PRNGKeyArray) -> Array:
+        """One x, of whose rows `draw` makes each from the parameters of the row."""
         z = self._latents(z)
-
-        def draw(params: Array, key: PRNGKeyArray) -> Array:
-            return likelihood.sample(params, key=key)
-
         keys = jr.split(key, self.steps)
         if isinstance(self.net, AbstractSteppedNet):
             return self._by_steps(self.net, z, draw, keys)

@@ -94,6 +94,7 @@ def _fit(
     config: Config, context: Context, way: str, prior: Any, seeds: Sequence[int], train: Array
 ) -> list[VAE]:
     keys = jax.vmap(jr.split)(jnp.stack([jr.key(seed) for seed in seeds]))
+    # pyrefly: ignore[bad-argument-type]  # two sizes
     make = lambda key: autoencoder(train.shape[1:], prior, config.width, raster=True, key=key)
     models, info = fit(
         eqx.filter_vmap(make)(keys[:, 0]),

@@ -1,6 +1,6 @@
 """The gaps of autoencoders of MNIST with 50 latent variables, whose log-evidence is estimated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,7 +169,7 @@ def _gaps(
 
 
 def _claims(
-    plain: show.Row, adapted: show.Row, encoders: dict[str, show.Row], scored: int
+    plain: show.Row, adapted: show.Row, encoders: Mapping[str, show.Row], scored: int
 ) -> list[Claim]:
     train, held_out = claims.parts(scored).values()
     return [
