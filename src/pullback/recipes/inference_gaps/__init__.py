@@ -25,8 +25,10 @@ from pullback.runs import Claim, Context
 
 @dataclass(frozen=True)
 class Config(measure.Scoring):
-    seeds: int = 3
+    seeds: int = 6
     """How many autoencoders of each kind are trained."""
+    scored: int = 60
+    """Training images whose gaps are measured, and as many held-out ones."""
     steps: int = 4000
     """Training steps."""
     shrink: int = 1
@@ -69,11 +71,10 @@ def run(config: Config, context: Context) -> list[Claim]:
         again = context.stage(
             f"encoder-{slug}", measure.train, config, context, base, family, train, seeds, plain
         )
-        bound = context.stage(
-            f"bounds-{slug}", measure.bounds, again, x, config.evaluation_samples, seeds
-        )
-        encoders[family] = {**best[family], "elbo": bound,
-                            "amortisation": best[family]["elbo_local"] - bound}  # fmt: skip
+        # Of all held-out images, for which no local fit is asked: a few lose most of the nats.
+        every = jnp.concatenate([x, test[scored:]])
+        bound = context.stage(f"bounds-{slug}", measure.bounds, again, every, seeds)
+        encoders[family] = measure.with_encoder(best[family], bound)
     brackets = context.stage(
         "brackets", measure.brackets, plain, config.simulated,
         Annealing(config.temperatures, config.chains, 5), seeds,
@@ -136,6 +137,6 @@ PRESETS = {
         evaluation_samples=20, simulated=2, temperatures=5, chains=2,
     ),
     "desk": Config(),
-    "long": Config(seeds=5, steps=20_000, scored=200, simulated=32),
-    "paper": Config(seeds=5, steps=20_000, scored=400, simulated=100),
+    "long": Config(seeds=10, steps=20_000, scored=200, simulated=32),
+    "paper": Config(seeds=10, steps=20_000, scored=400, simulated=100),
 }  # fmt: skip

@@ -23,6 +23,7 @@ from pullback.sampling import StandardNormal
 from pullback.train import fit
 
 PLANE = Plane(241)
+_SAMPLES = 250  # of an encoder's posterior, for its bound
 NORMAL, FLOW = "diagonal normal", "coupling flow"
 
 
@@ -145,17 +146,25 @@ def gaps(
 
 
 def bounds(
-    models: Sequence[VAE], x: Float[Array, "n pixel"], samples: int, seeds: Sequence[int]
+    models: Sequence[VAE], x: Float[Array, "n pixel"], seeds: Sequence[int]
 ) -> Float[np.ndarray, "seed n"]:
     """L[q] of each example under the encoder of each seed."""
-    rows = [_bounds(vae, x, samples, jr.key(seed)) for vae, seed in zip(models, seeds, strict=True)]
+    rows = [_bounds(vae, x, jr.key(seed)) for vae, seed in zip(models, seeds, strict=True)]
     return np.stack([np.asarray(row) for row in rows])
 
 
+def with_encoder(
+    best: dict[str, np.ndarray], bound: Float[np.ndarray, "seed more"]
+) -> dict[str, np.ndarray]:
+    """The gaps of another encoder: its L[q] of the images of `best`, and then of held-out ones."""
+    elbo = bound[:, : best["elbo_local"].shape[1]]
+    return {**best, "elbo": elbo, "amortisation": best["elbo_local"] - elbo, "bound": bound}
+
+
 @eqx.filter_jit
-def _bounds(vae: VAE, x: Array, samples: int, key: Array) -> Array:
+def _bounds(vae: VAE, x: Array, key: Array) -> Array:
     def one(pair: tuple[Array, Array]) -> Array:
-        return ELBO()(*vae.target(pair[0]), num_samples=samples, key=pair[1])
+        return ELBO()(*vae.target(pair[0]), num_samples=_SAMPLES, key=pair[1])
 
     return jax.lax.map(one, (x, jr.split(key, len(x))))
 
