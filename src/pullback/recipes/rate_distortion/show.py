@@ -78,5 +78,5 @@ def draw_information(context: Context, found: Mapping[str, Mapping[str, Any]]) -
         "information",
         fig,
         "The mutual information of x and z lies between the two ends of each bar. The rate "
-        "(dashed) is only a bound from above; the lower bound cannot exceed the log of the batch. ",
+        "(dashed) is only a bound from above; the lower bound cannot exceed the log of the batch.",
     )
