@@ -11,12 +11,16 @@ import pytest
 from lazily import Lazily
 from pullback.models.flows import (
     ActNorm,
+    AffineCoupling,
     Chain,
     FactorOut,
+    Flatten,
+    InvertibleConv1x1,
     Logit,
     ResidualBlock,
     Squeeze,
     Stacked,
+    image_coupling_flow,
 )
 from pullback.models.flows._bijection import stack
 from pullback.nn import LipschitzConvNet, LipschitzMLP
@@ -38,12 +42,38 @@ def image_block(key):
     return Chain([ResidualBlock(net), norm(2, key)])
 
 
+def coupling(size, net_out, key):
+    net = eqx.nn.MLP(size // 2, net_out, 4, 1, jnp.tanh, key=key)
+    return AffineCoupling(lambda a: 2 * net(a.reshape(-1)).reshape(-1, *a.shape[1:]))
+
+
+def mix(channels, key):
+    return eqx.tree_at(
+        lambda m: m.weight, InvertibleConv1x1(channels, key=key), jr.normal(key, 2 * (channels,))
+    )
+
+
+def coupling_flow(key):
+    flow = image_coupling_flow(
+        (1, 4, 4), scales=2, blocks=2, hidden=3, dense_blocks=1, dense_width=4, key=key
+    )
+    # Its couplings begin at nothing.
+    moved = lambda leaf: leaf + 0.3 * jr.normal(key, leaf.shape) if leaf.ndim else leaf
+    return jax.tree.map(lambda leaf: moved(leaf) if eqx.is_inexact_array(leaf) else leaf, flow)
+
+
 CASES = Lazily({
     "block": lambda: (block(jr.key(1)), (3,)),
     "act-norm of vectors": lambda: (norm(3, jr.key(2)), (3,)),
     "act-norm of images": lambda: (norm(2, jr.key(3)), (2, 2, 3)),
     "squeeze": lambda: (Squeeze(), (1, 4, 2)),
     "logit": lambda: (Logit(0.05), (3,)),
+    "flattened": lambda: (Flatten((2, 1, 3)), (2, 1, 3)),
+    "coupling of vectors": lambda: (coupling(5, 6, jr.key(8)), (5,)),
+    "coupling of images": lambda: (coupling(8, 8, jr.key(9)), (4, 2, 1)),
+    "1x1 of vectors": lambda: (mix(3, jr.key(10)), (3,)),
+    "1x1 of images": lambda: (mix(2, jr.key(11)), (2, 2, 3)),
+    "couplings": lambda: (coupling_flow(jr.key(12)).bijection, (1, 4, 4)),
     "chain": lambda: (Chain([block(jr.key(4)), norm(3, jr.key(5))]), (3,)),
     "stacked": lambda: (
         Stacked(stack(lambda k: Chain([block(k), norm(3, k)]), 3, jr.key(6)), remat=True),
@@ -98,6 +128,23 @@ def test_squeeze_puts_neighbours_into_channels():
     assert squeezed[:, 0, 0].tolist() == [0, 1, 4, 5]
 
 
+def test_a_coupling_leaves_one_half_alone_and_moves_the_other_by_it_alone():
+    net = lambda a: jnp.concatenate([3 * a, -a])  # shifts, then scales
+    x = jnp.array([0.5, -1.0])
+    y, log_det = AffineCoupling(net).forward_and_log_det(x)
+    log_scale = 2 * np.tanh(-0.25)
+    np.testing.assert_allclose(y, [0.5, (-1.0 + 1.5) * np.exp(log_scale)], rtol=1e-12)
+    np.testing.assert_allclose(log_det, log_scale, rtol=1e-12)
+
+
+def test_new_couplings_do_nothing_but_turn():
+    flow = image_coupling_flow((1, 4, 4), scales=1, blocks=2, hidden=3, key=jr.key(0))
+    x = jr.normal(jr.key(1), (5, 1, 4, 4))
+    z, log_det = flow.inverse_and_log_det(x)
+    np.testing.assert_allclose(log_det, 0, atol=1e-12)
+    np.testing.assert_allclose((z**2).sum(1), (x**2).sum((1, 2, 3)), rtol=1e-10)
+
+
 def test_the_program_does_not_grow_with_the_stack():
     def lines(number):
         flow = Stacked(stack(block, number, jr.key(0)))
@@ -117,6 +164,12 @@ def test_a_block_that_may_stretch_is_refused():
         (lambda: Logit(0.5), "`margin` must be in"),
         (lambda: FactorOut(Squeeze(), (3, 4, 4)), "an even number of channels"),
         (lambda: Squeeze().forward_and_log_det(jnp.ones((1, 3, 4))), "even height and width"),
+        (lambda: AffineCoupling(jnp.sin).forward_and_log_det(jnp.ones((1, 4, 4))), "two channels"),
+        (lambda: AffineCoupling(jnp.sin).forward_and_log_det(jnp.ones(4)), "of shape .4,.; got"),
+        (lambda: mix(3, jr.key(0)).forward_and_log_det(jnp.ones(2)), "must have 3 channels"),
+        (lambda: Flatten((2, 2)).forward_and_log_det(jnp.ones(4)), "must have the shape"),
+        (lambda: image_coupling_flow((1, 6, 6), scales=2, key=jr.key(0)), "divisible by 4"),
+        (lambda: image_coupling_flow((1, 4, 4), dense_blocks=-1, key=jr.key(0)), "0 or more"),
     ],
 )
 def test_bad_shapes(make, message):

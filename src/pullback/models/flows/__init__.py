@@ -21,6 +21,9 @@ from ._cnf import CNF as CNF
 from ._context_nets import ConditionalNormal as ConditionalNormal
 from ._context_nets import ContextField as ContextField
 from ._context_nets import ContextMLP as ContextMLP
+from ._coupling import AffineCoupling as AffineCoupling
+from ._coupling import InvertibleConv1x1 as InvertibleConv1x1
+from ._coupling import image_coupling_flow as image_coupling_flow
 from ._estimate import log_prob_estimate as log_prob_estimate
 from ._given import FlowFamily as FlowFamily
 from ._given import Given as Given
@@ -34,6 +37,7 @@ from ._interface import maximum_likelihood_loss as maximum_likelihood_loss
 from ._mapped_flow import MappedFlow as MappedFlow
 from ._reshape import ActNorm as ActNorm
 from ._reshape import FactorOut as FactorOut
+from ._reshape import Flatten as Flatten
 from ._reshape import Logit as Logit
 from ._reshape import Squeeze as Squeeze
 from ._residual_block import ResidualBlock as ResidualBlock

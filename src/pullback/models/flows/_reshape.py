@@ -212,6 +212,49 @@ class Logit(AbstractBijection):
         return self, jax.vmap(lambda row: self.forward_and_log_det(row)[0])(x)
 
 
+class Flatten(AbstractBijection):
+    """Entries in a row: an image to a vector.
+
+    Args:
+        shape: of one example.
+
+    Raises:
+        ValueError: an example has another shape.
+    """
+
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def forward_and_log_det(
+        self,
+        x: Float[Array, "..."],
+        *,
+        context: Float[Array, "..."] | None = None,
+        key: PRNGKeyArray | None = None,
+        shared: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
+        """Its log-determinant is 0."""
+        if x.shape != self.shape:
+            raise ValueError(f"one example must have the shape {self.shape}, got {x.shape}.")
+        return x.reshape(-1), jnp.zeros((), x.dtype)
+
+    def inverse(
+        self,
+        y: Float[Array, "..."],
+        solver: FixedPointSolver,
+        max_steps: int,
+        *,
+        context: Float[Array, "..."] | None = None,
+    ) -> tuple[Float[Array, "..."], InverseInfo]:
+        """The image again."""
+        return y.reshape(self.shape), closed_form(y.dtype)
+
+    def initialise(
+        self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
+    ) -> tuple[AbstractBijection, Float[Array, "batch ..."]]:
+        """Nothing of it depends on the data."""
+        return self, jax.vmap(lambda row: self.forward_and_log_det(row)[0])(x)
+
+
 class FactorOut(AbstractBijection):
     """A multi-scale split: half of the channels are done, the other half goes on.
 
