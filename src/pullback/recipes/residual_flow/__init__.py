@@ -12,7 +12,7 @@ import numpy as np
 from pullback import data
 from pullback.recipes.residual_flow import show
 from pullback.recipes.residual_flow.models import Config, measure, methods, train_flows
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 _ENTROPY = float(np.log(32))  # of the checkerboard
 
@@ -51,19 +51,21 @@ def _claims(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim]:
     exact = "the exact 2x2 determinant of the same flows and points"
     return [
         Claim.over_seeds(
-            "Trained by roulette, what a flow says of itself is true (gap to the exact figure)",
-            np.abs(roulette["exact"] - roulette["own"]),
-            at_most=0.1,
-            unit="nats",
-            reference=exact,
-        ),
-        Claim.over_seeds(
-            "The roulette is better than 4 terms, its own expected cost (exact nats, gain)",
+            "Training without bias pays: the roulette is better than 4 terms, its own expected "
+            "cost (exact nats, gain)",
             four["exact"] - roulette["exact"],
             at_least=0.05,
             unit="nats",
-            reference="the same flows trained on a series of 4 terms; in the paper, CIFAR-10 at "
+            reference="0: the same flows trained on a series of 4 terms; in the paper, CIFAR-10 at "
             "full size, 3.28 bits a dimension against 3.45 of the i-ResNet, which cuts its series",
+            headline=Headline(no_effect=0.0),
+        ),
+        Claim.over_seeds(
+            "Trained by roulette, what a flow says of itself is true (gap to the exact figure)",
+            np.abs(roulette["exact"] - roulette["own"]),
+            at_most=0.03,
+            unit="nats",
+            reference=exact,
         ),
         Claim.over_seeds(
             "Trained on 4 terms, its own figure is too high by",
@@ -75,14 +77,14 @@ def _claims(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim]:
         Claim.over_seeds(
             "Trained on 2 terms, it reports what no density can reach (below the entropy by)",
             _ENTROPY - two["own"],
-            at_least=0.5,
+            at_least=0.9,
             unit="nats",
             reference="entropy of the checkerboard, ln 32",
         ),
         Claim.over_seeds(
             "The roulette costs little against exact training (exact nats, difference)",
             roulette["exact"] - found["exact"]["exact"],
-            at_most=0.1,
+            at_most=0.05,
             unit="nats",
             reference="the same flows trained with exact log-determinants",
         ),
@@ -90,7 +92,7 @@ def _claims(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Claim]:
             "When not to use it: to score single points, of which one draw is off by (standard "
             "deviation of a point's log-density)",
             roulette["noise"],
-            at_least=0.4,
+            at_least=0.5,
             unit="nats",
             reference=f"{exact}: 0",
         ),
@@ -102,6 +104,7 @@ PRESETS = {
         points=300, held_out=200, blocks=1, width=2, iterations=20, batch_size=64, seeds=1
     ),
     "desk": Config(),
+    "long": Config(seeds=10, iterations=5000),
     "paper": Config(
         blocks=100, width=128, bound=0.9, iterations=50_000, batch_size=500, learning_rate=1e-3
     ),
