@@ -54,6 +54,14 @@ def test_iterates_of_linear_blocks_are_partial_sums():
         np.testing.assert_allclose(after(n), want, atol=1e-5)
 
 
+def test_enough_iterations_are_the_first_after_which_the_median_image_is_near():
+    config = Config(iterations=20)  # after 0, 1, 2, 3, 5, 7, 10, 15 and 20
+    errors = np.ones((2, 9, 3))
+    errors[0, 4:, :2] = 1e-4  # two of three images, from 5 iterations on
+    errors[1, 6:, :1] = 1e-4
+    np.testing.assert_array_equal(measure.enough(config, {"errors": errors}, 1e-3), [5, np.inf])
+
+
 @pytest.mark.slow
 def test_mnist_is_squeezed_and_back_and_trains():
     rng = np.random.default_rng(0)

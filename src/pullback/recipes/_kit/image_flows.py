@@ -147,7 +147,7 @@ def train(
         optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
         steps=steps,
         batch_size=batch_size,
-        log_every=min(100, steps),
+        log_every=min(50, steps),
         sequential=True,  # the number of terms of a roulette is that of one model, not the largest
         key=_keys(seeds, 1),
         **options,
@@ -187,8 +187,9 @@ def accuracy(
 ) -> Float[np.ndarray, " seed"]:
     """Of hybrid models of all seeds."""
     noisy = dequantise(x, levels=sizes.levels, key=jr.key(1))
-    right = lambda model: jnp.argmax(_logits(model, noisy), axis=1) == labels
-    return np.asarray([np.mean(right(model)) for model in unstacked(models)])
+    parts = [noisy[start : start + 1000] for start in range(0, len(noisy), 1000)]
+    found = [[np.argmax(_logits(m, part), axis=1) for part in parts] for m in unstacked(models)]
+    return np.mean([np.concatenate(guess) == labels for guess in found], axis=1)
 
 
 @eqx.filter_jit

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pullback.calculus import ExactLogDet, TruncatedLogDet
-from pullback.models.flows import ResidualFlow, with_log_det
 from pullback.nn import lipschitz_upper_bound
+from pullback.recipes._kit import image_flows
 from pullback.recipes._kit.stack import unstacked
-from pullback.recipes.i_resnet.models import Classifier, Config, settled
+from pullback.recipes.i_resnet.models import Classifier, Config
 
 IMAGES = 8  # that are shown
+_DRAWS = 8  # of an estimate
 _LOST = 1e30  # an error that overflows
 
 
@@ -55,31 +55,24 @@ def score(
     return stacked
 
 
-def score_flows(
-    config: Config, exact: ResidualFlow, series: ResidualFlow, test: Float[np.ndarray, "n 2"],
-    grid: Float[np.ndarray, "m 2"], seed: int,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Of each seed, what both densities say of the test points; of the first, the density that was
-    trained exactly on a grid, and samples of it."""
-    log_prob = eqx.filter_jit(lambda flow, x, key: flow.log_prob(x, key=key))
-    keys = jax.random.split(jax.random.key(seed), 3)
-    # The grid comes with the points, so that one program serves for both.
-    x, all_points = jnp.asarray(test), jnp.asarray(np.concatenate([test, grid]))
-    both = [unstacked(settled(with_log_det(flow, ExactLogDet()))) for flow in (exact, series)]
-    rows: list[dict[str, Any]] = []
-    for own, other in zip(*both, strict=True):
-        rough = with_log_det(other, TruncatedLogDet(config.terms))
-        of_own, of_other = (np.asarray(log_prob(flow, all_points, None)) for flow in (own, other))
-        rows.append({
-            "exact": -of_own[: len(x)].mean(),
-            "series": -of_other[: len(x)].mean(),
-            "series_own": -np.mean([log_prob(rough, x, key) for key in keys]),
-            "density": np.exp(of_own[len(x) :]),
-        })  # fmt: skip
-    first = both[0][0]
-    start = first.base.sample(keys[0], (1000,))
+def score_density(
+    config: Config, sizes: image_flows.Sizes, models: Any, x: np.ndarray, y: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """Of each seed: bits a dimension, exactly and by its own estimate, and the accuracy; and
+    samples of the first."""
+    x, y = jnp.asarray(x), jnp.asarray(y)
+    first = unstacked(models)[0].flow
+    draws = first.base.sample(jax.random.key(seed), (4 * IMAGES,))
     return {
-        **{name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]},
-        "density": rows[0]["density"],
-        "samples": np.asarray(eqx.filter_jit(lambda flow, z: flow.invert(z)[0])(first, start)),
+        "bits": image_flows.exact_bits(sizes, models, x[: config.images]).mean(axis=1),
+        "own": image_flows.own_bits(sizes, models, x[: config.images], _DRAWS).mean(axis=1),
+        "accuracy": image_flows.accuracy(sizes, models, x, y),
+        "parameters": image_flows.count(models) // config.seeds,
+        "samples": np.asarray(eqx.filter_jit(lambda flow, z: flow.invert(z)[0])(first, draws)),
     }
+
+
+def enough(config: Config, row: dict[str, np.ndarray], distance: float) -> np.ndarray:
+    """Of each seed, the least iterations after which the median image is so near; inf if none."""
+    near = np.median(row["errors"], axis=2) <= distance
+    return np.where(near.any(axis=1), np.asarray(counts(config))[near.argmax(axis=1)], np.inf)

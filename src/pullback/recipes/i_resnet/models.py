@@ -1,8 +1,9 @@
-"""What the recipe `i-resnet` trains: classifiers of images, and densities of two moons."""
+"""What the recipe `i-resnet` trains: classifiers, and densities that are classifiers too."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -13,19 +14,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from pullback.calculus import ExactLogDet, TruncatedLogDet
-from pullback.models.flows import (
-    ResidualFlow,
-    init_actnorm,
-    maximum_likelihood_loss,
-    residual_flow,
-    with_log_det,
-)
+from pullback.calculus import TruncatedLogDet
 from pullback.nn import LipschitzConvNet, LipschitzMLP, update_spectral_norms
+from pullback.recipes._kit import image_flows
 from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.train import fit
 
-BOUND = 0.97  # on the norm of each of the three layers of a block of a density
+BOUND = 0.9  # on the norm of each layer of a density
 
 
 @dataclass(frozen=True)
@@ -39,30 +34,34 @@ class Config:
     """Residual blocks of a classifier."""
     width: int = 128
     """Hidden units of a block of the digits; a quarter of it are the channels of a convolution."""
-    steps: int = 600
+    steps: int = 500
     """Training steps of a classifier."""
     batch_size: int = 128
-    """Images in a training step."""
+    """Images in a training step of a classifier."""
     learning_rate: float = 1e-3
     """Adam's learning rate for the classifiers."""
-    images: int = 500
-    """Held-out images whose features are inverted."""
-    iterations: int = 100
+    images: int = 200
+    """Held-out images whose features are inverted, and whose density is found exactly."""
+    iterations: int = 30
     """The most fixed-point iterations of a block, in the curves of the error."""
     terms: int = 5
-    """Terms of the series that a density is trained on, beside the exact log-determinant."""
-    flow_blocks: int = 6
-    """Blocks of a density."""
-    flow_width: int = 48
-    """Hidden units of a block of a density."""
-    flow_steps: int = 800
-    """Training steps of a density."""
-    points: int = 4000
-    """Points of the two moons to train on, and as many to test."""
+    """Terms of the series that a density is trained on."""
+    flow_blocks: int = 2
+    """Convolutional blocks of a density."""
+    flow_hidden: int = 16
+    """Channels inside one."""
+    flow_dense: int = 2
+    """Blocks of all entries at the end of a density."""
+    flow_width: int = 64
+    """Hidden units of one; those of couplings have as many as make their parameters as many."""
+    flow_steps: int = 300
+    """Training steps of a density, of 64 images each."""
+    flow_rate: float = 5e-3
+    """Adam's learning rate for the densities, at its highest."""
 
     def __post_init__(self):
         check_above_zero(self)
-        check_least(self, images=8, iterations=20, points=500)
+        check_least(self, images=8, iterations=20)
         falling = sorted(set(self.bounds), reverse=True)
         if not self.bounds or falling != [*self.bounds] or not 0 < min(falling) <= max(falling) < 1:
             raise ValueError(f"bounds must be in (0, 1), falling, got {self.bounds}")
@@ -146,38 +145,26 @@ def train(
     return models if math.isinf(bound) else settled(models)
 
 
-def train_flows(
-    config: Config, exact: bool, x: np.ndarray, seeds: Sequence[int], progress: bool = False
-) -> ResidualFlow:
-    """Densities of all seeds, trained by the exact log-determinant or a series."""
-    points = jnp.asarray(x)
-    log_det = ExactLogDet() if exact else TruncatedLogDet(config.terms)
-    models, _ = fit(
-        with_log_det(_untrained(config, points, _keys(seeds)), log_det),
-        maximum_likelihood_loss,
-        points,
-        optimiser=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(2e-3)),
-        steps=config.flow_steps,
-        batch_size=256,
-        log_every=min(100, config.flow_steps),
-        progress=progress,
-        key=jr.split(jr.key(seeds[0] + 2), len(seeds)),
-    )
-    return models
+def densities(config: Config, sizes: image_flows.Sizes) -> dict[str, Callable[..., Any]]:
+    """How each kind of density is made: of residual blocks, and of couplings."""
+    blocks = partial(
+        image_flows.residual, sizes, TruncatedLogDet(config.terms), bound=BOUND,
+        activation=jax.nn.elu,
+    )  # fmt: skip
+    outline = eqx.filter_eval_shape(lambda key: blocks(key=key), jr.key(0))
+    couplings = partial(image_flows.coupling, sizes, image_flows.count(outline))
+    return {"i-ResNet": blocks, "couplings": couplings}
 
 
-@eqx.filter_jit
-def _untrained(config: Config, points: Float[Array, "n 2"], keys: Array) -> ResidualFlow:
-    """The same for both ways of finding log-determinants, which come later."""
-
-    def new(key: Array) -> ResidualFlow:
-        flow = residual_flow(
-            2, blocks=config.flow_blocks, width=config.flow_width, bound=BOUND,
-            log_det=ExactLogDet(), key=key,
-        )  # fmt: skip
-        return init_actnorm(flow, points)
-
-    return eqx.filter_vmap(new)(keys)
+def train_density(
+    config: Config, sizes: image_flows.Sizes, make: Callable[..., Any], x: np.ndarray,
+    y: np.ndarray, seeds: Sequence[int], progress: bool = False,
+) -> Any:  # fmt: skip
+    """Densities of all seeds, that classify as well."""
+    return image_flows.train(
+        make, sizes, (jnp.asarray(x), jnp.asarray(y)), seeds, steps=config.flow_steps,
+        learning_rate=config.flow_rate, batch_size=64, classify=True, progress=progress,
+    )  # fmt: skip
 
 
 def settled(models: Any) -> Any:

@@ -6,10 +6,9 @@ from itertools import cycle
 import numpy as np
 from jaxtyping import Float
 
-from pullback.plots import PALETTE, density_image, figure, image_sheet, line_with_spread
+from pullback.plots import PALETTE, figure, image_sheet, line_with_spread
 from pullback.runs import Context
 
-SIDE, HALF_WIDTH = 200, 4.0  # of the picture of a density
 _SHOWN = (0, 1, 3, 10, 30)  # iterations whose images are shown
 _FLOOR = 1e-8
 
@@ -28,7 +27,7 @@ def draw_inverse(
         right.plot(np.full(len(accuracy), place), accuracy, "o", color=colour, alpha=0.7)
         right.hlines(accuracy.mean(), place - 0.3, place + 0.3, color=colour)
     left.set_xscale("log")
-    shown = [n for n in (*_SHOWN, 100) if n <= at[-1]]
+    shown = [n for n in _SHOWN if n <= at[-1]]
     left.set_xticks([n + 1 for n in shown], [str(n) for n in shown])
     left.minorticks_off()
     left.set_ylim(None, 8.5)
@@ -82,19 +81,15 @@ def _pictures(x: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n height w
     return (x.reshape(-1, side, side) + 1) / 2
 
 
-def draw_moons(context: Context, points: np.ndarray, found: Mapping[str, np.ndarray]) -> None:
-    """The density, and its samples."""
-    fig, (left, right) = figure(1, 2, width=7.4, height=3.5)
-    extent = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)
-    density_image(left, found["density"].reshape(SIDE, SIDE), extent, title="density")
-    right.plot(*points.T, ".", color="#7b8794", markersize=2, label="data")
-    right.plot(*found["samples"].T, ".", color=PALETTE[0], markersize=2, label="samples")
-    right.set(xticks=[], yticks=[], title="samples, by the inverse")
-    right.legend(loc="upper right", fontsize=8, markerscale=4)
-    for ax in (left, right):
-        ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
+def draw_samples(context: Context, x: np.ndarray, samples: np.ndarray) -> None:
+    """Held-out images beside samples."""
+    fig, axes = figure(1, 2, width=8.4, height=2.6)
+    titles = ("held-out images", "samples of the i-ResNet")
+    for ax, rows, title in zip(axes, (x[: len(samples)], samples), titles, strict=True):
+        pixels = np.clip(np.nan_to_num(rows[:, 0]), 0, 1)
+        image_sheet(ax, pixels.reshape(-1, 8, *pixels.shape[1:]), title=title)
     context.figure(
-        "moons",
-        fig,
-        "Two moons, by a density trained on the exact log-determinant (first seed).",
-    )
+        "samples", fig,
+        "A network of residual blocks that is a density and a classifier in one: samples by its "
+        "inverse (first seed).",
+    )  # fmt: skip

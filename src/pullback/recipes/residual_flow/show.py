@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from pullback.plots import PALETTE, density_image, figure, line_with_spread
+from pullback.plots import PALETTE, density_image, figure, image_sheet, line_with_spread
 from pullback.runs import Context
 
 HALF_WIDTH = 4.5
@@ -78,3 +78,34 @@ def draw_densities(
         "The checkerboard; the exact densities of flows trained with each way of finding "
         f"log-determinants (to the power {_GAMMA}, first seed); and their samples.",
     )
+
+
+def draw_bits(context: Context, found: Mapping[str, np.ndarray]) -> None:
+    """Bits a dimension of each kind of flow, a dot a seed."""
+    fig, ax = figure(width=7.0, height=0.8 + 0.5 * len(found))
+    for place, (name, bits) in enumerate(found.items()):
+        colour = PALETTE[1] if "couplings" in name else PALETTE[0]
+        ax.plot(bits, np.full(len(bits), place), "o", color=colour, alpha=0.7)
+        ax.vlines(bits.mean(), place - 0.3, place + 0.3, color=colour)
+    ax.set_yticks(range(len(found)), list(found))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel="bits a dimension, held out")
+    context.figure(
+        "bits",
+        fig,
+        "Bits a dimension of held-out images by exact log-determinants; a dot a seed, a line at "
+        "the mean. Blue: residual blocks. Orange: couplings with as many parameters.",
+    )
+
+
+def draw_images(context: Context, *sheets: np.ndarray) -> None:
+    """Held-out images beside samples."""
+    fig, axes = figure(1, 2, width=8.4, height=3.6)
+    for ax, rows, title in zip(axes, sheets, ("held-out images", "samples"), strict=True):
+        pixels = np.moveaxis(rows, 1, 3).reshape(5, 8, *rows.shape[2:], -1)
+        image_sheet(ax, pixels if pixels.shape[-1] == 3 else pixels[..., 0], title=title)
+    context.figure(
+        "images", fig,
+        "Images that the flows have not seen, and samples of the residual flow (first seed).",
+    )  # fmt: skip
