@@ -1,4 +1,4 @@
-"""Couplings, which bend half of the channels as the other half says, and flows of images by them."""
+"""Couplings, which bend half of the channels as the other half says, and flows of images."""
 
 import math
 from collections.abc import Callable
