@@ -196,7 +196,8 @@ class _ConvNet(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         x = jax.nn.relu(convolve_same(self.first, x))
-        x = jax.nn.relu(jnp.tensordot(self.middle.weight[..., 0, 0], x, 1) + self.middle.bias)
+        mixed = jnp.tensordot(self.middle.weight[..., 0, 0], x, 1)
+        x = jax.nn.relu(mixed if self.middle.bias is None else mixed + self.middle.bias)
         return convolve_same(self.last, x)
 
 

@@ -156,21 +156,21 @@ def train(
 
 
 def exact_bits(
-    sizes: Sizes, models: Any, x: Float[Array, "n channel height width"]
+    sizes: Sizes, models: Any, x: Float[np.ndarray, "n channel height width"]
 ) -> Float[np.ndarray, "seed n"]:
     """Bits a dimension of images, all with the same noise, by exact log-determinants."""
     return _bits(sizes, with_log_det(models, ExactLogDet()), x, draws=1)
 
 
 def own_bits(
-    sizes: Sizes, models: Any, x: Float[Array, "n channel height width"], draws: int
+    sizes: Sizes, models: Any, x: Float[np.ndarray, "n channel height width"], draws: int
 ) -> Float[np.ndarray, "seed n"]:
     """What the estimate of the training says of the same images, a mean of `draws`."""
     return _bits(sizes, models, x, draws)
 
 
-def _bits(sizes: Sizes, models: Any, x: Any, draws: int) -> np.ndarray:
-    noisy = dequantise(x, levels=sizes.levels, key=jr.key(1))
+def _bits(sizes: Sizes, models: Any, x: np.ndarray, draws: int) -> np.ndarray:
+    noisy = dequantise(jnp.asarray(x, float), levels=sizes.levels, key=jr.key(1))
     keys = jr.split(jr.key(2), draws)
     size = x[0].size
     found = [np.mean([_log_prob(flow, noisy, key) for key in keys], 0) for flow in _flows(models)]
@@ -183,10 +183,13 @@ def _log_prob(flow: ResidualFlow, x: Array, key: Any) -> Array:
 
 
 def accuracy(
-    sizes: Sizes, models: Any, x: Float[Array, "n channel height width"], labels: Int[Array, " n"]
+    sizes: Sizes,
+    models: Any,
+    x: Float[np.ndarray, "n channel height width"],
+    labels: Int[np.ndarray, " n"],
 ) -> Float[np.ndarray, " seed"]:
     """Of hybrid models of all seeds."""
-    noisy = dequantise(x, levels=sizes.levels, key=jr.key(1))
+    noisy = dequantise(jnp.asarray(x, float), levels=sizes.levels, key=jr.key(1))
     parts = [noisy[start : start + 1000] for start in range(0, len(noisy), 1000)]
     found = [[np.argmax(_logits(m, part), axis=1) for part in parts] for m in unstacked(models)]
     return np.mean([np.concatenate(guess) == labels for guess in found], axis=1)

@@ -1,5 +1,6 @@
 """What the recipe `i-resnet` measures of its models."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -60,7 +61,6 @@ def score_density(
 ) -> dict[str, Any]:
     """Of each seed: bits a dimension, exactly and by its own estimate, and the accuracy; and
     samples of the first."""
-    x, y = jnp.asarray(x), jnp.asarray(y)
     first = unstacked(models)[0].flow
     draws = first.base.sample(jax.random.key(seed), (4 * IMAGES,))
     return {
@@ -72,7 +72,7 @@ def score_density(
     }
 
 
-def enough(config: Config, row: dict[str, np.ndarray], distance: float) -> np.ndarray:
+def enough(config: Config, row: Mapping[str, np.ndarray], distance: float) -> np.ndarray:
     """Of each seed, the least iterations after which the median image is so near; inf if none."""
     near = np.median(row["errors"], axis=2) <= distance
     return np.where(near.any(axis=1), np.asarray(counts(config))[near.argmax(axis=1)], np.inf)

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from pullback.calculus import RouletteLogDet, TruncatedLogDet
 from pullback.data import Labelled, Split, mnist
@@ -75,7 +75,7 @@ def on_images(
     config: Config, context: Context, name: str, sets: Split, margin: float
 ) -> list[Claim]:
     """Train each kind of flow, and score held-out images."""
-    train, test = (Labelled(_levels(name, x, config.side), jnp.asarray(y)) for x, y in sets)
+    train, test = (Labelled(_levels(name, x, config.side), y) for x, y in sets)
     shape: Any = train.x.shape[1:]
     sizes = Sizes(
         shape, config.scales, config.blocks, config.hidden, config.dense_blocks,
@@ -95,7 +95,7 @@ def on_images(
     what = f"{name} at {config.side}x{config.side}, {config.iterations} steps of {_BATCH}"
     _table(context, config, what, found)
     show.draw_bits(context, {name: row["bits"] for name, row in found.items()})
-    show.draw_images(context, np.asarray(test.x[:40]), np.asarray(samples))
+    show.draw_images(context, test.x[:40], np.asarray(samples))
     return _claims(config, what, found)
 
 
@@ -122,9 +122,9 @@ def _train(
     config: Config, sizes: Sizes, kind: _Kind, data: Labelled, seeds: Sequence[int],
     progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    start = time.perf_counter()
+    x, start = jnp.asarray(data.x, float), time.perf_counter()
     models = image_flows.train(
-        kind.make, sizes, (data.x, data.y) if kind.classify else data.x, seeds,
+        kind.make, sizes, (x, jnp.asarray(data.y)) if kind.classify else x, seeds,
         steps=kind.times * config.iterations, learning_rate=config.learning_rate,
         batch_size=_BATCH, classify=kind.classify, progress=progress,
     )  # fmt: skip
@@ -155,14 +155,14 @@ def _samples(models: Any, seed: int) -> np.ndarray:
 
 def _levels(
     name: str, x: Float[np.ndarray, "n ..."], side: int
-) -> Float[Array, "n channel side side"]:
+) -> Float[np.ndarray, "n channel side side"]:
     """Images averaged down to `side` and rounded to 256 levels."""
     x = x if x.ndim == 4 else x[..., None]
     factor = x.shape[1] // side
     if factor * side != x.shape[1]:
         raise ValueError(f"side must divide {x.shape[1]}, the side of {name}; got {side}")
     x = x.reshape(len(x), side, factor, side, factor, x.shape[3]).mean(axis=(2, 4))
-    return jnp.asarray(np.round(255 * np.moveaxis(x, 3, 1)) / 255, float)
+    return np.round(255 * np.moveaxis(x, 3, 1)) / 255
 
 
 def _table(
