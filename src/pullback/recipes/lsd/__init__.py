@@ -1,141 +1,154 @@
 """LSD (arXiv 2002.05616): test, rank and train densities that are known up to a factor.
 
-A critic is trained to show where a model's score is not the data's. Training without samples and
-without normalisers; a ranking of models; tests of fit beside kernel tests, where the learned one
-wins, where it loses, and what all of them are blind to.
+A critic is trained to show where a model's score is not the data's. Tests of fit beside kernel
+tests, where the learned one wins, where it does not, and what all of them are blind to; training
+without samples and without normalisers. `lsd/mnist` trains an energy of images and ranks it.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import binom, spearmanr
+from scipy.stats import binom
 
 from pullback.recipes.lsd import measure, show
-from pullback.recipes.lsd.models import Config, train_ica, train_plane
-from pullback.runs import Claim, Context
+from pullback.recipes.lsd.models import Config, train_ica
+from pullback.runs import Claim, Context, Headline
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    """Train, rank and test, and measure what is claimed."""
+    """Test and train, and measure what is claimed."""
     seed = context.seed
-    ica = context.stage("ica", train_ica, config, context, seed)
-    plane = context.stage("plane", train_plane, config, context, seed)
-    ranked = context.stage("ranking", measure.ranking, config, ica["truth"], ica["test"], seed)
+    machines = {
+        visible: context.stage(
+            f"machine-{visible}", measure.machine_power, config, visible, seed
+        )
+        for visible in config.visible
+    }  # fmt: skip
+    nats = context.stage("ica", train_ica, config, context, seed)
     laplace = context.stage("laplace", measure.laplace_power, config, seed)
-    machine = context.stage("machine", measure.machine_power, config, seed)
     blind = context.stage("blindness", measure.blindness, config, seed)
-    show.draw_ica(context, ica["nats"])
-    show.draw_plane(context, plane)
-    show.draw_power(context, laplace, machine)
-    _tables(config, context, ica["nats"], ranked)
+    show.draw_power(context, laplace, machines)
+    show.draw_ica(context, nats)
+    _tables(config, context, nats, laplace, machines)
+    low, high = config.visible[0], config.visible[-1]
     return [
-        *_claims_of_training(ica["nats"], plane, ranked),
-        *_claims_of_tests(config, laplace, machine, blind),
+        _beside_kernels(machines[high], high, headline=True),
+        *_claims_of_training(config, nats),
+        _beside_kernels(machines[low], low, headline=False),
+        *_claims_of_tests(config, laplace, blind),
     ]
 
 
-def _rates(p: np.ndarray) -> np.ndarray:
-    return (p <= 0.05).mean(axis=-1)
+def _seen(p: np.ndarray) -> np.ndarray:
+    return np.asarray(p <= 0.05, float)
+
+
+def _shares(names: Sequence[str], rates: np.ndarray) -> str:
+    return ", ".join(f"{name}: {rate:.2f}" for name, rate in zip(names, rates, strict=True))
 
 
 def _tables(
     config: Config, context: Context, nats: Mapping[str, np.ndarray],
-    ranked: Mapping[str, np.ndarray],
+    laplace: Mapping[str, np.ndarray], machines: Mapping[int, np.ndarray],
 ) -> None:  # fmt: skip
-    truth = float(nats["truth"][0])
+    truth, shown = float(nats["truth"][0]), [*laplace.values(), *machines.values()]
+    context.table(
+        "power",
+        ["test", "right model", f"{measure.COLUMNS} Laplace columns",
+         *(f"machine of {visible}" for visible in machines)],
+        [
+            [name, *(float(_seen(p)[place].mean()) for p in shown)]
+            for place, name in enumerate(measure.TESTS)
+        ],
+        f"Shares of data sets of {config.points} points that a test at level 0.05 rejects.",
+    )  # fmt: skip
     context.table(
         "ica",
         ["method", "nats a row", "behind the truth"],
         [[name, float(row.mean()), float(row.mean() - truth)] for name, row in nats.items()],
-        f"Linear ICA of {config.sources} sources, means over {config.seeds} seeds, on unseen rows.",
+        f"Linear ICA of {config.sources} sources, means over {config.seeds} seeds, on unseen rows, "
+        "which are whitened.",
     )
-    context.table(
-        "ranking",
-        ["distance from the truth", "nats behind it", "learned discrepancy"],
-        [
-            [*map(float, row)]
-            for row in zip(
-                measure.SHIFTS, *(ranked[name].mean(axis=0) for name in ("nats", "learned")),
-                strict=True,
-            )
-        ],
-        "Models of the sources, ranked without their normalisers; means over seeds.",
-    )  # fmt: skip
 
 
-def _claims_of_training(
-    nats: Mapping[str, np.ndarray], plane: Mapping[str, Any], ranked: Mapping[str, np.ndarray]
-) -> list[Claim]:
+def _beside_kernels(p: np.ndarray, visible: int, *, headline: bool) -> Claim:
+    """The learned test less the better of the other two, on the same data sets."""
+    ours, *others = _seen(p)
+    best = max(others, key=np.mean)
+    rates = ", ".join(
+        f"{name}: {rate:.2f}"
+        for name, rate in zip(measure.TESTS, _seen(p).mean(axis=1), strict=True)
+    )
+    start = (
+        f"A Boltzmann machine of {visible} visible units whose weights are off by {measure.NOISE:g}"
+    )
+    if headline:
+        return Claim.over_seeds(
+            f"{start} is seen by the learned test more often than by the better of two kernel "
+            "tests (share of data sets rejected, difference)",
+            ours - best,
+            at_least=0.2,
+            reference=rates,
+            headline=Headline(no_effect=0.0),
+        )
+    return Claim.over_seeds(
+        f"When not to: {start[0].lower()}{start[1:]} is seen by a kernel test at least as often "
+        "(share of data sets rejected, learned test less the better of two kernel tests)",
+        ours - best,
+        at_most=0.0,
+        reference=rates,
+    )
+
+
+def _claims_of_training(config: Config, nats: Mapping[str, np.ndarray]) -> list[Claim]:
     ours, best, start = (nats[name] for name in ("LSD", "maximum likelihood", "start"))
-    order = [
-        np.asarray(spearmanr(a, b)[0]).item()
-        for a, b in zip(ranked["learned"], ranked["nats"], strict=True)
-    ]
+    what = f"ICA of {config.sources} sources"
     return [
         Claim.over_seeds(
-            "ICA trained by LSD, without a normaliser or a Hessian, ends behind maximum likelihood "
-            "by",
-            ours - best,
-            at_most=0.1,
-            unit="nats",
-            reference=f"the start is {np.mean(start - best):.2f} nats behind; in so few steps "
-            "neither gets to the truth",
+            f"{what} trained by LSD, without a normaliser or a Hessian, gets nearly as far as "
+            "maximum likelihood (what is left of its way from the start)",
+            100 * (ours - best) / (start - best),
+            at_most=2.0,
+            unit="%",
+            reference=f"{np.mean(ours - best):.2f} of {np.mean(start - best):.0f} nats; maximum "
+            f"likelihood is {np.mean(best - nats['truth']):.2f} nats behind the truth; the paper, "
+            "too, reports a small margin at 50 sources",
+            headline=Headline(no_effect=100.0),
         ),
         Claim.over_seeds(
-            "ICA trained by LSD ends behind score matching, which takes the Hessian's trace and "
-            "its slope, by",
-            ours - nats["score matching"],
-            at_most=0.0,
+            f"When not to: {what}, whitened, by sliced score matching end nearer to maximum "
+            "likelihood than by LSD, by",
+            ours - nats["sliced score matching"],
+            at_least=0.3,
             unit="nats",
-            reference="0: level, in as many steps of the model",
-        ),
-        Claim.over_seeds(
-            "A density of two moons by LSD is better than the Gaussian of the data by",
-            plane["gaussian"] - plane["nats"],
-            at_least=0.6,
-            unit="nats",
-            reference="likelihood of unseen points, normalised on a grid",
-        ),
-        Claim.over_seeds(
-            "Models are ranked as by the likelihood, without their normalisers (rank correlation)",
-            order,
-            at_least=0.9,
-            reference="1: the same order",
+            reference="score matching needs third derivatives, of which the paper finds it less "
+            "stable",
         ),
     ]
 
 
 def _claims_of_tests(
-    config: Config, laplace: np.ndarray, machine: np.ndarray, blind: np.ndarray
+    config: Config, laplace: Mapping[str, np.ndarray], blind: np.ndarray
 ) -> list[Claim]:
-    power, off, seen = _rates(laplace), _rates(machine), _rates(blind)
+    learned, kernel, _ = _seen(laplace["wrong"])
+    right, seen = _seen(laplace["right"]).mean(axis=1), _seen(blind).mean(axis=1)
     most = float(binom.ppf(0.9999, config.repeats, 0.05) / config.repeats)
     return [
-        Claim(
+        Claim.over_seeds(
             "The learned test sees more often than the kernel test with the median width that all "
             f"{measure.COLUMNS} columns are Laplace and not normal (share of data sets rejected, "
             "difference)",
-            value=float(power[0, -1] - power[1, -1]),
+            learned - kernel,
             at_least=0.1,
-            seeds=config.repeats,
-            reference=f"learned {power[0, -1]:.2f}, kernel {power[1, -1]:.2f}",
+            reference=f"learned {learned.mean():.2f}, kernel {kernel.mean():.2f}",
         ),
         Claim(
-            "A model that is right is rejected no more often than chance allows, by any of the "
-            "three tests (largest share)",
-            value=float(power[:, 0].max()),
-            at_most=most,
-            seeds=config.repeats,
-            reference="level 0.05; 0.9999 quantile of the binomial",
-        ),
-        Claim(
-            "Where it loses: weights of a Boltzmann machine with little noise, which the kernel "
-            "test on all points sees more often (share of data sets rejected, difference)",
-            value=float(off[1] - off[0]),
-            at_least=0.0,
-            seeds=config.machine_repeats,
-            reference=f"kernel {off[1]:.2f}, learned {off[0]:.2f}",
+            "A model that is right is rejected at the level that was asked for by the learned test "
+            f"(share of {config.level_repeats} data sets)",
+            value=float(right[0]),
+            at_most=0.12,
+            seeds=config.level_repeats,
+            reference="level 0.05; " + _shares(measure.TESTS[1:], right[1:]),
         ),
         Claim(
             "When not to: wrong weights of modes 8 deviations apart, half a nat of divergence, are "
@@ -154,13 +167,18 @@ def _claims_of_tests(
 
 PRESETS = {
     "smoke": Config(
-        seeds=1, sources=3, rows=800, steps=10, batch_size=32, width=16, plane_steps=10, repeats=2,
-        points=100, test_steps=20, machine_repeats=2, gibbs=5,
+        seeds=1, sources=3, rows=800, steps=10, batch_size=32, width=16, test_width=8,
+        test_steps=10, test_batch=40, repeats=2, level_repeats=2, machine_repeats=2, points=100,
+        gibbs=5,
     ),
     "desk": Config(),
+    "long": Config(
+        steps=20_000, width=300, test_width=100, test_steps=1000, test_batch=800, repeats=50,
+        level_repeats=100, machine_repeats=50, gibbs=2000,
+    ),
     "paper": Config(
-        seeds=5, sources=50, rows=100_000, steps=100_000, batch_size=1000, width=300,
-        learning_rate=1e-3, plane_steps=10_000, repeats=100, test_steps=1000,
-        machine_repeats=100, gibbs=2000,
+        seeds=5, rows=100_000, steps=100_000, batch_size=1000, width=300, learning_rate=1e-3,
+        test_width=300, test_steps=1000, test_batch=800, repeats=100, machine_repeats=100,
+        gibbs=2000,
     ),
 }  # fmt: skip

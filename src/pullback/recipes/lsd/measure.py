@@ -1,4 +1,4 @@
-"""What the recipe `lsd` tests, and what is known of it."""
+"""What the recipe `lsd` tests, and how often the tests see it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,28 +10,23 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
-from pullback.analysis import (
-    compare_models,
-    finite_set_stein_test,
-    goodness_of_fit,
-    kernel_stein_test,
-)
-from pullback.models.energy import GaussianBernoulliRBM, LinearICA
+from pullback.analysis import finite_set_stein_test, goodness_of_fit, kernel_stein_test
+from pullback.models.energy import GaussianBernoulliRBM
 from pullback.recipes._kit.stack import one_by_one
 from pullback.recipes.lsd.models import Config
 
 TESTS = ("learned (LSD)", "kernel (KSD)", "finite set (FSSD)")
-COLUMNS, LAPLACE = 10, (0, 5, 10)  # of the data sets; how many of them are Laplace
-VISIBLE, HIDDEN, NOISE = 50, 40, 0.02  # of the Boltzmann machine; on its weights
+COLUMNS = 10  # that are Laplace, or normal
+HIDDEN = 40  # units of the Boltzmann machines
+NOISE = 0.02  # on their weights
 SEPARATIONS = (1.0, 2.0, 4.0, 8.0)  # between modes, in standard deviations
 WEIGHTS = (0.5, 0.9)  # of the left mode: in the data, and in the model
-SHIFTS = (0.0, 0.03, 0.1, 0.3, 1.0)  # how far models to be ranked are from the truth
 
 
-def _tests(config: Config, batch_size: int, width: int) -> dict[str, Callable]:
+def _tests(config: Config, width: int) -> dict[str, Callable]:
     return {
         TESTS[0]: lambda x, score, key: goodness_of_fit(
-            x, score=score, width=width, steps=config.test_steps, batch_size=batch_size,
+            x, score=score, width=width, steps=config.test_steps, batch_size=config.test_batch,
             evaluate_every=max(1, config.test_steps // 10), key=key,
         ),
         TESTS[1]: lambda x, score, key: kernel_stein_test(x, score=score, key=key),
@@ -59,56 +54,37 @@ def _score(model: Any, x: Float[Array, " dim"]) -> Float[Array, " dim"]:
     return model.score(x)
 
 
-def laplace_power(config: Config, seed: int) -> Float[Array, "tests counts sets"]:
-    """p-values of a standard Gaussian, of data of which `LAPLACE` of the columns are Laplace.
+def laplace_power(config: Config, seed: int) -> dict[str, Float[Array, "tests sets"]]:
+    """p-values of a standard Gaussian: of data from it, and of Laplace columns.
 
-    They have mean 0 and variance 1, as the model.
+    Those have mean 0 and variance 1, as the model.
     """
     normal_key, laplace_key, key = jr.split(jr.key(seed), 3)
-    shape = (len(LAPLACE), config.repeats, config.points, COLUMNS)
-    normal, laplace = jr.normal(normal_key, shape), jr.laplace(laplace_key, shape) / np.sqrt(2)
-    counts = jnp.asarray(LAPLACE)[:, None, None, None]
-    x = jnp.where(jnp.arange(COLUMNS) < counts, laplace, normal).reshape(-1, *shape[2:])
-    tests = _tests(config, 4 * config.points // 5, config.width)
-    found = [_p_values(test, _normal_score, None, x, key) for test in tests.values()]
-    return jnp.stack(found).reshape(len(found), *shape[:2])
+    shape = (config.points, COLUMNS)
+    data = {
+        "right": jr.normal(normal_key, (config.level_repeats, *shape)),
+        "wrong": jr.laplace(laplace_key, (config.repeats, *shape)) / np.sqrt(2),
+    }
+    x = jnp.concatenate(list(data.values()))
+    tests = _tests(config, config.test_width)
+    found = jnp.stack([_p_values(test, _normal_score, None, x, key) for test in tests.values()])
+    return {"right": found[:, : config.level_repeats], "wrong": found[:, config.level_repeats :]}
 
 
-def machine_power(config: Config, seed: int) -> Float[Array, "tests sets"]:
+def machine_power(config: Config, visible: int, seed: int) -> Float[Array, "tests sets"]:
     """p-values of a Boltzmann machine whose weights are not quite those of the data's."""
     keys = jr.split(jr.key(seed), 6)
-    signs = jr.rademacher(keys[0], (VISIBLE, HIDDEN), float)
-    bias, hidden_bias = jr.normal(keys[1], (VISIBLE,)), jr.normal(keys[2], (HIDDEN,))
+    signs = jr.rademacher(keys[0], (visible, HIDDEN), float)
+    bias, hidden_bias = jr.normal(keys[1], (visible,)), jr.normal(keys[2], (HIDDEN,))
     model = GaussianBernoulliRBM(signs, bias, hidden_bias)
     noise = NOISE * jr.normal(keys[3], signs.shape)
     truth = GaussianBernoulliRBM(signs + noise, bias, hidden_bias)
     shape = (config.machine_repeats, config.points)
     x = jax.jit(lambda key: truth.sample(key, shape, steps=config.gibbs))(keys[4])
-    tests = _tests(config, config.points // 5, max(config.width, 2 * VISIBLE))
+    tests = _tests(config, max(config.test_width, 2 * HIDDEN))
     # The chains' models are one; each data set is given its own copy.
     models = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(x)), model)
     return jnp.stack([_p_values(test, _score, models, x, keys[5]) for test in tests.values()])
-
-
-def ranking(config: Config, truth: LinearICA, test: Any, seed: int) -> dict[str, np.ndarray]:
-    """Models ever farther from the truth: learned discrepancy and excess nats, `[seeds, models]`.
-
-    Each seed has directions and a split of its own.
-    """
-    x, rows = jnp.asarray(test), []
-    nats = lambda model: -jnp.mean(jax.vmap(model.log_prob)(x))
-    for key in jr.split(jr.key(seed), config.seeds):
-        noise_key, key = jr.split(key)
-        noise = jr.normal(noise_key, truth.unmixing.shape)
-        models = {f"{shift:g}": LinearICA(truth.unmixing + shift * noise) for shift in SHIFTS}
-        found = compare_models(
-            {name: eqx.Partial(_score, model) for name, model in models.items()}, x, l2=1.0,
-            width=config.width, steps=config.test_steps, batch_size=256, split=(0.6, 0.1, 0.3),
-            evaluate_every=max(1, config.test_steps // 10), key=key,
-        )  # fmt: skip
-        rows.append([(found[n].discrepancy, nats(m) - nats(truth)) for n, m in models.items()])
-    learned, behind = np.moveaxis(np.asarray(rows, float), 2, 0)
-    return {"learned": learned, "nats": behind}
 
 
 def blindness(config: Config, seed: int) -> Float[Array, "separations sets"]:
@@ -118,7 +94,7 @@ def blindness(config: Config, seed: int) -> Float[Array, "separations sets"]:
     centres = jnp.asarray(SEPARATIONS)[:, None, None, None] / 2
     side = jnp.where(jr.bernoulli(side_key, WEIGHTS[0], shape), -centres, centres)
     x = (side + jr.normal(noise_key, shape)).reshape(-1, *shape[2:])
-    test = _tests(config, 4 * config.points // 5, 32)[TESTS[0]]
+    test = _tests(config, 32)[TESTS[0]]
     each = jnp.repeat(jnp.asarray(SEPARATIONS) / 2, config.repeats)
     return _p_values(test, _two_modes_score, each, x, key).reshape(shape[:2])
 

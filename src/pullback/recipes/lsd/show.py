@@ -1,16 +1,14 @@
 """How the recipe `lsd` shows what it measured."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from pullback.plots import PALETTE, density_image, figure
-from pullback.recipes.lsd.measure import COLUMNS, LAPLACE, NOISE, TESTS
-from pullback.recipes.lsd.models import EXTENT
+from pullback.plots import PALETTE, figure, image_sheet
+from pullback.recipes.lsd.measure import COLUMNS, NOISE, TESTS
 from pullback.runs import Context
 
-METHODS = ("maximum likelihood", "score matching", "LSD")
+METHODS = ("maximum likelihood", "sliced score matching", "LSD")
 
 
 def draw_ica(context: Context, nats: Mapping[str, np.ndarray]) -> None:
@@ -28,62 +26,58 @@ def draw_ica(context: Context, nats: Mapping[str, np.ndarray]) -> None:
         fig,
         "Unmixing of independent sources: how far each way to train ends behind the model that "
         "drew the rows, a mark a seed and bars the means; all start "
-        f"{gap['start'].min():.1f} to {gap['start'].max():.1f} nats behind. Only maximum "
-        "likelihood needs the normaliser, and only score matching the Hessian's trace with its "
-        "slope. All take as many steps, which are too few to get to the truth from so far.",
+        f"{gap['start'].min():.0f} to {gap['start'].max():.0f} nats behind. Only maximum "
+        "likelihood needs the normaliser, and only score matching third derivatives.",
     )
 
 
-def draw_plane(context: Context, found: Mapping[str, Any]) -> None:
-    """Data, and the density that was learned without samples and without a normaliser."""
-    fig, (left, right) = figure(1, 2, width=7.0, height=3.6)
-    best = int(np.argmin(found["nats"]))
-    left.plot(*found["test"][:2000].T, "o", markersize=1.5, color=PALETTE[0], alpha=0.4)
-    left.set(title="data", xticks=[], yticks=[])
-    left.set_aspect("equal")
-    density = np.exp(found["log_density"][best])
-    density_image(right, density, (-EXTENT, EXTENT, -EXTENT, EXTENT), title="density by LSD")
-    for ax in (left, right):
-        ax.set(xlim=(-2.8, 2.8), ylim=(-2.8, 2.8))
-    context.figure(
-        "plane",
-        fig,
-        "An energy-based model of two moons, trained by its score alone; its density is summed on "
-        "a grid afterwards. Of the seeds the one of the best likelihood is shown: "
-        f"{found['nats'][best]:.3f} nats a point on unseen points, where the Gaussian of the data "
-        f"has {found['gaussian'][best]:.3f}.",
-    )
-
-
-def draw_power(context: Context, laplace: np.ndarray, machine: np.ndarray) -> None:
+def draw_power(
+    context: Context, laplace: Mapping[str, np.ndarray], machines: Mapping[int, np.ndarray]
+) -> None:
     """How often each test rejects a model that is wrong, and one that is right."""
-    fig, (left, right) = figure(1, 2, width=9.6, height=3.8, sharey=True)
-    sets = laplace.shape[2]
-    for place, name in enumerate(TESTS):
-        rate = (laplace[place] <= 0.05).mean(axis=1)
-        error = np.sqrt(rate * (1 - rate) / sets)
-        moved = np.asarray(LAPLACE) + 0.12 * (place - 1)
-        left.errorbar(moved, rate, error, marker="o", color=PALETTE[place], label=name, capsize=2)
-        power = (machine[place] <= 0.05).mean()
-        spread = np.sqrt(power * (1 - power) / machine.shape[1])
-        right.bar(place, power, color=PALETTE[place], alpha=0.7, yerr=spread, capsize=4, width=0.6)
-    left.axhline(0.05, color="black", linestyle=":", linewidth=1, label="level 0.05")
-    right.axhline(0.05, color="black", linestyle=":", linewidth=1)
-    left.set(xlabel=f"columns of {COLUMNS} that are Laplace", ylabel="share of tests that reject")
-    left.set(title="columns with heavy tails", ylim=(-0.03, 1.05))
-    left.set_xticks(LAPLACE)
-    left.legend(fontsize=8, loc="upper left")
-    right.set_xticks(range(len(TESTS)), [name.replace(" (", "\n(") for name in TESTS])
-    right.set(title=f"a machine whose weights are off by {NOISE:g}")
-    right.grid(axis="x", visible=False)
+    fig, ax = figure(width=8.4, height=3.8)
+    groups = {
+        "a right model": laplace["right"],
+        f"{COLUMNS} Laplace\ncolumns": laplace["wrong"],
+        **{f"a machine of {visible},\noff by {NOISE:g}": p for visible, p in machines.items()},
+    }
+    for at, p in enumerate(groups.values()):
+        for place, name in enumerate(TESTS):
+            rate = float((p[place] <= 0.05).mean())
+            error = np.sqrt(rate * (1 - rate) / p.shape[1])
+            ax.bar(
+                at + 0.27 * (place - 1), rate, 0.25, yerr=error, capsize=3, alpha=0.7,
+                color=PALETTE[place], label=name if at == 0 else None,
+            )  # fmt: skip
+    ax.axhline(0.05, color="black", linestyle=":", linewidth=1, label="level 0.05")
+    ax.set_xticks(range(len(groups)), list(groups))
+    ax.set(ylabel="share of tests that reject", ylim=(0, 1.05))
+    ax.grid(axis="x", visible=False)
+    ax.legend(fontsize=8, loc="upper left")
+    sets = ", ".join(str(p.shape[1]) for p in groups.values())
     context.figure(
         "power",
         fig,
-        "How often three tests at level 0.05 reject a wrong model, by the score alone. Left: a "
-        "standard Gaussian as the model of data of which some columns are Laplace, of the same "
-        "mean and variance; with none of them the model is right, and what is rejected is false "
-        "alarm. Right: a Boltzmann machine whose weights have a little noise. All get the same "
-        f"data sets ({sets} for each mark on the left, {machine.shape[1]} on the right; bars are "
-        "standard errors). A learned critic finds what is far from the kernel's shape, and pays "
-        "for it by testing on a tenth of the data.",
+        "How often three tests at level 0.05 reject, by the score alone; all get the same data "
+        f"sets ({sets} of each kind; bars are standard errors). From the left: a model that is "
+        "right; a standard Gaussian where all columns are Laplace of the same mean and variance; "
+        "Boltzmann machines of few and of many visible units whose weights have a little noise. A "
+        "learned critic finds what a kernel of one width averages away, and pays for it by testing "
+        "on a tenth of the data.",
+    )
+
+
+def draw_images(context: Context, data: np.ndarray, drawn: np.ndarray) -> None:
+    """Images, and what chains draw from the energy that learned from them."""
+    fig, axes = figure(1, 2, width=8.4, height=4.6)
+    side = round(data.shape[1] ** 0.5)
+    for ax, images, title in zip(
+        axes, (data, drawn), ("data", "chains, by the energy"), strict=True
+    ):
+        image_sheet(ax, np.clip(images, 0, 1).reshape(-1, 8, side, side), title=title)
+    context.figure(
+        "images",
+        fig,
+        "Images with noise, and the ends of Langevin chains on the energy that learned from them, "
+        "which no chain took part in training. They start in noise.",
     )
