@@ -87,7 +87,7 @@ def _beside_kernels(p: np.ndarray, visible: int, *, headline: bool) -> Claim:
             f"{start} is seen by the learned test more often than by the better of two kernel "
             "tests (share of data sets rejected, difference)",
             ours - best,
-            at_least=0.2,
+            at_least=0.05,
             reference=rates,
             headline=Headline(no_effect=0.0),
         )
@@ -119,7 +119,7 @@ def _claims_of_training(config: Config, nats: Mapping[str, np.ndarray]) -> list[
             f"When not to: {what}, whitened, by sliced score matching end nearer to maximum "
             "likelihood than by LSD, by",
             ours - nats["sliced score matching"],
-            at_least=0.3,
+            at_least=0.1,
             unit="nats",
             reference="score matching needs third derivatives, of which the paper finds it less "
             "stable",

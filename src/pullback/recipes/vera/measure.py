@@ -1,6 +1,6 @@
 """What the recipe `vera` measures: densities, samples, gradients of entropy, and predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -19,7 +19,7 @@ from pullback.models.energy import (
 )
 from pullback.recipes._kit.calibration import calibration
 from pullback.recipes._kit.stack import one_by_one
-from pullback.recipes.vera.models import Config, centres, ring
+from pullback.recipes.vera.models import Config, RingMixture, centres, ring
 
 HALF_WIDTH, GRID = 5.0, 201
 _NEAR = 0.6  # three standard deviations of a Gaussian of the ring
@@ -49,6 +49,16 @@ def on_ring(models: tuple[Any, LatentGenerator], seed: int) -> dict[str, Array]:
     test = jnp.asarray(ring(2000, 10_000 + seed), float)
     keys = jr.split(jr.key(seed), len(models[1].log_sigma))
     return one_by_one(_on_ring, (models, keys), test)
+
+
+def of_known(models: Mapping[str, RingMixture], seed: int) -> dict[str, Array]:
+    """The loss of each mixture on held-out points, by its own normaliser."""
+    test = jnp.asarray(ring(2000, 10_000 + seed), float)
+    return {name: one_by_one(_nll, stack, test) for name, stack in models.items()}
+
+
+def _nll(model: RingMixture, test: Float[Array, "n 2"]) -> Float[Array, ""]:
+    return -jnp.mean(jax.vmap(model.log_prob)(test))
 
 
 def _on_ring(pair: tuple[tuple[Any, LatentGenerator], Array], test: Array) -> dict[str, Array]:

@@ -3,12 +3,13 @@
 from pullback.data import mnist
 from pullback.recipes.vera import few_labels
 from pullback.recipes.vera.models import LabelConfig as Config
+from pullback.recipes.vera.models import flat
 from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Few labels, with the other images of MNIST and without."""
-    return few_labels(config, context, mnist(context.data), "MNIST")
+    return few_labels(config, context, {"MNIST": flat(mnist(context.data))})
 
 
 PRESETS = {
@@ -17,6 +18,7 @@ PRESETS = {
         images=200,
     ),
     "desk": Config(),
+    "long": Config(samples=20, digit_steps=10_000, digit_width=256, digit_latent=32, images=60_000),
     "paper": Config(
         seeds=5, samples=20, digit_steps=100_000, digit_width=500, digit_latent=32, images=60_000
     ),
