@@ -14,13 +14,16 @@ from pullback.recipes.lsd import measure, show
 from pullback.recipes.lsd.models import Config, train_ica
 from pullback.runs import Claim, Context, Headline
 
+_LAPLACE = f"that all {measure.COLUMNS} columns are Laplace, and not normal of the same variance,"
+
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Test and train, and measure what is claimed."""
     seed = context.seed
     machines = {
         visible: context.stage(
-            f"machine-{visible}", measure.machine_power, config, visible, seed
+            f"machine-{visible}", measure.machine_power, config, visible,
+            config.machine_repeats if visible == config.visible[-1] else config.repeats, seed,
         )
         for visible in config.visible
     }  # fmt: skip
@@ -31,10 +34,14 @@ def run(config: Config, context: Context) -> list[Claim]:
     show.draw_ica(context, nats)
     _tables(config, context, nats, laplace, machines)
     low, high = config.visible[0], config.visible[-1]
+    machine = lambda size: (
+        f"Boltzmann machine of {size} visible units whose weights are off by {measure.NOISE:g}"
+    )
     return [
-        _beside_kernels(machines[high], high, headline=True),
+        _beside_kernels(machines[high], "A " + machine(high), headline=True),
         *_claims_of_training(config, nats),
-        _beside_kernels(machines[low], low, headline=False),
+        _beside_kernels(machines[low], "a " + machine(low), headline=False),
+        _beside_kernels(laplace["wrong"], _LAPLACE, headline=False),
         *_claims_of_tests(config, laplace, blind),
     ]
 
@@ -71,32 +78,25 @@ def _tables(
     )
 
 
-def _beside_kernels(p: np.ndarray, visible: int, *, headline: bool) -> Claim:
+def _beside_kernels(p: np.ndarray, what: str, *, headline: bool) -> Claim:
     """The learned test less the better of the other two, on the same data sets."""
     ours, *others = _seen(p)
-    best = max(others, key=np.mean)
-    rates = ", ".join(
-        f"{name}: {rate:.2f}"
-        for name, rate in zip(measure.TESTS, _seen(p).mean(axis=1), strict=True)
-    )
-    start = (
-        f"A Boltzmann machine of {visible} visible units whose weights are off by {measure.NOISE:g}"
-    )
+    best, reference = max(others, key=np.mean), _shares(measure.TESTS, _seen(p).mean(axis=1))
     if headline:
         return Claim.over_seeds(
-            f"{start} is seen by the learned test more often than by the better of two kernel "
-            "tests (share of data sets rejected, difference)",
+            f"{what} is seen by the learned test more often than by the better of two kernel tests "
+            "(share of data sets rejected, difference)",
             ours - best,
             at_least=0.05,
-            reference=rates,
+            reference=reference,
             headline=Headline(no_effect=0.0),
         )
     return Claim.over_seeds(
-        f"When not to: {start[0].lower()}{start[1:]} is seen by a kernel test at least as often "
-        "(share of data sets rejected, learned test less the better of two kernel tests)",
+        f"When not to: {what} is seen by a kernel test at least as often (share of data sets "
+        "rejected, learned test less the better of two kernel tests)",
         ours - best,
         at_most=0.0,
-        reference=rates,
+        reference=reference,
     )
 
 
@@ -130,18 +130,9 @@ def _claims_of_training(config: Config, nats: Mapping[str, np.ndarray]) -> list[
 def _claims_of_tests(
     config: Config, laplace: Mapping[str, np.ndarray], blind: np.ndarray
 ) -> list[Claim]:
-    learned, kernel, _ = _seen(laplace["wrong"])
     right, seen = _seen(laplace["right"]).mean(axis=1), _seen(blind).mean(axis=1)
     most = float(binom.ppf(0.9999, config.repeats, 0.05) / config.repeats)
     return [
-        Claim.over_seeds(
-            "The learned test sees more often than the kernel test with the median width that all "
-            f"{measure.COLUMNS} columns are Laplace and not normal (share of data sets rejected, "
-            "difference)",
-            learned - kernel,
-            at_least=0.1,
-            reference=f"learned {learned.mean():.2f}, kernel {kernel.mean():.2f}",
-        ),
         Claim(
             "A model that is right is rejected at the level that was asked for by the learned test "
             f"(share of {config.level_repeats} data sets)",

@@ -71,7 +71,9 @@ def laplace_power(config: Config, seed: int) -> dict[str, Float[Array, "tests se
     return {"right": found[:, : config.level_repeats], "wrong": found[:, config.level_repeats :]}
 
 
-def machine_power(config: Config, visible: int, seed: int) -> Float[Array, "tests sets"]:
+def machine_power(
+    config: Config, visible: int, repeats: int, seed: int
+) -> Float[Array, "tests sets"]:
     """p-values of a Boltzmann machine whose weights are not quite those of the data's."""
     keys = jr.split(jr.key(seed), 6)
     signs = jr.rademacher(keys[0], (visible, HIDDEN), float)
@@ -79,7 +81,7 @@ def machine_power(config: Config, visible: int, seed: int) -> Float[Array, "test
     model = GaussianBernoulliRBM(signs, bias, hidden_bias)
     noise = NOISE * jr.normal(keys[3], signs.shape)
     truth = GaussianBernoulliRBM(signs + noise, bias, hidden_bias)
-    shape = (config.machine_repeats, config.points)
+    shape = (repeats, config.points)
     x = jax.jit(lambda key: truth.sample(key, shape, steps=config.gibbs))(keys[4])
     tests = _tests(config, max(config.test_width, 2 * HIDDEN))
     # The chains' models are one; each data set is given its own copy.

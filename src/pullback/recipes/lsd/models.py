@@ -50,8 +50,8 @@ class Config:
     """Data sets with a right model that each test of fit is given."""
     visible: tuple[int, ...] = (50, 200)
     """Visible units of the Boltzmann machines, rising; the paper has up to 200."""
-    machine_repeats: int = 12
-    """Data sets of each Boltzmann machine that the tests are given."""
+    machine_repeats: int = 40
+    """Data sets of the largest Boltzmann machine that the tests are given."""
     gibbs: int = 200
     """Steps of the Boltzmann machines' chains."""
 
