@@ -1,7 +1,8 @@
 """SUMO (arXiv 2004.00353): the log-evidence without bias, for what would exploit a bound.
 
 Bias and spread where the evidence is known; and the reverse divergence to a funnel, which goes
-astray with any bound.
+astray with any bound. In modules of their own: autoencoders of images, and a policy that is kept
+random.
 """
 
 import functools
@@ -13,19 +14,19 @@ import numpy as np
 
 from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes.sumo import funnel, measure, show
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 
 @dataclass(frozen=True)
 class Config:
     seeds: int = 3
     """How many models are fitted to the funnel with each estimate."""
-    draws: int = 100_000
+    draws: int = 40_000
     """Draws of each estimate where the evidence is known."""
     delta: float = 0.5
     """How far the posterior's mean is off where the evidence is known, in each of five
     dimensions."""
-    steps: int = 2000
+    steps: int = 1200
     """Training steps of a model of the funnel, a multiple of 40; it is looked at four times."""
     count: int = 64
     """Samples of the funnel's model in a training step."""
@@ -89,59 +90,41 @@ def _claims(
         for name, several in runs.items()
         for kind in ("objective", "exact")
     }
-    seeds = len(next(iter(late.values())))
-    bound = late["IWAE, k = 21", "exact"]
-    multilevel = late["multilevel, base = 4", "exact"]
+    exact = {name: late[name, "exact"] for name in runs}
+    few, sumo, many, multilevel = exact
+    # In orders of magnitude: a mean of differences would be that of the worst seed.
+    nearer = lambda bound, series: np.log10(exact[bound] / exact[series])
     return [
-        Claim(
-            "A model fitted by SUMO, at 9 samples, stays close to the funnel (exact reverse "
-            "divergence, worst seed)",
-            value=float(late["SUMO, m = 4", "exact"].max()),
-            at_most=0.6,
+        Claim.over_seeds(
+            "A model fitted to a funnel by its reverse divergence, where a bound would be "
+            "exploited, ends nearer with SUMO than with a bound of as many samples, 9 (orders of "
+            "magnitude of the exact divergence)",
+            nearer(few, sumo),
+            at_least=0.5,
+            reference="0: the bound, trained alike",
+            headline=Headline(no_effect=0.0),
+        ),
+        Claim.over_seeds(
+            "With SUMO it is close to the funnel (exact reverse divergence)",
+            exact[sumo],
+            at_most=0.4,
             unit="nats",
-            seeds=seeds,
             reference="0: the funnel itself",
         ),
-        Claim(
-            "By the multilevel form, at 21 samples, it is closer (exact divergence, worst seed)",
-            value=float(multilevel.max()),
-            at_most=0.3,
-            unit="nats",
-            seeds=seeds,
-            reference="0: the funnel itself",
+        Claim.over_seeds(
+            "By the multilevel form, at 20 samples, it is closer than by a bound of 21 (orders "
+            "of magnitude of the exact divergence)",
+            nearer(many, multilevel),
+            at_least=0.2,
+            reference="0: the bound, trained alike",
         ),
-        Claim(
-            "By a bound of as many samples the exact divergence is larger (ratio of medians)",
-            value=float(np.median(bound) / np.median(multilevel)),
-            at_least=3,
-            seeds=seeds,
-            reference="the multilevel form, trained alike",
-        ),
-        Claim(
-            "At a parameter where the exact gradient is zero, that of the bound of six samples is "
-            "not",
-            value=found["IWAE, k = 6"]["slope"],
-            at_least=0.15,
-            at_most=0.17,
-            reference="exact: 0",
-        ),
-        Claim(
-            "When not to use a bound: the reverse divergence by one of 5 samples is followed below "
-            "zero, which no divergence can be (highest seed)",
-            value=float(late["IWAE, k = 5", "objective"].max()),
+        Claim.over_seeds(
+            "When not to use a bound: the reverse divergence by one of 9 samples is followed below "
+            "zero, which no divergence can be",
+            late[few, "objective"],
             at_most=-1,
             unit="nats",
-            seeds=seeds,
             reference="0: no divergence is below it",
-        ),
-        Claim(
-            "While a bound of 5 samples is followed below zero, the exact divergence is large "
-            "(lowest seed)",
-            value=float(late["IWAE, k = 5", "exact"].min()),
-            at_least=1,
-            unit="nats",
-            seeds=seeds,
-            reference="0: the funnel itself",
         ),
         Claim(
             "When not to use SUMO: its worst draw, over that of the multilevel form of base 8",
@@ -155,5 +138,6 @@ def _claims(
 PRESETS = {
     "smoke": Config(seeds=1, draws=400, steps=40, count=2, width=8),
     "desk": Config(),
+    "long": Config(seeds=5, steps=4000, draws=100_000),
     "paper": Config(steps=4000, draws=1_000_000),
 }

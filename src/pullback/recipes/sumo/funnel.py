@@ -22,7 +22,7 @@ from pullback.recipes.sumo.measure import Way, lists_of, log_evidence
 from pullback.sampling import DoublyReparameterised, log_prob, stop_gradient
 from pullback.train import fit
 
-WAYS = (Way("IWAE", 5), Way("IWAE", 21), Way("SUMO", 4), Way("multilevel", 4))
+WAYS = (Way("IWAE", 9), Way("SUMO", 4), Way("IWAE", 21), Way("multilevel", 4))
 _ENCODER_SAMPLES = 8
 
 
