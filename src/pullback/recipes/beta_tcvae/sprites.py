@@ -38,11 +38,11 @@ PRESETS = {
         places=3,
     ),
     "desk": Config(
-        seeds=6, betas=(6.0,), latent=10, steps=1500, warm_up=500, samples=1000, batches=20,
-        resolution=32, scales=4, places=6,
+        seeds=4, betas=(6.0,), latent=10, steps=1500, warm_up=500, samples=1000, batches=20,
+        resolution=32, scales=3, places=5,
     ),
     "long": Config(
-        seeds=8, betas=(2.0, 6.0), latent=10, width=256, steps=3000, warm_up=1000, batch_size=100,
+        seeds=8, betas=(6.0,), latent=10, width=256, steps=2500, batch_size=100,
         learning_rate=1e-3, table_rows=50, samples=1000, batches=20,
     ),
 }  # fmt: skip
