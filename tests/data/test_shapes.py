@@ -68,6 +68,15 @@ def test_an_orientation_turns_the_shape():
     assert not np.allclose(found.x[4], found.x[6])  # a heart is not the same after half a turn
 
 
+@pytest.mark.parametrize(("kind", "turn", "reach"), [("ellipse", 0, 1.35), ("square", 1, 1.2533)])
+def test_a_shape_is_drawn_to_its_ends(kind, turn, reach):
+    """The tip of an ellipse, and the corners of a square that stands on one."""
+    image = drawn_shapes((kind,), scales=1, orientations=8, places=1, resolution=256).x[turn]
+    across = np.flatnonzero(image.sum(axis=0))
+    # Radii of half a fifth of the image at the only, smallest scale; the points stand in a grid.
+    assert abs(np.ptp(across) + 1 - 2 * reach * 0.1 * 256) < 3
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
