@@ -48,6 +48,8 @@ ESTIMATORS = {
     "PathDerivative": [sampling.PathDerivative()],
     "DoublyReparameterised": [sampling.DoublyReparameterised()],
     "GumbelSoftmax": [sampling.GumbelSoftmax(0.5), sampling.GumbelSoftmax(0.5, hard=True)],
+    "MuProp": [sampling.MuProp()],
+    "DARN": [sampling.DARN()],
     "StraightThrough": [sampling.StraightThrough()],
     "Relax": [sampling.Relax(NeuralControlVariate(NET)), sampling.Relax(RebarControlVariate())],
     "Lax": [sampling.Lax(NeuralControlVariate(NET, temperature=None))],

@@ -4,9 +4,12 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from pullback.recipes._kit.discrete_vae import latents_of
 from pullback.recipes.gumbel_softmax import Config, measure
+from pullback.recipes.gumbel_softmax.models import BeliefNet
 from pullback.sampling import Enumeration
 
 
@@ -37,12 +40,44 @@ def test_the_semi_supervised_step_sums_over_the_classes(key):
     assert float(found) == pytest.approx(float(total), rel=1e-9)
 
 
+@pytest.mark.parametrize("latents", [(2,), (2, 3)])
+def test_a_belief_network_sums_over_both_layers(latents, key):
+    """Its objective by enumeration, and its score within noise, against a loop over outcomes."""
+    model = BeliefNet(6, latents, key=key)
+    x = jnp.array([1.0, 0.0, 1.0, 0.0, 1.0, 1.0])
+    outcomes = Enumeration()._outcomes(latents_of(jnp.zeros(latents)))
+
+    def shares(logits):
+        rows = jax.nn.log_softmax(logits, axis=-1)
+        if len(latents) == 1:
+            rows = jnp.stack([jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)], axis=-1)
+            return [float(jnp.exp(sum(rows[i, int(b)] for i, b in enumerate(z)))) for z in outcomes]
+        return [float(jnp.exp(jnp.sum(rows * z))) for z in outcomes]
+
+    unit = lambda z: jnp.ravel(2 * z.astype(float) - 1 if len(latents) == 1 else z * 3**0.5)
+    first = shares(model.first(x[:3] - 0.5).reshape(latents))
+    mean, likelihood = 0.0, 0.0
+    for p, z in zip(first, outcomes, strict=True):
+        second = shares(model.second(unit(z)).reshape(latents))
+        for r, w in zip(second, outcomes, strict=True):
+            rate = jax.nn.sigmoid(model.last(unit(w)))
+            log_p = float(jnp.sum(jnp.log(jnp.where(x[3:] == 1, rate, 1 - rate))))
+            mean -= p * r * log_p
+            likelihood += p * r * np.exp(log_p)
+    found, _ = model.objective(x, Enumeration(), 1, key=key)
+    assert float(found) == pytest.approx(mean, rel=1e-9)
+    score = jax.jit(lambda key: jnp.mean(jax.vmap(lambda k: model.score(x, key=k))(key)))
+    # The logarithm of a mean over 25 draws is a little low, by its variance.
+    assert float(score(jax.random.split(key, 40))) == pytest.approx(-np.log(likelihood), abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
         ({"temperatures": (2.0, 1.0, 0.5)}, "temperatures must be 3 or more numbers that rise"),
         ({"temperatures": (0.5, 1.0, 2.0)}, "temperatures must have 0.2 and 1 in them"),
+        ({"ways": ("gumbel", "colder")}, "ways must be gumbel and others"),
         ({"iterations": 5}, "iterations must be at least 10, got 5"),
     ],
 )

@@ -17,6 +17,7 @@ from pullback import ode, sampling
 from pullback.bounds import ELBO, ImportanceWeighted, LatentModel, sumo
 from pullback.calculus import HarmonicTail
 from pullback.sampling import (
+    DARN,
     AbstractEstimator,
     ActorCritic,
     DoublyReparameterised,
@@ -26,6 +27,7 @@ from pullback.sampling import (
     Lax,
     LaxPolicy,
     MovingAverage,
+    MuProp,
     NeuralControlVariate,
     OneHotCategorical,
     PathDerivative,
@@ -70,7 +72,8 @@ DISCRETE = SCORES | {
     "relax": (Relax(NeuralControlVariate(net(3))), 1),
     "relax, residual": (Relax(NeuralControlVariate(net(3), residual=True)), 1),
 }
-BIASED = {"gumbel": GumbelSoftmax(0.7)}
+DISCRETE["muprop"] = (MuProp(0.3), 1)
+BIASED = {"gumbel": GumbelSoftmax(0.7), "darn": DARN()}
 RAISES = {"straight through": StraightThrough(), "hard": GumbelSoftmax(0.7, hard=True)}
 
 
@@ -170,6 +173,7 @@ def test_mixed_derivatives_by_the_integrand_and_by_the_distribution(name, key):
 
 @pytest.mark.parametrize(("problem", "name"), [
     *(("binary", name) for name in DISCRETE), ("one_hot", "leave one out"), ("one_hot", "rebar"),
+    ("one_hot", "muprop"),
 ])  # fmt: skip
 def test_discrete_expectations_have_their_hessian(problem, name, key):
     """By the logits and by what the integrand is made of, against the sum over all outcomes."""
@@ -259,6 +263,19 @@ def test_a_relaxed_sample_has_the_derivatives_of_the_relaxed_expectation(key):
         (gradient(logits + eps * e) - gradient(logits - eps * e)) / (2 * eps) for e in np.eye(3)
     ]
     np.testing.assert_allclose(jax.jit(jax.hessian(loss))(logits), differences, atol=1e-7)
+
+
+def test_the_biased_gradient_of_a_line_at_the_sample_has_its_derivative(key):
+    """Of z^4 its mean is 2 p (1 - p), and the derivative of that by the logit is asked for."""
+
+    def gradient(x, key):
+        f = lambda z, q: z**4
+        loss = lambda x: expectation(f, dist.BernoulliLogits(x), estimator=DARN(), key=key)
+        return jax.grad(loss)(x)
+
+    of = lambda key: jax.grad(gradient)(jnp.array(0.4), key)
+    p = jax.nn.sigmoid(0.4)
+    within(jax.jit(jax.vmap(of))(jr.split(key, 20_000)), 2 * p * (1 - p) * (1 - 2 * p))
 
 
 @pytest.mark.parametrize("name", RAISES)

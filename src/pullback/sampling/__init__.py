@@ -66,5 +66,7 @@ from ._standard_normal import normal_kl as normal_kl
 from ._support import require_inside as require_inside
 from ._support import require_volume as require_volume
 from ._support_map import SupportMap as SupportMap
+from ._taylor import DARN as DARN
+from ._taylor import MuProp as MuProp
 
 __all__, __dir__ = _contents.of(__name__)

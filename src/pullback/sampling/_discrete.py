@@ -40,10 +40,18 @@ class Discrete(eqx.Module):
         """The hard sample, as floats."""
         return hardest(z) if self.one_hot else (z > 0).astype(z.dtype)
 
+    def mean(self) -> Array:
+        """The probabilities, in the shape of a sample."""
+        return jax.nn.softmax(self.logits) if self.one_hot else jax.nn.sigmoid(self.logits)
+
+    def log_probs(self, b: Array) -> Float[Array, "*batch"]:
+        """Of each variable, zeros and ones."""
+        of = one_hot_log_mass if self.one_hot else binary_log_mass
+        return of(self.logits, b)
+
     def log_prob(self, b: Array) -> Float[Array, ""]:
         """Of one draw of all the variables, zeros and ones."""
-        of = one_hot_log_mass if self.one_hot else binary_log_mass
-        return jnp.sum(of(self.logits, b))
+        return jnp.sum(self.log_probs(b))
 
     def noise(self, key: PRNGKeyArray) -> Array:
         """Which, added to the logits, makes scores whose hard sample has the right distribution."""

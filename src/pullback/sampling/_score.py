@@ -77,10 +77,17 @@ class ScoreFunction(AbstractEstimator):
         value = jnp.mean(reweighted(values, scores, values - held))
         if isinstance(self.baseline, float | int):
             return value
-        # Of half the squared error, whose slope is not held: it moves with the expectation.
-        error = self.baseline - value.astype(self.baseline.dtype)
-        objective = attach(jnp.zeros_like(error), self.baseline, error)
-        return attach(value, downhill(objective), jnp.ones_like(objective))
+        return fitted_baseline(value, self.baseline, value)
+
+
+def fitted_baseline(value: Array, baseline: Array, target: Array) -> Array:
+    """`value`, with the gradient of half the squared error of a baseline added.
+
+    The error is not held: its slope moves with the target.
+    """
+    error = baseline - target.astype(baseline.dtype)
+    objective = attach(jnp.zeros_like(error), baseline, error)
+    return attach(value, downhill(objective), jnp.ones_like(objective))
 
 
 class MovingAverage(eqx.Module):

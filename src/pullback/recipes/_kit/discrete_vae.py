@@ -1,5 +1,6 @@
-"""A small autoencoder with discrete latents, which the recipes on discrete gradients train."""
+"""Small networks with discrete latents, which the recipes on discrete gradients train."""
 
+import abc
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pullback.bounds import kl_divergence
 from pullback.data import Split, digits
 from pullback.models.vae import bernoulli_log_prob
-from pullback.recipes._kit.stack import made
+from pullback.recipes._kit.stack import made_stack, one_by_one
 from pullback.runs import Context
 from pullback.sampling import (
     AbstractEstimator,
@@ -28,11 +29,28 @@ from pullback.sampling import (
 from pullback.train import fit
 
 # Images of a set that are scored: all latents of all draws are in memory at once.
-_SCORED = 1000
+_SCORED = 500
 _DRAWS = 20  # of the latents of an image, for a score
 
+Estimators = Callable[[Float[Array, " pixels"]], AbstractEstimator]
 
-class DiscreteVAE(eqx.Module):
+
+class AbstractDiscreteModel(eqx.Module):
+    """A model whose loss is an expectation over discrete latents."""
+
+    @abc.abstractmethod
+    def objective(
+        self, x: Float[Array, " pixels"], estimator: AbstractEstimator, samples: int, *,
+        key: PRNGKeyArray,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """Of one image: what is minimised, and its part that is sampled."""
+
+    @abc.abstractmethod
+    def score(self, x: Float[Array, " pixels"], *, key: PRNGKeyArray) -> Array:
+        """Of one image: nats by discrete samples, lower is better."""
+
+
+class DiscreteVAE(AbstractDiscreteModel):
     """Binary latents `[n]`, or one-hot ones `[n, k]`, between binary pixels."""
 
     encoder: eqx.nn.MLP
@@ -50,87 +68,94 @@ class DiscreteVAE(eqx.Module):
 
     def posterior(self, x: Float[Array, " pixels"]) -> Any:
         """The distribution of the latents given one image."""
-        return self._latents(self.encoder(x - 0.5).reshape(self.prior.shape))
+        return latents_of(self.encoder(x - 0.5).reshape(self.prior.shape))
 
     def distortion(self, x: Array) -> Callable[[Array, Any], Array]:
         """Minus the log-likelihood of an image, of its latents."""
+        return lambda z, q: -bernoulli_log_prob(self.decoder(inputs_of(z, x.dtype)), x)
 
-        def f(z: Array, q: Any) -> Array:
-            del q
-            z = z.astype(x.dtype)
-            # Inputs of unit size: of many classes all but one are zero.
-            z = 2 * z - 1 if z.ndim == 1 else z * z.shape[-1] ** 0.5
-            logits = self.decoder(jnp.ravel(z))
-            return -bernoulli_log_prob(logits, x)
+    def objective(
+        self, x: Float[Array, " pixels"], estimator: AbstractEstimator, samples: int, *,
+        key: PRNGKeyArray,
+    ) -> tuple[Array, Array]:  # fmt: skip
+        q = self.posterior(x)
+        distortion = expectation(
+            self.distortion(x), q, estimator=estimator, num_samples=samples, key=key
+        )
+        return distortion + kl_divergence(q, latents_of(self.prior)), distortion
 
-        return f
+    def score(self, x: Float[Array, " pixels"], *, key: PRNGKeyArray) -> Array:
+        return self.objective(x, ScoreFunction(), _DRAWS, key=key)[0]
 
-    def kl(self, q: Any) -> Array:
-        """From the prior, in closed form."""
-        return kl_divergence(q, self._latents(self.prior))
 
-    def _latents(self, logits: Array) -> Any:
-        return OneHotCategorical(logits) if logits.ndim == 2 else dist.BernoulliLogits(logits)
+def latents_of(logits: Float[Array, "..."]) -> Any:
+    """Independent latents: of a matrix one-hot ones, a row each."""
+    return OneHotCategorical(logits) if logits.ndim == 2 else dist.BernoulliLogits(logits)
+
+
+def inputs_of(z: Array, dtype: Any) -> Float[Array, " size"]:
+    """Latents as inputs of unit size: of many classes all but one are zero."""
+    z = z.astype(dtype)
+    return jnp.ravel(2 * z - 1 if z.ndim == 1 else z * z.shape[-1] ** 0.5)
 
 
 class Method(NamedTuple):
-    """A way to train: `build(learned, average, step)` is the estimator of a step.
+    """A way to train: `build(learned, average, step)` gives the estimator of each image.
 
     `relaxed` asks for a score with the estimator's own samples at the end, besides.
     """
 
-    build: Callable[[Any, MovingAverage, Int[Array, ""]], AbstractEstimator]
+    build: Callable[[Any, MovingAverage, Int[Array, ""]], Estimators]
     samples: int = 1
-    learned: Callable[[PRNGKeyArray], Any] = lambda key: None
+    learned: Callable[..., Any] = lambda key: None
     relaxed: bool = False
 
 
-def negative_elbo(
-    model: DiscreteVAE,
+def mean_objective(
+    model: AbstractDiscreteModel,
     x: Float[Array, "batch pixels"],
-    estimator: AbstractEstimator,
+    estimators: Estimators,
     samples: int,
     *,
     key: PRNGKeyArray,
 ) -> tuple[Array, Array]:
-    """The mean over a batch, and its part that is the distortion."""
-
-    def one(x: Array, key: PRNGKeyArray) -> tuple[Array, Array]:
-        q = model.posterior(x)
-        distortion = expectation(
-            model.distortion(x), q, estimator=estimator, num_samples=samples, key=key
-        )
-        return distortion + model.kl(q), distortion
-
+    """The mean over a batch, and its part that is sampled."""
+    one = lambda x, key: model.objective(x, estimators(x), samples, key=key)
     both = jax.vmap(one)(x, jr.split(key, len(x)))
     return jnp.mean(both[0]), jnp.mean(both[1])
 
 
 class DiscreteLoss(eqx.Module):
-    """Minus the ELBO, of a model and what its estimator learns; a mean of the distortions so far
+    """The objective of a model and what its estimator learns; a mean of the sampled parts so far
     is carried, as a baseline."""
 
     method: Method = eqx.field(static=True)
 
     def __call__(
-        self, both: tuple[DiscreteVAE, Any], x: Array, *, key: PRNGKeyArray, step: Array,
+        self, both: tuple[AbstractDiscreteModel, Any], x: Array, *, key: PRNGKeyArray, step: Array,
         state: MovingAverage,
     ) -> tuple[Array, dict[str, Array], MovingAverage]:  # fmt: skip
         model, learned = both
-        estimator = self.method.build(learned, state, step)
-        value, distortion = negative_elbo(model, x, estimator, self.method.samples, key=key)
-        return value, {}, state.update(distortion)
+        estimators = self.method.build(learned, state, step)
+        value, sampled = mean_objective(model, x, estimators, self.method.samples, key=key)
+        return value, {}, state.update(sampled)
 
 
 class Scores(eqx.Module):
-    """Minus the ELBO with discrete samples, in nats, on training and on held-out images."""
+    """Mean scores of training and of held-out images."""
 
     train: Float[Array, "m pixels"]
     test: Float[Array, "m pixels"]
 
-    def __call__(self, both: tuple[DiscreteVAE, Any], *, key: PRNGKeyArray) -> dict[str, Array]:
+    def __call__(
+        self, both: tuple[AbstractDiscreteModel, Any], *, key: PRNGKeyArray
+    ) -> dict[str, Array]:
+        def of(x: Array, key: PRNGKeyArray) -> Array:
+            return jnp.mean(
+                jax.vmap(lambda x, k: both[0].score(x, key=k))(x, jr.split(key, len(x)))
+            )
+
         keys = jr.split(key)
-        of = lambda x, key: negative_elbo(both[0], x, ScoreFunction(), _DRAWS, key=key)[0]
         return {"train": of(self.train, keys[0]), "test": of(self.test, keys[1])}
 
 
@@ -138,97 +163,96 @@ def compare(
     config: Any,
     context: Context,
     methods: Mapping[str, Method],
-    latents: tuple[int, ...],
-    depth: int,
-    of: Split | None,
+    make: Callable[..., AbstractDiscreteModel],
+    images: tuple[Array, Array],
     *,
+    name: str = "vae",
     noise: bool = False,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Train autoencoders of images by every method: their scores along the way, a row a seed.
+    """Train models of images by every method: their scores along the way, a row a seed.
 
     Args:
-        config: has `seeds`, `width`, `iterations`, `batch_size`, `learning_rate` and `images`.
+        config: has `seeds`, `iterations`, `batch_size` and `learning_rates`; of each method the
+            rate counts at which the training images end up best.
         context: the run's; each method is a stage.
         methods: the ways to train, by name.
-        latents: as of `DiscreteVAE`.
-        depth: hidden layers of the encoder and of the decoder.
-        of: the images; None for handwritten digits.
+        make: `make(key=key)`, an untrained model.
+        images: for training and held out, the same for all.
+        name: of the stages.
         noise: whether to measure the variance of a batch's gradient with respect to the encoder, at
             the end, summed over its parameters.
     """
     seeds = context.seeds(config.seeds)
-    images = binary_images(seeds, config.images, of)
+    stage = lambda way, method: context.stage(
+        f"{name}-{way}", _tuned, config, method, make, noise, seeds, images
+    )
+    return {way: stage(way, method) for way, method in methods.items()}
 
-    def scores(method: Method) -> dict[str, Any]:
-        every = config.iterations // 10
-        rows = [
-            _train(config, method, latents, depth, noise, jr.key(seed), *parts)
-            for seed, *parts in zip(seeds, *images, strict=True)
-        ]
-        found = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return {"step": every * np.arange(1, 11), **found}
 
-    return {name: context.stage(f"vae-{name}", scores, method) for name, method in methods.items()}
+def _tuned(config: Any, *rest: Any) -> dict[str, Any]:
+    rows = [_train(rate, config, *rest) for rate in config.learning_rates]
+    return min(rows, key=lambda row: float(row["train"][:, -1].mean()))
 
 
 def _train(
+    rate: float,
     config: Any,
     method: Method,
-    latents: tuple[int, ...],
-    depth: int,
+    make: Callable[..., AbstractDiscreteModel],
     noise: bool,
-    key: PRNGKeyArray,
-    images: Float[np.ndarray, "n pixels"],
-    held_out: Float[np.ndarray, "m pixels"],
+    seeds: list[int],
+    images: tuple[Float[Array, "n pixels"], Float[Array, "m pixels"]],
 ) -> dict[str, Any]:
-    model_key, learned_key, key, last_key = jr.split(key, 4)
-    x = jnp.asarray(held_out[:_SCORED])
+    keys = jax.vmap(lambda key: jr.split(key, 4))(jnp.stack([jr.key(seed) for seed in seeds]))
+    train, x = images[0], images[1][:_SCORED]
     every = config.iterations // 10
-    model = made(DiscreteVAE, images.shape[-1], latents, config.width, depth, key=model_key)
-    (model, learned), info = fit(
-        (model, method.learned(learned_key)), DiscreteLoss(method), images,
-        optimiser=optax.adam(config.learning_rate), steps=10 * every,
-        batch_size=min(config.batch_size, len(images)), log_every=every,
-        validation=Scores(jnp.asarray(images[: len(x)]), x), state=MovingAverage(0.99),
-        progress=False, key=key,
+    both = made_stack(make, keys[:, 0]), made_stack(method.learned, keys[:, 1])
+    (models, learned), info = fit(
+        both, DiscreteLoss(method), train,
+        optimiser=optax.adam(rate), steps=10 * every,
+        batch_size=min(config.batch_size, len(train)), log_every=every,
+        validation=Scores(train[: len(x)], x),
+        state=made_stack(lambda key: MovingAverage(0.99), keys[:, 0]),
+        sequential=train.shape[1] > 100,  # such images keep a core busy one run at a time
+        progress=False, key=keys[:, 2],
     )  # fmt: skip
-    estimator = method.build(learned, info.state, jnp.asarray(info.step - 1, jnp.int32))
-    found: dict[str, Any] = {name: info.history[f"validation_{name}"] for name in ("train", "test")}
+    last = jnp.asarray(10 * every - 1, jnp.int32)
+    found = {of: info.history[f"validation_{of}"].T for of in ("train", "test")}
+    runs = models, learned, info.state, keys[:, 3]
     if noise:
-        found["noise"] = _noise(model, x[: config.batch_size], estimator, method.samples)
+        found["noise"] = one_by_one(_noise, runs, method, x[: config.batch_size], last)
     if method.relaxed:
-        found["relaxed"] = _score(model, x, estimator, last_key)
-    return found
+        found["relaxed"] = one_by_one(_relaxed, runs, method, x, last)
+    return {"step": every * np.arange(1, 11), "rate": rate, **jax.tree.map(np.asarray, found)}
 
 
-@eqx.filter_jit
-def _score(model: DiscreteVAE, x: Array, estimator: AbstractEstimator, key: PRNGKeyArray) -> Array:
-    return negative_elbo(model, x, estimator, _DRAWS, key=key)[0]
+def _relaxed(run: tuple, method: Method, x: Array, step: Array) -> Array:
+    model, learned, average, key = run
+    estimators = method.build(learned, average, step)
+    return mean_objective(model, x, estimators, _DRAWS, key=key)[0]
 
 
-@eqx.filter_jit
-def _noise(model: DiscreteVAE, x: Array, estimator: AbstractEstimator, samples: int) -> Array:
+def _noise(run: tuple, method: Method, x: Array, step: Array) -> Array:
+    model, learned, average, _ = run
+    estimators = method.build(learned, average, step)
+
     def gradient(key: PRNGKeyArray) -> Array:
         moved = lambda encoder: eqx.tree_at(lambda m: m.encoder, model, encoder)
-        loss = lambda encoder: negative_elbo(moved(encoder), x, estimator, samples, key=key)[0]
+        loss = lambda encoder: mean_objective(
+            moved(encoder), x, estimators, method.samples, key=key
+        )[0]
         return ravel_pytree(eqx.filter_grad(loss)(model.encoder))[0]
 
     return jnp.sum(jnp.var(jax.lax.map(gradient, jr.split(jr.key(0), 100)), axis=0))
 
 
-def binary_images(
-    seeds: list[int], limit: int, of: Split | None = None
-) -> tuple[Float[np.ndarray, "seeds n pixels"], Float[np.ndarray, "seeds m pixels"]]:
-    """Images of zeros and ones, some for each seed; of digits each seed has a split of its own."""
-    pairs = []
-    for seed in seeds:
-        split = digits(seed=seed) if of is None else of
-        rng = np.random.default_rng(seed)
-        parts = []
-        for part in split:
-            rows = part.x.reshape(len(part.x), -1)
-            rows = rows[rng.permutation(len(rows))[:limit]]
-            parts.append((rows >= 0.5).astype(np.float32))
-        pairs.append(parts)
-    train, test = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-    return train, test
+def binary_images(limit: int, of: Split | None, seed: int) -> tuple[Array, Array]:
+    """Images of zeros and ones as rows, for training and held out, at most so many of each."""
+    split = digits(seed=seed) if of is None else of
+    rng = np.random.default_rng(seed)
+    parts = []
+    for part in split:
+        rows = part.x.reshape(len(part.x), -1)
+        rows = rows[rng.permutation(len(rows))[:limit]]
+        parts.append(jnp.asarray(rows >= 0.5, jnp.float32))
+    return parts[0], parts[1]

@@ -1,7 +1,8 @@
 """Gumbel-softmax (arXiv 1611.01144): gradients through categories that are softened.
 
-How biased and how noisy they are, by the temperature; an autoencoder with categorical latents on
-handwritten digits, trained in five ways; and what a sum over the classes would cost.
+An autoencoder with categorical latents and a belief network, on handwritten digits, trained by
+Gumbel-softmax and by five other estimators; what a sum over the classes would cost; and how biased
+and how noisy the gradients are, by the temperature.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import numpy as np
 
 from pullback.recipes._kit.checks import check_least, check_rising
 from pullback.recipes.gumbel_softmax import autoencoders, measure, show
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Config(autoencoders.Config):
     """Numbers of classes of the semi-supervised step whose cost is measured, rising."""
     cost_width: int = 256
     """Hidden units of the networks of the step whose cost is measured."""
+    repeats: int = 20
+    """Times that each such step is taken; the shortest counts."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -45,29 +48,32 @@ def run(config: Config, context: Context) -> list[Claim]:
     )
     show.draw_curves(context, config.temperatures, curves)
     on_digits = autoencoders.on_images(config, context, None)
-    costs = context.stage("cost", measure.cost, 64, config.classes, config.cost_width)
+    costs = context.stage(
+        "cost", measure.cost, 64, config.classes, config.cost_width, config.repeats
+    )
     ratios = [both["sum"] / both["sample"] for both in costs]
     context.table(
         "cost",
-        ["classes", "sum over classes", "one relaxed sample", "ratio"],
+        ["classes", "sum over classes, ms", "one relaxed sample, ms", "ratio"],
         [
             [count, both["sum"], both["sample"], ratio]
             for count, both, ratio in zip(config.classes, costs, ratios, strict=True)
         ],
-        "Operations of a gradient of a semi-supervised autoencoder for 50 images without labels, "
-        "as the compiler counts them. The paper reports 2 and 9.9 times for 10 and 100 classes, in "
-        "time on a GPU.",
+        "Time of a gradient of a semi-supervised autoencoder for 50 images without labels, the "
+        "shortest of several. The paper reports ratios of 2 and 9.9 for 10 and 100 classes.",
     )
     return [
-        *_claims_of_curves(config, curves),
-        *on_digits,
+        *on_digits[:2],
         Claim(
-            f"With {config.classes[-1]} classes the sum over them costs many times one sample "
-            "(ratio of operations)",
+            f"With {config.classes[-1]} classes a step without labels is faster with one relaxed "
+            "sample than with the sum over them (ratio of times)",
             value=ratios[-1],
-            at_least=0.4 * config.classes[-1],
-            reference="paper: 9.9, in time on a GPU, with 100 classes",
+            at_least=3.0,
+            reference="paper: 9.9, on a GPU, with 100 classes",
+            headline=Headline(no_effect=1.0, paper=9.9),
         ),
+        *_claims_of_curves(config, curves),
+        *on_digits[2:],
     ]
 
 
@@ -83,12 +89,6 @@ def _claims_of_curves(config: Config, curves: Mapping[str, Any]) -> list[Claim]:
             reference="exact by enumeration: 0; four classes, a quadratic",
         ),
         Claim.over_seeds(
-            f"At {taus[0]:g} the bias is a small part of what it is at 1",
-            gumbel["bias"][:, 0] / gumbel["bias"][:, one],
-            at_most=0.2,
-            reference="1: the bias at temperature 1",
-        ),
-        Claim.over_seeds(
             f"When not to: the variance grows, from 0.2 to {taus[0]:g} like the inverse "
             "temperature to the power",
             np.log(gumbel["variance"][:, 0] / gumbel["variance"][:, low])
@@ -102,8 +102,10 @@ def _claims_of_curves(config: Config, curves: Mapping[str, Any]) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(
-        seeds=1, latents=(3, 4), width=8, iterations=10, batch_size=8, images=40,
+        seeds=1, ways=("score", "gumbel"), latents=(3, 4), width=8, iterations=10,
+        batch_size=8, images=40,
         temperatures=(0.05, 0.2, 1.0), draws=400, problems=1, classes=(3, 6), cost_width=8,
+        repeats=1,
     ),
     "desk": Config(),
 }  # fmt: skip

@@ -10,12 +10,18 @@ from pullback.runs import Context
 
 NAMES = {
     "score": "score function, moving average",
+    "darn": "DARN",
+    "muprop": "MuProp",
     "straight_through": "straight-through",
+    "annealed": "straight-through, slope annealed",
     "hard": "straight-through Gumbel-softmax",
     "gumbel": "Gumbel-softmax",
     "colder": "Gumbel-softmax, colder",
 }
-_COLOURS = dict(zip(NAMES, (PALETTE[i] for i in (1, 4, 2, 0, 5)), strict=True))
+_COLOURS = dict(
+    zip(NAMES, [*(PALETTE[i] for i in (1, 3, 4)), "#7b8794", "#b08d57", PALETTE[2], PALETTE[0],
+                PALETTE[5]], strict=True)
+)  # fmt: skip
 
 
 def draw_curves(context: Context, temperatures: Sequence[float], curves: Mapping[str, Any]) -> None:
@@ -52,21 +58,50 @@ def draw_curves(context: Context, temperatures: Sequence[float], curves: Mapping
     )
 
 
-def draw_autoencoders(context: Context, trained: Mapping[str, Any]) -> None:
+WHAT = {
+    "vae": "Autoencoders with categorical latents, minus the evidence lower bound",
+    "belief": "Belief networks that fill in the lower half of an image, minus its log-likelihood",
+}
+
+
+def draw_networks(context: Context, name: str, trained: Mapping[str, Any]) -> None:
     """Held-out scores along the way."""
-    fig, ax = figure(width=6.8, height=4.0)
-    for name, row in trained.items():
+    fig, ax = figure(width=6.8, height=4.4)
+    for way, row in trained.items():
         line_with_spread(
-            ax, row["step"], row["test"], label=NAMES[name], colour=_COLOURS[name], marker=None
+            ax, row["step"], row["test"], label=NAMES[way], colour=_COLOURS[way], marker=None
         )
-    ax.set(xlabel="training steps", ylabel="held out, minus the ELBO (nats)")
-    ax.legend(fontsize=9)
+    ends = [row["test"][:, -1].mean() for row in trained.values()]
+    ax.set_ylim(min(ends) - 0.5, max(ends) + 3)
+    ax.set(xlabel="training steps", ylabel="held out, nats an image")
+    ax.legend(fontsize=8)
     context.figure(
-        "autoencoders",
+        name,
         fig,
-        "Autoencoders with categorical latents, scored with discrete "
-        "samples: mean and standard deviation over seeds; lower is better. The temperature falls "
-        "from 1 during the training, for the colder one further down.",
+        f"{WHAT[name]} with discrete samples: mean and standard deviation over seeds; lower is "
+        "better. The temperature falls from 1 during the training, for the colder one further "
+        "down. The start is cut off.",
+    )
+
+
+def table_of_networks(context: Context, name: str, trained: Mapping[str, Any]) -> None:
+    """Final scores, seed by seed."""
+    count = len(next(iter(trained.values()))["test"])
+    context.table(
+        name,
+        ["nats an image", *(f"seed {i + 1}" for i in range(count)), "mean", "training", "relaxed"],
+        [
+            [
+                NAMES[way],
+                *map(float, row["test"][:, -1]),
+                float(row["test"][:, -1].mean()),
+                float(row["train"][:, -1].mean()),
+                float(row["relaxed"].mean()) if "relaxed" in row else None,
+            ]
+            for way, row in trained.items()
+        ],
+        f"{WHAT[name]} with discrete samples, held out, seed by seed; its mean on training images; "
+        "and, held out, with the relaxed samples of training, which flatter.",
     )
 
 

@@ -12,12 +12,16 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 PRESETS = {
     "smoke": Config(
-        seeds=2, ways=("reinforce", "relax", "gumbel"), latents=4, surrogate=4, iterations=20,
-        batch_size=8, images=40,
+        seeds=2, models=("linear",), ways=("rebar", "relax"), latents=4, surrogate=4,
+        iterations=20, batch_size=8, images=40,
     ),
-    "desk": Config(),
-    "paper": Config(
-        latents=200, surrogate=200, iterations=2_000_000, batch_size=24, learning_rate=1e-4,
+    "desk": Config(iterations=500),
+    "long": Config(
+        latents=200, width=200, surrogate=200, iterations=5000, learning_rates=(1e-3,),
         images=60_000,
+    ),
+    "paper": Config(
+        latents=200, width=200, surrogate=200, iterations=2_000_000,
+        learning_rates=(5e-5, 1e-4, 5e-4, 1e-3, 5e-3), images=60_000,
     ),
 }  # fmt: skip
