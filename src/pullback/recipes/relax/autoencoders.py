@@ -32,7 +32,7 @@ _MODELS = {"nonlinear": (2, 2.88), "linear": (0, 0.4)}
 
 @dataclass(frozen=True)
 class Config:
-    seeds: int = 5
+    seeds: int = 3
     """Autoencoders of each kind and estimator."""
     models: tuple[str, ...] = ("nonlinear", "linear")
     """Of two hidden tanh layers between images and latents, each way, and of none."""
@@ -85,12 +85,8 @@ def on_images(config: Config, context: Context, of: Split | None) -> list[Claim]
 
 
 def _ahead(rows: Mapping[str, Any], first: str, second: str) -> np.ndarray:
-    """By how much the first is below the second on training images at the end, seed by seed.
-
-    The mean of the last three scores: the learning rate does not fall, so that one score alone
-    says little.
-    """
-    return (rows[second]["train"] - rows[first]["train"])[:, -3:].mean(axis=1)
+    """By how much the first ends below the second, on training images, seed by seed."""
+    return rows[second]["train"][:, -1] - rows[first]["train"][:, -1]
 
 
 def _headline(model: str, rows: Mapping[str, Any]) -> Claim:
