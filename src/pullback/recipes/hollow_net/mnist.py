@@ -35,7 +35,7 @@ class Config:
     """Latent variables."""
     width: int = 200
     """Size of the hidden layer of the encoder, and of the decoder."""
-    steps: int = 2500
+    steps: int = 5000
     """Training steps of each autoencoder."""
     learning_rate: float = 2e-3
     """Adam's at the start; it falls to zero along a cosine."""
