@@ -50,6 +50,7 @@ def verdicts(results: list[Result]) -> str:
     names = [*known, *sorted({result.paper for result in results} - set(known))]
     lines = ["| paper | known for | measured in its place | verdict |", "|---|---|---|---|"]
     counts = dict.fromkeys([*VERDICTS, NOT_MEASURED], 0)
+    reasons = []
     for name in names:
         of = [result for result in results if result.paper == name]
         found = [(result, *each) for result in of for each in result.headlines()]
@@ -58,17 +59,21 @@ def verdicts(results: list[Result]) -> str:
         told = known[name].headline if name in known else None
         if found and any(result.stale for result, *_ in found):
             verdict += f" ({OLD})"
-        reason = "" if told is None or verdict.startswith("reproduced") else f" {told.reason}"
+        if found and not verdict.startswith("reproduced"):
+            reason = told.reason if told is not None and told.reason else "Not found yet."
+            reasons.append(f"- **{text(name)}**, {verdict}. {text(reason)}")
         cells = [
             name,
             "" if told is None else f"{told.says} {told.figure}",
             "; ".join(in_place(*each) for each in found),
         ]
-        row = [text(cell) for cell in cells] + [f"**{verdict}**{text(reason)}"]
+        row = [text(cell) for cell in cells] + [f"**{verdict}**"]
         lines.append("| " + " | ".join(row) + " |")
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     stale = [result.name for result in results if result.stale]
     lines += ["", f"Of {len(names)} papers: {told}.", ""]
+    if reasons:
+        lines += ["Why, where a headline is not reproduced, and what was tried:", "", *reasons, ""]
     if stale:
         lines += [
             f"Of {len(results)} results {len(stale)} are of {OLD}, for their recipe has changed "

@@ -115,6 +115,8 @@ def test_the_worst_claim_of_a_paper_is_its_verdict(script, arguments, tmp_path):
     page = (tmp_path / "page.md").read_text()
     assert f"Of {len(papers())} papers: 1 not reproduced, {len(papers()) - 1} not measured." in page
     assert "older code" not in page
+    assert "- **relax**, not reproduced. " in page
+    assert "- **jem**" not in page
 
 
 def test_a_result_of_older_code_is_said_to_be_one(script, arguments, tmp_path):
