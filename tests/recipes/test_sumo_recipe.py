@@ -144,6 +144,14 @@ def test_the_gains_are_those_of_the_way_trained_on(tmp_path):
     assert mnist.Config().exact == 10
 
 
+@pytest.mark.slow  # Trains four policies, by two programs that take long to compile.
+def test_policies_of_few_bits_are_trained_both_ways(tmp_path, x32):
+    claims = policy.run(policy.PRESETS["smoke"], Context(tmp_path / "run"))
+    assert len(claims) == 3
+    assert all(np.isfinite(claim.value) for claim in claims)
+    assert {path.stem for path in (tmp_path / "run" / "figures").iterdir()} == {"policies"}
+
+
 @pytest.mark.slow  # Trains six autoencoders.
 def test_images_of_a_folder_train_both_ways(tmp_path, x32, monkeypatch):
     rng = np.random.default_rng(0)
