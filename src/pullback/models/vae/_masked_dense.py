@@ -78,7 +78,7 @@ class MaskedDense(AbstractAutoregressiveDecoder):
         self.from_z = DenseNet((latent,), (width,), width, 1, activation, key=z_key)
         masks = _masks(math.prod(shape), width, depth, math.prod(self.outputs))
         self.weights = tuple(
-            jr.normal(key, mask.shape) * mask / np.sqrt(np.maximum(mask.sum(1, keepdims=True), 1))
+            _times(jr.normal(key, mask.shape), mask / np.sqrt(np.maximum(mask.sum(1), 1))[:, None])
             for key, mask in zip(keys, masks, strict=True)
         )
         self.biases = tuple(jnp.zeros(len(mask)) for mask in masks)
@@ -93,7 +93,7 @@ class MaskedDense(AbstractAutoregressiveDecoder):
     def _masked(self) -> list[Array]:
         width, inputs = self.weights[0].shape
         masks = _masks(inputs, width, len(self.weights) - 1, len(self.biases[-1]))
-        return [w * jnp.asarray(m, w.dtype) for w, m in zip(self.weights, masks, strict=True)]
+        return [_times(weight, mask) for weight, mask in zip(self.weights, masks, strict=True)]
 
     def sample(self, z: Float[Array, " latent"], likelihood: Any, *, key: PRNGKeyArray) -> Array:
         """One x, entry by entry: as many evaluations of the network as there are entries."""
@@ -101,6 +101,10 @@ class MaskedDense(AbstractAutoregressiveDecoder):
         count = math.prod(self.shape)
         order = jnp.arange(count).reshape(self.shape)
         return draw_in_order(self, z, likelihood, order, count, self.weights[0].dtype, key=key)
+
+
+def _times(weight: Array, mask: np.ndarray) -> Array:
+    return weight * jnp.asarray(mask, weight.dtype)
 
 
 def _masks(inputs: int, width: int, depth: int, outputs: int) -> list[np.ndarray]:
