@@ -26,20 +26,34 @@ def flags(record: dict[str, Any], seed: int) -> list[str]:
 def run_again(record: dict[str, Any], seed: int, folder: Path) -> dict[str, Any] | None:
     """Run, or go on with a run that was stopped; None where it did not end with claims.
 
-    What the command says goes to this process's stderr.
+    What the command says goes to this process's stderr. A run that was killed stays as it is, to be
+    gone on with; one of other code, which cannot be, is replaced.
     """
     words = [sys.executable, "-m", "pullback.cli", "run", *flags(record, seed)]
     words += ["--out", str(folder), "--no-progress"]
-    for wish in ("--resume", "--overwrite"):  # the second where the code has changed since
-        done = subprocess.run([*words, wish], stdout=sys.stderr)
+    before = _written(folder)
+    for wish in ("--resume", "--overwrite"):
+        done = subprocess.run([*words, wish], stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+        sys.stderr.write(done.stderr)
         if done.returncode == 130:
             raise KeyboardInterrupt
-        if done.returncode in (0, 1):
+        if not (done.returncode == 2 and "--overwrite" in done.stderr):
             break
+    # A traceback ends with the status of a claim that fails, and leaves what was there before.
+    if done.returncode not in (0, 1) or _written(folder) == before:
+        return None
     try:
-        return read_record(folder) if done.returncode in (0, 1) else None
+        found = read_record(folder)
     except ValueError:
         return None
+    same = all(found[name] == record[name] for name in ("recipe", "preset", "config"))
+    return found if same and found["seed"] == seed else None
+
+
+def _written(folder: Path) -> int | None:
+    """When the claims in a folder were written."""
+    claims = folder / "claims.json"
+    return claims.stat().st_mtime_ns if claims.exists() else None
 
 
 class Sitting:
@@ -57,5 +71,25 @@ class Sitting:
 
 
 def read_check(path: Path) -> dict[str, Any]:
-    """What `check_headlines.py` found so far of a result."""
-    return json.loads(path.read_text())
+    """What `check_headlines.py` found so far of a result.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        seeds = [*found["setting"].values(), *found["fresh"].values()]
+        whole = all(isinstance(one["claims"], list) for one in seeds)
+        if not whole or not isinstance(found["sources"], str):
+            raise ValueError("it has not what a check holds")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}; delete it, and check again") from error
+    return found
+
+
+def of_this(check: dict[str, Any], record: dict[str, Any], sources: str | None) -> bool:
+    """Whether what was checked is a record's experiment, with its settings and its code."""
+    same = all(check.get(name) == record[name] for name in ("recipe", "preset", "config"))
+    seeds = [*check["setting"].values(), *check["fresh"].values()]
+    as_many = all(len(one["claims"]) == len(record["claims"]) for one in seeds)
+    return same and as_many and check["sources"] == sources

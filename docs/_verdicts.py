@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _runs import read_check
+from _runs import of_this, read_check
 
 from pullback.recipes import module_of, papers
-from pullback.runs import read_record, sources_digest
+from pullback.runs import Claim, read_record, sources_digest
 
 # From the best to the worst: a paper has the worst verdict of its headline's claims.
 VERDICTS = ("reproduced", "reproduced in kind", "not reproduced", "contradicted")
@@ -44,7 +44,7 @@ class Result:
         for index, claim in enumerate(self.record["claims"]):
             if claim["headline"] is not None:
                 all_seeds = [claim, *self.again(index)]
-                yield claim, worst(one["verdict"] for one in all_seeds)
+                yield claim, worst(Claim.from_json(one).verdict or "" for one in all_seeds)
 
 
 def results_in(folder: Path) -> list[Result]:
@@ -82,6 +82,6 @@ def _result(path: Path) -> Result:
     fresh = []
     if checked.exists():
         check = read_check(checked)
-        if check["sources"] == record["sources"]:
+        if of_this(check, record, record["sources"]):
             fresh = [one["claims"] for one in check["fresh"].values()]
     return Result(path.stem, record, fresh, record["sources"] != digest_now(record["recipe"]))

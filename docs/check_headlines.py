@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from _page import ROOT
-from _runs import Sitting, read_check, run_again
+from _runs import Sitting, of_this, read_check, run_again
 from _verdicts import Result, digest_now, results_in
 
 from pullback._files import atomic_write_text
@@ -38,9 +38,10 @@ def fresh_seeds(sources: str) -> list[int]:
 def check(result: Result, file: Path, runs: Path, sitting: Sitting, seeds: list[int]) -> bool:
     """Run the seeds that are left; keep each one's claims. Whether all ended with claims."""
     sources = digest_now(result.record["recipe"])
-    found = read_check(file) if file.exists() else {}
-    if found.get("sources") != sources:
-        found = {"sources": sources, "setting": {}, "fresh": {}}
+    found = read_check(file) if file.exists() else None
+    if found is None or not of_this(found, result.record, sources):
+        of = {name: result.record[name] for name in ("recipe", "preset", "config")}
+        found = {**of, "sources": sources, "setting": {}, "fresh": {}}
     whole = True
     for seed in seeds:
         part = found["setting" if seed in SETTING else "fresh"]
@@ -48,7 +49,7 @@ def check(result: Result, file: Path, runs: Path, sitting: Sitting, seeds: list[
         if str(seed) in part or not sitting.takes(name, result.record["wall_seconds"]):
             continue
         record = run_again(result.record, seed, runs / f"{result.name}-{seed}")
-        if record is None:
+        if record is None or record["sources"] != sources:
             print(f"no result: {name}", file=sys.stderr)
             whole = False
             continue
@@ -61,7 +62,10 @@ def check(result: Result, file: Path, runs: Path, sitting: Sitting, seeds: list[
 
 def show(result: Result, found: dict[str, Any]) -> None:
     """Each claim's figure by the seeds that set bounds, and whether it holds by fresh ones."""
-    print(f"{result.name}: setting {[*found['setting']]}, fresh {[*found['fresh']]}")
+    of = "" if of_this(found, result.record, result.record["sources"]) else " (of older code)"
+    print(f"{result.name}{of}: setting {[*found['setting']]}, fresh {[*found['fresh']]}")
+    if of:
+        return
     for index, claim in enumerate(result.record["claims"]):
         set_by = [float(s["claims"][index]["value"]) for s in found["setting"].values()]
         fresh = [s["claims"][index] for s in found["fresh"].values()]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from _page import ROOT
 from _runs import Sitting, run_again
-from _verdicts import results_in
+from _verdicts import digest_now, results_in
 
 from pullback._files import atomic_write_text
 
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         if not sitting.takes(result.name, result.record["wall_seconds"]):
             continue
         record = run_again(result.record, result.record["seed"], options.runs / result.name)
-        if record is None:
+        if record is None or record["sources"] != digest_now(record["recipe"]):
             failed.append(result.name)
             continue
         atomic_write_text(

@@ -16,8 +16,8 @@ from _page import ROOT, parser_of, write_or_check
 from _runs import flags
 from _verdicts import NOT_MEASURED, VERDICTS, Result, results_in, share, worst
 
-from pullback.recipes import papers
-from pullback.runs import measured, number
+from pullback.recipes import SIMULATED, find, papers
+from pullback.runs import measured
 
 HEAD = """# Reproduction: what each paper is known for, and what each recipe measured
 
@@ -31,8 +31,9 @@ A verdict is computed from the claims that are the paper's headline, over all re
 the fresh base seeds that checked them (`make headline-check`), and the worst one counts:
 **reproduced** (the paper's data and protocol), **reproduced in kind** (smaller or other data: the
 mechanism and its direction hold; of the paper's effect so large a share), **not reproduced** (the
-bound is missed, or the figure is within two standard errors of no effect), **contradicted** (on the
-other side of no effect, by more than two standard errors), and **not measured**.
+bound is missed, or the 95 % interval of the mean over seeds holds no effect), **contradicted** (the
+interval lies on the other side of no effect; where data and sizes are smaller than the paper's, at
+those), and **not measured**.
 """
 OLD = "older code"
 
@@ -72,6 +73,13 @@ def verdicts(results: list[Result]) -> str:
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     stale = [result.name for result in results if result.stale]
     lines += ["", f"Of {len(names)} papers: {told}.", ""]
+    checked = sum(bool(result.fresh) for result in results if any(result.headlines()))
+    of = sum(any(result.headlines()) for result in results)
+    if of:
+        lines += [
+            f"Of {of} results with a headline {checked} were checked by fresh base seeds.",
+            "",
+        ]
     if reasons:
         lines += ["Why, where a headline is not reproduced, and what was tried:", "", *reasons, ""]
     if stale:
@@ -87,11 +95,21 @@ def in_place(result: Result, claim: dict[str, Any], verdict: str) -> str:
     """A headline's claim as it was measured."""
     figure = measured(claim["value"], claim["spread"], claim["unit"])
     ours = share(claim)
-    beside = "" if ours is None else f", {number(ours)} of the paper's effect"
+    beside = "" if ours is None else f", {ours:.2g} of the paper's effect"
     seeds = f"{claim['seeds']} seeds" if claim["seeds"] > 1 else "one run"
     missed = "" if verdict.startswith("reproduced") else f", {verdict}"
     sentence = claim["sentence"].rstrip(".:")
-    return f"{sentence}: {figure}{beside} ({result.name}, {seeds}{missed})"
+    of = f"{result.name}{on_data(result.record['recipe'])}, {result.record['preset']}"
+    return f"{sentence}: {figure}{beside} ({of}, {seeds}{missed})"
+
+
+def on_data(recipe: str) -> str:
+    """The data set that an experiment reads, where it reads one."""
+    try:
+        paper, part = find(recipe)
+    except ValueError:
+        return ""
+    return "" if part is None or paper.data[part] == SIMULATED else f" on {paper.data[part]}"
 
 
 def section(result: Result) -> str:
@@ -141,8 +159,8 @@ def of_code(result: Result) -> str:
 def command(record: dict[str, Any]) -> str:
     """How to run it again."""
     words = flags(record, record["seed"])
-    if "/" in record["recipe"]:
-        words[3:3] = ["--data", "..."]
+    if on_data(record["recipe"]):
+        words[1:1] = ["--data", "..."]
     return text("pullback run " + " ".join(map(shlex.quote, words)))
 
 

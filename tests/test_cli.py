@@ -359,6 +359,16 @@ def test_a_record_that_is_damaged_is_made_anew_when_its_run_is_resumed(pullback)
     assert json.loads(record.read_text())["claims"] == whole["claims"]
 
 
+def test_a_smoke_run_is_not_recorded(pullback):
+    pullback("run", "fake", "--preset", "smoke", "--out", "x")
+    for name in ("quick", ""):
+        status, _, err = pullback("record", "x", "--name", name)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "is a smoke run, which only shows that all runs" in err
+    pullback("run", "fake", "--out", "y")
+    assert pullback("record", "y", "--name", "")[0] == 2
+
+
 def test_a_long_run_is_recorded_beside_the_desk_result(pullback):
     pullback("run", "fake", "--preset", "long", "--out", "x")
     status, out, _ = pullback("record", "x")

@@ -22,7 +22,7 @@ def _record(tmp_path, name, of=None, **claim):
     claim = {
         "sentence": "It is so", "value": 1.6634, "spread": 0.0521, "seeds": 3, "unit": "nats",
         "bound": "<= 1.8", "reference": "1.66 in the paper", "holds": True,
-        "headline": None, "verdict": None,
+        "at_least": None, "at_most": 1.8, "headline": None,
     } | claim  # fmt: skip
     record = {
         "recipe": name if name != "zeta" else "unheard-of/data",
@@ -51,10 +51,7 @@ def test_the_page_holds_every_claim_and_its_spread(script, arguments, tmp_path):
     assert page.index("## cnf") < page.index("## neural-ode") < page.index("## zeta")
     assert "0 of 1 claims held" in page
     assert "`pullback run cnf --preset desk --epochs 9 --no-fast --seed 7`" in page
-    assert (
-        "`pullback run unheard-of/data --preset desk --data ... --epochs 9 --no-fast --seed 7`"
-        in page
-    )
+    assert "`pullback run unheard-of/data --preset desk --epochs 9 --no-fast --seed 7`" in page
     assert "jax 9.9.9, python 3.99" in page
     assert "--seed 7` took 75 s in 2 legs on abacus" in page
     assert page.count(" legs on") == 1
@@ -89,12 +86,19 @@ def test_no_results_are_said_to_be_none(script, arguments, tmp_path):
     assert "No result is recorded yet" in (tmp_path / "page.md").read_text()
 
 
-GAIN = {"no_effect": 0, "paper": 4.0, "published": False}
+BOUNDS = {"bound": ">= 1", "at_least": 1.0, "at_most": None}
+GAIN = {"no_effect": 0.5, "paper": 4.0, "published": False}
+HELD = {"value": 1.6634, "holds": True}
+MISSED = {"value": 0.7, "holds": False}
+AGAINST = {"value": -0.7, "holds": False}
 
 
-def _headline(tmp_path, name, verdict, sources=None, **claim):
-    record = {"recipe": "relax", "sources": sources or sources_digest("pullback.recipes.relax")}
-    _record(tmp_path, name, record, headline=GAIN, verdict=verdict, **claim)
+def _headline(tmp_path, name, claim, sources=None, published=False):
+    recipe = name.replace("-", "/")
+    module = "pullback.recipes." + recipe.replace("/", ".")
+    record = {"recipe": recipe, "sources": sources or sources_digest(module)}
+    headline = GAIN | {"published": published}
+    _record(tmp_path, name, record, **BOUNDS, headline=headline, **claim)
 
 
 def _row(tmp_path, paper):
@@ -103,14 +107,16 @@ def _row(tmp_path, paper):
 
 
 def test_the_worst_claim_of_a_paper_is_its_verdict(script, arguments, tmp_path):
-    _headline(tmp_path, "relax", "reproduced in kind", sentence="On digits")
-    _headline(tmp_path, "relax-mnist", "not reproduced", sentence="On MNIST", holds=False)
+    _headline(tmp_path, "relax", HELD | {"sentence": "On digits"})
+    _headline(tmp_path, "relax-mnist", MISSED | {"sentence": "On MNIST"})
     script.main(arguments)
     row = _row(tmp_path, "relax")
     assert row.count("**not reproduced**") == 1
-    assert "On digits: 1.663 ± 0.052 nats, 0.4158 of the paper's effect (relax, 3 seeds);" in row
-    assert "On MNIST: 1.663 ± 0.052 nats" in row
-    assert "(relax-mnist, 3 seeds, not reproduced)" in row
+    assert (
+        "On digits: 1.663 ± 0.052 nats, 0.33 of the paper's effect (relax, desk, 3 seeds);" in row
+    )
+    assert "On MNIST: 0.700 ± 0.052 nats, 0.057 of" in row
+    assert "(relax-mnist on mnist, desk, 3 seeds, not reproduced)" in row
     assert "**not measured**" in _row(tmp_path, "jem")
     page = (tmp_path / "page.md").read_text()
     assert f"Of {len(papers())} papers: 1 not reproduced, {len(papers()) - 1} not measured." in page
@@ -120,17 +126,18 @@ def test_the_worst_claim_of_a_paper_is_its_verdict(script, arguments, tmp_path):
 
 
 def test_a_result_of_older_code_is_said_to_be_one(script, arguments, tmp_path):
-    _headline(tmp_path, "relax", "reproduced", sources="0" * 16)
+    _headline(tmp_path, "relax", HELD, sources="0" * 16, published=True)
+    _headline(tmp_path, "relax-mnist", HELD, published=True)
     script.main(arguments)
     assert "**reproduced (older code)**" in _row(tmp_path, "relax")
     page = (tmp_path / "page.md").read_text()
-    assert "Of 1 results 1 are of older code" in page
+    assert "Of 2 results 1 are of older code" in page
     assert "no commit known, **older code**" in page
     assert script.main([*arguments, "--check"]) == 0
 
 
 def test_a_recipe_that_changes_makes_the_page_stale(script, arguments, tmp_path, monkeypatch):
-    _headline(tmp_path, "relax", "reproduced")
+    _headline(tmp_path, "relax", HELD)
     script.main(arguments)
     assert script.main([*arguments, "--check"]) == 0
     monkeypatch.setattr("_verdicts.sources_digest", lambda module: "another")
@@ -142,13 +149,35 @@ def test_fresh_base_seeds_count_where_they_are_of_the_same_code(script, argument
     checks = tmp_path / "results" / "checks"
     checks.mkdir(parents=True)
     for of, told in ((sources, "contradicted"), ("0" * 16, "reproduced in kind")):
-        _headline(tmp_path, "relax", "reproduced in kind")
-        claims = [{"holds": holds, "verdict": verdict} for holds, verdict in (
-            (True, "reproduced in kind"), (False, "contradicted"), (True, "reproduced in kind"),
-        )]  # fmt: skip
-        fresh = {str(seed): {"claims": [claim]} for seed, claim in enumerate(claims)}
-        kept = {"sources": of, "setting": {}, "fresh": fresh}
+        _headline(tmp_path, "relax", HELD)
+        record = json.loads((tmp_path / "results" / "relax.json").read_text())
+        [claim] = record["claims"]
+        found = [claim | each for each in (HELD, AGAINST, HELD)]
+        fresh = {str(seed): {"claims": [each]} for seed, each in enumerate(found)}
+        kept = {name: record[name] for name in ("recipe", "preset", "config")}
+        kept |= {"sources": of, "setting": {}, "fresh": fresh}
         (checks / "relax.json").write_text(json.dumps(kept))
         script.main(arguments)
         assert f"**{told}**" in _row(tmp_path, "relax")
-        assert ("| yes | 2 of 3 |" in (tmp_path / "page.md").read_text()) is (of == sources)
+        page = (tmp_path / "page.md").read_text()
+        assert ("| yes | 2 of 3 |" in page) is (of == sources)
+        assert f"Of 1 results with a headline {int(of == sources)} were checked" in page
+    for other in (kept | {"config": {}, "sources": sources}, kept | {"sources": sources}):
+        first = {"0": {"claims": []}} if other["config"] else other["fresh"]
+        (checks / "relax.json").write_text(json.dumps(other | {"fresh": first}))
+        script.main(arguments)
+        assert "**reproduced in kind**" in _row(tmp_path, "relax")
+    (checks / "relax.json").write_text("{")
+    with pytest.raises(ValueError, match=r"relax\.json is damaged: .*; delete it"):
+        script.main(arguments)
+
+
+def test_data_are_named_where_a_command_takes_them(script, arguments, tmp_path):
+    _headline(tmp_path, "relax-mnist", HELD)
+    _headline(tmp_path, "latent_sde-lorenz", HELD)
+    record = tmp_path / "results" / "latent_sde-lorenz.json"
+    record.write_text(record.read_text().replace("latent_sde/lorenz", "latent-sde/lorenz"))
+    script.main(arguments)
+    page = (tmp_path / "page.md").read_text()
+    assert "`pullback run relax/mnist --data ... --preset desk" in page
+    assert "`pullback run latent-sde/lorenz --preset desk --epochs" in page

@@ -1,6 +1,8 @@
 """Recorded runs are run again in a process of their own, and checked by seeds nobody chose."""
 
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -11,9 +13,8 @@ from pullback.runs import sources_digest
 def _record(results, name, sources, headline=True, **fields):
     claim = {
         "sentence": f"Of {name}", "value": 1.0, "spread": None, "seeds": 1, "unit": "",
-        "bound": ">= 0", "reference": "r", "holds": True,
+        "bound": ">= 0", "reference": "r", "holds": True, "at_least": 0.0, "at_most": None,
         "headline": {"no_effect": 0, "paper": None, "published": False} if headline else None,
-        "verdict": "reproduced in kind" if headline else None,
     }  # fmt: skip
     record = {
         "recipe": name, "title": "t", "arxiv": "0", "summary": "s", "preset": "desk", "seed": 0,
@@ -98,6 +99,8 @@ def test_five_seeds_set_and_three_that_nobody_chose_check(docs_script, results, 
     assert all(100_000 <= seed < 1_000_000 for seed in drawn)
     assert script.fresh_seeds("other") != drawn
     assert "3 of 3 fresh hold; 1 ± 0 by 5  Of relax" in capsys.readouterr().out
+    assert script.main([*flags, "--show"]) == 0
+    assert "older" not in capsys.readouterr().out
     kept = json.loads((results / "checks" / "relax.json").read_text())
     assert [*kept["fresh"]] == [str(seed) for seed in drawn]
     runs.clear()
@@ -105,6 +108,9 @@ def test_five_seeds_set_and_three_that_nobody_chose_check(docs_script, results, 
     assert runs == []
     kept["sources"] = "older"
     (results / "checks" / "relax.json").write_text(json.dumps(kept))
+    capsys.readouterr()
+    script.main([*flags, "--show"])
+    assert capsys.readouterr().out.startswith("relax (of older code): ")
     assert script.main([*flags, "--fresh"]) == 0
     assert [seed for _, seed, _ in runs] == drawn
 
@@ -125,26 +131,70 @@ def test_flags_that_make_a_record_again(docs_script, tmp_path):
     assert flags(record, 7) == want
 
 
-@pytest.mark.parametrize("code", [0, 1, 2])
-def test_a_run_is_gone_on_with_or_replaced(docs_script, tmp_path, monkeypatch, code):
+OTHER_CODE = "pullback: the run was made by other code; replace it with --overwrite\n"
+
+
+@pytest.mark.parametrize(
+    ("ends", "wishes", "found"),
+    [
+        ([(0, "")], ["--resume"], True),
+        ([(1, "")], ["--resume"], True),
+        ([(2, OTHER_CODE), (1, "")], ["--resume", "--overwrite"], True),
+        ([(2, OTHER_CODE), (1, "Traceback")], ["--resume", "--overwrite"], False),
+        ([(1, "Traceback")], ["--resume"], False),
+        ([(2, "pullback: the disk is full\n")], ["--resume"], False),
+        ([(-9, "")], ["--resume"], False),  # killed: it stays to be gone on with
+    ],
+)
+def test_a_run_is_gone_on_with_or_replaced(
+    docs_script, tmp_path, monkeypatch, capsys, ends, wishes, found
+):
     script = docs_script("_runs")
-    record = _record(tmp_path, "relax", "x")
+    record = _record(tmp_path / "results", "relax", "x") | {"seed": 7}
+    claims = tmp_path / "claims.json"
+    claims.write_text(json.dumps(record))  # of a run before
+    os.utime(claims, (1, 1))
     asked = []
 
-    class Done:
-        returncode = code
-
-    def run(words, stdout):
+    def run(words, stdout, stderr, text):
+        assert words[words.index("--seed") + 1] == "7"
         asked.append(words[-1])
-        folder = tmp_path / "run"
-        folder.mkdir(exist_ok=True)
-        (folder / "claims.json").write_text(json.dumps(record))
-        return Done
+        code, said = ends[len(asked) - 1]
+        if code in (0, 1) and not said:
+            claims.write_text(json.dumps(record))
+        return subprocess.CompletedProcess(words, code, None, said)
 
     monkeypatch.setattr(script.subprocess, "run", run)
-    found = script.run_again(record, 0, tmp_path / "run")
-    assert asked == (["--resume"] if code < 2 else ["--resume", "--overwrite"])
-    assert found == (record if code < 2 else None)
+    assert script.run_again(record, 7, tmp_path) == (record if found else None)
+    assert asked == wishes
+    assert capsys.readouterr().err == "".join(said for _, said in ends)
+
+
+@pytest.mark.parametrize("other", [{"seed": 3}, {"config": {}}, {"recipe": "vera"}])
+def test_a_run_that_is_another_is_no_result(docs_script, tmp_path, monkeypatch, other):
+    script = docs_script("_runs")
+    record = _record(tmp_path / "results", "relax", "x")
+
+    def run(words, **options):
+        (tmp_path / "claims.json").write_text(json.dumps(record | {"changed": []} | other))
+        return subprocess.CompletedProcess(words, 0, None, "")
+
+    monkeypatch.setattr(script.subprocess, "run", run)
+    assert script.run_again(record, 0, tmp_path) is None
+
+
+def test_a_run_of_code_that_changed_meanwhile_is_no_result(
+    docs_script, results, monkeypatch, capsys
+):
+    before = (results / "vera.json").read_bytes()
+    for script, argument in (("make_records", "vera"), ("check_headlines", "relax")):
+        module = docs_script(script)
+        again = lambda record, seed, folder: record | {"seed": seed, "sources": "changed"}
+        monkeypatch.setattr(module, "run_again", again)
+        assert module.main(["--results", str(results), argument]) == 1
+        assert "no result: " in capsys.readouterr().err
+    assert (results / "vera.json").read_bytes() == before
+    assert not (results / "checks").exists()
 
 
 def test_every_paper_that_says_what_it_is_known_for_says_it_whole():

@@ -2,9 +2,9 @@
 
 import json
 import math
-import statistics
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,16 +65,16 @@ def test_over_seeds_takes_mean_and_sample_standard_deviation():
     assert (claim.value, claim.seeds, claim.unit) == (3.0, 3, "nats")
     assert claim.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert Claim.over_seeds("s", [1.0], at_most=3, reference="r").spread is None
-    with pytest.raises(statistics.StatisticsError):
+    with pytest.raises(ValueError, match="'s' has no values"):
         Claim.over_seeds("s", [], at_most=3, reference="r")
 
 
 @pytest.mark.parametrize("value", [1.25, math.nan, math.inf, -math.inf])
 def test_json_of_a_claim_is_strict_and_keeps_the_value(value):
-    claim = Claim("s", value=value, spread=value, at_most=2, reference="r")
+    claim = Claim("s", value=value, spread=abs(value), at_most=2, reference="r")
     kept = json.loads(json.dumps(claim.to_json(), allow_nan=False))
     assert float(kept["value"]) == pytest.approx(value, nan_ok=True)
-    assert float(kept["spread"]) == pytest.approx(value, nan_ok=True)
+    assert float(kept["spread"]) == pytest.approx(abs(value), nan_ok=True)
     assert kept["holds"] is claim.holds
 
 
@@ -111,18 +111,20 @@ def test_verdicts_of_a_headline():
     assert headline(1.0, at_least=0.5) == "reproduced in kind"
     assert headline(1.0, at_least=0.5, published=True) == "reproduced"
     assert headline(0.2, at_least=0.5) == "not reproduced"
-    assert headline(-0.2, at_least=0.5) == "contradicted"
-    assert headline(0.2, at_most=-0.5) == "contradicted"
+    assert headline(-0.2, at_least=0.5) == "not reproduced"  # one run cannot contradict
+    for bounds, value in (({"at_least": 0.5}, -0.2), ({"at_most": -0.5}, 0.2)):
+        assert headline(value, spread=0.01, seeds=3, **bounds) == "contradicted"
     assert headline(-0.2, at_most=-0.5) == "not reproduced"
     assert headline(math.nan, at_least=0.5) == "not reproduced"
-    # Two standard errors of a mean of four with a deviation of one: 1.
-    assert headline(-0.9, at_least=0.5, spread=1.0, seeds=4) == "not reproduced"
-    assert headline(-1.1, at_least=0.5, spread=1.0, seeds=4) == "contradicted"
-    assert headline(1.1, at_least=0.0, spread=1.0, seeds=4) == "reproduced in kind"
-    assert headline(0.9, at_least=0.0, spread=1.0, seeds=4) == "not reproduced"
+    # Student's t of three degrees of freedom, 3.1824, over the root of four seeds: 1.5912.
+    assert headline(-1.58, at_least=0.5, spread=1.0, seeds=4) == "not reproduced"
+    assert headline(-1.60, at_least=0.5, spread=1.0, seeds=4) == "contradicted"
+    assert headline(1.60, at_least=0.0, spread=1.0, seeds=4) == "reproduced in kind"
+    assert headline(1.58, at_least=0.0, spread=1.0, seeds=4) == "not reproduced"
     assert headline(0.0, at_least=0.0) == "not reproduced"
     # Between two bounds: no effect lies above.
-    assert headline(2.2, no_effect=2.0, at_least=0.5, at_most=1.0) == "contradicted"
+    two = {"no_effect": 2.0, "at_least": 0.5, "at_most": 1.0, "spread": 0.01, "seeds": 3}
+    assert headline(2.2, **two) == "contradicted"
     assert headline(0.2, no_effect=2.0, at_least=0.5, at_most=1.0) == "not reproduced"
 
 
@@ -139,9 +141,31 @@ def test_a_headline_needs_figures_that_differ(figures):
         Headline(no_effect, paper=paper)
 
 
-def test_a_headline_is_kept():
-    kept = Claim.over_seeds(
-        "s", [1.0, 2.0], at_least=0.5, reference="r", headline=Headline(0, paper=3)
-    ).to_json()
+@pytest.mark.parametrize("value", [1.5, math.nan, math.inf])
+def test_a_claim_comes_back_as_it_was_kept(value):
+    figure = Headline(np.float32(0), paper=3)  # pyrefly: ignore
+    claim = Claim.over_seeds("s", [value, 2.0, 1.9], at_least=0.5, reference="r", headline=figure)
+    kept = json.loads(json.dumps(claim.to_json(), allow_nan=False))
     assert kept["headline"] == {"no_effect": 0, "paper": 3, "published": False}
-    assert kept["verdict"] == "reproduced in kind"
+    again = Claim.from_json(kept)
+    assert (again.holds, again.verdict) == (claim.holds, claim.verdict)
+    assert json.dumps(again.to_json()) == json.dumps(kept)
+    plain = Claim("s", value=1, at_least=0, at_most=math.inf, reference="r")
+    assert Claim.from_json(plain.to_json()) == plain
+
+
+def test_a_seed_that_is_no_number_is_a_claim_that_does_not_hold():
+    for bad in (math.nan, math.inf):
+        claim = Claim.over_seeds("s", [bad, 1.0], at_most=3, at_least=-3, reference="r")
+        assert not claim.holds
+        assert math.isnan(claim.spread)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"seeds": 0}, "seeds=0"), ({"spread": -1.0}, "spread=-1"),
+     ({"headline": Headline(0, paper=-1)}, "paper=-1 on the other side")],
+)  # fmt: skip
+def test_figures_that_a_claim_cannot_have(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Claim("s", value=1.0, at_least=0.5, reference="r", **fields)

@@ -52,6 +52,14 @@ def test_the_time_of_a_checkpoint_of_a_training_counts(tmp_path):
     assert _ended(tmp_path) == [140.0]
 
 
+def test_a_killed_leg_of_a_folder_that_was_copied_lasted_no_day(tmp_path):
+    files = Written(tmp_path)
+    legs, metrics = files.claim("legs.json"), files.claim("metrics.jsonl")
+    legs.write_text(json.dumps([{"began": 500.0, "seconds": None}]))
+    metrics.write_text("")
+    assert _ended(tmp_path)[0] < 60
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "[1]", '[{"began": 1}]', '[{"began": true, "seconds": 1}]',

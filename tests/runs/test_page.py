@@ -57,7 +57,7 @@ def claim(holds, **fields):
         "unit": "nats",
     }
     plain |= {"bound": "<= 2", "reference": "the paper", "holds": holds}
-    return plain | {"headline": None, "verdict": None} | fields
+    return plain | {"at_least": None, "at_most": 2.0, "headline": None} | fields
 
 
 @pytest.fixture

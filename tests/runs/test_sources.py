@@ -61,14 +61,28 @@ def test_what_an_experiment_imports_of_its_floor_is_in_its_digest(house):
     assert house("one.mnist") != other
 
 
-def test_words_and_blanks_are_no_source():
+def test_words_and_blank_lines_are_no_source():
     text = FILES["one/__init__.py"]
     assert plain_source(text.replace("# nothing", "# much").replace("One.", "A.\n\nB")) == (
         plain_source(text)
     )
-    assert plain_source("x = 'a # b'\n") == "x='a#b'"
-    assert plain_source("x = 1  # é\ny = '''é\n# kept\n'''\n") == "x=1y='''é#kept'''"
-    assert plain_source("x = 1\n") != plain_source("x = 2\n")
+    assert plain_source("x = 'a # b'\n") == "x = 'a # b'"
+    assert plain_source("x = 1  # é\ny = '''é\n# kept\n'''\n") == ("x = 1\ny = '''é\n# kept\n'''")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("x = 1\n", "x = 2\n"),
+        ("for i in x:\n    a()\n    b()\n", "for i in x:\n    a()\nb()\n"),
+        ("def f():\n    return\n    x\n", "def f():\n    return x\n"),
+        ("x = 'a b'\n", "x = 'ab'\n"),
+        ("'doc'; y = 2\n", "'doc'; y = 3\n"),
+        ("class A: 'doc'\n", "class B: 'doc'\n"),
+    ],
+)
+def test_what_runs_otherwise_has_another_source(one, other):
+    assert plain_source(one) != plain_source(other)
 
 
 def test_a_module_without_a_package_is_all_of_its_sources():
@@ -92,5 +106,7 @@ def test_the_commit_is_of_tracked_files_alone(tmp_path, monkeypatch):
     clean = commit()
     assert clean is not None
     assert len(clean) == 12
-    (tmp_path / "__init__.py").write_text("x = 1\n")
-    assert commit() == f"{clean}-dirty"
+    for name in ("new.py", "__init__.py"):
+        (tmp_path / name).write_text("x = 1\n")
+        assert commit() == f"{clean}-dirty"
+        (tmp_path / "new.py").unlink(missing_ok=True)

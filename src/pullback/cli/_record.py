@@ -48,6 +48,11 @@ def record_run(
         record = runs.read_record(folder)
     except ValueError as error:
         raise BadUsage(str(error)) from error
+    if record["preset"] == "smoke":
+        raise BadUsage(
+            f"{folder} is a smoke run, which only shows that all runs: its figures mean nothing; "
+            "record one of the desk preset"
+        )
     plain = record["preset"] in _ENDINGS and not record["changed"]
     if name is None and not plain:
         raise BadUsage(
@@ -55,7 +60,8 @@ def record_run(
             f"(preset {record['preset']}, "
             f"changed: {', '.join(record['changed']) or 'nothing'}); give the result its own --name"
         )
-    name = name or str(record["recipe"]).replace("/", "-") + _ENDINGS[record["preset"]]
+    if name is None:
+        name = str(record["recipe"]).replace("/", "-") + _ENDINGS[record["preset"]]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise BadUsage(f"--name {name!r} is no file name; use letters, digits, '.', '_' and '-'")
     path = results / f"{name}.json"

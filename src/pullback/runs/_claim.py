@@ -2,8 +2,7 @@
 
 import dataclasses
 import math
-import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
@@ -34,6 +33,13 @@ class Headline:
                 "finite figures that differ, or no `paper`"
             )
 
+    def to_json(self) -> dict[str, Any]:
+        """The headline as `claims.json` keeps it."""
+        paper = None if self.paper is None else float(self.paper)
+        return {
+            "no_effect": float(self.no_effect), "paper": paper, "published": bool(self.published),
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -54,8 +60,9 @@ class Claim:
         headline: Given where the claim is what the paper is known for; `verdict` follows from it.
 
     Raises:
-        ValueError: Neither bound is given, a bound is not a number, the two cross, or a headline
-            would hold where there is no effect.
+        ValueError: Neither bound is given, a bound is not a number, the two cross, there are no
+            seeds, the spread is negative, or a headline would hold where there is no effect, or
+            has the paper's figure on the other side of it.
 
     Example:
         >>> claim = Claim("The mass is one", value=2e-4, at_most=1e-3, reference="exact: 0")
@@ -86,11 +93,21 @@ class Claim:
                 f"claim {self.sentence!r} has at_least={self.at_least} and at_most={self.at_most}; "
                 "give at least one bound, each a number, with at_least <= at_most"
             )
-        if (
-            self.headline
-            and self._holds(self.headline.no_effect)
-            and (self.headline.no_effect not in bounds)
-        ):
+        if self.seeds < 1 or (self.spread is not None and self.spread < 0):
+            raise ValueError(
+                f"claim {self.sentence!r} has seeds={self.seeds} and spread={self.spread}; give "
+                "one seed or more, and a standard deviation"
+            )
+        if self.headline is None:
+            return
+        paper = self.headline.paper
+        if paper is not None and (paper > self.headline.no_effect) != self._upward:
+            raise ValueError(
+                f"headline {self.sentence!r} has paper={paper} on the other side of "
+                f"no_effect={self.headline.no_effect} than its bounds, at_least={self.at_least} "
+                f"and at_most={self.at_most}; give the paper's figure in the unit of the claim"
+            )
+        if self._holds(self.headline.no_effect) and self.headline.no_effect not in bounds:
             raise ValueError(
                 f"headline {self.sentence!r} would hold at no_effect={self.headline.no_effect}, "
                 f"with at_least={self.at_least} and at_most={self.at_most}; give bounds that the "
@@ -116,12 +133,17 @@ class Claim:
         (3.7, 0.1, 3)
         """
         found = [float(value) for value in values]
+        if not found:
+            raise ValueError(f"claim {sentence!r} has no values; give one a seed")
+        # By hand, for `statistics` raises where one of them is no number.
+        mean = sum(found) / len(found)
+        squares = sum((value - mean) ** 2 for value in found)
         return cls(
             sentence,
-            value=statistics.fmean(found),
+            value=mean,
             at_most=at_most,
             at_least=at_least,
-            spread=statistics.stdev(found) if len(found) > 1 else None,
+            spread=math.sqrt(squares / (len(found) - 1)) if len(found) > 1 else None,
             seeds=len(found),
             unit=unit,
             reference=reference,
@@ -143,19 +165,32 @@ class Claim:
         """What a headline says of its paper: `None` for a claim that is no headline.
 
         `reproduced` or, where data or sizes are not the paper's, `reproduced in kind`, when the
-        claim holds and the value lies on the paper's side of no effect by more than two standard
-        errors of the mean over seeds. `contradicted` when it lies as far on the other side;
-        `not reproduced` else.
+        claim holds and the 95 % interval of the mean over seeds, by Student's t, lies on the
+        paper's side of no effect. `contradicted` when the interval lies on the other side, which
+        one run cannot show; `not reproduced` else.
         """
         if self.headline is None:
             return None
-        no_effect = self.headline.no_effect
-        upward = self.at_least is not None and no_effect <= self.at_least
-        effect = self.value - no_effect if upward else no_effect - self.value
-        error = 2 * (self.spread or 0) / self.seeds**0.5
-        if self.holds and effect > error:
+        effect = self.value - self.headline.no_effect
+        effect = effect if self._upward else -effect
+        error = self._half_interval()
+        if self.holds and effect > (error or 0):
             return "reproduced" if self.headline.published else "reproduced in kind"
-        return "contradicted" if effect < -error else "not reproduced"
+        return "contradicted" if error is not None and effect < -error else "not reproduced"
+
+    @property
+    def _upward(self) -> bool:
+        """Whether the paper's effect is above that of none."""
+        assert self.headline is not None
+        return self.at_least is not None and self.headline.no_effect <= self.at_least
+
+    def _half_interval(self) -> float | None:
+        """Half of the 95 % interval of the mean over seeds, or None where there is no spread."""
+        if self.spread is None or self.seeds < 2:
+            return None
+        from scipy.special import stdtrit  # loads NumPy
+
+        return float(stdtrit(self.seeds - 1, 0.975)) * self.spread / self.seeds**0.5
 
     @property
     def bound(self) -> str:
@@ -177,9 +212,31 @@ class Claim:
             "bound": self.bound,
             "reference": self.reference,
             "holds": self.holds,
-            "headline": None if self.headline is None else dataclasses.asdict(self.headline),
-            "verdict": self.verdict,
+            "at_least": _kept(self.at_least),
+            "at_most": _kept(self.at_most),
+            "headline": None if self.headline is None else self.headline.to_json(),
         }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> "Claim":
+        """The claim that `to_json` kept."""
+        headline = None if kept["headline"] is None else Headline(**kept["headline"])
+        spread = kept["spread"]
+        return cls(
+            kept["sentence"],
+            value=float(kept["value"]),
+            at_most=None if kept["at_most"] is None else float(kept["at_most"]),
+            at_least=None if kept["at_least"] is None else float(kept["at_least"]),
+            spread=None if spread is None else float(spread),
+            seeds=kept["seeds"],
+            unit=kept["unit"],
+            reference=kept["reference"],
+            headline=headline,
+        )
+
+
+def _kept(bound: float | int | None) -> float | str | None:
+    return None if bound is None else _finite(bound)
 
 
 def _finite(value: float | int) -> float | str:

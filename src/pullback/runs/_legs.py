@@ -19,8 +19,9 @@ NAME = "legs.json"
 def leg(written: Written) -> Iterator[list[float]]:
     """Count this leg of a run, to its end or to the error that ends it.
 
-    A leg that was killed has written no end: it is taken to have lasted until the last file that
-    it wrote, which is less than it did by no more than a stage or the time between two checkpoints.
+    A leg that was killed has written no end: it is taken to have lasted from the file that it began
+    with to the last that it wrote, which is less than it did by no more than a stage or the time
+    between two checkpoints; of a folder that was copied since, nothing.
 
     Yields:
         The seconds of the legs before this one.
@@ -31,10 +32,11 @@ def leg(written: Written) -> Iterator[list[float]]:
     # Before anything of this leg is written: the newest file is of the last one.
     last = written.newest()
     path = written.claim(NAME)
+    began = path.stat().st_mtime if path.exists() else None
     legs = _read(path)
     for one in legs:
         if one["seconds"] is None:
-            one["seconds"] = max(0.0, (last or one["began"]) - one["began"])
+            one["seconds"] = max(0.0, last - began) if last and began else 0.0
     before = [one["seconds"] for one in legs]
     this: dict[str, Any] = {"began": time.time(), "seconds": None}
     legs.append(this)

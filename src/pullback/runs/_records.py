@@ -17,8 +17,10 @@ _RECORD = {
 _CLAIM = {
     "sentence": str, "value": (*_NUMBER, str), "spread": (*_NUMBER, str, type(None)), "seeds": int,
     "unit": str, "bound": str, "reference": str, "holds": bool,
-    "headline": (dict, type(None)), "verdict": (str, type(None)),
+    "at_least": (*_NUMBER, str, type(None)), "at_most": (*_NUMBER, str, type(None)),
+    "headline": (dict, type(None)),
 }  # fmt: skip
+_HEADLINE = {"no_effect": _NUMBER, "paper": (*_NUMBER, type(None)), "published": bool}
 _IDENTITY = {
     "recipe": str, "preset": str, "seed": int, "data": (str, type(None)), "code": str,
     "with": dict, "config": dict,
@@ -47,6 +49,8 @@ def read_record(path: Path) -> dict[str, Any]:
     wrong = _wrong(record, _RECORD, "the record")
     for claim in [] if wrong else record["claims"]:
         wrong = wrong or _wrong(claim, _CLAIM, "a claim")
+        if not wrong and claim["headline"] is not None:
+            wrong = _wrong(claim["headline"], _HEADLINE, "a headline")
     if not wrong and not all(name in record["config"] for name in map(str, record["changed"])):
         wrong = "changed names a setting that config has not"
     if wrong:

@@ -83,6 +83,8 @@ def run(
     seed = checked_seed(seed, below=RUN_SEEDS, name="--seed")
     check_settings(config)
     files = experiment.reads(data)
+    # Of the code that runs, and not of what its files hold when it ends.
+    sources = sources_digest(experiment.run.__module__), commit()
     try:
         identity = identity_of(experiment, config, preset=preset, seed=seed, files=files)
     except OSError as error:
@@ -116,8 +118,8 @@ def run(
             "changed": [k for k, v in identity["config"].items() if v != preset_config[k]],
             "data": identity["data"],
             "code": identity["code"],
-            "sources": sources_digest(experiment.run.__module__),
-            "commit": commit(),
+            "sources": sources[0],
+            "commit": sources[1],
             "claims": [claim.to_json() for claim in claims],
             "versions": _versions(),
             "machine": _machine(),

@@ -17,7 +17,7 @@ def sources_digest(module: str) -> str:
 
     Beside it are the modules of the package two steps from the top: a recipe's own, and what
     recipes share; not the rooms of the library, whose digest is that of the whole package.
-    Comments, docstrings, blanks and `show.py` do not count. Nothing is imported.
+    Comments, docstrings, blank lines and `show.py` do not count. Nothing is imported.
 
     Args:
         module: The module of an experiment's `run`.
@@ -39,20 +39,21 @@ def sources_digest(module: str) -> str:
 
 
 def commit() -> str | None:
-    """The commit of the package's code, `-dirty` where files differ, or None where there is none.
+    """The commit of the package's code, `-dirty` where files of it differ, or None without one.
 
     A package that is installed has none, though the folder of its environment may.
     """
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None
-    return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    changed = _git("status", "--porcelain", "--", ".")
+    return f"{_git('rev-parse', '--short=12', 'HEAD')}{'-dirty' if changed else ''}"
 
 
 def plain_source(text: str) -> str:
-    """Python without comments, docstrings and blanks, the same by every version of Python.
+    """The lines of Python without comments, docstrings and blank ones.
 
-    >>> plain_source('def f(x):\\n    \\"\\"\\"Twice x.\\"\\"\\"\\n    return 2 * x  # exact\\n')
-    'deff(x):return2*x'
+    >>> plain_source('def f(x):\\n    \\"\\"\\"Twice x.\\"\\"\\"\\n\\n    return 2 * x  # exact\\n')
+    'def f(x):\\n    return 2 * x'
     """
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -61,10 +62,14 @@ def plain_source(text: str) -> str:
             lines[row - 1] = lines[row - 1][:column]
     for node in ast.walk(ast.parse(text)):
         match node:
-            case ast.Expr(value=ast.Constant(value=str())):
-                for row in range(node.lineno, (node.end_lineno or node.lineno) + 1):
-                    lines[row - 1] = ""
-    return "".join("".join(line.split()) for line in lines)
+            case ast.Expr(value=ast.Constant(value=str())) if node.end_lineno is not None:
+                before = lines[node.lineno - 1].encode()[: node.col_offset]
+                after = lines[node.end_lineno - 1].encode()[node.end_col_offset :]
+                if not before.strip() and not after.strip():
+                    lines[node.lineno - 1 : node.end_lineno] = [""] * (
+                        node.end_lineno - node.lineno + 1
+                    )
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _reached(start: str, within: str) -> set[str]:
