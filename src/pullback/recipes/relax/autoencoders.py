@@ -32,7 +32,7 @@ _MODELS = {"nonlinear": (2, 2.88), "linear": (0, 0.4)}
 
 @dataclass(frozen=True)
 class Config:
-    seeds: int = 3
+    seeds: int = 5
     """Autoencoders of each kind and estimator."""
     models: tuple[str, ...] = ("nonlinear", "linear")
     """Of two hidden tanh layers between images and latents, each way, and of none."""
@@ -85,8 +85,12 @@ def on_images(config: Config, context: Context, of: Split | None) -> list[Claim]
 
 
 def _ahead(rows: Mapping[str, Any], first: str, second: str) -> np.ndarray:
-    """By how much the first ends below the second, on training images, seed by seed."""
-    return rows[second]["train"][:, -1] - rows[first]["train"][:, -1]
+    """By how much the first ends below the second, on training images, seed by seed.
+
+    Over the last three scores: one alone moves by as much as the ways differ.
+    """
+    ends = [rows[name]["train"][:, -3:].mean(axis=1) for name in (first, second)]
+    return ends[1] - ends[0]
 
 
 def _headline(model: str, rows: Mapping[str, Any]) -> Claim:
