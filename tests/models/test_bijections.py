@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jaxtyping
 import numpy as np
 import optimistix as optx
 import pytest
@@ -18,6 +19,7 @@ from pullback.models.flows import (
     InvertibleConv1x1,
     Logit,
     ResidualBlock,
+    Reverse,
     Squeeze,
     Stacked,
     image_coupling_flow,
@@ -53,9 +55,9 @@ def mix(channels, key):
     )
 
 
-def coupling_flow(key):
+def coupling_flow(key, mix="conv"):
     flow = image_coupling_flow(
-        (1, 4, 4), scales=2, blocks=2, hidden=3, dense_blocks=1, dense_width=4, key=key
+        (1, 4, 4), scales=2, blocks=2, hidden=3, dense_blocks=1, dense_width=4, mix=mix, key=key
     )
     # Its couplings begin at nothing.
     moved = lambda leaf: leaf + 0.3 * jr.normal(key, leaf.shape) if leaf.ndim else leaf
@@ -73,7 +75,10 @@ CASES = Lazily({
     "coupling of images": lambda: (coupling(8, 8, jr.key(9)), (4, 2, 1)),
     "1x1 of vectors": lambda: (mix(3, jr.key(10)), (3,)),
     "1x1 of images": lambda: (mix(2, jr.key(11)), (2, 2, 3)),
+    "reversed vectors": lambda: (Reverse(), (3,)),
+    "reversed images": lambda: (Reverse(), (2, 2, 3)),
     "couplings": lambda: (coupling_flow(jr.key(12)).bijection, (1, 4, 4)),
+    "couplings in turn": lambda: (coupling_flow(jr.key(13), "reverse").bijection, (1, 4, 4)),
     "chain": lambda: (Chain([block(jr.key(4)), norm(3, jr.key(5))]), (3,)),
     "stacked": lambda: (
         Stacked(stack(lambda k: Chain([block(k), norm(3, k)]), 3, jr.key(6)), remat=True),
@@ -137,8 +142,32 @@ def test_a_coupling_leaves_one_half_alone_and_moves_the_other_by_it_alone():
     np.testing.assert_allclose(log_det, log_scale, rtol=1e-12)
 
 
-def test_new_couplings_do_nothing_but_turn():
-    flow = image_coupling_flow((1, 4, 4), scales=1, blocks=2, hidden=3, key=jr.key(0))
+@pytest.mark.parametrize(("blocks", "changed"), [(1, 2), (2, 4)])
+def test_couplings_in_turn_change_each_half_of_the_channels(blocks, changed):
+    flow = image_coupling_flow(
+        (1, 4, 4), scales=1, blocks=blocks, hidden=3, mix="reverse", key=jr.key(0)
+    )
+    moved = lambda leaf: leaf + 0.1 if eqx.is_inexact_array(leaf) and leaf.ndim > 3 else leaf
+    flow = jax.tree.map(moved, flow)  # the weights of the couplings, and nothing else
+    x = jr.uniform(jr.key(1), (1, 4, 4), minval=1.0, maxval=2.0)
+    squeezed, _ = Squeeze().forward_and_log_det(x)
+    out = flow.bijection.forward_and_log_det(x)[0].reshape(4, 2, 2)
+    kept = squeezed[::-1] if blocks == 1 else squeezed
+    assert (out != kept).all(axis=(1, 2)).sum() == changed
+    assert (out == kept).sum() == 4 * (4 - changed)
+
+
+def test_couplings_in_turn_have_no_weights_but_the_couplings_and_the_norms():
+    whole = lambda mix: jax.tree.leaves(
+        image_coupling_flow((1, 4, 4), scales=1, blocks=3, hidden=2, mix=mix, key=jr.key(0))
+    )
+    sizes = [sum(leaf.size for leaf in whole(mix)) for mix in ("conv", "reverse")]
+    assert sizes[0] - sizes[1] == 3 * 4**2
+
+
+@pytest.mark.parametrize("mix", ["conv", "reverse"])
+def test_new_couplings_do_nothing_but_turn(mix):
+    flow = image_coupling_flow((1, 4, 4), scales=1, blocks=2, hidden=3, mix=mix, key=jr.key(0))
     x = jr.normal(jr.key(1), (5, 1, 4, 4))
     z, log_det = flow.inverse_and_log_det(x)
     np.testing.assert_allclose(log_det, 0, atol=1e-12)
@@ -170,8 +199,15 @@ def test_a_block_that_may_stretch_is_refused():
         (lambda: Flatten((2, 2)).forward_and_log_det(jnp.ones(4)), "must have the shape"),
         (lambda: image_coupling_flow((1, 6, 6), scales=2, key=jr.key(0)), "divisible by 4"),
         (lambda: image_coupling_flow((1, 4, 4), dense_blocks=-1, key=jr.key(0)), "0 or more"),
+        (lambda: Reverse().forward_and_log_det(jnp.ones(())), "must have channels"),
     ],
 )
 def test_bad_shapes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_mix_that_is_unknown_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would refuse it first
+    with pytest.raises(ValueError, match="`mix` must be one of 'conv', 'reverse'; got 'swap'"):
+        image_coupling_flow((1, 4, 4), scales=1, mix="swap", key=jr.key(0))  # pyrefly: ignore

@@ -39,6 +39,7 @@ from ._reshape import ActNorm as ActNorm
 from ._reshape import FactorOut as FactorOut
 from ._reshape import Flatten as Flatten
 from ._reshape import Logit as Logit
+from ._reshape import Reverse as Reverse
 from ._reshape import Squeeze as Squeeze
 from ._residual_block import ResidualBlock as ResidualBlock
 from ._residual_block import with_log_det as with_log_det

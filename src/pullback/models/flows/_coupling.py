@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -24,8 +24,10 @@ from ._bijection import (
     closed_form,
     stack,
 )
-from ._reshape import ActNorm, Flatten, Squeeze
+from ._reshape import ActNorm, Flatten, Reverse, Squeeze
 from ._residual_flow import ResidualFlow
+
+Mix = Literal["conv", "reverse"]
 
 
 class AffineCoupling(AbstractBijection):
@@ -35,7 +37,7 @@ class AffineCoupling(AbstractBijection):
        \ln|\det| = \sum s $$
 
     with x = (a, b) along the first axis; where the number of channels is odd, b has one more. Only
-    b changes, so put an `InvertibleConv1x1` between two couplings.
+    b changes, so put an `InvertibleConv1x1` or a `Reverse` between two couplings.
 
     Args:
         net: g, from a to the shifts t and the raw scales r, in this order along the first axis.
@@ -209,14 +211,15 @@ def image_coupling_flow(
     hidden: int = 512,
     dense_blocks: int = 0,
     dense_width: int = 128,
+    mix: Mix = "conv",
     before: AbstractBijection | None = None,
     key: PRNGKeyArray,
 ) -> ResidualFlow:
     """A flow of images by couplings: what an `image_residual_flow` is compared with.
 
-    Scales, of which each begins with a squeeze, of blocks of an `InvertibleConv1x1`, an
-    `AffineCoupling` by three convolutions, and an act-norm. Densities and inverses have closed
-    forms.
+    Scales, of which each begins with a squeeze, of blocks that mix the channels, as Glow or as
+    RealNVP does, then an `AffineCoupling` by three convolutions, and an act-norm. Densities and
+    inverses have closed forms.
 
     Args:
         shape: `(channel, height, width)`; height and width divide by 2 at every scale.
@@ -225,11 +228,14 @@ def image_coupling_flow(
         hidden: channels inside the network of a coupling.
         dense_blocks: blocks of all entries at the end, whose networks have one hidden layer.
         dense_width: of it.
+        mix: the channels before each coupling: "conv" by an `InvertibleConv1x1`, as Glow does;
+            "reverse" by a `Reverse`, so that the halves change in turn, as RealNVP's masks of
+            channels make them.
         before: a map of the image before the first scale, such as `Logit()`.
         key: for the weights.
 
     Raises:
-        ValueError: a number is below 1, or the image cannot be squeezed so often.
+        ValueError: a number is below 1, the image cannot be squeezed so often, or `mix` is unknown.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -250,6 +256,10 @@ def image_coupling_flow(
             f"`shape` must be (channel, height, width), the last two divisible by {2**scales} for "
             f"{scales} scales, got {shape}."
         )
+    if mix not in get_args(Mix):
+        raise ValueError(
+            f"`mix` must be one of {', '.join(map(repr, get_args(Mix)))}; got {mix!r}."
+        )
     dense_key, *keys = jr.split(key, scales + 1)
     parts: list[Any] = [] if before is None else [before]
     parts.append(ActNorm(shape[0]))
@@ -257,21 +267,25 @@ def image_coupling_flow(
     for scale_key in keys:
         channels *= 4
         net = _conv_net(hidden)
-        parts += [Squeeze(), Stacked(stack(_block(channels, net), blocks, scale_key))]
+        parts += [Squeeze(), Stacked(stack(_block(channels, net, mix), blocks, scale_key))]
     size = math.prod(shape)
     last = (channels, *(side // 2**scales for side in shape[1:]))
     parts.append(Flatten(last))
     if dense_blocks:
-        parts.append(Stacked(stack(_block(size, _dense_net(dense_width)), dense_blocks, dense_key)))
+        dense = _block(size, _dense_net(dense_width), mix)
+        parts.append(Stacked(stack(dense, dense_blocks, dense_key)))
     return ResidualFlow(Chain(parts), StandardNormal(size), shape=tuple(shape))
 
 
-def _block(channels: int, net: Callable[..., Any]) -> Callable[[PRNGKeyArray], AbstractBijection]:
+def _block(
+    channels: int, net: Callable[..., Any], mix: Mix
+) -> Callable[[PRNGKeyArray], AbstractBijection]:
     def make(key: PRNGKeyArray) -> AbstractBijection:
         mix_key, net_key = jr.split(key)
         moved = channels - channels // 2
         coupling = AffineCoupling(net(channels // 2, 2 * moved, net_key))
-        return Chain([InvertibleConv1x1(channels, key=mix_key), coupling, ActNorm(channels)])
+        first = InvertibleConv1x1(channels, key=mix_key) if mix == "conv" else Reverse()
+        return Chain([first, coupling, ActNorm(channels)])
 
     return make
 

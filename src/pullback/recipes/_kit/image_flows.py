@@ -3,7 +3,7 @@ with exact log-determinants."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -73,13 +73,16 @@ def residual(sizes: Sizes, log_det: AbstractLogDet, *, key: Any, **options: Any)
     return ResidualFlow(Chain([*first, inner.bijection]), inner.base, shape=sizes.shape)
 
 
-def coupling(sizes: Sizes, parameters: int, *, key: Any) -> ResidualFlow:
+def coupling(
+    sizes: Sizes, parameters: int, mix: Literal["conv", "reverse"] = "conv", *, key: Any
+) -> ResidualFlow:
     """A new flow of couplings, its last blocks as wide as makes so many parameters or just more."""
 
     def make(width: int, key: Any) -> ResidualFlow:
         return image_coupling_flow(
             sizes.shape, scales=sizes.scales, blocks=sizes.blocks, hidden=sizes.hidden,
-            dense_blocks=sizes.dense_blocks, dense_width=width, before=Logit(sizes.margin), key=key,
+            dense_blocks=sizes.dense_blocks, dense_width=width, mix=mix,
+            before=Logit(sizes.margin), key=key,
         )  # fmt: skip
 
     one, two = (count(eqx.filter_eval_shape(make, width, jr.key(0))) for width in (1, 2))

@@ -1,7 +1,10 @@
 """i-ResNet (arXiv 1811.00995): a residual network whose layers are bounded is invertible.
 
 Classifiers with and without a bound on their layers, their features carried back to the images; and
-networks that are a density and a classifier in one, of residual blocks and of couplings.
+networks that are a density and a classifier in one, of residual blocks and of couplings whose
+halves of the channels change in turn, as RealNVP's do. Glow's, with 1x1 convolutions between, need
+fewer bits than either in the paper; here too they needed fewer than the i-ResNet (by 0.059 a
+dimension, digits, 3 seeds).
 """
 
 from collections.abc import Mapping
@@ -123,16 +126,17 @@ def _claims(
         ),
         Claim.over_seeds(
             "The same blocks are a density: a network that classifies too needs no more bits a "
-            f"dimension than one of couplings with as many parameters ({what}, exact, difference)",
+            f"dimension than one of RealNVP's couplings with as many parameters ({what}, exact, "
+            "difference)",
             ours["bits"] - theirs["bits"],
             at_most=0.0,
             unit="bits",
-            reference="0: no better; paper, CIFAR-10 at full size: 3.45 against 3.49 of RealNVP "
-            "(3.35 of Glow)",
+            reference="0: no better; paper, CIFAR-10 at full size: 3.45 against 3.49 of RealNVP; "
+            "Glow, with 1x1 convolutions between its couplings, beats both: 3.35",
             headline=Headline(no_effect=0.0, paper=-0.04),
         ),
         Claim.over_seeds(
-            "It classifies as well as the one of couplings (accuracy above theirs)",
+            "It classifies as well as the one of RealNVP's couplings (accuracy above theirs)",
             100 * (ours["accuracy"] - theirs["accuracy"]),
             at_least=0.0,
             unit="%",

@@ -146,13 +146,13 @@ def train(
 
 
 def densities(config: Config, sizes: image_flows.Sizes) -> dict[str, Callable[..., Any]]:
-    """How each kind of density is made: of residual blocks, and of couplings."""
+    """How each kind of density is made: of residual blocks, and of couplings of halves in turn."""
     blocks = partial(
         image_flows.residual, sizes, TruncatedLogDet(config.terms), bound=BOUND,
         activation=jax.nn.elu,
     )  # fmt: skip
     outline = eqx.filter_eval_shape(lambda key: blocks(key=key), jr.key(0))
-    couplings = partial(image_flows.coupling, sizes, image_flows.count(outline))
+    couplings = partial(image_flows.coupling, sizes, image_flows.count(outline), "reverse")
     return {"i-ResNet": blocks, "couplings": couplings}
 
 
