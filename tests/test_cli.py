@@ -126,7 +126,7 @@ def test_the_recipes_fields_are_flags_with_help_and_the_presets_defaults(pullbac
         (["run", "fake", "--part", "3"], "--parts"),
         (["run", "fake", "--parts", "three"], "'three'"),
         (["run", "fake", "--parts", "0"], "parts must be at least 1, got 0"),
-        (["run", "fake", "--preset", "big"], "Expected one of ('smoke', 'desk', 'paper')"),
+        (["run", "fake", "--preset", "big"], "Expected one of ('smoke', 'desk', 'long', 'paper')"),
         (
             ["run", "cnf", "--data", "my table.csv"],
             "of your own: pullback fit density 'my table.csv' --method cnf",
@@ -307,11 +307,12 @@ def test_gallery_and_record(pullback):
     kept, made = Path("results/fake.json"), Path("runs/fake/desk-seed0/claims.json")
     assert json.loads(kept.read_text()) == json.loads(made.read_text())
 
-    status, _, err = pullback("record", "runs/fake/smoke-seed0")
+    pullback("run", "fake", "--parts", "2", "--out", "small")
+    status, _, err = pullback("record", "small")
     assert status == 2
     assert "--name" in err
-    assert pullback("record", "runs/fake/smoke-seed0", "--name", "../x")[0] == 2
-    assert pullback("record", "runs/fake/smoke-seed0", "--name", "small", "--results", "r")[0] == 0
+    assert pullback("record", "small", "--name", "../x")[0] == 2
+    assert pullback("record", "small", "--name", "small", "--results", "r")[0] == 0
     assert Path("r/small.json").exists()
 
 
