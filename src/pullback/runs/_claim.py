@@ -101,7 +101,7 @@ class Claim:
         if self.headline is None:
             return
         paper = self.headline.paper
-        if paper is not None and (paper > self.headline.no_effect) != self._upward:
+        if paper is not None and (paper > self.headline.no_effect) != self._upward(self.headline):
             raise ValueError(
                 f"headline {self.sentence!r} has paper={paper} on the other side of "
                 f"no_effect={self.headline.no_effect} than its bounds, at_least={self.at_least} "
@@ -172,17 +172,15 @@ class Claim:
         if self.headline is None:
             return None
         effect = self.value - self.headline.no_effect
-        effect = effect if self._upward else -effect
+        effect = effect if self._upward(self.headline) else -effect
         error = self._half_interval()
         if self.holds and effect > (error or 0):
             return "reproduced" if self.headline.published else "reproduced in kind"
         return "contradicted" if error is not None and effect < -error else "not reproduced"
 
-    @property
-    def _upward(self) -> bool:
+    def _upward(self, headline: Headline) -> bool:
         """Whether the paper's effect is above that of none."""
-        assert self.headline is not None
-        return self.at_least is not None and self.headline.no_effect <= self.at_least
+        return self.at_least is not None and headline.no_effect <= self.at_least
 
     def _half_interval(self) -> float | None:
         """Half of the 95 % interval of the mean over seeds, or None where there is no spread."""
