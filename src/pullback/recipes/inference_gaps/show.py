@@ -36,7 +36,8 @@ def draw_gaps(context: Context, found: Mapping[str, Row], scored: int) -> None:
         fig,
         "What the encoder's posterior loses of the log-evidence, split in two: what the best of "
         "its family would lose for each image, and what comes on top because one encoder serves "
-        "all images. Means over images and seeds; a dot is a seed's whole gap.",
+        "all images. Means over images and seeds; a dot is a seed's whole gap. Where dots lie "
+        "within the lower part, the encoder's own family is wider than the one that is named.",
     )
 
 
