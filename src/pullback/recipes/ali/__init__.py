@@ -157,7 +157,8 @@ def _tables(context: Context, rows: Mapping[str, Row], lines: Mapping[float, Row
 PRESETS = {
     "smoke": Config(
         seeds=1, image_seeds=1, steps=8, gan_steps=8, inverse_steps=4, width=4, batch_size=8,
-        line_steps=3, labels=20, image_steps=8, image_width=4, image_latent=2, image_batch=10, alone_steps=3,
+        line_steps=3, labels=20, image_steps=8, image_width=4, image_latent=2, image_batch=10,
+        alone_steps=3,
     ),
     "desk": Config(),
 }  # fmt: skip
