@@ -71,7 +71,7 @@ def _claims_about_posteriors(
             "At the true posterior the gradient's noise vanishes: analytic over sticking the "
             f"landing, {last} steps, the smaller ratio of two parameters",
             (analytic[:, -1] / sticking[:, -1]).min(axis=-1),
-            at_least=50 * last / 400,
+            at_least=max(1, 50 * last / 400),
             reference=f"1: no better; it falls with the step, by {last} steps. Where the posterior "
             f"is near, and has two modes: {1 / early.mean():.2f}",
             headline=Headline(no_effect=1),
