@@ -58,12 +58,13 @@ class MeanFieldODENet(eqx.Module):
         self, net: ODENet, *, prior_std: Float[ArrayLike, ""], std: Float[ArrayLike, ""] = 0.05
     ):
         means = weights_of(net.block.field)
+        prior_std, std = jnp.asarray(prior_std), jnp.asarray(std)
         for name, value in {"prior_std": prior_std, "std": std}.items():
             if not isinstance(value, jax.core.Tracer) and not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}.")
         self.net = net
-        self.log_std = jnp.broadcast_to(jnp.log(jnp.asarray(std, means.dtype)), means.shape)
-        self.held = Constant(jnp.asarray(prior_std, means.dtype))
+        self.log_std = jnp.broadcast_to(jnp.log(std.astype(means.dtype)), means.shape)
+        self.held = Constant(prior_std.astype(means.dtype))
 
     @property
     def prior_std(self) -> Float[Array, ""]:

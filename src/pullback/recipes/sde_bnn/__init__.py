@@ -42,9 +42,9 @@ def run(config: Config, context: Context) -> list[Claim]:
 
     def images(seed: int) -> classifiers.Images:
         train, rest = digits(test_fraction=1 - config.examples / 1797, seed=seed)
-        held = slice(config.held_out)
-        test = slice(config.held_out, None)
-        return train, *(Labelled(rest.x[rows], rest.y[rows]) for rows in (held, test))
+        count = config.held_out
+        held = Labelled(rest.x[:count], rest.y[:count])
+        return train, held, Labelled(rest.x[count:], rest.y[count:])
 
     claims = classifiers.run(config, context, images, gains=(1.4, 1.5))
     processes = bimodal.processes(context, config.seeds, config.toy_steps[0], config.toy_iterations)

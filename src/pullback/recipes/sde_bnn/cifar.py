@@ -46,9 +46,7 @@ def images(config: Config, data: Split, seed: int) -> Images:
         return Labelled(planes.reshape(-1, 3, config.side, config.side), part.y)
 
     train, test = map(smaller, data)
-    rows = np.random.default_rng(seed).permutation(len(train.x))
-    rows = rows[: config.examples], rows[config.examples :][: config.held_out]
-    return *(Labelled(train.x[each], train.y[each]) for each in rows), test
+    return *classifiers.drawn(config, train, seed), test
 
 
 PRESETS = {

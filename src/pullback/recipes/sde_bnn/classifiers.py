@@ -1,7 +1,7 @@
 """Classifiers with random weights beside point weights, mean field, dropout and an ensemble."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,6 +85,14 @@ def run(
     return _claims(config, found, gains)
 
 
+def drawn(config: Config, part: Labelled, seed: int) -> tuple[Labelled, Labelled]:
+    """Images to train on and to choose by, drawn anew for each seed."""
+    rows = np.random.default_rng(seed).permutation(len(part.x))
+    first, last = config.examples, config.examples + config.held_out
+    of = lambda rows: Labelled(part.x[rows], part.y[rows])
+    return of(rows[:first]), of(rows[first:last])
+
+
 def _measure(
     config: Config, seed: int, nets: dict[str, Any], data: list[Images]
 ) -> list[dict[str, Any]]:
@@ -105,7 +113,7 @@ def _measure(
 
 
 def _of_drawn(
-    kinds: dict[str, tuple[Sequence[float], list[Any]]], parts: Images, keys: PRNGKeyArray
+    kinds: Mapping[str, tuple[Sequence[float], list[Any]]], parts: Images, keys: PRNGKeyArray
 ) -> dict[str, Any]:
     """Scores of the network of each kind that is best on the images held out, by few draws."""
     _, held, test = parts

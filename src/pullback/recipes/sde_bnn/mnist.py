@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-
 from pullback.data import Labelled, Split, mnist
 from pullback.recipes._kit.images import averaged
 from pullback.recipes.sde_bnn import classifiers
@@ -21,13 +19,9 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 def images(config: Config, data: Split, seed: int) -> Images:
     """Some to train on and to choose by, drawn anew for each seed, and the test set."""
-    train, test = data
-    rows = np.random.default_rng(seed).permutation(len(train.x))
-    rows = rows[: config.examples], rows[config.examples :][: config.held_out]
-    parts = [*(Labelled(train.x[each], train.y[each]) for each in rows), test]
-    if config.net == "conv":
-        return tuple(parts)
-    return tuple(Labelled(averaged(part.x, 2), part.y) for part in parts)
+    shown = lambda part: part if config.net == "conv" else Labelled(averaged(part.x, 2), part.y)
+    train, test = map(shown, data)
+    return *classifiers.drawn(config, train, seed), test
 
 
 _LONG = Config(
