@@ -125,7 +125,7 @@ def _parts(
     chosen = np.sort(chosen[: config.stays or None])
     train, _, test = stays.take(chosen).split(validation=0.0, test=0.2, seed=seed)
     seen = train.mask.any(axis=(0, 1))
-    names = [name for name, each in zip(train.variables, seen, strict=True) if each]
+    names = [*np.array(train.variables)[seen]]
     both, scaler = data.rescale_series(train.select(names), test.select(names), method="min-max")
     first, last = float(scaler.times.mean), float(scaler.times.scale)
     in_span = lambda times: np.clip((first + last * times) / _HOURS, 0.0, 1.0) * _SPAN
