@@ -38,7 +38,7 @@ class RecurrentVAE(eqx.Module):
     Attributes:
         encoder: a function of one series `(times, values, mask, anchor=...)` to a `Posterior`.
         start: from one latent state to the cell's first state.
-        cell: of the value before, and the time since.
+        cell: from the value before with the time since, and a state, to the next state.
         readout: from the cell's state to the likelihood's parameters, of the shape
             `likelihood.params_shape((variables,))`.
         likelihood: how values scatter about what is decoded: any of `pb.models.likelihoods`, or one
@@ -62,7 +62,7 @@ class RecurrentVAE(eqx.Module):
 
     encoder: Callable[..., Posterior]
     start: Callable[[Any], Any]
-    cell: eqx.nn.GRUCell
+    cell: Callable[[Any, Any], Any]
     readout: Callable[[Any], Any]
     likelihood: AbstractLikelihood
     anchor: Anchor = eqx.field(default="first", static=True)

@@ -1,6 +1,6 @@
 """Latent ODEs for irregularly-sampled time series (arXiv 1907.03907).
 
-Sinusoids of which some points are seen, the toy of the paper: latent ODEs with three encoders fill
+Sinusoids of which some points are seen, the toy of the paper: latent ODEs with two encoders fill
 them in, a latent ODE and an RNN-VAE continue them, and autoregressive models go on between points.
 """
 
