@@ -36,7 +36,7 @@ def small(x: np.ndarray, y: np.ndarray, block: int) -> Labelled:
 
 
 _DESK = Config(
-    batch_size=32, learning_rate=1e-3, image_labels=2000, image_held=500, image_width=24,
+    seeds=5, batch_size=32, learning_rate=1e-3, image_labels=2000, image_held=500, image_width=24,
     image_steps=800, chain_steps=10, density_weight=0.1, image_tested=1000, attacked=200,
     radii=(0.5, 1.0, 2.0),
 )  # fmt: skip
