@@ -17,9 +17,9 @@ def plain():
 
 
 def test_gradients_come_near_the_closed_form_at_the_order_of_heuns_method():
-    few, many = gradients.errors(0, (8, 32), 4)
-    assert max(few) < 0.5
-    assert min(a / b for a, b in zip(few, many, strict=True)) > 2.5
+    ((few, many),) = gradients.errors([0], (8, 32), 4)
+    assert np.max(few) < 0.5
+    assert np.min(few / many) > 2.5
 
 
 def test_the_points_scatter_about_the_cosine_by_the_noise_of_the_likelihood():
@@ -53,10 +53,10 @@ def test_walks_are_scored_in_their_own_units(tmp_path):
         sets[name] = 20 * np.sin(2 * np.pi * time[None, :, None] / 150 + phase)
     np.savez(folder / "mocap35.npz", **sets)
     mocap = load("latent-sde/mocap")
-    config = mocap.config(iterations=2, weights=(1.0,), samples=2)
+    config = mocap.config(seeds=1, iterations=2, stride=30, samples=2)
     record = run(mocap, config, preset="smoke", folder=tmp_path / "run", data=tmp_path)
     # A model that is hardly trained predicts about zero: half the square of the amplitude.
-    assert 100 < record["claims"][0]["value"] < 400
+    assert 100 < record["claims"][1]["value"] < 400
 
 
 def test_settings_that_make_no_sense_are_refused():
