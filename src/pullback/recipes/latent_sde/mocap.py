@@ -114,7 +114,7 @@ def _scored(
     errors, shown = [], None
     for model, seed in zip(models, [*seeds, *seeds], strict=True):
         paths = predicted(model, test, config.stride, config.samples, jr.key(seed))
-        errors.append(scale**2 * np.mean((paths - test[:, FRAMES:]) ** 2, axis=(0, 2, 3)))
+        errors.append(scale**2 * np.mean((paths - test[None, :, FRAMES:]) ** 2, axis=(0, 2, 3)))
         shown = np.asarray(scale * paths[:, 0]) if shown is None else shown
     assert shown is not None
     return np.stack(errors), shown
@@ -170,7 +170,7 @@ def _draw(context: Context, test: IrregularSeries, found: dict[str, np.ndarray])
             ax.axvline(FRAMES - 1, color="grey", linestyle=":", linewidth=1)
             ax.set(ylabel=test.variables[angle])
         column[0].set(title=f"L{kind[1:]}")
-        column[0].legend(loc="upper right", fontsize=8)
+        column[0].legend(loc="upper left", fontsize=8)
         column[-1].set(xlabel="frame")
     context.figure(
         "walk",

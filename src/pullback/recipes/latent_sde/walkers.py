@@ -16,7 +16,7 @@ SDE, ODE = "latent SDE", "latent ODE"
 Kind = Literal["latent SDE", "latent ODE"]
 FRAMES = 3  # that a model sees of a walk
 _LATENT, _CONTEXT, _HIDDEN = 6, 3, 30
-_LOSSES = {SDE: ts.LatentSDELoss, ODE: ts.LatentODELoss}
+_LOSSES: dict[str, Any] = {SDE: ts.LatentSDELoss, ODE: ts.LatentODELoss}
 _FRAME = 0.1  # a step of a walk is then some units of time long
 
 
@@ -89,7 +89,7 @@ def entered(
     """Walks from a frame of each on: the first frames, and every so many of what is left."""
 
     def part(later: Array) -> ts.Observations:
-        places = starts[:, None] + later
+        places = starts[:, None] + later[None, :]
         inside = jnp.minimum(places, walks.shape[1] - 1)
         values = jnp.take_along_axis(walks, inside[:, :, None], axis=1)
         times = jnp.broadcast_to(_FRAME * later, places.shape)
@@ -122,7 +122,8 @@ class EnteredWalks(eqx.Module):
         start_key, key = jr.split(key)
         starts = jr.randint(start_key, walks.shape[:1], 0, self.latest + 1)
         beta = self.weight * jnp.minimum((step + 1) / self.anneal, 1.0)
-        return _LOSSES[self.kind](beta=beta)(model, entered(walks, starts, self.stride), key=key)
+        loss = eqx.tree_at(lambda loss: loss.beta, _LOSSES[self.kind](), beta)
+        return loss(model, entered(walks, starts, self.stride), key=key)
 
 
 def held_out(
@@ -148,5 +149,5 @@ def predicted(
     times = jnp.broadcast_to(_FRAME * stride * knots, (walks.shape[0], len(knots)))
     paths = ts.sample_paths(model, seen, times, samples=samples, key=key)
     later = jnp.arange(FRAMES, length)
-    before, share = later // stride, (later % stride / stride)[:, None]
+    before, share = later // stride, (later % stride / stride)[None, None, :, None]
     return paths[:, :, before] * (1 - share) + paths[:, :, before + 1] * share
