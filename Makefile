@@ -26,7 +26,7 @@ BENCH := .venv-bench
 BENCHES := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo demo-paper test test-slow long-cases mutate records headline-check test-matrix lint docs docs-serve bench $(BENCHES) clean
+.PHONY: help demo demo-paper test test-slow long-cases walk mutate records headline-check test-matrix lint docs docs-serve bench $(BENCHES) clean
 
 help: ## this list
 	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -60,6 +60,9 @@ test-slow: $(VENV)/.test $(VENV)/.dev ## all tests with types checked, the longe
 
 long-cases: $(VENV)/.test ## measure every test, and list the cases that `make test` leaves to `make test-slow`
 	$(BIN)/python tests/long_cases.py
+
+walk: ## what the README tells to run, in a clean checkout and a fresh environment
+	$(PYTHON) tests/walk_readme.py
 
 mutate: $(VENV)/.test ## break the mathematics on purpose, and list the breaks that no test notices
 	$(BIN)/python tests/mutate.py

@@ -41,7 +41,7 @@ class Config:
     own of those published."""
     width: int = 64
     """Hidden units of each of the two hidden layers of the field."""
-    iterations: int = 1200
+    iterations: int = 600
     """Training steps."""
     batch_size: int = 128
     """Rows in a training step."""
