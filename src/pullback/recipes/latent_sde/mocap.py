@@ -1,7 +1,7 @@
 """People walking: the latent SDE and the latent ODE on a motion capture set, at the paper's sizes.
 
-Read from their first frame only, sixteen walks are sixteen examples of where a walk may be at first,
-and both models are lost on two of the four test walks. Entered at any frame of its first half, a
+Read from their first frame only, sixteen walks are sixteen examples of where a walk may begin, and
+both models are lost on two of the four test walks. Entered at any frame of its first half, a
 walk gives examples of every phase: the error falls, and that of the latent ODE with it.
 """
 
