@@ -90,14 +90,14 @@ def test_the_claims_are_ratios_of_errors_beside_the_papers():
     errors = {kind: np.vstack([row, 2 * row**2]) for kind, row in errors.items()}
     near = {"latent ODE": np.ones((2, 2)), "RNN": np.full((2, 2), 0.5)}
     config = dataclasses.replace(spirals.Config(), seen=(30, 100))
-    first, second, own, cost, early = spirals._claims(config, errors, near)
+    short = {kind: 3 * row for kind, row in errors.items()}
+    first, second, own, early, piled = spirals._claims(config, errors, near, short)
     assert first.value == pytest.approx((0.5 + 0.8) / 2)
     assert second.value == pytest.approx((0.25 + 0.64) / 2)
     assert first.headline is not None
     assert first.headline.paper == pytest.approx(0.1642 / 0.3937)
     assert own.value == pytest.approx(0.3)
-    assert cost.value == pytest.approx((0.5 + 0.8) / 2)
-    assert early.value == pytest.approx(2.0)
+    assert (early.value, piled.value) == (pytest.approx(2.0), pytest.approx(3.0))
 
 
 def test_a_recurrent_net_continues_in_chains_of_steps_as_long_as_it_was_trained_on():
@@ -109,6 +109,8 @@ def test_a_recurrent_net_continues_in_chains_of_steps_as_long_as_it_was_trained_
         times, values, mask = (part[2] for part in seen)
         chain = model.forecast(times, values, mask, later[2, first::2])
         np.testing.assert_allclose(said[2, first::2], chain, rtol=1e-5)
+    alone = spirals.continued(model, seen, later, jr.key(1), chains=1)
+    np.testing.assert_allclose(alone[2], model.forecast(times, values, mask, later[2]), rtol=1e-5)
 
 
 @pytest.mark.slow  # Compiles the training of four models.
