@@ -26,7 +26,7 @@ BENCH := .venv-bench
 BENCHES := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help demo demo-paper test test-slow long-cases mutate records headline-check test-matrix lint bench $(BENCHES) clean
+.PHONY: help demo demo-paper test test-slow long-cases walk mutate records headline-check test-matrix lint docs docs-serve bench $(BENCHES) clean
 
 help: ## this list
 	@sed -En 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -55,11 +55,14 @@ test: $(VENV)/.test ## the examples of the docs, with types checked, and the tes
 	$(PYTEST) -m 'not slow' $(TYPED) $(EXAMPLES)
 	$(PYTEST) -m 'not slow' tests --ignore=tests/test_readme.py
 
-test-slow: $(VENV)/.test ## all tests with types checked, the longer proofs and cases among them
+test-slow: $(VENV)/.test $(VENV)/.dev ## all tests with types checked, the longer proofs and cases among them
 	$(PYTEST) $(TYPED)
 
 long-cases: $(VENV)/.test ## measure every test, and list the cases that `make test` leaves to `make test-slow`
 	$(BIN)/python tests/long_cases.py
+
+walk: ## what the README tells to run, in a clean checkout and a fresh environment
+	$(PYTHON) tests/walk_readme.py
 
 mutate: $(VENV)/.test ## break the mathematics on purpose, and list the breaks that no test notices
 	$(BIN)/python tests/mutate.py
@@ -72,13 +75,22 @@ headline-check: $(VENV)/.demo ## run the headlines by five base seeds and by thr
 	$(BIN)/python docs/check_headlines.py $(CHECKS)
 	$(BIN)/python docs/make_reproduction.py
 
-lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date
+lint: $(VENV)/.dev ## style, format, types, the floors of the house, and that the docs are up to date and build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/python docs/make_reproduction.py --check
 	$(BIN)/python docs/make_reliability.py --check
+	$(MAKE) --no-print-directory docs
+
+# Pages whose sources have not changed are kept from the build before.
+docs: $(VENV)/.dev ## the site, into site/html; a warning is an error
+	$(BIN)/python docs/make_site.py
+	$(BIN)/zensical build --strict --config-file site/mkdocs.yml
+
+docs-serve: docs ## the site in a browser, at localhost:8000; run `make docs` beside it after a change
+	$(BIN)/zensical serve --config-file site/mkdocs.yml
 
 test-matrix: ## the tests on every interpreter present: on the PATH, or installed by pyenv
 	@table='' failed=0; \
@@ -101,7 +113,7 @@ $(BENCHES): bench-%: $(BENCH)/.bench
 	$(BENCH)/bin/python -W ignore benchmarks/bench_$*.py
 
 clean: ## remove the environments and the caches; runs/ is yours and stays
-	rm -rf .venv .venv-* .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .venv-* .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist site
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment is made once, and installed into again when pyproject.toml changes.

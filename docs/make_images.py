@@ -1,4 +1,4 @@
-"""Draw the pictures of the README that are not of a recipe: `python docs/make_images.py`."""
+"""Draw the pictures of the docs that are not of a recipe: `python docs/make_images.py`."""
 
 import tempfile
 from pathlib import Path

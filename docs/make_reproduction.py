@@ -1,6 +1,6 @@
 """Write docs/reproduction.md from results/*.json, which `pullback record RUN_FOLDER` makes.
 
-python docs/make_reproduction.py            write the page
+python docs/make_reproduction.py            write the page, and the figures of README.md
 python docs/make_reproduction.py --check    fail when the page is not what the results say, or
                                             when a recipe has changed since the page was written
 """
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import make_readme
 from _page import ROOT, parser_of, write_or_check
 from _runs import flags
 from _verdicts import NOT_MEASURED, VERDICTS, Result, results_in, share, worst
@@ -174,7 +175,12 @@ def main(argv: list[str] | None = None) -> int:
     script = "make_reproduction.py"
     about = __doc__ or ""
     parser = parser_of(script, about, results=ROOT / "results", page="reproduction.md")
-    return write_or_check(parser.parse_args(argv), script, page)
+    options = parser.parse_args(argv)
+    of_this = write_or_check(options, script, page)
+    if options.page != parser.get_default("page"):
+        return of_this
+    # The README counts what stands in the page.
+    return max(of_this, make_readme.main(["--check"] if options.check else []))
 
 
 if __name__ == "__main__":

@@ -17,46 +17,85 @@ import pullback as pb
 from pullback import cli
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+# What is written by hand, and so may name what is not there.
+TEXTS = {
+    str(page.relative_to(ROOT)): page.read_text()
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+README = TEXTS["README.md"]
 
 
-def blocks(*languages: str, text: str = README) -> list[str]:
+def blocks(*languages: str, text: str) -> list[str]:
     """The fenced code blocks in these languages."""
     fence = rf"^```(?:{'|'.join(languages)})\n(.*?)^```$"
     return re.findall(fence, text, flags=re.MULTILINE | re.DOTALL)
 
 
 def commands(program: str) -> list[str]:
-    """The lines of the shell blocks that run `program`: no prompt, variables or comment."""
-    lines = "".join(blocks("bash", "sh", "console")).splitlines()
+    """What a page runs of `program`, in shell blocks and in tables: no prompt, no comment."""
+    lines = [
+        line
+        for text in TEXTS.values()
+        for block in blocks("bash", "sh", "console", text=text)
+        for line in block.splitlines()
+    ]
+    lines += [
+        code
+        for text in TEXTS.values()
+        for line in text.splitlines() if line.startswith("|")
+        for code in re.findall(r"`([^`]+)`", line)
+    ]  # fmt: skip
     bare = [re.sub(r"^\s*(\$ )?([A-Z_]+=\S* )*|\s+#.*$", "", line).strip() for line in lines]
     return sorted({line for line in bare if line.split(" ")[0] == program})
 
 
-PYTHON = blocks("python")
-
-
-def test_the_readme_has_an_example():
-    assert PYTHON
-
-
-@pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_example_runs(number, x32, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(PYTHON[number], f"README.md, python block {number}", "exec"), {})
-
-
-PAGES = {
-    f"{page.name}, {number}": block
-    for page in sorted((ROOT / "docs").glob("*.md"))
-    for number, block in enumerate(blocks("python", text=page.read_text()))
+EXAMPLES = {
+    f"{page}, {number}": block
+    for page, text in TEXTS.items()
+    for number, block in enumerate(blocks("python", text=text))
 }
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_example_of_a_page_runs(name, x32, tmp_path, monkeypatch):
+# A minute to compile: a second derivative of all that is composed there.
+LONG = ["docs/composing.md, 0"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in EXAMPLES],
+)
+def test_example_runs(name, x32, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(PAGES[name], name, "exec"), {})
+    exec(compile(EXAMPLES[name], name, "exec"), {})
+
+
+def test_the_readme_is_read_in_two_minutes_and_opens_three_doors():
+    assert len(README.splitlines()) <= 150
+    for door in ("**Compose.**", "**Fit a file.**", "**Check a paper.**"):
+        assert door in README
+
+
+def test_what_the_readme_says_of_speed_and_truth_is_what_is_recorded(docs_script):
+    assert docs_script("make_readme").main(["--check"]) == 0
+
+
+def test_a_ratio_of_the_readme_is_of_the_two_cells_that_it_names(docs_script):
+    script = docs_script("make_readme")
+    page = (
+        "<!-- bench-a -->\n| size | ms | theirs |\n| --- | ---: | ---: |\n| us, 1 | 2.5 | 10 |\n"
+        "| them | 1,000 | 2 (a refit) |\n<!-- /bench-a -->\n"
+    )
+    tables = script.tables_of("a", page)
+    assert script.ratio(script.rows(0, "us, 1", "them"), tables) == 400
+    assert script.ratio(script.columns(0, "us, 1", "ms", "theirs"), tables) == 4
+    assert script.ratio(script.columns(0, "them", "ms", "theirs"), tables) == 0.002
+    assert [*map(script.short, (0.994, 0.996, 9.9, 9.96, 0.02))] == [
+        "0.99",
+        "1.0",
+        "9.9",
+        "10",
+        "0.02",
+    ]
 
 
 def rooms() -> dict:
@@ -68,7 +107,7 @@ def rooms() -> dict:
 
 
 def test_the_table_of_rooms_has_them_all():
-    named = re.findall(r"^\| `pb\.(\w+)` \|", README, flags=re.MULTILINE)
+    named = re.findall(r"^\| `pb\.(\w+)` \|", TEXTS["docs/rooms.md"], flags=re.MULTILINE)
     assert sorted(named) == sorted(set(dir(pb)) - {"__version__", "recipes"})
 
 
@@ -89,7 +128,9 @@ def test_what_the_tables_say_to_write_exists_and_takes_what_it_is_given():
         named = node.id in known or node.id in pool
         return (known | pool)[node.id] if named else KeyError if is_class(node.id) else None
 
-    for line in README.splitlines():
+    of_peers = "docs/benchmarks.md"
+    written = "\n".join(text for page, text in TEXTS.items() if page != of_peers)
+    for line in written.splitlines():
         for code in re.findall(r"`([^`]+)`", line) if line.startswith("|") else ():
             try:
                 nodes = list(ast.walk(ast.parse(code.replace("...", "*_"), mode="eval")))
@@ -103,12 +144,16 @@ def test_what_the_tables_say_to_write_exists_and_takes_what_it_is_given():
     assert not wrong
 
 
-@pytest.mark.parametrize("page", ["choosing.md", "extending.md"])
+@pytest.mark.parametrize("page", TEXTS)
 def test_names_of_the_library_in_a_page_exist(page):
-    named = set(re.findall(r"\bpb((?:\.\w+)+)", (ROOT / "docs" / page).read_text()))
-    assert len(named) > 5
-    for name in sorted(named):
+    for name in sorted(set(re.findall(r"\bpb((?:\.\w+)+)", TEXTS[page]))):
         functools.reduce(getattr, name.strip(".").split("."), pb)
+
+
+def test_links_of_a_page_lead_somewhere():
+    for page, text in TEXTS.items():
+        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+            assert ((ROOT / page).parent / target).exists(), f"{page} links {target}"
 
 
 def test_the_readme_names_the_two_commands_of_the_set_up():
@@ -149,10 +194,11 @@ def test_how_far_the_first_example_is_from_finite_differences():
     from pullback import ode
 
     scope: dict = {}
-    (example,) = (block for block in PYTHON if "def predator_prey" in block)
+    (example,) = (block for block in EXAMPLES.values() if "def predator_prey" in block)
     exec(example.replace("print(", "("), scope)
+    page = TEXTS["docs/choosing/adjoints.md"]
     heads, figures = re.findall(
-        r"^\| (?:`rtol`|relative difference) \|(.*)\|$", README, flags=re.MULTILINE
+        r"^\| (?:`rtol`|relative difference) \|(.*)\|$", page, flags=re.MULTILINE
     )
     at = jnp.array([1.0, 0.1, 0.05, 0.5])
     start = jnp.array([10.0, 5.0])
@@ -174,6 +220,6 @@ def test_how_far_the_first_example_is_from_finite_differences():
 
 
 def test_files_that_a_page_names_exist():
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for name in re.findall(r"`((?:tests|src|benchmarks|docs)/[\w/]+\.\w+)`", page.read_text()):
-            assert (ROOT / name).exists(), f"{page.name} names {name}"
+    for page, text in TEXTS.items():
+        for name in re.findall(r"`((?:tests|src|benchmarks|docs)/[\w/]+\.\w+)`", text):
+            assert (ROOT / name).exists(), f"{page} names {name}"

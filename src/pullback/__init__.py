@@ -10,7 +10,7 @@ Rooms are imported when first used, so that `import pullback` costs nothing and 
 import importlib
 from types import ModuleType
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOMS = (
     "analysis",

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from scipy.integrate import quad
 from scipy.linalg import expm
 from scipy.stats import multivariate_normal
 
 from pullback.calculus import ExactDivergence, HutchinsonDivergence
 from pullback.models.flows import CNF, maximum_likelihood_loss
 from pullback.nn import ConcatSquashMLP, HyperPlanarField
-from pullback.ode import SolveError
+from pullback.ode import DeferredPenalty, KineticEnergy, SolveError, TaylorEnergy
 from pullback.sampling import StandardNormal
 
 T0, T1 = 0.5, 2.0
@@ -216,6 +217,51 @@ def test_a_failed_solve_raises_when_scoring_and_is_reported_when_training(key):
     assert metrics["result"] == 1
     _, metrics = maximum_likelihood_loss(linear(), POINTS, key=key)
     assert metrics["result"] == 0
+
+
+@pytest.mark.parametrize("stepping", ["per_sample", "joint"])
+def test_penalties_are_integrated_along_the_paths_of_the_points(stepping, key):
+    """Of z' = A z the K-th derivative is A^K z, whose square is summed along the known path."""
+    flow = linear(stepping=stepping)
+    penalties = TaylorEnergy(1), TaylorEnergy(2), KineticEnergy()
+    log_prob, metrics = flow.log_prob_in_training(POINTS, penalties=penalties, key=key)
+    np.testing.assert_allclose(log_prob, gaussian(POINTS), rtol=0, atol=1e-7)
+
+    def rate(t, order):
+        z = np.asarray(POINTS) @ expm(MATRIX * (t - T1)).T
+        return np.mean((z @ np.linalg.matrix_power(MATRIX, order).T) ** 2)
+
+    first, second = (quad(rate, T0, T1, args=(order,))[0] for order in (1, 2))
+    found = [float(metrics[f"penalty_{k}"]) for k in range(3)]
+    np.testing.assert_allclose(found, [first, second, first], rtol=1e-7)
+
+
+def test_a_penalty_changes_neither_the_steps_nor_the_log_density(key):
+    def trained(penalties):
+        return wild(stepping="joint").log_prob_in_training(PLANE, penalties=penalties, key=key)
+
+    log_prob, metrics = trained((TaylorEnergy(2),))
+    plain, others = trained(())
+    np.testing.assert_array_equal(log_prob, plain)
+    assert metrics["nfe"] == others["nfe"]
+    assert sorted(set(metrics) - set(others)) == ["penalty_0"]
+
+
+def test_a_deferred_penalty_has_the_gradient_of_the_whole_solve(key):
+    def loss(flow):
+        penalties = (TaylorEnergy(2),)
+        log_probs, metrics = flow.log_prob_in_training(PLANE, penalties=penalties, key=key)
+        return 0.3 * metrics["penalty_0"] - jnp.mean(log_probs)
+
+    def found(adjoint):
+        value = eqx.filter_jit(eqx.filter_value_and_grad(loss))(wild(steps=1, adjoint=adjoint))
+        return value[0], jax.flatten_util.ravel_pytree(value[1])[0]
+
+    (whole, gradient), (task, deferred) = found(None), found(DeferredPenalty())
+    np.testing.assert_allclose(deferred, gradient, rtol=1e-9, atol=1e-9)
+    plain, _ = wild(steps=1).log_prob_in_training(PLANE, key=key)
+    np.testing.assert_allclose(task, -plain.mean(), rtol=1e-9)  # what is shown is the task's alone
+    assert whole > task
 
 
 def test_what_does_not_fit_is_named(key):

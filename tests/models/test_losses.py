@@ -121,6 +121,10 @@ CASES: dict[str, Callable[[], Case]] = {
         WHOLE, timeseries.predictor("ode", 1, 2, width=2, steps=1, key=KEY),
         timeseries.one_step_loss, solves=False,  # steps of its own, with no code
     ),
+    "recurrent_vae_loss": lambda: series(
+        SEEN, timeseries.recurrent_vae(1, latent=2, size=2, encoder_size=2, key=KEY),
+        timeseries.recurrent_vae_loss, solves=False,
+    ),
     "event_loss": lambda: series(
         WHOLE, timeseries.PoissonProcess(1, latent=2, width=2, key=KEY), timeseries.event_loss
     ),

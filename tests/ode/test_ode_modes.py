@@ -20,7 +20,7 @@ MODES = {
     "hessian": lambda f: jax.hessian(f)(AT),
     "jvp of jvp": lambda f: jax.jacfwd(jax.jacfwd(f))(AT),
 }
-# As the table in the README has it.
+# As the table in docs/choosing/adjoints.md has it.
 OURS = {"grad", "jvp of grad", "hessian"}
 ADJOINTS = {
     "Replay": (Replay(), OURS),

@@ -6,7 +6,15 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from pullback.ode import JacobianNorm, KineticEnergy, Regularised, TaylorEnergy, solve, state_norm
+from pullback.ode import (
+    Bosh3,
+    JacobianNorm,
+    KineticEnergy,
+    Regularised,
+    TaylorEnergy,
+    solve,
+    state_norm,
+)
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10, "norm": state_norm}
 
@@ -108,6 +116,18 @@ def test_per_sample_penalties():
     start = jax.vmap(field.start)(y0)
     _, (value,) = solve(field, start, [0.0, 1.0], stepping="per_sample", **TIGHT).ys
     np.testing.assert_allclose(value[:, -1], y0[:, 0] ** 2 * (np.exp(2) - 1) / 2, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("solver", "node", "weight"), [(None, 8 / 9, -2187 / 6784), (Bosh3(), 3 / 4, 4 / 9)]
+)
+def test_a_long_step_of_dopri5_takes_a_square_for_less_than_nothing(solver, node, weight):
+    """A pulse at one node of the method is worth what the tableau says, and Bosh3's are above 0."""
+    pulse = lambda t, y, args: jnp.exp(-jnp.square((t - node) / 0.01)) * jnp.ones_like(y)
+    field = Regularised(pulse, (KineticEnergy(),))
+    start = field.start(jnp.zeros(2))
+    _, (value,) = solve(field, start, [0.0, 1.0], steps=1, solver=solver, norm=state_norm).ys
+    np.testing.assert_allclose(value[-1], weight, rtol=1e-6)
 
 
 def test_order_must_be_positive():

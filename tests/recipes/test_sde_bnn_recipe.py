@@ -2,6 +2,7 @@
 
 import gzip
 
+import diffrax
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
@@ -10,8 +11,18 @@ import pytest
 from scipy.integrate import quad
 
 from pullback import data
+from pullback.models.ode_net import ODEBlock, ODENet
+from pullback.nn import Constant
 from pullback.recipes import sde_bnn
-from pullback.recipes.sde_bnn import Config, bimodal, classifiers, estimators, mnist
+from pullback.recipes.sde_bnn import (
+    Config,
+    bimodal,
+    cifar,
+    classifiers,
+    estimators,
+    mnist,
+    networks,
+)
 from pullback.recipes.sde_bnn.stack import Stacked
 from pullback.runs import Context
 
@@ -45,28 +56,34 @@ def test_stacked_networks_have_the_gradients_of_each_by_itself():
     weights = jnp.ones((3, 2, 1, 2)) * jnp.array([1.0, 2.0])[None, :, None, None]
     models = eqx.tree_at(lambda m: m.weight, models, weights)
     batch = jnp.arange(12.0).reshape(2, 3, 2)
-    grads = eqx.filter_grad(lambda m: Stacked(loss)(m, batch, key=jr.key(1))[0])(models)
     own = jr.split(jr.key(1), (3, 2))
-    for i in range(3):
-        for j in range(2):
-            one = eqx.tree_at(lambda m: m.weight, models, weights[i, j])
-            want = eqx.filter_grad(lambda m, i=i, j=j: loss(m, batch[:, i], key=own[i, j])[0])(one)
-            np.testing.assert_allclose(grads.weight[i, j], want.weight)
+    for mapped in (False, True):
+        stack = Stacked(loss, mapped)
+        grads = eqx.filter_grad(lambda m, s=stack: s(m, batch, key=jr.key(1))[0])(models)
+        for i in range(3):
+            for j in range(2):
+                # Of w x + ..., the gradient is the sum of the batch, by the noise of the network.
+                want = batch[:, i].sum(axis=0) * jr.normal(own[i, j])
+                np.testing.assert_allclose(grads.weight[i, j, 0], want)
 
 
 def test_each_seed_has_training_images_of_its_own(tmp_path, monkeypatch):
     class Stopped(Exception):
         pass
 
-    def stop(config, context, images):
+    def stop(config, context, images, gains):
         raise Stopped(images)
 
     monkeypatch.setattr(classifiers, "run", stop)
     with pytest.raises(Stopped) as stopped:
         sde_bnn.run(Config(), Context(tmp_path / "a"))
     first, second = (stopped.value.args[0](seed) for seed in (0, 1))
-    assert (len(first.train.x), len(first.test.x)) == (300, 1497)
-    assert np.any(first.train.x != second.train.x)
+    assert [len(part.x) for part in first] == [300, 300, 1197]
+    assert np.any(first[0].x != second[0].x)
+    rows = np.concatenate([part.x for part in first]).reshape(1797, -1)
+    assert len(np.unique(rows, axis=0)) == len(np.unique(data.digits()[0].x, axis=0)) + len(
+        np.unique(data.digits()[1].x, axis=0)
+    )
 
 
 def test_images_of_mnist_are_averaged_in_blocks(tmp_path):
@@ -77,16 +94,64 @@ def test_images_of_mnist_are_averaged_in_blocks(tmp_path):
             header = bytes([0, 0, 8, array.ndim]) + sizes
             file = tmp_path / f"{part}-{kind}-ubyte.gz"
             file.write_bytes(gzip.compress(header + array.tobytes()))
-    train, test = mnist.images(mnist.Config(examples=2), data.mnist(tmp_path), 0)
-    assert (train.x.shape, test.x.shape) == ((2, 14, 14), (5, 14, 14))
+    config = mnist.Config(examples=2, held_out=2)
+    train, held, test = mnist.images(config, data.mnist(tmp_path), 0)
+    assert [part.x.shape for part in (train, held, test)] == [(2, 14, 14), (2, 14, 14), (5, 14, 14)]
+    assert len(set(train.y) | set(held.y)) == 4
     block = images[1, 4:6, 10:12].astype(float).mean() / 255
     assert float(test.x[1, 2, 5]) == pytest.approx(block, rel=1e-5)
-    whole = mnist.images(mnist.Config(net="conv"), data.mnist(tmp_path), 0)
-    assert whole.train.x.shape == (5, 28, 28)
+    whole = mnist.images(mnist.Config(net="conv", examples=3, held_out=2), data.mnist(tmp_path), 0)
+    assert whole[0].x.shape == (3, 28, 28)
+
+
+def test_images_of_cifar_have_their_colours_first_and_are_averaged():
+    images = np.random.default_rng(0).uniform(size=(5, 32, 32, 3)).astype(np.float32)
+    part = data.Labelled(images, np.arange(5, dtype=np.int32))
+    split = data.Split(part, part)
+    train, held, test = cifar.images(cifar.Config(examples=3, held_out=2), split, 0)
+    assert [each.x.shape[0] for each in (train, held, test)] == [3, 2, 5]
+    assert sorted([*train.y, *held.y]) == [0, 1, 2, 3, 4]
+    assert float(test.x[4, 1, 3, 5]) == pytest.approx(images[4, 6:8, 10:12, 1].mean(), rel=1e-5)
+    whole = cifar.images(cifar.Config(side=32, examples=3, held_out=2), split, 0)[2]
+    np.testing.assert_array_equal(whole.x[2, 0], images[2, :, :, 0])
+
+
+def test_features_are_dropped_before_and_after_the_block_and_keep_their_mean():
+    # With a field of zero the logits are h m m' / (1 - p)^2 with two masks.
+    block = ODEBlock(lambda t, y, args: 0 * y, solver=diffrax.Euler(), steps=1)
+    same = eqx.nn.Lambda(lambda x: x)
+    net = lambda rate: networks.PointNet(ODENet(same, block, same), Constant(jnp.asarray(rate)))
+    x = jnp.ones((20000, 2))
+    np.testing.assert_array_equal(net(0.0)(x, key=jr.key(0)), x)
+    found = net(0.2)(x, key=jr.key(0))
+    assert {round(float(v), 4) for v in np.unique(found)} == {0.0, round(1 / 0.8**2, 4)}
+    assert float((found > 0).mean()) == pytest.approx(0.64, abs=4 * (0.64 * 0.36 / 40000) ** 0.5)
+
+
+def test_a_temperature_is_found_and_leaves_the_order():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 3))
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (true.cumsum(axis=1) < rng.uniform(size=(4000, 1))).sum(axis=1)
+    sure = classifiers._tempered(true, 0.5)
+    np.testing.assert_array_equal(sure.argmax(axis=1), true.argmax(axis=1))
+    # Its standard error is about 0.05.
+    assert classifiers._temperature(sure, labels) == pytest.approx(2, abs=0.2)
+
+
+def test_scores_grow_with_the_average_over_draws():
+    probs = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.1, 0.9], [0.2, 0.8]]])
+    first, both = classifiers._growing(probs, np.array([1, 1]))
+    assert (first["error"], both["error"]) == (50, 50)
+    assert both["nll"] == pytest.approx(-0.5 * (np.log(0.5) + np.log(0.7)), rel=1e-6)
 
 
 def test_a_configuration_that_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match="sigma must be one of sigmas"):
-        Config(sigma=0.2)
+    with pytest.raises(ValueError, match="members must be at least 2, got 1"):
+        Config(members=1)
+    with pytest.raises(ValueError, match="rates must be 1 or more numbers that rise, below 1"):
+        Config(rates=(0.1, 1.0))
+    with pytest.raises(ValueError, match="side must divide 32, got 12"):
+        cifar.Config(side=12)
     with pytest.raises(ValueError, match="estimator_steps must be 2 or more numbers that rise"):
         Config(estimator_steps=(5, 2))

@@ -58,10 +58,7 @@ def test_networks_start_at_their_scales():
     ("wrong", "message"),
     [
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"edges": (1.3, 1.7)}, "edges and turned must be among weight_scales"),
-        ({"edges": (1.3,)}, "edges must be two weight scales"),
-        ({"edges": (4.0, 1.3)}, "edges must be two weight scales that rise"),
-        ({"edges": (1.3, 1.3)}, "edges must be two weight scales that rise"),
+        ({"turned": (1.3, 1.7)}, "turned must be among weight_scales"),
         ({"width": 1}, "width must be at least 2"),
         ({"turned_layer": 16}, "turned_layer must be at most 15, got 16"),
         ({"weight_scales": (1.3, 1.0)}, "weight_scales must be 2 or more numbers that rise"),
@@ -77,7 +74,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(wrong, message):
     [
         ({"ordered": 1.5}, "ordered and chaotic must lie below and above the critical scale"),
         ({"chaotic": 1.2}, "ordered and chaotic must lie below and above the critical scale"),
-        ({"edges": (1.6, 4.0)}, "edges must lie below and above the critical scale, 1.39"),
+        ({"ordered": 1.4}, "the critical scale, 1.3956, got 1.4 and 4"),
     ],
 )
 def test_a_scale_in_the_wrong_phase_is_refused(wrong, message):

@@ -196,6 +196,7 @@ class AuxiliaryFlow(AbstractFamily):
 
     $$ z_0 \sim N(\mu, \mathrm{diag}\, \sigma^2),\ v_0 \sim N(0, I), \quad
        v \leftarrow m(z) + e^{s(z)} v,\ z \leftarrow m(v) + e^{s(v)} z \ \text{ (two times)} $$
+
     $$ \log p(x) \ge \mathbb{E}_{q(z, v)}[\log p(x, z) + \log r(v | z) - \log q(z, v)] $$
 
     A sample is the pair `(z, v)`, and the density is that of the pair. `augment` makes the model

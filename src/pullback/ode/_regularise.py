@@ -97,6 +97,11 @@ class Regularised(eqx.Module):
     the integrals from the second part of the state. With joint steps a penalty is the mean over the
     whole batch; with steps per sample, start from `jax.vmap(field.start)(y0)`.
 
+    The integral is one by the weights of the method. Where one of them is below 0, as of Dopri5 and
+    of Tsit5, training on long steps finds it out: the dynamics grow rough where that weight is, and
+    the integral of a square falls below 0. Take steps so short that the integral is right, or a
+    method without such a weight, for instance `Bosh3()`.
+
     Attributes:
         f: the vector field `f(t, y, args)`.
         penalties: the rates to integrate.

@@ -79,6 +79,7 @@ def fit_posterior(
     r"""A Gaussian posterior over the weights of a network, by natural-gradient steps.
 
     $$ \max_q\; E_q\Big[\sum_n \log p(y_n | x_n, w)\Big] - \lambda\, KL(q \| N(0, \eta I)) $$
+
     $$ \mu \leftarrow \mu + \alpha\, (F + \gamma_\mathrm{in} I + \mathrm{damping}\, I)^{-1}
        (g - \gamma_\mathrm{in} \mu), \qquad
        q = N\big(\mu, \tfrac{\lambda}{N} (F + \gamma_\mathrm{in} I)^{-1}\big), \qquad

@@ -91,6 +91,7 @@ class Kronecker(AbstractCurvature):
 
     $$ F \approx S \otimes A, \qquad A \leftarrow (1 - \beta) A + \beta\, E[a a^\top], \quad
        S \leftarrow (1 - \beta) S + \beta\, E[s s^\top] $$
+
     $$ W \sim MN\big(M,\, \tfrac{\lambda}{N} [S^{\gamma_\mathrm{in}}]^{-1},
        [A^{\gamma_\mathrm{in}}]^{-1}\big), \qquad
        \text{step} = [S^\gamma]^{-1} V [A^\gamma]^{-1} $$

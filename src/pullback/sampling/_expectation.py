@@ -34,7 +34,7 @@ def expectation(
     The gradient reaches whatever `q` and `f` were made of: parameters of an encoder, of a decoder
     that `f` closes over, and of the estimator itself (a control variate, a baseline), which has
     the gradient of its own objective. Further derivatives are those of the expectation, too, or
-    raise; the README has a table of them. This is for one example: `jax.vmap` it over a batch,
+    raise; the docs have a table of them. This is for one example: `jax.vmap` it over a batch,
     with a key for each.
 
     Args:

@@ -90,7 +90,7 @@ def solve(
     expectation of any of three forms, evaluated where each step starts:
 
     $$ \text{analytic: } \int \tfrac12 \|u\|^2 dt, \qquad
-       \text{monte_carlo: } \int \tfrac12 \|u\|^2 dt + \int u \cdot dW, $$
+       \text{monte\_carlo: } \int \tfrac12 \|u\|^2 dt + \int u \cdot dW, $$
 
     and `sticking_the_landing`, which has the value of the second, but in whose second integral the
     parameters count as constants. Where the solution's distribution is the true posterior, its

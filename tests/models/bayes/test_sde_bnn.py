@@ -217,6 +217,16 @@ def test_the_kl_of_a_path_for_each_example_is_that_of_one_path(key):
     np.testing.assert_allclose(out.kl, np.full(2, 0.5 * size * 0.2**2), rtol=1e-10)
 
 
+def test_images_with_colours_are_taken_as_they_are(key):
+    settings = {"prior": BrownianPrior(sigma=0.5), "channels": 2, "steps": 2, "key": key}
+    images = jr.normal(key, (3, 1, 8, 8))
+    grey = conv_sde_bnn(**settings)(images[:, 0], key=key).values
+    np.testing.assert_array_equal(conv_sde_bnn(colours=1, **settings)(images, key=key).values, grey)
+    assert conv_sde_bnn(colours=3, **settings).stem.layers[0].weight.shape == (2, 3, 4, 4)
+    with pytest.raises(ValueError, match="`colours` must be 1 or more, got 0"):
+        conv_sde_bnn(colours=0, **settings)
+
+
 def test_the_convolutional_field_is_two_convolutions_that_see_the_time(key):
     field, y = ConvField(3, key=key), jr.normal(key, (3, 5, 4))
     clock = jnp.full((1, 5, 4), 0.7)

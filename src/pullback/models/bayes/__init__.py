@@ -8,6 +8,7 @@ from ._conv_field import ConvField as ConvField
 from ._loss import SDEBNNLoss as SDEBNNLoss
 from ._loss import categorical_log_likelihood as categorical_log_likelihood
 from ._loss import laplace_log_likelihood as laplace_log_likelihood
+from ._mean_field import MeanFieldODENet as MeanFieldODENet
 from ._priors import AbstractWeightPrior as AbstractWeightPrior
 from ._priors import BrownianPrior as BrownianPrior
 from ._priors import OUPrior as OUPrior

@@ -227,6 +227,7 @@ def conv_sde_bnn(
     classes: int = 10,
     *,
     prior: AbstractWeightPrior,
+    colours: int | None = None,
     channels: int = 16,
     blocks: int = 1,
     bottleneck: Sequence[int] = (2, 64, 2),
@@ -236,11 +237,12 @@ def conv_sde_bnn(
     dtype: Any = None,
     key: PRNGKeyArray,
 ) -> SDEBNN:
-    """An `SDEBNN` for grey images: two strided convolutions, blocks of `ConvField`, a mean, a head.
+    """An `SDEBNN` for images: two strided convolutions, blocks of `ConvField`, a mean, a head.
 
     Args:
         classes: how many classes.
         prior: of the blocks' weights.
+        colours: of an image `[colours, height, width]`; None: it is grey, `[height, width]`.
         channels: of the features.
         blocks: how many blocks.
         bottleneck: hidden sizes of the corrections to the prior's drift.
@@ -254,7 +256,7 @@ def conv_sde_bnn(
     Source: arXiv 2102.06559, section 5; its blocks and their drift, on a smaller stem.
     """
     key = checked_key(key)
-    positive(channels=channels, blocks=blocks)
+    positive(colours=1 if colours is None else colours, channels=channels, blocks=blocks)
     first, second, head_key, block_key = jr.split(key, 4)
 
     def block(key: PRNGKeyArray) -> SDEBNNBlock:
@@ -275,8 +277,8 @@ def conv_sde_bnn(
     return SDEBNN(
         eqx.nn.Sequential(
             [
-                eqx.nn.Lambda(_one_channel),
-                shrink(1, first),
+                *([eqx.nn.Lambda(_one_channel)] if colours is None else []),
+                shrink(1 if colours is None else colours, first),
                 eqx.nn.Lambda(jax.nn.softplus),
                 shrink(channels, second),
             ]

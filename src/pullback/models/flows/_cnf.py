@@ -101,7 +101,8 @@ class CNF(AbstractFlow):
 
     Source:
         Chen et al., "Neural Ordinary Differential Equations", arXiv 1806.07366, section 4;
-        Grathwohl et al., "FFJORD", arXiv 1810.01367, algorithm 1.
+        Grathwohl et al., "FFJORD", arXiv 1810.01367, algorithm 1; Kelly et al., arXiv 2007.04504,
+        for the penalties in training.
     """
 
     field: Callable[[Any, Any, Any], Any]
@@ -169,16 +170,25 @@ class CNF(AbstractFlow):
         x: Float[Array, "batch dim"],
         *,
         context: Float[Array, "batch ..."] | None = None,
+        penalties: tuple[ode.AbstractPenalty, ...] = (),
         key: PRNGKeyArray,
     ) -> tuple[Float[Array, " batch"], dict[str, Array]]:
-        """`log_prob` of a solve that does not raise: the metric `result` is not 0 if it failed."""
+        """`log_prob` of a solve that does not raise: the metric `result` is not 0 if it failed.
+
+        With `penalties`, such as `(pb.ode.TaylorEnergy(2),)`, the metrics `penalty_0`, `penalty_1`
+        and so on are their integrals along the paths of the points, from `t0` to `t1`, means over
+        the batch: add them, weighted, to the loss, and the flow is easy to solve.
+        """
         key = checked_key(key)
         rows, contexts, _ = with_context(x, self.shape, context, self.context_shape)
-        solution = self._solve(rows, contexts, [self.t1, self.t0], None, key, log_det=True)
-        z, log_det = jax.tree.map(lambda y: y[:, -1], solution.ys)
+        ts = [self.t1, self.t0]
+        solution = self._solve(rows, contexts, ts, None, key, log_det=True, penalties=penalties)
+        z, log_det, *integrals = jax.tree.map(lambda y: y[:, -1], solution.ys)
         log_probs = base_log_prob(self.base, z, contexts, log_det.shape) + log_det
         nfe = jnp.mean(solution.stats.nfe.astype(log_probs.dtype))
-        return log_probs, {"result": jnp.max(solution.result), "nfe": nfe}
+        # The solve runs against the time, in which a rate is integrated with the other sign.
+        penalised = {f"penalty_{k}": -jnp.mean(each) for k, each in enumerate(integrals)}
+        return log_probs, {"result": jnp.max(solution.result), "nfe": nfe, **penalised}
 
     def sample(
         self,
@@ -304,6 +314,7 @@ class CNF(AbstractFlow):
         key: Any,
         *,
         log_det: bool,
+        penalties: tuple[ode.AbstractPenalty, ...] = (),
     ) -> ode.Solution:
         check_batch_size(batch_size)
         divergence = self.divergence
@@ -322,7 +333,7 @@ class CNF(AbstractFlow):
         }
         keys = None if key is None else jr.split(checked_key(key), len(rows))
         return solve_rows(
-            Rates(self.field, divergence),
+            Rates(self.field, divergence, penalties),
             rows,
             contexts,
             _in_dtype(ts, rows.dtype),

@@ -58,33 +58,39 @@ class _AtTime(eqx.Module):
 
 
 class Rates(eqx.Module):
-    """The velocity of one point's position and log-determinant.
+    """The velocity of one point's position and log-determinant, and the rates of its penalties.
 
     Its probe and its context ride along, unchanged: with steps per sample, what differs between the
-    points has to be part of the state.
+    points has to be part of the state. The penalties stand last, as `pb.ode.DeferredPenalty` wants
+    them; Diffrax's adjoints take None where nothing is, and no empty tuple.
     """
 
     field: Any
     divergence: AbstractDivergence
+    penalties: tuple[ode.AbstractPenalty, ...] = ()
 
     def __call__(self, t: Array, state: tuple, args: None) -> tuple:
-        y, (log_det, (probe, context)) = state
+        (y, (log_det, (probe, context))), _ = state
         still = jax.tree.map(jnp.zeros_like, (probe, context))
         if log_det is None:
-            return _velocity(self.field(t, y, context), y), (None, still)
+            return (_velocity(self.field(t, y, context), y), (None, still)), None
         velocity, trace = self.divergence(_at(self.field, t, context), y, probe)
-        return velocity, (trace, still)
+        # Of the position alone, as the paper has them.
+        rates = tuple(p(self.field, t, y, context, velocity) for p in self.penalties)
+        return (velocity, (trace, still)), rates or None
 
     def start(self, y: Array, context: Any, key: Any, *, log_det: bool) -> tuple:
         if not log_det:
-            return y, (None, (None, context))
-        return y, (jnp.zeros((), y.dtype), (self.divergence.probe(y, key=key), context))
+            return (y, (None, (None, context))), None
+        zero = jnp.zeros((), y.dtype)
+        point = y, (zero, (self.divergence.probe(y, key=key), context))
+        return point, (zero,) * len(self.penalties) or None
 
 
 def _norm(x: tuple) -> Array:
     # The log-determinant is part of the answer. One number beside many, it is looked at alone: a
     # mean over all would hide it. What rides along is not looked at.
-    y, (log_det, _) = x
+    (y, (log_det, _)), _ = x
     return (
         ode.rms_norm(y) if log_det is None else jnp.maximum(ode.rms_norm(y), ode.rms_norm(log_det))
     )
@@ -101,7 +107,10 @@ def solve_rows(
     batch_size: int | None,
     log_det: bool,
 ) -> ode.Solution:
-    """Solve for all rows, `batch_size` of them at a time. What comes back has a row for each."""
+    """Solve for all rows, `batch_size` of them at a time. What comes back has a row for each.
+
+    Its `ys` are positions, log-determinants, and the integral of each penalty.
+    """
     joint = options["stepping"] == "joint"
 
     def all_rows(t: Array, state: PyTree, args: None) -> PyTree:
@@ -111,14 +120,15 @@ def solve_rows(
         start = jax.vmap(lambda y, c, key: rates.start(y, c, key, log_det=log_det))(*given)
         field = all_rows if joint else rates
         solution = ode.solve(field, start, ts, norm=_norm, throw=False, **options)
-        y, (log_dets, _) = solution.ys
+        (y, (log_dets, _)), integrals = solution.ys
+        ys = y, log_dets, *(integrals or ())
         stats, result, t_reached = solution.stats, solution.result, solution.t_reached
         if joint:
-            y, log_dets = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), (y, log_dets))
+            ys = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), ys)
             stats, result, t_reached = jax.tree.map(
                 lambda x: jnp.broadcast_to(x, given[0].shape[:1]), (stats, result, t_reached)
             )
-        return ode.Solution(ts, (y, log_dets), stats, result, t_reached)
+        return ode.Solution(ts, ys, stats, result, t_reached)
 
     n = len(rows)
     if n == 0:  # what one row would give, without the row

@@ -59,6 +59,9 @@ from ._prediction import impute as impute
 from ._prediction import predict as predict
 from ._prediction import reconstruct as reconstruct
 from ._prediction import sample_paths as sample_paths
+from ._recurrent_vae import RecurrentVAE as RecurrentVAE
+from ._recurrent_vae import recurrent_vae as recurrent_vae
+from ._recurrent_vae import recurrent_vae_loss as recurrent_vae_loss
 from ._run_cell import run_cell as run_cell
 from ._transitions import AbstractTransition as AbstractTransition
 from ._transitions import Decay as Decay

@@ -188,6 +188,7 @@ class GaussianGRUCell(AbstractCell):
 
     $$ u, r = \sigma(W \tanh(W' [y, s, x, m])), \qquad
        (\tilde y, \tilde s) = \mathrm{MLP}([y \odot r, s \odot r, x, m]), $$
+
     $$ y \leftarrow (1 - u) \tilde y + u y, \qquad s \leftarrow |(1 - u) |\tilde s| + u s| $$
 
     Between observations the transition moves the mean only. With `time_gap` the time since the last

@@ -43,6 +43,13 @@ class PathELBOTerms(NamedTuple):
     result: Array
 
 
+class _Path(NamedTuple):
+    """What the posterior's path is made of."""
+
+    control: Callable[[Any, Any, Any], Any]
+    prior: AbstractLatentPrior
+
+
 class LatentSDE(eqx.Module):
     r"""A latent path of an SDE, read out with noise where it was observed.
 
@@ -288,35 +295,36 @@ class LatentSDE(eqx.Module):
         z0 = posterior.mean[:, None] + posterior.std[:, None] * noise
 
         def over_paths(function: Callable) -> Callable:
-            """`function(t, z, context, model)` of one state, over series and their paths."""
+            """`function(t, z, context, path)` of one state, over series and their paths."""
             paths = jax.vmap(function, in_axes=(None, 0, None, None))
             return jax.vmap(paths, in_axes=(0, 0, 0, None))
 
         def diffusion(t: Array, z: Array, args: tuple) -> Array:
-            model, _ = args
-            return over_paths(lambda t, z, c, m: m.prior.diffusion(t, z))(t, z, t, model)
+            path, _ = args
+            return over_paths(lambda t, z, c, p: p.prior.diffusion(t, z))(t, z, t, path)
 
         def drift(t: Array, z: Array, args: tuple) -> Array:
-            model, context = args
+            path, context = args
             value, known = jax.vmap(PathContext.at)(context, t)
 
-            def one(t: Array, z: Array, c: tuple, model: LatentSDE) -> Array:
+            def one(t: Array, z: Array, c: tuple, path: _Path) -> Array:
                 value, known = c
-                u = jnp.where(known, model.control(t, z, value), 0.0)
-                return model.prior.drift(t, z) + model.prior.diffusion(t, z) * u
+                u = jnp.where(known, path.control(t, z, value), 0.0)
+                return path.prior.drift(t, z) + path.prior.diffusion(t, z) * u
 
-            return over_paths(one)(t, z, (value, known), model)
+            return over_paths(one)(t, z, (value, known), path)
 
         def prior(t: Array, z: Array, args: tuple) -> Array:
-            model, _ = args
-            return over_paths(lambda t, z, c, m: m.prior.drift(t, z))(t, z, t, model)
+            path, _ = args
+            return over_paths(lambda t, z, c, p: p.prior.drift(t, z))(t, z, t, path)
 
         solution = sde.solve(
             drift,
             diffusion,
             z0,
             jnp.concatenate([observed.times[:, :1], times], axis=1),
-            (self, context),
+            # Not the whole model: of all that is handed over, gradients are summed at every step.
+            (_Path(self.control, self.prior), context),
             key=key,
             solver=self.solver,
             adjoint=self.adjoint,

@@ -5,6 +5,7 @@ which a few have a label, beside the labels alone; and where the posterior is kn
 is free, to see what the game does not say.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from pullback.data import digits
 from pullback.recipes.ali import measure, show
 from pullback.recipes.ali.models import Config, Images
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 Row = Mapping[str, Any]
 
@@ -30,10 +31,11 @@ def run(config: Config, context: Context) -> list[Claim]:
     show.draw_plane(context, ali)
     show.draw_deviations(context, ali, inverse)
     _tables(context, {"ALI": ali, "GAN, inverse regressed": inverse}, lines)
-    of_modes = _claims_of_modes(ali, inverse)
+    nearer, *of_modes = _claims_of_modes(ali, inverse)
     split = lambda seed: digits(seed=seed)
-    helped, _ = on_images(config, context, split, "digits", levels=16, gain=0.01)
-    return [*of_modes, helped, *_claims_of_lines(*lines.values())]
+    of_images = dataclasses.replace(config, seeds=config.image_seeds)
+    helped, _ = on_images(of_images, context, split, "digits", levels=16, gain=0.01)
+    return [nearer, helped, *of_modes, *_claims_of_lines(*lines.values())]
 
 
 def on_images(
@@ -65,6 +67,7 @@ def on_images(
             [row["accuracy"] - better(row) for row in rows],
             at_least=gain,
             reference="0: labels alone; SVHN with 1,000 labels: 7.42 % errors, 8.11 % by a GAN",
+            headline=Headline(no_effect=0.0),
         ),
         Claim.over_seeds(
             f"{source}: reconstructions are of the class of their image (share, by a classifier)",
@@ -84,6 +87,14 @@ def _claims_of_modes(ali: Row, inverse: Row) -> list[Claim]:
         sentence, value=float(np.median(values)), seeds=len(values), **given
     )
     return [
+        Claim.over_seeds(
+            "Nine modes in the plane: latents of data have the deviation of the prior, more nearly "
+            "than by an inverse that was regressed from a GAN's samples (distance from 1, mean of "
+            "both columns, less by)",
+            _off(inverse) - _off(ali), at_least=0.05,
+            reference=f"0: as near; {np.mean(_off(inverse)):.3f} and {np.mean(_off(ali)):.3f}",
+            headline=Headline(no_effect=0.0),
+        ),
         claim(
             "Nine modes in the plane: without a reconstruction loss, reconstructions come back to "
             "the mode of their point (share, median over seeds)",
@@ -99,10 +110,6 @@ def _claims_of_modes(ali: Row, inverse: Row) -> list[Claim]:
             "Latents of data have the deviation of the prior (distance from 1, mean of both "
             "columns, median over seeds)",
             _off(ali), at_most=0.08, reference="0",
-        ),
-        claim(
-            "Those of an inverse that was regressed from a GAN's samples have not",
-            _off(inverse), at_least=0.1, reference=f"ALI: {np.median(_off(ali)):.3f}",
         ),
     ]  # fmt: skip
 
@@ -149,8 +156,9 @@ def _tables(context: Context, rows: Mapping[str, Row], lines: Mapping[float, Row
 
 PRESETS = {
     "smoke": Config(
-        seeds=1, steps=8, gan_steps=8, inverse_steps=4, width=4, batch_size=8, line_steps=3,
-        labels=20, image_steps=8, image_width=4, image_latent=2, image_batch=10, alone_steps=3,
+        seeds=1, image_seeds=1, steps=8, gan_steps=8, inverse_steps=4, width=4, batch_size=8,
+        line_steps=3, labels=20, image_steps=8, image_width=4, image_latent=2, image_batch=10,
+        alone_steps=3,
     ),
     "desk": Config(),
 }  # fmt: skip

@@ -63,6 +63,8 @@ class Images:
 
 @dataclass(frozen=True)
 class Config(Images):
+    image_seeds: int = 8
+    """Runs on images: what labels are drawn matters much."""
     steps: int = 20_000
     """Training steps on the nine modes, of both players."""
     gan_steps: int = 8000

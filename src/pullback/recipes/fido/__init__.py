@@ -13,7 +13,7 @@ import numpy as np
 
 from pullback.recipes.fido import measure, show
 from pullback.recipes.fido.models import Config
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 Found = Sequence[Mapping[str, Any]]
 
@@ -69,12 +69,14 @@ def _claims(config: Config, found: Found) -> list[Claim]:
             area("generative") / area("grey"),
             at_most=0.7,
             reference="1: grey; paper, ImageNet: more compact maps, no figure",
+            headline=Headline(no_effect=1.0),
         ),
         Claim.over_seeds(
             "And it lies on what decides: the share of it that is strokes, less grey's",
             precision("generative") - precision("grey"),
             at_least=0.1,
             reference=f"grey: {precision('grey').mean():.2f}; {chance}",
+            headline=Headline(no_effect=0.0),
         ),
         Claim.over_seeds(
             "In black, a region is hardly better than chance (the share of it that is strokes)",

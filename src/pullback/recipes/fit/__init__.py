@@ -15,7 +15,7 @@ import numpy as np
 from pullback.recipes._kit.checks import check_above_zero, check_least
 from pullback.recipes.fit import measure, show
 from pullback.recipes.fit.measure import BOOTSTRAP, FIT, NO_SHIFT, OFFICIAL, UNIFORM
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def _claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
             at_least=4.0,
             reference=f"1: as good; the areas {fit.mean():.3f} and "
             f"{occlusion('exact', 0).mean():.3f}, by chance {base[:, 0].mean():.3f}",
+            headline=Headline(no_effect=1.0),
         ),
         Claim.over_seeds(
             "The same of a recurrent network, with a generator learned from the series alone",
@@ -88,6 +89,7 @@ def _claims(rows: Sequence[Mapping[str, Any]]) -> list[Claim]:
             reference=f"1: as good; the areas {learned.mean():.3f} and "
             f"{occlusion('learned', 0).mean():.3f}; the paper's method run again by Leung et al. "
             "(WinIT): 0.230 and 0.027",
+            headline=Headline(no_effect=1.0),
         ),
         Claim.over_seeds(
             "The temporal shift is what finds the step: without it FIT is below chance (area at "

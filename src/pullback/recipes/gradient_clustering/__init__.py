@@ -15,7 +15,7 @@ from pullback import data
 from pullback.data import Labelled
 from pullback.recipes.gradient_clustering import models, show
 from pullback.recipes.gradient_clustering.models import Config
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 Found = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -35,7 +35,9 @@ def on_images(config: Config, context: Context, source: Labelled, name: str) -> 
     show.draw_variances(context, found, kinds, name)
     show.draw_course(context, found, kinds, name)
     _table(context, config, found, kinds)
-    return [*_claims_of_clusters(config, found, name), *_claims_of_training(config, found, name)]
+    stratified, *clusters = _claims_of_clusters(config, found, name)
+    rises, slower, *training = _claims_of_training(config, found, name)
+    return [stratified, rises, slower, *clusters, *training]
 
 
 def _over(row: Mapping[str, np.ndarray], name: str) -> np.ndarray:
@@ -53,6 +55,7 @@ def _claims_of_clusters(config: Config, found: Found, name: str) -> list[Claim]:
             _over(duplicates, "fresh")[:, 1:].max(axis=1),
             at_most=0.3,
             reference="0.5: SGD with batches twice as large; paper: clearly below that",
+            headline=Headline(no_effect=1.0),
         ),
         Claim.over_seeds(
             "Without duplicates too, as the images come and with wrong labels (the greater ratio "
@@ -86,19 +89,14 @@ def _claims_of_training(config: Config, found: Found, name: str) -> list[Claim]:
     raw = np.mean(rise(plain, "uniform", 1))
     return [
         Claim.over_seeds(
-            f"Noise over signal follows convergence: it rises from step {first} to {last}, "
-            f"{name} (ratio)",
-            rise(plain, "normalised", 1),
-            at_least=2.0,
-            reference=f"1: it stays; the variance itself, which falls here: {raw:.2f}",
-        ),
-        Claim.over_seeds(
-            f"Where {config.wrong:.0%} of labels are drawn at random the variance itself rises in "
-            f"training (step {last} to the start)",
-            rise(wrong, "uniform", 0),
-            at_least=2.0,
-            reference="1: it stays; paper: it rises on common benchmarks; with right labels "
-            f"{np.mean(rise(plain, 'uniform', 0)):.2f}",
+            f"The variance of a batch's gradient rises in training, {name} as they come (step "
+            f"{last} to the start, ratio)",
+            rise(plain, "uniform", 0),
+            at_least=1.0,
+            reference="1: it stays; paper: it rises on common benchmarks; where "
+            f"{config.wrong:.0%} of labels are drawn at random "
+            f"{np.mean(rise(wrong, 'uniform', 0)):.2f}",
+            headline=Headline(no_effect=1.0),
         ),
         Claim.over_seeds(
             f"A smaller learning rate, {config.small_rate:g} for {config.rate:g}, has the greater "
@@ -107,6 +105,14 @@ def _claims_of_training(config: Config, found: Found, name: str) -> list[Claim]:
             at_least=5.0,
             reference="1: no difference; paper: smaller rates, higher variance; the losses are "
             f"{slow['loss'][:, -1].mean():.3f} and {plain['loss'][:, -1].mean():.3f}",
+            headline=Headline(no_effect=1.0),
+        ),
+        Claim.over_seeds(
+            f"Noise over signal follows convergence: it rises from step {first} to {last}, "
+            f"{name} (ratio)",
+            rise(plain, "normalised", 1),
+            at_least=2.0,
+            reference=f"1: it stays; the variance itself, which falls here: {raw:.2f}",
         ),
         Claim.over_seeds(
             "When not to: SVRG with the snapshot before is noisier than SGD (geometric mean of the "

@@ -15,7 +15,7 @@ from pullback.recipes._kit.checks import check_above_zero
 from pullback.recipes.hypernet_hpo import measure, show
 from pullback.recipes.hypernet_hpo.claims import Found, losses, weight_claims
 from pullback.recipes.hypernet_hpo.models import Problem, problem_of
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ def run(config: Config, context: Context) -> list[Claim]:
     show.draw_predictions(context, found)
     show.draw_decays(context, found[0]["weights"]["diagonal"]["hyper"])
     show.tables(context, found)
-    headline, factored = weight_claims(found)
-    return [*headline, *_claims(config, found), *factored, _without_noise(drift)]
+    [tuned, tested], factored = weight_claims(found)
+    searched, optimised, *others = _claims(config, found)
+    return [tuned, searched, optimised, tested, *others, *factored, _without_noise(drift)]
 
 
 def _split(config: Config, seed: int) -> Problem:
@@ -106,6 +107,7 @@ def _claims(config: Config, found: Found) -> list[Claim]:
             losses(found, "rivals", "random search") - tuned,
             at_least=0.02,
             reference=f"0: that run; {config.trials} trials cost as many gradients",
+            headline=Headline(no_effect=0.0),
         ),
         Claim.over_seeds(
             "Bayesian optimisation of a decay for each class, with as many trainings, ends above "
@@ -113,6 +115,7 @@ def _claims(config: Config, found: Found) -> list[Claim]:
             losses(found, "rivals", "Bayesian optimisation") - tuned,
             at_least=0.01,
             reference="0: that run; a Gaussian process, expected improvement",
+            headline=Headline(no_effect=0.0),
         ),
         Claim.over_seeds(
             "One response to a decay for each class predicts held-out losses with a small share of "

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.runs import Claim
+from pullback.runs import Claim, Headline
 
 Found = Sequence[Mapping[str, Any]]
 
@@ -26,6 +26,7 @@ def weight_claims(found: Found) -> tuple[list[Claim], list[Claim]]:
             one - losses(found, "weights", "diagonal"),
             at_least=0.01,
             reference="0: one decay for all, the best of 81 values",
+            headline=Headline(no_effect=0.0),
         ),
         Claim.over_seeds(
             "The same on test images",

@@ -14,7 +14,7 @@ import numpy as np
 from pullback import data
 from pullback.recipes._kit.checks import check_rising
 from pullback.recipes.ift_hypergradient import measure, models, noisy, show
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,16 @@ def run(config: Config, context: Context) -> list[Claim]:
     _tables(config, context, wrong, augmented)
     show.draw_rows(context, wrong, augmented)
     return [
-        *many[:2],
+        many[0],
+        Claim(
+            f"Their hypergradient by {config.terms} terms of Neumann's series takes less memory "
+            "than through as many steps that are unrolled (ratio)",
+            value=cost["memory"] / cost["unrolled"],
+            at_most=0.5,
+            reference=f"1: as much; beside a plain gradient's, by the compiler's count, "
+            f"{cost['memory']:.1f} and {cost['unrolled']:.1f} times",
+            headline=Headline(no_effect=1.0),
+        ),
         Claim(
             "A step of training with its share of the hypergradient costs no more than four plain "
             "ones (ratio of operations)",
@@ -62,7 +71,7 @@ def run(config: Config, context: Context) -> list[Claim]:
             at_most=4,
             reference=f"1: a plain step; a hypergradient alone: {cost['hypergradient']:.1f}",
         ),
-        *many[2:],
+        *many[1:],
         Claim(
             "Each term of Neumann's series takes as much of the error as the spectrum says (slope "
             "of the log error over log(1 - mu/L))",
@@ -152,29 +161,22 @@ def _claims_of_images(
     return [
         Claim.over_seeds(
             f"{many['logs'].shape[1]:,} decays, one for each weight, fit {config.few} validation "
-            f"rows of {source} (accuracy)",
-            many["validation"],
-            at_least=0.98,
-            reference="1: every row",
-        ),
-        Claim.over_seeds(
-            "One decay for all weights does not (accuracy, many less one)",
+            f"rows of {source} better than one decay for all (accuracy, difference)",
             many["validation"] - one["validation"],
             at_least=0.1,
-            reference=f"one decay: {one['validation'].mean():.3f}; on test rows "
-            f"{many['test'].mean():.3f} and {one['test'].mean():.3f}",
+            reference=f"0: as well; {many['validation'].mean():.3f} and "
+            f"{one['validation'].mean():.3f}, on test rows {many['test'].mean():.3f} and "
+            f"{one['test'].mean():.3f}",
+            headline=Headline(no_effect=0.0),
         ),
         Claim.over_seeds(
-            f"{source}: a linear model that starts anew on ten learned images (test accuracy)",
-            images["learned"],
-            at_least=0.88,
-            reference=f"on the means of the classes: {images['means'].mean():.3f}",
-        ),
-        Claim.over_seeds(
-            "And beats one that is trained on ten real images by (test accuracy)",
+            f"{source}: a linear model that starts anew on ten learned images beats one on ten "
+            "real images by (test accuracy)",
             images["learned"] - images["real"],
             at_least=0.2,
-            reference=f"real images: {images['real'].mean():.3f}",
+            reference=f"0: as good; {images['learned'].mean():.3f} and "
+            f"{images['real'].mean():.3f}; on the means of the classes "
+            f"{images['means'].mean():.3f}",
         ),
     ]
 

@@ -127,7 +127,8 @@ class _Unlooped(AbstractInverse):
 def cost(config: Config, split: data.Split, seed: int) -> dict[str, float]:
     """What a product, a hypergradient of the decays and a joint step cost, in gradients.
 
-    By the operations that the compiler counts.
+    By the operations that the compiler counts; `memory` and `unrolled` by its bytes beyond inputs
+    and outputs, of a hypergradient by the series and through as many steps.
     """
     train, validation, _ = apart(split, seed, config.few, config.few)
     model = network(train[0].shape[1], config.width, key=jr.key(seed))
@@ -136,30 +137,37 @@ def cost(config: Config, split: data.Split, seed: int) -> dict[str, float]:
     def gradient(model: eqx.nn.MLP) -> PyTree:
         return eqx.filter_grad(lambda m: decayed(m, hyper, train, key=key)[0])(model)
 
-    def whole(terms: int) -> float:
-        method = Implicit(_Unlooped(terms, config.rate))
-        return _operations(
-            lambda model: (
-                hypergradient(
-                    decayed, outer, model, hyper, train, validation, method=method, key=key
-                ).gradient
-            ),
-            model,
+    def by(method: AbstractHypergradient) -> Callable[[Any], PyTree]:
+        return lambda model: (
+            hypergradient(
+                decayed, outer, model, hyper, train, validation, method=method, key=key
+            ).gradient
         )
 
+    whole = lambda terms: _operations(by(Implicit(_Unlooped(terms, config.rate))), model)
     plain, none, one = _operations(gradient, model), whole(0), whole(1)
+    series = Implicit(Neumann(config.terms, config.rate))
+    unrolled = Unrolled(config.terms + 1, optax.sgd(config.rate))
+    least = _memory(gradient, model)
     product = one - none
     hypergradients = none + config.terms * product
     return {
         "product": product / plain,
         "hypergradient": hypergradients / plain,
         "joint": 1 + hypergradients / plain / config.steps,
+        "memory": _memory(by(series), model) / least,
+        "unrolled": _memory(by(unrolled), model) / least,
     }
 
 
 def _operations(function: Callable[[Any], Any], model: Any) -> float:
+    return float(_program(function, model).cost_analysis()["flops"])
+
+
+def _memory(function: Callable[[Any], Any], model: Any) -> float:
+    return float(_program(function, model).memory_analysis().temp_size_in_bytes)
+
+
+def _program(function: Callable[[Any], Any], model: Any) -> Any:
     arrays, rest = eqx.partition(model, eqx.is_array)
-    program: Any = (
-        jax.jit(lambda arrays: function(eqx.combine(arrays, rest))).lower(arrays).compile()
-    )
-    return float(program.cost_analysis()["flops"])
+    return jax.jit(lambda arrays: function(eqx.combine(arrays, rest))).lower(arrays).compile()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.spatial.distance import cdist
+from scipy.special import log_softmax
 
 from pullback.analysis import (
     accuracy_under_attack,
@@ -15,17 +15,18 @@ from pullback.analysis import (
     expected_calibration_error,
     grid_mass,
     negative_log_likelihood,
+    ood_scores,
 )
 from pullback.models.energy import JEM, SGLD, BoxStart, refined_logits, sample_jem
 from pullback.recipes._kit.stack import one_by_one, unstacked
-from pullback.recipes.jem.models import Problem
+from pullback.recipes.jem.models import ImageConfig, Problem, logits_of
 
 Row = dict[str, Any]
 
-RADII = (0.5, 1.0, 1.5)  # of attacks
 REFINED_RADIUS = 0.5
 EDGE = 6.0  # of the box that densities of moons are summed over
 _SAMPLES = 8  # of each class
+_TEMPERATURES = np.geomspace(0.25, 8.0, 101)
 
 
 def classify(problem: Problem, models: JEM) -> Row:
@@ -62,36 +63,58 @@ def _on_moons(model: JEM, x: Float[Array, "n 2"], y: Int[Array, " n"]) -> Row:
     }
 
 
-def ood_sets(problem: Problem, seed: int) -> dict[str, Float[np.ndarray, "n dim"]]:
+def ood_sets(problem: Problem, seed: int) -> dict[str, Float[np.ndarray, "n ..."]]:
     """Inputs that are unlike the training images, some of them by little."""
     x = problem.test.x
     generator = np.random.default_rng(seed)
-    order = generator.permutation(x.shape[1])
+    order = generator.permutation(int(np.prod(x.shape[1:])))
     return {
         "contrast x 1.5": 1.5 * x,
-        "shuffled pixels": x[:, order],
+        "shuffled pixels": x.reshape(len(x), -1)[:, order].reshape(x.shape),
         "uniform noise": generator.uniform(*problem.box, x.shape).astype(x.dtype),
         "mean of two": (x + x[::-1]) / 2,
     }
 
 
-def on_images(problem: Problem, models: JEM, seed: int) -> Row:
-    """As `classify`, accuracies under attack, `[seeds, radii]`, and AUROCs, `[seeds, sets]`."""
+def on_images(problem: Problem, models: JEM, config: ImageConfig, seed: int) -> Row:
+    """As `classify`, accuracies under attack, `[seeds, radii]`, and AUROCs by two scores."""
     others = np.stack([*ood_sets(problem, seed).values()])
-    found = one_by_one(
-        _on_images, models, *_tested(problem), jnp.asarray(others, float), jr.key(seed)
-    )
-    pairs = zip(np.asarray(found["of_test"]), np.asarray(found["of_others"]), strict=True)
-    return {**found, "auroc": np.array([[auroc(a, b) for b in rows] for a, rows in pairs])}
+    found = one_by_one(_on_images, models, *_tested(problem), jnp.asarray(others, float))
+    found["attacked"] = one_by_one(
+        _attacked, models, *_tested(problem, config.attacked),
+        jnp.asarray(config.radii, float), jr.key(seed),
+    )  # fmt: skip
+    for score in ("log_density", "max_prob"):
+        pairs = zip(np.asarray(found[f"{score}_test"]), np.asarray(found[score]), strict=True)
+        found[f"auroc_{score}"] = np.array([[auroc(a, b) for b in rows] for a, rows in pairs])
+    return {**found, "ece_tempered": tempered(problem, models, found["prob"])}
 
 
-def _on_images(model: JEM, x: Array, y: Array, others: Array, key: Array) -> Row:
+def _on_images(model: JEM, x: Array, y: Array, others: Array) -> Row:
+    of_test = ood_scores(model.logits, x)
+    of_others = jax.vmap(lambda x: ood_scores(model.logits, x))(others)
     return {
         **_classified(model, x, y),
-        "of_test": jax.vmap(model.log_density)(x),
-        "of_others": jax.vmap(jax.vmap(model.log_density))(others),
-        "attacked": accuracy_under_attack(model.logits, x, y, radii=RADII, key=key),
-    }
+        "log_density": of_others.log_density, "log_density_test": of_test.log_density,
+        "max_prob": of_others.max_prob, "max_prob_test": of_test.max_prob,
+    }  # fmt: skip
+
+
+def _attacked(model: JEM, x: Array, y: Array, radii: Array, key: Array) -> Array:
+    return accuracy_under_attack(model.logits, x, y, radii=radii, key=key)
+
+
+def tempered(problem: Problem, models: JEM, prob: Array) -> list[float]:
+    """ECE on test images at the temperature that is the most likely on the images held out."""
+    found = []
+    for model, rows, of_test in zip(unstacked(models), problem.held, prob, strict=True):
+        logits, y = logits_of(model, problem.x[rows]), problem.y[rows]
+        at = lambda t, logits=logits: log_softmax(logits / t, axis=1)
+        best = max(_TEMPERATURES, key=lambda t: at(t)[np.arange(len(y)), y].mean())
+        cooled = np.exp(at(best, np.log(np.maximum(of_test, 1e-30))))
+        cooled = jnp.asarray(cooled, of_test.dtype)
+        found.append(float(expected_calibration_error(cooled, jnp.asarray(problem.test.y))))
+    return found
 
 
 def attack_refined(problem: Problem, models: JEM, count: int, seed: int) -> Row:
@@ -120,15 +143,18 @@ def _refined(model: JEM, x: Array, y: Array, key: Array) -> Row:
     }
 
 
-def draw(problem: Problem, models: JEM, seed: int) -> Row:
-    """Samples of each class from the first model, and the share that look like their class."""
+def draw(problem: Problem, models: JEM, judges: JEM, seed: int) -> Row:
+    """Samples of each class, and how often a judge, trained apart, says that they are of it."""
     low, high = problem.box
     start = BoxStart(problem.x.shape[1:], low=low, high=high)
     labels = jnp.repeat(jnp.arange(problem.classes), _SAMPLES)
-    x = sample_jem(
-        unstacked(models)[0], start, len(labels), labels=labels, sampler=SGLD(200), key=jr.key(seed)
-    )  # fmt: skip
-    x = np.clip(np.asarray(x), low, high)
-    nearest = cdist(x, problem.x[:5000]).argmin(axis=1)
-    agree = np.mean(problem.y[nearest] == np.asarray(labels))
-    return {"samples": (x - low) / (high - low), "agree": float(agree)}
+    found = one_by_one(_drawn, (models, judges), start, labels, jr.key(seed))
+    return {**found, "samples": (np.asarray(found["samples"])[0] - low) / (high - low)}
+
+
+def _drawn(pair: tuple[JEM, JEM], start: BoxStart, labels: Array, key: Array) -> Row:
+    model, judge = pair
+    x = sample_jem(model, start, len(labels), labels=labels, sampler=SGLD(200), key=key)
+    x = jnp.clip(x, start.low, start.high)
+    said = jnp.argmax(jax.vmap(judge.logits)(x), axis=1)
+    return {"samples": x, "agree": jnp.mean(said == labels, dtype=x.dtype)}

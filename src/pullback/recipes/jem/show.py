@@ -49,7 +49,7 @@ def draw_planes(context: Context, problem: Problem, found: Found) -> None:
     )
 
 
-def draw_reliability(context: Context, title: str, y: np.ndarray, found: Found) -> None:
+def draw_reliability(context: Context, part: str, title: str, y: np.ndarray, found: Found) -> None:
     """Accuracy by confidence, of all seeds together."""
     fig, ax = figure(width=5.2, height=4.2)
     ax.plot([0, 1], [0, 1], color="#7b8794", linestyle="--", linewidth=1)
@@ -64,7 +64,7 @@ def draw_reliability(context: Context, title: str, y: np.ndarray, found: Found) 
     ax.set(xlabel="confidence", ylabel="share that is right", title=title, xlim=(0, 1), ylim=(0, 1))
     ax.legend(loc="upper left", fontsize=8)
     context.figure(
-        "reliability",
+        f"reliability-{part}",
         fig,
         "How often the classifiers are right, by how sure they say they are; on the dashed line "
         "confidence is what it claims to be. Above it a classifier is too timid, below it too "
@@ -79,11 +79,15 @@ def _curve(prob: Array, y: Array) -> Any:
 
 
 def draw_samples(context: Context, samples: np.ndarray, classes: int) -> None:
-    """Samples of each class."""
-    side = round(samples.shape[1] ** 0.5)
+    """Samples of each class: of rows of numbers or `[n, colours, height, width]`."""
+    if samples.ndim == 2:
+        side = round(samples.shape[1] ** 0.5)
+        samples = samples.reshape(len(samples), 1, side, side)
+    samples = np.moveaxis(samples, 1, -1)
+    samples = samples[..., 0] if samples.shape[-1] == 1 else samples
     fig, ax = figure(width=4.4, height=0.42 * classes + 0.6)
     names = [str(label) for label in range(classes)]
-    image_sheet(ax, samples.reshape(classes, -1, side, side), rows=names)
+    image_sheet(ax, samples.reshape(classes, -1, *samples.shape[1:]), rows=names)
     context.figure(
         "samples",
         fig,

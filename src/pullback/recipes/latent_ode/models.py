@@ -18,7 +18,7 @@ from pullback.recipes._kit.checks import check_above_zero, check_between
 from pullback.runs import Context
 
 # Of the sinusoids, in their unit of time.
-WINDOW, BEYOND = 5.0, 7.5
+HALF, WINDOW, BEYOND = 2.5, 5.0, 7.5
 GRID, LATER = 100, 50
 # Of the points of a held-out sinusoid.
 SHARES = (0.1, 0.3, 0.5)
@@ -42,7 +42,7 @@ class Config:
     """Share of the points that the autoregressive models see."""
     predictor_size: int = 20
     """Size of the hidden state of the autoregressive models."""
-    predictor_epochs: int = 60
+    predictor_epochs: int = 40
     """Passes over the series to train an autoregressive model."""
     kept: float = 0.3
     """Share of the points that the latent ODEs see."""
@@ -55,7 +55,9 @@ class Config:
     width: int = 50
     """Size of the hidden layers of every vector field."""
     epochs: int = 60
-    """Passes over the series to train a latent ODE."""
+    """Passes over the series to train a latent ODE to fill in."""
+    forecast_epochs: int = 40
+    """Passes over the series to train a latent ODE or an RNN-VAE to continue."""
     solver_steps: int = 0
     """Equal steps of the latent ODEs' decoder between two times; 0 for steps adapted to 1e-3."""
     noise: float = 0.1
@@ -158,18 +160,7 @@ def score_latent_ode(config: Config, context: Context, encoder: Any, seed: int) 
         config,
         context,
         f"latent-{encoder}-{seed}",
-        ts.latent_ode(
-            1,
-            latent=config.latent,
-            encoder=encoder,
-            encoder_size=config.encoder_size,
-            gate_width=config.gate_width,
-            width=config.width,
-            encoder_steps=1,
-            steps=config.solver_steps or None,
-            likelihood=ts.Normal(config.noise),
-            key=jr.key(seed),
-        ),
+        _latent_ode(config, seed, encoder=encoder),
         ts.LatentODELoss(),
         ts.TrainingSeries(ts.observations(show(0, config.kept), window=window)),
         learning_rate=config.learning_rate,
@@ -202,6 +193,80 @@ def score_latent_ode(config: Config, context: Context, encoder: Any, seed: int) 
         "seen": [(shown.times[i][mask], shown.values[i, mask, 0])
                  for i, mask in enumerate(shown.mask[:3, :, 0])],
     }  # fmt: skip
+
+
+def score_forecast(config: Config, context: Context, kind: Any, seed: int) -> dict[str, Any]:
+    """Train one to write the second half of a window from the first, and score that of others."""
+    made = [
+        data.sinusoids(n, points=GRID, stop=WINDOW, offset=0.0, seed=20_000 + 2 * seed + i).clean
+        for i, n in enumerate((config.series, config.held_out))
+    ]
+    shown = [
+        each.hold_out(config.kept, whole_times=True, seed=seed + i)[0]
+        for i, each in enumerate(made)
+    ]
+    past, test = (
+        ts.observations(each.window(stop=HALF).compact(), window=(0.0, HALF)) for each in shown
+    )
+    later = shown[0].window(HALF)
+    if kind == "rnn-vae":
+        # Its decoder takes a step for each time, so it learns on the grid that it is scored on.
+        loss: Any = ts.recurrent_vae_loss
+        model: Any = ts.recurrent_vae(
+            1,
+            latent=config.latent,
+            size=2 * config.encoder_size,
+            encoder_size=config.encoder_size,
+            gate_width=config.gate_width,
+            likelihood=ts.Normal(config.noise),
+            anchor="last",
+            key=jr.key(seed),
+        )
+    else:
+        later, loss = later.compact(), ts.LatentODELoss()
+        model = _latent_ode(config, seed, encoder=kind, anchor="last")
+    model = fit(
+        config,
+        context,
+        f"forecast-{kind}-{seed}",
+        model,
+        loss,
+        ts.TrainingSeries(past, ts.observations(later)),
+        learning_rate=config.learning_rate,
+        steps=train_steps(config, config.series, config.forecast_epochs),
+        seed=seed,
+        clip_norm=5.0,
+    )
+    truth = made[1].window(HALF)
+    said = ts.predict(model, test, jnp.asarray(truth.times, float), samples=20, key=jr.key(seed))
+    error = lambda mean: float(np.square(np.asarray(mean) - truth.values).mean())
+    seen = [
+        (shown[1].times[i][mask], shown[1].values[i, mask, 0])
+        for i, mask in enumerate(shown[1].mask[:3, :, 0] & (shown[1].times[:3] < HALF))
+    ]
+    return {
+        "error": error(said.mean),
+        "carried": error(last_seen(shown[1].window(stop=HALF))[:, None]),
+        "times": truth.times[0],
+        "said": np.asarray(said.mean)[:3, :, 0],
+        "whole": (made[1].times[0], made[1].values[:3, :, 0]),
+        "seen": seen,
+    }  # fmt: skip
+
+
+def _latent_ode(config: Config, seed: int, **given: Any) -> ts.LatentODE:
+    return ts.latent_ode(
+        1,
+        latent=config.latent,
+        encoder_size=config.encoder_size,
+        gate_width=config.gate_width,
+        width=config.width,
+        encoder_steps=1,
+        steps=config.solver_steps or None,
+        likelihood=ts.Normal(config.noise),
+        key=jr.key(seed),
+        **given,
+    )
 
 
 def _widened(series: data.IrregularSeries, width: int) -> data.IrregularSeries:

@@ -22,8 +22,8 @@ def draw_predictors(
         "predictors",
         fig,
         "A held-out sinusoid, of which the dots were observed. At every time each model predicts "
-        "from the dots before it; a GRU stands still between them, RNN-Decay fades, and the "
-        "ODE-RNN goes on along the curve.",
+        "from the dots before it; RNN-Decay fades between them, and the ODE-RNN goes on along "
+        "the curve.",
     )
 
 
@@ -52,4 +52,31 @@ def draw_latent_odes(context: Context, found: Mapping[str, Sequence[Mapping]], e
         fig,
         "Three held-out sinusoids with 30 % of their points seen, reconstructed by latent ODEs "
         "with two encoders, and continued beyond the window of training (grey).",
+    )
+
+
+def draw_forecasts(
+    context: Context,
+    found: Mapping[str, Sequence[Mapping]],
+    names: Mapping[str, str],
+    end: float,
+) -> None:
+    """Three held-out sinusoids, and how each model goes on from their first halves."""
+    fig, axes = figure(1, 3, width=10.5, height=2.8, sharex=True, sharey=True)
+    one = found["ode"][0]
+    for number, ax in enumerate(axes):
+        times, truth = one["whole"]
+        ax.axvspan(end, times[-1], color="#e4e7eb", alpha=0.5, linewidth=0)
+        ax.plot(times, truth[number], color="black", linewidth=1, label="truth")
+        for colour, (kind, name) in zip(PALETTE, names.items(), strict=False):
+            ax.plot(one["times"], found[kind][0]["said"][number], color=colour, label=name)
+        ax.plot(*one["seen"][number], "o", color="black", markersize=3.5, label="seen")
+        ax.set(xlabel="time", ylim=(-1.6, 1.6))
+    axes[0].set_ylabel("value")
+    axes[2].legend(fontsize="x-small", ncols=2)
+    context.figure(
+        "forecasts",
+        fig,
+        "Three held-out sinusoids, of whose first halves the dots were seen, and how a latent ODE "
+        "and an RNN-VAE write their second halves (grey); both were trained to.",
     )

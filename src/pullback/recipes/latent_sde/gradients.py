@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray
 
 from pullback import sde
@@ -18,18 +19,18 @@ WANTED = ("a", "b", "z(0)")
 _PATHS = 64
 
 
-def errors(seed: int, steps: Sequence[int], draws: int) -> list[list[float]]:
+def errors(seeds: Sequence[int], steps: Sequence[int], draws: int) -> np.ndarray:
     r"""Relative errors of gradients by the stochastic adjoint through $dZ = aZ\,dt + bZ \circ dW$.
 
     The loss is the sum of $Z(1)^2$ over paths. The truth is the gradient of
     $Z(1) = Z(0) e^{a + b W(1)}$ on the very path that the solver saw. In float64.
 
     Returns:
-        A row for each of `steps`: the errors in `WANTED`, means over `draws`.
+        `[seed, steps, 3]`: the errors in `WANTED`, means over `draws`.
     """
     with jax.enable_x64(True):
-        keys = jr.split(jr.key(seed), draws)
-        return [[float(e) for e in _errors(keys, n)] for n in steps]
+        keys = [jr.split(jr.key(seed), draws) for seed in seeds]
+        return np.array([[_errors(drawn, n) for n in steps] for drawn in keys])
 
 
 @eqx.filter_jit

@@ -43,7 +43,7 @@ def draw_bands(context: Context, found: dict[str, Any]) -> None:
 
 def draw_gradients(
     context: Context,
-    errors: list[list[float]],
+    errors: np.ndarray,
     error_steps: Sequence[int],
     memory: dict[str, list[float]],
     memory_steps: Sequence[int],

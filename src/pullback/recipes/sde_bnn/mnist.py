@@ -1,46 +1,50 @@
-"""The networks of the paper on MNIST: convolutions, or on images averaged in blocks of 2 x 2."""
+"""The comparison of `sde-bnn` on MNIST: on images averaged in blocks of 2 x 2, or on whole ones."""
 
-import numpy as np
+import dataclasses
 
 from pullback.data import Labelled, Split, mnist
+from pullback.recipes._kit.images import averaged
 from pullback.recipes.sde_bnn import classifiers
-from pullback.recipes.sde_bnn.classifiers import Config
+from pullback.recipes.sde_bnn.classifiers import Config, Images
 from pullback.runs import Claim, Context
 
 
 def run(config: Config, context: Context) -> list[Claim]:
     """Train and measure on MNIST."""
     data = mnist(context.data)
-    return classifiers.run(config, context, lambda seed: images(config, data, seed))
+    return classifiers.run(
+        config, context, lambda seed: images(config, data, seed), gains=(1.0, 1.0)
+    )
 
 
-def images(config: Config, data: Split, seed: int) -> Split:
-    """Some to train on, drawn anew for each seed, and the test set."""
-    train, test = data
-    rows = np.random.default_rng(seed).permutation(len(train.x))[: config.examples]
-    few = Labelled(train.x[rows], train.y[rows])
-    if config.net == "conv":
-        return Split(few, test)
-    return Split(*(Labelled(_blocks_of_two(part.x), part.y) for part in (few, test)))
+def images(config: Config, data: Split, seed: int) -> Images:
+    """Some to train on and to choose by, drawn anew for each seed, and the test set."""
+    shown = lambda part: part if config.net == "conv" else Labelled(averaged(part.x, 2), part.y)
+    train, test = map(shown, data)
+    return *classifiers.drawn(config, train, seed), test
 
 
-def _blocks_of_two(images: np.ndarray) -> np.ndarray:
-    n, height, width = images.shape
-    return images.reshape(n, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
-
+_LONG = Config(
+    net="conv",
+    examples=10000,
+    held_out=1000,
+    sigmas=(0.1, 0.2, 0.3),
+    iterations=3000,
+    members=3,
+    learning_rate=1e-3,
+    solver_steps=10,
+    paths=16,
+)
 
 PRESETS = {
-    "smoke": Config(seeds=1, sigmas=(0.3,), members=2, iterations=10),
-    "desk": Config(examples=3000),
-    "paper": Config(
-        net="conv",
-        examples=60000,
-        sigmas=(0.1, 0.2),
-        sigma=0.2,
-        kappa=1e-3,
-        iterations=46900,
-        batch_size=128,
-        learning_rate=1e-3,
-        dim=32,
+    "smoke": Config(
+        seeds=1, sigmas=(0.3,), stds=(0.3,), rates=(0.2,), held_out=50, members=2, iterations=10,
+        solver_steps=4, paths=2,
     ),
-}
+    "desk": Config(examples=3000, held_out=1000, rates=(0.1, 0.2), paths=16),
+    "long": _LONG,
+    "paper": dataclasses.replace(
+        _LONG, examples=55000, held_out=5000, sigmas=(0.1, 0.2), kappa=1e-3, iterations=43000,
+        batch_size=128, dim=32, members=5, solver_steps=20, paths=32,
+    ),
+}  # fmt: skip

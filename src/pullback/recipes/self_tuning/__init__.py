@@ -13,7 +13,7 @@ import numpy as np
 from pullback.data import Split, digits
 from pullback.recipes.self_tuning import models, show
 from pullback.recipes.self_tuning.models import Config
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -82,11 +82,12 @@ def _claims_beside_constants(
     count = len(config.constants)
     return [
         Claim.over_seeds(
-            f"Rates tuned in one run, from {config.start:g}, reach the best of {count} constants "
+            f"Rates tuned in one run, from {config.start:g}, beat the best of {count} constants "
             "(ratio of held-out losses)",
             ratio(tuned[config.start], best),
-            at_most=1.1,
+            at_most=1.0,
             reference="1: the constant that is best on average over the seeds",
+            headline=Headline(no_effect=1.0),
         ),
         Claim.over_seeds(
             "They are far below the rate that they started from, held constant",

@@ -5,6 +5,7 @@ solution's K-th derivative in their loss. Then an adaptive solver runs them, and
 how often it evaluates the field.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,16 +25,16 @@ from pullback.models.ode_net import ODEBlock, ODENet
 from pullback.nn import ConcatMLP
 from pullback.recipes._kit.checks import check_above_zero, check_falling, check_least, check_rising
 from pullback.recipes._kit.stack import made
-from pullback.recipes.taynode import measure, show
+from pullback.recipes.taynode import compare, measure, show
 from pullback.runs import Claim, Context
 from pullback.train import fit
 
 
 @dataclass(frozen=True)
 class Config:
-    orders: tuple[int, ...] = (1, 2, 3)
+    orders: tuple[int, ...] = (2, 3)
     """The orders K of the derivative that is kept small; each trains networks of its own."""
-    weights: tuple[float, ...] = (0.1, 0.1, 0.1)
+    weights: tuple[float, ...] = (0.1, 0.1)
     """The weight of the regulariser R_K in the loss, one for each order. R_K is a mean over the
     entries of the state."""
     seeds: int = 3
@@ -43,7 +44,7 @@ class Config:
     field: Literal["tanh", "logistic"] = "tanh"
     """The field: linear, tanh, linear; or the paper's, which takes the logistic function of the
     state first, and of the hidden units, and of what the head reads."""
-    iterations: int = 840
+    iterations: int = 600
     """Training steps."""
     batch_size: int = 100
     """Images in a training step."""
@@ -62,11 +63,7 @@ class Config:
         check_least(self, solver_steps=0)
         check_rising(self, "orders", least=1)
         check_falling(self, "tolerances", count=2, above=0)
-        if len(self.weights) != len(self.orders) or min(self.weights) <= 0:
-            raise ValueError(
-                f"weights must be positive, one for each of the {len(self.orders)} orders, got "
-                f"{self.weights}"
-            )
+        compare.check_weights(self)
 
 
 def run(config: Config, context: Context) -> list[Claim]:
@@ -76,28 +73,22 @@ def run(config: Config, context: Context) -> list[Claim]:
 
 def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
     """Train with and without the regulariser on images, and measure what solving costs."""
-    found, nets = {}, {}
-    # Order 0 is the network without a regulariser.
-    for order, weight in zip((0, *config.orders), (0.0, *config.weights), strict=True):
-        loss = functools.partial(regularised_loss, order, weight)
-        trained = [_train(config, context, data, loss, order, s) for s in range(config.seeds)]
-        nets[order] = [net for net, _ in trained]
-        found[order] = [
-            context.stage(f"measure-{order}-{seed}", measure.measure, net, data.test, config.orders,
-                          config.tolerances) | {"seconds": seconds}
-            for seed, (net, seconds) in enumerate(trained)
-        ]  # fmt: skip
-        for seed, row in enumerate(found[order]):
-            shown = {name: value for name, value in row.items() if name != "nfe"}
-            counts = {f"nfe_{t:g}": n for t, n in zip(config.tolerances, row["nfe"], strict=True)}
-            context.metrics({"order": order, "weight": weight, "seed": seed} | counts | shown)
 
+    def train(order: int, weight: float, seed: int) -> tuple[ODENet, float]:
+        loss = functools.partial(regularised_loss, order, weight)
+        return _train(config, context, data, loss, order, seed)
+
+    def measured(net: ODENet, seed: int) -> dict[str, Any]:
+        del seed  # all are scored on the same images
+        return measure.measure(net, data.test, config.orders, config.tolerances)
+
+    found, nets = compare.compare(config, context, train, measured)
     last = config.orders[-1]
-    compared = {"without regulariser": nets[0][0], f"with $R_{last}$": nets[last][0]}
+    compared = {"without regulariser": nets[0], f"with $R_{last}$": nets[last]}
     paths = context.stage("paths", measure.paths, compared, data.test.x[0])
-    show.draw_cost_and_error(context, found, config.tolerances)
+    show.draw_cost_and_error(context, found, config.tolerances, "error", "test error, %")
     show.draw_paths(context, paths)
-    show.table_networks(context, found, config.weights, config.tolerances)
+    show.table_networks(context, found, config.weights, config.tolerances, "error", "test error, %")
     context.note(
         f"An evaluation is one of the field for all {len(data.test.x):,} test images at once: they "
         "are solved as one system with one step size, so the count is that of a batch of this "
@@ -200,43 +191,22 @@ def _train(
         **context.training(f"order-{order}-{seed}"),
         key=fit_key,
     )
-    rate = float(np.median([entry["steps_per_second"] for entry in info.lines()]))
-    return net, config.iterations / rate
+    return net, compare.seconds_of(info, config.iterations)
 
 
 # What is claimed.
 
 
-def _claims(config: Config, found: dict[int, list[dict]]) -> list[Claim]:
-    orders, plain = config.orders, found[0]
-
-    def over_plain(value: Callable[[dict, int], float]) -> np.ndarray:
-        """A figure of each regularised network over that of the plain one: [orders, seeds]."""
-        pairs = [(found[k], k) for k in orders]
-        return np.array(
-            [
-                [value(run, k) / value(bare, k) for run, bare in zip(runs, plain, strict=True)]
-                for runs, k in pairs
-            ]
-        )
-
-    factors = 1 / over_plain(lambda run, _: run["nfe"][-1])
-    errors = np.array([[run["error"] for run in found[k]] for k in (0, *orders)])
-    step_errors = np.array([[run["step_error"] for run in found[k]] for k in orders])
+def _claims(config: Config, found: compare.Found) -> list[Claim]:
+    orders, tolerance = config.orders, config.tolerances[-1]
+    regularised = lambda order: compare.over_plain(found, order, lambda row: row[f"R_{order}"])
+    errors = np.array([[row["error"] for row in found[k]] for k in (0, *orders)])
+    step_errors = np.array([[row["step_error"] for row in found[k]] for k in orders])
+    fewer = lambda order: compare.fewer_evaluations(
+        "Classification", found, order, tolerance, at_least=1.7
+    )
     claims = [
-        Claim(
-            f"With R_{order} in the loss fewer evaluations solve the test images at tolerance "
-            f"{config.tolerances[-1]:g}: factor, the least over seeds",
-            value=float(row.min()),
-            spread=float(row.std(ddof=1)) if len(row) > 1 else None,
-            at_least=1.7,
-            seeds=len(row),
-            reference="the same network trained without, from the same start on the same batches",
-        )
-        for order, row in zip(orders, factors, strict=True)
-        if order > 1
-    ]
-    claims += [
+        fewer(orders[-1]),
         Claim.over_seeds(
             "The test error is no worse: with a regulariser (mean over K) less without",
             errors[1:].mean(axis=0) - errors[0],
@@ -244,9 +214,10 @@ def _claims(config: Config, found: dict[int, list[dict]]) -> list[Claim]:
             unit="points",
             reference="none: 0, and a standard error of the mean over 3 seeds on digits, 0.4",
         ),
+        *(dataclasses.replace(fewer(order), headline=None) for order in orders[:-1] if order > 1),
         Claim.over_seeds(
             "R_K of the networks trained with it, over that of those without: largest over K",
-            over_plain(lambda run, order: run[f"R_{order}"]).max(axis=0),
+            np.max([regularised(order) for order in orders], axis=0),
             at_most=0.2,
             reference="the same network trained without; on test images",
         ),
@@ -258,19 +229,10 @@ def _claims(config: Config, found: dict[int, list[dict]]) -> list[Claim]:
                 f"of z(1) by the {config.solver_steps} steps of training, largest over K",
                 step_errors.max(axis=0),
                 at_most=1e-4,
-                reference=f"adaptive steps at {config.tolerances[-1]:g}, float64",
+                reference=f"adaptive steps at {tolerance:g}, float64",
             )
         )
-    return [
-        *claims,
-        Claim.over_seeds(
-            "When not to use it: where training costs more than use. Training takes longer with "
-            f"R_{orders[-1]}: factor",
-            over_plain(lambda run, _: run["seconds"])[-1],
-            at_least=1.3,
-            reference="Pal et al., arXiv 2105.03918: up to an order of magnitude",
-        ),
-    ]
+    return [*claims, compare.longer_training(found, orders[-1])]
 
 
 PRESETS = {

@@ -1,14 +1,12 @@
 """How the recipe `taynode` shows what it measured."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from pullback.plots import PALETTE, figure
+from pullback.recipes.taynode.compare import Found
 from pullback.runs import Context
-
-Found = Mapping[int, Sequence[Mapping[str, Any]]]
 
 
 def named(order: int) -> str:
@@ -16,13 +14,22 @@ def named(order: int) -> str:
     return f"K = {order}" if order else "none"
 
 
-def draw_cost_and_error(context: Context, found: Found, tolerances: Sequence[float]) -> None:
+def draw_cost_and_error(
+    context: Context,
+    found: Found,
+    tolerances: Sequence[float],
+    score: str,
+    label: str,
+    *,
+    from_zero: bool = True,
+) -> None:
+    """Evaluations against what `score` of a row holds, a figure of which less is better."""
     fig, ax = figure(width=6.4, height=4.2)
     middle = (len(found) - 1) / 2
     for i, (order, rows) in enumerate(found.items()):
         # Counts are few different numbers: marks stand side by side, so that none hides another.
         nfe = np.array([row["nfe"][-1] for row in rows]) + 0.8 * (i - middle)
-        error, colour, marker = [row["error"] for row in rows], PALETTE[i % 7], "osD^vP*"[i % 7]
+        error, colour, marker = [row[score] for row in rows], PALETTE[i % 7], "osD^vP*"[i % 7]
         ax.scatter(nfe, error, color=colour, marker=marker, alpha=0.6, s=30, linewidths=0)
         ax.scatter(
             np.mean(nfe), np.mean(error), edgecolors=colour, facecolors="none", marker=marker,
@@ -30,22 +37,22 @@ def draw_cost_and_error(context: Context, found: Found, tolerances: Sequence[flo
         )  # fmt: skip
     runs = [row for rows in found.values() for row in rows]
     dearest = max(row["nfe"][-1] for row in runs)
-    highest = max(row["error"] for row in runs)
     ax.set(
-        title="What a network costs, and how well it reads",
+        title="What a model costs, and how good it is",
         xlabel=f"function evaluations at tolerance {tolerances[-1]:g}",
-        ylabel="test error, %",
+        ylabel=label,
         xlim=(0, 1.08 * dearest),
-        ylim=(0, 1.15 * highest),
     )
+    if from_zero:
+        ax.set(ylim=(0, 1.15 * max(row[score] for row in runs)))
     ax.legend(title="regulariser", loc="lower left", labelspacing=0.9)
     context.figure(
         "cost-and-error",
         fig,
-        "Evaluations to solve the test images, against test error: one small mark a network, one "
+        f"Evaluations to solve what is held out, against {label}: one small mark a model, one "
         "open mark for the mean over seeds, moved a little sideways so that all are seen. To the "
         "left is cheaper, and below is better.",
-        alt="The networks with a regulariser lie left of those without, at about the same height.",
+        alt="The models with a regulariser lie left of those without, at about the same height.",
     )
 
 
@@ -66,8 +73,14 @@ def draw_paths(context: Context, paths: Mapping[str, np.ndarray]) -> None:
 
 
 def table_networks(
-    context: Context, found: Found, weights: Sequence[float], tolerances: Sequence[float]
+    context: Context,
+    found: Found,
+    weights: Sequence[float],
+    tolerances: Sequence[float],
+    score: str,
+    label: str,
 ) -> None:
+    """Of each order the means over seeds."""
     orders = [order for order in found if order]
     rows = []
     for (order, runs), weight in zip(found.items(), (None, *weights), strict=True):
@@ -76,8 +89,8 @@ def table_networks(
             [
                 named(order),
                 weight,
-                mean(lambda run: run["error"]),
-                float(np.std([r["error"] for r in runs], ddof=1)) if len(runs) > 1 else None,
+                mean(lambda run: run[score]),
+                float(np.std([r[score] for r in runs], ddof=1)) if len(runs) > 1 else None,
                 *(mean(lambda run, i=i: run["nfe"][i]) for i in range(len(tolerances))),
                 *(mean(lambda run, k=k: run[f"R_{k}"]) for k in orders),
                 mean(lambda run: run["seconds"]),
@@ -88,14 +101,14 @@ def table_networks(
         [
             "regulariser",
             "weight",
-            "test error, %",
+            label,
             "std over seeds",
             *(f"evaluations at {tolerance:g}" for tolerance in tolerances),
             *(f"R_{k}" for k in orders),
             "training, s",
         ],
         rows,
-        f"Means over {len(rows and found[0])} seeds. R_K is the true value on test images, "
+        f"Means over {len(rows and found[0])} seeds. R_K is the true value on what is held out, "
         "integrated by a solve of its own: training itself never computes it. Seconds are those of "
-        "all training steps of one network, at the median rate, once they are compiled.",
+        "all training steps of one model, at the median rate, once they are compiled.",
     )

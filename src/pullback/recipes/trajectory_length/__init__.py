@@ -14,7 +14,7 @@ import numpy as np
 from pullback import data
 from pullback.recipes._kit.checks import check_least
 from pullback.recipes.trajectory_length import measure, models, show
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 
 Found = Mapping[str, np.ndarray]
 
@@ -57,7 +57,8 @@ def run(config: Config, context: Context) -> list[Claim]:
     show.tell_growth(context, paths, config.nets * config.seeds)
     headline, *others = _claims_of_paths(config, paths)
     trained = on_images(config, context, data.digits(seed=context.seed), "digits")
-    return [headline, *others, *trained, _claim_of_labelings(config, labelings)]
+    lower, *rest = trained
+    return [headline, _claim_of_labelings(config, labelings), lower, *others, *rest]
 
 
 def on_images(
@@ -87,6 +88,7 @@ def on_images(
 def _claims_of_paths(config: Config, paths: Mapping[str, Found]) -> list[Claim]:
     off = [np.abs(row["growth"] / row["theory"] - 1).max(axis=1) for row in paths.values()]
     ordered = [name for name in paths if not name.startswith("ReLU")]
+    still = max(float(np.max(1 - 1 / row["theory"])) for row in paths.values())  # no growth at all
     alike = [_correlations(paths[name]) for name in ordered]
     relu = np.mean([_correlations(row) for name, row in paths.items() if name not in ordered])
     return [
@@ -96,6 +98,7 @@ def _claims_of_paths(config: Config, paths: Mapping[str, Found]) -> list[Claim]:
             np.max(off, axis=0),
             at_most=0.04,
             reference="0: mean-field theory; the paper shows that growth is exponential in depth",
+            headline=Headline(no_effect=still),
         ),
         Claim.over_seeds(
             "Units change their sign the more often the longer the image is (least correlation "
@@ -125,6 +128,7 @@ def _claim_of_labelings(config: Config, labelings: np.ndarray) -> Claim:
         at_least=1.3,
         reference=f"1: depth does not matter; the root of chi: {theory:.2f}; paper: exponential in "
         "the depth that is left",
+        headline=Headline(no_effect=1.0),
     )
 
 
@@ -148,6 +152,7 @@ def _claims_of_images(
             at_least=0.08,
             reference="0: layers are alike, as their numbers of weights are; paper: lower is "
             f"better; training accuracies {fits[0]:.3f} and {fits[-1]:.3f}",
+            headline=Headline(no_effect=0.0),
         ),
         Claim(
             f"Noise in the first layer of a trained network, {source}, costs more than in the "

@@ -37,9 +37,6 @@ class Config:
     """Their layers, the circle with them."""
     points: int = 64
     """Points of the circle."""
-    edges: tuple[float, ...] = (1.3, 1.6)
-    """Two of the scales: the last with signals that come together and the first with such that
-    part."""
     turned: tuple[float, ...] = (1.3, 2.5, 4.0)
     """Scales at which the turning of the circle is claimed."""
     turned_layer: int = 12
@@ -67,11 +64,8 @@ class Config:
         check_above_zero(self)
         check_least(self, width=2, points=2, depth=2, deep=2, shallow=2)
         check_rising(self, "weight_scales", count=2, above=0)
-        named = {*self.edges, *self.turned}
-        if not named <= set(self.weight_scales):
-            raise ValueError(f"edges and turned must be among weight_scales, got {sorted(named)}")
-        if len(self.edges) != 2 or not self.edges[0] < self.edges[1]:
-            raise ValueError(f"edges must be two weight scales that rise, got {self.edges}")
+        if not {*self.turned} <= {*self.weight_scales}:
+            raise ValueError(f"turned must be among weight_scales, got {self.turned}")
         if self.turned_layer > self.depth:
             raise ValueError(f"turned_layer must be at most {self.depth}, got {self.turned_layer}")
 
@@ -83,13 +77,11 @@ def starts(config: Config) -> dict[str, float]:
         ValueError: one that is to be in a phase is not.
     """
     critical = float(critical_weight_scale(MeanField(THEORY_OF), config.bias_scale))
-    pairs = {"edges": config.edges, "ordered and chaotic": (config.ordered, config.chaotic)}
-    for name, (low, high) in pairs.items():
-        if not low < critical < high:
-            raise ValueError(
-                f"{name} must lie below and above the critical scale, {critical:.4f}, got {low:g} "
-                f"and {high:g}"
-            )
+    if not config.ordered < critical < config.chaotic:
+        raise ValueError(
+            f"ordered and chaotic must lie below and above the critical scale, {critical:.4f}, got "
+            f"{config.ordered:g} and {config.chaotic:g}"
+        )
     return {
         f"critical, {critical:.2f}": critical,
         f"ordered, {config.ordered:g}": config.ordered,
