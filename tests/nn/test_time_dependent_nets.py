@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,7 +10,13 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from pullback.nn import ConcatConvNet, ConcatMLP, ConcatSquashMLP, HyperPlanarField
+from pullback.nn import (
+    ConcatConvNet,
+    ConcatMLP,
+    ConcatSquashMLP,
+    HyperPlanarField,
+    convolve,
+)
 
 VECTOR = jnp.array([0.3, -1.1, 0.7])
 IMAGE = jr.normal(jr.key(5), (4, 5, 3))
@@ -163,3 +170,21 @@ def test_errors_name_the_argument():
         ConcatMLP(3, 4, -1, key=key)
     with pytest.raises(ValueError, match="3 groups for 4 channels"):
         ConcatConvNet(4, groups=3, key=key)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kernel_size": 3, "padding": 1, "use_bias": False},
+        {"kernel_size": 4, "stride": 2, "padding": 1},
+        {"kernel_size": (2, 3), "stride": (1, 2), "dilation": (2, 1), "padding": "SAME"},
+    ],
+)
+def test_a_convolution_is_one_matrix_product(settings):
+    conv = eqx.nn.Conv2d(2, 3, key=jr.key(0), **settings)
+    image = jr.normal(jr.key(1), (2, 7, 6))
+    for run in (convolve, eqx.filter_jit(convolve)):
+        np.testing.assert_allclose(run(conv, image), conv(image), rtol=1e-10, atol=1e-12)
+    grouped = eqx.nn.Conv2d(2, 2, 3, groups=2, key=jr.key(0))
+    with pytest.raises(ValueError, match="`conv` must have 1 group, got 2"):
+        convolve(grouped, image)

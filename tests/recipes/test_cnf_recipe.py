@@ -1,5 +1,6 @@
 """The recipe `cnf`: its pictures."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from scipy.stats import multivariate_normal
 from pullback.models.flows import CNF
 from pullback.recipes import cnf
 from pullback.recipes._kit.gaussian import fitted_gaussian
+from pullback.recipes.cnf import models
 from pullback.sampling import StandardNormal
 
 TINY = cnf.Config(
@@ -53,3 +55,13 @@ def test_the_pictures_of_a_linear_flow_are_gaussians():
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="seeds must be at least 1, got 0"):
         cnf.Config(seeds=0)
+
+
+def test_an_estimated_trace_costs_the_same_in_any_dimension_and_an_exact_one_does_not():
+    small, large = (
+        models.trace_costs(dataclasses.replace(TINY, cost_dim=dim, width=64)) for dim in (8, 32)
+    )
+    ratio = lambda costs, name: costs[name] / costs["alone"]
+    assert 1.5 < ratio(small, "hutchinson") < 4
+    assert ratio(large, "hutchinson") == pytest.approx(ratio(small, "hutchinson"), rel=0.2)
+    assert 2.5 < ratio(large, "exact") / ratio(small, "exact") < 4.5

@@ -93,7 +93,7 @@ def test_a_temperature_makes_up_for_logits_that_are_too_sure(coin):
     assert tempered[0] < 0.005  # the temperatures lie 3.5 % apart
 
 
-def test_the_rate_is_chosen_by_what_is_right_of_the_images_held_out(coin, monkeypatch):
+def test_the_rate_is_chosen_by_what_is_right_of_the_images_held_out(coin, tmp_path, monkeypatch):
     """Of two rates each seed takes the better one: the bias of class 0, which is right of .75."""
     biases = {
         0.1: jnp.array([[1.0, 0.0], [0.0, 1.0]]),
@@ -106,7 +106,7 @@ def test_the_rate_is_chosen_by_what_is_right_of_the_images_held_out(coin, monkey
     monkeypatch.setattr(models, "train_kinds", trained)
     twice = coin._replace(held=np.tile(coin.held, (2, 1)))
     config = dataclasses.replace(TINY, plain_rates=(0.1, 0.2))
-    found = models.train_on_images(None, config, twice, [0, 1])
+    found = models.train_on_images(Context(tmp_path / "run"), config, twice, [0, 1])
     np.testing.assert_array_equal(found["cross-entropy"]["models"].classifier.bias, [[1, 0]] * 2)
     assert found["cross-entropy"]["rates"] == [0.1, 0.2]
 

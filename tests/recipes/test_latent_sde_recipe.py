@@ -47,8 +47,8 @@ def test_the_lorenz_system_runs(tmp_path):
 
 def test_a_walk_is_entered_at_its_frame_and_what_is_past_its_end_is_not_scored():
     walks = np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32)
-    observed, target, _ = walkers.entered(jnp.asarray(walks), jnp.array([0, 7]), 4)
-    for row, start in enumerate((0, 7)):
+    observed, target, _ = walkers.entered(jnp.asarray(walks), jnp.array([0, 8]), 4)
+    for row, start in enumerate((0, 8)):
         left = walks[row, start::4]
         np.testing.assert_array_equal(observed.values[row], walks[row, start : start + 3])
         np.testing.assert_array_equal(target.values[row, : len(left)], left)

@@ -20,7 +20,7 @@ from pullback._checked_data import check_labels, check_rows, checked_by
 from pullback.nn import ConcatConvNet, ConcatMLP
 from pullback.ode import AbstractAdjoint, Solution, solve
 
-from ._image_layers import conv_head, conv_stem, linear_stem, norm_relu
+from ._image_layers import as_product, conv_head, conv_stem, linear_stem, norm_relu
 
 
 class ODEBlock(eqx.Module):
@@ -300,7 +300,9 @@ def conv_residual_net(
 
     def layer(key: PRNGKeyArray) -> eqx.nn.Sequential:
         first, second = (
-            eqx.nn.Conv2d(channels, channels, 3, padding=1, use_bias=False, key=conv_key)
+            as_product(
+                eqx.nn.Conv2d(channels, channels, 3, padding=1, use_bias=False, key=conv_key)
+            )
             for conv_key in jr.split(key)
         )
         return eqx.nn.Sequential([*norm_relu(channels), first, *norm_relu(channels), second])

@@ -18,6 +18,7 @@ from ._conditioner import AbstractConditioner as AbstractConditioner
 from ._conditioner import check_hollow as check_hollow
 from ._constant import Constant as Constant
 from ._conv import ConcatConvNet as ConcatConvNet
+from ._conv import convolve as convolve
 from ._conv import convolve_same as convolve_same
 from ._factors import Factors as Factors
 from ._factors import layer_factors as layer_factors

@@ -244,6 +244,36 @@ def test_the_predictor_sees_the_past_only_and_agrees_with_itself():
     np.testing.assert_allclose(model.predict(times, values, mask, t[None])[0], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["gru-gap", "ode"])
+def test_a_forecast_is_a_prediction_that_sees_its_own_predictions(kind):
+    times, values, mask = series()
+    model = ts.predictor(kind, VARIABLES, SIZE, width=6, key=jr.key(8))
+    queries = times[-1] + jnp.array([0.0, 0.3, 1.1])
+    said = model.forecast(times, values, mask, queries)
+    # The first is asked at the last time itself, where `predict` says what it said before.
+    state = ts.run_cell(model.cell, times, values, mask).last
+    expected = [model.readout(model.cell.read(model.cell.evolve(state, times[-1], queries[0])))]
+    for t in queries[1:]:
+        times, mask = (
+            jnp.append(times, queries[len(expected) - 1]),
+            jnp.pad(mask, ((0, 1), (0, 0)), constant_values=True),
+        )
+        values = jnp.vstack([values, expected[-1]])
+        expected.append(model.predict(times, values, mask, t[None])[0])
+    np.testing.assert_allclose(said, jnp.stack(expected), rtol=1e-10)
+    # With nothing seen there is no gap to cross.
+    nothing = jnp.zeros_like(series()[2])
+    first = model.forecast(*series()[:2], nothing, queries + 5.0)[0]
+    np.testing.assert_allclose(first, model.readout(model.cell.read(model.cell.start())))
+
+
+def test_a_forecast_of_classes_is_refused():
+    model = ts.predictor("gru", 1, 2, likelihood=ts.Categorical(3), key=jr.key(0))
+    times, values, mask = jnp.arange(2.0), jnp.zeros((2, 1)), jnp.ones((2, 1), bool)
+    with pytest.raises(ValueError, match="of classes probabilities"):
+        model.forecast(times, values, mask, jnp.array([2.0]))
+
+
 def test_one_step_log_probabilities_are_scipys():
     from scipy.stats import norm
 

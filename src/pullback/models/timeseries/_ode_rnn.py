@@ -27,8 +27,8 @@ class Predictor(eqx.Module):
        t_i \text{ the last observation before } t $$
 
     With a cell whose state follows an ODE this is the ODE-RNN. Everything is written for one
-    series; use `jax.vmap` for a batch. Beyond the last observation the state follows its
-    transition: predictions are not fed back.
+    series; use `jax.vmap` for a batch. Beyond the last observation `predict` lets the state follow
+    its transition, and `forecast` feeds predictions back.
 
     Attributes:
         cell: the recurrent cell.
@@ -124,6 +124,53 @@ class Predictor(eqx.Module):
             return self.likelihood.mean(self.readout(self.cell.read(state)))
 
         return jax.vmap(one)(queries)
+
+    def forecast(
+        self,
+        times: Float[Array, " time"],
+        values: Float[Array, "time variables"],
+        mask: Bool[Array, "time variables"],
+        queries: Float[Array, " query"],
+    ) -> Float[Array, "query variables"]:
+        r"""Predictions after the last observation, each fed back as if it had been observed.
+
+        $$ \hat x_j = \mathrm{readout}(\mathrm{evolve}(h_{j-1}; t_{j-1} \to t_j)), \qquad
+           h_j = \mathrm{jump}(h'_j, \hat x_j) $$
+
+        Args:
+            times: of the series.
+            values: of the series.
+            mask: True where a value was observed.
+            queries: times, increasing, none before the last of `times`.
+
+        Raises:
+            ValueError: the values are classes, whose prediction is no value.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> model = predictor("gru", 1, 8, key=jax.random.key(0))
+            >>> times, values = jnp.arange(4.0), jnp.ones((4, 1))
+            >>> mask = jnp.ones((4, 1), bool)
+            >>> model.forecast(times, values, mask, jnp.array([4.0, 5.0, 6.0])).shape
+            (3, 1)
+
+        Source: Chen et al., arXiv 1806.07366, section 5.1: the recurrent net beside the latent ODE.
+        """
+        if self.likelihood.kind == "classes":
+            raise ValueError(
+                "`forecast` feeds predicted values back, and of classes probabilities are "
+                "predicted; use `predict`."
+            )
+        path = run_cell(self.cell, times, values, mask)
+        start = jnp.where(path.seen[-1], times[-1], queries[0])
+
+        def step(carry: tuple, t: Array) -> tuple[tuple, Array]:
+            state, before = carry
+            state = self.cell.evolve(state, before, t)
+            said = self.likelihood.mean(self.readout(self.cell.read(state)))
+            return (self.cell.jump(state, said, jnp.ones(said.shape, bool)), t), said
+
+        return jax.lax.scan(step, (path.last, start), queries)[1]
 
 
 def predictor(

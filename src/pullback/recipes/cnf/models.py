@@ -31,7 +31,7 @@ _DIVERGENCES = {"exact": ExactDivergence(), "hutchinson": HutchinsonDivergence()
 class Config:
     points: int = 4000
     """Points of each toy to train on."""
-    held_out: int = 4000
+    held_out: int = 2000
     """Points of each toy to score."""
     noise: float = 0.08
     """Standard deviation of the noise on the two moons."""
@@ -49,7 +49,7 @@ class Config:
     """Equal Dopri5 steps of a training solve; 0 for steps adapted to the tolerance."""
     tolerance: float = 1e-5
     """Relative and absolute tolerance of every adaptive solve; scores always adapt."""
-    iterations: int = 1500
+    iterations: int = 1000
     """Training steps of a flow."""
     batch_size: int = 128
     """Points in a training step."""
@@ -57,12 +57,14 @@ class Config:
     """Adam's learning rate at the start; it falls to zero along a cosine."""
     seeds: int = 3
     """Flows of each kind, with their own data, weights and batches."""
-    grid: int = 161
+    grid: int = 81
     """Points along each side of a picture of a density."""
+    cost_dim: int = 64
+    """Variables of a field whose operations are counted, without and with its trace."""
 
     def __post_init__(self):
         check_above_zero(self, but=("noise", "depth", "solver_steps"))
-        check_least(self, grid=2, held_out=2, solver_steps=0)
+        check_least(self, grid=2, held_out=2, solver_steps=0, cost_dim=5)
 
 
 def train_flow(
@@ -80,14 +82,7 @@ def train_flow(
     key, net_key = jr.split(jr.key(seed))
     dim = points.shape[1]
     flow = CNF(
-        made(
-            _FIELDS[config.field],
-            dim,
-            config.width,
-            config.depth,
-            activation=_ACTIVATIONS[config.activation],
-            key=net_key,
-        ),
+        _field(config, dim, net_key),
         StandardNormal(dim),
         _DIVERGENCES[divergence],
         rtol=config.tolerance,
@@ -110,6 +105,34 @@ def train_flow(
     )
     scoring = dataclasses.replace(flow, steps=None, divergence=None, stepping="per_sample")
     return scoring, info.lines()
+
+
+def _field(config: Config, dim: int, key: PRNGKeyArray) -> Any:
+    return made(
+        _FIELDS[config.field],
+        dim,
+        config.width,
+        config.depth,
+        activation=_ACTIVATIONS[config.activation],
+        key=key,
+    )
+
+
+def trace_costs(config: Config) -> dict[str, float]:
+    """Operations of an evaluation of a field, alone and with its divergence found in each way."""
+    y, net = jnp.ones(config.cost_dim), _field(config, config.cost_dim, jr.key(0))
+
+    def operations(run: Any) -> float:
+        program: Any = jax.jit(run).lower(y).compile()
+        return float(program.cost_analysis()["flops"])
+
+    field = lambda y: net(0.5, y, None)
+    found = {"alone": operations(field)}
+    ways: dict[str, Any] = _DIVERGENCES
+    for name, way in ways.items():
+        probe = way.probe(y, key=jr.key(1))
+        found[name] = operations(lambda y, way=way, probe=probe: way(field, y, probe))
+    return found
 
 
 def log_prob(

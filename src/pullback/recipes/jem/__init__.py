@@ -142,7 +142,7 @@ def _on_moons(config: Config, context: Context) -> list[Claim]:
 
 
 def _claims_of_images(
-    config: ImageConfig, what: str, found: Found, agree: np.ndarray, calibrated: bool
+    config: ImageConfig, what: str, found: Found, agree: Any, calibrated: bool
 ) -> list[Claim]:
     plain, ours = found["cross-entropy"], found["JEM"]
     start = f"{what}, {config.image_labels} images:"

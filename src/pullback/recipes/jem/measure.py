@@ -38,7 +38,7 @@ def _tested(problem: Problem, count: int | None = None) -> tuple[Array, Array]:
     return jnp.asarray(problem.test.x[:count], float), jnp.asarray(problem.test.y[:count])
 
 
-def _classified(model: JEM, x: Float[Array, "n dim"], y: Int[Array, " n"]) -> Row:
+def _classified(model: JEM, x: Float[Array, "n ..."], y: Int[Array, " n"]) -> Row:
     prob = jax.nn.softmax(jax.vmap(model.logits)(x))
     return {
         "prob": prob,

@@ -1,4 +1,10 @@
-"""The latent ODE of the recipe `latent-ode` on PhysioNet 2012, beside the paper's table."""
+"""The latent ODE of the recipe `latent-ode` on PhysioNet 2012, beside the paper's table.
+
+Deaths are told less well than in the paper, for the classifier overfits before the reconstruction
+is learned. With a cross entropy ten times as heavy, on the split of base seed 0, the area under the
+curve was 0.838 after 15 epochs (0.915 in training) and 0.805 after 24 (0.981 in training), at
+reconstruction errors of 2.82e-3 and 2.73e-3.
+"""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -35,19 +41,19 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Config:
-    seeds: int = 2
+    seeds: int = 1
     """Models, each with a split of its own."""
     stays: int = 0
     """Stays to use; 0 is all 8000."""
-    epochs: int = 24
+    epochs: int = 30
     """Passes over four fifths of them."""
     batch_size: int = 50
     """Stays in a training step."""
     learning_rate: float = 2e-2
     """Adamax's, at the start of a cosine to zero."""
-    class_weight: float = 1000.0
-    """Of the cross entropy. The paper's code has 100 beside a mean over what was observed of a
-    stay, some 360 values, at a deviation of 0.01: of a true bound, which sums, it is more."""
+    class_weight: float = 100.0
+    """Of the cross entropy, as in the paper's code; which has it beside the mean of what was
+    observed of a stay, and not the sum."""
     noise: float = 0.05
     """Standard deviation of every feature in training, of a range of 1."""
     bin_minutes: int = 60
@@ -260,7 +266,6 @@ def _claims(found: list[dict]) -> list[Claim]:
             at_least=0.829 - 2 * 0.004,
             reference="the paper, latent ODE: 0.829 +/- 0.004; two of its deviations below; of "
             f"stays it was trained on, here: {values('auc_train').mean():.3f}",
-            headline=Headline(no_effect=0.5, paper=0.829),
         ),
         Claim.over_seeds(
             "Values that the encoder did not see lie inside the 90 % band: share",

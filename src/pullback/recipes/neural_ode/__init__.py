@@ -26,8 +26,9 @@ from pullback.models.ode_net import (
     mlp_residual_net,
 )
 from pullback.recipes._kit.checks import check_above_zero, check_falling, check_rising
+from pullback.recipes._kit.images import in_blocks
 from pullback.recipes.neural_ode import measure, show
-from pullback.runs import Claim, Context
+from pullback.runs import Claim, Context, Headline
 from pullback.train import fit
 
 
@@ -37,9 +38,13 @@ class Config:
     """Fully connected, or the paper's convolutions."""
     channels: int = 64
     """Channels of the convolutional networks."""
+    block: int = 1
+    """Images are averaged in blocks of this many pixels along either axis."""
     examples: int = 6000
     """The most training images used; 0 is all."""
-    seeds: int = 10
+    tested: int = 10_000
+    """The most test images used."""
+    seeds: int = 5
     """How many networks of each kind are trained."""
     epochs: int = 30
     """Passes over the training images."""
@@ -72,15 +77,22 @@ class Config:
 
 
 def run(config: Config, context: Context) -> list[Claim]:
-    """Train and measure on the 8 x 8 digits that come with scikit-learn."""
-    return on_images(config, context, digits())
+    """Train and measure on the 8 x 8 digits that come with scikit-learn, and measure gradients."""
+    claims = on_images(config, context, digits())
+    memory = context.stage("memory", measure.memory, config.memory_steps)
+    trap = context.stage("trap", measure.trap)
+    show.draw_gradients(context, config.memory_steps, memory, trap)
+    (flat, wrong) = _claims_of_gradients(config, memory, trap)
+    return [flat, *claims, wrong]
 
 
 def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
     """Train both kinds of network on images, and measure the ODE networks further."""
+    first = lambda part, most: Labelled(part.x[:most], part.y[:most])
     most = config.examples or len(data.train.x)
-    data = Split(Labelled(data.train.x[:most], data.train.y[:most]), data.test)
-    probe = Labelled(data.test.x[: config.probe], data.test.y[: config.probe])
+    data = Split(first(data.train, most), first(data.test, config.tested))
+    data = in_blocks(data, config.block)
+    probe = first(data.test, config.probe)
     trained = {
         kind: [_train(config, context, data, kind, network, seed) for seed in range(config.seeds)]
         for kind, network in _networks(config, data.train.x[0].size).items()
@@ -93,16 +105,18 @@ def on_images(config: Config, context: Context, data: Split) -> list[Claim]:
         context.stage(f"dial-{seed}", measure.dial, net, probe, config.tolerances)
         for seed, net in enumerate(nets)
     ]
-    memory = context.stage("memory", measure.memory, config.memory_steps)
-    trap = context.stage("trap", measure.trap)
-
-    show.draw_training(context, runs, sizes)
+    show.draw_training(context, runs, sizes, _BLOCKS[config.net])
     show.draw_dial(context, config.tolerances, dials)
-    show.draw_gradients(context, config.memory_steps, memory, trap)
-    return _claims(config, runs, sizes, dials, memory, trap)
+    return _claims(config, runs, sizes, dials)
 
 
 # Networks and training.
+
+_BLOCKS = {
+    "mlp": "The blocks of the residual network are LayerNorm, linear, tanh, linear; how close the "
+    "ODE network comes depends on that choice, so the same network with relu stands beside it.",
+    "conv": "The residual network has six blocks of two convolutions, or one.",
+}
 
 
 def _networks(config: Config, pixels: int) -> dict[str, Callable[..., Any]]:
@@ -113,6 +127,7 @@ def _networks(config: Config, pixels: int) -> dict[str, Callable[..., Any]]:
         return {
             "ODE network": functools.partial(conv_ode_net, block=block, **sizes),
             "residual network": functools.partial(conv_residual_net, **sizes),
+            "residual network, one block": functools.partial(conv_residual_net, blocks=1, **sizes),
         }
     residual = functools.partial(mlp_residual_net, pixels)
     return {
@@ -162,28 +177,26 @@ def _optimiser(config: Config, steps: int) -> optax.GradientTransformation:
 
 
 def _claims(
-    config: Config,
-    runs: dict[str, list[dict]],
-    sizes: dict[str, int],
-    dials: list[dict],
-    memory: dict[str, list],
-    trap: dict[str, np.ndarray],
+    config: Config, runs: dict[str, list[dict]], sizes: dict[str, int], dials: list[dict]
 ) -> list[Claim]:
-    kinds = ("ODE network", "residual network")
-    ode, residual = (np.array([100 * h["validation_error"][-1] for h in runs[k]]) for k in kinds)
+    error = lambda kind: np.array([100 * h["validation_error"][-1] for h in runs[kind]])
+    ode, residual = error("ODE network"), error("residual network")
     nfe = [history["validation_nfe"] for history in runs["ODE network"]]
-    growth = {name: row[-1] / row[0] for name, row in memory.items()}
-    first, last = config.memory_steps[0], config.memory_steps[-1]
     decades = math.log10(config.tolerances[0] / config.tolerances[-1])
-    return [
+    conv = config.net == "conv"
+    # By convolutions on MNIST the paper's networks; else others, of which less is asked.
+    margin = 0.5 if conv else 1.5
+    claims = [
         Claim.over_seeds(
-            "The ODE network makes at most 1.5 points more test errors than the residual network "
-            f"of six blocks, with {sizes['ODE network']:,} parameters for its "
+            f"The ODE network makes at most {margin} points more test errors than the residual "
+            f"network of six blocks, with {sizes['ODE network']:,} parameters for its "
             f"{sizes['residual network']:,}",
             ode - residual,
-            at_most=1.5,
+            at_most=margin,
             unit="points",
-            reference="the paper, MNIST: 0.42 % with 0.22 M, against 0.41 % with 0.60 M",
+            reference="the paper, MNIST: 0.42 % with 0.22 M, against 0.41 % with 0.60 M; here "
+            f"{ode.mean():.2f} % and {residual.mean():.2f} %",
+            headline=Headline(no_effect=margin, paper=0.01) if conv else None,
         ),
         Claim.over_seeds(
             "Training makes the dynamics harder: evaluations of a solve after the last epoch, over "
@@ -200,12 +213,36 @@ def _claims(
             unit="decades",
             reference=f"the tolerance falls by {decades:g}, but its loosest end is one good step",
         ),
+    ]
+    if not conv:
+        return claims
+    small = error(one := "residual network, one block")
+    return [
+        *claims,
+        Claim.over_seeds(
+            "When not to: for so few parameters alone a residual network of one block is enough "
+            f"({sizes[one]:,}; its test errors above those of the ODE network)",
+            small - ode,
+            at_most=margin,
+            unit="points",
+            reference=f"0: as many; here {small.mean():.2f} %, with one evaluation of a block",
+        ),
+    ]
+
+
+def _claims_of_gradients(
+    config: Config, memory: dict[str, list], trap: dict[str, np.ndarray]
+) -> list[Claim]:
+    growth = {name: row[-1] / row[0] for name, row in memory.items()}
+    first, last = config.memory_steps[0], config.memory_steps[-1]
+    return [
         Claim(
             f"Memory of a gradient by Backsolve does not grow from {first} to {last} steps: factor",
             value=growth["Backsolve"],
             at_most=1.0,
             reference=f"the paper, table 1: O(1). Replay: {growth['Replay']:.2g}; plain "
             f"back-propagation through a scan: {growth['plain scan']:.2g}",
+            headline=Headline(no_effect=last / first, paper=1.0),
         ),
         Claim(
             "When not to use the adjoint: where paths converge it is wrong. The error of Backsolve "

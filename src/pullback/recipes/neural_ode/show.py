@@ -1,6 +1,6 @@
 """How the recipe `neural-ode` shows what it measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from pullback.runs import Context
 _COLOURS = {"plain scan": PALETTE[2], "Backsolve": PALETTE[1], "Replay": PALETTE[0]}
 
 
-def draw_training(context: Context, runs: dict[str, list[dict]], sizes: dict[str, int]) -> None:
+def draw_training(
+    context: Context, runs: dict[str, list[dict]], sizes: dict[str, int], blocks: str
+) -> None:
+    """Errors and evaluations by epoch; `blocks` says what the residual networks are made of."""
     fig, (left, right) = figure(1, 2, width=9.0, height=3.6)
     for kind, histories in runs.items():
         errors = np.array([100 * h["validation_error"] for h in histories])
@@ -39,9 +42,7 @@ def draw_training(context: Context, runs: dict[str, list[dict]], sizes: dict[str
         "training",
         ["network", "parameters", "test error, %", "std over seeds"],
         rows,
-        f"Means over {len(nfe)} seeds. The blocks of the residual network are LayerNorm, linear, "
-        "tanh, linear; how close the ODE network comes depends on that choice, so the same network "
-        "with relu stands beside it.",
+        f"Means over {len(nfe)} seeds. {blocks}",
     )
 
 
@@ -104,4 +105,35 @@ def draw_gradients(
         "the number of Heun steps; 256 states of size 128, a field of two layers. Right: paths "
         "that converge cannot be traced back, so the adjoint errs more than the gradient of the "
         "steps taken (tolerance 1e-4, exact gradient known).",
+    )
+
+
+def draw_spirals(
+    context: Context, points: Sequence[int], found: Mapping[str, Sequence[Mapping]]
+) -> None:
+    """Held-out spirals and how each kind of model continues them; a row for each number of points.
+
+    Args:
+        context: The run.
+        points: How many are seen.
+        found: Of each kind of model what was found with each number of points: `said`, `truth` and
+            `seen`, each `[spirals, times, 2]`.
+    """
+    size = len(next(iter(found.values()))[0]["truth"])
+    fig, axes = figure(len(points), size, width=3.0 * size, height=2.7 * len(points))
+    for i, (n, row) in enumerate(zip(points, axes, strict=True)):
+        for number, ax in enumerate(row):
+            one = next(iter(found.values()))[i]
+            ax.plot(*one["truth"][number].T, color="black", linewidth=1, label="truth")
+            for kind, each in found.items():
+                ax.plot(*each[i]["said"][number].T, label=kind, linewidth=1.4)
+            ax.plot(*one["seen"][number].T, "o", color="grey", markersize=2.5, label="seen")
+        row[0].set_ylabel(f"{n} points seen")
+    axes[0, 0].legend(fontsize="x-small")
+    context.figure(
+        "spirals",
+        fig,
+        "Three held-out spirals: of a window some points are seen, with noise, and what follows is "
+        "told by each kind of model.",
+        alt="Arcs of spirals that begin where grey dots end; each model's arc beside the true one.",
     )

@@ -1,7 +1,7 @@
 """Models trained with and without a regulariser, and what is claimed of the two."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -14,6 +14,7 @@ from pullback.runs import Claim, Context, Headline
 Found = Mapping[int, Sequence[Mapping[str, Any]]]
 
 
+@runtime_checkable
 class Settings(Protocol):
     """What a comparison reads of an experiment's settings."""
 
