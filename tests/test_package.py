@@ -25,12 +25,6 @@ def test_import_loads_neither_jax_nor_matplotlib():
     assert done.stdout.strip() == "[]"
 
 
-def test_version_is_that_of_pyproject():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert pb.__version__ == project["version"]
-    assert f"version: {pb.__version__}\n" in (ROOT / "CITATION.cff").read_text()
-
-
 def test_every_import_of_the_library_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split("[<>=]", line)[0] for line in project["dependencies"]}
