@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import _api_pages
@@ -18,13 +17,21 @@ from _page import ROOT
 from _verdicts import results_in
 
 DOCS = ROOT / "docs"
-# Folders of pages written by hand, each a part of the menu, in the order of `index.md` or of names.
-FOLDERS = {"Guides": "guides", "Composing": "composing", "Coming from": "coming-from"}
-# Pages written by hand or by a script, one a file.
-SINGLE = {
-    "Choosing": ("choosing.md", "distributions.md", "extending.md"),
+# What stands in docs/, by the part of the menu; where nothing is found there is no such part.
+MENU = {
+    "Guides": ("guides/*.md",),
+    "Composing": ("composing.md",),
+    "Coming from": ("coming-from.md",),
+    "Choosing": ("choosing.md", "rooms.md", "choosing/*.md", "distributions.md"),
     "Evidence": ("tasks.md", "benchmarks.md", "reproduction.md", "reliability.md"),
+    "Contributing": ("extending.md", "contributing/*.md"),
 }
+ORDER = (
+    "Guides", "Methods", "Composing", "Coming from", "Choosing", "Evidence", "API", "Gallery",
+    "Contributing",
+)  # fmt: skip
+# Of these the home page speaks too.
+BESIDE = ("CHANGELOG.md", "CITATION.cff")
 HEAD = "INHERIT: ../mkdocs.yml\ndocs_dir: pages\nsite_dir: html\n"
 
 
@@ -39,20 +46,21 @@ def main(argv: list[str] | None = None) -> int:
 def write(out: Path) -> None:
     """Write all pages, and `mkdocs.yml` with the menu, into a folder."""
     made = {"index.md": home((ROOT / "README.md").read_text())}
-    menu: list[tuple[str, list[str]]] = []
-    for title, folder in FOLDERS.items():
-        found = sorted(path.name for path in (DOCS / folder).glob("*.md"))
-        if found:
-            made |= {f"{folder}/{name}": (DOCS / folder / name).read_text() for name in found}
-            made.setdefault(f"{folder}/index.md", contents(title, DOCS / folder, found))
-            menu.append((title, [f"{folder}/{name}" for name in first("index.md", found)]))
-    made |= {name: (DOCS / name).read_text() for names in SINGLE.values() for name in names}
+    made |= {name: (ROOT / name).read_text() for name in BESIDE}
+    menu: dict[str, list[str]] = {}
+    for title, patterns in MENU.items():
+        paths = [path for each in patterns for path in sorted(DOCS.glob(each))]
+        found = {str(path.relative_to(DOCS)): path.read_text() for path in paths}
+        index = f"{patterns[0].partition('/')[0]}/index.md"
+        if found and "*" in patterns[0] and index not in found:
+            found = {index: contents(title, found)} | found
+        made |= found
+        menu[title] = list(found)
+    menu["Contributing"].append("CHANGELOG.md")
     results = results_in(ROOT / "results")
-    methods, gallery = _method_pages.pages(results), _method_pages.gallery(results)
-    rooms = _api_pages.pages()
-    menu += [("Methods", first("methods/index.md", methods)), *SINGLE.items()]
-    menu += [("API", first("api/index.md", rooms)), ("Gallery", ["gallery.md"])]
-    made |= methods | rooms | {"gallery.md": gallery}
+    methods, rooms = _method_pages.pages(results), _api_pages.pages()
+    made |= methods | rooms | {"gallery.md": _method_pages.gallery(results)}
+    menu |= {"Methods": list(methods), "API": list(rooms), "Gallery": ["gallery.md"]}
     names = _api_pages.addresses()
     pages = out / "pages"
     shutil.rmtree(pages, ignore_errors=True)
@@ -62,13 +70,8 @@ def write(out: Path) -> None:
         path.write_text(linked(text, names))
     shutil.copytree(DOCS / "images", pages / "images")
     shutil.copytree(DOCS / "site", pages / "assets")
-    entries = [{"Home": "index.md"}, *({title: names} for title, names in menu)]
+    entries = [{"Home": "index.md"}, *({each: menu[each]} for each in ORDER if menu[each])]
     (out / "mkdocs.yml").write_text(f"{HEAD}nav: {json.dumps(entries, indent=2)}\n")
-
-
-def first(index: str, names: Iterable[str]) -> list[str]:
-    """The names, with that of the page of contents before the others."""
-    return [index, *(name for name in names if name != index)]
 
 
 def home(readme: str) -> str:
@@ -76,13 +79,15 @@ def home(readme: str) -> str:
     return re.sub(r"\]\(docs/", "](", readme)
 
 
-def contents(title: str, folder: Path, names: list[str]) -> str:
+def contents(title: str, pages: dict[str, str]) -> str:
     """A list of the pages of a folder: the heading of each, and its first sentence."""
     lines = [f"# {title}", ""]
-    for name in names:
-        heading, _, rest = (folder / name).read_text().partition("\n")
-        sentence = " ".join(rest.strip().split("\n\n")[0].split())
-        lines.append(f"- [{heading.lstrip('# ')}]({name}): {sentence}")
+    for name, page in pages.items():
+        heading, _, rest = page.partition("\n")
+        paragraph = " ".join(rest.strip().partition("\n\n")[0].split())
+        sentence = re.match(r"(?![`!|]).+?[.:](?= [A-Z]|$)", paragraph)
+        told = f": {sentence[0].rstrip(':.')}." if sentence else ""
+        lines.append(f"- [{heading.lstrip('# ')}]({Path(name).name}){told}")
     return "\n".join([*lines, ""])
 
 

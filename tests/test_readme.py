@@ -15,6 +15,7 @@ import pytest
 
 import pullback as pb
 from pullback import cli
+from pullback.recipes import papers
 
 ROOT = Path(__file__).parent.parent
 # What is written by hand, and so may name what is not there.
@@ -153,7 +154,9 @@ def test_names_of_the_library_in_a_page_exist(page):
 def test_links_of_a_page_lead_somewhere():
     for page, text in TEXTS.items():
         for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
-            assert ((ROOT / page).parent / target).exists(), f"{page} links {target}"
+            path = (ROOT / page).parent / target
+            made = path.parent.name == "methods" and path.stem in papers()  # of each paper
+            assert made or path.exists(), f"{page} links {target}"
 
 
 def test_the_readme_names_the_two_commands_of_the_set_up():

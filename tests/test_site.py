@@ -40,6 +40,7 @@ def test_every_page_is_in_the_menu_and_leads_to_pages(site):
     flat = [each for entry in menu for part in entry.values()
             for each in ([part] if isinstance(part, str) else part)]  # fmt: skip
     assert sorted(flat) == sorted(pages)
+    assert "guides/index.md" in pages
     assert {f"methods/{name}.md" for name in papers()} < pages
     written = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
     assert written < pages  # those of methods are a part of one that is made
