@@ -60,7 +60,6 @@ PRESETS = {
     ),
 }  # fmt: skip
 PRESETS["long"] = dataclasses.replace(
-    PRESETS["desk"], held_out=1000, sigmas=(0.1, 0.2, 0.3), stds=(0.03, 0.1, 0.3),
-    rates=(0.1, 0.2, 0.4), members=5, iterations=3000, batch_size=100, dim=16, solver_steps=10,
-    paths=16, side=32,
+    PRESETS["desk"], side=32, held_out=1000, rates=(0.1, 0.2), iterations=1600, dim=16,
+    solver_steps=10,
 )  # fmt: skip

@@ -25,16 +25,9 @@ def images(config: Config, data: Split, seed: int) -> Images:
 
 
 _LONG = Config(
-    net="conv",
-    examples=10000,
-    held_out=1000,
-    sigmas=(0.1, 0.2, 0.3),
-    iterations=3000,
-    members=3,
-    learning_rate=1e-3,
-    solver_steps=10,
-    paths=16,
-)
+    net="conv", examples=10000, held_out=1000, sigmas=(0.1, 0.3), stds=(0.03, 0.1),
+    rates=(0.1, 0.2), iterations=1200, members=3, solver_steps=10, paths=10,
+)  # fmt: skip
 
 PRESETS = {
     "smoke": Config(
@@ -45,6 +38,6 @@ PRESETS = {
     "long": _LONG,
     "paper": dataclasses.replace(
         _LONG, examples=55000, held_out=5000, sigmas=(0.1, 0.2), kappa=1e-3, iterations=43000,
-        batch_size=128, dim=32, members=5, solver_steps=20, paths=32,
+        batch_size=128, learning_rate=1e-3, dim=32, members=5, solver_steps=20, paths=32,
     ),
 }  # fmt: skip
