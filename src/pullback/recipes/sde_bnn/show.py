@@ -13,19 +13,23 @@ DRAWN = ("random weights", "mean field", "dropout", "ensemble")
 def draw(context: Context, found: list[dict[str, Any]], members: int) -> None:
     """NLL and calibration error against draws, which are what a prediction costs."""
     fig, axes = figure(1, 2, width=9.0, height=3.8)
+    most = max(len(own[kind]) for own in found for kind in DRAWN)
+    ticks = [number for number in (1, 2, 5, 10, 20, 30) if number <= most]
     panels = (("nll", "Test NLL", "nats an image"), ("ece", "Expected calibration error", "%"))
     for ax, (name, title, unit) in zip(axes, panels, strict=True):
         for kind, colour in zip(DRAWN, PALETTE, strict=False):
             values = np.array([[score[name] for score in own[kind]] for own in found])
-            draws = np.arange(1, values.shape[1] + 1)
-            line_with_spread(ax, draws, values, label=kind, colour=colour, marker=None)
+            numbers = np.arange(1, values.shape[1] + 1)
+            line_with_spread(ax, numbers, values, label=kind, colour=colour, marker=None)
         for kind, style in (("point", "--"), ("tempered", ":")):
             mean = np.mean([own[kind][name] for own in found])
             label = "point weights" + (", tempered" if kind == "tempered" else "")
             ax.axhline(mean, color="grey", linestyle=style, label=label)
         ax.set(title=title, xlabel="networks that are averaged over", ylabel=unit, xscale="log")
-        ax.set(ylim=(0, None))
-    axes[0].legend(fontsize="small")
+        ax.set(ylim=(0, 1.3 * ax.get_ylim()[1]))
+        ax.set_xticks(ticks, [str(number) for number in ticks])
+        ax.minorticks_off()
+    axes[0].legend(fontsize="small", ncols=2, loc="upper right")
     context.figure(
         "cost",
         fig,
