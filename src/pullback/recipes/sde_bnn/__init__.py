@@ -18,10 +18,6 @@ from pullback.runs import Claim, Context, Headline
 
 @dataclass(frozen=True)
 class Config(classifiers.Config):
-    seeds: int = 6
-    """How many classifiers of each kind and strength are trained."""
-    toy_seeds: int = 3
-    """How many posteriors with two modes are trained, and estimators compared."""
     toy_iterations: int = 600
     """Training steps of the posterior with two modes."""
     toy_steps: tuple[int, int] = (60, 240)
@@ -51,14 +47,12 @@ def run(config: Config, context: Context) -> list[Claim]:
         return train, held, Labelled(rest.x[count:], rest.y[count:])
 
     claims = classifiers.run(config, context, images, gains=(1.4, 1.5))
-    processes = bimodal.processes(
-        context, config.toy_seeds, config.toy_steps[0], config.toy_iterations
-    )
+    processes = bimodal.processes(context, config.seeds, config.toy_steps[0], config.toy_iterations)
     exact = bimodal.truth()
     modes = context.stage("bimodal", bimodal.measure, processes, exact["evidence"],
                           config.toy_steps, config.toy_draws, context.seed)  # fmt: skip
     noise = context.stage("estimators", estimators.measure, config.estimator_steps,
-                          config.estimator_draws, config.toy_seeds, context.seed)  # fmt: skip
+                          config.estimator_draws, config.seeds, context.seed)  # fmt: skip
     bimodal.draw(context, exact, modes["histogram"], config.toy_steps[-1])
     estimators.draw(context, noise, config.estimator_steps)
     likelihood, calibration, error, mean_field, dropout, _, _, when_not = claims
@@ -96,7 +90,6 @@ def _claims_about_posteriors(
 PRESETS = {
     "smoke": Config(
         seeds=1,
-        toy_seeds=1,
         sigmas=(0.3,),
         stds=(0.3,),
         rates=(0.2,),
