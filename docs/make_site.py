@@ -30,8 +30,6 @@ ORDER = (
     "Guides", "Methods", "Composing", "Coming from", "Choosing", "Evidence", "API", "Gallery",
     "Contributing",
 )  # fmt: skip
-# Of these the home page speaks too.
-BESIDE = ("CHANGELOG.md", "CITATION.cff")
 HEAD = "INHERIT: ../mkdocs.yml\ndocs_dir: pages\nsite_dir: html\n"
 
 
@@ -46,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 def write(out: Path) -> None:
     """Write all pages, and `mkdocs.yml` with the menu, into a folder."""
     made = {"index.md": home((ROOT / "README.md").read_text())}
-    made |= {name: (ROOT / name).read_text() for name in BESIDE}
+    made["CHANGELOG.md"] = (ROOT / "CHANGELOG.md").read_text()  # the home page speaks of it
     menu: dict[str, list[str]] = {}
     for title, patterns in MENU.items():
         paths = [path for each in patterns for path in sorted(DOCS.glob(each))]
