@@ -31,6 +31,7 @@ _FILE = "scores.csv"
 # Of a prototype the ratings add one bias to all items, which is no reason for one of them.
 _OWN = "what was learned of this user as a whole"
 _HELD_OUT = ("time", "random")
+_Name = str | int | np.integer
 
 
 class Recommender(AbstractTask):
@@ -166,7 +167,7 @@ class Recommender(AbstractTask):
         return self
 
     def predict(
-        self, users: str | int | Iterable[str | int], items: str | int | Iterable[str | int]
+        self, users: _Name | Iterable[_Name], items: _Name | Iterable[_Name]
     ) -> Float[np.ndarray, " n"]:
         """What these users would give to these items, pair by pair.
 
@@ -190,7 +191,7 @@ class Recommender(AbstractTask):
         return self.core_.rated(self._vectors(users), self._items(items))
 
     def recommend(
-        self, users: str | int | Iterable[str | int] | None = None, k: int = 10
+        self, users: _Name | Iterable[_Name] | None = None, k: int = 10
     ) -> list[Recommendation]:
         """The items that users would like most, of those that they have not rated.
 
@@ -233,7 +234,7 @@ class Recommender(AbstractTask):
         check_is_fitted(self)
         return self._ratings(X, None if new_items else self._item_at)
 
-    def why(self, user: str | int, item: str | int) -> Explanation:
+    def why(self, user: _Name, item: _Name) -> Explanation:
         """What each of a user's ratings adds to a prediction: exact, and adds up.
 
         Args:
