@@ -75,8 +75,8 @@ def _page(paper: Paper, results: list[Result]) -> str:
     if paper.headline is not None:
         told = paper.headline
         lines += ["## What the paper is known for", "", text(told.says), "", text(told.figure), ""]
-        if told.reason and not verdict(results).startswith("reproduced"):
-            lines += [f"Why it is {verdict(results)} here: {text(told.reason)}", ""]
+        if told.reason:
+            lines += [f"Of this verdict, {verdict(results)}: {text(told.reason)}", ""]
     lines += ["## The experiment", "", _docstring(paper), "", "```sh", f"pullback run {paper.name}"]
     lines += [f"pullback run {paper.name}/{each} --data DIR" for each in paper.data]
     lines += [f"pullback {paper.task}" for _ in range(paper.task is not None)]

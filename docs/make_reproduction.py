@@ -61,9 +61,9 @@ def verdicts(results: list[Result]) -> str:
         told = known[name].headline if name in known else None
         if found and any(result.stale for result, *_ in found):
             verdict += f" ({OLD})"
-        if found and not verdict.startswith("reproduced"):
-            reason = told.reason if told is not None and told.reason else "Not found yet."
-            reasons.append(f"- **{text(name)}**, {verdict}. {text(reason)}")
+        reason = told.reason if told is not None else None
+        if found and (reason or not verdict.startswith("reproduced")):
+            reasons.append(f"- **{text(name)}**, {verdict}. {text(reason or 'Not found yet.')}")
         cells = [
             name,
             "" if told is None else f"{told.says} {told.figure}",
@@ -82,7 +82,12 @@ def verdicts(results: list[Result]) -> str:
             "",
         ]
     if reasons:
-        lines += ["Why, where a headline is not reproduced, and what was tried:", "", *reasons, ""]
+        lines += [
+            "Why a headline is not reproduced, and what was tried; or what else to know of it:",
+            "",
+            *reasons,
+            "",
+        ]
     if stale:
         lines += [
             f"Of {len(results)} results {len(stale)} are of {OLD}, for their recipe has changed "
