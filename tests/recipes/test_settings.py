@@ -45,7 +45,7 @@ def test_a_number_of_zero_and_an_empty_list_are_refused(name):
     ("name", "settings"),
     [
         ("gumbel-softmax", {"latents": (20, 1)}),
-        ("latent-sde/mocap", {"weights": (1.0, 1.0)}),
+        ("neural-ode/spirals", {"seen": (50, 50)}),
         ("sde-bnn", {"sigmas": (0.3, 0.3)}),
         ("relax", {"ways": ("rebar", "relax", "gumbel", "relax")}),
         ("gumbel-softmax", {"ways": ("score", "gumbel", "gumbel")}),
