@@ -207,3 +207,66 @@ def test_what_cannot_be_seen_while_compiling_comes_out_as_nan(key):
         )  # fmt: skip
     with pytest.raises(ValueError, match="`radii` must be 0 or more"):
         accuracy_under_attack(linear, np.ones((1, 3)), np.array([0]), radii=[-0.1], key=key)
+
+
+def worst_in_the_box(x, slope, radius, norm, low, high):
+    """Of a linear margin: a step along the slope, cut off by the box, as long as the ball lets."""
+    if norm == "linf":
+        return np.clip(x + radius * np.sign(slope), low, high)
+    reach = lambda t: np.clip(t * slope, low - x, high - x)
+    ends = np.array([0.0, 1e3])
+    for _ in range(200):
+        ends[int(np.linalg.norm(reach(ends.mean())) > radius)] = ends.mean()
+    return x + reach(ends[0])
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_of_a_linear_classifier_the_worst_point_of_ball_and_box_is_found(norm, key):
+    """Entries on the edge of the box, and near it; in float32 none is a rounding outside."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 1, (12, 6))
+    x[:4, :3] = [0.0, 1.0, 0.98]
+    y, weight = np.arange(12) % 2, rng.normal(size=6)
+    logits = lambda x: jnp.stack([jnp.asarray(weight, x.dtype) @ x, jnp.zeros((), x.dtype)])
+    attack = functools.partial(
+        pgd_attack, logits, radius=0.5, norm=norm, steps=60, step_size=0.5, clip=(0.0, 1.0), key=key
+    )
+    side = np.where(y == 0, -1.0, 1.0)
+    wanted = [
+        worst_in_the_box(a, s * weight, 0.5, norm, 0, 1) for a, s in zip(x, side, strict=True)
+    ]
+    plain = pgd_attack(logits, x, y, radius=0.5, norm=norm, steps=60, key=key)
+    assert bool(jnp.any((plain < 0) | (plain > 1)))
+    for dtype, run in ((np.float64, attack), (np.float64, jax.jit(attack)), (np.float32, attack)):
+        moved = run(jnp.asarray(x, dtype), y)
+        assert moved.dtype == dtype
+        assert bool(jnp.all((moved >= 0) & (moved <= 1)))
+        size = np.linalg.norm(np.asarray(moved) - x, ord=2 if norm == "l2" else np.inf, axis=1)
+        assert np.all(size <= 0.5 * (1 + 1e-6))
+        np.testing.assert_allclose(moved, wanted, atol=1e-6 if dtype == np.float64 else 1e-4)
+
+
+def test_accuracy_is_that_of_inputs_that_can_be(key):
+    """A pixel at 0.1 of [0, 1] falls by 0.1 and no more: the class stays right."""
+    logits = lambda x: jnp.stack([x[0] + 0.05, 0 * x[0]])
+    x = jnp.array([[0.1], [0.5]])
+    found = functools.partial(accuracy_under_attack, logits, x, jnp.zeros(2, int), radii=[0.3, 1.0])
+    assert found(key=key).tolist() == [0.5, 0.0]
+    assert found(clip=(0.0, 1.0), key=key).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        ((1.0, 0.0), r"`clip` must be a lower end and a higher one, got \(1.0, 0.0\)"),
+        ((0.0, np.nan), "`clip` must be a lower end"),
+        ((0.0, 1.0), "`x` must lie in `clip`, from 0.0 to 1.0; row 1 goes from 0.0 to 255.0"),
+    ],
+)
+def test_a_box_that_the_inputs_are_not_in_is_refused_or_comes_out_as_nan(clip, message, key):
+    x, y = jnp.array([[0.5, 0.5, 0.5], [0.0, 3.0, 255.0]]), jnp.zeros(2, int)
+    with pytest.raises(ValueError, match=message):
+        pgd_attack(linear, x, y, radius=1.0, clip=clip, key=key)
+    if clip[0] < clip[1]:
+        moved = jax.jit(lambda x: pgd_attack(linear, x, y, radius=1.0, clip=clip, key=key))(x)
+        assert jnp.isfinite(moved).all(axis=1).tolist() == [True, False]

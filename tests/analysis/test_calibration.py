@@ -1,5 +1,7 @@
 """Calibration measures, against scikit-learn and a plain loop."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,3 +142,28 @@ def test_what_is_refused_eagerly_is_nan_where_it_is_compiled(measure):
         with pytest.raises(ValueError, match=message):
             measure(probs, labels)
         assert bool(jnp.isnan(jax.jit(measure)(probs, labels)))
+
+
+BINNED = np.array([[0.9, 0.1], [0.8, 0.2], [0.8, 0.2], [0.6, 0.4], [0.4, 0.6]])
+CORRECT = np.array([0, 0, 1, 1, 1])
+# Two bins above 0.5 of four: (0.6, 0.6) right once of two, and (0.9, 0.8, 0.8) twice of three.
+GAPS = np.array([0.6 - 1 / 2, 2.5 / 3 - 2 / 3])
+SHARES = np.array([2 / 5, 3 / 5])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_norms_of_the_calibration_error_are_those_of_bins_by_hand(dtype, compiled):
+    wanted = {"l1": SHARES @ GAPS, "l2": np.sqrt(SHARES @ GAPS**2), "max": GAPS.max()}
+    for norm, value in wanted.items():
+        found = lambda probs, norm=norm: expected_calibration_error(
+            probs, CORRECT, bins=4, norm=norm
+        )
+        found = (jax.jit(found) if compiled else found)(jnp.asarray(BINNED, dtype))
+        assert found.dtype == dtype
+        assert float(found) == pytest.approx(value, rel=1e-6)
+
+
+def test_a_norm_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="`norm` must be one of l1, l2, max, got 'linf'"):
+        inspect.unwrap(expected_calibration_error)(BINNED, CORRECT, norm="linf")

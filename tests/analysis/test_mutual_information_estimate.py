@@ -107,3 +107,34 @@ def test_samples_that_make_no_sense_are_refused(change, message):
     options = {"x": np.zeros(100), "y": np.zeros(100), "key": jr.key(0), **change}
     with pytest.raises(ValueError, match=message):
         estimate_mutual_information(**options)
+
+
+def test_ranks_share_what_the_columns_do_whatever_became_of_them():
+    """Exponentials, powers and an outlier of 1e6 leave every number of the answer as it was."""
+    x, y = correlated(0.8, 2400)
+    truth = -0.5 * math.log(1 - 0.8**2)
+    plain = estimate(x, y, copula=True, steps=400)
+    assert truth - 0.1 - 4 * plain.standard_error < plain.value
+    assert plain.value < truth + 4 * plain.standard_error
+    far = y.copy()
+    far[np.argmax(y)] = 1e6
+    again = estimate(np.exp(3 * x), far**3, copula=True, steps=400)
+    np.testing.assert_array_equal(again.batch_values, plain.batch_values)
+
+
+def test_an_outlier_that_carries_the_moments_is_named():
+    x, y = correlated(0.8, 2400)
+    y[7] = 1e6
+    with pytest.warns(UserWarning, match=r"of `y`, column 0, 1 of 2400 rows .* \(row 7\).*copula"):
+        found = estimate(x, y, steps=400)
+    assert found.value < 0.2  # of 0.51
+    wide = np.concatenate([x, np.zeros_like(x), 10.0 ** (4 * x), (x > 2.6).astype(float)], axis=1)
+    with pytest.warns(UserWarning, match="of `x`, column 2, [0-9]* of 2400 rows carry half"):
+        estimate(wide, x, steps=1)
+
+
+def test_values_that_repeat_are_ranked_by_chance_and_share_no_more():
+    """A fair coin beside itself shares log 2; ties by the order of the rows would share more."""
+    coin = np.repeat([0.0, 1.0], 1200)
+    found = estimate(coin, coin, copula=True, bound="infonce", steps=400)
+    assert math.log(2) - 0.1 < found.value < math.log(2) + 4 * found.standard_error + 0.01

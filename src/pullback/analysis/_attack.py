@@ -16,6 +16,8 @@ from pullback._power_method import safe_norm, unit
 from pullback.analysis._chunks import over_chunks
 
 Norm = Literal["l2", "linf"]
+Clip = tuple[ScalarLike, ScalarLike]
+_HALVINGS = 40
 
 
 def pgd_attack(
@@ -27,6 +29,7 @@ def pgd_attack(
     norm: Norm = "l2",
     steps: int = 20,
     step_size: ScalarLike | None = None,
+    clip: Clip | None = None,
     key: PRNGKeyArray,
 ) -> Float[Array, "n ..."]:
     r"""Inputs nearby that the classifier gets wrong, by projected gradient ascent.
@@ -34,6 +37,8 @@ def pgd_attack(
     $$ x' \leftarrow \Pi_{\|x' - x\| \le r} \big( x' + \eta\, d(\nabla_{x'} m) \big), \quad
        m = \log \sum_{k \ne y} e^{f_k(x')} - f_y(x'), \quad
        d_2(g) = \frac{g}{\|g\|_2}, \quad d_\infty(g) = \mathrm{sign}(g) $$
+
+    With `clip` the projection is onto the part of the ball that lies in the box, exactly.
 
     The cross entropy is $\log(1 + e^m)$, which grows with m and has the same maximum; but where a
     classifier is sure its slope is rounded to 0, and the slope of m is not. It starts at a random
@@ -50,16 +55,20 @@ def pgd_attack(
         norm: "l2" or "linf", each over all entries of an input.
         steps: of the ascent.
         step_size: $\eta$; None: $2.5\, r$ over the steps.
+        clip: the least and the largest number that an input may hold, such as `(0.0, 1.0)` of
+            images; None: any.
         key: a typed PRNG key.
 
     Returns:
-        Moved inputs, `[n, ...]`. They are not clamped to any box. NaN for a class out of range or
-        a radius that is none, where it could not be refused because the call is being compiled.
+        Moved inputs, `[n, ...]`, inside of `clip`. NaN for a class out of range, a radius that is
+        none, or an input outside of `clip`, where it could not be refused because the call is being
+        compiled.
 
     Raises:
         ValueError: `norm` is unknown, `steps` is below 1, `radius` is negative or infinite,
-            `step_size` is not above 0, `x` holds whole numbers or `y` others, `logits` gives fewer
-            than two, or a class is not one of them.
+            `step_size` is not above 0, `clip` is no range or `x` lies outside of it, `x` holds
+            whole numbers or `y` others, `logits` gives fewer than two, or a class is not one of
+            them.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -82,6 +91,7 @@ def pgd_attack(
         raise ValueError(f"`step_size` must be above 0, got {step_size}.")
     x, y = jnp.asarray(x), jnp.asarray(y)
     classes = _checked(logits, x, y)
+    box = _checked_clip(clip, x)
     radius = jnp.asarray(radius, x.dtype)
     rate = 2.5 * radius / steps if step_size is None else jnp.asarray(step_size, x.dtype)
 
@@ -97,16 +107,19 @@ def pgd_attack(
             value, slope = jax.value_and_grad(margin)(x + shift, y)
             better = value > worst
             best, worst = jnp.where(better, shift, best), jnp.where(better, value, worst)
-            return (
-                _project(shift + rate * _direction(slope, norm), radius, norm),
-                best,
-                worst,
-            ), None
+            return (project(shift + rate * _direction(slope, norm)), best, worst), None
 
-        start = (radius * _first(key, x, norm), jnp.zeros_like(x), margin(x, y))
+        room = None if box is None else (box[0] - x, box[1] - x)
+        project = lambda shift: _project(shift, radius, norm, room)
+        first = radius * _first(key, x, norm)
+        first = first if room is None else project(first)
+        start = (first, jnp.zeros_like(x), margin(x, y))
         (shift, best, worst), _ = jax.lax.scan(step, start, length=steps)
         moved = x + jnp.where(margin(x + shift, y) > worst, shift, best)
         known = (y >= 0) & (y < classes) & (radius >= 0) & jnp.isfinite(radius)
+        if box is not None:
+            moved = jnp.clip(moved, *box)
+            known = known & jnp.all((x >= box[0]) & (x <= box[1])) & (box[0] < box[1])
         return jnp.where(known, moved, jnp.nan)
 
     return jax.vmap(one)(x, y, jr.split(key, len(x)))
@@ -120,6 +133,7 @@ def accuracy_under_attack(
     radii: Float[Array | np.ndarray, " radii"] | Sequence[float],
     norm: Norm = "l2",
     steps: int = 20,
+    clip: Clip | None = None,
     batch_size: int | None = None,
     progress: bool | None = False,
     key: PRNGKeyArray,
@@ -135,6 +149,7 @@ def accuracy_under_attack(
         radii: of the balls, in the units of `x`.
         norm: "l2" or "linf".
         steps: of the attack.
+        clip: as `pgd_attack`: without it an input may be moved to where no image can be.
         batch_size: how many inputs at a time; None: all.
         progress: show a bar on stderr. None: where stderr is a terminal.
         key: a typed PRNG key.
@@ -161,9 +176,10 @@ def accuracy_under_attack(
     _checked(logits, x, y)
     sizes = jnp.asarray(radii, x.dtype)
     _check_radii("radii", sizes)
+    _checked_clip(clip, x)
 
     found = over_chunks(
-        _right, logits, sizes, norm, steps, data=(x, y, jr.split(key, len(x))),
+        _right, logits, sizes, norm, steps, clip, data=(x, y, jr.split(key, len(x))),
         batch_size=batch_size, progress=progress, what="attack",
     )  # fmt: skip
     if isinstance(found, Tracer):
@@ -183,6 +199,7 @@ def _right(
     radii: Array,
     norm: Norm,
     steps: int,
+    clip: Clip | None,
     x: Array,
     y: Array,
     keys: Array,
@@ -192,8 +209,9 @@ def _right(
     def one(x: Array, y: Array, key: Array) -> Array:
         def at(radius: Array) -> Array:
             moved = pgd_attack(
-                logits, x[None], y[None], radius=radius, norm=norm, steps=steps, key=key
-            )
+                logits, x[None], y[None], radius=radius, norm=norm, steps=steps, clip=clip,
+                key=key,
+            )  # fmt: skip
             found = logits(moved[0])
             share = (jnp.argmax(found) == y).astype(x.dtype)
             return jnp.where(jnp.isnan(found).any(), jnp.nan, share)
@@ -234,6 +252,24 @@ def _check_radii(name: str, radii: Any) -> None:
         raise ValueError(f"`{name}` must be 0 or more, and finite; got {radii}.")
 
 
+def _checked_clip(clip: Clip | None, x: Array) -> tuple[Array, Array] | None:
+    if clip is None:
+        return None
+    low, high = clip
+    known = not (isinstance(low, Tracer) or isinstance(high, Tracer))
+    if known and not np.asarray(low) < np.asarray(high):
+        raise ValueError(f"`clip` must be a lower end and a higher one, got {clip}.")
+    low, high = jnp.asarray(low, x.dtype), jnp.asarray(high, x.dtype)
+    outside = (x < low) | (x > high)
+    if not isinstance(outside, Tracer) and bool(outside.any()):
+        row = int(np.flatnonzero(np.asarray(outside).reshape(len(x), -1).any(axis=1))[0])
+        raise ValueError(
+            f"`x` must lie in `clip`, from {low} to {high}; row {row} goes from {jnp.min(x[row])} "
+            f"to {jnp.max(x[row])}. Give the ends of the scale that the inputs have now."
+        )
+    return low, high
+
+
 def _direction(slope: Array, norm: str) -> Array:
     if norm == "linf":
         return jnp.sign(slope)
@@ -241,12 +277,29 @@ def _direction(slope: Array, norm: str) -> Array:
     return unit(wide, jnp.zeros_like(wide)).astype(slope.dtype)
 
 
-def _project(shift: Array, radius: Array, norm: str) -> Array:
+def _project(
+    shift: Array, radius: Array, norm: str, room: tuple[Array, Array] | None = None
+) -> Array:
+    """The nearest shift in the ball, and in the room that the box leaves, which holds 0."""
     if norm == "linf":
-        return jnp.clip(shift, -radius, radius)
+        shift = jnp.clip(shift, -radius, radius)
+        return shift if room is None else jnp.clip(shift, *room)
     # In radii: squares of what is tiny or huge are no numbers.
-    size = safe_norm(shift / jnp.where(radius > 0, radius, 1))
-    return jnp.where(radius > 0, shift / jnp.maximum(1, size), 0)
+    size = lambda shift: safe_norm(shift / jnp.where(radius > 0, radius, 1))
+    if room is None:
+        return jnp.where(radius > 0, shift / jnp.maximum(1, size(shift)), 0)
+
+    # The nearest point is clip(c shift) with the largest c in [0, 1] whose size is within the ball.
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        within = size(jnp.clip(middle * shift, *room)) <= 1
+        return jnp.where(within, middle, low), jnp.where(within, high, middle)
+
+    one = jnp.ones((), shift.dtype)
+    low, _ = jax.lax.fori_loop(0, _HALVINGS, halve, (0 * one, one))
+    held = jnp.where(size(jnp.clip(shift, *room)) <= 1, one, low)
+    return jnp.where(radius > 0, jnp.clip(held * shift, *room), 0)
 
 
 def _first(key: Array, x: Array, norm: str) -> Array:

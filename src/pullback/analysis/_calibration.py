@@ -1,6 +1,6 @@
 """Whether predicted probabilities mean what they say."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from pullback._floating import at_least_float32
 
 Probs = Float[Array | np.ndarray, "n classes"]
 Labels = Int[Array | np.ndarray, " n"]
+CalibrationNorm = Literal["l1", "l2", "max"]
 
 
 class ReliabilityCurve(NamedTuple):
@@ -71,21 +72,30 @@ def reliability_curve(probs: Probs, labels: Labels, *, bins: int = 15) -> Reliab
     )
 
 
-def expected_calibration_error(probs: Probs, labels: Labels, *, bins: int = 15) -> Float[Array, ""]:
-    r"""The mean gap between confidence and accuracy, over bins of equal width.
+def expected_calibration_error(
+    probs: Probs, labels: Labels, *, bins: int = 15, norm: CalibrationNorm = "l1"
+) -> Float[Array, ""]:
+    r"""The gap between confidence and accuracy, over bins of equal width.
 
-    $$ \mathrm{ECE} = \sum_b \frac{n_b}{n} \,|\mathrm{accuracy}_b - \mathrm{confidence}_b| $$
+    $$ g_b = |\mathrm{accuracy}_b - \mathrm{confidence}_b|, \qquad
+       \mathrm{ECE} = \sum_b \frac{n_b}{n}\, g_b, \quad
+       \mathrm{RMSCE} = \Big(\sum_b \frac{n_b}{n}\, g_b^2\Big)^{1/2}, \quad
+       \mathrm{MCE} = \max_b g_b $$
+
+    The maximum is over the bins that hold any example: of many bins it is that of the smallest one.
 
     Args:
         probs: a probability for each class, `[n, classes]`.
         labels: the classes, from 0, `[n]`.
         bins: how many bins.
+        norm: "l1", the expected error (ECE); "l2", the root of the mean squared one; "max", the
+            maximum (MCE).
 
     Returns:
-        A number between 0 and 1.
+        A number between 0 and 1. For the same bins l1 <= l2 <= max.
 
     Raises:
-        ValueError: as `reliability_curve`.
+        ValueError: as `reliability_curve`, or `norm` is unknown.
 
     Example:
         >>> import jax.numpy as jnp
@@ -94,12 +104,23 @@ def expected_calibration_error(probs: Probs, labels: Labels, *, bins: int = 15) 
         >>> round(float(expected_calibration_error(always, right_seven_times)), 6)
         0.0
 
-    Source: Guo et al., arXiv 1706.04599, equation 3.
+    Source: Guo et al., arXiv 1706.04599, equations 3 and 5; Kumar, Liang and Ma, Verified
+        Uncertainty Calibration, arXiv 1909.10155, for l2.
     """
+    if norm not in get_args(CalibrationNorm):
+        raise ValueError(
+            f"`norm` must be one of {', '.join(get_args(CalibrationNorm))}, got {norm!r}."
+        )
     curve = reliability_curve(probs, labels, bins=bins)
     share = curve.count.astype(curve.accuracy.dtype) / len(labels)
     gap = jnp.where(curve.count > 0, jnp.abs(curve.accuracy - curve.confidence), 0)
-    return jnp.sum(share * gap)
+    match norm:
+        case "l1":
+            return jnp.sum(share * gap)
+        case "l2":
+            return jnp.sqrt(jnp.sum(share * jnp.square(gap)))
+        case _:
+            return jnp.max(gap)
 
 
 def brier_score(probs: Probs, labels: Labels) -> Float[Array, ""]:

@@ -7,11 +7,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
-from scipy.special import digamma, ndtri
-from scipy.stats import rankdata
+from scipy.special import digamma
 from sklearn.utils import check_random_state
 
 from pullback._names import check_list
+from pullback._normal_scores import normal_scores, repeating
 from pullback._on_device import on_device
 from pullback.analysis import estimate_mutual_information
 
@@ -137,7 +137,8 @@ def dependence(
         if (column == column[0]).all():
             raise ValueError(f"column {name!r} is the same in all rows, and shares nothing.")
     generator = check_random_state(random_state)
-    scores, notes = _normal_scores(whole.values, whole.names, generator)
+    scores = normal_scores(whole.values, generator)
+    notes = _told_of_ties([whole.names[j] for j in repeating(whole.values)])
     order = generator.permutation(count)
     a, b = scores[order, : len(x)], scores[order, len(x) :]
     value, error = _ksg(a[:_KSG_ROWS], b[:_KSG_ROWS])
@@ -208,27 +209,13 @@ def _told(
     return told
 
 
-def _normal_scores(
-    values: Float[np.ndarray, "n d"], names: Sequence[str], generator: np.random.RandomState
-) -> tuple[Float[np.ndarray, "n d"], list[str]]:
-    """Columns as normal scores; those of one value in an order of chance."""
-    found, tied = np.empty_like(values), []
-    chance = generator.uniform(size=values.shape)
-    for j, column in enumerate(values.T):
-        ranks = rankdata(column, "min")
-        if len(np.unique(column)) < 0.95 * len(column):
-            tied.append(names[j])
-        order = np.lexsort((chance[:, j], ranks))
-        places = np.empty(len(column))
-        places[order] = np.arange(1, len(column) + 1)
-        found[:, j] = ndtri(places / (len(column) + 1))
-    notes = []
-    if tied:
-        notes.append(
-            f"Values that repeat were put in an order of chance: {', '.join(tied)}. Of few levels "
-            "nearest neighbours are rough."
-        )
-    return found, notes
+def _told_of_ties(tied: Sequence[str]) -> list[str]:
+    if not tied:
+        return []
+    return [
+        f"Values that repeat were put in an order of chance: {', '.join(tied)}. Of few levels "
+        "nearest neighbours are rough."
+    ]
 
 
 def _ksg(a: Float[np.ndarray, "n p"], b: Float[np.ndarray, "n q"]) -> tuple[float, float]:
