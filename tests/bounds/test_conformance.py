@@ -22,6 +22,7 @@ from pullback.bounds import (
     SUMO,
     ImportanceWeighted,
     LatentModel,
+    Renyi,
     annealed_importance_sampling,
     sigmoid_schedule,
 )
@@ -57,6 +58,7 @@ ESTIMATORS = {
 BOUNDS = {
     "ELBO": [ELBO(), ELBO("analytic")],
     "ImportanceWeighted": [ImportanceWeighted(2)],
+    "Renyi": [Renyi(0.5, 2)],
     "SUMO": [SUMO(Geometric(0.5, cap=3))],
 }
 ONES = jnp.ones(2)

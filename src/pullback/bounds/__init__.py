@@ -66,6 +66,7 @@ from ._objectives import Beta as Beta
 from ._objectives import FreeBits as FreeBits
 from ._objectives import TargetRate as TargetRate
 from ._objectives import rate_and_distortion as rate_and_distortion
+from ._renyi import Renyi as Renyi
 from ._sumo import multilevel_log_evidence as multilevel_log_evidence
 from ._sumo import ragged_multilevel as ragged_multilevel
 from ._sumo import ragged_sumo as ragged_sumo

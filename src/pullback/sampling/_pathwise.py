@@ -1,5 +1,6 @@
 """Gradients through the sample: reparameterised, path derivative, doubly reparameterised."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,9 @@ from ._orders import at_first
 
 
 class LogMeanExp(eqx.Module):
-    r"""The integrand of an importance-weighted bound, $f(z_{1..k}) = \log \frac1k \sum_i w(z_i)$.
+    r"""The integrand of an importance-weighted bound, the log of a mean of the weights.
+
+    $$ f(z_{1..k}) = \frac1r \log \frac1k \sum_i w(z_i)^r $$
 
     It goes with a distribution that is `Replicated`. Estimators know it by its type, because some
     are biased on it and one is made for it.
@@ -31,9 +34,18 @@ class LogMeanExp(eqx.Module):
     Args:
         log_weight: `log_weight(z, q)`, the log of one sample's weight, such as
             $\log p(x, z) - \log q(z)$.
+        power: r, not 0; at infinity it is the largest weight.
+
+    Raises:
+        ValueError: `power` is 0, which is the mean of the log-weights, or NaN or minus infinity.
     """
 
     log_weight: Callable[[Any, Any], Float[Array, ""]]
+    power: float = eqx.field(default=1.0, static=True)
+
+    def __check_init__(self):
+        if not self.power > -math.inf or self.power == 0:
+            raise ValueError(f"`power` must be above minus infinity and not 0, got {self.power}.")
 
     def log_weights(self, z: Any, q: Any) -> Float[Array, " k"]:
         """The log-weights of the k samples of a draw."""
@@ -42,8 +54,20 @@ class LogMeanExp(eqx.Module):
         return jax.vmap(one)(z)
 
     def __call__(self, z: Any, q: Any) -> Float[Array, ""]:
-        """The log of the mean weight."""
-        return log_mean_exp(self.log_weights(z, q))
+        """The log of the mean weight, or of the power mean."""
+        return self.of(self.log_weights(z, q))
+
+    def of(self, log_weights: Float[Array, " k"]) -> Float[Array, ""]:
+        """The same, of log-weights that are there."""
+        if self.power == 1:
+            return log_mean_exp(log_weights)
+        top = jnp.max(log_weights) if self.power > 0 else jnp.min(log_weights)
+        if self.power == math.inf:
+            return top
+        # Below one in every entry and exact near zero, so that a small power takes no digits.
+        top = jax.lax.stop_gradient(jnp.where(jnp.isfinite(top), top, 0))
+        mean = jnp.mean(jnp.expm1(self.power * (log_weights - top)))
+        return top + jnp.log1p(mean) / self.power
 
 
 def scalar(name: str, value: Array) -> Array:
@@ -137,6 +161,9 @@ class DoublyReparameterised(AbstractEstimator):
     $$ \hat g_\phi = \sum_{i=1}^k \tilde w_i^2 \, \frac{\partial \log w_i}{\partial z_i} \,
        \nabla_\phi t(\epsilon_i, \phi), \qquad \tilde w = \mathrm{softmax}(\log w) $$
 
+    For a mean of the power r the factor $\tilde w_i^2$ is
+    $(1 - r)\, \tilde w_i + r\, \tilde w_i^2$, with $\tilde w = \mathrm{softmax}(r \log w)$.
+
     Unbiased, for a `LogMeanExp` and a `Replicated` distribution. What the weight closes over (the
     model's parameters) has the ordinary gradient of the bound. The weight must have $q$ in it as
     $-\log q(z)$ and in no other way.
@@ -160,10 +187,17 @@ class DoublyReparameterised(AbstractEstimator):
         _require_replicated(q)
         require_reparameterised(q, type(self).__name__)
         require_tree(q)
+        power = f.power
+        if math.isinf(power):
+            raise ValueError(
+                "`estimator` DoublyReparameterised has no gradient of the largest weight alone: "
+                "take `Reparameterised`."
+            )
 
         def one(key: Array) -> Array:
             z = draw(q, key)
-            return at_first(f, z, q, jax.nn.softmax(f.log_weights(z, q)))
+            shares = jax.nn.softmax(power * f.log_weights(z, q))
+            return at_first(f, z, q, (1 - power) + power * shares)
 
         return jnp.mean(over_samples(one, keys, batch_size))
 
