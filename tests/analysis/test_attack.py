@@ -243,7 +243,8 @@ def test_of_a_linear_classifier_the_worst_point_of_ball_and_box_is_found(norm, k
         assert bool(jnp.all((moved >= 0) & (moved <= 1)))
         size = np.linalg.norm(np.asarray(moved) - x, ord=2 if norm == "l2" else np.inf, axis=1)
         assert np.all(size <= 0.5 * (1 + 1e-6))
-        np.testing.assert_allclose(moved, wanted, atol=1e-6 if dtype == np.float64 else 1e-4)
+        # Near its largest the margin is flat: places are told to the root of the rounding.
+        np.testing.assert_allclose(moved, wanted, atol=1e-6 if dtype == np.float64 else 1e-3)
 
 
 def test_accuracy_is_that_of_inputs_that_can_be(key):

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-import jax.random as jr
 from jaxtyping import Array, Float
+
+from pullback._hamiltonian import hamiltonian_step
 
 
 class HMC(eqx.Module):
@@ -49,19 +48,5 @@ def hmc_step(
     look: Callable[[Array], Place], beta: Array, place: Place, size: Array, steps: int, key: Array
 ) -> tuple[Place, Array]:
     """One proposal of HMC, and the probability with which it was accepted."""
-    kick, choose = jr.split(key)
-    momentum = jr.normal(kick, place.z.shape, place.z.dtype)
-
-    def leap(carry: tuple, _: None) -> tuple[tuple, None]:
-        here, momentum = carry
-        momentum = momentum + 0.5 * size * here.slope(beta)
-        here = look(here.z + size * momentum)
-        return (here, momentum + 0.5 * size * here.slope(beta)), None
-
-    (new, last), _ = jax.lax.scan(leap, (place, momentum), length=steps)
-    energy = lambda place, momentum: place.density(beta) - 0.5 * jnp.sum(jnp.square(momentum))
-    log_ratio = energy(new, last) - energy(place, momentum)
-    # A path that left the numbers is refused.
-    chance = jnp.where(jnp.isnan(log_ratio), 0, jnp.exp(jnp.minimum(log_ratio, 0)))
-    accept = jr.uniform(choose, (), place.z.dtype) < chance
-    return jax.tree.map(lambda a, b: jnp.where(accept, a, b), new, place), chance
+    see = lambda place: (place.z, place.density(beta), place.slope(beta))
+    return hamiltonian_step(look, see, place, size, steps, key)

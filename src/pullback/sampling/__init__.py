@@ -6,6 +6,7 @@ estimator that it is given.
 
 from pullback import _contents
 
+from ._chains import ChainInfo as ChainInfo
 from ._concrete import ExpRelaxedOneHotCategorical as ExpRelaxedOneHotCategorical
 from ._concrete import RelaxedOneHotCategorical as RelaxedOneHotCategorical
 from ._contract import require_distribution as require_distribution
@@ -35,7 +36,7 @@ from ._gumbel import StraightThrough as StraightThrough
 from ._gumbel import gumbel_softmax as gumbel_softmax
 from ._gumbel import straight_through as straight_through
 from ._gumbel import temperature_schedule as temperature_schedule
-from ._langevin import MALAInfo as MALAInfo
+from ._hmc import hmc as hmc
 from ._langevin import langevin as langevin
 from ._langevin import mala as mala
 from ._one_hot import OneHotCategorical as OneHotCategorical

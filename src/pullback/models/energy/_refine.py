@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, ScalarLike
 from pullback._key import checked_key
 from pullback.models.energy._latent_generator import LatentGenerator, standard_normal
 from pullback.models.energy._vera_loss import log_density_of
-from pullback.sampling import MALAInfo, mala
+from pullback.sampling import ChainInfo, mala
 
 
 def refine(
@@ -23,7 +23,7 @@ def refine(
     space: Literal["data", "latent"] = "data",
     target_accept: float | None = 0.57,
     key: PRNGKeyArray,
-) -> tuple[Float[Array, "samples ..."], MALAInfo]:
+) -> tuple[Float[Array, "samples ..."], ChainInfo]:
     r"""Samples of a generator, after a walk that the energy's density stays as it is under.
 
     In the space of the data the walk goes to $\exp f(x)$. In that of the latents it goes to
@@ -42,7 +42,7 @@ def refine(
         key: a typed PRNG key.
 
     Returns:
-        The samples `[samples, ...]`, and the walk's `MALAInfo`.
+        The samples `[samples, ...]`, and the walk's `ChainInfo`.
 
     Raises:
         ValueError: `samples` is below 1, `space` is unknown, or as `mala` does.
