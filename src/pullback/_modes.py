@@ -2,7 +2,7 @@
 
 | adjoint | reverse | forward | forward over reverse | reverse over reverse |
 |---|---|---|---|---|
-| `Replay`, `Backsolve`, `DeferredPenalty` | yes | - | yes | - |
+| `Replay`, `Backsolve`, `DeferredPenalty` | yes | yes, to any order | yes | - |
 | `diffrax.DirectAdjoint` | yes | yes | yes | yes |
 | `diffrax.RecursiveCheckpointAdjoint`, `diffrax.BacksolveAdjoint` | yes | - | - | - |
 | `diffrax.ForwardMode` | - | yes, to any order | - | - |
@@ -46,13 +46,13 @@ def refuse_forward(inputs: PyTree, adjoint: Any) -> PyTree:
 
 
 def refuse_reverse(outputs: PyTree, adjoint: Any, *, again: bool = False) -> PyTree:
-    """The outputs of a solve that has no reverse mode, or none over its own (`again`)."""
+    """The outputs of a solve that has no reverse mode, or none over its derivatives (`again`)."""
     name = type(adjoint).__name__
     message = f"{name} has no reverse mode (jax.grad, jax.vjp): leave `adjoint` out, or {_REMEDY}"
     if again:
         message = (
             f"{name} has second derivatives as forward over reverse alone (jax.jvp of jax.grad, "
-            f"jax.hessian), not as jax.grad of jax.grad: {_REMEDY}"
+            f"jax.hessian), not as jax.grad of jax.grad or of jax.jvp: {_REMEDY}"
         )
     return _each(lambda x: nondifferentiable_backward(x, msg=message), outputs)
 

@@ -21,7 +21,7 @@ MODES = {
     "jvp of jvp": lambda f: jax.jacfwd(jax.jacfwd(f))(AT),
 }
 # As the table in docs/choosing/adjoints.md has it.
-OURS = {"grad", "jvp of grad", "hessian"}
+OURS = {"grad", "jvp", "jvp of grad", "hessian", "jvp of jvp"}
 ADJOINTS = {
     "Replay": (Replay(), OURS),
     "Backsolve": (Backsolve(), OURS),

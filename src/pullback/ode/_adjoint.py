@@ -41,7 +41,7 @@ class AbstractAdjoint(eqx.Module):
 
     `solve` checks its arguments, hands them over as below, and makes of the three methods a rule
     for reverse mode, which works under `jax.jit`, `jax.vmap` and `jax.grad`. All three methods are
-    traced, so they are written in JAX.
+    traced, so they are written in JAX. Forward mode differentiates `primal`.
 
     - `method` is a `Method`: the tableau, `steps` or the tolerances, and so on.
     - `field(t, y, params)` is the right-hand side. It reads nothing but its arguments, so

@@ -36,7 +36,8 @@ class Backsolve(AbstractAdjoint):
     With steps per sample every sample integrates a parameter gradient of its own, so memory grows
     with batch size times number of parameters; `Replay` has no such cost.
 
-    Second derivatives: forward over reverse (`jax.jvp` of `jax.grad`, `jax.hessian`).
+    Forward mode carries slopes along the forward solve's steps, as with `Replay`. Second
+    derivatives: forward over reverse (`jax.jvp` of `jax.grad`, `jax.hessian`), or over forward.
 
     Attributes:
         rtol: relative tolerance of the backward solve; that of the forward solve when None.

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from pullback._clock import Clock
+from pullback._lanes import State
+from pullback._linear import linear
 from pullback._modes import refuse_reverse
 
 from ._adjoint import AbstractAdjoint, checked_gradient
+from ._deferred_penalty import DeferredPenalty
 from ._method import Method, Path
 from ._runge_kutta import OnClock
 
@@ -32,10 +35,11 @@ class Given(eqx.Module):
         return self.field.value(t, y, eqx.combine(wanted, self.rest))
 
 
-@eqx.filter_custom_vjp
+@eqx.filter_custom_jvp
 def differentiable(
     inputs: tuple, method: Method, adjoint: AbstractAdjoint, clock: Clock, field: Static
 ) -> Path:
+    """The path by the inputs `(params, y0, ts)`, in each mode with the derivative of `adjoint`."""
     params, y0, ts = inputs
     path = adjoint.primal(method, OnClock(field.value, clock), y0, ts, params)
     return outputs(path, y0)
@@ -49,43 +53,41 @@ def outputs(path: Path, y0: PyTree) -> Path:
     return path._replace(ys=ys, record=None)
 
 
-@differentiable.def_fwd
-def _forward_rule(
-    perturbed: PyTree,
-    inputs: tuple,
-    method: Method,
-    adjoint: AbstractAdjoint,
-    clock: Clock,
-    field: Static,
-) -> tuple[Path, PyTree]:
-    del perturbed
+@differentiable.def_jvp
+def _derivative(primals: tuple, tangents: tuple) -> tuple[Path, Path]:
+    inputs, method, adjoint, clock, field = primals
     params, y0, ts = inputs
     path, residuals = adjoint.forward(method, OnClock(field.value, clock), y0, ts, params)
-    return refuse_reverse((outputs(path, y0), residuals), adjoint, again=True)
+    path, residuals = refuse_reverse((outputs(path, y0), residuals), adjoint, again=True)
+    moves = jax.tree.map(lambda x: x is not None, tangents[0], is_leaf=lambda x: x is None)
+    given = moves, inputs, residuals, method, adjoint, clock, field
+    slopes = linear(_push, _pull, given, tangents[0], path.ys)
+    none = jax.tree.map(lambda _: None, path)
+    return path, none._replace(ys=slopes)
 
 
-@differentiable.def_bwd
-def _backward_rule(
-    residuals: PyTree,
-    cotangent: Path,
-    perturbed: PyTree,
-    inputs: tuple,
-    method: Method,
-    adjoint: AbstractAdjoint,
-    clock: Clock,
-    field: Static,
-) -> tuple:
+def _push(given: tuple, tangents: PyTree) -> PyTree:
+    """The slopes of the outputs: of the steps that are taken, at their sizes."""
+    perturbed, inputs, _, method, adjoint, clock, field = given
+    # It leaves out of the forward pass what has a slope all the same.
+    whole = adjoint.adjoint if isinstance(adjoint, DeferredPenalty) else adjoint
+    moved, held = eqx.partition(inputs, perturbed)
+
+    def solved(moved: PyTree) -> PyTree:
+        params, y0, ts = eqx.combine(moved, held)
+        path = whole.primal(method, OnClock(field.value, clock), y0, ts, params)
+        return outputs(path, y0).ys
+
+    _, slopes = jax.jvp(solved, (moved,), (tangents,))
+    return refuse_reverse(slopes, adjoint, again=True)
+
+
+def _pull(given: tuple, bars: State) -> tuple:
+    """The gradient by what the tangents are of, which `perturbed` marks."""
+    perturbed, inputs, residuals, method, adjoint, clock, field = given
     params, y0, ts = inputs
-    params_perturbed, _, ts_perturbed = perturbed
+    params_perturbed, y0_perturbed, ts_perturbed = perturbed
     wanted, rest = eqx.partition(params, params_perturbed)
-    times = ts.shape[-1]
-    rows = jax.tree.map(lambda y: jnp.zeros((times, *y.shape), y.dtype), y0)
-    # A cotangent that is None is zero.
-    bars = jax.tree.map(
-        lambda z, c: z if c is None else c, rows, cotangent.ys, is_leaf=lambda x: x is None
-    )
-    if any(leaf is not None for leaf in jax.tree.leaves(cotangent.y)):
-        raise ValueError("the end of a path is read from its outputs")
     pulled = adjoint.backward(
         method,
         OnClock(Given(field, rest), clock),
@@ -93,7 +95,8 @@ def _backward_rule(
         ts,
         wanted,
         bars,
-        times_too=bool(ts_perturbed),
+        times_too=ts_perturbed,
     )
     pulled = checked_gradient(adjoint, pulled, y0, ts, wanted)
-    return refuse_reverse((pulled.params, pulled.y0, pulled.ts), adjoint, again=True)
+    found = pulled.params, eqx.filter(pulled.y0, y0_perturbed), eqx.filter(pulled.ts, ts_perturbed)
+    return refuse_reverse(found, adjoint, again=True)

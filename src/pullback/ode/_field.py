@@ -1,5 +1,6 @@
 """The vector field of a solve: traced at the call, checked, and made one of lanes."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -39,13 +40,22 @@ class TracedField(eqx.Module):
 
     def over_lanes(self, per_sample: bool) -> Field:
         """The field of all lanes, without its arrays."""
-        program = self.program
+        return _OverLanes(self.program, per_sample)
 
+
+@dataclasses.dataclass(frozen=True)
+class _OverLanes:
+    """The field of all lanes: equal to another that computes the same."""
+
+    program: Program
+    per_sample: bool
+
+    def __call__(self, t: Array, y: PyTree, params: PyTree) -> PyTree:
         def one(t: Array, y: PyTree, params: PyTree) -> PyTree:
             consts, arrays, _ = params
-            return program(consts, t, y, arrays)
+            return self.program(consts, t, y, arrays)
 
-        return jax.vmap(one, in_axes=(0, 0, None)) if per_sample else one
+        return (jax.vmap(one, in_axes=(0, 0, None)) if self.per_sample else one)(t, y, params)
 
 
 def _with_diagonal(

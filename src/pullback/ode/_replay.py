@@ -66,8 +66,9 @@ class Replay(AbstractAdjoint):
     in all up to `segment * checkpoints` steps. Beyond, the states held move twice as far apart, and
     the recomputation grows with the number of steps over `segment * checkpoints`.
 
-    Second derivatives: forward over reverse works (`jax.jvp` of `jax.grad`, `jax.hessian`); reverse
-    over reverse does not, nor does forward mode alone: for those use `diffrax.DirectAdjoint()`.
+    Forward mode carries slopes along the same steps, so its numbers are those of reverse mode.
+    Second derivatives: forward over reverse works (`jax.jvp` of `jax.grad`, `jax.hessian`), and so
+    does forward over forward; reverse over either does not: use `diffrax.DirectAdjoint()`.
     Those with respect to times between two steps are of the interpolation, three orders less exact.
 
     Attributes:

@@ -50,7 +50,8 @@ def solve(
     at the edges, as the second example does.
 
     Gradients flow to `y0`, `args`, `ts`, the parameters of `f` when it is a module, and arrays
-    that `f` closes over. `f` is traced at each call, so it may read what changes: an array is an
+    that `f` closes over, in reverse mode and in forward mode (`jax.jvp`, `jax.jacfwd`,
+    `jax.linearize`). `f` is traced at each call, so it may read what changes: an array is an
     input of the compiled program, whatever else changes (a number in a list) compiles another, and
     costs seconds; give such numbers as `args`. What `f` calls under a `jax.jit` of its own is
     frozen there, and so is the rule of a `jax.custom_jvp` or `jax.custom_vjp`. A call outside of
@@ -234,7 +235,7 @@ def _solve(problem: Problem) -> _Answer:
     method = problem.method
     if method is None:
         return _solve_with_diffrax(problem)
-    inputs = refuse_forward((problem.field.params, problem.y0, problem.ts), problem.adjoint)
+    inputs = problem.field.params, problem.y0, problem.ts
     field = Static(problem.field.over_lanes(problem.per_sample))
     path = differentiable(inputs, method, problem.adjoint, problem.clock, field)
     return _answer(problem, path)
