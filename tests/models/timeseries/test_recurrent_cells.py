@@ -16,7 +16,7 @@ from pullback.models import timeseries as ts
 
 # Slow: minutes of compiling.
 
-KINDS = ("gru", "gru-gap", "decay", "gru-d", "ode")
+KINDS = ("gru", "gru-gap", "decay", "gru-d", "ode", "cde")
 SIZE, VARIABLES = 4, 2
 
 
@@ -185,7 +185,7 @@ def test_an_empty_time_changes_only_how_a_gap_is_cut(name, reverse):
     plain, cut = (
         features(CELLS[name], *each, reverse=reverse)[1] for each in ((times, values, mask), more)
     )
-    tolerance = 1e-5 if name in ("ode", "gaussian") else 1e-13
+    tolerance = 1e-5 if name in ("ode", "cde", "gaussian") else 1e-13
     np.testing.assert_allclose(cut, plain, rtol=0, atol=tolerance)
 
 

@@ -9,16 +9,17 @@ from pullback.models.likelihoods import NegativeBinomial as NegativeBinomial
 from pullback.models.likelihoods import Normal as Normal
 from pullback.models.likelihoods import Poisson as Poisson
 
+from ._cde_cell import CDECell as CDECell
 from ._cells import AbstractCell as AbstractCell
 from ._cells import GaussianGRUCell as GaussianGRUCell
 from ._cells import GRUCell as GRUCell
 from ._cells import GRUDCell as GRUDCell
-from ._cells import recurrent_cell as recurrent_cell
 from ._contexts import AbstractContextEncoder as AbstractContextEncoder
 from ._contexts import FirstFramesContext as FirstFramesContext
 from ._contexts import NoContext as NoContext
 from ._contexts import PathContext as PathContext
 from ._contexts import RecurrentContext as RecurrentContext
+from ._controlled import CDEField as CDEField
 from ._dynamics import TanhField as TanhField
 from ._elbo_terms import Decoded as Decoded
 from ._elbo_terms import ELBOTerms as ELBOTerms
@@ -42,6 +43,8 @@ from ._latent_sde import LatentSDE as LatentSDE
 from ._latent_sde_fit import Control as Control
 from ._latent_sde_fit import LatentSDELoss as LatentSDELoss
 from ._latent_sde_fit import latent_sde as latent_sde
+from ._neural_cde import NeuralCDE as NeuralCDE
+from ._neural_cde import neural_cde as neural_cde
 from ._observations import Observations as Observations
 from ._observations import observations as observations
 from ._ode_rnn import Predictor as Predictor
@@ -59,6 +62,7 @@ from ._prediction import impute as impute
 from ._prediction import predict as predict
 from ._prediction import reconstruct as reconstruct
 from ._prediction import sample_paths as sample_paths
+from ._recurrent_cell import recurrent_cell as recurrent_cell
 from ._recurrent_vae import RecurrentVAE as RecurrentVAE
 from ._recurrent_vae import recurrent_vae as recurrent_vae
 from ._recurrent_vae import recurrent_vae_loss as recurrent_vae_loss

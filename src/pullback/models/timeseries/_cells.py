@@ -1,7 +1,7 @@
 """Recurrent cells of one interface: a transition between observations, and a jump at each."""
 
 import abc
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,10 +11,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from pullback._key import checked_key
 
-from ._dynamics import TanhField, positive
-from ._transitions import AbstractTransition, Decay, ODETransition, PiecewiseConstant
-
-Kind = Literal["gru", "gru-gap", "decay", "gru-d", "ode"]
+from ._dynamics import positive
+from ._transitions import AbstractTransition, PiecewiseConstant
 
 
 class AbstractCell(eqx.Module):
@@ -270,57 +268,3 @@ class GaussianGRUCell(AbstractCell):
     def read(self, state: tuple) -> Array:
         y, s, gap = state
         return jnp.concatenate([y, s] + [gap] * self.time_gap)
-
-
-def recurrent_cell(
-    kind: Kind,
-    variables: int,
-    size: int,
-    *,
-    width: int = 50,
-    depth: int = 1,
-    steps: int = 2,
-    dtype: Any = None,
-    key: PRNGKeyArray,
-) -> AbstractCell:
-    """A cell by its name in the comparison of the paper.
-
-    Args:
-        kind: "gru"; "gru-gap", a GRU that is told the time since the last observation; "decay",
-            the RNN-Decay; "gru-d"; "ode", the ODE-RNN.
-        variables: of the series.
-        size: of the hidden state.
-        width: of the hidden layers of the ODE-RNN's field.
-        depth: their number.
-        steps: the ODE-RNN's steps for each gap.
-        dtype: of the weights; JAX's default float if None.
-        key: for the weights.
-
-    Raises:
-        ValueError: there is no such kind, or a size is below 1.
-
-    Example:
-        >>> import jax
-        >>> type(recurrent_cell("decay", 1, 8, key=jax.random.key(0)).transition).__name__
-        'Decay'
-
-    Source: Rubanova et al., arXiv 1907.03907, table 2.
-    """
-    key, field_key = jr.split(checked_key(key))
-    match kind:
-        case "gru-d":
-            return GRUDCell(variables, size, dtype=dtype, key=key)
-        case "gru" | "gru-gap":
-            transition = PiecewiseConstant()
-        case "decay":
-            transition = Decay(jnp.zeros(size, dtype))
-        case "ode":
-            field = TanhField(size, width=width, depth=depth, dtype=dtype, key=field_key)
-            transition = ODETransition(field, steps)
-        case _:
-            raise ValueError(
-                f"`kind` must be 'gru', 'gru-gap', 'decay', 'gru-d' or 'ode', got {kind!r}."
-            )
-    return GRUCell(
-        variables, size, transition=transition, time_gap=kind == "gru-gap", dtype=dtype, key=key
-    )

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from pullback._inputs import positive
 from pullback._key import checked_key
 
-from ._cells import AbstractCell, recurrent_cell
+from ._cells import AbstractCell
+from ._recurrent_cell import recurrent_cell
 from ._run_cell import run_cell
 
 

@@ -13,9 +13,10 @@ from pullback._checked_data import checked_by
 from pullback._key import checked_key
 from pullback.models.likelihoods import AbstractLikelihood, Normal, masked_log_prob
 
-from ._cells import AbstractCell, Kind, recurrent_cell
+from ._cells import AbstractCell
 from ._observations import Observations, check_observations, check_values
 from ._readout import linear_readout
+from ._recurrent_cell import Kind, recurrent_cell
 from ._run_cell import run_cell
 from ._scores import scores
 
@@ -185,15 +186,15 @@ def predictor(
     dtype: Any = None,
     key: PRNGKeyArray,
 ) -> Predictor:
-    """An ODE-RNN, or one of the models that it is compared with.
+    """An ODE-RNN, a neural CDE that looks back only, or one of those they are compared with.
 
     Args:
-        kind: "ode", "decay", "gru-d", "gru-gap" or "gru", as in `recurrent_cell`.
+        kind: "ode", "cde", "decay", "gru-d", "gru-gap" or "gru", as in `recurrent_cell`.
         variables: of the series.
         size: of the hidden state.
-        width: of the hidden layers of the ODE-RNN's field.
+        width: of the hidden layers of the field, of "ode" and "cde".
         depth: their number.
-        steps: the ODE-RNN's steps for each gap.
+        steps: for each gap, of "ode" and "cde".
         likelihood: how values scatter, of `pb.models.likelihoods` or your own; `Normal(0.1)`, whose
             deviation is fixed, when None.
         dtype: of the weights; JAX's default float if None.
