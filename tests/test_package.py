@@ -25,6 +25,12 @@ def test_import_loads_neither_jax_nor_matplotlib():
     assert done.stdout.strip() == "[]"
 
 
+def test_flowjax_is_loaded_where_it_is_used_alone():
+    code = "import sys, pullback.models.flows, pullback.tasks; print('flowjax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_every_import_of_the_library_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split("[<>=]", line)[0] for line in project["dependencies"]}

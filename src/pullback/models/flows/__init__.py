@@ -3,8 +3,9 @@
 A `CNF` is one ODE, a `ResidualFlow` a stack of residual blocks (an i-ResNet). Both have
 `log_prob(x)`, `sample(key, shape)`, `transform_and_log_det(z)` and `inverse_and_log_det(x)`, all
 with a `context` where the density depends on one, and both train by `maximum_likelihood_loss`.
-`residual_flow` and `cnf` build them, of columns of any support; `FlowFamily` is a conditional flow
-as the posteriors of a VAE.
+`residual_flow`, `cnf` and `spline_coupling_flow` build them, of columns of any support;
+`FlowFamily` is a conditional flow as the posteriors of a VAE. Bijections of FlowJAX come in by
+`FromFlowJAX`, and ours go there by `to_flowjax`.
 """
 
 from pullback import _contents
@@ -25,6 +26,8 @@ from ._coupling import AffineCoupling as AffineCoupling
 from ._coupling import InvertibleConv1x1 as InvertibleConv1x1
 from ._coupling import image_coupling_flow as image_coupling_flow
 from ._estimate import log_prob_estimate as log_prob_estimate
+from ._flowjax import FromFlowJAX as FromFlowJAX
+from ._flowjax import to_flowjax as to_flowjax
 from ._given import FlowFamily as FlowFamily
 from ._given import Given as Given
 from ._hybrid import HybridFlow as HybridFlow
@@ -34,6 +37,7 @@ from ._images import dequantise as dequantise
 from ._init_actnorm import init_actnorm as init_actnorm
 from ._interface import AbstractFlow as AbstractFlow
 from ._interface import maximum_likelihood_loss as maximum_likelihood_loss
+from ._inverse import Inverse as Inverse
 from ._mapped_flow import MappedFlow as MappedFlow
 from ._reshape import ActNorm as ActNorm
 from ._reshape import FactorOut as FactorOut
@@ -45,6 +49,7 @@ from ._residual_block import ResidualBlock as ResidualBlock
 from ._residual_block import with_log_det as with_log_det
 from ._residual_flow import InverseError as InverseError
 from ._residual_flow import ResidualFlow as ResidualFlow
+from ._splines import spline_coupling_flow as spline_coupling_flow
 from ._support import OntoLine as OntoLine
 
 __all__, __dir__ = _contents.of(__name__)

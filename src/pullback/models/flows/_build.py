@@ -79,7 +79,7 @@ def residual_flow(
     key = checked_key(key)
     positive(dim=dim, blocks=blocks)
     log_det = ExactLogDet() if log_det is None else log_det
-    line, before = _onto_line(dim, support)
+    line, before = onto_line(dim, support)
     shape = shape_of_context(context)
     net_of: Any = LipschitzMLP if shape is None else partial(_context_net, shape)
 
@@ -91,7 +91,7 @@ def residual_flow(
 
     layers = Stacked(stack(make, blocks, key), remat)
     return ResidualFlow(
-        Chain([*before, ActNorm(line), layers]), _base(line, shape, width, key),
+        Chain([*before, ActNorm(line), layers]), base_of(line, shape, width, key),
         shape=(dim,), context_shape=shape,
     )  # fmt: skip
 
@@ -149,11 +149,11 @@ def cnf(
     """
     key = checked_key(key)
     positive(dim=dim, width=width)
-    line, before = _onto_line(dim, support)
+    line, before = onto_line(dim, support)
     shape = shape_of_context(context)
     net = ConcatSquashMLP(line + math.prod(shape or (0,)), width=width, depth=depth, key=key)
     field = net if shape is None else ContextField(net, line)
-    base = _base(line, shape, width, key)
+    base = base_of(line, shape, width, key)
     flow = CNF(
         field, base, divergence, t1=t1, solver=solver, rtol=rtol, atol=atol, steps=steps,
         stepping=stepping, adjoint=adjoint, max_steps=max_steps, context_shape=shape,
@@ -161,7 +161,7 @@ def cnf(
     return MappedFlow(flow, Chain([*before, ActNorm(line)]), shape=(dim,))
 
 
-def _onto_line(dim: int, support: Any) -> tuple[int, list[AbstractBijection]]:
+def onto_line(dim: int, support: Any) -> tuple[int, list[AbstractBijection]]:
     """Entries on the line, and what leads there."""
     if support is None:
         return dim, []
@@ -169,7 +169,7 @@ def _onto_line(dim: int, support: Any) -> tuple[int, list[AbstractBijection]]:
     return onto.map.line, [onto]
 
 
-def _base(line: int, context: tuple[int, ...] | None, width: int, key: PRNGKeyArray) -> Any:
+def base_of(line: int, context: tuple[int, ...] | None, width: int, key: PRNGKeyArray) -> Any:
     if context is None:
         return StandardNormal(line)
     return ConditionalNormal(line, context, width, key=jr.fold_in(key, 1))

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import optimistix as optx
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -18,7 +17,13 @@ from pullback._solve_failures import on_failure
 from pullback.nn import bounded
 from pullback.sampling import SupportMap, fixed
 
-from ._bijection import AbstractBijection, FixedPointSolver, InverseInfo, require_bijection
+from ._bijection import (
+    AbstractBijection,
+    FixedPointSolver,
+    InverseInfo,
+    require_bijection,
+    solver_of,
+)
 from ._interface import AbstractFlow
 from ._rows import (
     base_log_prob,
@@ -31,8 +36,6 @@ from ._rows import (
     with_context,
 )
 from ._support import support_map
-
-_NEWTON = 16  # entries up to which an inverse is by Newton's method
 
 
 class InverseError(RuntimeError):
@@ -198,7 +201,7 @@ class ResidualFlow(AbstractFlow):
         if not isinstance(info.converged, Tracer) and not np.all(np.asarray(info.converged)):
             event = event_of(self.base, self.context_shape)
             name_what_is_not_finite(z, event, context, self.context_shape)
-        return _all_found(x, info)
+        return all_found(x, info)
 
     def _to_base(
         self, x: Any, context: Any, batch_size: int | None, key: Any
@@ -220,13 +223,7 @@ class ResidualFlow(AbstractFlow):
         """The points of the data that f carries to `z`, and how each was found."""
         event = event_of(self.base, self.context_shape)
         rows, contexts, batch = with_context(z, event, context, self.context_shape)
-        solver = self.solver
-        if solver is None:
-            # A contraction of 0.94 that stops at steps of 1e-6 is still 1.6e-5 from its end. Where
-            # a dense Jacobian is cheap, Newton's method is at rounding in a tenth of the time:
-            # after a step of 1e-5 its square is left, and float32 takes no smaller one.
-            few = math.prod(rows.shape[1:]) <= _NEWTON
-            solver = optx.Newton(1e-5, 1e-5) if few else optx.FixedPointIteration(1e-6, 1e-6)
+        solver = solver_of(self.solver, math.prod(rows.shape[1:]))
         found = inverse_rows(self.bijection, rows, contexts, solver, self.max_steps, batch_size)
         x, info = jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
         return x, info
@@ -271,7 +268,7 @@ def inverse_rows(
     return over_rows(one, (rows, contexts), batch_size)
 
 
-def _all_found(x: Array, info: InverseInfo) -> Array:
+def all_found(x: Array, info: InverseInfo) -> Array:
     """The points, once all inverses have converged: checked at once, or by a compiled program."""
     if isinstance(info.converged, Tracer):
         if on_failure() == "nan":
