@@ -46,6 +46,7 @@ ESTIMATORS = {
     "Enumeration": [sampling.Enumeration()],
     "ScoreFunction": [sampling.ScoreFunction(), sampling.ScoreFunction("leave_one_out")],
     "Reparameterised": [sampling.Reparameterised()],
+    "PerSite": [sampling.PerSite({"z": sampling.Reparameterised()})],  # of no site here
     "PathDerivative": [sampling.PathDerivative()],
     "DoublyReparameterised": [sampling.DoublyReparameterised()],
     "GumbelSoftmax": [sampling.GumbelSoftmax(0.5), sampling.GumbelSoftmax(0.5, hard=True)],

@@ -163,7 +163,7 @@ FLAT = LatentModel(lambda z: jnp.zeros(()), NORMAL)
     [
         (
             lambda key: ELBO(cast(Any, "exact")),
-            '`kl` must be "sampled" or "analytic", got \'exact\'',
+            '`kl` must be "sampled", "analytic" or "known", got \'exact\'',
         ),
         (lambda key: ImportanceWeighted(0), "`samples` must be 1 or more, got 0"),
         (

@@ -16,8 +16,8 @@ from pullback.sampling import log_prob_of_parts
 Pair = Callable[[Any, Any], Array]
 
 
-def continuous_kl(q: Any, p: Any) -> Float[Array, ""]:
-    """Of all variables together, over the common batch shape; `kl_divergence` says the rest."""
+def continuous_kl(q: Any, p: Any) -> Float[Array, ""] | None:
+    """Of all variables together, over the common batch shape; None where no form is known."""
     parts_q, shape_q = _parts(q)
     parts_p, shape_p = _parts(p)
     with standard_promotion():
@@ -27,12 +27,14 @@ def continuous_kl(q: Any, p: Any) -> Float[Array, ""]:
             # covariance is circulant.
             found, shape_q, shape_p = _gaussian_or_numpyro(q, p), (), ()
         if found is None:
-            raise ValueError(
-                f"there is no closed form for KL({type(parts_q).__name__} || "
-                f'{type(parts_p).__name__}): take `kl="sampled"`.'
-            )
+            return None
         shape = jnp.broadcast_shapes(found.shape, shape_q, shape_p)
         return jnp.sum(jnp.broadcast_to(found, shape))
+
+
+def pair_name(q: Any, p: Any) -> str:
+    """For a message: the two distributions of each variable."""
+    return f"KL({' || '.join(type(_parts(each)[0]).__name__ for each in (q, p))})"
 
 
 def _parts(q: Any) -> tuple[Any, tuple[int, ...]]:

@@ -8,9 +8,14 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
-from pullback.sampling import enumerated_kl, log_prob, require_distribution
+from pullback.sampling import (
+    JointDistribution,
+    enumerated_kl,
+    log_prob,
+    require_distribution,
+)
 
-from ._closed_forms import continuous_kl
+from ._closed_forms import continuous_kl, pair_name
 from ._energy_prior import EnergyPrior, Normalised
 
 _MASS = 0x5EED
@@ -19,7 +24,8 @@ _MASS = 0x5EED
 class LatentModel(eqx.Module):
     r"""A model of one example, $p(x, z) = p(z)\, p(x | z)$, as a function of z.
 
-    It may be called: `model(z)` is $\log p(x, z)$.
+    It may be called: `model(z)` is $\log p(x, z)$. Several latent variables that depend on each
+    other are a prior that is a `pullback.sampling.JointDistribution`; z is then a dictionary.
 
     Args:
         log_likelihood: from z to $\log p(x | z)$, a scalar.
@@ -27,7 +33,19 @@ class LatentModel(eqx.Module):
             mass is not known.
 
     Raises:
-        ValueError: the prior is no distribution; the message names what it lacks.
+        ValueError: the prior is no distribution, and the message names what it lacks; or a site of
+            it is an `EnergyPrior`.
+
+    Example:
+        >>> import numpyro.distributions as dist
+        >>> from pullback.sampling import JointDistribution
+        >>> prior = JointDistribution({
+        ...     "far": dist.Normal(0.0, 1.0),
+        ...     "near": lambda before: dist.Normal(before["far"], 1.0),
+        ... })
+        >>> model = LatentModel(lambda z: dist.Normal(z["near"], 1.0).log_prob(2.0), prior)
+        >>> print(f"{model({'far': 0.0, 'near': 1.0}):.3f}")
+        -3.757
     """
 
     log_likelihood: Callable[[Any], Float[Array, ""]]
@@ -35,6 +53,12 @@ class LatentModel(eqx.Module):
 
     def __check_init__(self):
         require_distribution(self.prior, "prior")
+        parts = self.prior.parts if isinstance(self.prior, JointDistribution) else ()
+        if any(isinstance(part, EnergyPrior) for part in parts):
+            raise ValueError(
+                "`prior` has a site that is an `EnergyPrior`, whose mass is not known, where it "
+                "must be all of the prior: give it as `EnergyPrior(log_density, base)` alone."
+            )
 
     def __call__(self, z: Any) -> Float[Array, ""]:
         """The log of the joint density."""
@@ -74,9 +98,18 @@ def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:
         >>> print(f"{kl_divergence(dist.Normal(1.0, 1.0), dist.Normal(0.0, 1.0)):.2f}")
         0.50
     """
+    found = known_kl(q, p)
+    if found is None:
+        raise ValueError(
+            f'there is no closed form for {pair_name(q, p)}: take `kl="sampled"`, or "known", '
+            "which samples such a part."
+        )
+    return found
+
+
+def known_kl(q: Any, p: Any) -> Float[Array, ""] | None:
+    """`kl_divergence`, or None where the pair has no closed form."""
     if hasattr(p, "kl_from"):
         return p.kl_from(q)
     found = enumerated_kl(q, p)
-    if found is not None:
-        return found
-    return continuous_kl(q, p)
+    return continuous_kl(q, p) if found is None else found

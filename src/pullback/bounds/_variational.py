@@ -13,15 +13,15 @@ from pullback.sampling import (
     Distribution,
     DoublyReparameterised,
     LogMeanExp,
-    PathDerivative,
+    PerSite,
     Reparameterised,
     Replicated,
     expectation,
     log_prob,
-    require_inside,
 )
 
-from ._model import LatentModel, kl_divergence
+from ._model import LatentModel
+from ._sites import divergence, require_sites_inside
 
 LogJoint = Callable[[Any], Float[Array, ""]]
 
@@ -71,13 +71,17 @@ class ELBO(AbstractBound):
        = \mathbb{E}_{q(z|x)}[\log p(x | z)] - \mathrm{KL}(q(z|x) \| p(z)) \le \log p(x) $$
 
     Args:
-        kl: "sampled", the first form, or "analytic", the second, which needs a `LatentModel` and a
-            pair of distributions whose divergence is known.
+        kl: "sampled", the first form; "analytic", the second, which needs a `LatentModel` and a
+            pair of distributions whose divergence is known; or "known", the second where it is
+            known and the first elsewhere. Of a `pullback.sampling.JointDistribution` that is said
+            of each site, given the samples of those before it: the divergence of a site has a
+            closed form if its pair has one and its prior is given nothing that the posterior draws
+            later. A site whose estimator is `PathDerivative` is always sampled by "known".
 
     Raises:
-        ValueError: `kl` is neither; when called, the divergence has no closed form, or the
-            estimator is `PathDerivative` with an analytic one: there is no sampled log q then
-            whose score could be left out.
+        ValueError: `kl` is none of these; when called, the divergence has no closed form, the
+            sites of posterior and prior are not the same, or the estimator is `PathDerivative` with
+            "analytic": there is no sampled log q then whose score could be left out.
 
     Example:
         >>> import jax, numpyro.distributions as dist
@@ -89,11 +93,11 @@ class ELBO(AbstractBound):
     Source: Kingma and Welling, arXiv 1312.6114.
     """
 
-    kl: Literal["sampled", "analytic"] = eqx.field(default="sampled", static=True)
+    kl: Literal["sampled", "analytic", "known"] = eqx.field(default="sampled", static=True)
 
     def __check_init__(self):
-        if self.kl not in ("sampled", "analytic"):
-            raise ValueError(f'`kl` must be "sampled" or "analytic", got {self.kl!r}.')
+        if self.kl not in ("sampled", "analytic", "known"):
+            raise ValueError(f'`kl` must be "sampled", "analytic" or "known", got {self.kl!r}.')
 
     def __call__(
         self,
@@ -113,13 +117,9 @@ class ELBO(AbstractBound):
             require_densities(estimator)
             f = lambda z, q: log_joint(z) - log_prob(q, z)
         else:
-            if isinstance(estimator, PathDerivative):
-                raise ValueError(
-                    "`estimator` PathDerivative leaves out the score of a sampled log q, and with "
-                    '`kl="analytic"` there is none: take `kl="sampled"`, or `Reparameterised`.'
-                )
-            model = _latent(log_joint)
-            f = lambda z, q: model.log_likelihood(z) - kl_divergence(q, model.prior)
+            model = _latent(log_joint, self.kl)
+            apart = divergence(model.prior, estimator, self.kl, require_densities)
+            f = lambda z, q: model.log_likelihood(z) - apart(z, q)
         return expectation(
             f, posterior, estimator=estimator, num_samples=num_samples, batch_size=batch_size,
             key=key,
@@ -185,7 +185,7 @@ class ImportanceWeighted(AbstractBound):
 def require_inside_prior(log_joint: LogJoint, posterior: Distribution) -> None:
     """Refuse a posterior that can draw what the prior of a `LatentModel` has not."""
     if isinstance(log_joint, LatentModel):
-        require_inside(posterior, log_joint.prior)
+        require_sites_inside(posterior, log_joint.prior)
 
 
 def normalised(log_joint: LogJoint, key: PRNGKeyArray) -> LogJoint:
@@ -195,6 +195,9 @@ def normalised(log_joint: LogJoint, key: PRNGKeyArray) -> LogJoint:
 
 def require_densities(estimator: AbstractEstimator) -> None:
     """Refuse an estimator that evaluates a sampled divergence at values between the outcomes."""
+    if isinstance(estimator, PerSite):
+        for each in estimator.estimators.values():
+            require_densities(each)
     if getattr(estimator, "relaxes", False):
         raise ValueError(
             f"`estimator` {type(estimator).__name__} evaluates the integrand at relaxed values, "
@@ -206,10 +209,10 @@ def require_densities(estimator: AbstractEstimator) -> None:
         )
 
 
-def _latent(log_joint: LogJoint) -> LatentModel:
+def _latent(log_joint: LogJoint, kl: str) -> LatentModel:
     if not isinstance(log_joint, LatentModel):
         raise ValueError(
-            '`log_joint` must be a `LatentModel` for `kl="analytic"`, which needs the prior, got '
+            f'`log_joint` must be a `LatentModel` for `kl="{kl}"`, which needs the prior, got '
             f'{type(log_joint).__name__}: give one, or take `kl="sampled"`.'
         )
     return log_joint

@@ -37,6 +37,8 @@ from ._gumbel import gumbel_softmax as gumbel_softmax
 from ._gumbel import straight_through as straight_through
 from ._gumbel import temperature_schedule as temperature_schedule
 from ._hmc import hmc as hmc
+from ._joint import JointDistribution as JointDistribution
+from ._joint import PerSite as PerSite
 from ._langevin import langevin as langevin
 from ._langevin import mala as mala
 from ._one_hot import OneHotCategorical as OneHotCategorical

@@ -251,6 +251,40 @@ def require_tree(q: Any) -> None:
         )
 
 
+def require_reachable(q: Any, estimator: str) -> None:
+    """Refuse a distribution made of functions whose arrays cannot be held.
+
+    Raises:
+        ValueError: a function in it closes over an array that may be differentiated.
+    """
+    for leaf in jax.tree.leaves(q):
+        if any(
+            isinstance(x, jax.core.Tracer) and eqx.is_inexact_array(x) for x in closed_over(leaf)
+        ):
+            raise ValueError(
+                f"`estimator` {estimator} holds the parameters of `q`, and cannot reach those that "
+                f"the function {getattr(leaf, '__name__', leaf)} closes over: write it as an "
+                "`eqx.Module` with a `__call__`, or as a `jax.tree_util.Partial` of its arrays."
+            )
+
+
+def closed_over(leaf: Any, _seen: tuple[int, ...] = ()) -> list:
+    """The leaves of what a plain function holds, those of functions in it too."""
+    cells = getattr(leaf, "__closure__", None)
+    if not cells or id(leaf) in _seen:
+        return []
+    found = []
+    for cell in cells:
+        try:
+            held = jax.tree.leaves(cell.cell_contents)
+        except ValueError:  # not filled yet
+            continue
+        found += held
+        for each in held:
+            found += closed_over(each, (*_seen, id(leaf)))
+    return found
+
+
 def is_mixture(q: Any) -> bool:
     """Whether it is a mixture of NumPyro's whose components are of one family."""
     return isinstance(q, dist.MixtureSameFamily)
@@ -268,6 +302,8 @@ def is_reparameterised(q: Any) -> bool:
     arrays, rest = eqx.partition(q, eqx.is_array)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arrays)
     leaves, treedef = jax.tree.flatten((shapes, rest), is_leaf=lambda x: x is None)
+    if any(closed_over(leaf) for leaf in leaves):  # not to be kept, with all that it holds
+        return _reparameterised.__wrapped__(tuple(leaves), treedef)
     try:
         return _reparameterised(tuple(leaves), treedef)
     except TypeError:  # something in q has no hash
@@ -306,7 +342,7 @@ def require_reparameterised(q: Any, estimator: str) -> None:
     if isinstance(q, Replicated) and is_mixture(q.base):
         fits = "draw one sample at a time, or take `ScoreFunction`"
     elif not getattr(listed(base), "has_enumerate_support", False):
-        fits = "take `ScoreFunction`"
+        fits = "take `ScoreFunction`, or `PerSite` where its sites are several"
     else:
         fits = "take `ScoreFunction`, `Enumeration`, `GumbelSoftmax` or `Relax`"
     raise ValueError(

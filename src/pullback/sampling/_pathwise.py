@@ -16,6 +16,7 @@ from ._distribution import (
     Replicated,
     draw,
     is_mixture,
+    require_reachable,
     require_reparameterised,
     require_tree,
 )
@@ -151,6 +152,7 @@ class PathDerivative(AbstractEstimator):
                 "one sample: take `DoublyReparameterised`, or `PathDerivative(allow_bias=True)`."
             )
         require_tree(q)
+        require_reachable(q, type(self).__name__)
         held = lambda z, q: at_first(f, z, q)
         return _pathwise(held, q, keys, batch_size, type(self).__name__)
 
@@ -187,6 +189,7 @@ class DoublyReparameterised(AbstractEstimator):
         _require_replicated(q)
         require_reparameterised(q, type(self).__name__)
         require_tree(q)
+        require_reachable(q, type(self).__name__)
         power = f.power
         if math.isinf(power):
             raise ValueError(
