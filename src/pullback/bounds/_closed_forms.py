@@ -5,13 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax.scipy.linalg import solve_triangular
-from jax.scipy.special import xlogy
+from jax.scipy.special import digamma, gammaln, i0e, i1e, xlogy
 from jaxtyping import Array, Float
 
 from pullback._promotion import standard_promotion
-from pullback.sampling import log_prob_of_parts
+from pullback.sampling import log_prob_of_parts, require_inside
+
+from ._moment_forms import across, shape_and_rate
 
 Pair = Callable[[Any, Any], Array]
 
@@ -27,7 +30,7 @@ def continuous_kl(q: Any, p: Any) -> Float[Array, ""] | None:
             # covariance is circulant.
             found, shape_q, shape_p = _gaussian_or_numpyro(q, p), (), ()
         if found is None:
-            return None
+            return None if _held(parts_q, parts_p) else jnp.asarray(jnp.inf)
         shape = jnp.broadcast_shapes(found.shape, shape_q, shape_p)
         return jnp.sum(jnp.broadcast_to(found, shape))
 
@@ -58,7 +61,17 @@ def _of(q: Any, p: Any) -> Array | None:
     for kinds, formula in _FORMULAS:
         if isinstance(q, kinds) and isinstance(p, kinds):
             return formula(q, p)
-    return _numpyro(q, p)
+    found = across(q, p)
+    return _numpyro(q, p) if found is None else found
+
+
+def _held(q: Any, p: Any) -> bool:
+    """Whether q is not known to draw what p has not."""
+    try:
+        require_inside(q, p)
+    except ValueError:
+        return False
+    return True
 
 
 def _numpyro(q: Any, p: Any) -> Array | None:
@@ -129,6 +142,10 @@ def _half_normal(q: Any, p: Any) -> Array:
     return _normal(jnp.zeros(()), jnp.asarray(q.scale), jnp.asarray(p.scale))
 
 
+def _half_cauchy(q: Any, p: Any) -> Array:
+    return _cauchy(jnp.zeros(()), jnp.asarray(q.scale), jnp.asarray(p.scale))
+
+
 def _poisson(q: Any, p: Any) -> Array:
     return jnp.asarray(xlogy(q.rate, q.rate) - xlogy(q.rate, p.rate) - q.rate + p.rate)
 
@@ -150,6 +167,36 @@ def _log_odds(q: Any) -> tuple[Array, Array]:
     return jnp.log(p), jnp.log1p(-p)
 
 
+def _gamma(q: Any, p: Any) -> Array:
+    """Exponential ones too; the inverse of a gamma is as far from another's as the gammas are."""
+    (a, b), (alpha, beta) = shape_and_rate(q), shape_and_rate(p)
+    logs = gammaln(alpha) - gammaln(a) - alpha * jnp.log(beta / b)
+    return (a - alpha) * digamma(a) + logs + a * (beta / b - 1)
+
+
+def _gumbel(apart: Array, s: Array, r: Array) -> Array:
+    tail = jnp.exp(gammaln(s / r + 1) - apart / r)
+    return jnp.log(r / s) + np.euler_gamma * (s / r - 1) + apart / r + tail - 1
+
+
+def _weibull(q: Any, p: Any) -> Array:
+    """The logarithm of one is a Gumbel variable, upside down."""
+    a, b = jnp.asarray(q.concentration), jnp.asarray(p.concentration)
+    return _gumbel(jnp.log(p.scale / q.scale), 1 / a, 1 / b)
+
+
+def _pareto(q: Any, p: Any) -> Array:
+    inside = jnp.log(q.alpha / p.alpha) + p.alpha * jnp.log(q.scale / p.scale)
+    return jnp.where(q.scale >= p.scale, inside + p.alpha / q.alpha - 1, jnp.inf)
+
+
+def _von_mises(q: Any, p: Any) -> Array:
+    k, other = jnp.asarray(q.concentration), jnp.asarray(p.concentration)
+    length = i1e(k) / i0e(k)
+    logs = jnp.log(i0e(other)) + other - jnp.log(i0e(k)) - k
+    return logs + length * (k - other * jnp.cos(q.loc - p.loc))
+
+
 def _uniform(q: Any, p: Any) -> Array:
     inside = (q.low >= p.low) & (q.high <= p.high)
     return jnp.where(inside, jnp.log((p.high - p.low) / (q.high - q.low)), jnp.inf)
@@ -160,8 +207,15 @@ _FORMULAS: list[tuple[Any, Pair]] = [
     (dist.LogNormal, _location_scale(_normal)),
     (dist.Laplace, _location_scale(_laplace)),
     (dist.Cauchy, _location_scale(_cauchy)),
+    (dist.Gumbel, _location_scale(_gumbel)),
     (dist.Exponential, _exponential),
+    (dist.Gamma | dist.Exponential, _gamma),
+    (dist.InverseGamma, _gamma),
+    (dist.Weibull, _weibull),
+    (dist.Pareto, _pareto),
+    (dist.VonMises, _von_mises),
     (dist.HalfNormal, _half_normal),
+    (dist.HalfCauchy, _half_cauchy),
     (dist.Poisson, _poisson),
     (dist.GeometricLogits | dist.GeometricProbs, _geometric),
     (dist.Uniform, _uniform),

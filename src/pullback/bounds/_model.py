@@ -81,14 +81,22 @@ def kl_divergence(q: Any, p: Any) -> Float[Array, ""]:
     r"""$\mathrm{KL}(q \| p)$ in closed form, over all independent variables together.
 
     By `p.kl_from(q)` where p has such a method, as `pullback.sampling.StandardNormal` does; of
-    discrete distributions that can list their outcomes by a sum over them; of normals of every
-    covariance, LogNormal, Laplace, Cauchy, Exponential, HalfNormal, Uniform, Poisson and Geometric
-    by formula; by NumPyro where it knows the pair. The batch shapes are broadcast to the common
-    one, and what `expand` says counts.
+    discrete distributions that can list their outcomes by a sum over them; by formula
+
+    - of two of one family: normals of every covariance, LogNormal, HalfNormal, Laplace, Cauchy,
+      HalfCauchy, Exponential and Gamma (of each other, too), InverseGamma, Weibull, Gumbel, Pareto,
+      VonMises, Uniform, Poisson and Geometric;
+    - of Laplace, Uniform, Gamma, Exponential, LogNormal or HalfNormal from Normal; of Normal from
+      Laplace; of Gamma, Exponential, LogNormal or HalfNormal from Gamma, Exponential or LogNormal;
+      of Beta from Uniform;
+
+    and by NumPyro where it knows the pair, as Beta, Dirichlet, or Kumaraswamy from Beta. It is
+    infinite where q has a range that p has not. The batch shapes are broadcast to the common one,
+    and what `expand` says counts.
 
     Args:
         q: one of `numpyro.distributions`.
-        p: another, with the same support, or an object with `kl_from`.
+        p: another, or an object with `kl_from`.
 
     Raises:
         ValueError: there is no closed form for the pair.
