@@ -24,7 +24,7 @@ MENU = {
     "Coming from": ("coming-from.md",),
     "Choosing": ("choosing.md", "rooms.md", "choosing/*.md", "distributions.md"),
     "Evidence": ("tasks.md", "benchmarks.md", "reproduction.md", "reliability.md"),
-    "Contributing": ("extending.md", "contributing/*.md"),
+    "Contributing": ("contributing/house.md", "extending.md", "contributing/*.md"),
 }
 ORDER = (
     "Guides", "Methods", "Composing", "Coming from", "Choosing", "Evidence", "API", "Gallery",
