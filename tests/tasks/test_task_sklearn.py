@@ -27,7 +27,7 @@ CORE = (
 )
 
 
-@parametrize_with_checks([FlowDensity(), TableGAN(max_steps=10)])
+@parametrize_with_checks([FlowDensity(), FlowDensity("spline-coupling"), TableGAN(max_steps=10)])
 @pytest.mark.slow
 def test_all_checks(estimator, check):
     check(estimator)

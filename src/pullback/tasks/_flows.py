@@ -24,6 +24,7 @@ from pullback.models.flows import (
     ResidualBlock,
     ResidualFlow,
     Stacked,
+    spline_coupling_flow,
     with_log_det,
 )
 from pullback.nn import ConcatSquashMLP, LipschitzMLP, bounded
@@ -32,7 +33,7 @@ from pullback.train import TrainingError, fit
 from ._mixture import Mixture, MixtureBase
 from ._padded import CHUNK, chunks, in_chunks, padded, power_of_two
 
-METHODS = ("residual-flow", "cnf")
+METHODS = ("residual-flow", "spline-coupling", "cnf")
 _EXACT = 32  # columns up to which log-determinants are exact in training
 _FAR = 1e15  # beyond which the squares of single precision are infinite
 
@@ -44,7 +45,7 @@ class Size(NamedTuple):
         method: of `METHODS`.
         columns: those of the flow; the table's and some that are always 0.
         width: of its nets.
-        blocks: of a residual flow.
+        blocks: of a residual flow, or layers of couplings, by twos.
         batch: rows a step.
         steps: the most of them.
         rate: of learning, at first; at the last step it is 0.
@@ -65,7 +66,10 @@ class Size(NamedTuple):
     @classmethod
     def of(cls, method: str, rows: int, columns: int, max_steps: int | None) -> "Size":
         """That which suits a table."""
-        if rows < _SMALL:
+        if method == "spline-coupling":  # of the table's columns alone: a spline bends each
+            steps, log_every, least = (1500, 50, _PADDED) if rows < _SMALL else (3000, 100, _SMALL)
+            found = cls(method, columns, 32, 4, 256, steps, 2e-3, log_every, least)
+        elif rows < _SMALL:
             wide = columns if columns > 16 else power_of_two(columns)
             found = cls(method, wide, 32, 4, 128, 800, 5e-3, 50, _PADDED)
         else:
@@ -105,12 +109,26 @@ def _bijection(size: Size, *, bound: float) -> Any:
     wide, width = size.columns, size.width
     if size.method == "cnf":
         return ConcatSquashMLP(wide, width, 2, dtype=jnp.float32, key=jr.key(0))
+    if size.method == "spline-coupling":
+        return _couplings(wide, size.blocks, width, jr.key(0))
 
     def make(key: PRNGKeyArray) -> ResidualBlock:
         net = LipschitzMLP(wide, width, 2, bound=bound, dtype=jnp.float32, key=key)
         return ResidualBlock(net)
 
     return Chain([Stacked(eqx.filter_vmap(make)(jr.split(jr.key(0), size.blocks)))])
+
+
+def _couplings(columns: int, layers: int, width: int, key: PRNGKeyArray) -> Any:
+    """Those of a flow of splines, in single precision, which FlowJAX cannot be asked for."""
+    flow: Any = spline_coupling_flow(columns, layers=layers, width=width, key=key)
+    single = lambda leaf: leaf.astype(jnp.float32) if eqx.is_inexact_array(leaf) else leaf
+    return jax.tree.map(single, flow.bijection.parts[-1])
+
+
+@eqx.filter_jit
+def _couplings_arrays(columns: int, layers: int, width: int, key: PRNGKeyArray) -> Any:
+    return eqx.filter(_couplings(columns, layers, width, key), eqx.is_array)
 
 
 @functools.lru_cache(maxsize=64)
@@ -126,7 +144,7 @@ def _flow(part: Any, base: MixtureBase, method: str) -> Any:
 
 
 def _start(size: Size, columns: int, generator: np.random.RandomState) -> Any:
-    """The arrays of an identity, made on the host, where nothing is compiled.
+    """The arrays of an identity, made on the host, where nothing is compiled but for splines.
 
     The last layer of each net is 0. So are the weights of columns that are not the table's: they
     are 0 too, what they lead to is, and no gradient ever reaches them.
@@ -145,6 +163,10 @@ def _start(size: Size, columns: int, generator: np.random.RandomState) -> Any:
             found = np.full(shape, {"vector": 1.0, "stamp": -1.0, "sharpness": 0.5}[name])
         return found.astype(np.float32)
 
+    if size.method == "spline-coupling":
+        key = jr.wrap_key_data(on_device(generator.randint(2**32, size=2, dtype=np.uint32)))
+        made = _couplings_arrays(size.columns, size.blocks, size.width, key)
+        return _with_arrays(_shape(size, _BOUND), jax.tree.leaves(made))
     part = jax.tree_util.tree_map_with_path(draw, _shape(size, _BOUND))
     layers = part.layers if size.method == "cnf" else part.parts[0].layers.net.layers
     layers[0].weight[..., columns:] = 0
@@ -233,7 +255,7 @@ def _trained(
     Raises:
         TrainingError: it diverges.
     """
-    if size.method != "cnf":
+    if size.method == "residual-flow":
         many = size.columns > _EXACT
         part = with_log_det(part, RouletteLogDet() if many else ExactLogDet())
     flow, info = fit(
@@ -251,7 +273,9 @@ def _trained(
         progress=progress,
         key=jr.wrap_key_data(on_device(np.asarray([0, seed], np.uint32))),
     )
-    trained = flow.field if size.method == "cnf" else _with_bounds(flow.bijection)
+    trained = flow.field if size.method == "cnf" else flow.bijection
+    if size.method == "residual-flow":
+        trained = _with_bounds(trained)
     return _kept(size, trained, flow.base), int(info.step)
 
 
@@ -286,10 +310,13 @@ def _kept(size: Size, part: Any, base: MixtureBase) -> AbstractFlow:
 
 def _filled(size: Size, leaves: list, base: MixtureBase) -> AbstractFlow:
     """A flow whose arrays are these."""
-    arrays, static = eqx.partition(_shape(size, np.inf), _is_shape)
-    structure = jax.tree.structure(arrays)
-    part = jax.tree.unflatten(structure, [on_device(np.asarray(leaf)) for leaf in leaves])
-    return _flow(eqx.combine(part, static), base, size.method)
+    part = _with_arrays(_shape(size, np.inf), [on_device(np.asarray(leaf)) for leaf in leaves])
+    return _flow(part, base, size.method)
+
+
+def _with_arrays(outline: Any, leaves: list) -> Any:
+    arrays, static = eqx.partition(outline, _is_shape)
+    return eqx.combine(jax.tree.unflatten(jax.tree.structure(arrays), leaves), static)
 
 
 def _is_shape(leaf: Any) -> bool:
