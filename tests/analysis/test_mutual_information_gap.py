@@ -130,12 +130,88 @@ def test_no_factor_is_told_more_of_than_it_has():
     assert found.mig <= 1
 
 
+def two_normals(count, seed=0):
+    """Two independent normal factors, by the quantiles of one in an order of its own each."""
+    rng = np.random.default_rng(seed)
+    values = norm.ppf((np.arange(count) + 0.5) / count)
+    return np.stack([rng.permutation(values), rng.permutation(values)], axis=1)
+
+
+def told_of_bins(bins, std):
+    """What z ~ N(v, std^2) tells of the bin of a standard normal v, by Bayes and quadrature."""
+    edges = norm.ppf(np.arange(bins + 1) / bins)
+    total = (1 + std**2) ** 0.5
+
+    def integrand(z):
+        # v given z is normal, and so its share of a bin is a difference of two.
+        share = np.diff(norm.cdf(edges, z / total**2, std / total))
+        share = np.maximum(share, 1e-300)
+        return norm.pdf(z, scale=total) * np.sum(share * np.log(share * bins))
+
+    return quad(integrand, -8 * total, 8 * total, limit=200)[0]
+
+
+def test_what_is_told_of_continuous_factors_is_that_of_their_bins():
+    """Up to what is told of the factor itself, log(1 + 1 / std^2) / 2, as bins become more."""
+    std, count = 0.5, 1500
+    factors = two_normals(count)
+    posterior = posterior_of(factors, std)
+    whole = 0.5 * math.log(1 + 1 / std**2)
+    for bins, near in ((4, 0.01), (30, 0.01)):
+        found = mig(posterior, factors, bins=bins, num_samples=3000, batch_size=500, key=jr.key(0))
+        exact = told_of_bins(bins, std)
+        assert exact < whole
+        own = np.diagonal(found.mutual_information)
+        # The log of a ratio has a deviation below 0.75 here, and the bins' examples are not all.
+        assert np.all(np.abs(own - exact) < 4 / 3000**0.5 * 0.75 + near), (own, exact)
+        np.testing.assert_allclose(found.entropy, np.log(bins), rtol=1e-3)
+        off = found.mutual_information[np.array([0, 1]), np.array([1, 0])]
+        assert np.all(off < near)
+    assert whole - told_of_bins(30, std) < 0.02
+
+
+def test_a_latent_that_tells_examples_apart_does_not_tell_every_factor():
+    """Its own example under its sample would be all of both densities, and the gap be none."""
+    factors = two_normals(400)
+    found = mig(posterior_of(factors, 1e-3), factors, bins=5, num_samples=400, key=jr.key(0))
+    assert found.mig > 0.9
+    off = found.mutual_information[np.array([0, 1]), np.array([1, 0])]
+    np.testing.assert_array_equal(off, 0)
+
+
+def test_units_do_not_matter_and_few_values_are_taken_as_they_are():
+    factors = two_normals(200)
+    run = lambda factors, bins: mig(
+        posterior_of(np.asarray(two_normals(200)), 0.3), factors, bins=bins, num_samples=200,
+        key=jr.key(0),
+    )  # fmt: skip
+    plain, moved = run(factors, 5), run(1e-6 * factors - 3.0, 5)
+    np.testing.assert_allclose(plain.per_factor, moved.per_factor, rtol=1e-9)
+    signs = np.stack([factors[:, 0] > 0, factors[:, 1] > 1], axis=1).astype(int)
+    by_value, as_floats = run(signs, None), run(signs / 7.0, 5)
+    np.testing.assert_allclose(by_value.mutual_information, as_floats.mutual_information)
+
+
+@pytest.mark.parametrize(
+    ("factors", "bins", "message"),
+    [
+        (AXES[:, :3] + 0.5, 1, "`bins` must be 2 or more, got 1"),
+        (np.where(AXES[:, :3] == 0, np.nan, 1.5), 4, "must be finite"),
+        (np.arange(360.0).reshape(120, 3), 100, "a bin of column 0 with one example"),
+        (np.full((120, 2), 0.5), 4, "the value 0.5 for every example in column 0"),
+    ],
+)
+def test_bins_that_make_no_sense_are_refused(factors, bins, message):
+    with pytest.raises(ValueError, match=message):
+        mig(posterior_of(AXES, STDS), factors, bins=bins, num_samples=120, key=jr.key(0))
+
+
 @pytest.mark.parametrize(
     ("factors", "message"),
     [
         (FACTORS[:-1], r"a row for each of the 120 examples of `posterior`.*got the shape \[119"),
         (FACTORS[:, 0], r"got the shape \[120\]"),
-        (FACTORS / 2, "must be whole numbers, got float64"),
+        (FACTORS / 2, "must be whole numbers, got float64.*`bins` for continuous"),
         (np.hstack([FACTORS, np.full((120, 1), 3)]), "the value 3 for every example in column 3"),
     ],
 )
