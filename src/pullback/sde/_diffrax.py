@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import lineax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from pullback._clock import wider
+from pullback._clock import Clock, wider
 from pullback._modes import refuse_forward
 from pullback._nodes import Nodes
 from pullback.ode import Replay, Result, Stats
@@ -17,6 +17,7 @@ from pullback.ode import Replay, Result, Stats
 from ._answer import Answer, code_of
 from ._methods import unwrapped
 from ._noise import increment_shapes, leaves_of, times_increment
+from ._paths import GivenPath
 from ._problem import Problem, Traced
 
 # Steps that adapt are no shorter than this share of the whole time.
@@ -26,8 +27,6 @@ _SHORTEST = 2.0**-16
 def solve_with_diffrax(problem: Problem) -> Answer:
     """Solve by `diffrax.diffeqsolve` on a virtual Brownian tree."""
     traced = problem.traced
-    if problem.path is not None or problem.key is None:
-        raise ValueError("path=... needs fixed steps and a solver that pullback runs itself")
     if traced.kl_shape is not None and problem.kl != "analytic":
         raise ValueError(
             f'kl="{problem.kl}" needs fixed steps (dt=... or steps=...) and a solver that pullback '
@@ -35,7 +34,10 @@ def solve_with_diffrax(problem: Problem) -> Answer:
         )
     # A start that is not finite is not tried: no step could mend it.
     # Nor are times that are out of order, at which Diffrax raises whatever `throw` says.
-    sound = jnp.all(jnp.diff(problem.ts) >= 0)
+    gaps = jnp.diff(problem.ts)
+    if problem.backward is not False:
+        gaps = jnp.where(problem.backward & problem.reversible, -gaps, gaps)
+    sound = jnp.all(gaps >= 0)
     for leaf in jax.tree.leaves(problem.y0):
         sound &= jnp.all(jnp.isfinite(leaf))
     ts = jnp.where(sound, problem.ts, 0.0)
@@ -52,7 +54,7 @@ def solve_with_diffrax(problem: Problem) -> Answer:
     sol = diffrax.diffeqsolve(
         diffrax.MultiTerm(
             diffrax.ODETerm(_drift(traced, noise)),
-            diffrax.ControlTerm(noise.control(traced), _path(problem, ts[-1], noise, shortest)),
+            diffrax.ControlTerm(noise.control(traced), _path(problem, ts, noise, shortest)),
         ),
         problem.solver if problem.grid is None else _AtNodes(problem.solver),
         t0=ts[0],
@@ -82,18 +84,30 @@ def solve_with_diffrax(problem: Problem) -> Answer:
 
 
 def _path(
-    problem: Problem, span: Array, noise: "_Noise", shortest: Array
+    problem: Problem, ts: Array, noise: "_Noise", shortest: Array
 ) -> diffrax.AbstractBrownianPath:
-    return diffrax.VirtualBrownianTree(
+    """The path of the time since the first."""
+    if problem.path is not None:
+        return GivenPath(
+            path=problem.path, clock=problem.clock, shape=noise.shape, dtype=noise.wide
+        )
+    span = ts[-1]
+    tree = diffrax.VirtualBrownianTree(
         t0=jnp.zeros_like(span),
         # A solve of no length asks for no increment, but a tree must have a length.
-        t1=jnp.where(span > 0, span, 1.0),
+        t1=jnp.where(span == 0, 1.0, jnp.abs(span)),
         # Above the steps' own size the tree is smooth, and the variance silently wrong.
         tol=shortest / 4,
         shape=noise.shape,
         key=cast(PRNGKeyArray, problem.key),
         levy_area=_levy_area(problem.solver),
     )
+    if problem.backward is False:
+        return tree
+    # The tree of the same times in increasing order begins where these end.
+    start = jnp.where(problem.backward, -span, 0.0)
+    clock = Clock(start, start + span, ts.dtype)
+    return GivenPath(path=tree, clock=clock, shape=noise.shape, dtype=noise.wide)
 
 
 def _levy_area(solver: diffrax.AbstractSolver) -> type:
@@ -112,12 +126,12 @@ def _controller(
     grid = problem.grid
     if grid is not None:
         # Steps of no length are left out; if there are no others, any tree will do.
-        shortest = jnp.min(jnp.where(grid.dt > 0, grid.dt, jnp.inf))
+        shortest = jnp.min(jnp.where(grid.dt != 0, jnp.abs(grid.dt), jnp.inf))
         shortest = jnp.where(jnp.isfinite(shortest), shortest, 1.0)
         return Nodes(jnp.concatenate([grid.t, ts[-1:]])), shortest, grid.t.shape[0] + 1
     if problem.rtol is None or problem.atol is None:
         raise ValueError("a problem has a grid or tolerances")
-    shortest = (ts[-1] - ts[0]) * _SHORTEST
+    shortest = jnp.abs(ts[-1] - ts[0]) * _SHORTEST
     controller = diffrax.PIDController(
         rtol=problem.rtol,
         atol=problem.atol,

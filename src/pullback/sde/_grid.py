@@ -24,7 +24,7 @@ class Grid(NamedTuple):
 
 
 def checked_times(ts: Any, dtype: Any, batch: tuple[int, ...], *, narrow: bool) -> Times:
-    """The times, increasing, `[T]` or one row for each of the state's leading axes."""
+    """The times, `[T]` or one row for each of the state's leading axes, all in one direction."""
     times = times_of(ts, dtype, narrow=narrow)
     shape = times.since.shape
     if len(shape) > 1 and shape[:-1] != batch[: len(shape) - 1]:
@@ -34,13 +34,22 @@ def checked_times(ts: Any, dtype: Any, batch: tuple[int, ...], *, narrow: bool) 
         )
     if times.known is not None:
         gaps = np.diff(times.known, axis=-1)
-        if np.any(gaps < 0):
-            place = int(np.argmin(gaps) % gaps.shape[-1])
+        if np.any(gaps < 0) and np.any(gaps > 0):
+            # The fewer ones are those that are out of order.
+            wrong = gaps < 0 if np.sum(gaps < 0) <= np.sum(gaps > 0) else gaps > 0
+            place = int(np.argmax(wrong) % gaps.shape[-1])
             raise ValueError(
-                "ts must be increasing (a time may be repeated), for noise has no way back: look "
-                f"at entries {place} and {place + 1} of {times.given}"
+                "ts must be all increasing or all decreasing (a time may be repeated), every row "
+                f"in the same direction: look at entries {place} and {place + 1} of {times.given}"
             )
     return times._replace(since=lax.stop_gradient(_not_differentiated(times.since)))
+
+
+def runs_backward(times: Times) -> bool | Bool[Array, ""]:
+    """Whether the times decrease: known where they are."""
+    if times.known is not None:
+        return bool(np.any(times.known[..., -1] < 0))
+    return jnp.any(times.since[..., -1] < 0)
 
 
 @jax.custom_jvp
@@ -76,7 +85,7 @@ def grid_of(times: Times, dt: float | None, steps: int | None) -> Grid:
         if ts.ndim != 1:
             raise ValueError("dt=... wants one row of times; with ts [batch, T] give steps=N")
         # A gap of a whole number of steps must not become one more by rounding.
-        counts = np.maximum(1, np.ceil(np.diff(known) / dt - 1e-4))
+        counts = np.maximum(1, np.ceil(np.abs(np.diff(known)) / dt - 1e-4))
         if np.sum(counts) > np.iinfo(np.int32).max:
             raise ValueError(f"dt={dt} makes {np.sum(counts):.3g} steps: give a longer one")
         counts = counts.astype(int)

@@ -8,9 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, PRNGKeyArray, PyTree
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from pullback._clock import Clock
+from pullback._clock import Clock, Times
 from pullback._lanes import spread
 
 Noise = Literal["diagonal", "additive", "general"]
@@ -48,16 +50,26 @@ def increment_shapes(y: PyTree, sigma: PyTree) -> tuple[jax.ShapeDtypeStruct | N
 
 
 class Counter(eqx.Module):
-    """Increments drawn from the number of the step: nothing is stored, and they come again."""
+    """Increments drawn from the number of the step: nothing is stored, and they come again.
+
+    Where time runs backward the steps are numbered from the other end, so that the path is that of
+    the same times in increasing order.
+    """
 
     key: PRNGKeyArray
+    steps: int = eqx.field(static=True)
+    backward: bool | Bool[Array, ""]
     shapes: tuple[jax.ShapeDtypeStruct | None, ...] = eqx.field(static=True)
 
     def __call__(self, step: Array, t: Array, dt: Array) -> list[Array | None]:
         """The increments of all leaves over step number `step`."""
         del t
+        if self.backward is False:
+            root = jnp.sqrt(dt)
+        else:
+            step = jnp.where(self.backward, self.steps - 1 - step, step)
+            root = jnp.sign(dt) * jnp.sqrt(jnp.abs(dt))
         key = jr.fold_in(self.key, step)
-        root = jnp.sqrt(dt)
         drawn = [
             None if s is None else jr.normal(jr.fold_in(key, i), s.shape, s.dtype)
             for i, s in enumerate(self.shapes)
@@ -70,18 +82,24 @@ class OnPath(eqx.Module):
 
     path: diffrax.AbstractBrownianPath
     clock: Clock
+    backward: bool | Bool[Array, ""]
     shapes: tuple[jax.ShapeDtypeStruct | None, ...] = eqx.field(static=True)
 
     def __call__(self, step: Array, t: Array, dt: Array) -> list[Array | None]:
         """The increments of all leaves from `t` to `t + dt`."""
         del step
         ends = self.clock.reached(t), self.clock.reached(t + dt)
-        drawn = iter(jax.tree.leaves(self.path.evaluate(*ends)))
-        return [None if s is None else next(drawn) for s in self.shapes]
+        if self.backward is False:
+            drawn = iter(jax.tree.leaves(self.path.evaluate(*ends)))
+            return [None if s is None else next(drawn) for s in self.shapes]
+        # A path may know its increments from an earlier to a later time alone.
+        drawn = iter(jax.tree.leaves(self.path.evaluate(jnp.minimum(*ends), jnp.maximum(*ends))))
+        sign = jnp.sign(dt)
+        return [None if s is None else spread(sign, x := next(drawn)) * x for s in self.shapes]
 
 
-def check_path(path: Any, shapes: Sequence[jax.ShapeDtypeStruct | None]) -> None:
-    """Raise unless `path` has the shape of the noise."""
+def check_path(path: Any, shapes: Sequence[jax.ShapeDtypeStruct | None], times: Times) -> None:
+    """Raise unless `path` has the shape of the noise and the length of `times`."""
     if not isinstance(path, diffrax.AbstractBrownianPath):
         raise TypeError(f"path must be a Diffrax Brownian path, got {type(path).__name__}")
     zero = jnp.zeros(())
@@ -91,6 +109,16 @@ def check_path(path: Any, shapes: Sequence[jax.ShapeDtypeStruct | None]) -> None
         raise ValueError(
             f"path must have the shape of the noise, {[list(s.shape) for s in want]}, "
             f"got {[list(g.shape) for g in got]}"
+        )
+    clock = times.clock
+    ends = [path.t0, path.t1, jnp.minimum(clock.first, clock.last), clock.first, clock.last]
+    if any(isinstance(end, Tracer) for end in ends):
+        return
+    start, stop, *asked = (np.asarray(end) for end in ends)
+    if np.min(asked) < start or np.max(asked) > stop:
+        raise ValueError(
+            f"path is known from t = {start} to {stop}, and ts goes from {np.min(asked)} to "
+            f"{np.max(asked)}: make the path as long as the solve"
         )
 
 

@@ -18,7 +18,7 @@ from pullback._traced import Program, traced
 from pullback.ode import Replay
 
 from ._equation import KL, Equation, kl_shape
-from ._grid import Grid, checked_times, grid_of
+from ._grid import Grid, checked_times, grid_of, runs_backward
 from ._methods import (
     AbstractMethod,
     interpretation_of,
@@ -52,6 +52,10 @@ class Problem(eqx.Module):
     solver: diffrax.AbstractSolver
     adjoint: Any
     method: AbstractMethod | None
+    # An array where the times are traced.
+    backward: bool | Array
+    # Whether this equation can be solved backward.
+    reversible: bool = eqx.field(static=True)
     # None where steps adapt.
     grid: Grid | None
     rtol: float | None = eqx.field(static=True)
@@ -118,13 +122,19 @@ def problem_of(
     method = None if rtol is not None else method_of(solver, noise)
     # Diffrax would widen the state to the dtype of the times.
     times = checked_times(ts, dtype, leading[0][:shared], narrow=method is None)
+    backward = runs_backward(times)
+    # Where the noise does not depend on the state, the two integrals are the same.
+    stratonovich = noise == "additive" or interpretation_of(solver) == "stratonovich"
+    steps_back = not isinstance(unwrapped(solver), diffrax.AbstractSRK)
+    if backward is True:
+        _check_backward(solver, prior, stratonovich, steps_back)
     grid = None if rtol is not None else grid_of(times, dt, steps)
     if method is None:
         _check_for_diffrax(solver, adjoint, times.since)
     t = times.clock.time(times.since[..., 0])
     found = _trace(functions, args, y0, t, times.clock, noise, kl)
     if path is not None:
-        check_path(path, increment_shapes(y0, found.sigma))
+        check_path(path, increment_shapes(y0, found.sigma), times)
     problem = Problem(
         traced=found,
         y0=y0,
@@ -135,6 +145,8 @@ def problem_of(
         solver=solver,
         adjoint=adjoint,
         method=method,
+        backward=backward,
+        reversible=stratonovich and steps_back and prior is None,
         grid=grid,
         rtol=rtol,
         atol=atol,
@@ -210,6 +222,27 @@ def _check_interpretation(
             f"StochasticAdjoint runs a Stratonovich equation backwards, and {name} solves Ito's: "
             "convert the drift by pullback.sde.ito_to_stratonovich and use diffrax.Midpoint(), or "
             "keep the solver and use adjoint=pullback.ode.Replay()"
+        )
+
+
+def _check_backward(
+    solver: diffrax.AbstractSolver, prior: Any, stratonovich: bool, steps_back: bool
+) -> None:
+    if not steps_back:
+        raise ValueError(
+            f"ts is decreasing, and Diffrax's {type(solver).__name__} steps forward alone: use "
+            "diffrax.Heun() or Midpoint()"
+        )
+    if not stratonovich:
+        raise ValueError(
+            f"ts is decreasing, and {type(solver).__name__} solves an equation of Ito's, whose "
+            "integral has no way back: convert the drift by pullback.sde.ito_to_stratonovich and "
+            'use diffrax.Heun(), or say noise="additive" if the diffusion does not read y'
+        )
+    if prior is not None:
+        raise ValueError(
+            "ts is decreasing, and the path-space KL to a prior is that of a path in its own "
+            "direction: solve with increasing ts, or leave prior out"
         )
 
 

@@ -102,10 +102,13 @@ def solve(
         diffusion: `sigma(t, y, args)`: for each array of `y` an array as `noise` says, or None
             where there is no noise.
         y0: the start: any PyTree of floating arrays, all of one dtype.
-        ts: the times at which the solution is wanted, `[T]` with `T >= 2`, increasing; a time may
-            be repeated. With `steps`, also `[batch, T]`, a row for each entry of the leading axis
-            of `y0`; rows may be padded by repeating their last time, and the functions get `t` of
-            shape `[batch]`.
+        ts: the times at which the solution is wanted, `[T]` with `T >= 2`, increasing or
+            decreasing; a time may be repeated. With `steps`, also `[batch, T]`, a row for each
+            entry of the leading axis of `y0`; rows may be padded by repeating their last time, and
+            the functions get `t` of shape `[batch]`. Decreasing times run a Stratonovich equation
+            back on the path that the same key and steps have in increasing order, to where it
+            came from, as far as the steps' error goes; an Ito equation has no way back but with
+            `noise="additive"`, and there is no `prior`.
         args: any PyTree, handed to the functions.
         key: the noise. With fixed steps the increment of step k is drawn from `key` and k, so that
             nothing is stored, and a backward pass meets the same path.
@@ -127,8 +130,8 @@ def solve(
         steps: take this many equal steps between two successive `ts`.
         rtol: relative tolerance, for steps that adapt on a virtual Brownian tree.
         atol: absolute tolerance, in the units of `y`.
-        path: a Brownian path of Diffrax's, with the shape of the noise, instead of `key`; for fixed
-            steps.
+        path: a Brownian path of Diffrax's, with the shape of the noise, instead of `key`; its
+            `tol` must be below the shortest step, beneath which the path is smooth.
         max_steps: the most steps, when they adapt.
         throw: raise `pullback.ode.SolveError` when the solution is not finite or the steps do not
             suffice. If False, look at `Solution.result`.
@@ -248,7 +251,11 @@ def _solve(problem: Problem) -> Answer:
     else:
         answer = _on_fixed_steps(problem, problem.method, problem.grid)
     # Traced times are NaN here where two that differ became equal.
-    ordered = jnp.all(jnp.diff(problem.ts, axis=-1) >= 0)
+    gaps = jnp.diff(problem.ts, axis=-1)
+    if problem.backward is not False:
+        # Of traced times it is known only here whether the equation can be solved that way.
+        gaps = jnp.where(problem.backward & problem.reversible, -gaps, gaps)
+    ordered = jnp.all(gaps >= 0)
     code = jnp.where(ordered, answer.code, int(Result.TIMES_NOT_MONOTONE)).astype(jnp.int32)
     return answer._replace(
         code=lax.stop_gradient(code), t_reached=lax.stop_gradient(answer.t_reached)
@@ -267,9 +274,9 @@ def _on_fixed_steps(problem: Problem, method: AbstractMethod, grid: Grid) -> Ans
     shapes = increment_shapes(problem.y0, traced.sigma)
     path = problem.path
     draw = (
-        Counter(cast(PRNGKeyArray, problem.key), shapes)
+        Counter(cast(PRNGKeyArray, problem.key), steps, problem.backward, shapes)
         if path is None
-        else OnPath(path, problem.clock, shapes)
+        else OnPath(path, problem.clock, problem.backward, shapes)
     )
     program = Program(traced.equation, method, grid, draw, ts.shape[-1])
     adjoint = problem.adjoint
