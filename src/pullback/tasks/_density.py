@@ -45,8 +45,7 @@ class FlowDensity(AbstractScoredRows):
 
     Args:
         method: "residual-flow"; "spline-coupling", couplings by rational-quadratic splines, which
-            train in a third of the time; or "cnf", a continuous flow, which takes several times as
-            long.
+            train and draw faster; or "cnf", a continuous flow, which takes several times as long.
         contamination: the share of rows taken to be anomalies, in (0, 0.5]: `predict` gives -1 to
             rows less likely than that share of those fitted.
         columns: the columns to take, names (or places, of arrays); None takes all of numbers.
