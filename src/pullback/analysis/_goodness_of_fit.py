@@ -9,11 +9,15 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jax.scipy.stats import norm
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
 from pullback._traced import compiled
+from pullback.analysis._dependent_draws import (
+    check_correlation_length,
+    survival,
+    variance_of_mean,
+)
 from pullback.analysis._stein_critic import CriticField, CriticPlan, ScoredPoints, train_critic
 from pullback.analysis._stein_result import (
     GoodnessOfFit,
@@ -48,6 +52,7 @@ def goodness_of_fit(
     optimiser: optax.GradientTransformation | None = None,
     divergence: AbstractDivergence | None = None,
     standardise: bool = True,
+    correlation_length: float | int | Float[Array, ""] | None = None,
     key: PRNGKeyArray,
 ) -> GoodnessOfFit:
     r"""Test whether a model fits data, by a critic that learns where it does not.
@@ -62,10 +67,18 @@ def goodness_of_fit(
 
     When to take another test: with few points (under about 1,000) in many dimensions a kernel test
     uses all of them and may see more. All tests by the score are blind to the weights of modes that
-    lie far apart. On a bounded support map the variables to the whole line first.
+    lie far apart. On a bounded support map the variables to the whole line first, by
+    `pullback.sampling.SupportMap`.
+
+    Of the draws of a Markov chain give the `correlation_length` $\ell$: the parts are then taken in
+    the order of the rows, and the variance of the mean is
+    $\frac1{m^2} \sum_{ij} e^{-|i-j| / \ell} c_i c_j$ of the centred values c, in place of that of
+    independent ones, by which the chain's own target would be rejected. It is known as well as the
+    variance of $m / \ell$ independent values, so that z is compared with Student's t.
 
     Args:
-        x: independent draws from the data's distribution, `[n, dim]`.
+        x: draws from the data's distribution, `[n, dim]`: independent ones, or with
+            `correlation_length` in the order in which a chain made them.
         score: the gradient of the model's log-density at one point. This or `log_prob`.
         log_prob: the model's log-density at one point, with any constant.
         split: shares of the points to train on, to choose by, and to test on; they add up to 1.
@@ -84,6 +97,8 @@ def goodness_of_fit(
         divergence: for the trace in training; by default one Rademacher probe. The trace is exact
             in choosing and in testing.
         standardise: shift and scale each column by the first part.
+        correlation_length: $\ell$, in rows, some five to ten times those over which the chain
+            forgets; None: the draws are independent.
         key: for the split, the net and the training.
 
     Returns:
@@ -95,7 +110,8 @@ def goodness_of_fit(
 
     Raises:
         ValueError: neither or both of `score` and `log_prob` are given or they have another shape;
-            x is not finite or has too few rows for the split; or an argument is out of range.
+            x is not finite or has too few rows for the split; the model's support is seen to have
+            an end; or an argument is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -117,7 +133,12 @@ def goodness_of_fit(
     field = checked_score(score, log_prob, x)
     _check_critic(critic, x)
     check_counts(width=width)
-    result = _test(x, field, critic, width, plan, sizes, alpha, standardise, key)
+    check_correlation_length(correlation_length, sizes[2])
+    if correlation_length is not None:
+        correlation_length = jnp.asarray(correlation_length, x.dtype)
+    result = _test(
+        x, field, critic, width, plan, sizes, alpha, standardise, correlation_length, key
+    )
     return checked_result(
         result, field, x, batch_size,
         advice="the critic may have diverged: give an `optimiser` of a smaller rate, or a larger "
@@ -261,10 +282,12 @@ def _test(
     sizes: tuple[int, int, int],
     alpha: float,
     standardise: bool,
+    correlation_length: Float[Array, ""] | None,
     key: PRNGKeyArray,
 ) -> GoodnessOfFit:
     split_key, net_key, key = jr.split(key, 3)
-    x = x[jr.permutation(split_key, len(x))]
+    if correlation_length is None:
+        x = x[jr.permutation(split_key, len(x))]
     units = units_of(x[: sizes[0]], standardise)
     points = ScoredPoints(*units.apply(x, scores_at(score, x, plan.batch_size)))
     bounds = (0, sizes[0], sizes[0] + sizes[1], len(x))
@@ -277,10 +300,10 @@ def _test(
         critic = eqx.nn.MLP(dim, dim, width, 2, jax.nn.swish, dtype=x.dtype, key=net_key)
     net, factor = train_critic(critic, train, validation, plan, key)
     values = stein_terms(net, test.scores, test.x, batch_size=plan.batch_size).operator
-    mean, size = jnp.mean(values), jnp.asarray(sizes[2], x.dtype)
-    error = jnp.std(values, ddof=1) / jnp.sqrt(size)
+    mean = jnp.mean(values)
+    error = jnp.sqrt(variance_of_mean(values, correlation_length))
     statistic = mean / error
-    p_value = norm.sf(statistic)
+    p_value = survival(statistic, sizes[2], correlation_length)
     return GoodnessOfFit(
         statistic,
         p_value,

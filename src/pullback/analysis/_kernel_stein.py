@@ -10,6 +10,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from pullback._key import checked_key
 from pullback._traced import compiled
+from pullback.analysis._dependent_draws import (
+    check_correlation_length,
+    variance_of_mean,
+    wild_signs,
+)
 from pullback.analysis._stein_result import (
     GoodnessOfFit,
     Points,
@@ -36,6 +41,7 @@ def kernel_stein_test(
     alpha: float = 0.05,
     num_bootstrap: int = 500,
     standardise: bool = True,
+    correlation_length: float | int | Float[Array, ""] | None = None,
     batch_size: int = 256,
     key: PRNGKeyArray,
 ) -> GoodnessOfFit:
@@ -49,8 +55,15 @@ def kernel_stein_test(
     nothing is trained, at a cost of $n^2$; in many dimensions, or where the difference is at a
     scale far from the kernel's, it sees little and `goodness_of_fit` may see more.
 
+    Draws of a Markov chain depend on the ones before them, and a test that takes them as
+    independent rejects the chain's own target. With a `correlation_length` $\ell$ the signs of rows
+    that are k apart agree with the correlation $e^{-k / \ell}$: take some five to ten times the
+    rows over which the chain forgets, and far fewer than there are.
+
     Args:
-        x: independent draws from the data's distribution, `[n, dim]`.
+        x: draws from the data's distribution, `[n, dim]`: independent ones, or with
+            `correlation_length` in the order in which a chain made them (several chains one after
+            another).
         score: the gradient of the model's log-density at one point. This or `log_prob`.
         log_prob: the model's log-density at one point, with any constant.
         kernel: "rbf" or "imq".
@@ -58,6 +71,7 @@ def kernel_stein_test(
         alpha: the level: how often a model that is right is rejected.
         num_bootstrap: draws of signs.
         standardise: shift and scale each column by the data.
+        correlation_length: $\ell$, in rows; None: the draws are independent.
         batch_size: rows of the matrix of pairs held in memory at once.
         key: for the points of the median, and the signs.
 
@@ -75,7 +89,8 @@ def kernel_stein_test(
         True
 
     Source: Liu, Lee and Jordan, A Kernelized Stein Discrepancy for Goodness-of-fit Tests, arXiv
-        1602.03253; Chwialkowski et al., arXiv 1602.02964, for the wild bootstrap.
+        1602.03253; Chwialkowski et al., arXiv 1602.02964, section 3, for the wild bootstrap, and of
+        draws that depend on each other.
     """
     key = checked_key(key)
     x = checked_points(x)
@@ -87,7 +102,13 @@ def kernel_stein_test(
     field = checked_score(score, log_prob, x)
     if bandwidth is not None:
         bandwidth = jnp.asarray(bandwidth, x.dtype)
-    result = _test(x, field, kernel, bandwidth, alpha, num_bootstrap, standardise, batch_size, key)
+    check_correlation_length(correlation_length, len(x))
+    if correlation_length is not None:
+        correlation_length = jnp.asarray(correlation_length, x.dtype)
+    result = _test(
+        x, field, kernel, bandwidth, alpha, num_bootstrap, standardise, correlation_length,
+        batch_size, key,
+    )  # fmt: skip
     return checked_result(result, field, x, batch_size, advice=ADVICE)
 
 
@@ -111,6 +132,7 @@ def _test(
     alpha: float,
     num_bootstrap: int,
     standardise: bool,
+    correlation_length: Float[Array, ""] | None,
     batch_size: int,
     key: PRNGKeyArray,
 ) -> GoodnessOfFit:
@@ -121,7 +143,7 @@ def _test(
         bandwidth = median_distance(points, median_key)
     n = len(x)
     # In whole units of the dtype: signs are exact, and the product is one of floats.
-    signs = jr.rademacher(sign_key, (n, num_bootstrap), x.dtype)
+    signs = wild_signs((n, num_bootstrap), correlation_length, x.dtype, sign_key)
 
     def rows(block: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
         """Of some points: the mean of u with all others, and their part of each bootstrap sum."""
@@ -146,13 +168,8 @@ def _test(
     exceed = jnp.sum(bootstrap / (n - 1) >= n * discrepancy)
     p_value = (1 + exceed.astype(x.dtype)) / (1 + num_bootstrap)
     p_value = jnp.where(jnp.isfinite(discrepancy), p_value, jnp.nan)
-    return GoodnessOfFit(
-        n * discrepancy,
-        p_value,
-        p_value <= alpha,
-        discrepancy,
-        2 * jnp.std(means) / jnp.sqrt(jnp.asarray(n, x.dtype)),
-    )
+    error = 2 * jnp.sqrt(variance_of_mean(means, correlation_length))
+    return GoodnessOfFit(n * discrepancy, p_value, p_value <= alpha, discrepancy, error)
 
 
 def median_distance(x: Float[Array, "n dim"], key: PRNGKeyArray) -> Float[Array, ""]:

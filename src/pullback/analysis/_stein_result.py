@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from pullback._floating import at_least_float32
 from pullback._location_scale import location_and_scale
 from pullback._promotion import standard_promotion
+from pullback.analysis._stein_support import refuse_ends
 
 Points = Float[Array | np.ndarray, "n dim"]
 Function = Callable[[Any], Any]
@@ -98,14 +99,15 @@ def checked_score(
                 f"{found.shape} and dtype {found.dtype}. Of a NumPyro distribution of independent "
                 "entries take `.to_event(1)`."
             )
-        score = LogDensityScore(log_prob)
+        field = LogDensityScore(log_prob)
         try:
-            jax.eval_shape(score, like)
+            jax.eval_shape(field, like)
         except (TypeError, ValueError, NotImplementedError) as error:
             raise ValueError(
                 f"`log_prob` cannot be differentiated ({error}); give `score` instead."
             ) from error
-        return score
+        refuse_ends("log_prob", field.log_prob, x)
+        return field
     found = _shape_of("score", score, like)
     if found.shape != like.shape or not jnp.issubdtype(found.dtype, jnp.floating):
         raise ValueError(
@@ -113,6 +115,7 @@ def checked_score(
             f"it gave shape {found.shape} and dtype {found.dtype}. A log-density goes in as "
             "`log_prob`."
         )
+    refuse_ends("score", score, x)
     return score
 
 
