@@ -130,7 +130,7 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 
 # Always pip: torch's CPU wheel is wanted, without gigabytes of CUDA. torchode's torchtyping asks for
 # a typeguard older than tyro's, or (0.1.4) does not import with this torch, so it goes in by itself;
-# so do torch-mist, which asks for a NumPy older than 2, storchastic, for an older Pyro, and those of
+# so do torch-mist, which asks for a NumPy older than 2, storchastic, for an older Pyro, and torchcde, those of
 # bilevel problems, of gradients an example and of continual learning, which ask for any torch, or for
 # what only their examples use, neural-tangents, which asks for TensorFlow, those that explain, and
 # polygraph-benchmark, which asks for a classifier of tables, with what its distances import.
@@ -139,7 +139,7 @@ $(BENCH)/.bench: pyproject.toml
 	[[ -x $(BENCH)/bin/pip ]] || $(PYTHON) -m venv --clear $(BENCH)
 	$(BENCH)/bin/pip install --quiet --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
 	$(BENCH)/bin/pip install --quiet --editable '.[bench]'
-	$(BENCH)/bin/pip install --quiet --no-deps torchode==1.0.1 torchtyping==0.1.5 \
+	$(BENCH)/bin/pip install --quiet --no-deps torchode==1.0.1 torchtyping==0.1.5 torchcde==0.2.5 \
 		torch-mist==0.2.17 storchastic==0.3.7 entmax==1.3 paramax==0.0.5 \
 		betty-ml==0.1.1 higher==0.2.1 torchopt==0.7.3 \
 		backpack-for-pytorch==1.7.1 unfoldNd==0.2.3 einops==0.8.2 opacus==1.6.0 \

@@ -325,6 +325,23 @@ def test_the_page_and_the_card_say_who_wins(model, table, tmp_path):
     assert "Forecasts were checked up to" in card
 
 
+def test_a_neural_cde_says_the_same_after_it_was_saved(table, new, tmp_path):
+    high = {name: "high" if name % 2 else "low" for name in table.patient.unique()}
+    model = SeriesModel("neural-cde", max_steps=40, **SETTINGS).fit(table, high)
+    assert model.n_steps_ == 40
+    # Whether it gains or not, so that all that is told goes through it.
+    model.core_ = model.core_._replace(kept=np.ones((2, 2), bool))
+    assert model.transform(new).shape[1] == len(model.get_feature_names_out())
+    model.save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    for ask in (
+        lambda m: m.impute(new).mean,
+        lambda m: m.forecast(new, until=12, every=1).upper,
+        lambda m: m.predict_proba(new),
+    ):
+        np.testing.assert_array_equal(ask(model), ask(again))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["latent-ode", "latent-sde"])
 def test_latent_models_continue_waves(method, tmp_path):

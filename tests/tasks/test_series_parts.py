@@ -251,19 +251,20 @@ def start(method):
 
 @pytest.mark.parametrize(
     "method",
-    ["latent-ode", "ode-rnn", pytest.param("latent-sde", marks=pytest.mark.slow)],
+    ["latent-ode", "ode-rnn", "neural-cde", pytest.param("latent-sde", marks=pytest.mark.slow)],
 )
 def test_a_network_begins_as_the_mean(method, x32):
     said, code = nets.ask(start(method), waves(3, 10, 0))
     assert said.shape == (3, 10, 2)
     assert (said == 0).all()
-    assert code.shape == (3, 8 if method == "ode-rnn" else 4)
+    assert code.shape == (3, 8 if method in ("ode-rnn", "neural-cde") else 4)
 
 
 @pytest.mark.parametrize(
     ("method", "steps", "most"),
     [
         ("ode-rnn", 200, 0.6),
+        ("neural-cde", 200, 0.6),
         pytest.param("latent-ode", 800, 0.6, marks=pytest.mark.slow),
         pytest.param("latent-sde", 300, 0.7, marks=pytest.mark.slow),
     ],
@@ -271,7 +272,8 @@ def test_a_network_begins_as_the_mean(method, x32):
 def test_a_network_learns_waves_and_answers_each_series_alone(method, steps, most, x32):
     """Of values that it has not seen; a series' answer hangs on no other, to the bit."""
     asked, held = (ask(waves(n, 14, n), np.random.RandomState(0)) for n in (60, 20))
-    size = nets.Size(method, 2, 8, 16, 256, 32, steps, 1e-2, 50)
+    rate = nets.Size.of(method, asked.known.mask, None).rate
+    size = nets.Size(method, 2, 8, 16, 256, 32, steps, rate, 50)
     model, taken = nets.train(size, asked, held, seed=0, progress=False)
     assert taken > 0
     said, code = nets.ask(model, held.seen)

@@ -26,7 +26,7 @@ Steps = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 def fit_series(
     file: File,
     out: Folder,
-    method: Literal["latent-ode", "ode-rnn", "latent-sde"] = "latent-ode",
+    method: Literal["latent-ode", "ode-rnn", "neural-cde", "latent-sde"] = "latent-ode",
     series: OptionalName = None,
     time: OptionalName = None,
     variable: OptionalName = None,
@@ -47,7 +47,8 @@ def fit_series(
         file: A long table, CSV or Parquet, with columns series, time, variable and value; - reads
             CSV from standard input.
         out: The folder for the model.
-        method: How: a latent ODE, an ODE-RNN, or a latent SDE, which takes several times as long.
+        method: How: a latent ODE; an ODE-RNN or a neural CDE, which look back only; or a latent
+            SDE, which takes several times as long.
         series: The column with the series (default: the one with a usual name).
         time: The column with the times, numbers or dates (default: as for --series).
         variable: The column with the variables' names (default: as for --series).

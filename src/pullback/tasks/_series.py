@@ -54,8 +54,8 @@ class SeriesModel(AbstractTask):
     hold what they say of series like those, whatever the network believes.
 
     Args:
-        method: "latent-ode"; "ode-rnn", whose f looks back only; or "latent-sde", which takes
-            several times as long.
+        method: "latent-ode"; "ode-rnn" or "neural-cde", whose f looks back only; or "latent-sde",
+            which takes several times as long.
         series: the name of the column with the series; None: the one with a usual name, and so for
             the next three.
         time: of the column with the times, numbers or dates.
@@ -101,7 +101,8 @@ class SeriesModel(AbstractTask):
         True
 
     Source: Rubanova et al., Latent ODEs for Irregularly-Sampled Time Series, arXiv 1907.03907; Li
-        et al., Scalable Gradients for Stochastic Differential Equations, arXiv 2001.01328.
+        et al., Scalable Gradients for Stochastic Differential Equations, arXiv 2001.01328; Kidger
+        et al., Neural Controlled Differential Equations, arXiv 2005.08926.
     """
 
     _found: ClassVar[tuple[str, ...]] = (
@@ -273,8 +274,8 @@ class SeriesModel(AbstractTask):
         """The names of what `transform` returns."""
         check_is_fitted(self)
         names = [f"{name} {what}" for name in self.variables_ for what in SUMMARIES]
-        codes = self.size_.hidden if self.method == "ode-rnn" else self.size_.latent
-        names += [f"code {k + 1}" for k in range(codes)] if self.core_.network is not None else []
+        if self.core_.network is not None:
+            names += [f"code {k + 1}" for k in range(self.size_.codes)]
         return np.asarray(names, object)
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "series classes"]:

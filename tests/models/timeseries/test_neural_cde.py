@@ -99,6 +99,19 @@ def steps_of(times, values, mask):
     return np.asarray(moves)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_the_field_is_its_equation_in_numpy(depth):
+    field, z = ts.CDEField(3, 4, width=5, depth=depth, key=jr.key(12)), np.array([0.9, -2.0, 0.4])
+    x = z
+    for layer in field.layers:
+        x = np.tanh(np.asarray(layer.weight) @ x + np.asarray(layer.bias))
+    assert len(field.layers) == depth + 1
+    np.testing.assert_allclose(field(jnp.asarray(z)), x.reshape(3, 4), rtol=1e-12)
+    for some in (slice(0, 1), slice(1, None)):
+        found = field.columns(jnp.asarray(z), some)
+        np.testing.assert_allclose(found, x.reshape(3, 4)[:, some], rtol=1e-12)
+
+
 @pytest.mark.parametrize("interpolation", ["linear", "hermite"])
 def test_of_commuting_matrices_only_the_ends_of_the_path_count(interpolation):
     given = series()

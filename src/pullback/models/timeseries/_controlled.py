@@ -1,5 +1,6 @@
 """A state that is driven by a path: the field of a neural CDE, and the way along a piece of it."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -49,8 +50,7 @@ class CDEField(eqx.Module):
         arXiv 2005.08926, section 3 and appendix D (the final tanh).
     """
 
-    hidden: eqx.nn.MLP
-    last: eqx.nn.Linear
+    layers: tuple[eqx.nn.Linear, ...]
     shape: tuple[int, int] = eqx.field(static=True)
 
     def __init__(
@@ -63,25 +63,32 @@ class CDEField(eqx.Module):
         dtype: Any = None,
         key: PRNGKeyArray,
     ):
-        key, last_key = jr.split(checked_key(key))
+        key = checked_key(key)
         positive(size=size, channels=channels, width=width, depth=depth)
-        self.hidden = eqx.nn.MLP(
-            size, width, width, depth - 1, jnp.tanh, jnp.tanh, dtype=dtype, key=key
+        sizes = [size, *[width] * depth, size * channels]
+        keys = jr.split(key, depth + 1)
+        self.layers = tuple(
+            eqx.nn.Linear(wide, out, dtype=dtype, key=k)
+            for (wide, out), k in zip(itertools.pairwise(sizes), keys, strict=True)
         )
-        self.last = eqx.nn.Linear(width, size * channels, dtype=dtype, key=last_key)
         self.shape = size, channels
 
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "size channels"]:
         """The matrix at the state `z`."""
-        return jnp.tanh(self.last(self.hidden(z))).reshape(self.shape)
+        return jnp.tanh(self.layers[-1](self._hidden(z))).reshape(self.shape)
 
     def columns(self, z: Float[Array, " size"], some: slice) -> Float[Array, "size some"]:
         """Some columns of the matrix, without the work of the others."""
-        width = self.last.in_features
-        weight = self.last.weight.reshape(*self.shape, width)[:, some]
-        bias = self.last.bias.reshape(self.shape)[:, some]  # pyrefly: ignore
-        found = weight.reshape(-1, width) @ self.hidden(z) + bias.reshape(-1)
+        last: Any = self.layers[-1]
+        weight = last.weight.reshape(*self.shape, last.in_features)[:, some]
+        bias = last.bias.reshape(self.shape)[:, some]
+        found = weight.reshape(-1, last.in_features) @ self._hidden(z) + bias.reshape(-1)
         return jnp.tanh(found).reshape(bias.shape)
+
+    def _hidden(self, z: Array) -> Array:
+        for layer in self.layers[:-1]:
+            z = jnp.tanh(layer(z))
+        return z
 
 
 class Drive(eqx.Module):
