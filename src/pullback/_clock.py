@@ -1,6 +1,6 @@
 """The times of a solve, counted from the first, so that no cast can make two of them one."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -20,15 +20,44 @@ class Clock(eqx.Module):
         first: the first time of each row.
         last: the last time of each row.
         dtype: of the time that a function sees.
+        edges: where pieces end that are not to see into each other, in the order of the row, ends
+            included: since the first, and as times; None without.
     """
 
     first: Float[Array, "*rows"]
     last: Float[Array, "*rows"]
     dtype: Any = eqx.field(static=True)
+    edges: tuple[Float[Array, "*rows edges"], Float[Array, "*rows edges"]] | None = None
 
     def time(self, since: Float[Array, "*rows"]) -> Float[Array, "*rows"]:
-        """The time, as close as `dtype` can say, and never beyond the first or the last."""
-        return self.reached(since).astype(self.dtype)
+        """The time, as close as `dtype` can say, and never beyond the first or the last.
+
+        With `edges` it is neither on an edge nor beyond it: on the side that `since` is on, and of
+        an edge itself on the side before it.
+        """
+        t = self.reached(since).astype(self.dtype)
+        if self.edges is None:
+            return t
+        counted, times = self.edges
+        forward = self.last >= self.first
+        sign = jnp.where(forward, 1, -1).astype(since.dtype)[..., None]
+        before = jnp.sum(sign * counted[..., 1:-1] < sign * since[..., None], axis=-1)
+        left, right = (
+            jnp.take_along_axis(times, (before + i)[..., None], axis=-1)[..., 0] for i in (0, 1)
+        )
+        return between(t, left, right, forward)
+
+    def in_pieces(self, since: Float[Array, "*rows n"], times: Float[Array, "*rows n"]) -> Self:
+        """The same clock, with edges at its ends and at these times between, which are in order."""
+        ends = lambda x, first, last: jnp.concatenate(
+            [first[..., None], x, last[..., None]], axis=-1
+        )
+        zero, span = jnp.zeros_like(self.first), self.last - self.first
+        edges = (
+            ends(since, zero.astype(since.dtype), span.astype(since.dtype)),
+            ends(times, self.first.astype(times.dtype), self.last.astype(times.dtype)),
+        )
+        return type(self)(self.first, self.last, self.dtype, lax.stop_gradient(edges))
 
     def reached(self, since: Float[Array, "*rows"]) -> Float[Array, "*rows"]:
         """The time, in the dtype of `since`."""
@@ -36,6 +65,22 @@ class Clock(eqx.Module):
         low, high = jnp.minimum(self.first, self.last), jnp.maximum(self.first, self.last)
         # A sum that rounds past an end is put back; its derivative is that of the sum.
         return t + lax.stop_gradient(jnp.clip(t, low, high) - t)
+
+
+def beside(t: Array, upward: Array) -> Array:
+    """The next number above `t`, or below; next to zero is the least that is not taken for it."""
+    near = jnp.nextafter(t, jnp.where(upward, jnp.inf, -jnp.inf).astype(t.dtype))
+    tiny = jnp.asarray(jnp.finfo(t.dtype).tiny, t.dtype)
+    return jnp.where(t == 0, jnp.where(upward, tiny, -tiny), near)
+
+
+def between(t: Array, left: Array, right: Array, forward: Array) -> Array:
+    """`t`, put strictly between `left` and `right`; its derivative is that of `t`."""
+    still = lax.stop_gradient
+    here, a, b = still((t, beside(left, forward), beside(right, ~forward)))
+    # Where nothing is between, the side before both.
+    up, down = jnp.minimum(jnp.maximum(here, a), b), jnp.maximum(jnp.minimum(here, a), b)
+    return jnp.where(forward, up, down) + (t - here)
 
 
 class Times(NamedTuple):
@@ -93,7 +138,7 @@ def _widest() -> np.dtype:
     return jax.dtypes.canonicalize_dtype(np.float64)
 
 
-def _numbers(ts: Any) -> Any:
+def _numbers(ts: Any, name: str = "ts") -> Any:
     if isinstance(ts, list | tuple) and any(isinstance(x, Tracer) for x in jax.tree.leaves(ts)):
         ts = jnp.asarray(ts)
     if not isinstance(ts, Array):
@@ -101,15 +146,15 @@ def _numbers(ts: Any) -> Any:
             ts = np.asarray(ts)
         except ValueError as error:
             raise ValueError(
-                "ts must be an array of numbers, with as many in each row: repeat the last time of "
-                f"a row that is shorter ({error})"
+                f"{name} must be an array of numbers, with as many in each row: repeat the last "
+                f"time of a row that is shorter ({error})"
             ) from error
     if isinstance(ts, np.ndarray):
-        refuse_dates("ts", ts)
+        refuse_dates(name, ts)
     if not (_is_floating(ts) or jnp.issubdtype(ts.dtype, jnp.integer)):
         first = ts.flat[0] if isinstance(ts, np.ndarray) and ts.size else 0.0
         got = type(first).__name__ if ts.dtype == object else ts.dtype
-        raise TypeError(f"ts must be real numbers, got {got}")
+        raise TypeError(f"{name} must be real numbers, got {got}")
     return ts
 
 
@@ -174,3 +219,43 @@ def _check_apart(ts: np.ndarray, merged: np.ndarray, dtype: np.dtype) -> None:
         f"first, {ts[(*row, 0)]}: {a} and {b} ({where}). If the difference between them matters, "
         f"{remedy}; if not, make them equal"
     )
+
+
+def marks_of(name: str, marks: Any, ts: Any, times: Times) -> tuple[Array, Array]:
+    """Other times on the clock of `times`, made of `ts`.
+
+    Returns them since the first, which are differentiable, and as a function sees them. They may be
+    in any order, outside of `ts` or infinite.
+    """
+    marks, ts = _numbers(marks, name), _numbers(ts)
+    kept, seen = times.since.dtype, times.clock.dtype
+    if marks.ndim == 0:
+        raise ValueError(f"{name} must be an array of times, got one number: give [{name}]")
+    if isinstance(marks, Tracer) or isinstance(ts, Tracer):
+        still = lax.stop_gradient
+        given, first = jnp.asarray(marks), jnp.asarray(ts)[..., :1]
+        given = given if _is_floating(given) else given.astype(kept)
+        rows = max(given.shape[:-1], first.shape[:-1], key=len)
+        given, first = (jnp.broadcast_to(x, (*rows, x.shape[-1])) for x in (given, first))
+        wide = wider(wider(kept, given.dtype), first.dtype if _is_floating(first) else kept)
+        since = still(given.astype(wide) - first.astype(wide)).astype(kept)
+        moved = jnp.where(jnp.isfinite(given), given - still(given), 0.0)
+        return since + moved.astype(kept), still(given).astype(seen)
+    host, first = np.asarray(marks), np.asarray(ts)[..., :1]
+    integers = all(jnp.issubdtype(x.dtype, jnp.integer) for x in (host, first))
+    exact = np.int64 if integers else np.float64
+    known = (host.astype(exact) - first.astype(exact)).astype(np.float64)
+    if np.any(np.isnan(known)):
+        raise ValueError(f"{name} must not be NaN, got {host}")
+    with np.errstate(over="ignore"):
+        since = known.astype(np.dtype(kept))
+        exactly, rounded = np.sort(known, axis=-1), np.sort(since, axis=-1)
+        merged = (np.diff(exactly, axis=-1) != 0) & (rounded[..., 1:] == rounded[..., :-1])
+        merged &= np.isfinite(rounded[..., 1:])
+        if np.any(merged):
+            raise ValueError(
+                f"{name} has different times that the cast to {np.dtype(kept).name} makes equal, "
+                f"even counted from the first of ts, so that what lies between them would be lost: "
+                f"{host}. Turn on jax_enable_x64 and give a float64 state, or make them equal"
+            )
+        return jnp.asarray(since), jnp.asarray(host.astype(np.float64).astype(np.dtype(seen)))

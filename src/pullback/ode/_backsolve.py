@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from pullback._clock import Clock
+from pullback._clock import Clock, beside
 from pullback._lanes import State, add
 
 from ._adjoint import AbstractAdjoint, Pulled
@@ -68,6 +68,15 @@ class Backsolve(AbstractAdjoint):
             if value is not None and not value > 0:
                 raise ValueError(f"Backsolve({name}=...) must be positive, got {value}")
 
+    def _check_tolerances(self, method: Method) -> None:
+        for name in ("rtol", "atol"):
+            own, given = getattr(self, name), getattr(method, name)
+            if own is None and not (isinstance(given, Array) and given.ndim == 0):
+                raise ValueError(
+                    f"Backsolve solves for an adjoint and a gradient too, which have no {name} of "
+                    f"a leaf of the state: give Backsolve({name}=...), one number"
+                )
+
     def primal(self, method: Method, field: Field, y0: State, ts: Array, params: PyTree) -> Path:
         """Solve, and keep nothing."""
         return integrate(method, field, y0, ts, params)
@@ -95,16 +104,20 @@ class Backsolve(AbstractAdjoint):
     ) -> Pulled:
         """Integrate the adjoint from the last time to the first, one interval after another."""
         ys, times = residuals, ts.shape[-1]
+        self._check_tolerances(method)
         back = _BackwardField(field, method.per_sample)
+        dtype = jax.tree.leaves(method.rtol)[0].dtype
         method = eqx.tree_at(
             lambda m: (m.rtol, m.atol),
             method,
             (
-                method.rtol if self.rtol is None else jnp.asarray(self.rtol, method.rtol.dtype),
-                method.atol if self.atol is None else jnp.asarray(self.atol, method.atol.dtype),
+                method.rtol if self.rtol is None else jnp.asarray(self.rtol, dtype),
+                method.atol if self.atol is None else jnp.asarray(self.atol, dtype),
             ),
         )
+        knots = method.knots
         method = _with_norm(method, _backward_norm(method.norm, self.seminorm))
+        forward = ts[..., -1] >= ts[..., 0]
 
         def interval(carry: _Loop, i: Array) -> tuple[_Loop, Array]:
             row = lambda tree, i: jax.tree.map(lambda x: x[i], tree)
@@ -114,6 +127,14 @@ class Backsolve(AbstractAdjoint):
             t_bar = (
                 method.lane_dot(bar, field(ts[..., i], y, params)) if times_too else span[..., 0]
             )
+            if times_too and knots is not None:
+                before, after = (
+                    field(t, y, params)
+                    for t in (ts[..., i], beside(lax.stop_gradient(ts[..., i]), forward))
+                )
+                step = jax.tree.map(jnp.subtract, before, after)
+                jumps = _at_a_jump(knots, i, times - 1)
+                t_bar += jnp.where(jumps, method.lane_dot(carry.a, step), 0.0)
             path = integrate(method, back, (y, a, carry.params), span, params)
             _, a, grad = path.y
             # A gradient that could not be computed must not look like one.
@@ -211,7 +232,19 @@ def _with_norm(method: Method, norm: Norm) -> Method:
         steps=method.steps,
         max_steps=method.max_steps,
         per_sample=method.per_sample,
+        # The size that suits the forward solve's start.
+        dt0=None,
+        knots=None if method.knots is None else _whole(method.knots),
     )
+
+
+def _whole(knots: Array) -> Array:
+    """The knots of one interval, which has no jump within."""
+    return jnp.broadcast_to(jnp.arange(2, dtype=knots.dtype), (*knots.shape[:-1], 2))
+
+
+def _at_a_jump(knots: Array, i: Array, last: int) -> Array:
+    return jnp.any(knots[..., 1:-1] == i, axis=-1) & (i != last)
 
 
 def _poison(failed: Array, x: Array) -> Array:

@@ -70,6 +70,19 @@ class PIDController(eqx.Module):
     clipped to `[factormin, factormax]`. The default is the plain integral controller. Mildly stiff
     problems do well with `PIDController(pcoeff=0.4, icoeff=0.3)`.
 
+    Attributes:
+        pcoeff: $k_P$.
+        icoeff: $k_I$.
+        dcoeff: $k_D$.
+        safety: $s$.
+        factormin: by what a step shrinks at most.
+        factormax: by what it grows at most.
+        dtmin: the shortest step that is tried, in the units of `ts`; where it is refused the solve
+            fails, as `STEP_UNDERFLOW`. No step is passed that misses its tolerance, as Diffrax does
+            unless told `force_dtmin=False`. One that ends at a jump or at the last time may be
+            shorter.
+        dtmax: the longest step; one that ends at a jump or at the last time may be 1 % longer.
+
     Source: Hairer, Norsett and Wanner, Solving ODEs II, section IV.2; Soederlind, ACM Trans. Math.
     Softw. 29 (2003).
 
@@ -85,6 +98,29 @@ class PIDController(eqx.Module):
     safety: float = 0.9
     factormin: float = 0.2
     factormax: float = 10.0
+    dtmin: float | None = None
+    dtmax: float | None = None
+
+    def __check_init__(self) -> None:
+        for name in ("dtmin", "dtmax"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise ValueError(
+                    f"PIDController({name}=...) must be a positive number or None, got {value!r}"
+                )
+        if self.dtmin is not None and self.dtmax is not None and self.dtmin > self.dtmax:
+            raise ValueError(
+                f"PIDController(dtmin={self.dtmin}, dtmax={self.dtmax}): the shortest step must "
+                "not be longer than the longest"
+            )
+
+    def limited(self, h: Float[Array, "*lanes"]) -> Float[Array, "*lanes"]:
+        """The step `h`, of either sign, not longer than `dtmax` nor shorter than `dtmin`."""
+        if self.dtmin is None and self.dtmax is None:
+            return h
+        high = None if self.dtmax is None else jnp.asarray(self.dtmax, h.dtype)
+        low = jnp.zeros((), h.dtype) if self.dtmin is None else jnp.asarray(self.dtmin, h.dtype)
+        return jnp.sign(h) * jnp.clip(jnp.abs(h), low, high)
 
     def factor(
         self,
@@ -108,16 +144,22 @@ class PIDController(eqx.Module):
         return jnp.clip(factor, self.factormin, jnp.where(accept, self.factormax, self.safety))
 
 
-def scaled(error: PyTree, y0: PyTree, y1: PyTree, rtol: Array, atol: Array) -> PyTree:
-    """The error of each entry over its tolerance, `error / (atol + rtol max(|y0|, |y1|))`."""
+def scaled(error: PyTree, y0: PyTree, y1: PyTree, rtol: PyTree, atol: PyTree) -> PyTree:
+    """The error of each entry over its tolerance, `error / (atol + rtol max(|y0|, |y1|))`.
 
-    def one(e: Array, a: Array, b: Array) -> Array:
+    Tolerances are one number, or trees like the state.
+    """
+
+    def one(e: Array, a: Array, b: Array, rtol: Array = rtol, atol: Array = atol) -> Array:
         tolerance = atol.astype(e.dtype) + rtol.astype(e.dtype) * jnp.maximum(
             jnp.abs(a), jnp.abs(b)
         )
         return e / tolerance
 
-    return jax.tree.map(one, error, y0, y1)
+    if isinstance(rtol, Array) and isinstance(atol, Array):
+        return jax.tree.map(one, error, y0, y1)
+    like = lambda x: jax.tree.map(lambda _: x, error) if isinstance(x, Array) else x
+    return jax.tree.map(one, error, y0, y1, like(rtol), like(atol))
 
 
 def first_step(

@@ -17,6 +17,7 @@ from pullback._nodes import Nodes
 
 from ._control import Norm, PIDController
 from ._field import TracedField
+from ._jumps import Jumps, ordered
 from ._result import Result, Stats
 from ._runge_kutta import tableau_of
 
@@ -29,15 +30,23 @@ def solve_with_diffrax(
     *,
     solver: diffrax.AbstractSolver,
     adjoint: diffrax.AbstractAdjoint,
-    rtol: Array,
-    atol: Array,
+    rtol: PyTree,
+    atol: PyTree,
     controller: PIDController,
     norm: Norm,
     steps: int | None,
     max_steps: int,
     per_sample: bool,
+    dt0: Array | None,
+    jumps: Jumps | None,
 ) -> tuple[PyTree, Array, Array, Stats]:
     """The values at `ts`, the result code, the time reached and the cost."""
+    if not (isinstance(rtol, Array) and isinstance(atol, Array) and rtol.ndim == atol.ndim == 0):
+        raise ValueError(
+            f"{type(solver).__name__} is run by Diffrax, which has one rtol and one atol: give "
+            "numbers, and weigh the leaves by norm=, which takes the error over the tolerance; an "
+            "explicit solver takes tolerances for each leaf"
+        )
     # Not a part of the term, or Diffrax would differentiate it twice.
     params, field = field.params, eqx.tree_at(lambda f: f.params, field, ([], [], []))
 
@@ -46,7 +55,16 @@ def solve_with_diffrax(
         rise = lambda y, k: y + jnp.tensordot((ts - ts[0]).astype(k.dtype), k, axes=0)
         return jax.tree.map(rise, ys, field(clock.time(ts[0]), y0, params))
 
-    def one(y0: PyTree, ts: Array, clock: Clock) -> tuple[PyTree, Array, Array, Stats]:
+    if jumps is not None:
+        since, counts, clock = ordered(ts, jumps, clock)
+        beyond = jnp.where(ts[..., -1:] < ts[..., :1], -jnp.inf, jnp.inf).astype(since.dtype)
+        at = jnp.where(counts, since, beyond)
+    else:
+        at = None
+
+    def one(
+        y0: PyTree, ts: Array, clock: Clock, at: Array | None
+    ) -> tuple[PyTree, Array, Array, Stats]:
         # Diffrax raises, whatever `throw` says, where times are out of order.
         gaps = jnp.diff(ts) * jnp.sign(ts[-1] - ts[0])
         ordered = jnp.all(jnp.isfinite(ts)) & jnp.all(gaps >= 0)
@@ -65,7 +83,14 @@ def solve_with_diffrax(
                 safety=controller.safety,
                 factormin=controller.factormin,
                 factormax=controller.factormax,
+                dtmin=controller.dtmin,
+                dtmax=controller.dtmax,
+                force_dtmin=False,
             )
+            if at is not None:
+                stepsize_controller = diffrax.ClipStepSizeController(
+                    stepsize_controller, jump_ts=at
+                )
         else:
             stepsize_controller = Nodes(_nodes(ts, steps))
         # It takes the times alone.
@@ -75,7 +100,7 @@ def solve_with_diffrax(
             _with_tolerances(solver, rtol=rtol, atol=atol, norm=norm),
             t0=ts[0],
             t1=ts[-1],
-            dt0=None,
+            dt0=None if dt0 is None else jnp.where(ts[-1] < ts[0], -dt0, dt0),
             y0=y0,
             args=params,
             saveat=diffrax.SaveAt(ts=ts, t1=not continuous),
@@ -104,11 +129,11 @@ def solve_with_diffrax(
     if per_sample:
         each = jax.vmap(one)
         if ts.shape[0]:
-            return each(y0, ts, clock)
+            return each(y0, ts, clock, at)
         # Diffrax asks for the greatest of its lanes' numbers of steps.
-        like = jax.eval_shape(each, y0, ts, clock)
+        like = jax.eval_shape(each, y0, ts, clock, at)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-    return one(y0, ts, clock)
+    return one(y0, ts, clock, at)
 
 
 class _OnClock(eqx.Module):

@@ -16,8 +16,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from pullback._lanes import State, put, select, set_rows, spread, take, time_at
 
 from ._control import first_step, scaled
+from ._jumps import landed, passed, piece, restarted, sided
 from ._method import Method, Path, Record, Recorder
 from ._nowhere import rising
+from ._record import checkpoint, empty_record
 from ._result import RUNNING, Result
 from ._runge_kutta import Field, combination, interpolation, stages
 
@@ -91,7 +93,7 @@ def integrate(
     """
     carry = _start(method, field, y0, ts, params, recorder)
     # Two evaluations start an adaptive solve, one a fixed one.
-    first = 2 if method.steps is None else int(method.tableau.fsal)
+    first = 1 + (method.dt0 is None) if method.steps is None else int(method.tableau.fsal)
     step = lambda c: _attempt(method, field, ts, params, recorder, c)
 
     def running(c: Carry) -> Bool[Array, ""]:
@@ -103,11 +105,14 @@ def integrate(
 
         def segment(c: Carry) -> Carry:
             end = c.slot + recorder.segment
-            c = c._replace(record=_checkpoint(recorder, c))
+            c = c._replace(record=checkpoint(recorder, c.record, c.slot, c.t, c.y))
             return lax.while_loop(lambda c: running(c) & (c.slot < end), step, c)
 
         carry = lax.while_loop(running, segment, carry)
     attempts = carry.accepted + carry.rejected
+    nfe = first + method.tableau.evaluations * attempts
+    if method.knots is not None and method.tableau.fsal:
+        nfe += passed(method, ts, carry.t)
     y, ys = rising((carry.y, carry.ys), ts, carry.slot, y0, params, field, method.steps is not None)
     return Path(
         t=carry.t,
@@ -115,7 +120,7 @@ def integrate(
         code=carry.code,
         accepted=carry.accepted,
         rejected=carry.rejected,
-        nfe=first + method.tableau.evaluations * attempts,
+        nfe=nfe,
         ys=ys,
         record=carry.record,
         slots=carry.slot,
@@ -141,12 +146,17 @@ def _start(
     # A field need not pass on what is not finite.
     code = jnp.where(method.lane_all(y0), code, Result.NON_FINITE)
     code = jnp.where(ordered, code, Result.TIMES_NOT_MONOTONE).astype(jnp.int32)
+    if method.knots is not None:
+        t1 = piece(method, ts, t, jnp.zeros((), jnp.int32))[1]
+        field = sided(method, field, ts, t, t1)
     if method.steps is None or method.tableau.fsal:
         k1 = field(t, y0, params)
         code = jnp.where((code == RUNNING) & ~method.lane_all(k1), Result.NON_FINITE, code)
     else:
         k1 = y0
-    if method.steps is None:
+    if method.steps is None and method.dt0 is not None:
+        h = method.controller.limited(jnp.sign(t1 - t) * method.dt0)
+    elif method.steps is None:
         still = lax.stop_gradient
         h = first_step(
             field,
@@ -155,6 +165,7 @@ def _start(
             method.tableau.order,
             *still((t, t1, y0, k1, params, method.rtol, method.atol)),
         )
+        h = method.controller.limited(h)
     else:
         h = jnp.zeros_like(t)
     ys = None
@@ -164,7 +175,7 @@ def _start(
         # Where nothing moves, every time asked for is the first one.
         still_lane = jnp.all(ts == t[..., None], axis=-1)
         ys = jax.tree.map(lambda b, y: jax.vmap(lambda row: select(still_lane, y, row))(b), ys, y0)
-    record = None if recorder is None else _empty_record(method, recorder, t, y0)
+    record = None if recorder is None else empty_record(method, recorder, t, y0)
     ones = jnp.ones_like(t, shape=lanes)
     return Carry(
         t=t,
@@ -182,45 +193,6 @@ def _start(
     )
 
 
-def _empty_record(method: Method, recorder: Recorder, t: Array, y: State) -> Record:
-    def many(n: int, x: Array) -> Array:
-        return jnp.zeros((n, *x.shape), x.dtype)
-
-    return Record(
-        ring_t=many(recorder.segment, t),
-        ring_y=jax.tree.map(lambda x: many(recorder.segment, x), y),
-        held_step=jnp.full(recorder.checkpoints, -1, jnp.int32),
-        held_t=many(recorder.checkpoints, t),
-        held_y=jax.tree.map(lambda x: many(recorder.checkpoints, x), y),
-        stride=jnp.asarray(recorder.segment, jnp.int32),
-        h=many(method.max_steps, t),
-    )
-
-
-def _checkpoint(recorder: Recorder, c: Carry) -> Record:
-    """Hold the state at this multiple of `segment` steps.
-
-    When all places are taken the stride doubles, and every other state held gives up its place.
-    """
-    record = c.record
-    if record is None:
-        raise ValueError("a checkpoint needs a record")
-    full = jnp.all((record.held_step >= 0) & (record.held_step % record.stride == 0))
-    stride = jnp.where(full, 2 * record.stride, record.stride)
-    free = (record.held_step < 0) | (record.held_step % stride != 0)
-    place = jnp.argmax(free)
-    wanted = c.slot % stride == 0
-    keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(wanted, n, o), new, old)
-    return record._replace(
-        stride=stride,
-        held_step=record.held_step.at[place].set(
-            jnp.where(wanted, c.slot, record.held_step[place])
-        ),
-        held_t=put(record.held_t, keep(c.t, take(record.held_t, place)), place),
-        held_y=put(record.held_y, keep(c.y, take(record.held_y, place)), place),
-    )
-
-
 def _attempt(
     method: Method,
     field: Field,
@@ -230,9 +202,9 @@ def _attempt(
     c: Carry,
 ) -> Carry:
     tableau, active = method.tableau, c.code == RUNNING
-    t, h, t_next, k1 = _propose(method, field, ts, params, c)
+    t, h, t_next, k1, near = _propose(method, field, ts, params, c)
     h = jnp.where(active, h, 0.0)
-    ks, y1 = stages(tableau, field, t, h, c.y, k1, params)
+    ks, y1 = stages(tableau, near, t, h, c.y, k1, params)
     error = _error(method, h, c.y, y1, ks)
     finite = jnp.isfinite(error)
     accept = active & (error <= 1)
@@ -257,16 +229,26 @@ def _attempt(
     if method.steps is None:
         factor = method.controller.factor(tableau.order, error, *c.errors, accept)
         h_new = jnp.where(active, h * factor, c.h)
+        if method.knots is not None:
+            # A step that a jump cut short says nothing against the size it was to have.
+            cut = accept & (jnp.abs(h) < jnp.abs(c.h)) & (jnp.abs(h_new) < jnp.abs(c.h))
+            h_new = jnp.where(cut, c.h, h_new)
+        h_new = method.controller.limited(h_new)
         last = jnp.maximum(error, 1e-10)
         errors = (
             jnp.where(accept, last, c.errors[0]),
             jnp.where(accept, c.errors[0], c.errors[1]),
         )
+    y = select(accept, y1, c.y)
+    k1 = select(accept, ks[-1], k1) if tableau.fsal else k1
+    if method.knots is not None and tableau.fsal:
+        jumped = accept & (code == RUNNING) & landed(method, ts, t_new)
+        k1 = restarted(method, field, ts, jumped, y, k1, params, (t_new, slot))
     return Carry(
         t=t_new,
         h=h_new,
-        y=select(accept, y1, c.y),
-        k1=select(accept, ks[-1], k1) if tableau.fsal else k1,
+        y=y,
+        k1=k1,
         errors=errors,
         code=code,
         accepted=accepted,
@@ -280,24 +262,23 @@ def _attempt(
 
 def _propose(
     method: Method, field: Field, ts: Array, params: PyTree, c: Carry
-) -> tuple[Array, Array, Array, State]:
-    """Start, size and end of the next step, and the first stage there."""
+) -> tuple[Array, Array, Array, State, Field]:
+    """Start, size and end of the next step, the first stage there, and the field that it sees."""
     if method.steps is None:
-        t0, t1 = ts[..., 0], ts[..., -1]
+        t0, t1 = piece(method, ts, c.t, c.slot)
         # Stretching the last step by up to 1 % spares a sliver of a step after it.
         last = jnp.abs(t1 - c.t) <= 1.01 * jnp.abs(c.h)
         t, h = pinned(c.t, jnp.where(last, t1 - c.t, c.h), t0, t1)
         t_next = jnp.where(last, t1, t + h)
     else:
         interval, within = c.slot // method.steps, c.slot % method.steps
-        left, right = (
-            lax.dynamic_index_in_dim(ts, interval + i, -1, keepdims=False) for i in (0, 1)
-        )
-        share = (right - left) / method.steps
-        t, h = left + within.astype(ts.dtype) * share, share
-        t_next = jnp.where(within + 1 == method.steps, right, t + h)
-    k1 = c.k1 if method.tableau.fsal else field(t, c.y, params)
-    return t, h, t_next, k1
+        t0, t1 = (lax.dynamic_index_in_dim(ts, interval + i, -1, keepdims=False) for i in (0, 1))
+        share = (t1 - t0) / method.steps
+        t, h = t0 + within.astype(ts.dtype) * share, share
+        t_next = jnp.where(within + 1 == method.steps, t1, t + h)
+    near = sided(method, field, ts, t0, t1)
+    k1 = c.k1 if method.tableau.fsal else near(t, c.y, params)
+    return t, h, t_next, k1, near
 
 
 def _error(method: Method, h: Array, y0: State, y1: State, ks: list[State]) -> Array:
@@ -328,6 +309,8 @@ def _judge(
         # Below this a step cannot be told from rounding in the time (at time zero, of the span).
         eps = float(jnp.finfo(t.dtype).eps)
         resolution = 4 * eps * (jnp.abs(t) + eps * jnp.abs(ts[..., -1] - ts[..., 0]))
+        if method.controller.dtmin is not None:
+            resolution = jnp.maximum(resolution, method.controller.dtmin)
         stuck = ~accept & (jnp.abs(h) <= resolution)
         spent = attempts >= method.max_steps
     else:

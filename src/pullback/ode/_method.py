@@ -23,21 +23,26 @@ class Method(eqx.Module):
         tableau: the coefficients of the Runge-Kutta method.
         controller: of the step size, where it adapts.
         norm: from the scaled error of one lane's state to one number.
-        rtol: relative tolerance.
-        atol: absolute tolerance.
+        rtol: relative tolerance: a number, or a tree of arrays like the state.
+        atol: absolute tolerance, likewise.
         steps: equal steps between two successive times; None where the steps adapt.
         max_steps: the most steps that a lane tries; with `steps`, their number.
         per_sample: whether there is a lane for each entry of the leading axis.
+        dt0: size of the first step where it adapts; None to find one.
+        knots: where among the times steps end and the field may jump: places in increasing order,
+            from the first time's to the last one's, which fills up. None where it is smooth.
     """
 
     tableau: Tableau = eqx.field(static=True)
     controller: PIDController = eqx.field(static=True)
     norm: Norm
-    rtol: Float[Array, ""]
-    atol: Float[Array, ""]
+    rtol: PyTree[Float[Array, "..."]]
+    atol: PyTree[Float[Array, "..."]]
     steps: int | None = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
     per_sample: bool = eqx.field(static=True)
+    dt0: Float[Array, ""] | None = None
+    knots: Int[Array, "*lanes edges"] | None = None
 
     def lane_norm(self, x: PyTree) -> Float[Array, "*lanes"]:
         """The error norm of each lane."""

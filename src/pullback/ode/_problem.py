@@ -1,26 +1,26 @@
 """The arguments of a solve, checked."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
-from pullback._clock import Clock, times_of, wider
+from pullback._clock import Clock, Times, marks_of, times_of, wider
 from pullback._solve_arguments import check_callable, check_count, check_mesh, checked_state
 
 from ._adjoint import AbstractAdjoint
 from ._control import Norm, PIDController, trace_norm
 from ._field import TracedField, trace_field
+from ._jumps import Jumps, merge
 from ._method import Method
 from ._replay import Replay
 from ._runge_kutta import tableau_of
 from ._sdirk import SDIRK
+from ._tolerances import positive_number, tolerance_of
 
 
 class Given(NamedTuple):
@@ -38,8 +38,8 @@ class Problem(eqx.Module):
     # Counted from the first, as all that follows counts them.
     ts: Array
     clock: Clock
-    rtol: Array
-    atol: Array
+    rtol: PyTree
+    atol: PyTree
     method: Method | None
     adjoint: Any
     solver: diffrax.AbstractSolver
@@ -49,6 +49,22 @@ class Problem(eqx.Module):
     max_steps: int = eqx.field(static=True)
     per_sample: bool = eqx.field(static=True)
     shared_times: bool = eqx.field(static=True)
+    dt0: Array | None = None
+    jumps: Jumps | None = None
+    # Where the times asked for are among `ts`, where these are more.
+    rows: Array | None = None
+
+    def with_jumps(self) -> Self:
+        """The problem whose times are those asked for and the jumps."""
+        if self.jumps is None or self.method is None:
+            return self
+        merged = merge(self.ts, self.jumps, self.clock)
+        return eqx.tree_at(
+            lambda p: (p.ts, p.clock, p.rows, p.method.knots),
+            self,
+            (merged.ts, merged.clock, merged.rows, merged.knots),
+            is_leaf=lambda x: x is None,
+        )
 
 
 def problem_of(
@@ -66,6 +82,8 @@ def problem_of(
     controller: Any,
     norm: Any,
     max_steps: Any,
+    dt0: Any = None,
+    jumps: Any = None,
 ) -> tuple[Problem, Given]:
     check_callable("f", f)
     if stepping not in ("joint", "per_sample"):
@@ -77,7 +95,9 @@ def problem_of(
     if steps is not None:
         check_count("steps", steps)
     check_count("max_steps", max_steps)
-    rtol, atol = (_tolerance(n, v, dtype) for n, v in (("rtol", rtol), ("atol", atol)))
+    rtol, atol = (
+        tolerance_of(n, v, y0, dtype, per_sample) for n, v in (("rtol", rtol), ("atol", atol))
+    )
     _check_norm(norm)
     controller = PIDController() if controller is None else controller
     if not isinstance(controller, PIDController):
@@ -91,13 +111,22 @@ def problem_of(
     _check_solver(solver, adjoint, steps)
     tableau = tableau_of(solver)
     ours = tableau is not None and not isinstance(adjoint, diffrax.AbstractAdjoint)
-    given, ts, clock = _checked_times(ts, y0, dtype, per_sample, ours)
+    times = _checked_times(ts, y0, dtype, per_sample, ours)
+    jumps = _checked_jumps(jumps, ts, times, y0 if per_sample else None)
+    given, ts, clock = times.given, times.since, times.clock
+    if jumps is not None and steps is not None and not ours:
+        raise ValueError(
+            "jumps with steps= takes an explicit Runge-Kutta method and Replay, Backsolve or "
+            "DeferredPenalty: leave steps out, or put the jumps into ts and leave jumps out"
+        )
+    dt0 = _checked_first_step(dt0, steps, ts.dtype)
     shared_times = ts.ndim == 1
     if per_sample and shared_times:
         batch = jax.tree.leaves(y0)[0].shape[:1]
         ts, clock = jax.tree.map(lambda x: jnp.broadcast_to(x[None], batch + x.shape), (ts, clock))
     if steps is not None:
-        max_steps = steps * (ts.shape[-1] - 1)
+        jumped = 0 if jumps is None else jumps.since.shape[-1]
+        max_steps = steps * (ts.shape[-1] + jumped - 1)
     # Of no number in them, so that there may be no sample.
     lane = lambda x: jax.ShapeDtypeStruct(x.shape[1:] if per_sample else x.shape, x.dtype)
     t, y = jax.tree.map(lane, (clock.time(ts[..., 0]), y0))
@@ -115,6 +144,7 @@ def problem_of(
             steps=steps,
             max_steps=max_steps,
             per_sample=per_sample,
+            dt0=dt0,
         )
     field, arrays = trace_field(f, args, t, y, diagonal=not ours)
     problem = Problem(
@@ -133,6 +163,8 @@ def problem_of(
         max_steps=max_steps,
         per_sample=per_sample,
         shared_times=shared_times,
+        dt0=dt0,
+        jumps=jumps,
     )
     return problem, Given(given, arrays)
 
@@ -176,11 +208,10 @@ def _estimates_its_error(solver: diffrax.AbstractSolver) -> bool:
     return isinstance(solver, diffrax.AbstractAdaptiveSolver) and not one_stage
 
 
-def _checked_times(
-    ts: Any, y0: PyTree, dtype: Any, per_sample: bool, ours: bool
-) -> tuple[Array | np.ndarray, Array, Clock]:
+def _checked_times(ts: Any, y0: PyTree, dtype: Any, per_sample: bool, ours: bool) -> Times:
     # Diffrax would widen the state to the dtype of the times.
-    given, since, clock, known = times_of(ts, dtype, narrow=not ours)
+    times = times_of(ts, dtype, narrow=not ours)
+    given, since, _, known = times
     if since.ndim not in ((1, 2) if per_sample else (1,)):
         wanted = "[T] or [batch, T]" if per_sample else "[T]"
         raise ValueError(f"ts must have shape {wanted}, got {list(since.shape)}")
@@ -197,15 +228,31 @@ def _checked_times(
         gaps = np.diff(known, axis=-1)
         if not np.all(np.all(gaps >= 0, axis=-1) | np.all(gaps <= 0, axis=-1)):
             raise ValueError(f"ts must be all increasing or all decreasing, got {given}")
-    return given, since, clock
+    return times
 
 
-def _tolerance(name: str, value: Any, dtype: Any) -> Array:
-    if not eqx.is_array_like(value):
-        raise TypeError(f"{name} must be one number, got {value!r}")
-    value = jnp.asarray(value)
-    if value.ndim != 0:
-        raise ValueError(f"{name} must be one number, got shape {list(value.shape)}")
-    if not isinstance(value, Tracer) and not float(value) > 0:
-        raise ValueError(f"{name} must be positive, got {float(value)}")
-    return lax.stop_gradient(value.astype(dtype))
+def _checked_jumps(jumps: Any, ts: Any, times: Times, samples: PyTree) -> Jumps | None:
+    if jumps is None:
+        return None
+    shape = np.shape(jumps)
+    if len(shape) not in ((1,) if samples is None else (1, 2)):
+        wanted = "[J]" if samples is None else "[J] or [batch, J]"
+        raise ValueError(
+            f"jumps must be an array of times of shape {wanted}, got {list(shape)}"
+            + ("; with times for each sample give stepping='per_sample'" if len(shape) == 2 else "")
+        )
+    if shape[-1] == 0:
+        return None
+    if len(shape) == 2:
+        batch = jax.tree.leaves(samples)[0].shape[0]
+        if shape[0] != batch:
+            raise ValueError(f"jumps has {shape[0]} rows, but y0 has {batch} samples")
+    return Jumps(*marks_of("jumps", jumps, ts, times))
+
+
+def _checked_first_step(dt0: Any, steps: int | None, dtype: Any) -> Array | None:
+    if dt0 is None:
+        return None
+    if steps is not None:
+        raise ValueError("dt0 is the first of steps that adapt: leave it out, or steps")
+    return positive_number("dt0", dt0, dtype)

@@ -21,6 +21,7 @@ from pullback._lanes import (
 )
 
 from ._adjoint import AbstractAdjoint, Pulled
+from ._jumps import piece, sided
 from ._loop import integrate, pinned
 from ._method import Method, Path, Record, Recorder
 from ._nowhere import goes_nowhere, rising_gradient
@@ -146,7 +147,7 @@ class Replay(AbstractAdjoint):
             end = jnp.minimum(first + segment, slots)
             if method.max_steps > segment:
                 refill = jnp.where((k == 0) & intact, 0, end - first)
-                record, replayed = _refill(method, field, params, record, first, refill)
+                record, replayed = _refill(method, field, ts, params, record, first, refill)
                 loop = loop._replace(replayed=loop.replayed + replayed)
 
             def one_step(j: Array, loop: _Loop) -> _Loop:
@@ -190,7 +191,13 @@ class _Step(NamedTuple):
 
 
 def _refill(
-    method: Method, field: Field, params: PyTree, record: Record, first: Array, count: Array
+    method: Method,
+    field: Field,
+    ts: Array,
+    params: PyTree,
+    record: Record,
+    first: Array,
+    count: Array,
 ) -> tuple[Record, Array]:
     """Fill the ring with the states of `count` steps from number `first`; none when it is zero."""
     segment = record.ring_t.shape[0]
@@ -205,8 +212,15 @@ def _refill(
         place = slot % segment
         ring_t, ring_y = put(ring_t, t, place), put(ring_y, y, place)
         h = take(record.h, slot)
-        y = advance_compactly(method.tableau, field, t, h, y, params)
-        return t + h, y, ring_t, ring_y
+        if method.knots is None:
+            y = advance_compactly(method.tableau, field, t, h, y, params)
+            return t + h, y, ring_t, ring_y
+        left, right = piece(method, ts, t, slot)
+        near = sided(method, field, ts, left, right)
+        y = advance_compactly(method.tableau, near, t, h, y, params)
+        # A step that ended at a jump ends on it again, whatever the sum rounds to.
+        last = h == right - t if method.steps is None else (slot + 1) % method.steps == 0
+        return jnp.where(last, right, t + h), y, ring_t, ring_y
 
     carry = (t, y, record.ring_t, record.ring_y)
     _, _, ring_t, ring_y = lax.fori_loop(start, first + count, step, carry)
@@ -226,6 +240,8 @@ def _pull_step(
     """Pull the cotangent back through one step, and through the outputs that lie in it."""
     tableau, mode = method.tableau, method.outputs(ts.shape[-1])
     t, h, y = step.t, step.h, step.y
+    if method.knots is not None:
+        field = sided(method, field, ts, *piece(method, ts, t, step.slot))
     if mode == "nodes":
         steps = method.steps or 1
         ends = (step.slot + 1) % steps == 0
@@ -253,7 +269,7 @@ def _pull_step(
 def _on_times(method: Method, ts: Array, step: _Step, t_bar: Array, h_bar: Array) -> Array:
     """The gradient of a step's start and size, carried to the times that placed them."""
     if method.steps is None:
-        place = lambda ts: pinned(step.t, step.h, ts[..., 0], ts[..., -1])
+        place = lambda ts: pinned(step.t, step.h, *piece(method, ts, step.t, step.slot))
     else:
         steps = method.steps
         interval = step.slot // steps

@@ -17,6 +17,7 @@ from ._adjoint import AbstractAdjoint, Pulled, checked_cotangent, checked_gradie
 from ._control import Norm, PIDController, rms_norm
 from ._differentiable import Given, Static, differentiable, outputs
 from ._diffrax import solve_with_diffrax
+from ._jumps import Jumps, merge, picked
 from ._method import Path
 from ._problem import Problem, problem_of
 from ._replay import Replay
@@ -33,9 +34,11 @@ def solve(
     args: PyTree = None,
     *,
     solver: diffrax.AbstractSolver | None = None,
-    rtol: float | Float[ArrayLike, ""] = 1e-4,
-    atol: float | Float[ArrayLike, ""] = 1e-6,
+    rtol: PyTree[Float[ArrayLike, "..."]] = 1e-4,
+    atol: PyTree[Float[ArrayLike, "..."]] = 1e-6,
     steps: int | None = None,
+    jumps: Real[ArrayLike, "..."] | list | tuple | None = None,
+    dt0: float | Float[ArrayLike, ""] | None = None,
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None,
     stepping: Stepping = "joint",
     controller: PIDController | None = None,
@@ -46,16 +49,21 @@ def solve(
     r"""Solve the initial value problem $dy/dt = f(t, y, \text{args})$, $y(t_0) = y_0$.
 
     Adaptive steps go by what they see of `f`: a pulse that is shorter than a step may be passed
-    over in silence, even where its edges are in `ts`, at which no step stops. Split such a solve
-    at the edges, as the second example does.
+    over in silence, even where its edges are in `ts`, at which no step stops. Give the edges as
+    `jumps`, as the second example does. There a step ends and the next one begins, and neither
+    sees the other side: `f` is never evaluated at a jump itself, so that `jnp.where(t < edge, a,
+    b)` and `t <= edge` give the same. What is smooth between jumps is solved as well as if it had
+    none; what is constant there, exactly but for rounding.
 
-    Gradients flow to `y0`, `args`, `ts`, the parameters of `f` when it is a module, and arrays
-    that `f` closes over, in reverse mode and in forward mode (`jax.jvp`, `jax.jacfwd`,
-    `jax.linearize`). `f` is traced at each call, so it may read what changes: an array is an
-    input of the compiled program, whatever else changes (a number in a list) compiles another, and
-    costs seconds; give such numbers as `args`. What `f` calls under a `jax.jit` of its own is
-    frozen there, and so is the rule of a `jax.custom_jvp` or `jax.custom_vjp`. A call outside of
-    `jax.jit` spends a millisecond or a few on the trace; inside, none at run time.
+    Gradients flow to `y0`, `args`, `ts`, `jumps`, the parameters of `f` when it is a module, and
+    arrays that `f` closes over, in reverse mode and in forward mode (`jax.jvp`, `jax.jacfwd`,
+    `jax.linearize`). That of a jump is $a^\top (f^- - f^+)$, the cotangent of the state there by
+    how much `f` falls: what an edge that is moved does. `f` is traced at each call, so it may read
+    what changes: an array is an input of the compiled program, whatever else changes (a number in a
+    list) compiles another, and costs seconds; give such numbers as `args`. What `f` calls under a
+    `jax.jit` of its own is frozen there, and so is the rule of a `jax.custom_jvp` or
+    `jax.custom_vjp`. A call outside of `jax.jit` spends a millisecond or a few on the trace;
+    inside, none at run time.
 
     Args:
         f: the vector field `f(t, y, args)`; its value has the structure, shapes and dtype of `y`.
@@ -68,9 +76,16 @@ def solve(
             (`Euler`, `Heun`, `Midpoint`, `Ralston`, `Bosh3`, `Dopri5`, `Tsit5`, `Dopri8`, and one
             with a tableau of your own: see `tableau_of`) run in pullback's own loop; every other
             one is handed to `diffrax.diffeqsolve`.
-        rtol: relative tolerance of one step.
-        atol: absolute tolerance of one step, in the units of `y`.
-        steps: take this many equal steps between two successive `ts`, with no error control.
+        rtol: relative tolerance of one step: a number, or a tree of them like `y0` or like the top
+            of it; for a leaf one number, or one for each of its entries (of a sample, where steps
+            are per sample).
+        atol: absolute tolerance of one step, in the units of `y`; likewise.
+        steps: take this many equal steps between two successive `ts` or jumps, with no error
+            control.
+        jumps: times at which `f` may jump, `[J]`, or with per-sample steps also `[batch, J]`, in
+            any order. Those outside of `ts` do not count, so rows may be filled up with infinity.
+        dt0: size of the first step, positive whichever way the times go; found when None. The
+            shortest and longest step are `PIDController(dtmin=..., dtmax=...)`.
         adjoint: `Replay()` (the default: exact gradients of the steps taken, at their sizes),
             `Backsolve()` (constant memory), `DeferredPenalty()` (penalties in the backward pass
             only), one of your own (see `AbstractAdjoint`), or one of Diffrax's, of which
@@ -95,7 +110,7 @@ def solve(
         SolveError: the solve failed and `throw` is True.
 
     Example:
-        >>> import jax.numpy as jnp, pullback as pb
+        >>> import jax, jax.numpy as jnp, pullback as pb
         >>> decay = lambda t, y, rate: -rate * y
         >>> sol = pb.ode.solve(decay, jnp.array([1.0, 2.0]), jnp.linspace(0.0, 1.0, 3), 0.5)
         >>> jnp.allclose(sol.ys[-1], jnp.array([1.0, 2.0]) * jnp.exp(-0.5), rtol=1e-3).item()
@@ -103,13 +118,18 @@ def solve(
         >>> sol.ys.shape
         (3, 2)
 
-        A dose of 1 within a hundredth, solved from edge to edge:
+        A dose of 1 within half an hour of a hundred, and how the last value moves with its edges:
 
-        >>> cleared = lambda t, y, inflow: inflow - 0.1 * y
-        >>> y = jnp.array(0.0)
-        >>> for start, end, inflow in [(0.0, 5.0, 0.0), (5.0, 5.01, 100.0), (5.01, 10.0, 0.0)]:
-        ...     y = pb.ode.solve(cleared, y, [start, end], jnp.array(inflow)).ys[-1]
-        >>> bool(abs(y - jnp.exp(-0.499)) < 1e-3)
+        >>> def last(edges):
+        ...     on = lambda t: (t > edges[0]) & (t < edges[1])
+        ...     cleared = lambda t, y, _: jnp.where(on(t), 2.0, 0.0) - 0.1 * y
+        ...     return pb.ode.solve(cleared, 0.0, [0.0, 100.0], jumps=edges, rtol=1e-6).ys[-1]
+        >>> edges = jnp.array([70.0, 70.5])
+        >>> exact = 20.0 * (jnp.exp(-2.95) - jnp.exp(-3.0))
+        >>> bool(abs(last(edges) / exact - 1) < 1e-4)
+        True
+        >>> exact = jnp.array([-2.0, 2.0]) * jnp.exp(0.1 * (edges - 100.0))
+        >>> bool(jnp.allclose(jax.grad(last)(edges), exact, rtol=1e-3))
         True
 
     Source: Chen et al., Neural Ordinary Differential Equations (2018), sections 2 and 3.
@@ -123,6 +143,8 @@ def solve(
         rtol=rtol,
         atol=atol,
         steps=steps,
+        jumps=jumps,
+        dt0=dt0,
         adjoint=adjoint,
         stepping=stepping,
         controller=controller,
@@ -140,6 +162,7 @@ class Gradients(NamedTuple):
     y0: PyTree
     ts: Float[Array, "..."]
     args: PyTree
+    jumps: Float[Array, "..."] | None = None
 
 
 def vjp(
@@ -149,9 +172,11 @@ def vjp(
     args: PyTree = None,
     *,
     solver: diffrax.AbstractSolver | None = None,
-    rtol: float | Float[ArrayLike, ""] = 1e-4,
-    atol: float | Float[ArrayLike, ""] = 1e-6,
+    rtol: PyTree[Float[ArrayLike, "..."]] = 1e-4,
+    atol: PyTree[Float[ArrayLike, "..."]] = 1e-6,
     steps: int | None = None,
+    jumps: Real[ArrayLike, "..."] | list | tuple | None = None,
+    dt0: float | Float[ArrayLike, ""] | None = None,
     adjoint: AbstractAdjoint | None = None,
     stepping: Stepping = "joint",
     controller: PIDController | None = None,
@@ -165,8 +190,8 @@ def vjp(
     a solve fails: look at `Solution.result`.
 
     Args:
-        f, y0, ts, args, solver, rtol, atol, steps, stepping, controller, norm, max_steps: as in
-            `solve`.
+        f, y0, ts, args, solver, rtol, atol, steps, jumps, dt0, stepping, controller, norm,
+            max_steps: as in `solve`.
         adjoint: `Replay()` (the default), `Backsolve()` or `DeferredPenalty()`.
 
     Returns:
@@ -198,6 +223,8 @@ def vjp(
         rtol=rtol,
         atol=atol,
         steps=steps,
+        jumps=jumps,
+        dt0=dt0,
         adjoint=adjoint,
         stepping=stepping,
         controller=controller,
@@ -212,11 +239,11 @@ def vjp(
 
     def pull(cotangent: PyTree) -> tuple[Gradients, Stats]:
         cotangent = checked_cotangent(cotangent, answer.ys)
-        pulled = _backward(problem, residuals, reached, cotangent)
+        pulled, jumps_bar = _backward(problem, residuals, reached, cotangent)
         _, arrays, _ = pulled.params
         f_bar, args_bar = jax.tree.unflatten(given.arrays, arrays)
         ts_bar = pulled.ts.astype(given.ts.dtype)
-        return Gradients(f_bar, pulled.y0, ts_bar, args_bar), pulled.stats
+        return Gradients(f_bar, pulled.y0, ts_bar, args_bar, jumps_bar), pulled.stats
 
     return Solution(given.ts, *answer), pull
 
@@ -232,9 +259,10 @@ class _Answer(NamedTuple):
 
 @eqx.filter_jit
 def _solve(problem: Problem) -> _Answer:
-    method = problem.method
-    if method is None:
+    if problem.method is None:
         return _solve_with_diffrax(problem)
+    problem = problem.with_jumps()
+    method = problem.method
     inputs = problem.field.params, problem.y0, problem.ts
     field = Static(problem.field.over_lanes(problem.per_sample))
     path = differentiable(inputs, method, problem.adjoint, problem.clock, field)
@@ -243,6 +271,7 @@ def _solve(problem: Problem) -> _Answer:
 
 @eqx.filter_jit
 def _forward(problem: Problem) -> tuple[_Answer, Array, PyTree]:
+    problem = problem.with_jumps()
     field = OnClock(problem.field.over_lanes(problem.per_sample), problem.clock)
     path, residuals = problem.adjoint.forward(
         problem.method, field, problem.y0, problem.ts, problem.field.params
@@ -252,11 +281,21 @@ def _forward(problem: Problem) -> tuple[_Answer, Array, PyTree]:
 
 
 @eqx.filter_jit
-def _backward(problem: Problem, residuals: PyTree, reached: Array, cotangent: PyTree) -> Pulled:
+def _backward(
+    problem: Problem, residuals: PyTree, reached: Array, cotangent: PyTree
+) -> tuple[Pulled, Array | None]:
+    given = problem.ts, None if problem.jumps is None else problem.jumps.since
+    shared, problem = problem, problem.with_jumps()
     field = Static(problem.field.over_lanes(problem.per_sample))
     wanted, rest = split(problem.field.params)
     if problem.per_sample:
         cotangent = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), cotangent)
+    if problem.rows is not None:
+        like = jax.tree.map(
+            lambda y: jnp.zeros((problem.ts.shape[-1], *y.shape), y.dtype), problem.y0
+        )
+        _, spread_out = jax.vjp(lambda ys: picked(ys, problem.rows), like)
+        (cotangent,) = spread_out(cotangent)
     # What was not reached is NaN, whatever it would have been.
     cotangent = jax.vmap(select)(reached, cotangent, zeros_like(cotangent))
     pulled = problem.adjoint.backward(
@@ -269,9 +308,15 @@ def _backward(problem: Problem, residuals: PyTree, reached: Array, cotangent: Py
         times_too=True,
     )
     pulled = checked_gradient(problem.adjoint, pulled, problem.y0, problem.ts, wanted)
+    jumps_bar = None
+    if shared.jumps is not None:
+        clock, times = shared.clock, shared.jumps.times
+        _, pull = jax.vjp(lambda ts, at: merge(ts, Jumps(at, times), clock).ts, *given)
+        ts_bar, jumps_bar = pull(pulled.ts)
+        pulled = pulled._replace(ts=ts_bar)
     if problem.per_sample and problem.shared_times:
         pulled = pulled._replace(ts=jnp.sum(pulled.ts, axis=0))
-    return pulled
+    return pulled, jumps_bar
 
 
 def _reached(problem: Problem, path: Path) -> Bool[Array, "times *lanes"]:
@@ -284,7 +329,9 @@ def _reached(problem: Problem, path: Path) -> Bool[Array, "times *lanes"]:
 
 def _answer(problem: Problem, path: Path) -> _Answer:
     # What was not reached is NaN, never a number that looks like an answer.
-    reached = _reached(problem, path)
+    reached, ys = _reached(problem, path), path.ys
+    if problem.rows is not None:
+        reached, ys = picked((reached, ys), problem.rows)
 
     def mask(y: Array) -> Array:
         seen = jnp.reshape(reached, reached.shape + (1,) * (y.ndim - reached.ndim))
@@ -292,7 +339,7 @@ def _answer(problem: Problem, path: Path) -> _Answer:
         return jnp.moveaxis(y, 0, 1) if problem.per_sample else y
 
     return _Answer(
-        jax.tree.map(mask, path.ys),
+        jax.tree.map(mask, ys),
         Stats(nfe=path.nfe, accepted=path.accepted, rejected=path.rejected),
         path.code,
         lax.stop_gradient(problem.clock.reached(path.t)),
@@ -308,12 +355,12 @@ def _solve_with_diffrax(problem: Problem) -> _Answer:
                 f"{type(problem.solver).__name__} use diffrax.BacksolveAdjoint(), or leave it out"
             )
         adjoint = diffrax.RecursiveCheckpointAdjoint()
-    inputs = problem.field.params, problem.y0, problem.ts
+    inputs = problem.field.params, problem.y0, (problem.ts, problem.jumps)
     if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint | diffrax.BacksolveAdjoint):
         inputs = refuse_forward(inputs, adjoint)
-    params, y0, ts = inputs
+    params, y0, (ts, jumps) = inputs
     if isinstance(adjoint, diffrax.BacksolveAdjoint):
-        ts = refuse_times(ts, adjoint)
+        ts, jumps = refuse_times(ts, adjoint), _not_differentiated(jumps, adjoint)
     ys, code, t, stats = solve_with_diffrax(
         eqx.tree_at(lambda field: field.params, problem.field, params),
         y0,
@@ -328,7 +375,13 @@ def _solve_with_diffrax(problem: Problem) -> _Answer:
         steps=problem.steps,
         max_steps=problem.max_steps,
         per_sample=problem.per_sample,
+        dt0=problem.dt0,
+        jumps=jumps,
     )
     if isinstance(adjoint, diffrax.ForwardMode):
         ys = refuse_reverse(ys, adjoint)
     return _Answer(ys, stats, code, t)
+
+
+def _not_differentiated(jumps: Jumps | None, adjoint: diffrax.AbstractAdjoint) -> Jumps | None:
+    return None if jumps is None else jumps._replace(since=refuse_times(jumps.since, adjoint))
