@@ -100,6 +100,8 @@ def picked(ys: State, rows: Int[Array, "*lanes times"]) -> State:
 
 def edges(method: Method, ts: Array) -> Float[Array, "*lanes edges"]:
     """Where pieces end, in order."""
+    if method.knots is None:
+        raise ValueError("a solve in one piece has no edges")
     return jnp.take_along_axis(ts, method.knots, axis=-1)
 
 
