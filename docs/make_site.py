@@ -16,6 +16,8 @@ import _method_pages
 from _page import ROOT
 from _verdicts import results_in
 
+from pullback.tasks._words import WORDS
+
 DOCS = ROOT / "docs"
 # What stands in docs/, by the part of the menu; where nothing is found there is no such part.
 MENU = {
@@ -57,6 +59,7 @@ def write(out: Path) -> None:
     menu["Contributing"].append("CHANGELOG.md")
     results = results_in(ROOT / "results")
     methods, rooms = _method_pages.pages(results), _api_pages.pages()
+    made["guides/glossary.md"] += words_of_reports()
     made |= methods | rooms | {"gallery.md": _method_pages.gallery(results)}
     menu |= {"Methods": list(methods), "API": list(rooms), "Gallery": ["gallery.md"]}
     names = _api_pages.addresses()
@@ -75,6 +78,13 @@ def write(out: Path) -> None:
 def home(readme: str) -> str:
     """The README, whose links begin in docs/ and not above it."""
     return re.sub(r"\]\(docs/", "](", readme)
+
+
+def words_of_reports() -> str:
+    """The glossary of the reports of tasks, as a part of the glossary."""
+    rows = [f"| {word} | {told.rstrip('.')} |" for word, told in sorted(WORDS.items())]
+    head = ["", "## Words of reports", "", "| word | what it means |", "|---|---|"]
+    return "\n".join([*head, *rows, ""])
 
 
 def contents(title: str, pages: dict[str, str]) -> str:

@@ -78,6 +78,20 @@ def test_a_text_written_by_hand_is_of_a_paper_and_begins_below_its_title():
         assert path.read_text().startswith("## ")
 
 
+def test_the_glossary_has_each_word_once_and_those_of_reports(site):
+    page = (site / "pages" / "guides" / "glossary.md").read_text()
+    own, _, of_reports = page.partition("## Words of reports")
+    words, theirs = (
+        re.findall(r"^\| (?!word|-)(.+?) \|", part, flags=re.M) for part in (own, of_reports)
+    )
+    assert {"ELBO", "NFE", "vjp", "hypergradient", "adjoint"} < set(words)
+    assert {"nat", "Brier score", "ECE"} < set(theirs)
+    assert words == sorted(words, key=str.lower)
+    assert len({*words, *theirs}) == len(words) + len(theirs)
+    linking = [path for path in DOCS.rglob("*.md") if "glossary.md" in path.read_text()]
+    assert len(linking) >= 4
+
+
 def _run(folder, value):
     """A run with one picture."""
     from PIL import Image

@@ -15,6 +15,7 @@ import tyro
 
 from pullback import __version__
 from pullback.cli._common import BadUsage, check_seed, gathered, told_of, with_flags
+from pullback.cli._completion import asked_for, with_words
 from pullback.cli._data import cite, data
 from pullback.cli._design import design, design_help, designer_of
 from pullback.cli._explain import explain
@@ -30,7 +31,8 @@ from pullback.cli._use_series import forecast, impute
 
 _DESCRIPTION = """Fit a file of your own: `pullback fit density FILE --out MODEL`, then `pullback \
 score MODEL FILE`. Or measure the claims of a paper again: `pullback list` shows the papers, and \
-`pullback run NAME` measures one. Exit status: 0 done, 1 a claim does not hold, 2 bad usage \
+`pullback run NAME` measures one. `pullback --tyro-write-completion bash FILE` writes a script by \
+which a shell completes the command; also for zsh and fish. Exit status: 0 done, 1 a claim does not hold, 2 bad usage \
 or bad data."""
 
 
@@ -79,6 +81,10 @@ def _status(argv: list[str]) -> int:
         if argv == ["--version"]:
             print(f"pullback {__version__}")
             return 0
+        if asked_for(argv):
+            return tyro.extras.subcommand_cli_from_dict(
+                with_words(commands), prog="pullback", args=argv
+            )
         check_seed(argv)
         argv = gathered(argv, _verb(argv, commands))
         if argv[0] == "run" and not {"-h", "--help"} & set(argv[1:2]):
@@ -103,8 +109,8 @@ def _status(argv: list[str]) -> int:
         print(f"pullback: {told_of(error)}", file=sys.stderr)
         _say_how_to_go_on(argv)
         return 2
-    except SystemExit as stop:  # how tyro ends after --help (0) and after bad usage (2)
-        return stop.code if isinstance(stop.code, int) else 2
+    except SystemExit as stop:  # how tyro ends after --help (0 or None) and bad usage (2)
+        return 0 if stop.code is None else stop.code if isinstance(stop.code, int) else 2
 
 
 def _say_how_to_go_on(argv: list[str]) -> None:

@@ -56,6 +56,17 @@ def run_help(
     raise NotImplementedError("`run` parses this command; the signature is what --help shows")
 
 
+def run_flags(
+    options: Annotated[RunOptions, tyro.conf.arg(name="")] = RunOptions(),
+) -> int:
+    """Measure a recipe's claims and write its report.
+
+    Args:
+        options: What every recipe takes.
+    """
+    raise NotImplementedError("only the signature is looked at")
+
+
 def run(argv: list[str]) -> int:
     if not argv or argv[0].startswith("-"):
         raise BadUsage(
