@@ -77,7 +77,8 @@ def beside(t: Array, upward: Array) -> Array:
 def between(t: Array, left: Array, right: Array, forward: Array) -> Array:
     """`t`, put strictly between `left` and `right`; its derivative is that of `t`."""
     still = lax.stop_gradient
-    here, a, b = still((t, beside(left, forward), beside(right, ~forward)))
+    here, left, right = still((t, left, right))
+    a, b = beside(left, forward), beside(right, ~forward)
     # Where nothing is between, the side before both.
     up, down = jnp.minimum(jnp.maximum(here, a), b), jnp.maximum(jnp.minimum(here, a), b)
     return jnp.where(forward, up, down) + (t - here)

@@ -269,6 +269,33 @@ def test_vjp_pulls_back_to_the_jumps_too():
     assert pull(BARS)[0].jumps is None
 
 
+def test_forward_mode_has_the_slopes_of_reverse_mode():
+    ts, jumps = jnp.asarray(TIMES), jnp.array(JUMPS["at an output"])
+    solved = lambda jumps: (
+        solve(field, Y0, ts, (jumps, LEVELS, RATE), jumps=jumps, rtol=1e-6, throw=False).ys
+    )
+    forward, reverse = (jax.jit(mode(solved))(jumps) for mode in (jax.jacfwd, jax.jacrev))
+    np.testing.assert_allclose(forward, reverse, atol=1e-10)
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_solver_that_diffrax_runs_stops_at_jumps(way):
+    ts, jumps = jnp.asarray(TIMES[::way]), jnp.array([*JUMPS["not in order"], -3.0, 9.0])
+
+    @jax.jit
+    def loss(jumps):
+        f = lambda t, y, _: inflow(t, jumps[:3], LEVELS) - RATE * y
+        how = {"solver": diffrax.Kvaerno5(), "rtol": 1e-8, "atol": 1e-9, "throw": False}
+        ys = solve(f, Y0, ts, jumps=jumps, **how).ys
+        return BARS @ ys, ys
+
+    (_, got), grad = jax.value_and_grad(loss, has_aux=True)(jumps)
+    ys, want = wanted(Y0, ts, jumps[:3], LEVELS, RATE, BARS)
+    np.testing.assert_allclose(got, ys, rtol=1e-6)
+    # Diffrax differentiates the sizes of its steps, and outputs between their ends.
+    np.testing.assert_allclose(grad, [*want[2], 0.0, 0.0], atol=5e-3)
+
+
 def test_no_jumps_are_the_program_without():
     f = lambda t, y, _: -y
     text = lambda **more: (
