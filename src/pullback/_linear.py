@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+from equinox.internal import nondifferentiable
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -48,6 +49,62 @@ def linear(
         avals=tuple(ShapedArray(x.shape, x.dtype) for x in outs),
     )
     return jax.tree.unflatten(of_outs, ys)
+
+
+@eqx.filter_custom_jvp
+def by_two(
+    inputs: PyTree, reverse: Callable, forward: Callable, given: PyTree, again: str
+) -> tuple:
+    """`reverse(inputs, given)`, or `forward`, in the mode that each of the two has a derivative in.
+
+    Args:
+        inputs: what is differentiated by.
+        reverse: returns floating arrays, and what has no derivative. It can be hashed.
+        forward: returns the same numbers.
+        given: anything else that the two read.
+        again: the error where a second derivative is asked for.
+    """
+    del forward, again
+    return reverse(inputs, given)
+
+
+@by_two.def_jvp
+def _by_two_derivative(primals: tuple, tangents: tuple) -> tuple:
+    inputs, reverse, forward, given, again = primals
+    moves = jax.tree.map(lambda x: x is not None, tangents[0], is_leaf=lambda x: x is None)
+    moved, held = eqx.partition(nondifferentiable(inputs, msg=again), moves)
+    values, pull, rest = jax.vjp(
+        lambda moved: reverse(eqx.combine(moved, held), given), moved, has_aux=True
+    )
+    leaves, structure = jax.tree.flatten(pull)
+    known = leaves, _Alike(structure), reverse, (inputs, moves, forward, given)
+    slopes = linear(_push, _pull, known, tangents[0], values)
+    return (values, rest), (slopes, jax.tree.map(lambda _: None, rest))
+
+
+class _Alike:
+    """A structure that is known by all that it is given beside."""
+
+    def __init__(self, structure: Any) -> None:
+        self.structure = structure
+
+    def __hash__(self) -> int:
+        return hash(_Alike)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Alike)
+
+
+def _push(known: tuple, tangents: PyTree) -> PyTree:
+    inputs, moves, forward, given = known[-1]
+    moved, held = eqx.partition(inputs, moves)
+    run = lambda moved: forward(eqx.combine(moved, held), given)[0]
+    return jax.jvp(run, (moved,), (tangents,))[1]
+
+
+def _pull(known: tuple, cotangents: PyTree) -> PyTree:
+    leaves, alike, *_ = known
+    return jax.tree.unflatten(alike.structure, leaves)(cotangents)[0]
 
 
 class _Given(NamedTuple):

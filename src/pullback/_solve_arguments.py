@@ -57,7 +57,8 @@ def check_mesh(name: str, tree: PyTree) -> None:
             )
 
 
-def checked_state(y0: PyTree) -> tuple[PyTree, Any]:
+def checked_state(y0: PyTree, *, complex_too: bool = False) -> tuple[PyTree, Any]:
+    """The state as arrays, and the dtype of its real and imaginary parts."""
     leaves = jax.tree.leaves(y0)
     if not leaves:
         raise ValueError("y0 has no arrays")
@@ -68,6 +69,12 @@ def checked_state(y0: PyTree) -> tuple[PyTree, Any]:
             raise TypeError(f"y0 must be made of floating arrays, got {leaf.dtype}")
     y0 = jax.tree.map(jnp.asarray, y0)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(y0)}
+    if complex_too:
+        parts = {
+            np.dtype("complex64"): np.dtype("float32"),
+            np.dtype("complex128"): np.dtype(float),
+        }
+        dtypes = {parts.get(dtype, dtype) for dtype in dtypes}
     for dtype in dtypes:
         if jnp.issubdtype(dtype, jnp.complexfloating):
             raise TypeError(f"y0 must be real, got {dtype}: {STACK_PARTS}")

@@ -27,10 +27,10 @@ ADJOINTS = {
     "Backsolve": (Backsolve(), OURS),
     "DeferredPenalty": (DeferredPenalty(), OURS),
     "Direct": (diffrax.DirectAdjoint(), set(MODES)),
-    "RecursiveCheckpoint": (diffrax.RecursiveCheckpointAdjoint(), {"grad"}),
-    "Diffrax's Backsolve": (diffrax.BacksolveAdjoint(), {"grad"}),
+    "RecursiveCheckpoint": (diffrax.RecursiveCheckpointAdjoint(), {"grad", "jvp"}),
+    "Diffrax's Backsolve": (diffrax.BacksolveAdjoint(), {"grad", "jvp"}),
     "ForwardMode": (diffrax.ForwardMode(), {"jvp", "jvp of jvp"}),
-    "Kvaerno3": (Replay(), {"grad"}),
+    "Kvaerno3": (Replay(), {"grad", "jvp"}),
 }
 
 

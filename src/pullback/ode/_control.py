@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, PyTree
 
 from pullback._traced import Program, traced
 
+from ._complex import sizes
+
 Norm = Callable[[PyTree], Float[Array, ""]]
 
 
@@ -147,7 +149,8 @@ class PIDController(eqx.Module):
 def scaled(error: PyTree, y0: PyTree, y1: PyTree, rtol: PyTree, atol: PyTree) -> PyTree:
     """The error of each entry over its tolerance, `error / (atol + rtol max(|y0|, |y1|))`.
 
-    Tolerances are one number, or trees like the state.
+    Tolerances are one number, or trees like the state. Of complex entries, which are pairs, the
+    modulus counts.
     """
 
     def one(e: Array, a: Array, b: Array, rtol: Array = rtol, atol: Array = atol) -> Array:
@@ -156,6 +159,7 @@ def scaled(error: PyTree, y0: PyTree, y1: PyTree, rtol: PyTree, atol: PyTree) ->
         )
         return e / tolerance
 
+    error, y0, y1 = sizes(error), sizes(y0), sizes(y1)
     if isinstance(rtol, Array) and isinstance(atol, Array):
         return jax.tree.map(one, error, y0, y1)
     like = lambda x: jax.tree.map(lambda _: x, error) if isinstance(x, Array) else x

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PyTree
 from pullback._clock import Clock
 from pullback._nodes import Nodes
 
+from ._complex import is_pair, sizes
 from ._control import Norm, PIDController
 from ._field import TracedField
 from ._jumps import Jumps, ordered
@@ -47,6 +48,8 @@ def solve_with_diffrax(
             "numbers, and weigh the leaves by norm=, which takes the error over the tolerance; an "
             "explicit solver takes tolerances for each leaf"
         )
+    if any(is_pair(leaf) for leaf in jax.tree.leaves(y0, is_leaf=is_pair)):
+        norm = _OfSizes(norm)
     # Not a part of the term, or Diffrax would differentiate it twice.
     params, field = field.params, eqx.tree_at(lambda f: f.params, field, ([], [], []))
 
@@ -134,6 +137,15 @@ def solve_with_diffrax(
         like = jax.eval_shape(each, y0, ts, clock, at)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
     return one(y0, ts, clock, at)
+
+
+class _OfSizes(eqx.Module):
+    """A norm to which a complex entry is one number."""
+
+    norm: Norm
+
+    def __call__(self, x: PyTree) -> Array:
+        return self.norm(sizes(x))
 
 
 class _OnClock(eqx.Module):

@@ -7,12 +7,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from pullback._solve_arguments import STACK_PARTS, check_mesh
+from pullback._solve_arguments import check_mesh
 from pullback._traced import Program, traced
 
+from ._complex import as_pairs, is_complex, joined, joined_shapes
 from ._runge_kutta import Field
 
 
@@ -28,8 +28,7 @@ class TracedField(eqx.Module):
 
     def __call__(self, t: Array, y: PyTree, params: PyTree) -> PyTree:
         """The field of one state."""
-        consts, arrays, _ = params
-        return self.program(consts, t, y, arrays)
+        return _evaluated(self.program, t, y, params)
 
     @property
     def with_diagonal(self) -> Callable:
@@ -52,10 +51,15 @@ class _OverLanes:
 
     def __call__(self, t: Array, y: PyTree, params: PyTree) -> PyTree:
         def one(t: Array, y: PyTree, params: PyTree) -> PyTree:
-            consts, arrays, _ = params
-            return self.program(consts, t, y, arrays)
+            return _evaluated(self.program, t, y, params)
 
         return (jax.vmap(one, in_axes=(0, 0, None)) if self.per_sample else one)(t, y, params)
+
+
+def _evaluated(program: Program, t: Array, y: PyTree, params: PyTree) -> PyTree:
+    """The field of pairs, made of that which sees complex numbers."""
+    consts, arrays, _ = joined(params)
+    return as_pairs(program(consts, t, joined(y), arrays))
 
 
 def _with_diagonal(
@@ -63,7 +67,7 @@ def _with_diagonal(
 ) -> PyTree:
     if order != 1:
         raise ValueError(f"the diagonal of the Jacobian is of order 1, got order={order}")
-    _, arrays, consts = params
+    _, arrays, consts = joined(params)
     return program(consts, t, y, arrays)
 
 
@@ -76,6 +80,7 @@ def trace_field(
 
     With `diagonal` also what `f.with_diagonal` finds, if it has it.
     """
+    pairs, y = y, joined_shapes(y)
     inputs, static = eqx.partition((f, args), eqx.is_array)
     arrays, structure = jax.tree.flatten(inputs)
 
@@ -99,9 +104,11 @@ def trace_field(
     check_mesh("what f closes over", consts)
     _check(program.out, y)
     second, known = [], None
-    if diagonal and hasattr(f, "with_diagonal"):
+    real = jax.tree.structure(pairs) == jax.tree.structure(y)
+    if diagonal and real and hasattr(f, "with_diagonal"):
         second, known = traced("f", both, t, y, arrays, same_as=f)
-    return TracedField((consts, arrays, second), program, known), structure
+    params = as_pairs((consts, arrays, second))
+    return TracedField(params, program, known), structure
 
 
 def described(tree: PyTree) -> PyTree:
@@ -127,10 +134,10 @@ def _check(got: PyTree, y: PyTree) -> None:
                 f"f must return what y is, {w.dtype}{list(w.shape)}, got {g.dtype}{list(g.shape)}"
             )
         if g.dtype != w.dtype:
-            # A cast would drop the imaginary part without a word.
             remedy = f"cast it, or the result, with .astype({w.dtype})"
-            if jnp.issubdtype(g.dtype, jnp.complexfloating):
-                remedy = STACK_PARTS
+            # A cast would drop the imaginary part without a word.
+            if is_complex(g) and not is_complex(w):
+                remedy = "give y0 as a complex array, or take the part that is meant, jnp.real(...)"
             raise ValueError(
                 f"f must return what y is, {w.dtype}{list(w.shape)}, got {g.dtype}{list(g.shape)}: "
                 f"something in f, args or what f closes over is {g.dtype}; {remedy}"

@@ -13,6 +13,7 @@ from pullback._clock import Clock, Times, marks_of, times_of, wider
 from pullback._solve_arguments import check_callable, check_count, check_mesh, checked_state
 
 from ._adjoint import AbstractAdjoint
+from ._complex import as_pairs, joined_shapes
 from ._control import Norm, PIDController, trace_norm
 from ._field import TracedField, trace_field
 from ._jumps import Jumps, merge
@@ -89,7 +90,7 @@ def problem_of(
     if stepping not in ("joint", "per_sample"):
         raise ValueError(f'stepping must be "joint" or "per_sample", got {stepping!r}')
     per_sample = stepping == "per_sample"
-    y0, dtype = checked_state(y0)
+    y0, dtype = checked_state(y0, complex_too=True)
     for name, tree in (("y0", y0), ("f", f), ("args", args)):
         check_mesh(name, tree)
     if steps is not None:
@@ -98,6 +99,7 @@ def problem_of(
     rtol, atol = (
         tolerance_of(n, v, y0, dtype, per_sample) for n, v in (("rtol", rtol), ("atol", atol))
     )
+    y0 = as_pairs(y0)
     _check_norm(norm)
     controller = PIDController() if controller is None else controller
     if not isinstance(controller, PIDController):
@@ -132,7 +134,8 @@ def problem_of(
     t, y = jax.tree.map(lane, (clock.time(ts[..., 0]), y0))
     # Diffrax widens a state of half precision.
     seen = dtype if ours else wider(jnp.float32, dtype)
-    norm = trace_norm(norm, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, seen), y))
+    errors = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, seen), joined_shapes(y))
+    norm = trace_norm(norm, errors)
     method = None
     if tableau is not None and ours:
         method = Method(

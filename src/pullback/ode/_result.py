@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Inexact, Int, PyTree
 
 from pullback._solve_failures import on_failure
 
@@ -110,7 +110,7 @@ class Solution(eqx.Module):
     """
 
     ts: Float[Array | np.ndarray, "..."]
-    ys: PyTree[Float[Array, "..."]]
+    ys: PyTree[Inexact[Array, "..."]]
     stats: Stats
     result: Int[Array, "..."]
     t_reached: Float[Array, "..."]

@@ -8,12 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float, PyTree, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, PyTree, Real
 
 from pullback._lanes import select, zeros_like
-from pullback._modes import refuse_forward, refuse_reverse, refuse_times
+from pullback._linear import by_two
+from pullback._modes import no_second, refuse_reverse, refuse_times
 
 from ._adjoint import AbstractAdjoint, Pulled, checked_cotangent, checked_gradient, split
+from ._complex import cotangent_as_pairs, cotangent_joined, joined
 from ._control import Norm, PIDController, rms_norm
 from ._differentiable import Given, Static, differentiable, outputs
 from ._diffrax import solve_with_diffrax
@@ -29,7 +31,7 @@ Stepping = Literal["joint", "per_sample"]
 
 def solve(
     f: Callable[[Float[Array, ""], PyTree, PyTree], PyTree],
-    y0: PyTree[Float[ArrayLike, "..."]],
+    y0: PyTree[Inexact[ArrayLike, "..."]],
     ts: Real[ArrayLike, "..."] | list | tuple,
     args: PyTree = None,
     *,
@@ -68,7 +70,9 @@ def solve(
     Args:
         f: the vector field `f(t, y, args)`; its value has the structure, shapes and dtype of `y`.
             With `stepping="per_sample"` it is written for one sample, without the leading axis.
-        y0: the start: any PyTree of floating arrays, all of one dtype.
+        y0: the start: any PyTree of floating or complex arrays, all of one precision. `f` sees
+            complex arrays as such; what is solved for is their real and imaginary parts, and the
+            modulus of their error counts.
         ts: the times at which the solution is wanted, `[T]` with `T >= 2`, increasing or
             decreasing; the first is the time of `y0`. With per-sample steps also `[batch, T]`.
         args: any PyTree, handed to `f`.
@@ -106,7 +110,7 @@ def solve(
 
     Raises:
         ValueError: an argument has a wrong value; the message names it.
-        TypeError: `y0` is not made of floating arrays of one dtype.
+        TypeError: `y0` is not made of floating or complex arrays of one precision.
         SolveError: the solve failed and `throw` is True.
 
     Example:
@@ -167,7 +171,7 @@ class Gradients(NamedTuple):
 
 def vjp(
     f: Callable[[Float[Array, ""], PyTree, PyTree], PyTree],
-    y0: PyTree[Float[ArrayLike, "..."]],
+    y0: PyTree[Inexact[ArrayLike, "..."]],
     ts: Real[ArrayLike, "..."] | list | tuple,
     args: PyTree = None,
     *,
@@ -238,12 +242,12 @@ def vjp(
     answer, reached, residuals = _forward(problem)
 
     def pull(cotangent: PyTree) -> tuple[Gradients, Stats]:
-        cotangent = checked_cotangent(cotangent, answer.ys)
+        cotangent = cotangent_as_pairs(checked_cotangent(cotangent, answer.ys))
         pulled, jumps_bar = _backward(problem, residuals, reached, cotangent)
-        _, arrays, _ = pulled.params
+        _, arrays, _ = cotangent_joined(pulled.params)
         f_bar, args_bar = jax.tree.unflatten(given.arrays, arrays)
-        ts_bar = pulled.ts.astype(given.ts.dtype)
-        return Gradients(f_bar, pulled.y0, ts_bar, args_bar, jumps_bar), pulled.stats
+        y0_bar, ts_bar = cotangent_joined(pulled.y0), pulled.ts.astype(given.ts.dtype)
+        return Gradients(f_bar, y0_bar, ts_bar, args_bar, jumps_bar), pulled.stats
 
     return Solution(given.ts, *answer), pull
 
@@ -339,7 +343,7 @@ def _answer(problem: Problem, path: Path) -> _Answer:
         return jnp.moveaxis(y, 0, 1) if problem.per_sample else y
 
     return _Answer(
-        jax.tree.map(mask, ys),
+        joined(jax.tree.map(mask, ys)),
         Stats(nfe=path.nfe, accepted=path.accepted, rejected=path.rejected),
         path.code,
         lax.stop_gradient(problem.clock.reached(path.t)),
@@ -355,19 +359,36 @@ def _solve_with_diffrax(problem: Problem) -> _Answer:
                 f"{type(problem.solver).__name__} use diffrax.BacksolveAdjoint(), or leave it out"
             )
         adjoint = diffrax.RecursiveCheckpointAdjoint()
+    problem = eqx.tree_at(lambda p: p.adjoint, problem, adjoint)
     inputs = problem.field.params, problem.y0, (problem.ts, problem.jumps)
     if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint | diffrax.BacksolveAdjoint):
-        inputs = refuse_forward(inputs, adjoint)
+        if isinstance(adjoint, diffrax.BacksolveAdjoint):
+            ts, jumps = refuse_times(problem.ts, adjoint), problem.jumps
+            inputs = (*inputs[:2], (ts, _not_differentiated(jumps, adjoint)))
+        ys, (code, t, stats) = by_two(
+            inputs, _by_diffrax, _forward_by_diffrax, problem, no_second(adjoint)
+        )
+    else:
+        ys, (code, t, stats) = _by_diffrax(inputs, problem)
+    if isinstance(adjoint, diffrax.ForwardMode):
+        ys = refuse_reverse(ys, adjoint)
+    return _Answer(joined(ys), stats, code, t)
+
+
+def _forward_by_diffrax(inputs: tuple, problem: Problem) -> tuple[PyTree, tuple]:
+    adjoint = diffrax.ForwardMode()
+    return _by_diffrax(inputs, eqx.tree_at(lambda p: p.adjoint, problem, adjoint))
+
+
+def _by_diffrax(inputs: tuple, problem: Problem) -> tuple[PyTree, tuple]:
     params, y0, (ts, jumps) = inputs
-    if isinstance(adjoint, diffrax.BacksolveAdjoint):
-        ts, jumps = refuse_times(ts, adjoint), _not_differentiated(jumps, adjoint)
-    ys, code, t, stats = solve_with_diffrax(
+    ys, *rest = solve_with_diffrax(
         eqx.tree_at(lambda field: field.params, problem.field, params),
         y0,
         ts,
         problem.clock,
         solver=problem.solver,
-        adjoint=adjoint,
+        adjoint=problem.adjoint,
         rtol=problem.rtol,
         atol=problem.atol,
         controller=problem.controller,
@@ -378,9 +399,7 @@ def _solve_with_diffrax(problem: Problem) -> _Answer:
         dt0=problem.dt0,
         jumps=jumps,
     )
-    if isinstance(adjoint, diffrax.ForwardMode):
-        ys = refuse_reverse(ys, adjoint)
-    return _Answer(ys, stats, code, t)
+    return ys, tuple(rest)
 
 
 def _not_differentiated(jumps: Jumps | None, adjoint: diffrax.AbstractAdjoint) -> Jumps | None:

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import diffrax
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from pullback._clock import Clock, wider
-from pullback._modes import refuse_forward
+from pullback._linear import by_two
+from pullback._modes import no_second
 from pullback._nodes import Nodes
 from pullback.ode import Replay, Result, Stats
 
@@ -32,25 +34,49 @@ def solve_with_diffrax(problem: Problem) -> Answer:
             f'kl="{problem.kl}" needs fixed steps (dt=... or steps=...) and a solver that pullback '
             'runs itself, such as diffrax.Euler(); with these steps use kl="analytic"'
         )
+    adjoint, inputs = problem.adjoint, (traced.params, problem.y0)
+    if isinstance(adjoint, diffrax.DirectAdjoint):
+        (ys, kl), (result, accepted, rejected) = _by_diffrax(inputs, problem)
+    else:
+        replay = isinstance(adjoint, Replay)
+        adjoint = diffrax.RecursiveCheckpointAdjoint() if replay else diffrax.BacksolveAdjoint()
+        problem = eqx.tree_at(lambda p: p.adjoint, problem, adjoint)
+        (ys, kl), (result, accepted, rejected) = by_two(
+            inputs, _by_diffrax, _forward_by_diffrax, problem, no_second(adjoint)
+        )
+    ys = _cast(ys, jax.tree.leaves(problem.y0)[0].dtype)
+    code, last = code_of(ys, kl)
+    code = jnp.where(result == int(Result.SUCCESSFUL), code, result)
+    stats = Stats(jnp.full_like(accepted, -1), accepted, rejected)
+    return Answer(ys, kl, code, problem.clock.reached(problem.ts[last]), stats)
+
+
+def _forward_by_diffrax(inputs: tuple, problem: Problem) -> tuple[tuple, tuple]:
+    problem = eqx.tree_at(lambda p: p.adjoint, problem, diffrax.ForwardMode())
+    if hasattr(unwrapped(problem.solver), "scan_kind"):
+        kind = lambda p: unwrapped(p.solver).scan_kind
+        problem = eqx.tree_at(kind, problem, "lax", is_leaf=lambda x: x is None)
+    return _by_diffrax(inputs, problem)
+
+
+def _by_diffrax(inputs: tuple, problem: Problem) -> tuple[tuple, tuple]:
+    """The values and the divergence, and the result with the numbers of steps."""
+    params, y0 = inputs
+    traced = problem.traced
     # A start that is not finite is not tried: no step could mend it.
     # Nor are times that are out of order, at which Diffrax raises whatever `throw` says.
     gaps = jnp.diff(problem.ts)
     if problem.backward is not False:
         gaps = jnp.where(problem.backward & problem.reversible, -gaps, gaps)
     sound = jnp.all(gaps >= 0)
-    for leaf in jax.tree.leaves(problem.y0):
+    for leaf in jax.tree.leaves(y0):
         sound &= jnp.all(jnp.isfinite(leaf))
     ts = jnp.where(sound, problem.ts, 0.0)
     controller, shortest, max_steps = _controller(problem, ts)
-    noise = _Noise(problem.y0, traced.sigma, traced.kl_shape is not None)
+    noise = _Noise(y0, traced.sigma, traced.kl_shape is not None)
     zero = None
     if traced.kl_shape is not None:
         zero = jnp.zeros(traced.kl_shape, noise.wide), jnp.zeros(traced.kl_shape, noise.wide)
-    adjoint, params, y0 = problem.adjoint, traced.params, problem.y0
-    if not isinstance(adjoint, diffrax.DirectAdjoint):
-        replay = isinstance(adjoint, Replay)
-        adjoint = diffrax.RecursiveCheckpointAdjoint() if replay else diffrax.BacksolveAdjoint()
-        params, y0 = refuse_forward((params, y0), adjoint)
     sol = diffrax.diffeqsolve(
         diffrax.MultiTerm(
             diffrax.ODETerm(_drift(traced, noise)),
@@ -64,23 +90,16 @@ def solve_with_diffrax(problem: Problem) -> Answer:
         args=params,
         saveat=diffrax.SaveAt(ts=ts),
         stepsize_controller=controller,
-        adjoint=adjoint,
+        adjoint=problem.adjoint,
         max_steps=max_steps,
         throw=False,
     )
-    accepted, rejected = (
-        jnp.asarray(sol.stats[f"num_{kind}_steps"]) for kind in ("accepted", "rejected")
-    )
     ys, kl = cast(tuple, sol.ys)
-    ys = _cast(ys, noise.dtype)
     if kl is not None:
         kl, outside = kl
         kl = jnp.where(outside > 0, jnp.inf, kl).astype(noise.dtype)
-    code = Result.from_diffrax(sol.result)
-    known, last = code_of(ys, kl)
-    code = jnp.where(code == int(Result.SUCCESSFUL), known, code)
-    stats = Stats(jnp.full_like(accepted, -1), accepted, rejected)
-    return Answer(ys, kl, code, problem.clock.reached(problem.ts[last]), stats)
+    counts = (jnp.asarray(sol.stats[f"num_{kind}_steps"]) for kind in ("accepted", "rejected"))
+    return (ys, kl), (Result.from_diffrax(sol.result), *counts)
 
 
 def _path(
@@ -175,6 +194,11 @@ class _AtNodes(diffrax.AbstractWrappedSolver):
     def solver(self) -> Any:
         """What Diffrax asks for the kind of."""
         return unwrapped(self.outer)
+
+    @property
+    def scan_kind(self) -> Any:
+        """How the stages are looped over, which Diffrax would have to set to go forward."""
+        return getattr(self.solver, "scan_kind", None)
 
     @property
     def term_structure(self) -> Any:

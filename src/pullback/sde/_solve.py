@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, PyTree, Real
 
 from pullback import ode
-from pullback._modes import refuse_forward
+from pullback._linear import linear
 from pullback.ode import Replay, Result, Stats
 
 from ._answer import Answer, code_of
@@ -120,8 +120,8 @@ def solve(
         interpretation: whose equation this is. When given, a solver of the other kind is an error.
         adjoint: `pullback.ode.Replay()` (the default, keeping 128 states: exact gradients of the
             discrete solution), `StochasticAdjoint()` (constant memory), or
-            `diffrax.DirectAdjoint()` (JAX differentiates the loop, in forward mode too; memory
-            grows with the number of steps).
+            `diffrax.DirectAdjoint()` (JAX differentiates the loop; memory grows with the number of
+            steps). Each has forward mode, along the steps taken.
         prior: the drift `h(t, y, args)` of the other distribution; where there is no noise it may
             have None.
         kl: the form of the KL.
@@ -284,7 +284,7 @@ def _on_fixed_steps(problem: Problem, method: AbstractMethod, grid: Grid) -> Ans
         carry = first(program, problem.y0, traced.kl_shape)
         outputs = run(program, carry, traced.params)[0]
     else:
-        inputs = refuse_forward((traced.params, problem.y0), adjoint)
+        inputs = traced.params, problem.y0
         outputs = _differentiable(inputs, program, adjoint, cuts, traced.kl_shape)
     code, last = code_of(outputs.ys, outputs.kl)
     count = jnp.asarray(steps, jnp.int32)
@@ -293,7 +293,7 @@ def _on_fixed_steps(problem: Problem, method: AbstractMethod, grid: Grid) -> Ans
     return Answer(outputs.ys, outputs.kl, code, reached, stats)
 
 
-@eqx.filter_custom_vjp
+@eqx.filter_custom_jvp
 def _differentiable(
     inputs: tuple, program: Program, adjoint: Any, cuts: tuple, kl_shape: Any
 ) -> Outputs:
@@ -301,47 +301,45 @@ def _differentiable(
     return run(program, first(program, y0, kl_shape), params)[0]
 
 
-@_differentiable.def_fwd
-def _forward_rule(
-    perturbed: PyTree, inputs: tuple, program: Program, adjoint: Any, cuts: tuple, kl_shape: Any
-) -> tuple[Outputs, Any]:
-    del perturbed
+@_differentiable.def_jvp
+def _derivative(primals: tuple, tangents: tuple) -> tuple[Outputs, Outputs]:
+    inputs, program, adjoint, cuts, kl_shape = primals
     params, y0 = inputs
     carry = first(program, y0, kl_shape)
     if isinstance(adjoint, StochasticAdjoint):
         outputs, end, _ = run(program, carry, params)
-        return outputs, Residuals(outputs.ys, end.state)
-    steps = program.grid.t.shape[0]
-    outputs, _, kept = run(program, carry, params, every=steps // cuts[-1])
-    return outputs, kept
+        residuals = Residuals(outputs.ys, end.state)
+    else:
+        steps = program.grid.t.shape[0]
+        outputs, _, residuals = run(program, carry, params, every=steps // cuts[-1])
+    moves = jax.tree.map(lambda x: x is not None, tangents[0], is_leaf=lambda x: x is None)
+    given = moves, residuals, primals
+    return outputs, linear(_push, _pull, given, tangents[0], outputs)
 
 
-@_differentiable.def_bwd
-def _backward_rule(
-    residuals: Any,
-    cotangent: Outputs,
-    perturbed: PyTree,
-    inputs: tuple,
-    program: Program,
-    adjoint: Any,
-    cuts: tuple,
-    kl_shape: Any,
-) -> tuple:
+def _push(given: tuple, tangents: tuple) -> Outputs:
+    """The slopes of the outputs, on the same path."""
+    moves, _, (inputs, program, _, _, kl_shape) = given
+    moved, held = eqx.partition(inputs, moves)
+
+    def solved(moved: tuple) -> Outputs:
+        params, y0 = eqx.combine(moved, held)
+        return run(program, first(program, y0, kl_shape), params)[0]
+
+    return jax.jvp(solved, (moved,), (tangents,))[1]
+
+
+def _pull(given: tuple, bars: Outputs) -> tuple:
+    moves, residuals, (inputs, program, adjoint, cuts, _) = given
     params, y0 = inputs
-    wanted, rest = eqx.partition(params, perturbed[0])
+    wanted, rest = eqx.partition(params, moves[0])
     equation = program.equation.given(rest)
     program = eqx.tree_at(lambda p: p.equation, program, equation)
-    like = jax.eval_shape(lambda: run(program, first(program, y0, kl_shape), wanted)[0])
-    # A cotangent that is None is zero.
-    bars = jax.tree.map(
-        lambda s, c: jnp.zeros(s.shape, s.dtype) if c is None else c,
-        like,
-        cotangent,
-    )
     if isinstance(adjoint, StochasticAdjoint):
         bar, grad = pull_back(program, wanted, residuals, bars)
     else:
         bar, grad = replay(program, wanted, residuals, cuts, bars)
     _, pull = jax.vjp(program.method.start, y0)
     (y0_bar,) = pull(bar.state)
-    return grad, jax.tree.map(lambda a, b: a + b[0], y0_bar, bars.ys)
+    y0_bar = jax.tree.map(lambda a, b: a + b[0], y0_bar, bars.ys)
+    return grad, eqx.filter(y0_bar, moves[1])
