@@ -191,3 +191,16 @@ def test_a_support_with_an_end_is_refused_with_its_map(walk, key):
     inside = lambda x: jnp.where(x[0] > 0, -x[0], -jnp.inf)
     with pytest.raises(ValueError, match=r"`pullback\.sampling\.SupportMap`"):
         walk(inside, -jnp.ones((2, 1)), steps=2, step_size=0.1, key=key)
+
+
+@pytest.mark.parametrize("walk", [hmc, mala, langevin])
+def test_half_precision_walks_to_the_same_target(walk, x32, key):
+    """bfloat16 has 8 bits: a variance may be off by one rounding of its numbers, 2 in 256."""
+    x = jnp.zeros((3000, 2), jnp.bfloat16)
+    size, steps = (0.05, 120) if walk is langevin else (0.3, 60)
+    end, _ = walk(lambda x: -jnp.sum(x**2) / 2, x, steps=steps, step_size=size, key=key)
+    assert end.dtype == jnp.bfloat16
+    wanted = 1 / (1 - 0.05 / 2) if walk is langevin else 1.0
+    values = np.asarray(end, np.float32)
+    assert abs(values.var() / wanted - 1) < 4 * np.sqrt(2 / values.size) + 2 / 256
+    assert abs(values.mean()) < 4 / np.sqrt(values.size) + 1 / 256

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, ScalarLike
 
+from pullback._hamiltonian import standard_noise
 from pullback._key import checked_key
 from pullback._power_method import safe_norm
 
@@ -90,7 +91,7 @@ def langevin(
         number, key = inputs
         value, slope = look(rows)
         seen = LangevinInfo(jnp.mean(value), jnp.mean(_norm(slope)))
-        moved = rows + alpha * slope + scale * jr.normal(key, rows.shape, rows.dtype)
+        moved = rows + alpha * slope + scale * standard_noise(key, rows.shape, rows.dtype)
         lost = (number == 0) & ~jnp.isfinite(value)
         return jnp.where(lost[:, None], jnp.nan, moved), seen
 
