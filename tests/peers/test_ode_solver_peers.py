@@ -312,3 +312,21 @@ def test_failures_are_told_apart(f, options, code):
 def test_inputs_of_many_kinds(y0, ts):
     sol = solve(logistic, y0, ts, rtol=1e-6)
     np.testing.assert_allclose(np.ravel(sol.ys[-1])[0], logistic_solution(1.0, 0.3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ts", [[0.0, 10.0], [10.0, 0.0]])
+def test_jumps_are_those_of_diffrax(ts):
+    """test/test_adaptive_stepsize_controller.py of Diffrax, jump_ts."""
+    jumps = jnp.array([7.5, 2.0, 2.25, 11.0])
+    f = lambda t, y, _: jnp.sum(t < jumps).astype(y.dtype) - jnp.sin(t) * y
+    y0 = jnp.array([1.0, -2.0])
+    ours = solve(f, y0, ts, jumps=jumps, rtol=1e-8, atol=1e-10)
+    controller = diffrax.ClipStepSizeController(
+        diffrax.PIDController(rtol=1e-8, atol=1e-10), jump_ts=jumps
+    )
+    theirs = diffrax.diffeqsolve(
+        diffrax.ODETerm(f), diffrax.Dopri5(), *ts, None, y0, stepsize_controller=controller
+    )
+    np.testing.assert_allclose(ours.ys[-1], theirs.ys[-1], rtol=1e-6)
+    steps = int(ours.stats.accepted), int(theirs.stats["num_accepted_steps"])
+    assert steps[0] <= steps[1] + 2
