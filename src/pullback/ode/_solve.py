@@ -54,8 +54,8 @@ def solve(
     over in silence, even where its edges are in `ts`, at which no step stops. Give the edges as
     `jumps`, as the second example does. There a step ends and the next one begins, and neither
     sees the other side: `f` is never evaluated at a jump itself, so that `jnp.where(t < edge, a,
-    b)` and `t <= edge` give the same. What is smooth between jumps is solved as well as if it had
-    none; what is constant there, exactly but for rounding.
+    b)` and `t <= edge` give the same. What is constant between jumps
+    is solved exactly but for rounding.
 
     Gradients flow to `y0`, `args`, `ts`, `jumps`, the parameters of `f` when it is a module, and
     arrays that `f` closes over, in reverse mode and in forward mode (`jax.jvp`, `jax.jacfwd`,
@@ -400,7 +400,3 @@ def _by_diffrax(inputs: tuple, problem: Problem) -> tuple[PyTree, tuple]:
         jumps=jumps,
     )
     return ys, tuple(rest)
-
-
-def _not_differentiated(jumps: Jumps | None, adjoint: diffrax.AbstractAdjoint) -> Jumps | None:
-    return None if jumps is None else jumps._replace(since=refuse_times(jumps.since, adjoint))
