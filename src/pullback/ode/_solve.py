@@ -363,8 +363,8 @@ def _solve_with_diffrax(problem: Problem) -> _Answer:
     inputs = problem.field.params, problem.y0, (problem.ts, problem.jumps)
     if isinstance(adjoint, diffrax.RecursiveCheckpointAdjoint | diffrax.BacksolveAdjoint):
         if isinstance(adjoint, diffrax.BacksolveAdjoint):
-            ts, jumps = refuse_times(problem.ts, adjoint), problem.jumps
-            inputs = (*inputs[:2], (ts, _not_differentiated(jumps, adjoint)))
+            times = jax.tree.map(lambda x: refuse_times(x, adjoint), (problem.ts, problem.jumps))
+            inputs = (*inputs[:2], times)
         ys, (code, t, stats) = by_two(
             inputs, _by_diffrax, _forward_by_diffrax, problem, no_second(adjoint)
         )
