@@ -16,6 +16,7 @@ from ._control import PIDController as PIDController
 from ._control import rms_norm as rms_norm
 from ._control import state_norm as state_norm
 from ._deferred_penalty import DeferredPenalty as DeferredPenalty
+from ._event import Event as Event
 from ._jacobi_newton import JacobiNewton as JacobiNewton
 from ._jacobi_newton import find_root as find_root
 from ._loop import integrate as integrate
@@ -33,6 +34,7 @@ from ._result import Result as Result
 from ._result import Solution as Solution
 from ._result import SolveError as SolveError
 from ._result import Stats as Stats
+from ._result import Stop as Stop
 from ._result import raise_if_failed as raise_if_failed
 from ._runge_kutta import Tableau as Tableau
 from ._runge_kutta import advance as advance

@@ -61,9 +61,9 @@ _SENTENCES = {
         "relu), weight decay, or an implicit solver such as `diffrax.Kvaerno5()`"
     ),
     Result.NON_FINITE: (
-        "`f` (of an SDE: the drift, the diffusion or the prior) gave a value that is not finite, "
-        "or `y0` has one; look for overflow, log or sqrt of a negative number, or parameters that "
-        "have diverged, at the state where the solve stopped"
+        "`f` (of an SDE: the drift, the diffusion or the prior; or the root of an event) gave a "
+        "value that is not finite, or `y0` has one; look for overflow, log or sqrt of a negative "
+        "number, or parameters that have diverged, at the state where the solve stopped"
     ),
     Result.TIMES_NOT_MONOTONE: (
         "`ts` must be finite and all increasing or all decreasing, and times that differ must "
@@ -95,6 +95,32 @@ class Stats(eqx.Module):
     rejected: Int[Array, "..."]
 
 
+class Stop(eqx.Module):
+    r"""Where a solve with events stopped: at an event, or at the last time where none happened.
+
+    Of an event at time $t^*$ and state $y^*$ both are differentiable, to second order, by the
+    implicit function theorem for the flow:
+
+    $$ dt^* = -\frac{g_y \, dy + g_\theta \, d\theta}{g_t + g_y f}, \qquad
+       dy^* = dy + f \, dt^*, $$
+
+    with $dy$ the derivative of the state at a time that is held. Where `g` has no slope along the
+    path, $t^*$ has no derivative, and what is returned for it is huge.
+
+    Attributes:
+        t: the time, shaped like `Solution.t_reached`; NaN where the solve failed.
+        y: the state there, like `y0`; NaN where the solve failed.
+        happened: whether an event happened.
+        which: the number of the event in the tuple that was given; -1 where none happened. Of two
+            in one step it is the one that is earlier.
+    """
+
+    t: Float[Array, "..."]
+    y: PyTree[Inexact[Array, "..."]]
+    happened: Bool[Array, "..."]
+    which: Int[Array, "..."]
+
+
 class Solution(eqx.Module):
     """The solution of an ODE at the times asked for.
 
@@ -103,10 +129,12 @@ class Solution(eqx.Module):
             NumPy array where JAX's dtype would change the gaps between them, as float32 does with
             seconds since 1970.
         ys: the values, with a time axis added to every leaf: `[T, ...]` for joint steps,
-            `[batch, T, ...]` for per-sample steps. What a failed solve did not reach is NaN.
+            `[batch, T, ...]` for per-sample steps. What a failed solve did not reach, and what
+            lies after an event, is NaN.
         stats: evaluations and steps.
         result: a `Result` code; one for each sample when steps are per sample.
         t_reached: the time at which the solve ended.
+        event: where a solve with events stopped; None without.
     """
 
     ts: Float[Array | np.ndarray, "..."]
@@ -114,10 +142,11 @@ class Solution(eqx.Module):
     stats: Stats
     result: Int[Array, "..."]
     t_reached: Float[Array, "..."]
+    event: Stop | None = None
 
     @property
     def ok(self) -> Bool[Array, "..."]:
-        """Whether the solve reached the last time."""
+        """Whether the solve reached the last time, or an event."""
         return self.result == int(Result.SUCCESSFUL)
 
     def explain(self) -> str:
@@ -168,8 +197,9 @@ def raise_if_failed(solution: Solution) -> Solution:
     else:
         zero = _zero_or_raise(solution.result, solution.t_reached)
     # Added to the values, so that no compiler can drop the check.
-    ys = jax.tree.map(lambda y: y + zero.astype(y.dtype), solution.ys)
-    return eqx.tree_at(lambda s: s.ys, solution, ys)
+    values = lambda s: (s.ys, None if s.event is None else (s.event.t, s.event.y))
+    checked = jax.tree.map(lambda y: y + zero.astype(y.dtype), values(solution))
+    return eqx.tree_at(values, solution, checked, is_leaf=lambda x: x is None)
 
 
 class _Fail:

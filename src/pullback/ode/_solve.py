@@ -19,12 +19,14 @@ from ._complex import cotangent_as_pairs, cotangent_joined, joined
 from ._control import Norm, PIDController, rms_norm
 from ._differentiable import Given, Static, differentiable, outputs
 from ._diffrax import solve_with_diffrax
+from ._event import Event, watched
 from ._jumps import Jumps, merge, picked
 from ._method import Path
 from ._problem import Problem, problem_of
 from ._replay import Replay
 from ._result import Result, Solution, Stats, raise_if_failed
 from ._runge_kutta import OnClock
+from ._until import stopped
 
 Stepping = Literal["joint", "per_sample"]
 
@@ -41,6 +43,7 @@ def solve(
     steps: int | None = None,
     jumps: Real[ArrayLike, "..."] | list | tuple | None = None,
     dt0: float | Float[ArrayLike, ""] | None = None,
+    event: Event | tuple[Event, ...] | None = None,
     adjoint: AbstractAdjoint | diffrax.AbstractAdjoint | None = None,
     stepping: Stepping = "joint",
     controller: PIDController | None = None,
@@ -54,8 +57,8 @@ def solve(
     over in silence, even where its edges are in `ts`, at which no step stops. Give the edges as
     `jumps`, as the second example does. There a step ends and the next one begins, and neither
     sees the other side: `f` is never evaluated at a jump itself, so that `jnp.where(t < edge, a,
-    b)` and `t <= edge` give the same. What is constant between jumps
-    is solved exactly but for rounding.
+    b)` and `t <= edge` give the same. What is constant between jumps is solved exactly but for
+    rounding.
 
     Gradients flow to `y0`, `args`, `ts`, `jumps`, the parameters of `f` when it is a module, and
     arrays that `f` closes over, in reverse mode and in forward mode (`jax.jvp`, `jax.jacfwd`,
@@ -90,6 +93,7 @@ def solve(
             any order. Those outside of `ts` do not count, so rows may be filled up with infinity.
         dt0: size of the first step, positive whichever way the times go; found when None. The
             shortest and longest step are `PIDController(dtmin=..., dtmax=...)`.
+        event: stop at this `Event`, or at the first of several; see there, and `Solution.event`.
         adjoint: `Replay()` (the default: exact gradients of the steps taken, at their sizes),
             `Backsolve()` (constant memory), `DeferredPenalty()` (penalties in the backward pass
             only), one of your own (see `AbstractAdjoint`), or one of Diffrax's, of which
@@ -106,7 +110,7 @@ def solve(
             program out of JAX's persistent cache.
 
     Returns:
-        A `Solution`: `ts`, `ys`, `stats`, `result` and `t_reached`.
+        A `Solution`: `ts`, `ys`, `stats`, `result`, `t_reached` and `event`.
 
     Raises:
         ValueError: an argument has a wrong value; the message names it.
@@ -155,7 +159,10 @@ def solve(
         norm=norm,
         max_steps=max_steps,
     )
-    solution = Solution(given.ts, *_solve(problem))
+    if event is None:
+        solution = Solution(given.ts, *_solve(problem))
+    else:
+        solution = stopped(problem, given.ts, watched(event, args, problem), _solve)
     return raise_if_failed(solution) if throw else solution
 
 
