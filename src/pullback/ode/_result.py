@@ -1,5 +1,6 @@
 """What a solve returns, and how it says that it failed."""
 
+import dataclasses
 import enum
 from typing import Any
 
@@ -197,9 +198,11 @@ def raise_if_failed(solution: Solution) -> Solution:
     else:
         zero = _zero_or_raise(solution.result, solution.t_reached)
     # Added to the values, so that no compiler can drop the check.
-    values = lambda s: (s.ys, None if s.event is None else (s.event.t, s.event.y))
-    checked = jax.tree.map(lambda y: y + zero.astype(y.dtype), values(solution))
-    return eqx.tree_at(values, solution, checked, is_leaf=lambda x: x is None)
+    add = lambda tree: jax.tree.map(lambda x: x + zero.astype(x.dtype), tree)
+    event = solution.event
+    if event is not None:
+        event = dataclasses.replace(event, t=add(event.t), y=add(event.y))
+    return dataclasses.replace(solution, ys=add(solution.ys), event=event)
 
 
 class _Fail:
