@@ -203,6 +203,20 @@ def test_complex_states():
     np.testing.assert_allclose(sol.event.y, 1j, atol=1e-8)
 
 
+def test_the_end_of_a_solve():
+    """At the last time, or at the event, whichever axis is that of time."""
+    y0, ts = jnp.ones((2, 3)), [0.0, 0.5, 1.0]
+    run = lambda y0, **way: solve(lambda t, y, args: -y, y0, ts, **way)
+    joint, each = run(y0), run(y0, stepping="per_sample")
+    np.testing.assert_array_equal(joint.end, joint.ys[-1])
+    np.testing.assert_array_equal(each.end, each.ys[:, -1])
+    mapped = jax.vmap(lambda y: run(y, stepping="per_sample"))(y0[None])
+    np.testing.assert_array_equal(mapped.end, mapped.ys[:, :, -1])
+    stopped = run(y0[0], event=Event(lambda t, y, args: y[0] - 0.8))
+    np.testing.assert_allclose(stopped.end, [0.8] * 3, rtol=1e-4)
+    np.testing.assert_array_equal(stopped.end, stopped.event.y)
+
+
 def test_failures_are_told():
     """A solve that fails before the event has none, and a root that is not finite fails it."""
     explode = lambda t, y, args: y**2

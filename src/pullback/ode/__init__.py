@@ -45,5 +45,7 @@ from ._sdirk import SDIRK as SDIRK
 from ._solve import Gradients as Gradients
 from ._solve import solve as solve
 from ._solve import vjp as vjp
+from ._steady import SteadyState as SteadyState
+from ._steady import steady_state as steady_state
 
 __all__, __dir__ = _contents.of(__name__)

@@ -150,6 +150,16 @@ class Solution(eqx.Module):
         """Whether the solve reached the last time, or an event."""
         return self.result == int(Result.SUCCESSFUL)
 
+    @property
+    def end(self) -> PyTree[Inexact[Array, "..."]]:
+        """The state where the solve stopped: at the event, or at the last time.
+
+        Shaped like `y0`, whichever axis of `ys` is that of time.
+        """
+        if self.event is not None:
+            return self.event.y
+        return jax.tree.map(lambda y: jnp.take(y, -1, axis=self.result.ndim), self.ys)
+
     def explain(self) -> str:
         """A line for each way in which the solve failed: which samples, where, what to try."""
         return _explain(np.asarray(self.result), np.asarray(self.t_reached))
