@@ -148,9 +148,9 @@ def test_a_module_that_closes_over_an_array_is_differentiated_by_both():
 
 
 def test_a_fresh_function_that_computes_the_same_compiles_nothing():
-    from pullback.ode._solve import _solve
+    from pullback.ode._run import run
 
-    compiled = lambda: _solve._cached._cache_size()
+    compiled = lambda: run._cached._cache_size()
 
     def end(rate):
         return solve(lambda t, y, args: -rate * y, jnp.ones(1), [0.0, 1.0]).ys[-1]

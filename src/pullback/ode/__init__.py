@@ -42,10 +42,10 @@ from ._runge_kutta import interpolation as interpolation
 from ._runge_kutta import stages as stages
 from ._runge_kutta import tableau_of as tableau_of
 from ._sdirk import SDIRK as SDIRK
-from ._solve import Gradients as Gradients
 from ._solve import solve as solve
-from ._solve import vjp as vjp
 from ._steady import SteadyState as SteadyState
 from ._steady import steady_state as steady_state
+from ._vjp import Gradients as Gradients
+from ._vjp import vjp as vjp
 
 __all__, __dir__ = _contents.of(__name__)

@@ -1,6 +1,6 @@
 """The arguments of a solve, checked."""
 
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import diffrax
 import equinox as eqx
@@ -22,6 +22,8 @@ from ._replay import Replay
 from ._runge_kutta import tableau_of
 from ._sdirk import SDIRK
 from ._tolerances import positive_number, tolerance_of
+
+Stepping = Literal["joint", "per_sample"]
 
 
 class Given(NamedTuple):

@@ -107,9 +107,7 @@ def _path(
 ) -> diffrax.AbstractBrownianPath:
     """The path of the time since the first."""
     if problem.path is not None:
-        return GivenPath(
-            path=problem.path, clock=problem.clock, shape=noise.shape, dtype=noise.wide
-        )
+        return noise.of_path(problem.path, problem.clock)
     span = ts[-1]
     tree = diffrax.VirtualBrownianTree(
         t0=jnp.zeros_like(span),
@@ -126,7 +124,7 @@ def _path(
     # The tree of the same times in increasing order begins where these end.
     start = jnp.where(problem.backward, -span, 0.0)
     clock = Clock(start, start + span, ts.dtype)
-    return GivenPath(path=tree, clock=clock, shape=noise.shape, dtype=noise.wide)
+    return noise.of_path(tree, clock)
 
 
 def _levy_area(solver: diffrax.AbstractSolver) -> type:
@@ -251,6 +249,12 @@ class _Noise:
         # Some methods of Diffrax take this form alone.
         self.diagonal = not with_kl and all(s is not None and s.ndim == x.ndim for x, s in pairs)
         self.shape = (jax.tree.structure(y).unflatten(kept), None) if self.diagonal else kept
+
+    def of_path(self, path: diffrax.AbstractBrownianPath, clock: Clock) -> GivenPath:
+        """`path` in the structure and the dtype of the noise."""
+        return GivenPath(
+            path=path, clock=clock, shape=self.shape, dtype=self.wide, levy_area=path.levy_area
+        )
 
     def control(self, traced: Traced) -> Callable:
         """The diffusion as a linear operator from the Brownian motion to the state."""

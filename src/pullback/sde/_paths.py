@@ -19,6 +19,7 @@ class GivenPath(diffrax.AbstractBrownianPath):
     clock: Clock
     shape: PyTree[jax.ShapeDtypeStruct] = eqx.field(static=True)
     dtype: Any = eqx.field(static=True)
+    levy_area: Any = eqx.field(static=True)
 
     @property
     def t0(self) -> Array:
@@ -27,10 +28,6 @@ class GivenPath(diffrax.AbstractBrownianPath):
     @property
     def t1(self) -> Array:
         return jnp.maximum(0.0, self.clock.last - self.clock.first)
-
-    @property
-    def levy_area(self) -> Any:
-        return self.path.levy_area
 
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
         """The increment from `t0` to `t1`, counted from the first time."""
