@@ -166,7 +166,7 @@ def ratio(pair: Pair, tables: Tables) -> float:
 
 def speed(benchmarks: str) -> str:
     """The table of ratios, from the small size to the large one."""
-    lines = ["| | beside | times as fast |", "|---|---|---|"]
+    lines = ["| what | beside | times as fast |", "|---|---|---|"]
     for what, beside, bench, pairs in SPEED:
         found = [ratio(pair, tables_of(bench, benchmarks)) for pair in pairs]
         lines.append(f"| {what} | {beside} | {', '.join(map(short, found))} |")

@@ -9,6 +9,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 import pytest
 
+from accessible import flaws, needs_axe
 from pullback._archive import write_archive
 from pullback.plots import figure
 from pullback.runs import Context, read_record, write_gallery, write_page
@@ -239,3 +240,13 @@ def test_a_gallery_of_nothing_says_how_to_make_a_run(tmp_path):
     with pytest.raises(ValueError, match="pullback run NAME"):
         write_gallery(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_pages_can_be_read_by_all(make_run, tmp_path, dark):
+    run = make_run(claims=[claim(True), claim(False)], changed=["width"], preset="smoke")
+    page = write_page(run)
+    assert flaws(page, dark) == []
+    assert flaws(write_gallery(tmp_path), dark) == []

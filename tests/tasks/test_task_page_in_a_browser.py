@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 
@@ -10,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from accessible import BROWSER, flaws, needs_axe
 from pullback.tasks import FlowDensity, TableGAN, write_report
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed"),
@@ -72,3 +71,9 @@ def test_the_page_fits_its_links_lead_on_and_its_tables_sort(page, width):
     assert all(page.with_name(link).is_file() for link in told["links"])
     assert told["up"] == sorted(told["before"]) != told["before"]
     assert told["down"] == sorted(told["before"], reverse=True)
+
+
+@needs_axe
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_can_be_read_by_all(page, dark):
+    assert flaws(page, dark) == []
