@@ -17,7 +17,14 @@ from pullback._solve_failures import failures_are_nan
 from pullback.train._advice import refuse_traced
 from pullback.train._fit_job import FitJob, split_own
 from pullback.train._folder import held
-from pullback.train._gradient import GradientStep, Optimiser, Trained, checked_optimiser, takes
+from pullback.train._gradient import (
+    GradientStep,
+    Optimiser,
+    Trained,
+    checked_optimiser,
+    refuse_short,
+    takes,
+)
 from pullback.train._info import TrainingInfo
 from pullback.train._learned import refuse_untrained
 from pullback.train._plan import Plan, check_plan, check_stack, whole
@@ -150,8 +157,8 @@ def fit(
     Raises:
         ValueError: an argument does not fit; the message says which and how.
         TypeError: `loss` returns something else; `optimiser` is none; `model` has no parameters, or
-            complex ones; or the call is within `jax.jit`, `vmap` or a gradient, for it compiles
-            itself.
+            complex ones, or ones shorter than float32, in which small updates are lost; or the call
+            is within `jax.jit`, `vmap` or a gradient, for it compiles itself.
         CheckpointError: `resume` found broken checkpoints, or one of another run; or `folder`
             cannot be written to, or another training holds it.
         TrainingError: the loss, the gradient or the parameters became non-finite, or a solver
@@ -173,6 +180,7 @@ def fit(
     refuse_traced("fit", model, data, validation, optimiser_state, state, key)
     checked_optimiser(optimiser)
     params, rest = split_model(model, trainable)
+    refuse_short(params)
     plan = Plan(
         steps=steps,
         log_every=log_every,

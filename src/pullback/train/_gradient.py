@@ -188,6 +188,7 @@ def optimise(
     One that searches along a line asks for the loss as a function of the parameters, `value_fn`,
     and for its true gradient, `slope`.
     """
+    refuse_short(params)
     slope = gradient if slope is None else slope
     # Optax raises floats to integer powers, which strict promotion forbids; the code is not ours.
     with jax.numpy_dtype_promotion("standard"):
@@ -198,6 +199,18 @@ def optimise(
         # What an optimiser starts as a plain number it may give back in another dtype.
         as_before = lambda a, b: jnp.asarray(a).astype(jnp.asarray(b).dtype)
         return optax.apply_updates(params, updates), jax.tree.map(as_before, new, state)
+
+
+def refuse_short(params: PyTree) -> None:
+    """Parameters of 16 bits or fewer: an update below half a unit in their last place is lost."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.dtype(leaf.dtype).itemsize < 4:
+            raise TypeError(
+                f"the parameter{' ' * bool(path)}{jax.tree_util.keystr(path)} is of {leaf.dtype}, "
+                "in which small updates are lost in rounding and training stands still. Keep the "
+                "parameters in float32 and cast them in the loss: `jax.tree.map(lambda p: "
+                f"p.astype(jnp.{leaf.dtype}) if equinox.is_inexact_array(p) else p, model)`."
+            )
 
 
 def is_array_of(params: PyTree) -> PyTree:
@@ -229,6 +242,9 @@ def apply_gradient(
 
     Returns:
         The model and the state after the step.
+
+    Raises:
+        TypeError: `optimiser` is none, or a parameter is shorter than float32.
 
     Example:
         >>> import jax.numpy as jnp, optax
