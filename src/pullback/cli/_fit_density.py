@@ -37,8 +37,8 @@ def fit_density(
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         out: The folder for the model.
-        method: How: a residual flow, couplings by splines (spline-coupling), which train and draw
-            faster, or a continuous flow (cnf), which takes several times as long.
+        method: How: a residual flow, couplings by splines (spline-coupling), whose draws are in
+            closed form, or a continuous flow (cnf), which takes several times as long.
         columns: The columns of numbers to take (default: all that can be taken).
         id: The column that only names the rows (default: one that looks like it).
         contamination: The share of rows that are taken to be anomalies, above 0 and up to 0.5.

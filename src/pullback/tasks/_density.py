@@ -44,8 +44,9 @@ class FlowDensity(AbstractScoredRows):
     those of more than 16 columns, and splines compile anew for another number of them.
 
     Args:
-        method: "residual-flow"; "spline-coupling", couplings by rational-quadratic splines, which
-            train and draw faster; or "cnf", a continuous flow, which takes several times as long.
+        method: "residual-flow"; "spline-coupling", couplings by rational-quadratic splines, whose
+            draws are in closed form; or "cnf", a continuous flow, which takes several times as
+            long.
         contamination: the share of rows taken to be anomalies, in (0, 0.5]: `predict` gives -1 to
             rows less likely than that share of those fitted.
         columns: the columns to take, names (or places, of arrays); None takes all of numbers.
