@@ -1,6 +1,7 @@
 """FlowJAX's bijections behind our interface, ours behind FlowJAX's, and inverses as bijections."""
 
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,7 +15,8 @@ import pytest
 from flowjax import bijections as fj
 from flowjax.distributions import StandardNormal as TheirNormal
 from flowjax.distributions import Transformed
-from scipy.stats import multivariate_normal
+from scipy.special import logit
+from scipy.stats import multivariate_normal, norm
 
 from pullback.calculus import RouletteLogDet
 from pullback.models.flows import (
@@ -26,6 +28,7 @@ from pullback.models.flows import (
     FromFlowJAX,
     Given,
     Inverse,
+    InverseError,
     Logit,
     MappedFlow,
     ResidualBlock,
@@ -36,6 +39,8 @@ from pullback.models.flows import (
     spline_coupling_flow,
     to_flowjax,
 )
+from pullback.models.flows._bijection import require_solver
+from pullback.models.flows._rows import sizes_of
 from pullback.nn import ConcatSquashMLP, Constant, LipschitzMLP
 from pullback.sampling import StandardNormal
 from pullback.train import CheckpointError, fit, load_model
@@ -397,6 +402,7 @@ def test_splines_are_the_identity_outside_of_their_interval():
         ({"knots": 0}, "`knots`"),
         ({"interval": 0.0}, "`interval` must be above 0 and finite, got 0.0"),
         ({"interval": float("inf")}, "`interval`"),
+        ({"interval": 1e-8}, "`interval` must be above 0.0045 for 8 `knots`, got 1e-08"),
         ({"support": "round"}, "support"),
     ],
 )
@@ -414,3 +420,123 @@ def test_a_flow_of_splines_loads_into_an_outline(tmp_path):
     )  # fmt: skip
     loaded = load_model(tmp_path, eqx.filter_eval_shape(make))
     np.testing.assert_array_equal(loaded.log_prob(x), trained.log_prob(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "known"),
+    [
+        ("Exp", [1.0, 2.0], lambda x: norm.logpdf(np.log(x)) - np.log(x)),
+        ("Sigmoid", [0.3, 0.4], lambda x: norm.logpdf(logit(x)) - np.log(x * (1 - x))),
+        ("Tanh", [0.3, -0.4], lambda x: norm.logpdf(np.arctanh(x)) - np.log1p(-(x**2))),
+    ],
+)
+def test_a_point_to_which_theirs_does_not_lead_has_no_density(name, inside, known):
+    """FlowJAX's own is NaN there."""
+    flow = ResidualFlow(FromFlowJAX(getattr(fj, name)((2,))), StandardNormal(2))
+    x = jnp.asarray([inside, [-1.5, 0.3], [0.3, -1.0], [jnp.nan, 0.3]])
+    known = known(np.asarray(inside)).sum()
+    for log_prob in (flow.log_prob, jax.jit(flow.log_prob)):
+        found = strictly(log_prob)(x)
+        np.testing.assert_allclose(found, [known, -np.inf, -np.inf, np.nan], rtol=1e-9)
+    # What the parameters or the context say is not put right.
+    broken = eqx.tree_at(lambda b: b.loc, fj.Affine(jnp.zeros(2), 1.0), jnp.full(2, jnp.nan))
+    assert np.isnan(FromFlowJAX(broken).forward_and_log_det(jnp.ones(2))[0]).all()
+    conditional = FromFlowJAX(MADE["conditional coupling"]())
+    hole = jnp.full(2, jnp.nan)
+    assert np.isnan(conditional.forward_and_log_det(jnp.ones(3), context=hole)[0]).any()
+
+
+def test_a_draw_to_which_a_closed_form_does_not_lead_raises():
+    for bijection in (FromFlowJAX(fj.Invert(fj.Exp((2,)))), Inverse(Logit(0.0))):
+        flow = ResidualFlow(bijection, StandardNormal(2))  # not all of whose draws are above 0
+        with pytest.raises(InverseError, match=r"of 50 points .* outside of what a map in closed"):
+            flow.sample(jr.key(0), (50,))
+        assert np.isfinite(flow.transform_and_log_det(jnp.full((3, 2), 0.5))[0]).all()
+
+
+def test_an_inverse_that_is_rounded_to_where_there_is_no_image_raises():
+    """The sigmoid of 100 is 1, whose logit would have the log-determinant infinity."""
+    theirs = to_flowjax(Logit(0.0), 1)
+    for found in (Inverse(Logit(0.0)).forward_and_log_det, theirs.transform_and_log_det):
+        np.testing.assert_allclose(found(jnp.full(1, 8.0))[1], -8 - 2 * np.log1p(np.exp(-8)))
+        with pytest.raises(InverseError, match=r"1 of 1 points .* steps; largest"):
+            found(jnp.full(1, 100.0))
+    with pytest.raises(InverseError, match="1 of 1 points"):
+        Inverse(ours()).forward_and_log_det(jnp.full(3, jnp.nan))
+
+
+def test_what_is_no_array_of_floats_is_refused():
+    part = FromFlowJAX(fj.Affine(jnp.ones(2), 2.0))
+    for point, got in ((jnp.asarray([1, 2]), "int64"), ([1.0, 2.0], "list")):
+        with pytest.raises(TypeError):
+            part.forward_and_log_det(point)
+        if got != "list":
+            with pytest.raises(TypeError, match=f"array of floats, got {got}"):
+                part._ask("inverse_and_log_det", point, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "message"),
+    [
+        (0, ValueError, r"`shape` must be of sizes of 1 or more, got \(0,\)"),
+        ((2, -1), ValueError, "`shape` must be of sizes"),
+        ((True,), TypeError, "`shape` must be a whole number"),
+    ],
+)
+def test_a_shape_is_of_whole_numbers(shape, error, message):
+    with pytest.raises(error, match=message):
+        to_flowjax(Reverse(), shape)
+
+
+def test_sizes_of_any_kind_of_whole_number():
+    assert sizes_of("shape", np.int64(2)) == (2,)
+    for wrong in (2.0, "2", None, (2.0,)):
+        with pytest.raises(TypeError, match="`shape` must be a whole number or a tuple"):
+            sizes_of("shape", wrong)
+
+
+def test_what_is_no_solver_is_refused():
+    wrong: Any = "newton"
+    with pytest.raises(TypeError, match="solver"):
+        Inverse(Reverse(), solver=wrong)
+    with pytest.raises(TypeError, match=r"`solver` must be of Optimistix.*got 'newton'"):
+        require_solver(wrong)
+
+
+def test_the_splines_of_a_flow_are_those_of_the_settings():
+    """Beside the same layers, written by hand of the spline's own numbers (Durkan et al. 3.1)."""
+    flow = spline_coupling_flow(1, layers=1, width=4, knots=3, interval=2.0, key=jr.key(0))
+    part: Any = moved(flow.bijection.parts[1])
+    layer = jax.tree.map(
+        lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, part.bijection.bijection.bijection
+    )
+    vmapped, _, lower, upper = (paramax.unwrap(each) for each in layer.bijections)
+    bend = jax.tree.map(lambda leaf: leaf[0] if eqx.is_array(leaf) else leaf, vmapped.bijection)
+    knots, images, slopes = (np.asarray(a) for a in (bend.x_pos, bend.y_pos, bend.derivatives))
+    assert (knots[[0, -1]] == [-2, 2]).all()
+    assert len(knots) == 3 + 2  # the ends too
+
+    def by_hand(x):
+        if not -2 < x < 2:
+            return x
+        k = np.searchsorted(knots, x) - 1
+        width, height = knots[k + 1] - knots[k], images[k + 1] - images[k]
+        s, t = height / width, (x - knots[k]) / width
+        top = height * (s * t**2 + slopes[k] * t * (1 - t))
+        return images[k] + top / (s + (slopes[k + 1] + slopes[k] - 2 * s) * t * (1 - t))
+
+    x = np.asarray([-2.5, -1.9, -0.7, 0.1, 1.1, 1.99, 3.0])
+    bent = jax.vmap(bend.transform)(jnp.asarray(x))
+    np.testing.assert_allclose(bent, [by_hand(each) for each in x], rtol=1e-12)
+    y = jax.vmap(lambda row: part.forward_and_log_det(row)[0])(x[:, None])[:, 0]
+    affine = lambda x: upper.transform(lower.transform(jnp.asarray([x])))[0]
+    np.testing.assert_allclose(y, [affine(by_hand(each)) for each in x], rtol=1e-12)
+
+
+def test_every_column_depends_on_every_other_and_on_the_context():
+    flow = spline_coupling_flow(3, layers=2, width=4, context=2, key=jr.key(0))
+    part = moved(flow.bijection.parts[1])
+    image = lambda x, c: part.forward_and_log_det(x, context=c)[0]
+    slopes = jax.jit(jax.jacfwd(image, argnums=(0, 1)))(0.3 * jnp.ones(3), jnp.ones(2))
+    for jacobian in slopes:
+        assert (np.abs(jacobian) > 1e-6).all()

@@ -39,13 +39,15 @@ class InverseInfo(eqx.Module):
         )
 
 
-def closed_form(dtype: Any) -> InverseInfo:
+def closed_form(dtype: Any, *, found: bool | Bool[Array, ""] = True) -> InverseInfo:
     """What the inverse of a bijection says of itself where it has no iteration.
 
     Args:
         dtype: of the points.
+        found: False of a point to which f does not lead: a flow then raises.
     """
-    return InverseInfo(jnp.asarray(True), jnp.zeros((), dtype), jnp.asarray(0))
+    found = jnp.asarray(found)
+    return InverseInfo(found, jnp.where(found, 0, jnp.inf).astype(dtype), jnp.asarray(0))
 
 
 def solver_of(solver: FixedPointSolver | None, entries: int) -> FixedPointSolver:
@@ -56,6 +58,15 @@ def solver_of(solver: FixedPointSolver | None, entries: int) -> FixedPointSolver
     # Jacobian is cheap, Newton's method is at rounding in a tenth of the time: after a step of 1e-5
     # its square is left, and float32 takes no smaller one.
     return optx.Newton(1e-5, 1e-5) if entries <= _NEWTON else optx.FixedPointIteration(1e-6, 1e-6)
+
+
+def require_solver(solver: Any) -> None:
+    """Refuse what no inverse can be solved by."""
+    if not isinstance(solver, FixedPointSolver | None):
+        raise TypeError(
+            "`solver` must be of Optimistix, such as `Newton(1e-5, 1e-5)` or "
+            f"`FixedPointIteration(1e-6, 1e-6)`, or None; got {solver!r}."
+        )
 
 
 class AbstractBijection(eqx.Module):

@@ -16,8 +16,9 @@ from ._bijection import (
     InverseInfo,
     closed_form,
     require_bijection,
+    require_solver,
 )
-from ._rows import shape_of_context
+from ._rows import shape_of_context, sizes_of
 
 
 class FromFlowJAX(AbstractBijection):
@@ -31,13 +32,14 @@ class FromFlowJAX(AbstractBijection):
 
     What a `NonTrainable` of paramax holds is kept as a `pullback.nn.Constant`, which no optimiser
     moves. FlowJAX mixes dtypes: where `jax_enable_x64` is on it computes in float64, and images and
-    log-determinants have the dtype of the points.
+    log-determinants have the dtype of the points. Points to which T does not lead, as numbers below
+    0 of an `Exp`, have the log-determinant $-\infty$.
 
     Args:
         bijection: of FlowJAX; with a `cond_shape` it depends on a context of that shape.
 
     Raises:
-        TypeError: it is none of FlowJAX's.
+        TypeError: it is none of FlowJAX's; or, when called, x is no array of floats.
         ValueError: when called, x has not its shape, or the context is missing or not of its shape.
         NotImplementedError: when called, FlowJAX has no inverse, as of a `Planar` of tanh.
 
@@ -74,7 +76,13 @@ class FromFlowJAX(AbstractBijection):
         shared: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "..."], Float[Array, ""]]:
         """FlowJAX's `inverse_and_log_det`; nothing is random."""
-        return self._ask("inverse_and_log_det", x, context)
+        y, log_det = self._ask("inverse_and_log_det", x, context)
+        # FlowJAX's inverse is NaN or infinite where T does not lead. NaN that was given stays.
+        given = jax.tree.leaves((self.bijection, context))
+        sound = [~jnp.any(jnp.isnan(leaf)) for leaf in given if eqx.is_inexact_array(leaf)]
+        known = jnp.all(jnp.isfinite(x)) & jnp.all(jnp.asarray(sound, bool))
+        outside = known & ~(jnp.all(jnp.isfinite(y)) & (log_det < jnp.inf))
+        return jnp.where(outside, 0, y), jnp.where(outside, -jnp.inf, log_det)
 
     def inverse(
         self,
@@ -85,7 +93,8 @@ class FromFlowJAX(AbstractBijection):
         context: Float[Array, "..."] | None = None,
     ) -> tuple[Float[Array, "..."], InverseInfo]:
         """FlowJAX's `transform_and_log_det`; the solver is for nothing."""
-        return self._ask("transform_and_log_det", y, context)[0], closed_form(y.dtype)
+        x = self._ask("transform_and_log_det", y, context)[0]
+        return x, closed_form(y.dtype, found=jnp.any(jnp.isnan(y)) | ~jnp.any(jnp.isnan(x)))
 
     def initialise(
         self, x: Float[Array, "batch ..."], *, context: Float[Array, "batch ..."] | None = None
@@ -95,6 +104,9 @@ class FromFlowJAX(AbstractBijection):
 
     def _ask(self, method: str, x: Array, context: Array | None) -> tuple[Array, Array]:
         shape, context_shape = tuple(self.bijection.shape), self.context_shape
+        if not eqx.is_inexact_array(x):
+            got = getattr(x, "dtype", type(x).__name__)
+            raise TypeError(f"one point must be an array of floats, got {got}.")
         if x.shape != shape:
             raise ValueError(
                 f"one point of this bijection of FlowJAX has the shape {shape}, got {x.shape}."
@@ -142,7 +154,7 @@ def to_flowjax(
         A bijection of FlowJAX.
 
     Raises:
-        TypeError: `bijection` is none.
+        TypeError: `bijection` is none, `solver` none of Optimistix, or `shape` no sizes.
         ValueError: f gives points of another shape, or a number is below 1.
 
     Example:
@@ -157,7 +169,8 @@ def to_flowjax(
     from ._in_flowjax import InFlowJAX
 
     require_bijection("bijection", bijection)
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    shape = sizes_of("shape", shape)
+    require_solver(solver)
     positive(max_steps=max_steps)
     found = InFlowJAX(bijection, shape, shape_of_context(context_shape), solver, max_steps)
     context = None if found.cond_shape is None else jnp.zeros(found.cond_shape)

@@ -10,8 +10,8 @@ from paramax import AbstractUnwrappable, NonTrainable
 
 from pullback.nn import Constant
 
-from ._bijection import AbstractBijection, FixedPointSolver, solver_of
-from ._residual_flow import all_found
+from ._bijection import AbstractBijection, FixedPointSolver
+from ._inverse import inverse_and_log_det
 
 
 class InFlowJAX(TheirBijection):
@@ -43,10 +43,7 @@ class InFlowJAX(TheirBijection):
     ) -> tuple[Array, Array]:
         """From the base to the data."""
         context = None if self.cond_shape is None else condition
-        solver = solver_of(self.solver, x.size)
-        y, info = self.bijection.inverse(x, solver, self.max_steps, context=context)
-        y = all_found(y, info)
-        return y, -self.bijection.forward_and_log_det(y, context=context)[1]
+        return inverse_and_log_det(self.bijection, x, self.solver, self.max_steps, context)
 
     def inverse_and_log_det(self, y: Array, condition: Array | None = None) -> tuple[Array, Array]:
         """From the data to the base."""

@@ -279,12 +279,13 @@ def all_found(x: Array, info: InverseInfo) -> Array:
     good = np.asarray(info.converged)
     if np.all(good):
         return x
-    bad = np.argwhere(~good)
+    bad = np.argwhere(~good) if good.ndim else ()
     shown = ", ".join(str(tuple(row.tolist()) if good.ndim > 1 else row[0]) for row in bad[:5])
-    largest = float(np.max(np.asarray(info.residual)[~good])) if good.ndim else float(info.residual)
     raise InverseError(
-        f"the inverse of {len(bad)} of {good.size} points did not converge in "
-        f"{int(np.max(np.asarray(info.steps)))} steps; the first: {shown}; largest residual: "
-        f"{largest:.3g}. Raise `max_steps`, or loosen the solver's tolerance; a block whose net "
-        "stretches by 1 or more has no inverse for sure."
+        f"the inverse of {np.sum(~good)} of {good.size} points did not converge in "
+        f"{int(np.max(np.asarray(info.steps)))} steps{'; the first: ' * bool(shown)}{shown}; "
+        f"largest residual: {float(np.max(np.asarray(info.residual)[~good])):.3g}. Raise "
+        "`max_steps`, or loosen the solver's tolerance; a block whose net stretches by 1 or more "
+        "has no inverse for sure. In 0 steps: the point lies outside of what a map in closed form "
+        "leads to, or is rounded to its end."
     )

@@ -1,5 +1,6 @@
 """Points and contexts as rows, and a base that may depend on the context."""
 
+import numbers
 from typing import Any
 
 import equinox as eqx
@@ -96,10 +97,17 @@ def shape_of_context(shape: int | tuple[int, ...] | None) -> tuple[int, ...] | N
     """A number d is the shape `[d]`; None, of what has no context, stays."""
     if shape is None:
         return None
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if any(size < 1 for size in shape):
-        raise ValueError(f"`context_shape` must be of sizes of 1 or more, got {shape}.")
-    return shape
+    return sizes_of("context_shape", shape)
+
+
+def sizes_of(name: str, shape: Any) -> tuple[int, ...]:
+    """A shape, or a number d, which is the shape `[d]`."""
+    sizes = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
+    if any(isinstance(size, bool) or not isinstance(size, numbers.Integral) for size in sizes):
+        raise TypeError(f"`{name}` must be a whole number or a tuple of them, got {shape!r}.")
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"`{name}` must be of sizes of 1 or more, got {sizes}.")
+    return tuple(int(size) for size in sizes)
 
 
 def event_of(base: Any, context: tuple[int, ...] | None) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Flows of couplings by rational-quadratic splines, built of FlowJAX's bijections."""
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ from ._flowjax import FromFlowJAX
 from ._reshape import ActNorm
 from ._residual_flow import ResidualFlow
 from ._rows import shape_of_context
+
+_NARROWEST = 1e-3  # bin of FlowJAX's splines
 
 
 def spline_coupling_flow(
@@ -59,7 +62,8 @@ def spline_coupling_flow(
         key: for the weights.
 
     Raises:
-        ValueError: a number is below 1 or not above 0, or the support is not known.
+        ValueError: a number is below 1 or not above 0, or the interval too narrow for its knots, or
+            the support is not known.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -73,8 +77,19 @@ def spline_coupling_flow(
     """
     key = checked_key(key)
     positive(dim=dim, layers=layers, width=width, depth=depth, knots=knots)
+    if isinstance(interval, bool) or not isinstance(interval, numbers.Real):
+        raise TypeError(f"`interval` must be a number, got {interval!r}.")
     if not 0 < interval < math.inf:
         raise ValueError(f"`interval` must be above 0 and finite, got {interval}.")
+    narrowest = (knots + 1) * _NARROWEST / 2
+    if interval <= narrowest:
+        raise ValueError(
+            f"`interval` must be above {narrowest:g} for {knots} `knots`, got "
+            f"{interval}: bins of a spline are at least {_NARROWEST} wide. Bring the data to "
+            "a deviation of about 1, or take fewer `knots`."
+        )
+    if not callable(activation):
+        raise TypeError(f"`activation` must be a function, got {activation!r}.")
     line, before = onto_line(dim, support)
     shape = shape_of_context(context)
     with standard_promotion():
