@@ -249,3 +249,14 @@ def test_wrong_events_are_refused():
     ]:
         with pytest.raises(error, match=message):
             wrong()
+
+
+def test_the_time_of_the_earlier_of_two_is_one_number_to_all_who_read_it():
+    """A sum in the place of it was rounded in two ways, and the row of times was out of order."""
+    f = lambda t, y, _: jnp.ones_like(y)
+    high = Event(lambda t, y, _: y - 0.71)
+    late = Event(lambda t, y, _: t - 0.7)
+    for events, which in (((high, late), 1), ((late, high), 0)):
+        found = solve(f, jnp.array(0.0), [0.0, 1.0], event=events).event
+        assert found.which == which
+        assert jnp.allclose(found.t, 0.7, rtol=1e-10)

@@ -170,9 +170,8 @@ def _within(
         low, high = ends
         middle = (low + high) / 2
 
-        def g(number: Array, share: Array) -> Array:
+        def g(number: Array, at: Array) -> Array:
             # Lanes that stop for none have a step of size zero, which has no interpolation.
-            at = t + share * h
             inside = interpolation(method.tableau, t, jnp.where(h == 0, 1, h), y, y1, ks, at)
             return values(at, inside)[number]
 
@@ -180,10 +179,11 @@ def _within(
         before = sign.astype(jnp.int32) == seen.came
         return jnp.where(before, middle, low), jnp.where(before, high, middle)
 
-    shares = jnp.zeros_like(seen.came, t.dtype)
+    # Times, and not shares of the step: what comes out of a loop is one number to all who read it,
+    # while a compiler may round a sum for each of them anew, and two times of the row would differ.
+    ends = (jnp.broadcast_to(x, seen.came.shape) for x in (t, t + h))
     bits = int(jnp.finfo(t.dtype).nmant) + 2
-    _, high = lax.fori_loop(0, bits, halve, (shares, shares + 1))
-    high = jnp.where(seen.fired, high, jnp.inf)
-    which = jnp.argmin(high, axis=0).astype(jnp.int32)
-    first = jnp.min(high, axis=0)
-    return t + jnp.where(jnp.isfinite(first), first, 0) * h, which
+    _, high = lax.fori_loop(0, bits, halve, tuple(ends))
+    ahead = jnp.where(seen.fired, jnp.abs(high - t[None]), jnp.inf)
+    which = jnp.argmin(ahead, axis=0).astype(jnp.int32)
+    return jnp.take_along_axis(high, which[None], axis=0)[0], which
