@@ -31,9 +31,9 @@ from pullback.cli._use_series import forecast, impute
 
 _DESCRIPTION = """Fit a file of your own: `pullback fit density FILE --out MODEL`, then `pullback \
 score MODEL FILE`. Or measure the claims of a paper again: `pullback list` shows the papers, and \
-`pullback run NAME` measures one. `pullback --tyro-write-completion bash FILE` writes what \
-completes the command in bash; so for zsh and fish. Exit status: 0 done, 1 a claim does not hold, \
-2 bad usage or bad data."""
+`pullback run NAME` measures one. `pullback --tyro-write-completion bash FILE` writes a \
+completion script for bash, and likewise for zsh and fish. Exit status: 0 done, \
+1 a claim does not hold, 2 bad usage or bad data."""
 
 
 def main(argv: list[str] | None = None) -> int:

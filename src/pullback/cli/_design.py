@@ -36,15 +36,16 @@ def design_sequences(
     Args:
         model: The folder that `pullback fit dna` wrote.
         out: The folder for designs.fasta, designs.csv and logos.png.
-        n: How many designs.
-        score: What they are to have: the score that was fitted, by its name; letters of a motif,
-            such as CACGTG; a file of motifs, JASPAR or MEME, of which FILE:NAME takes one; or a
-            function of JAX, FILE.py:NAME, that gives a number of one sequence, length by letters
-            (default: the score that was fitted).
-        avoid: What they are not to have, likewise; sites that are named by letters are kept out.
-        fixed: Letters that stay, such as primers, with N where a letter is free: as many as a
-            sequence has.
-        target: The score to come near to (default: as high as can be).
+        n: How many sequences to design.
+        score: What the designs should have: the score that was fitted, by its name; letters of a
+            motif, such as CACGTG; a file of motifs, JASPAR or MEME, from which FILE:NAME takes one;
+            or a function in JAX, FILE.py:NAME, from one sequence, an array of length by letters, to
+            a number (default: the score that was fitted).
+        avoid: What the designs should not have, named in the same way; a site given by its letters
+            never occurs.
+        fixed: Letters that must not change, such as primers, and N where a letter is free; as many
+            letters as a sequence has.
+        target: The score to come near to (default: the highest possible).
         seed: The seed of all that is random.
     """
     if n < 1:
@@ -106,14 +107,15 @@ def design_molecules(
         model: The folder that `pullback fit molecules` wrote.
         out: The folder for designs.csv, designs.sdf and drawings, designs.png; with --to for
             interpolation.csv and interpolation.png.
-        n: How many designs, or codes on the way (default: 100, or 12).
-        property: What is to be high: what was fitted, by its name, or logP, QED or SAS by RDKit
-            (default: the first that was fitted, or QED).
-        target: The value to come near to (default: as high as can be).
+        n: How many molecules to design (default: 100); with --to, how many steps to take on the way
+            (default: 12).
+        property: The property to raise: one that was fitted, by its name, or logP, QED or SAS,
+            which RDKit computes (default: the first that was fitted, or QED).
+        target: The value to come near to (default: the highest possible).
         start: The molecules to start from, as SMILES in quotes (default: the 20 best of the fit).
         radius: How far a design may lie from its start, in standard deviations of the codes
             (default: 4).
-        to: Go from --start to this molecule, as SMILES, and climb nothing.
+        to: Go from --start to this molecule, given as SMILES, and raise no property.
         seed: The seed of all that is random.
     """
     if n is not None and n < 1:

@@ -81,45 +81,45 @@ def explain(
 
     Args:
         paths: What to explain: a folder of PNG or JPEG files, one such file, or a .npy or .npz
-            file; or a long table of series, CSV or Parquet (- reads CSV from standard input). In
-            front of it may stand the folder of an explainer that was kept, whose settings stay as
-            they were unless flags say otherwise; or of a model that `pullback fit series` wrote
-            with outcomes.
+            file; or a long table of series, CSV or Parquet (- reads CSV from standard input). MODEL
+            may come first: the folder of a saved explainer, whose settings stay as they were unless
+            flags say otherwise, or of a model that `pullback fit series` wrote with outcomes.
         out: The folder for tables, pictures and report.html, and for the explainer itself.
         model: The model: a Python file and the name of a function in it, or of a model with
             predict_proba. A function is given (n, channels, height, width), or the prefixes of
             series, (n, time, variables), and returns (n, classes).
-        background: Pictures or series of the same kind, from which is learned what could stand in
-            hidden parts (default: those that are explained).
+        background: Pictures or series of the same kind, from which it is learned what could stand
+            in hidden parts (default: those that are explained).
         outputs: What the model gives (default: logits of a module of torch or Equinox, and of
             series in steps; else probabilities).
         samples: Masks in each step of the search, or draws for each measurement (default: 8, 10).
         batch_size: The most that the model is given at once (default: no bound).
-        target: Of pictures, the class to explain (default: of each the one that is predicted).
-        objective: Of pictures, look for the smallest part whose removal destroys the class, that
+        target: For pictures, the class to explain (default: the predicted one of each).
+        objective: For pictures, look for the smallest part whose removal destroys the class, that
             keeps it by itself, or that does both (default: sdr, what destroys it).
-        infill: Of pictures, what stands in removed parts: gaussian, other, mean, blur, local-mean
+        infill: For pictures, what stands in removed parts: gaussian, other, mean, blur, local-mean
             or noise (default: gaussian, and of fewer than 50 pictures blur).
-        size_weight: Of pictures, the nats that a pixel of the region costs (default: of three, the
-            largest at which the region decides).
-        grid: Of pictures, the cells of the map along the longer side (default: by the size).
-        steps: Of pictures, the steps of the search (default: 300).
-        kind: Of series, what is predicted: of classes one, each label by itself, or a mean and a
-            standard deviation (default: categorical, of classes one).
-        variables: Of series, the variables that the model takes, in its order (default: all, as
-            they first come).
-        step: Of series, between the rows of a prefix, in the unit of the times (default: the usual
-            gap).
+        size_weight: For pictures, the cost of each pixel of the region, in nats (default: the
+            largest of three at which the region decides the class).
+        grid: For pictures, the cells of the map along the longer side (default: by the size).
+        steps: For pictures, the steps of the search (default: 300).
+        kind: For series, what is predicted: one of several classes (categorical), each label by
+            itself (multilabel), or a mean and a standard deviation (gaussian) (default:
+            categorical).
+        variables: For series, the variables that the model takes, in its order (default: all, in
+            the order in which they first appear).
+        step: For series, the time between the rows of a prefix, in the unit of the times (default:
+            the usual gap).
         series: The column with the names of the series (default: one with a usual name).
         time: The column with the times, numbers or dates (default: one with a usual name).
         variable: The column with the names of the variables (default: one with a usual name).
         value: The column with the numbers (default: one with a usual name).
-        time_format: Of series, how dates are written, such as %d.%m.%Y, or number for times that
-            are none (default: as ISO 8601 has them).
-        decimal: Of series, the sign before fractions, a point or a comma (default: as it looks).
-        on_duplicate: Of series, what to do where a variable has several values at one time
+        time_format: For series, how dates are written, such as %d.%m.%Y; or the word number, where
+            times are not dates (default: ISO 8601, such as 2024-01-31).
+        decimal: For series, the decimal sign, a point or a comma (default: found from the file).
+        on_duplicate: For series, what to do where a variable has several values at one time
             (default: error).
-        max_steps: Of series, training steps of the generator (default: by the series).
+        max_steps: For series, training steps of the generator (default: by the series).
         seed: The seed of all that is random (default: 0).
         report: Write no report.html.
         progress: Show no progress bar.

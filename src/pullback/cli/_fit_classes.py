@@ -24,13 +24,13 @@ def fit_classes(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit the classes of the rows of a table, of which few may be known: for new rows.
+    """Fit a classifier of the rows of a table, of which only few need a label.
 
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         out: The folder for the model.
-        label: The column of the classes; a row has none where its cell is empty, or, among classes
-            that are numbers, NA, null, None, or -1 beside two others.
+        label: The column of the classes. A row has no class where its cell is empty or, where
+            classes are numbers, is NA, null, None, or -1 beside two other classes.
         method: How a network learns the density beside the classes: by chains (jem), by a
             generator (vera), or not at all (supervised); or a Bayesian network (sde-bnn).
         columns: The columns of numbers to take (default: all that can be taken).

@@ -42,7 +42,7 @@ def fit_density(
         columns: The columns of numbers to take (default: all that can be taken).
         id: The column that only names the rows (default: one that looks like it).
         contamination: The share of rows that are taken to be anomalies, above 0 and up to 0.5.
-        copula: Bring each column to normal scores first, for heavy tails.
+        copula: Transform each column to normal scores first, for heavy tails.
         seed: The seed of all that is random.
         report: Write no report.html beside the model.
         progress: Show no progress bar.

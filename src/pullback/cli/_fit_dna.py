@@ -31,7 +31,7 @@ def fit_dna(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit a generator of sequences and, of scores, a predictor, to design new sequences by.
+    """Fit a generator of sequences, and a predictor of their scores, to design new sequences.
 
     Args:
         file: Sequences of one length, with a score each or without: FASTA, CSV or Parquet; - reads
@@ -45,9 +45,10 @@ def fit_dna(
         alphabet: The letters: ACGU of RNA, or those of proteins.
         ambiguous: What to do with sequences that have other letters: error; drop, leave them out;
             or average, of DNA and RNA, take N and the like as the mean of what they may be.
-        one_strand: The other strand of a sequence says nothing of it, as of RNA or splice sites.
+        one_strand: Do not take the reverse strand for the same sequence, as for RNA or splice
+            sites.
         max_steps: Training steps of each network (default: chosen).
-        decimal: The sign before fractions, a point or a comma (default: as it looks).
+        decimal: The decimal sign, a point or a comma (default: found from the file).
         seed: The seed of all that is random.
         report: Write no report.html beside the model.
         progress: Show no progress bar.

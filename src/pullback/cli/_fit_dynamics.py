@@ -23,7 +23,7 @@ def fit_dynamics(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit the field by which measured trajectories change: to simulate from new starts.
+    """Fit a differential equation to measured trajectories: to simulate from new starts.
 
     Args:
         file: A CSV or Parquet file, with a column of times and one for each state, or a long one,

@@ -34,7 +34,7 @@ def fit_gan(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit a generator of new rows of a table, and say whether to believe them.
+    """Fit a generator of new rows of a table, and check how like real rows they are.
 
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.

@@ -31,7 +31,7 @@ def fit_graphs(
         file: Graphs: a folder or a zip of GraphML files or edge lists, or a .npz file in the form
             of the TU data sets.
         out: The folder for the model.
-        block: Nodes that are written at a time: more is quicker, and worse.
+        block: How many nodes are generated at a time: more is quicker, but worse.
         max_nodes: The most nodes that a graph may have, here and when others are scored (default:
             those of the largest).
         max_steps: Training steps (default: chosen).

@@ -33,7 +33,7 @@ def fit_molecules(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit a continuous code of molecules that predicts a property, to design new molecules by.
+    """Fit a continuous code of molecules that predicts a property, to design new molecules.
 
     Args:
         file: Molecules: SMILES, one a line (.smi), or CSV, Parquet or SDF; - reads CSV from
@@ -41,14 +41,14 @@ def fit_molecules(
         out: The folder for the model.
         property: What is to be predicted: columns of the file, in which a cell may be empty; or
             logP, QED or SAS, which RDKit computes where the file has no such column.
-        selfies: Write molecules as SELFIES, of which nearly all that is drawn is a molecule.
+        selfies: Write molecules as SELFIES, so that nearly every string drawn is a valid molecule.
         skip_invalid: Leave out molecules that RDKit cannot read, that are too long, or that SELFIES
             cannot write, and say which.
         smiles: The column of SMILES (default: the one with a usual name).
         name: The column that names the molecules (default: the one with a usual name).
         max_length: The most tokens that a molecule may have (default: 120).
         max_steps: Training steps (default: 3000).
-        decimal: The sign before fractions, a point or a comma (default: as it looks).
+        decimal: The decimal sign, a point or a comma (default: found from the file).
         seed: The seed of all that is random.
         report: Write no report.html beside the model.
         progress: Show no progress bar.

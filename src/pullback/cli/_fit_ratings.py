@@ -37,7 +37,7 @@ def fit_ratings(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit a recommender to ratings of items by users, that knows newcomers without a new fit.
+    """Fit a recommender to ratings of items by users; it serves new users without a new fit.
 
     Args:
         file: Ratings, one a row: a CSV or Parquet file, u.data, ratings.dat with ::, or .inter; -
@@ -47,14 +47,15 @@ def fit_ratings(
         item: The column of items (default: the one with a usual name).
         rating: The column of ratings, or of how often or how much (default: by its name).
         time: The column of times (default: the one with a usual name, if there is one).
-        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
-            (default: as ISO 8601 has them).
-        decimal: The sign before fractions, a point or a comma (default: as it looks).
+        time_format: How dates are written, such as %d.%m.%Y; or the word number, where times are
+            not dates (default: ISO 8601, such as 2024-01-31).
+        decimal: The decimal sign, a point or a comma (default: found from the file).
         feedback: Whether the numbers are ratings, or how often or how much.
-        on_duplicate: What stands where a user is twice on one item.
+        on_duplicate: What to do where a user has rated an item twice: refuse the file (error), or
+            take the last, the mean or the sum.
         method: Evidence chains, or least squares with fold-in.
-        held_out: What is held out to be judged by: time, the latest, or random (default: time
-            where it is known).
+        held_out: Which ratings are held out for evaluation: the latest ones (time), or random ones
+            (random) (default: time, where times are known).
         max_steps: Training steps of chains (default: chosen).
         seed: The seed of all that is random.
         report: Write no report.html beside the model.

@@ -24,7 +24,7 @@ def fit_regression(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit a number of the rows of a table, with bands that cover what they say.
+    """Fit a regression to the rows of a table, with bands of a stated coverage.
 
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.

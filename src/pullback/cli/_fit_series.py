@@ -41,7 +41,7 @@ def fit_series(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit irregular series: to fill in, to forecast with bands, to tell outcomes.
+    """Fit irregular time series: to fill gaps, to forecast with bands, to predict outcomes.
 
     Args:
         file: A long table, CSV or Parquet, with columns series, time, variable and value; - reads
@@ -53,12 +53,12 @@ def fit_series(
         time: The column with the times, numbers or dates (default: as for --series).
         variable: The column with the variables' names (default: as for --series).
         value: The column with the numbers (default: as for --series).
-        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
-            (default: as ISO 8601 has them).
-        decimal: The sign before fractions, a point or a comma (default: as it looks).
+        time_format: How dates are written, such as %d.%m.%Y; or the word number, where times are
+            not dates (default: ISO 8601, such as 2024-01-31).
+        decimal: The decimal sign, a point or a comma (default: found from the file).
         outcome: A table with a column of series and one of an outcome to predict.
-        na_labels: What an outcome such as NA, nan, null, none or ? is: a class that is called so,
-            or a hole, where the outcome is not known (default: it is refused).
+        na_labels: How to read an outcome such as NA, nan, null, none or ?: as a class of that name,
+            or as a hole, where the outcome is not known (default: refuse it).
         on_duplicate: What to do where a variable has several values at one time: refuse them, take
             their mean, or the last of them.
         max_steps: The most training steps (default: by the series); 0 trains no network.

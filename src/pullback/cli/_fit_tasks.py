@@ -32,14 +32,14 @@ def fit_tasks(
     report: Flag = True,
     progress: Flag = True,
 ) -> int:
-    """Fit classes of rows table after table, without the tables before, by one call for each.
+    """Fit a classifier to one table after another, without keeping the earlier tables.
 
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         out: The folder for the model; that of --resume will do.
-        label: The column of the classes; a row has none where its cell is empty, or, among classes
-            that are numbers, NA, null, None, or -1 beside two others.
-        resume: The folder of a model that goes on with this file, with the settings that it has.
+        label: The column of the classes. A row has no class where its cell is empty or, where
+            classes are numbers, is NA, null, None, or -1 beside two other classes.
+        resume: The folder of a saved model to continue with this file, under its own settings.
         classes: All classes that any table will have (default: those of the first table).
         columns: The columns of numbers to take (default: all that can be taken).
         id: The column that only names the rows (default: one that looks like it).

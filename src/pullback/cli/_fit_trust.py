@@ -30,8 +30,8 @@ def fit_trust(
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         out: The folder for the model.
-        label: The column of the labels; a row has none where its cell is empty, or, among classes
-            that are numbers, NA, null, None, or -1 beside two others.
+        label: The column of the labels. A row has no label where its cell is empty or, where labels
+            are numbers, is NA, null, None, or -1 beside two other labels.
         clean: A file with the same columns, of rows whose labels are right: some tens will do
             (default: parts of the table serve in turn).
         columns: The columns of numbers to take (default: all that can be taken).

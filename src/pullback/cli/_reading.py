@@ -19,9 +19,9 @@ class Reading:
     """How a table is read."""
 
     header: _Header = None
-    """Whether the first line has the names of the columns (default: as it looks)."""
+    """Whether the first line has the names of the columns (default: found from the file)."""
     decimal: Decimal = None
-    """The sign before fractions, a point or a comma (default: as it looks)."""
+    """The decimal sign, a point or a comma (default: found from the file)."""
 
     def given(self) -> dict[str, Any]:
         """The arguments that readers take."""
@@ -34,8 +34,8 @@ class LabelReading(Reading):
     """How a table is read that has a column of classes."""
 
     na_labels: NaLabels = None
-    """What a label of text such as NA, nan, null, none or ? is: a class that is called so, or a
-    hole, which is a row without a class (default: it is refused)."""
+    """How to read a text label such as NA, nan, null, none or ?: as a class of that name, or as a
+    hole, which is a row without a class (default: refuse it)."""
 
     def given(self) -> dict[str, Any]:
         """The arguments that `read_mixed` takes."""

@@ -41,25 +41,26 @@ def recommend(
     decimal: Decimal = None,
     on_duplicate: OnDuplicate = None,
 ) -> int:
-    """Recommend items to users, known or new, and say because of which of their ratings.
+    """Recommend items to known or new users, and name the ratings of theirs that led to each.
 
     Args:
         model: The folder that `pullback fit ratings` wrote.
-        file: Ratings, as those of the fit, of users who may be new; - reads CSV from standard
-            input. They are taken in, and no parameter is fitted again.
+        file: New ratings, with the columns of the fit, of known or new users; - reads CSV from
+            standard input. The model takes them in without a new fit.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
-        users: The users to recommend to (default: those of the file, or else all).
-        k: How many items for each.
-        new_items: Take items that are not known (default: they are refused, as slips).
+        users: The users to recommend to (default: those of FILE, or all where there is none).
+        k: How many items to recommend to each user.
+        new_items: Accept ratings of items that the model does not know (default: refuse them, as
+            likely slips).
         user: The column of users in FILE (default: as in the fit).
         item: The column of items (default: as in the fit).
         rating: The column of ratings (default: as in the fit).
         time: The column of times (default: as in the fit).
-        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
-            (default: as in the fit).
-        decimal: The sign before fractions, a point or a comma (default: as in the fit).
-        on_duplicate: What stands where a user is twice on one item: error, last, mean or sum
-            (default: as in the fit).
+        time_format: How dates are written, such as %d.%m.%Y; or the word number, where times are
+            not dates (default: as in the fit).
+        decimal: The decimal sign, a point or a comma (default: as in the fit).
+        on_duplicate: What to do where a user has rated an item twice: refuse the file (error), or
+            take the last, the mean or the sum (default: as in the fit).
     """
     check_out(out, file)
     if k < 1:

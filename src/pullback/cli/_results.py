@@ -35,8 +35,9 @@ def goodness(
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         model: The folder that `pullback fit density` wrote (default: a Gaussian of the rows).
-        columns: Without a model, the columns to take, as a,b or a b (default: all of numbers).
-        level: How often a model that is right is to be rejected.
+        columns: Without a model, the columns to take, as a,b or a b (default: all columns of
+            numbers).
+        level: The probability of rejecting a model that is right.
         out: The folder for report.html (default: none is written).
         seed: The seed of all that is random.
     """
@@ -66,14 +67,14 @@ def dependence(
     reading: Read = AS_IT_LOOKS,
     seed: int = 0,
 ) -> int:
-    """Tell how many nats two groups of columns share, and whether that is more than chance.
+    """Estimate the mutual information of two groups of columns in nats, and test it for chance.
 
     Args:
         file: A CSV or Parquet file with a header; - reads CSV from standard input.
         x: The columns of one group, as a,b or a b.
-        y: The columns of the other.
-        learned: Learn a lower bound too (default: of more than six columns and 1600 rows).
-        permutations: How many permutations tell chance from more.
+        y: The columns of the other group.
+        learned: Learn a lower bound too (default: for more than six columns and 1600 rows).
+        permutations: How many random permutations the test against chance takes.
         out: The folder for report.html (default: none is written).
         seed: The seed of all that is random.
     """

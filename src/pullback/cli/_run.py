@@ -25,15 +25,16 @@ from pullback.cli._common import (
 @dataclass(frozen=True)
 class RunOptions:
     preset: Literal["smoke", "desk", "long", "paper"] = "desk"
-    """How large: smoke takes seconds and only shows that all runs (its verdicts mean nothing), desk
-    takes minutes on two cores, long up to two hours on them, paper needs a GPU."""
+    """How large the run is: smoke takes seconds and only shows that everything runs (its verdicts
+    mean nothing), desk takes minutes on two cores, long up to two hours on them, and paper needs a
+    GPU."""
     seed: int = 0
     """The base seed; every other seed follows from it."""
     out: OptionalPath = None
     """The run's folder (default: runs/NAME/PRESET-seedSEED)."""
     resume: Flag = False
-    """Go on with the run in the folder, to the result that it would have had, or start one; its
-    settings, data and code must be as they were."""
+    """Continue the run in the folder, to the result that it would have had without the break, or
+    start one; its settings, data and code must not have changed."""
     overwrite: Flag = False
     """Replace the run in the folder."""
     data: OptionalPath = None

@@ -30,13 +30,13 @@ def simulate(
 
     Args:
         model: The folder that `pullback fit dynamics` wrote.
-        starts: A file with a state in each row; - reads CSV from standard input.
-        start: One state instead: each column and its number.
+        starts: A file with an initial state in each row; - reads CSV from standard input.
+        start: One initial state, in place of FILE: each column and its number.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
-        until: The last time.
-        since: The time of the starts.
-        every: From one time to the next (default: a hundredth of the whole).
-        level: The share of measurements that the bands are to hold.
+        until: The time at which the paths end.
+        since: The time at which the paths start.
+        every: The step between the times that are written (default: a hundredth of the whole).
+        level: The share of measurements that the bands should hold.
     """
     check_out(out, starts)
     if (start is None) == (starts is None):

@@ -27,8 +27,9 @@ def score(
 ) -> int:
     """Score the rows of a file by a saved model: how likely each is, and which are anomalies.
 
-    Of sequences: what is predicted of each, and where the predictor leaves what it has seen. Of
-    molecules: what is predicted of each, and what RDKit computes. Of graphs: how likely each is.
+    For sequences: the predicted score of each, and which are unlike those that the predictor was
+    fitted to. For molecules: the predicted properties, and those that RDKit computes. For graphs:
+    how likely each is.
 
     Args:
         model: The folder that `pullback fit` wrote.
@@ -50,14 +51,14 @@ def score(
 def predict(
     model: Model, file: File, out: Out, level: float = 0.9, reading: Read = AS_IT_LOOKS
 ) -> int:
-    """Predict the rows of a file by a saved model of classes or of a number, series or molecules.
+    """Predict the class or number of each row, outcomes of series, or properties of molecules.
 
     Args:
         model: The folder that `pullback fit` wrote.
         file: A table with the columns of the model, a long table of series, or molecules; - reads
             CSV from standard input.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
-        level: The share of numbers that the band from lower to upper covers.
+        level: The probability that a number lies in its band, from lower to upper.
     """
     check_out(out, file)
     if not 0 < level < 1:
@@ -83,12 +84,12 @@ def sample(
 
     Args:
         model: The folder that `pullback fit` wrote.
-        out: The CSV or Parquet file to write, of sequences FASTA too (default: samples.csv); -
-            writes CSV to standard output. Of graphs GraphML, a zip of it or .npz (default:
-            samples.graphml, a zip where there are several), with a table of their statistics and a
-            sheet of drawings beside.
-        n: How many (default: 1000; of graphs 100).
-        connected: Of graphs: each in one piece (default: where all graphs of the fit are).
+        out: The CSV or Parquet file to write (default: samples.csv), or FASTA for sequences; -
+            writes CSV to standard output. For graphs: a GraphML file, a zip of such files, or .npz
+            (default: samples.graphml, or a zip where there are several); a table of their
+            statistics and a sheet of drawings are written too.
+        n: How many to draw (default: 1000, or 100 graphs).
+        connected: For graphs: draw each in one piece (default: where all graphs of the fit are).
         seed: The seed of the draws.
     """
     graphs = task_of(model) == "GraphGenerator"
@@ -116,7 +117,7 @@ def sample(
 
 
 def show(model: Model) -> int:
-    """Show what a saved model is of, how good it is and beside what, and what to do with it.
+    """Show what a saved model was fitted to, how it compares with simpler ones, and its uses.
 
     Args:
         model: The folder that `pullback fit` wrote.

@@ -24,17 +24,17 @@ def impute(
     time_format: TimeFormat = None,
     decimal: Decimal = None,
 ) -> int:
-    """Fill in series by a saved model: every variable at every time, with bands.
+    """Fill the gaps of series by a saved model: every variable at every time, with bands.
 
     Args:
         model: The folder that `pullback fit series` wrote.
-        file: A long table with the columns of the one that was fitted; a row without a value asks
-            for its time; - reads CSV from standard input.
+        file: A long table with the same columns as the one that was fitted; a row without a value
+            asks for the value at its time; - reads CSV from standard input.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
         level: The probability that a value lies in its band.
-        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
-            (default: as in the fit).
-        decimal: The sign before fractions, a point or a comma (default: as in the fit).
+        time_format: How dates are written, such as %d.%m.%Y; or the word number, where times are
+            not dates (default: as in the fit).
+        decimal: The decimal sign, a point or a comma (default: as in the fit).
     """
     _check(file, out, level)
     set_up_jax()
@@ -60,17 +60,17 @@ def forecast(
 
     Args:
         model: The folder that `pullback fit series` wrote.
-        file: A long table with the columns of the one that was fitted; - reads CSV from standard
-            input.
+        file: A long table with the same columns as the one that was fitted; - reads CSV from
+            standard input.
         out: The CSV or Parquet file to write; - writes CSV to standard output.
-        until: The last time: a number, a date where the times are dates, or, such as +12, so far
-            after the last time of each series.
-        every: The step between times, in the unit of numbers, in hours for dates (default: as
-            usual in a series).
+        until: The last time: a number, or a date where the times are dates; or a distance from the
+            last time of each series, such as +12.
+        every: The step between forecasts, in the unit of the times, or in hours where they are
+            dates (default: the usual step of a series).
         level: The probability that a value lies in its band.
-        time_format: How dates are written, such as %d.%m.%Y, or number for times that are none
-            (default: as in the fit).
-        decimal: The sign before fractions, a point or a comma (default: as in the fit).
+        time_format: How dates are written, such as %d.%m.%Y; or the word number, where times are
+            not dates (default: as in the fit).
+        decimal: The decimal sign, a point or a comma (default: as in the fit).
     """
     _check(file, out, level)
     if every is not None and not every > 0:

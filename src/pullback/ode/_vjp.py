@@ -57,8 +57,8 @@ def vjp(
     a solve fails: look at `Solution.result`.
 
     Args:
-        f, y0, ts, args, solver, rtol, atol, steps, jumps, dt0, stepping, controller, norm,
-            max_steps: as in `solve`.
+        f, y0, ts, args, solver, rtol, atol, steps, jumps: as in `solve`.
+        dt0, stepping, controller, norm, max_steps: as in `solve`.
         adjoint: `Replay()` (the default), `Backsolve()` or `DeferredPenalty()`.
 
     Returns:
