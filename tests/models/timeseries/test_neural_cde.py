@@ -280,10 +280,31 @@ def test_arguments_that_do_not_fit_are_refused():
         ts.neural_cde(1, 2, 3, interpolation="natural", key=jr.key(0))
     with pytest.raises(ValueError, match="`steps` must be 1 or more, got 0"):
         ts.neural_cde(1, 2, 3, steps=0, key=jr.key(0))
+    for build in (
+        lambda **k: ts.neural_cde(1, 2, 3, **k),
+        lambda **k: ts.predictor("cde", 1, 2, **k),
+    ):
+        with pytest.raises(TypeError, match=r"`steps` must be a whole number, got 1\.5"):
+            build(steps=1.5, key=jr.key(0))  # which would go a third too far
     with pytest.raises(ValueError, match="`outputs` must be 1 or more"):
         ts.neural_cde(1, 2, 0, key=jr.key(0))
     with pytest.raises(ValueError, match="`steps` must be 1 or more, got 0"):
         ts.predictor("cde", 1, 2, steps=0, key=jr.key(0))
+
+
+def test_series_of_numpy_are_taken_and_shapes_that_do_not_fit_are_refused():
+    model, given = ts.neural_cde(VARIABLES, 4, 1, key=jr.key(0)), series()
+    found = model.states(*map(np.asarray, given))
+    np.testing.assert_allclose(found, states(model, *given), rtol=1e-12)
+    times, values, mask = given
+    for bad in (
+        (times[:0], values[:0], mask[:0]),
+        (times, values[:, :1], mask[:, :1]),
+        (times, values[:, 0], mask[:, 0]),
+        (times[None], values[None], mask[None]),
+    ):
+        with pytest.raises(ValueError, match=r"one time or more and 2 variables; got .*jax\.vmap"):
+            model.states(*bad)
 
 
 def in_order(count, generator):

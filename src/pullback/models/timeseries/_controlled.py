@@ -101,6 +101,7 @@ class Drive(eqx.Module):
 
     Raises:
         ValueError: `steps` is below 1, or `solver` is not an explicit method.
+        TypeError: `steps` is no whole number.
     """
 
     field: Any
@@ -108,8 +109,7 @@ class Drive(eqx.Module):
     solver: diffrax.AbstractSolver = eqx.field(default=diffrax.Bosh3(), static=True)
 
     def __check_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"`steps` must be 1 or more, got {self.steps}.")
+        positive(steps=self.steps)
         if tableau_of(self.solver) is None:
             raise ValueError(f"`solver` must be an explicit Runge-Kutta method, got {self.solver}.")
 

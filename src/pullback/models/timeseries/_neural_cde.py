@@ -74,13 +74,16 @@ class NeuralCDE(eqx.Module):
             mask: True where a value was observed.
 
         Raises:
-            ValueError: the shapes do not fit together.
+            ValueError: the shapes do not fit together or the model, or there is no time.
         """
-        if times.shape != values.shape[:1] or values.shape != mask.shape:
+        times, values, mask = (jnp.asarray(a) for a in (times, values, mask))
+        variables = self.first.weight.shape[1] // 2
+        wanted = (len(times), variables) if times.ndim == 1 else None
+        if not times.size or not values.shape == mask.shape == wanted:
             raise ValueError(
                 "`times`, `values` and `mask` of a series must have shapes [time], [time, "
-                f"variable] and [time, variable], got {times.shape}, {values.shape} and "
-                f"{mask.shape}."
+                f"variable] and [time, variable], of one time or more and {variables} variables; "
+                f"got {times.shape}, {values.shape} and {mask.shape}. Of a batch take `jax.vmap`."
             )
         dtype = self.first.weight.dtype
         path = control_path(times, values.astype(dtype), mask, self.interpolation)
