@@ -95,6 +95,17 @@ def every(table):
     return list(itertools.chain.from_iterable(table.values()))
 
 
+def pairs(name):
+    """All, but `Renyi`, which is `ImportanceWeighted` to a power, not with what is met twice.
+
+    The estimators of the pair of gamma's support are those of the normal one, and the one-hot
+    pair's are those of the Bernoulli one.
+    """
+    for estimator, bound in itertools.product(every(ESTIMATORS), every(BOUNDS)):
+        if not (isinstance(bound, Renyi) and name in ("gamma in exponential", "one-hot")):
+            yield estimator, bound
+
+
 def likelihood(z):
     return -jnp.sum((z - 0.4) ** 2) + jnp.sum(0.3 * z)
 
@@ -112,7 +123,7 @@ def test_compiled_and_eager_agree(name, key):
     family, prior = DISTRIBUTIONS[name]
     refused = name in ("normal in exponential", "bernoulli in normal")
     eager, accepted = {}, {}
-    for estimator, bound in itertools.product(every(ESTIMATORS), every(BOUNDS)):
+    for estimator, bound in pairs(name):
 
         def value(t, prior, bound=bound, estimator=estimator):
             return bound(
