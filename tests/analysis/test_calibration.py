@@ -167,3 +167,11 @@ def test_the_norms_of_the_calibration_error_are_those_of_bins_by_hand(dtype, com
 def test_a_norm_that_is_none_is_refused():
     with pytest.raises(ValueError, match="`norm` must be one of l1, l2, max, got 'linf'"):
         inspect.unwrap(expected_calibration_error)(BINNED, CORRECT, norm="linf")
+
+
+def test_an_error_of_zero_has_a_gradient_of_zero_by_every_norm():
+    probs, labels = jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0, 1])
+    for norm in ("l1", "l2", "max"):
+        of = lambda p, norm=norm: expected_calibration_error(p, labels, norm=norm)
+        assert of(probs) == 0
+        assert bool(jnp.all(jnp.isfinite(jax.grad(of)(probs))))

@@ -118,7 +118,9 @@ def expected_calibration_error(
         case "l1":
             return jnp.sum(share * gap)
         case "l2":
-            return jnp.sqrt(jnp.sum(share * jnp.square(gap)))
+            square = jnp.sum(share * jnp.square(gap))
+            # A root has no slope at zero, where the error is least: 0 as of the others.
+            return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
         case _:
             return jnp.max(gap)
 
