@@ -1,6 +1,6 @@
 """The times of a solve, counted from the first, so that no cast can make two of them one."""
 
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -47,7 +47,7 @@ class Clock(eqx.Module):
         )
         return between(t, left, right, forward)
 
-    def in_pieces(self, since: Float[Array, "*rows n"], times: Float[Array, "*rows n"]) -> Self:
+    def in_pieces(self, since: Float[Array, "*rows n"], times: Float[Array, "*rows n"]) -> "Clock":
         """The same clock, with edges at its ends and at these times between, which are in order."""
         ends = lambda x, first, last: jnp.concatenate(
             [first[..., None], x, last[..., None]], axis=-1

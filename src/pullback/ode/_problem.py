@@ -1,6 +1,6 @@
 """The arguments of a solve, checked."""
 
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 import diffrax
 import equinox as eqx
@@ -57,7 +57,7 @@ class Problem(eqx.Module):
     # Where the times asked for are among `ts`, where these are more.
     rows: Array | None = None
 
-    def with_jumps(self) -> Self:
+    def with_jumps(self) -> "Problem":
         """The problem whose times are those asked for and the jumps."""
         if self.jumps is None or self.method is None:
             return self
