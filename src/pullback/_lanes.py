@@ -65,7 +65,7 @@ def time_at(ts: Float[Array, "*lanes times"], index: Int[Array, "*lanes"]) -> Ar
     return jnp.take_along_axis(ts, index[:, None], axis=1)[:, 0]
 
 
-def rows_at(ys: State, index: Int[Array, "*lanes"]) -> State:
+def rows_at(ys: PyTree[Array], index: Int[Array, "*lanes"]) -> PyTree[Array]:
     """Each lane's row number `index` of `ys`, whose leading axis is time."""
     if index.ndim == 0:
         return take(ys, index)

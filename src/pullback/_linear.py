@@ -4,7 +4,7 @@ A solve is differentiated by a `jax.custom_jvp` whose tangent is such a map: wha
 which of the two is ever traced.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -141,7 +141,7 @@ class _Batched(NamedTuple):
 
 
 def _derivative(
-    primals: list, tangents: list, *, push: Callable, count: int, **params: Any
+    primals: Sequence, tangents: Sequence, *, push: Callable, count: int, **params: Any
 ) -> tuple[list, list]:
     bind = partial(_linear.bind, push=push, count=count, **params)
     zero = [isinstance(t, ad.Zero) for t in tangents]
@@ -159,7 +159,7 @@ def _derivative(
 
 
 def _transposed(
-    cotangents: list, *args: Any, pull: Callable, count: int, **_: Any
+    cotangents: Sequence, *args: Any, pull: Callable, count: int, **_: Any
 ) -> list[Array | None]:
     if all(isinstance(c, ad.Zero) for c in cotangents):
         return [None] * len(args)
@@ -168,7 +168,14 @@ def _transposed(
 
 
 def _batched(
-    axis: Any, args: list, dims: list, *, push: Callable, pull: Callable, count: int, avals: tuple
+    axis: Any,
+    args: Sequence,
+    dims: Sequence,
+    *,
+    push: Callable,
+    pull: Callable,
+    count: int,
+    avals: tuple,
 ) -> tuple[list, list]:
     if all(d is None for d in dims):
         same = _linear.bind(*args, push=push, pull=pull, count=count, avals=avals)

@@ -93,7 +93,7 @@ def merge(ts: Float[Array, "*lanes times"], jumps: Jumps, clock: Clock) -> Merge
     return Merged(merged, places[..., :times], knots, clock)
 
 
-def picked(ys: State, rows: Int[Array, "*lanes times"]) -> State:
+def picked(ys: PyTree[Array], rows: Int[Array, "*lanes times"]) -> PyTree[Array]:
     """The rows of `ys`, whose leading axis is time, at those places."""
     return jax.vmap(lambda i: rows_at(ys, i), in_axes=-1)(rows)
 

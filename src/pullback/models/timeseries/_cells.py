@@ -65,7 +65,7 @@ class GRUCell(AbstractCell):
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from pullback.models.timeseries import run_cell
+        >>> from pullback.models.timeseries import ODETransition, TanhField, run_cell
         >>> cell = GRUCell(1, 4, transition=ODETransition(TanhField(4, key=jax.random.key(0))),
         ...                key=jax.random.key(1))
         >>> path = run_cell(cell, jnp.array([0.0, 0.7]), jnp.ones((2, 1)), jnp.ones((2, 1), bool))
